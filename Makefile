@@ -1,0 +1,44 @@
+# `make demo` shows a reconstruction, `make check` is what CI runs.
+PYTHON ?= python3
+# A package index to take torch from, if not the default one (see CONTRIBUTING.md).
+TORCH_INDEX ?=
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
+PYTEST := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.PHONY: demo test check fuzz clean
+
+demo: .venv/installed
+	$(BIN)/ptycho demo
+
+test: .venv/installed-dev
+	$(PYTEST) $(PYTEST_ARGS)
+
+check: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(PYTEST) $(PYTEST_ARGS)
+
+fuzz: .venv/installed-dev
+	$(PYTEST) --hypothesis-profile=fuzz tests/properties $(PYTEST_ARGS)
+
+clean:
+	rm -rf .venv build dist .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/torch: constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	touch $@
+
+.venv/installed: .venv/torch pyproject.toml
+	$(INSTALL) -e .
+	touch $@
+
+.venv/installed-dev: .venv/torch pyproject.toml
+	$(INSTALL) -e ".[dev]"
+	touch $@ .venv/installed
