@@ -1,0 +1,101 @@
+"""Rules that hold for every test: it finds a clean process, and it leaves the process as it found it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+import ptycho.params
+
+pytest_plugins = ["pytester"]
+
+settings.register_profile("default", deadline=None, derandomize=True, database=None)
+settings.register_profile("fuzz", deadline=None, max_examples=2000)
+settings.load_profile("default")
+
+# Set by pytest for each phase of a test, and once by the import of the library named.
+_ENVIRONMENT_OF_OTHERS = {
+    "PYTEST_CURRENT_TEST",
+    "PYTORCH_NVML_BASED_CUDA_CHECK",  # lightning
+    "TORCHINDUCTOR_CACHE_DIR",  # lightning
+    "_MLFLOW_TELEMETRY_SESSION_ID",  # mlflow
+}
+# A test that imports torch for the first time is compared with torch as it comes.
+_TORCH_DEFAULTS = {
+    "torch determinism": 0,
+    "torch default dtype": "torch.float32",
+    "torch gradient recording": True,
+}
+
+
+def pytest_configure() -> None:
+    """Make the suite independent of the developer's own execution settings."""
+    for name in list(os.environ):
+        if name.upper().startswith("PTYCHO_EXEC_"):
+            del os.environ[name]
+
+
+def _torch_state() -> dict[str, object]:
+    if "torch" not in sys.modules:
+        return dict(_TORCH_DEFAULTS)
+    import torch
+
+    return {
+        "torch determinism": torch.get_deterministic_debug_mode(),
+        "torch default dtype": str(torch.get_default_dtype()),
+        "torch gradient recording": torch.is_grad_enabled(),
+        "torch thread count": torch.get_num_threads(),
+    }
+
+
+def _process_state(root: Path) -> dict[str, object]:
+    state = _torch_state()
+    visible = (name for name in os.listdir(root) if not name.startswith((".", "__pycache__")))
+    state |= {f"{name} in the repository root": "present" for name in visible}
+    state |= {f"os.environ[{k!r}]": v for k, v in os.environ.items() if k not in _ENVIRONMENT_OF_OTHERS}
+    state |= {f"ptycho.params.cfg[{k!r}]": repr(v) for k, v in ptycho.params.cfg.items()}
+    state["working directory"] = os.getcwd()
+    return state
+
+
+def _undo(environment: dict[str, str], legacy: dict[str, object], directory: str) -> None:
+    """Keep one leaking test from failing the tests after it."""
+    os.environ.clear()
+    os.environ.update(environment)
+    ptycho.params.cfg.clear()
+    ptycho.params.cfg.update(legacy)
+    os.chdir(directory)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_deterministic_debug_mode(0)
+        torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(True)
+
+
+@pytest.fixture(autouse=True)
+def _process_is_left_as_found(pytestconfig: pytest.Config) -> Iterator[None]:
+    found = _process_state(pytestconfig.rootpath)
+    keep = dict(os.environ), dict(ptycho.params.cfg), os.getcwd()
+    yield
+    left = _process_state(pytestconfig.rootpath)
+    leaks = [
+        f"{name}: {found.get(name, 'absent')!s} before the test, {left.get(name, 'absent')!s} after it"
+        for name in sorted(found.keys() | left.keys())
+        if found.get(name) != left.get(name) and not (name == "torch thread count" and name not in found)
+    ]
+    if leaks:
+        _undo(*keep)
+        pytest.fail("The test must leave the process as it found it. Changed:\n" + "\n".join(leaks), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def shared_data(pytestconfig: pytest.Config) -> Path:
+    """The folder of scans kept beside the repository."""
+    folder = pytestconfig.rootpath.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs the scans in {folder}, which is not there")
+    return folder
