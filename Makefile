@@ -1,6 +1,6 @@
 # `make demo` shows a reconstruction, `make check` is what CI runs.
 PYTHON ?= python3
-# A package index to take torch from, if not the default one (see CONTRIBUTING.md).
+# One more package index to take torch from (see CONTRIBUTING.md).
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
 
@@ -32,7 +32,7 @@ clean:
 
 .venv/torch: constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(INSTALL) torch $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	touch $@
 
 .venv/installed: .venv/torch pyproject.toml

@@ -89,7 +89,8 @@ def _process_is_left_as_found(pytestconfig: pytest.Config) -> Iterator[None]:
     ]
     if leaks:
         _undo(*keep)
-        pytest.fail("The test must leave the process as it found it. Changed:\n" + "\n".join(leaks), pytrace=False)
+        rule = "The test must leave the process as it found it. Changed:\n"
+        pytest.fail(rule + "\n".join(leaks), pytrace=False)
 
 
 @pytest.fixture(scope="session")
