@@ -1,0 +1,1 @@
+"""The settings layer: what is trained (canonical) and how this machine runs it (execution)."""

@@ -1,0 +1,95 @@
+"""ConfigError, the one error of the settings layer, and the wording its messages share."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+SHOWN_LENGTH = 60
+"""Longest text of a value that a message repeats, in characters."""
+
+
+class Failure(NamedTuple):
+    """One thing that is wrong with a load."""
+
+    name: str
+    """The field, variable, table or file that is wrong."""
+    message: str
+    """The whole message as printed: it starts with the name and may span several lines."""
+
+
+class ConfigError(ValueError):
+    """Every failure of one load, in the order they were found.
+
+    Args:
+        failures: What is wrong; repeats are dropped.
+    """
+
+    def __init__(self, failures: Iterable[Failure]) -> None:
+        self.failures: tuple[Failure, ...] = tuple(dict.fromkeys(failures))
+        super().__init__(self.failures)
+
+    def __str__(self) -> str:
+        return "\n".join(failure.message for failure in self.failures)
+
+
+class UnknownVariableWarning(UserWarning):
+    """An environment variable carries our prefix, but its name is no knob's and near none."""
+
+
+def show(value: object) -> str:
+    """Word a value for a message: short, on one line, and never through a foreign `__repr__`.
+
+    Args:
+        value: Any object.
+
+    Returns:
+        The literal for plain scalars (long text is cut), the type's name for anything else.
+    """
+    if isinstance(value, str):
+        text = str(value)
+        return repr(text) if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]!r}..."
+    if isinstance(value, int) and value.bit_length() > 256:
+        return "an integer of more than 77 digits"
+    if value is None or type(value) in (bool, int, float):
+        return repr(value)
+    return f"an object of type {type(value).__name__}"
+
+
+def fold(name: str) -> str:
+    """Reduce a name to what spelling variants share: lower case, `_` for `-`."""
+    return name.strip().lower().replace("-", "_")
+
+
+@lru_cache(maxsize=256)
+def near(name: str, known: tuple[str, ...], cutoff: float = 0.6) -> str | None:
+    """Find the known name that a misspelt one probably means.
+
+    Args:
+        name: The name as written.
+        known: The names there are.
+        cutoff: Least similarity, from 0 (anything) to 1 (equal).
+
+    Returns:
+        The nearest known name, or None where nothing is near enough.
+    """
+    from difflib import get_close_matches
+
+    by_folded = {fold(candidate): candidate for candidate in known}
+    matches = get_close_matches(fold(name), by_folded, n=1, cutoff=cutoff)
+    return by_folded[matches[0]] if matches else None
+
+
+def unknown_name(written: str, suggestion: str | None, *, what: str = "knob", place: str = "") -> Failure:
+    """Word the failure for a name that does not exist.
+
+    Args:
+        written: The name as the user wrote it.
+        suggestion: What it probably means.
+        what: What kind of thing was looked for.
+        place: Where it was written (` (exec.toml:7)`), empty for an argument.
+
+    Returns:
+        The failure.
+    """
+    hint = f" Did you mean {suggestion}?" if suggestion else ""
+    return Failure(written, f"{written}: no such {what}{place}.{hint}")

@@ -1,0 +1,222 @@
+"""What a field accepts: named scalar types, their rule in words, and how text is read for them."""
+
+import math
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from numbers import Integral, Real
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AfterValidator, AllowInfNan, GetCoreSchemaHandler, Strict, StringConstraints
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
+
+TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
+FALSE_WORDS = frozenset({"false", "no", "off", "0"})
+NONE_WORDS = frozenset({"none", "null"})
+LARGEST = (1 << 63) - 1
+"""The largest integer every file format holds; a bound too far away to be worth wording."""
+
+
+def plain(value: object) -> object:
+    """Turn a number or text of a foreign type (numpy, an enum) into the plain Python scalar.
+
+    Args:
+        value: Any object.
+
+    Returns:
+        bool, int, float or str where the value is one of these in other clothes; else the value itself.
+    """
+    kind = type(value)
+    if kind in (int, float, str, bool) or value is None:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
+        return bool(value)
+    return value
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Annotation marker: accept the type itself in any clothes, and nothing that must be converted.
+
+    True is not an integer, '3' is not an integer; numpy scalars and integer-valued enums are what they are.
+    Words of a Literal are matched without regard to case.
+
+    It goes last in the Annotated, so that the bounds stay with the type.
+
+    Attributes:
+        synonyms: Other words for a value, e.g. (("Cosine", "WarmupCosine"),).
+    """
+
+    synonyms: tuple[tuple[str, str | None], ...] = ()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        accepts = scalar(Annotated[source, self])
+        return core_schema.no_info_before_validator_function(accepts.exact, handler(source))
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """What one field accepts, read off its annotation once."""
+
+    kinds: frozenset[type]
+    """The plain types among bool, int, float, str and NoneType."""
+    words: Mapping[str, str | None]
+    """Folded word -> the value it stands for."""
+    rule: str
+    """The rule in words: 'an integer >= 0'."""
+
+    def exact(self, value: object) -> object:
+        """Reduce a Python value to the plain scalar it is; words to their canonical spelling."""
+        value = plain(value)
+        if isinstance(value, str):
+            return self.words.get(value.lower(), value) if self.words else value
+        if float in self.kinds and int not in self.kinds and type(value) is int:
+            return float(value) if abs(value) < 1 << 1023 else math.inf
+        return value
+
+    def read(self, text: str) -> object:
+        """Read text from an environment variable or a file; text that fits nothing stays text.
+
+        Args:
+            text: The text as written.
+
+        Returns:
+            The value in the field's type where the text spells one, else the trimmed text, which the
+            field's validation then refuses.
+        """
+        text = text.strip()
+        folded = text.lower()
+        if folded in self.words:
+            return self.words[folded]
+        if folded in NONE_WORDS and type(None) in self.kinds:
+            return None
+        if bool in self.kinds and folded in TRUE_WORDS | FALSE_WORDS:
+            return folded in TRUE_WORDS
+        if {int, float} & self.kinds:
+            return self._number(text)
+        return text
+
+    def _number(self, text: str) -> object:
+        for kind in (int, float):
+            if kind in self.kinds and text.isascii():
+                try:
+                    return kind(text)
+                except ValueError:
+                    continue
+        return text
+
+    @cached_property
+    def choices(self) -> tuple[str, ...]:
+        """The words the field accepts, in the order of its annotation, without synonyms."""
+        return tuple(dict.fromkeys(word for word in self.words.values() if word is not None))
+
+
+def field_scalar(field: FieldInfo) -> Scalar:
+    """Describe what a pydantic field accepts (see `scalar`)."""
+    annotation: Any = field.annotation
+    return scalar(Annotated[(annotation, *field.metadata)] if field.metadata else annotation)
+
+
+@lru_cache(maxsize=512)
+def scalar(annotation: Any) -> Scalar:
+    """Describe what an annotation accepts.
+
+    Args:
+        annotation: bool, int, float, str, None, a Literal of words, Annotated bounds on these, or a union.
+
+    Returns:
+        The plain types, words and rule. A type outside these gives its own name as the rule and takes text
+        as it is.
+    """
+    kinds: list[type] = []
+    words: dict[str, str | None] = {}
+    synonyms: dict[str, str | None] = {}
+    rules: list[str] = []
+    for base, metadata in _alternatives(annotation, ()):
+        for marker in metadata:
+            if isinstance(marker, Exact):
+                synonyms |= {word.lower(): value for word, value in marker.synonyms}
+        if get_origin(base) is Literal:
+            names = [str(word) for word in get_args(base)]
+            words |= {name.lower(): name for name in names}
+            rules.append(f"one of {', '.join(names)}" if len(names) > 1 else names[0])
+        else:
+            kinds.append(base)
+            rules += ["true", "false"] if base is bool else [_rule(base, metadata)]
+    rules.sort(key=lambda rule: rule == "none")
+    rule = " or ".join(filter(None, (", ".join(rules[:-1]), rules[-1])))
+    return Scalar(frozenset(kinds), words | synonyms, rule)
+
+
+def _alternatives(annotation: Any, metadata: tuple[Any, ...]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Yield every alternative of a union with the constraints that hold for it."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        base, *more = get_args(annotation)
+        yield from _alternatives(base, (*more, *metadata))
+    elif origin in (Union, types.UnionType):
+        for part in get_args(annotation):
+            yield from _alternatives(part, metadata)
+    else:
+        yield annotation, metadata
+
+
+def _rule(base: Any, metadata: tuple[Any, ...]) -> str:
+    """Word the rule of one alternative."""
+    bounds: list[str] = []
+    for bound in metadata:
+        match bound:
+            case Ge(ge=limit):
+                bounds.append(f">= {limit}")
+            case Gt(gt=limit):
+                bounds.append(f"> {limit}")
+            case Le(le=limit) if limit != LARGEST:
+                bounds.append(f"<= {limit}")
+            case Lt(lt=limit):
+                bounds.append(f"< {limit}")
+            case _:
+                pass
+    names = {
+        int: "an integer",
+        float: "a finite number",
+        str: "a line of text that is not empty",
+        type(None): "none",
+    }
+    name = names.get(base) or f"a value of type {base.__name__}"
+    return f"{name} {' and '.join(bounds)}".rstrip()
+
+
+def _one_line(text: str) -> str:
+    """Refuse text that would not survive a line of a file or an environment variable."""
+    if not text.isprintable():
+        raise ValueError("holds characters that do not print")
+    return text
+
+
+Flag = Annotated[bool, Strict(), Exact()]
+"""True or False; from text true/false, yes/no, on/off, 1/0."""
+NonNegativeInt = Annotated[int, Strict(), Ge(0), Le(LARGEST), Exact()]
+"""An integer >= 0."""
+PositiveInt = Annotated[int, Strict(), Ge(1), Le(LARGEST), Exact()]
+"""An integer >= 1."""
+PositiveFloat = Annotated[float, Strict(), Gt(0), AllowInfNan(False), Exact()]
+"""A finite number > 0."""
+Seed = Annotated[int, Strict(), Ge(0), Le((1 << 32) - 1), Exact()]
+"""A seed that every generator takes: an integer from 0 to 2^32 - 1."""
+TextLine = Annotated[
+    str,
+    Strict(),
+    StringConstraints(strip_whitespace=True, min_length=1),
+    AfterValidator(_one_line),
+    Exact(),
+]
+"""One line of text, trimmed, not empty, printable."""

@@ -1,0 +1,54 @@
+"""Where a value came from: its source, the place in it, and the values it beat."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+PRECEDENCE: Final = (
+    "override",
+    "flag",
+    "argument",
+    "inferred",
+    "environment",
+    "file",
+    "cli-default",
+    "default",
+)
+"""The kinds of source, the strongest first. A kind that is silent about a name shadows nothing."""
+
+_WORDING: Final = {
+    "environment": "environment variable",
+    "inferred": "inferred from",
+    "file": "",
+    "cli-default": "command-line default",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The source of one value."""
+
+    kind: str
+    """One of `PRECEDENCE`, or the class name of a source that a subclass added."""
+    locator: str = ""
+    """The place in the source: `PTYCHO_EXEC_NUM_WORKERS`, `exec.toml:7`, `--num-workers`; empty where the
+    kind says it all."""
+    raw: str | None = None
+    """The text as written (a variable's value, a file's line); None for a value given from Python."""
+    shadowed: tuple["Origin", ...] = ()
+    """The origins this one beat, the strongest first; the field's default is not among them."""
+    value: Any = None
+    """The value this source gives."""
+
+    def __str__(self) -> str:
+        """Word the origin for a message."""
+        return f"{_WORDING.get(self.kind, self.kind)} {self.locator}".strip()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the origin as plain dictionaries, lists and scalars that JSON can hold."""
+        return {
+            "kind": self.kind,
+            "locator": self.locator,
+            "raw": self.raw,
+            "value": self.value,
+            "shadowed": [origin.to_dict() for origin in self.shadowed],
+        }

@@ -1,0 +1,177 @@
+"""One reader per source; each gives a `Layer`: values by name, where they stand, what was wrong."""
+
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ptycho.config.errors import Failure, UnknownVariableWarning, near, unknown_name
+from ptycho.config.fields import Scalar
+from ptycho.config.origins import Origin
+
+NEAR_ENOUGH: Final = 0.75
+"""Similarity from which an unknown environment variable is taken for a misspelt knob."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The names that sources may use, and how text is read for each."""
+
+    scalars: Mapping[str, Scalar]
+    """Name -> what the field accepts."""
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Old or foreign name -> name; using one gives a DeprecationWarning."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return every name that may be written, the old ones last."""
+        return (*self.scalars, *self.renamed)
+
+    def meant_by(self, written: str, cutoff: float = 0.6) -> str | None:
+        """Return the current name that a misspelt one is near to."""
+        close = near(written, self.names(), cutoff)
+        return close if close is None else self.renamed.get(close, close)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one source says. A name it does not hold is one it is silent about."""
+
+    kind: str
+    """One of `origins.PRECEDENCE`, or the class name of a source that a subclass added."""
+    values: Mapping[str, Any]
+    """Name -> value; text is already read into the field's type where it spells one."""
+    locators: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name -> the place in the source."""
+    raw: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name -> the text as written."""
+    failures: tuple[Failure, ...] = ()
+    """What was wrong in reading the source: unknown, repeated or misplaced names."""
+    level: int = 0
+    """Standing among layers of one kind: the higher wins."""
+
+    def origin(self, name: str, shadowed: tuple[Origin, ...] = ()) -> Origin:
+        """Describe where this layer has a name from, and the origins it beats."""
+        locator, raw = self.locators.get(name, ""), self.raw.get(name)
+        return Origin(self.kind, locator, raw, shadowed, self.values[name])
+
+
+def read_values(
+    kind: str,
+    written: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    *,
+    text: bool = False,
+    locate: Callable[[str], str] | None = None,
+    level: int = 0,
+) -> Layer:
+    """Read named values: arguments, overrides, flags, command-line defaults, a snapshot.
+
+    Args:
+        kind: The kind of the layer.
+        written: Name as written -> value.
+        vocabulary: The names there are.
+        text: Whether str values are text to be read (flags, variables) or values (Python arguments).
+        locate: Gives the place of a name as written; by default an old name is its own place.
+        level: Standing among layers of one kind.
+
+    Returns:
+        The layer; names that do not exist and names given twice are among its failures.
+    """
+    scalars = vocabulary.scalars
+    if not text and locate is None and scalars.keys() >= written.keys():
+        return Layer(kind, written, level=level)
+    values: dict[str, Any] = {}
+    locators: dict[str, str] = {}
+    raw: dict[str, str] = {}
+    failures: list[Failure] = []
+    for spelling, value in written.items():
+        name = vocabulary.renamed.get(spelling, spelling)
+        place = locate(spelling) if locate else ""
+        if name not in scalars:
+            failures.append(unknown_name(place or spelling, vocabulary.meant_by(spelling)))
+            continue
+        if name != spelling:
+            place = place or spelling
+            warn_renamed(place, name)
+        if name in values:
+            failures.append(_given_twice(name, locators.get(name) or name, place or spelling))
+            continue
+        if text and isinstance(value, str):
+            raw[name] = value
+            value = scalars[name].read(value)
+        values[name] = value
+        if place:
+            locators[name] = place
+    return Layer(kind, values, locators, raw, tuple(failures), level)
+
+
+def read_environment(
+    environ: Mapping[str, str], prefix: str, vocabulary: Vocabulary, *, strict: bool = False
+) -> Layer:
+    """Read the variables that start with the prefix, in either case.
+
+    An empty or blank variable counts as unset. A variable that is no knob's is an error where its name is
+    near a knob's, else a warning (people keep variables of their own); its value is never repeated.
+
+    Args:
+        environ: The environment.
+        prefix: The prefix in upper case.
+        vocabulary: The names there are.
+        strict: Whether any unknown variable is an error.
+
+    Returns:
+        The environment layer.
+    """
+    values: dict[str, Any] = {}
+    locators: dict[str, str] = {}
+    raw: dict[str, str] = {}
+    failures: list[Failure] = []
+    for variable in _prefixed(environ, prefix):
+        spelling = variable[len(prefix) :].lower()
+        name = vocabulary.renamed.get(spelling, spelling)
+        if name not in vocabulary.scalars:
+            meant = vocabulary.meant_by(spelling, NEAR_ENOUGH)
+            if meant or strict:
+                failures.append(unknown_name(variable, meant and f"{prefix}{meant.upper()}"))
+            else:
+                _warn(f"{variable}: no such knob; the variable is ignored.", UnknownVariableWarning)
+            continue
+        text = environ[variable]
+        if not text.strip():
+            continue
+        if name != spelling:
+            warn_renamed(variable, f"{prefix}{name.upper()}")
+        if name in values:
+            failures.append(_given_twice(name, locators[name], variable))
+            continue
+        values[name] = vocabulary.scalars[name].read(text)
+        locators[name] = variable
+        raw[name] = text
+    return Layer("environment", values, locators, raw, tuple(failures))
+
+
+def _prefixed(environ: Mapping[str, str], prefix: str) -> list[str]:
+    """List the variables that start with the prefix, in alphabetic order."""
+    upper, lower = prefix, prefix.lower()
+    found = [name for name in environ if name.startswith((upper, lower))]
+    return sorted(found)
+
+
+def warn_renamed(written: str, name: str) -> None:
+    """Warn that a name is an old or foreign one."""
+    _warn(f"{written} is an old name; use {name}.", DeprecationWarning)
+
+
+def _warn(message: str, category: type[Warning]) -> None:
+    """Warn at the caller's line: the first one outside this package."""
+    package = os.path.dirname(__file__)
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_code.co_filename.startswith(package):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _given_twice(name: str, first: str, second: str) -> Failure:
+    return Failure(name, f"{name}: given twice, as {first} and as {second}. Keep one of them.")
