@@ -12,9 +12,9 @@ import ptycho.params
 
 pytest_plugins = ["pytester"]
 
-settings.register_profile("default", deadline=None, derandomize=True, database=None)
-settings.register_profile("fuzz", deadline=None, max_examples=2000)
-settings.load_profile("default")
+settings.register_profile("fuzz", deadline=None, derandomize=False, max_examples=2000, print_blob=True)
+settings.register_profile("quick", deadline=None, derandomize=True, database=None)
+settings.load_profile("quick")
 
 # Set by pytest for each phase of a test, and once by the import of the library named.
 _ENVIRONMENT_OF_OTHERS = {
