@@ -2,6 +2,8 @@
 
 __all__ = ["__version__"]
 
+__version__: str
+
 
 def __getattr__(name: str) -> str:
     """Read the installed version when it is first asked for."""

@@ -83,17 +83,21 @@ class Scalar:
             return float(value) if abs(value) < 1 << 1023 else math.inf
         return value
 
-    def read(self, text: str) -> object:
-        """Read text from an environment variable or a file; text that fits nothing stays text.
+    def read(self, written: object) -> object:
+        """Read what an environment variable, a flag or a file says; text that fits nothing stays text.
 
         Args:
-            text: The text as written.
+            written: Text, or the value that a file format gives.
 
         Returns:
             The value in the field's type where the text spells one, else the trimmed text, which the
-            field's validation then refuses.
+            field's validation then refuses. 1 and 0 say true and false where only these are meant.
         """
-        text = text.strip()
+        if type(written) is int and written in (0, 1) and {bool, int, float} & self.kinds == {bool}:
+            return bool(written)
+        if not isinstance(written, str):
+            return written
+        text = written.strip()
         folded = text.lower()
         if folded in self.words:
             return self.words[folded]

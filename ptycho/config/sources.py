@@ -63,48 +63,47 @@ def read_values(
     vocabulary: Vocabulary,
     *,
     text: bool = False,
-    locate: Callable[[str], str] | None = None,
+    locate: Callable[[str], str] = str,
     level: int = 0,
 ) -> Layer:
-    """Read named values: arguments, overrides, flags, command-line defaults, a snapshot.
+    """Read named values: arguments, overrides, flags, command-line defaults, a table of a file.
 
     Args:
         kind: The kind of the layer.
         written: Name as written -> value.
         vocabulary: The names there are.
-        text: Whether str values are text to be read (flags, variables) or values (Python arguments).
-        locate: Gives the place of a name as written; by default an old name is its own place.
+        text: Whether str values are text to be read (flags, files), rather than values (from Python).
+        locate: Words the place of a name as written, for messages.
         level: Standing among layers of one kind.
 
     Returns:
         The layer; names that do not exist and names given twice are among its failures.
     """
     scalars = vocabulary.scalars
-    if not text and locate is None and scalars.keys() >= written.keys():
+    if not text and scalars.keys() >= written.keys():
         return Layer(kind, written, level=level)
     values: dict[str, Any] = {}
-    locators: dict[str, str] = {}
+    spelled: dict[str, str] = {}
     raw: dict[str, str] = {}
     failures: list[Failure] = []
     for spelling, value in written.items():
         name = vocabulary.renamed.get(spelling, spelling)
-        place = locate(spelling) if locate else ""
         if name not in scalars:
-            failures.append(unknown_name(place or spelling, vocabulary.meant_by(spelling)))
-            continue
-        if name != spelling:
-            place = place or spelling
-            warn_renamed(place, name)
-        if name in values:
-            failures.append(_given_twice(name, locators.get(name) or name, place or spelling))
-            continue
-        if text and isinstance(value, str):
-            raw[name] = value
-            value = scalars[name].read(value)
-        values[name] = value
-        if place:
-            locators[name] = place
-    return Layer(kind, values, locators, raw, tuple(failures), level)
+            failures.append(unknown_name(str(spelling), vocabulary.meant_by(str(spelling))))
+        elif name in values:
+            first = spelled.get(name, name)
+            failures.append(given_twice(name, locate(first), locate(spelling)))
+        else:
+            if name != spelling:
+                warn_renamed(locate(spelling), name)
+                spelled[name] = spelling
+            if text:
+                values[name] = scalars[name].read(value)
+                if isinstance(value, str):
+                    raw[name] = value
+            else:
+                values[name] = value
+    return Layer(kind, values, spelled, raw, tuple(failures), level)
 
 
 def read_environment(
@@ -144,7 +143,7 @@ def read_environment(
         if name != spelling:
             warn_renamed(variable, f"{prefix}{name.upper()}")
         if name in values:
-            failures.append(_given_twice(name, locators[name], variable))
+            failures.append(given_twice(name, locators[name], variable))
             continue
         values[name] = vocabulary.scalars[name].read(text)
         locators[name] = variable
@@ -173,5 +172,6 @@ def _warn(message: str, category: type[Warning]) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def _given_twice(name: str, first: str, second: str) -> Failure:
+def given_twice(name: str, first: str, second: str) -> Failure:
+    """Word the failure for a name that one source gives twice."""
     return Failure(name, f"{name}: given twice, as {first} and as {second}. Keep one of them.")

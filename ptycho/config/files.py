@@ -1,0 +1,159 @@
+"""Configuration files: TOML, YAML and JSON by suffix, with the line of every key."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
+
+from ptycho.config import formats
+from ptycho.config.errors import ConfigError, Failure, near, unknown_name
+from ptycho.config.sources import Layer, Vocabulary, read_values
+
+TABLES: Final = ("model", "training", "inference", "execution")
+"""The tables of a run file, which says in one place what is trained and how it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """One configuration file, read and parsed."""
+
+    path: str
+    """The path as the user gave it."""
+    text: str
+    """The file's text; kept so that lines are looked up only when someone asks."""
+    content: Mapping[str, Any]
+    """Key -> value; YAML scalars stay text, which the fields read by their own rules."""
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "ConfigFile":
+        """Read a file.
+
+        Args:
+            path: A `.toml`, `.yaml`, `.yml` or `.json` file.
+
+        Returns:
+            The file.
+
+        Raises:
+            ConfigError: It is missing, unreadable, not UTF-8, not valid, or not a mapping; or a key is
+                repeated.
+        """
+        if not isinstance(cast(object, path), (str, os.PathLike)):
+            message = f"file: expected a path; got an object of type {type(path).__name__}."
+            raise ConfigError([Failure("file", message)])
+        name = os.fspath(path)
+        if formats.suffix(name) is None:
+            rule = "expected a file that ends in .toml, .yaml, .yml or .json"
+            raise ConfigError([Failure(name, f"{name}: {rule}. Rename the file to say its format.")])
+        try:
+            with open(name, encoding="utf-8-sig") as stream:
+                text = stream.read()
+        except FileNotFoundError:
+            raise ConfigError([Failure(name, f"{name}: no such file. Check the path.")]) from None
+        except UnicodeDecodeError:
+            raise ConfigError([Failure(name, f"{name}: expected UTF-8 text; got other bytes.")]) from None
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError([Failure(name, f"{name}: expected a readable file; got: {reason}.")]) from None
+        return cls(name, text, formats.parse(name, text))
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether this is a run file (`[model] [training] [inference] [execution]`) or a flat one."""
+        return any(isinstance(self.content.get(table), Mapping) for table in TABLES)
+
+    def layer(self, vocabulary: Vocabulary, table: str | None = None) -> Layer:
+        """Read the file, or one table of a run file, into a layer.
+
+        Args:
+            vocabulary: The names that may be set.
+            table: The run file's table to read; a file without tables is read whole.
+
+        Returns:
+            The layer. Unknown and repeated names are among its failures, with the line and its text.
+        """
+        failures: list[Failure] = []
+        section: Any = self.content
+        where: tuple[str, ...] = ()
+        if table is not None and self.has_tables:
+            failures += [self._stray(key) for key in self.content if key not in TABLES]
+            section, where = self.content.get(table) or {}, (table,)
+        if not isinstance(section, Mapping):
+            failures.append(self._failure(f"{table}: expected a table", where))
+            section = {}
+        known: dict[str, Any] = {}
+        for key, value in cast(Mapping[str, Any], section).items():
+            if key in vocabulary.scalars or key in vocabulary.renamed:
+                known[key] = value
+            else:
+                failures.append(self._unknown((*where, key), vocabulary))
+        read = read_values("file", known, vocabulary, text=True, locate=lambda key: self.place((*where, key)))
+        spelled = {name: (*where, read.locators.get(name, name)) for name in read.values}
+        return replace(
+            read,
+            locators=_Lookup(self, spelled, False),
+            raw=_Lookup(self, spelled, True),
+            failures=(*failures, *read.failures),
+        )
+
+    def place(self, key: tuple[str, ...]) -> str:
+        """Return `exec.toml:7` for a key given by its path of names."""
+        line = formats.line_of(self.path, self.text, key)
+        return f"{self.path}:{line}" if line else self.path
+
+    def line_text(self, key: tuple[str, ...]) -> str:
+        """Return the text of the line that holds a key."""
+        line = formats.line_of(self.path, self.text, key)
+        return self.text.split("\n")[line - 1].strip() if line else ""
+
+    def _stray(self, key: str) -> Failure:
+        close = near(key, TABLES)
+        if isinstance(self.content[key], Mapping):
+            hint = f" Did you mean {close}?" if close else f" The tables are {', '.join(TABLES)}."
+            return self._failure(f"{key}: no such table", (key,), hint)
+        return self._failure(f"{key}: expected inside a table ({', '.join(TABLES)}); got it outside", (key,))
+
+    def _unknown(self, key: tuple[str, ...], vocabulary: Vocabulary) -> Failure:
+        meant = vocabulary.meant_by(key[-1])
+        failure = unknown_name(key[-1], meant, place=f" at {self.place(key)}")
+        shown = formats.quote_line(self.line_text(key), shown=meant is not None)
+        return Failure(failure.name, f"{failure.message}{shown}")
+
+    def _failure(self, what: str, key: tuple[str, ...], hint: str = "") -> Failure:
+        return Failure(key[-1], f"{what} at {self.place(key)}.{hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup(Mapping[str, str]):
+    """The places, or the lines' text, of a layer's names, looked up when asked for."""
+
+    file: ConfigFile
+    keys_by_name: Mapping[str, tuple[str, ...]]
+    as_text: bool
+
+    def __getitem__(self, name: str) -> str:
+        key = self.keys_by_name[name]
+        return self.file.line_text(key) if self.as_text else self.file.place(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys_by_name)
+
+    def __len__(self) -> int:
+        return len(self.keys_by_name)
+
+
+def read_file(path: str | os.PathLike[str], vocabulary: Vocabulary, table: str | None = None) -> Layer:
+    """Read a flat file, or one table of a run file, into a layer that carries every failure.
+
+    Args:
+        path: A `.toml`, `.yaml`, `.yml` or `.json` file.
+        vocabulary: The names that may be set.
+        table: The run file's table to read; a file without tables is read whole.
+
+    Returns:
+        The layer; for a file that cannot be read it is empty and says why.
+    """
+    try:
+        return ConfigFile.read(path).layer(vocabulary, table)
+    except ConfigError as error:
+        return Layer("file", {}, failures=error.failures)
