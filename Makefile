@@ -31,6 +31,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/torch: constraints.txt
+	@echo "Installing into .venv; the first time takes minutes."
 	$(PYTHON) -m venv .venv
 	$(INSTALL) torch $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	touch $@
