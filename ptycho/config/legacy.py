@@ -1,0 +1,67 @@
+"""The one-way bridge from canonical configurations to the legacy parameter dictionary.
+
+Rule CONFIG-001: the dictionary is filled from a canonical configuration before any legacy consumer reads it.
+Rule CONFIG-002: execution settings never enter it.
+"""
+
+import dataclasses
+from collections.abc import MutableMapping
+from pathlib import PurePath
+from typing import Any, Final
+
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+
+KEY_MAPPINGS: Final = {
+    "object_big": "object.big",
+    "probe_big": "probe.big",
+    "probe_mask": "probe.mask",
+    "probe_trainable": "probe.trainable",
+    "intensity_scale_trainable": "intensity_scale.trainable",
+    "positions_provided": "positions.provided",
+    "output_dir": "output_prefix",
+    "train_data_file": "train_data_file_path",
+    "test_data_file": "test_data_file_path",
+}
+"""Field -> legacy key; every other field keeps its name."""
+
+
+def dataclass_to_legacy_dict(config: object) -> dict[str, Any]:
+    """The fields of a canonical configuration by their legacy keys.
+
+    Args:
+        config: A canonical configuration; the fields of a nested model stand beside the others.
+
+    Returns:
+        A new flat dictionary; paths are text, None stays None.
+
+    Raises:
+        TypeError: `config` is anything else, an execution configuration above all (CONFIG-002).
+    """
+    if not isinstance(config, ModelConfig | TrainingConfig | InferenceConfig):
+        raise TypeError(
+            fXX
+            "Execution settings never enter the legacy dictionary (CONFIG-002)."
+        )
+    legacy: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, ModelConfig):
+            legacy |= dataclass_to_legacy_dict(value)
+        else:
+            text = str(value) if isinstance(value, PurePath) else value
+            legacy[KEY_MAPPINGS.get(field.name, field.name)] = text
+    return legacy
+
+
+def update_legacy_dict(cfg: MutableMapping[str, Any], config: object) -> None:
+    """Write a canonical configuration into a legacy dictionary; what is None there leaves the old value.
+
+    Args:
+        cfg: The dictionary, usually `ptycho.params.cfg`.
+        config: A canonical configuration.
+
+    Raises:
+        TypeError: `config` is anything else; the dictionary is then unchanged.
+    """
+    legacy = dataclass_to_legacy_dict(config)
+    cfg.update({key: value for key, value in legacy.items() if value is not None})

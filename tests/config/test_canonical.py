@@ -1,0 +1,379 @@
+"""The canonical configurations: what they accept, refuse and keep."""
+
+import copy
+import dataclasses
+import inspect
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptycho.config.canonical import (
+    InferenceConfig,
+    ModelConfig,
+    TrainingConfig,
+    load_yaml_config,
+    validate_inference_config,
+    validate_model_config,
+    validate_training_config,
+)
+from ptycho.config.errors import ConfigError
+from ptycho.config.validated import help_texts
+
+CLASSES = [ModelConfig, TrainingConfig, InferenceConfig]
+
+
+def message(build: Callable[[], object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build()
+    return str(caught.value)
+
+
+# Values ---------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(-64, 4096))
+def test_n_is_zero_or_a_multiple_of_16_from_32(n: int):
+    if n == 0 or n in range(32, 4097, 16):
+        assert n == ModelConfig(N=n).N
+    else:
+        assert "model.N: expected a multiple of 16 from 32 up, or 0" in message(lambda: ModelConfig(N=n))
+
+
+ONE_UP = [1, 7], [0, -1, True, "3", 2.0, None]
+ONE_UP_OR_NONE = [None, 1, 7], [0, -1, True, "3", 2.0]
+ZERO_UP = [0, 9], [-1, True, "3", 2.0, None]
+WEIGHT = [0, 0.5, 3, np.float32(2)], [-0.1, math.nan, math.inf, True, "1", None]
+ABOVE_ZERO = [1e-9, 4, np.float64(2)], [0, -1.0, math.nan, math.inf, True, "1", None]
+DECAY = [0, 0.9], [1, 1.5, -0.1, math.nan, True]
+SWITCH = [True, False, np.True_], [1, 0, "yes", None]
+PATH_OR_NONE = ["a.npz", Path("a.npz"), Path(), None], [3, True]
+DOMAIN = ["auto", "amplitude", "intensity"], ["counts", None, 1]
+SHARED = {
+    "n_groups": ONE_UP_OR_NONE,
+    "n_subsample": ONE_UP_OR_NONE,
+    "subsample_seed": ([None, 0, 2**32 - 1], [-1, 2**32, True, "3", 2.0]),
+    "neighbor_count": ONE_UP,
+    "test_data_file": PATH_OR_NONE,
+    "output_dir": (["out", Path("out")], [None, 3]),
+    "backend": (["pytorch", "tensorflow"], ["jax", None]),
+    "measurement_domain": DOMAIN,
+}
+RULES: dict[type, dict[str, tuple[list[Any], list[Any]]]] = {
+    ModelConfig: {
+        "N": ([0, 32, 64, np.int64(128)], [16, 33, 65, -32, True, "64", 64.0, None]),
+        "gridsize": ONE_UP,
+        "n_filters_scale": ONE_UP,
+        "model_type": (["pinn", "supervised"], ["unet", None, True]),
+        "architecture": (["unrolled", "cnn"], ["fno", None]),
+        "n_unrolled_steps": ONE_UP,
+        "amp_activation": (["sigmoid", "swish", "silu", "softplus", "relu"], ["tanh", None]),
+        "object_big": SWITCH,
+        "probe_big": SWITCH,
+        "pad_object": SWITCH,
+        "probe_mask": SWITCH,
+        "probe_mask_sigma": WEIGHT,
+        "probe_mask_diameter": ([None, 32, 20.5], [0, -1.0, math.nan, True, "32"]),
+        "probe_scale": ABOVE_ZERO,
+        "gaussian_smoothing_sigma": WEIGHT,
+    },
+    TrainingConfig: SHARED
+    | {
+        "model": ([ModelConfig(N=128)], [None, 3, "pinn"]),
+        "train_data_file": PATH_OR_NONE,
+        "batch_size": ONE_UP,
+        "nepochs": ONE_UP,
+        "mae_weight": WEIGHT,
+        "nll_weight": WEIGHT,
+        "realspace_mae_weight": WEIGHT,
+        "realspace_weight": WEIGHT,
+        "nphotons": ABOVE_ZERO,
+        "neighbor_pool_size": ONE_UP_OR_NONE,
+        "enable_oversampling": SWITCH,
+        "sequential_sampling": SWITCH,
+        "positions_provided": ([True], [False, 1, None]),
+        "probe_trainable": SWITCH,
+        "intensity_scale_trainable": SWITCH,
+        "torch_loss_mode": (["poisson", "mae"], ["mse", None]),
+        "optimizer": (["adam", "adamw", "sgd"], ["lion", None]),
+        "momentum": DECAY,
+        "weight_decay": WEIGHT,
+        "adam_beta1": DECAY,
+        "adam_beta2": DECAY,
+        "lr_warmup_epochs": ZERO_UP,
+        "lr_min_ratio": ([0, 0.1, 1], [1.01, -0.1, math.nan, True]),
+        "plateau_factor": ([0.5], [0, 1, -0.1, math.nan, True]),
+        "plateau_patience": ZERO_UP,
+        "plateau_min_lr": WEIGHT,
+        "plateau_threshold": WEIGHT,
+    },
+    InferenceConfig: SHARED
+    | {
+        "model": ([ModelConfig(N=128)], [None, 3]),
+        "model_path": PATH_OR_NONE,
+        "debug": SWITCH,
+    },
+}
+SECTIONS = {ModelConfig: "model", TrainingConfig: "training", InferenceConfig: "inference"}
+EACH_FIELD = [
+    pytest.param(cls, field, id=f"{SECTIONS[cls]}.{field}") for cls in CLASSES for field in RULES[cls]
+]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_field_has_its_rule_here(cls: type):
+    assert {field.name for field in dataclasses.fields(cls)} == RULES[cls].keys()
+
+
+@pytest.mark.parametrize(("cls", "field"), EACH_FIELD)
+def test_a_field_accepts_what_its_rule_allows(cls: type, field: str):
+    for value in RULES[cls][field][0]:
+        expected = (
+            Path(value) if isinstance(value, str) and "dir" in field + "_file" * ("." in value) else value
+        )
+        assert getattr(cls(**{field: value}), field) in (value, expected, Path(str(value)))
+
+
+@pytest.mark.parametrize(("cls", "field"), EACH_FIELD)
+def test_a_field_refuses_what_breaks_its_rule(cls: type, field: str):
+    for value in RULES[cls][field][1]:
+        text = message(lambda value=value: cls(**{field: value}))
+        assert text.startswith(f"{SECTIONS[cls]}.{field}: expected ")
+        assert "from argument." in text
+
+
+@pytest.mark.parametrize(("cls", "field"), EACH_FIELD)
+def test_a_refused_assignment_leaves_the_old_value(cls: type, field: str):
+    config = cls()
+    for value in RULES[cls][field][1]:
+        before = copy.deepcopy(config)
+        text = message(lambda value=value: setattr(config, field, value))
+        assert text.startswith(f"{SECTIONS[cls]}.{field}: expected ")
+        assert config == before
+
+
+def test_stored_values_are_plain_python():
+    config = ModelConfig(N=np.int32(64), probe_scale=np.float32(2.5), probe_mask=np.True_, probe_mask_sigma=2)
+    kinds = [type(v) for v in (config.N, config.probe_scale, config.probe_mask, config.probe_mask_sigma)]
+    assert kinds == [int, float, bool, float]
+
+
+def test_paths_are_kept_as_paths():
+    config = TrainingConfig(train_data_file="a.npz", output_dir="out")
+    assert (config.train_data_file, config.output_dir) == (Path("a.npz"), Path("out"))
+
+
+def test_every_failure_is_reported_at_once():
+    text = message(lambda: TrainingConfig(model={"N": 65, "gridsize": 0}, batch_size=0, backend="jax"))
+    assert [line.split(":")[0] for line in text.splitlines()] == [
+        "model.N",
+        "model.gridsize",
+        "training.batch_size",
+        "training.backend",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("build", "meant"),
+    [
+        (lambda: ModelConfig(gridsiz=2), "model.gridsiz: no such field. Did you mean model.gridsize?"),
+        (lambda: TrainingConfig(N=64), "training.N: no such field. Did you mean model.N?"),
+        (lambda: setattr(TrainingConfig(), "batchsize", 2), "Did you mean training.batch_size?"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_near_one(build: Callable[[], object], meant: str):
+    assert meant in message(build)
+
+
+def test_too_many_values_are_refused_by_the_class_name():
+    assert message(lambda: InferenceConfig(*[None] * 30)).endswith("Name them: field=value.")
+
+
+def test_a_scan_without_positions_is_refused_with_the_reason():
+    assert message(lambda: TrainingConfig(positions_provided=False)).endswith(
+        "Only scans that come with their positions are supported."
+    )
+
+
+# Dataclass behaviour --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_configuration_survives_asdict_replace_pickle_and_copy(cls: type):
+    config = cls()
+    assert cls(**dataclasses.asdict(config)) == config
+    assert dataclasses.replace(config) == config
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert copy.deepcopy(config) == config
+
+
+def test_replace_validates():
+    assert "training.nepochs" in message(lambda: dataclasses.replace(TrainingConfig(), nepochs=0))
+
+
+def test_a_nested_model_is_the_object_given_and_stays_validated():
+    model = ModelConfig()
+    config = TrainingConfig(model=model)
+    config.model.N = 128
+    assert model.N == 128
+    assert "model.N" in message(lambda: setattr(config.model, "N", 100))
+    assert model.N == 128
+
+
+def test_two_configurations_do_not_share_a_default_model():
+    first, second = TrainingConfig(), TrainingConfig()
+    first.model.N = 128
+    assert second.model.N == 64
+
+
+def test_an_unpickled_configuration_still_validates():
+    config = pickle.loads(pickle.dumps(TrainingConfig()))
+    assert "training.batch_size" in message(lambda: setattr(config, "batch_size", 0))
+
+
+@pytest.mark.parametrize("cls", [TrainingConfig, InferenceConfig])
+def test_n_images_is_the_old_name_of_n_groups(cls: type):
+    with pytest.warns(DeprecationWarning, match="n_images is an old name; use n_groups"):
+        config = cls(n_images=7)
+    assert config.n_groups == 7
+    with pytest.warns(DeprecationWarning, match="use n_groups"):
+        config.n_images = 8
+    with pytest.warns(DeprecationWarning, match="use n_groups"):
+        assert config.n_images == config.n_groups == 8
+
+
+def test_a_value_under_both_its_names_is_refused():
+    with pytest.warns(DeprecationWarning, match="use n_groups"):
+        text = message(lambda: TrainingConfig(n_images=7, n_groups=7))
+    assert text == "training.n_groups: given twice, also by its old name n_images. Drop n_images."
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_field_has_a_help_text(cls: type):
+    texts = help_texts(cls)
+    assert list(texts) == [field.name for field in dataclasses.fields(cls)]
+    assert all(text.endswith(".") and "\n" not in text for text in texts.values())
+
+
+def test_the_historical_defaults_hold():
+    config = TrainingConfig()
+    assert (config.model.N, config.model.gridsize, config.model.probe_scale) == (64, 1, 4.0)
+    assert (config.batch_size, config.nepochs, config.nphotons, config.neighbor_count) == (16, 50, 1e9, 4)
+    assert (config.optimizer, config.torch_loss_mode, config.plateau_min_lr) == ("adam", "poisson", 5e-5)
+    assert (config.output_dir, InferenceConfig().output_dir) == (
+        Path("training_outputs"),
+        Path("inference_outputs"),
+    )
+
+
+def test_positions_in_the_signature_follow_the_fields():
+    assert list(inspect.signature(InferenceConfig).parameters)[:3] == [
+        "model",
+        "model_path",
+        "test_data_file",
+    ]
+
+
+# Files ----------------------------------------------------------------------------------------------------
+
+RUN_FILES = {
+    "run.toml": '[model]\nN = 128\n[training]\nplateau_min_lr = 5e-4\ntrain_data_file = "a.npz"\n',
+    "run.yaml": "model: {N: 128}\ntraining:\n  plateau_min_lr: 5e-4\n  train_data_file: a.npz\n",
+    "run.json": '{"model": {"N": 128}, "training": {"plateau_min_lr": 5e-4, "train_data_file": "a.npz"}}',
+}
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_a_run_file_gives_the_same_training_in_every_format(name: str, tmp_path: Path):
+    path = tmp_path / name
+    path.write_text(RUN_FILES[name])
+    expected = TrainingConfig(model=ModelConfig(N=128), plateau_min_lr=5e-4, train_data_file=Path("a.npz"))
+    assert TrainingConfig.from_file(path) == expected
+
+
+def test_a_run_file_may_say_how_to_reconstruct(tmp_path: Path):
+    path = tmp_path / "run.toml"
+    path.write_text("[inference]\ndebug = true\n[training]\nnepochs = 3\n[execution]\nnum_workers = 2\n")
+    assert InferenceConfig.from_file(path) == InferenceConfig(debug=True)
+
+
+def test_a_wrong_run_file_is_reported_with_file_line_and_text(tmp_path: Path):
+    path = tmp_path / "run.toml"
+    path.write_text('[model]\nN = 65\n[training]\nbatch_size = "many"\nnepoch = 3\n')
+    text = message(lambda: TrainingConfig.from_file(path))
+    assert (
+        f"model.N: expected a multiple of 16 from 32 up, or 0 (from the data); got 65 from {path}:2." in text
+    )
+    assert f"training.batch_size: expected an integer >= 1; got 'many' from {path}:4." in text
+    assert '    batch_size = "many"' in text
+    assert f"{path}:5" in text
+    assert "Did you mean nepochs?" in text
+
+
+def test_a_file_without_tables_is_refused(tmp_path: Path):
+    path = tmp_path / "flat.toml"
+    path.write_text("N = 64\n")
+    assert "expected the tables [model] and [training]; got none" in message(
+        lambda: TrainingConfig.from_file(path)
+    )
+
+
+def test_a_missing_run_file_is_refused_by_name(tmp_path: Path):
+    assert "nowhere.toml: no such file" in message(
+        lambda: TrainingConfig.from_file(tmp_path / "nowhere.toml")
+    )
+
+
+def test_load_yaml_config_gives_plain_values(tmp_path: Path):
+    path = tmp_path / "a.yaml"
+    path.write_text("N: 64\nnested: {a: [1, 2.5, yes]}\n")
+    assert load_yaml_config(path) == {"N": 64, "nested": {"a": [1, 2.5, True]}}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("[1, 2]", "mapping"),
+        ("a: 1\na: 2\n", "a"),
+        ("a: !!python/object/apply:os.getcwd []\n", "valid YAML"),
+        ("a: [1,\n", "valid YAML"),
+    ],
+)
+def test_load_yaml_config_refuses_what_is_not_a_plain_mapping(content: str, complaint: str, tmp_path: Path):
+    path = tmp_path / "a.yaml"
+    path.write_text(content)
+    assert complaint in message(lambda: load_yaml_config(path))
+
+
+# Ready for a run ------------------------------------------------------------------------------------------
+
+
+def test_complete_configurations_are_ready():
+    validate_model_config(ModelConfig())
+    validate_training_config(TrainingConfig(train_data_file="a.npz"))
+    validate_inference_config(InferenceConfig(model_path="m", test_data_file="a.npz"))
+
+
+def test_a_model_of_unknown_size_is_not_ready():
+    assert message(lambda: validate_model_config(ModelConfig(N=0))).startswith("model.N: expected the size")
+
+
+def test_a_training_reports_all_that_is_missing():
+    config = TrainingConfig(model=ModelConfig(N=0), nll_weight=0)
+    lines = message(lambda: validate_training_config(config)).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["model.N", "training.train_data_file", "training"]
+
+
+def test_the_mae_loss_needs_no_weight():
+    validate_training_config(TrainingConfig(train_data_file="a.npz", nll_weight=0, torch_loss_mode="mae"))
+
+
+def test_an_inference_needs_a_model_and_data():
+    lines = message(lambda: validate_inference_config(InferenceConfig())).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["inference.model_path", "inference.test_data_file"]
