@@ -39,7 +39,7 @@ def dataclass_to_legacy_dict(config: object) -> dict[str, Any]:
     """
     if not isinstance(config, ModelConfig | TrainingConfig | InferenceConfig):
         raise TypeError(
-            fXX
+            f"config: expected ModelConfig, TrainingConfig or InferenceConfig; got {type(config).__name__}. "
             "Execution settings never enter the legacy dictionary (CONFIG-002)."
         )
     legacy: dict[str, Any] = {}
