@@ -1,0 +1,300 @@
+"""Saving a trained model to one file, and loading it without executing anything from that file.
+
+A bundle is a zip archive, `wts.h5.zip`, with two members, both stored uncompressed:
+
+    weights.safetensors   the model's state dict, and further tensors under the prefix `extra/`
+    config.json           format (1), version (the writer's), and the configuration given to `save_bundle`
+
+Equal content gives equal bytes. Nothing is ever unpickled.
+"""
+
+import io
+import json
+import os
+import struct
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NoReturn
+
+import safetensors
+import safetensors.torch
+import torch
+
+ARCHIVE = "wts.h5.zip"
+FORMAT = 1
+
+_WEIGHTS = "weights.safetensors"
+_CONFIG = "config.json"
+_EXTRA = "extra/"
+_LARGEST_CONFIG = 64 * 2**20  # bytes
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip archive can state
+_ENCRYPTED = 0x1
+
+
+class BundleError(ValueError):
+    """A file that is no readable bundle. The message names the file and the way out."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle holds.
+
+    Attributes:
+        state_dict: the model's parameters and buffers, on the CPU.
+        config: the configuration as saved, with `format` and `version`.
+        extra_tensors: tensors saved beside the state dict, on the CPU.
+    """
+
+    state_dict: dict[str, torch.Tensor]
+    config: dict[str, Any]
+    extra_tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def save_bundle(
+    path: str | Path,
+    *,
+    state_dict: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    extra_tensors: Mapping[str, torch.Tensor] | None = None,
+) -> Path:
+    """Write a bundle; a reader sees the old file or the new one, never a part.
+
+    Args:
+        path: the file to write, or a folder, in which `wts.h5.zip` is written. Folders are created.
+        state_dict: parameters and buffers by name, on any device. Complex tensors are supported.
+        config: JSON data saved with them (the model's configuration and whatever else describes the run).
+        extra_tensors: further tensors by name.
+
+    Returns:
+        The file written.
+
+    Raises:
+        BundleError: `config` is not JSON data, or states `format` or `version`, or a parameter's name starts
+            with the prefix of the extra tensors.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    target = path if path.suffix == ".zip" else path / ARCHIVE
+    members = {
+        _CONFIG: _encode_config(target, config),
+        _WEIGHTS: _encode_tensors(target, state_dict, extra_tensors or {}),
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("xb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                for name, content in members.items():
+                    member = zipfile.ZipInfo(name, _EPOCH)
+                    member.create_system = 3  # the same bytes on every system
+                    member.external_attr = 0o644 << 16
+                    archive.writestr(member, content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read a bundle; everything it says is checked, nothing in it is executed.
+
+    Args:
+        path: the archive, a folder that holds `wts.h5.zip`, or a folder that holds its unpacked members.
+
+    Returns:
+        The tensors (on the CPU) and the configuration.
+
+    Raises:
+        BundleError: there is no bundle at `path`, or it is damaged, foreign, or of a newer format.
+    """
+    path = Path(path)
+    if path.is_dir() and not (path / ARCHIVE).is_file():
+        source, members = path, _read_folder(path)
+    else:
+        source = path / ARCHIVE if path.is_dir() else path
+        members = _read_archive(source)
+    config = _decode_config(source, members[_CONFIG])
+    tensors = _decode_tensors(source, members[_WEIGHTS])
+    return Bundle(
+        state_dict={name: value for name, value in tensors.items() if not name.startswith(_EXTRA)},
+        config=config,
+        extra_tensors={
+            name.removeprefix(_EXTRA): value for name, value in tensors.items() if name.startswith(_EXTRA)
+        },
+    )
+
+
+def _refuse(source: Path, expected: str, found: str, way_out: str) -> NoReturn:
+    raise BundleError(f"{source}: expected {expected}; got {found}. {way_out}")
+
+
+def _damaged(source: Path, found: str) -> NoReturn:
+    _refuse(
+        source, "an intact model archive", found, "Copy it again from where it was written, or train again."
+    )
+
+
+def _encode_config(target: Path, config: Mapping[str, Any]) -> bytes:
+    for name in ("format", "version"):
+        if name in config:
+            _refuse(
+                target,
+                f"a configuration without {name!r}",
+                f"{config[name]!r}",
+                "Drop it: the bundle states its own.",
+            )
+    stated = {**config, "format": FORMAT, "version": _version()}
+    try:
+        return json.dumps(stated, sort_keys=True, indent=1, allow_nan=False).encode("ascii")
+    except (TypeError, ValueError) as error:
+        _refuse(
+            target,
+            "a configuration of JSON data",
+            str(error),
+            "Give plain numbers, text, lists and mappings.",
+        )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("ptychopinn")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "unknown"
+
+
+def _encode_tensors(
+    target: Path, state_dict: Mapping[str, torch.Tensor], extra_tensors: Mapping[str, torch.Tensor]
+) -> bytes:
+    for name in state_dict:
+        if name.startswith(_EXTRA):
+            _refuse(target, f"parameter names that do not start with {_EXTRA!r}", f"{name!r}", "Rename it.")
+    tensors = {**state_dict, **{_EXTRA + name: value for name, value in extra_tensors.items()}}
+    # safetensors has no complex128: such a tensor is stored as pairs of float64, and named in the header
+    paired = sorted(name for name, value in tensors.items() if value.dtype == torch.complex128)
+    stored = {
+        name: (torch.view_as_real(value.resolve_conj()) if name in paired else value)
+        # a copy, since tensors that share memory (tied weights) are refused
+        .detach()
+        .cpu()
+        .clone(memory_format=torch.contiguous_format)
+        for name, value in sorted(tensors.items())
+    }
+    return safetensors.torch.save(stored, {"complex128": json.dumps(paired)} if paired else None)
+
+
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    missing = [name for name in (_CONFIG, _WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        _refuse(
+            folder,
+            f"a folder with {ARCHIVE}, or with {_CONFIG} and {_WEIGHTS}",
+            f"a folder without {ARCHIVE} and without {' and '.join(missing)}"
+            if folder.is_dir()
+            else "nothing there",
+            "Model archive not found: give the output folder of a training run.",
+        )
+    return {name: (folder / name).read_bytes() for name in (_CONFIG, _WEIGHTS)}
+
+
+def _read_archive(source: Path) -> dict[str, bytes]:
+    if not source.is_file():
+        _refuse(
+            source,
+            "a model archive",
+            "nothing there",
+            f"Model archive not found: give the output folder of a training run, which holds {ARCHIVE}.",
+        )
+    content = source.read_bytes()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _check_members(source, archive.infolist())
+            return {name: archive.read(name) for name in (_CONFIG, _WEIGHTS)}
+    except BundleError:
+        raise
+    # what zipfile lets through when sizes, offsets or names in its tables are damaged
+    except (zipfile.BadZipFile, EOFError, OverflowError, RuntimeError, ValueError, struct.error) as error:
+        _damaged(source, f"a file that is no zip archive or a part of one ({error})")
+
+
+def _check_members(source: Path, members: list[zipfile.ZipInfo]) -> None:
+    names = [member.filename for member in members]
+    if any(name.endswith(".pkl") for name in names):
+        _refuse(
+            source,
+            "an archive of weights and settings",
+            "a pickle, which can run any code when it is read",
+            "It was not opened. Train again, or ask its author for an archive written by this program.",
+        )
+    if sorted(names) != sorted((_CONFIG, _WEIGHTS)):
+        listed = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        _refuse(
+            source,
+            f"exactly the members {_CONFIG!r} and {_WEIGHTS!r}",
+            listed or "an empty archive",
+            "Another program wrote it; train again with this one.",
+        )
+    for member in members:
+        # members are stored as they are, so none can unpack to more than the file holds
+        if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:
+            _refuse(
+                source,
+                "members stored as they are",
+                f"{member.filename!r} compressed or encrypted",
+                "Unpack it into a folder and give that folder.",
+            )
+
+
+def _decode_config(source: Path, content: bytes) -> dict[str, Any]:
+    if len(content) > _LARGEST_CONFIG:
+        _damaged(source, f"{_CONFIG} of {len(content)} bytes, more than {_LARGEST_CONFIG}")
+    try:
+        config = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        _damaged(source, f"{_CONFIG} that is not JSON ({error})")
+    if not isinstance(config, dict) or type(config.get("format")) is not int:
+        _damaged(source, f"{_CONFIG} that states no format")
+    if config["format"] != FORMAT:
+        _refuse(
+            source,
+            f"bundle format {FORMAT}",
+            f"format {config['format']}, written by version {config.get('version', 'unknown')!s:.40}",
+            "Install that version or a newer one: pip install --upgrade ptychopinn.",
+        )
+    return config
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise ValueError("a name appears twice")
+    return names
+
+
+def _decode_tensors(source: Path, content: bytes) -> dict[str, torch.Tensor]:
+    try:
+        tensors = safetensors.torch.load(content)
+        paired = _paired_names(content)
+        return {
+            name: torch.view_as_complex(value) if name in paired else value for name, value in tensors.items()
+        }
+    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        _damaged(source, f"{_WEIGHTS} that cannot be read ({error})")
+
+
+def _paired_names(content: bytes) -> set[str]:
+    """The tensors stored as pairs of real numbers, from the header (already checked by safetensors)."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    names = json.loads(header.get("__metadata__", {}).get("complex128", "[]"))
+    if not isinstance(names, list):
+        raise ValueError("complex128 is no list of names")
+    return set(map(str, names))
