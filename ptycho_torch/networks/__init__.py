@@ -1,0 +1,1 @@
+"""Networks that predict object patches: one architecture per file."""

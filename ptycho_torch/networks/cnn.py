@@ -1,0 +1,46 @@
+"""The plain architecture: a U-Net from the raw pattern to amplitude and phase of the object patch."""
+
+import torch
+from torch import Tensor, nn
+
+from ptycho_torch.networks.correction import Correction
+from ptycho_torch.networks.unet import UNet
+from ptycho_torch.physics import fourier_shift
+
+
+class PatternNetwork(nn.Module):
+    """One U-Net, from the standardized logarithm of the measured amplitude to the object patch.
+
+    Args:
+        width: channels of the U-Net.
+        correction: how its output changes free space into the object.
+    """
+
+    n_steps = 1
+
+    def __init__(self, width: int, correction: Correction) -> None:
+        super().__init__()
+        self.unet = UNet(1, 2, width)
+        self.correction = correction
+
+    def step(
+        self,
+        k: int,
+        patch: Tensor,
+        probe: Tensor,
+        amplitude: Tensor,
+        remainder_px: Tensor,
+        measured: Tensor | None,
+    ) -> Tensor:
+        """Predict object patches; arguments as in :meth:`UnrolledNetwork.step`.
+
+        A pattern tells the object relative to the probe, not to the pixel grid: the predicted deviation from
+        free space is displaced by the sub-pixel part of the position.
+        """
+        del k, probe
+        logarithm = torch.log1p(amplitude if measured is None else amplitude * measured)
+        mean = logarithm.mean(dim=(-2, -1), keepdim=True)
+        deviation = logarithm.std(dim=(-2, -1), keepdim=True).clamp_min(1e-6)
+        output = self.unet(((logarithm - mean) / deviation).unsqueeze(1))
+        predicted = self.correction(torch.ones_like(patch), output)
+        return 1 + fourier_shift(predicted - 1, remainder_px)

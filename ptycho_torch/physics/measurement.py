@@ -1,0 +1,59 @@
+"""What the detector sees of an object patch, and what a measured pattern says about the patch."""
+
+import torch
+from torch import Tensor
+
+from ptycho_torch.physics.propagation import back_propagate, far_field
+
+
+def exit_waves(patch: Tensor, probe: Tensor) -> Tensor:
+    """Exit waves P_m(r) O(r) of a thin object, one per incoherent probe mode.
+
+    Args:
+        patch: complex (..., N, N), transmission of the object, dimensionless.
+        probe: complex (..., modes, N, N), photon**0.5.
+
+    Returns:
+        Complex (..., modes, N, N), photon**0.5.
+    """
+    return probe * patch.unsqueeze(-3)
+
+
+def intensity(waves: Tensor) -> Tensor:
+    """Photons per pixel of mutually incoherent far-field waves: the sum over modes of abs(wave)**2.
+
+    Args:
+        waves: complex (..., modes, N, N), photon**0.5.
+
+    Returns:
+        Real (..., N, N), photons.
+    """
+    return (waves.real.square() + waves.imag.square()).sum(dim=-3)
+
+
+def object_update(patch: Tensor, probe: Tensor, amplitude: Tensor, measured: Tensor | None = None) -> Tensor:
+    """Object update of one physics step.
+
+    The far field of each mode keeps its phase and takes the measured amplitude, shared between the modes in
+    proportion (Thibault and Menzel 2013); what that changes in the exit waves is carried to the object as in
+    the extended ptychographic iterative engine (Maiden and Rodenburg 2009):
+    d = sum_m conj(P_m) (F^-1[A F(P_m O) / sqrt(I)] - P_m O) / max sum_m abs(P_m)**2.
+
+    Args:
+        patch: complex (B, N, N), current object patches.
+        probe: complex (B, modes, N, N) at each patch.
+        amplitude: float (B, N, N), measured amplitude, photon**0.5.
+        measured: bool (B, N, N) or (N, N), False where a pixel was not measured and keeps the prediction;
+            None when every pixel was.
+
+    Returns:
+        The update d, complex (B, N, N), dimensionless.
+    """
+    far = far_field(exit_waves(patch, probe))
+    ratio = amplitude / (intensity(far) + torch.finfo(amplitude.dtype).eps).sqrt()
+    if measured is not None:
+        ratio = torch.where(measured, ratio, torch.ones_like(ratio))
+    change = back_propagate(far * (ratio - 1).unsqueeze(-3))
+    energy = probe.real.square() + probe.imag.square()
+    peak = energy.sum(dim=-3).amax(dim=(-2, -1), keepdim=True)
+    return (probe.conj() * change).sum(dim=-3) / peak

@@ -1,0 +1,71 @@
+"""Losses against formulas from other libraries and their limits."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from ptycho_torch import losses
+
+RNG = np.random.default_rng(5)
+COUNTS = torch.from_numpy(RNG.poisson(30.0, size=(2, 8, 8)).astype(np.float64))
+EXPECTED = torch.from_numpy(RNG.uniform(5.0, 60.0, size=(2, 8, 8)))
+
+
+def test_poisson_loss_follows_the_likelihood_of_scipy() -> None:
+    shifted = COUNTS.numpy() + 1
+    log_likelihood = stats.poisson.logpmf(shifted, EXPECTED.numpy() + 1) - stats.poisson.logpmf(
+        shifted, shifted
+    )
+    expected = -log_likelihood.sum() / COUNTS.sum().item()
+    assert losses.poisson_loss(EXPECTED, COUNTS).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss", [losses.poisson_loss, losses.amplitude_loss])
+def test_a_perfect_prediction_costs_nothing_and_any_other_something(loss) -> None:
+    assert loss(COUNTS, COUNTS).item() == pytest.approx(0, abs=1e-12)
+    assert loss(1.1 * COUNTS, COUNTS).item() > 0
+
+
+def test_poisson_loss_is_smallest_at_the_measured_counts() -> None:
+    expected = COUNTS.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(losses.poisson_loss(expected, COUNTS), expected)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient))
+
+
+def test_poisson_loss_stays_finite_where_nothing_is_expected() -> None:
+    expected = torch.zeros(1, 2, 2, requires_grad=True)
+    loss = losses.poisson_loss(expected, torch.full((1, 2, 2), 7.0))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(expected.grad).all()
+
+
+def test_amplitude_loss_is_the_r_factor() -> None:
+    amplitude = COUNTS.sqrt()
+    expected = np.abs(EXPECTED.numpy() ** 0.5 - amplitude.numpy()).sum() / amplitude.numpy().sum()
+    assert losses.amplitude_loss(EXPECTED.sqrt(), amplitude).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss", [losses.poisson_loss, losses.amplitude_loss])
+def test_pixels_that_were_not_measured_do_not_count(loss) -> None:
+    measured = torch.ones(8, 8, dtype=torch.bool)
+    measured[2, 3] = False
+    spoiled = COUNTS.clone()
+    spoiled[:, 2, 3] = 1e6
+    assert loss(EXPECTED, spoiled, measured).item() == pytest.approx(loss(EXPECTED, COUNTS, measured).item())
+
+
+def test_object_loss_is_the_weighted_distance_of_complex_numbers() -> None:
+    patch, label = torch.tensor([[1 + 1j, 2.0]]), torch.tensor([[1.0, 2 + 3j]])
+    weight = torch.tensor([[1.0, 3.0]])
+    assert losses.object_loss(patch, label, weight).item() == pytest.approx((1 * 1 + 3 * 3) / 4, rel=1e-3)
+
+
+def test_total_variation_counts_steps_of_the_object() -> None:
+    flat = torch.ones(1, 4, 4, dtype=torch.complex128)
+    edge = flat.clone()
+    edge[:, :, 2:] = -1
+    weight = torch.ones(1, 4, 4, dtype=torch.float64)
+    assert losses.total_variation(flat, weight).item() == pytest.approx(0, abs=1e-6)
+    assert losses.total_variation(edge, weight).item() == pytest.approx(4 * 2 / 16, abs=1e-6)

@@ -1,0 +1,152 @@
+"""Each operator against an independent formula, its adjoint, its energy and its symmetries."""
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho_torch import physics
+
+N = 16
+
+
+def random_complex(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.complex(
+        torch.randn(shape, generator=generator, dtype=torch.float64),
+        torch.randn(shape, generator=generator, dtype=torch.float64),
+    )
+
+
+def inner(a: torch.Tensor, b: torch.Tensor) -> complex:
+    return complex((a.conj() * b).sum())
+
+
+def test_far_field_is_the_written_out_fourier_sum() -> None:
+    wave = random_complex(N, N).numpy()
+    index = np.arange(N)
+    transform = np.exp(-2j * np.pi * np.outer(index - N // 2, index) / N) / np.sqrt(N)
+    expected = transform @ wave @ transform.T
+    np.testing.assert_allclose(physics.far_field(torch.from_numpy(wave)).numpy(), expected, atol=1e-12)
+
+
+def test_far_field_keeps_the_photons() -> None:
+    wave = random_complex(3, N, N)
+    before = wave.abs().square().sum(dim=(-2, -1))
+    torch.testing.assert_close(physics.far_field(wave).abs().square().sum(dim=(-2, -1)), before)
+
+
+def test_back_propagation_is_inverse_and_adjoint_of_the_far_field() -> None:
+    wave, far = random_complex(N, N, seed=1), random_complex(N, N, seed=2)
+    torch.testing.assert_close(physics.back_propagate(physics.far_field(wave)), wave)
+    assert inner(physics.far_field(wave), far) == pytest.approx(inner(wave, physics.back_propagate(far)))
+
+
+def test_a_flat_wave_scatters_into_the_central_pixel() -> None:
+    pattern = physics.far_field(torch.ones(N, N, dtype=torch.complex128)).abs()
+    assert pattern.argmax().item() == (N // 2) * N + N // 2
+    assert pattern[N // 2, N // 2].item() == pytest.approx(N)
+
+
+def test_shifting_by_whole_pixels_rolls_the_image() -> None:
+    image = random_complex(N, N)
+    shifted = physics.fourier_shift(image, torch.tensor([2.0, -3.0], dtype=torch.float64))
+    torch.testing.assert_close(shifted, torch.roll(image, (2, -3), dims=(0, 1)))
+
+
+def test_shifting_a_gaussian_by_a_fraction_moves_its_centre_by_that_fraction() -> None:
+    axis = torch.arange(32, dtype=torch.float64) - 16
+
+    def gaussian(row: float, column: float) -> torch.Tensor:
+        square = (axis[:, None] - row).square() + (axis[None, :] - column).square()
+        return torch.exp(-square / 18).to(torch.complex128)
+
+    shifted = physics.fourier_shift(gaussian(0, 0), torch.tensor([0.3, -0.45], dtype=torch.float64))
+    torch.testing.assert_close(shifted, gaussian(0.3, -0.45), atol=1e-5, rtol=0)
+
+
+def test_the_adjoint_of_a_shift_is_the_shift_back() -> None:
+    a, b = random_complex(N, N, seed=3), random_complex(N, N, seed=4)
+    shift = torch.tensor([0.3, 0.2], dtype=torch.float64)
+    # an even grid has one frequency without a partner; adjointness needs it gone
+    a, b = (_without_nyquist(value) for value in (a, b))
+    assert inner(physics.fourier_shift(a, shift), b) == pytest.approx(
+        inner(a, physics.fourier_shift(b, -shift))
+    )
+
+
+def _without_nyquist(image: torch.Tensor) -> torch.Tensor:
+    spectrum = torch.fft.fft2(image)
+    spectrum[N // 2, :] = 0
+    spectrum[:, N // 2] = 0
+    return torch.fft.ifft2(spectrum)
+
+
+def test_mask_is_one_inside_half_at_the_edge_zero_outside() -> None:
+    mask = physics.circular_mask(64, diameter_px=32, edge_sigma_px=1.5)
+    assert mask[32, 32].item() == pytest.approx(1)
+    assert mask[32, 48].item() == pytest.approx(0.5, abs=1e-6)
+    assert mask[32, 63].item() == pytest.approx(0, abs=1e-6)
+    torch.testing.assert_close(mask, mask.T)
+
+
+def test_mask_with_sharp_edge_holds_only_zeros_and_ones() -> None:
+    mask = physics.circular_mask(32, diameter_px=10, edge_sigma_px=0)
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    assert mask.sum().item() == pytest.approx(np.pi * 25, rel=0.05)
+
+
+def test_incoherent_modes_add_their_intensities() -> None:
+    patch, probe = random_complex(2, N, N), random_complex(2, 3, N, N, seed=5)
+    together = physics.intensity(physics.far_field(physics.exit_waves(patch, probe)))
+    apart = sum(
+        np.abs(np.fft.fftshift(np.fft.fft2(patch * probe[:, m], norm="ortho"), axes=(-2, -1))) ** 2
+        for m in range(3)
+    )
+    np.testing.assert_allclose(together.numpy(), apart, rtol=1e-10)
+
+
+def test_a_global_phase_of_the_object_changes_no_intensity() -> None:
+    patch, probe = random_complex(1, N, N), random_complex(1, 1, N, N, seed=6)
+    turned = patch * np.exp(0.7j)
+    before = physics.intensity(physics.far_field(physics.exit_waves(patch, probe)))
+    torch.testing.assert_close(
+        physics.intensity(physics.far_field(physics.exit_waves(turned, probe))), before
+    )
+
+
+def predicted_amplitude(patch: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
+    return physics.intensity(physics.far_field(physics.exit_waves(patch, probe))).sqrt()
+
+
+def test_the_true_object_is_not_updated() -> None:
+    patch, probe = random_complex(2, N, N), random_complex(2, 2, N, N, seed=7)
+    update = physics.object_update(patch, probe, predicted_amplitude(patch, probe))
+    torch.testing.assert_close(update, torch.zeros_like(update), atol=1e-6, rtol=0)
+
+
+def test_update_is_minus_the_gradient_of_the_squared_amplitude_error() -> None:
+    patch, probe = random_complex(1, N, N), random_complex(1, 2, N, N, seed=8)
+    amplitude = predicted_amplitude(random_complex(1, N, N, seed=9), probe)
+    variable = torch.view_as_real(patch).clone().requires_grad_()
+    error = (predicted_amplitude(torch.view_as_complex(variable), probe) - amplitude).square().sum()
+    (gradient,) = torch.autograd.grad(error, variable)
+    peak = physics.probe_peak(probe).square().item()
+    expected = -torch.view_as_complex(gradient) / (2 * peak)
+    torch.testing.assert_close(physics.object_update(patch, probe, amplitude), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_pixels_that_were_not_measured_move_nothing() -> None:
+    patch, probe = random_complex(1, N, N), random_complex(1, 1, N, N, seed=10)
+    amplitude = predicted_amplitude(patch, probe)
+    wrong = amplitude.clone()
+    wrong[0, 3, 4] = 100.0
+    measured = torch.ones(1, N, N, dtype=torch.bool)
+    measured[0, 3, 4] = False
+    update = physics.object_update(patch, probe, wrong, measured)
+    torch.testing.assert_close(update, torch.zeros_like(update), atol=1e-6, rtol=0)
+
+
+def test_peak_of_a_probe_counts_all_modes() -> None:
+    probe = torch.zeros(2, N, N, dtype=torch.complex64)
+    probe[0, 5, 5], probe[1, 5, 5] = 3j, 4
+    assert physics.probe_peak(probe).item() == pytest.approx(5)
