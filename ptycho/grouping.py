@@ -1,0 +1,155 @@
+"""Neighbour groups of scan positions, and where their members lie in them (pure numpy functions).
+
+A group is one network sample: gridsize^2 positions near each other, the centre first. Positions are float64
+(n, 2), rows (y, x), in object pixels; groups hold indices into them.
+"""
+
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from scipy import spatial  # pyright: ignore[reportMissingTypeStubs]
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+
+def select_positions(n: int, n_subsample: int | None, seed: int | None, sequential: bool = False) -> Indices:
+    """Choose positions of a scan, each at most once.
+
+    Args:
+        n: number of positions.
+        n_subsample: how many to choose; None for all.
+        seed: of the random choice; None for another choice at every call.
+        sequential: the first ones instead of random ones.
+
+    Returns:
+        int64 (n_subsample,), ascending.
+
+    Raises:
+        ValueError: n_subsample is not in 1..n.
+    """
+    if n_subsample is None:
+        return np.arange(n)
+    if not 1 <= n_subsample <= n:
+        raise ValueError(
+            f"n_subsample: expected 1 to {n}, the number of positions; got {n_subsample} from the caller. "
+            "Choose fewer positions, or leave it out to use all."
+        )
+    if sequential:
+        return np.arange(n_subsample)
+    return np.sort(np.random.default_rng(seed).choice(n, n_subsample, replace=False))
+
+
+def neighbor_groups(
+    positions_px: npt.ArrayLike,
+    gridsize: int,
+    neighbor_count: int,
+    n_groups: int,
+    seed: int | None,
+    sequential: bool = False,
+    oversample: bool = False,
+    neighbor_pool_size: int | None = None,
+    scan_index: npt.ArrayLike | None = None,
+) -> Indices:
+    """Draw groups: a centre, and gridsize^2 - 1 distinct others at random from its nearest neighbours.
+
+    Every position is the centre of one group before any is the centre of two. Positions of different objects
+    (`scan_index`) never share a group; where an object has fewer neighbours than asked for, all count.
+
+    Args:
+        positions_px: (n, 2) scan positions.
+        gridsize: a group has gridsize^2 members.
+        neighbor_count: how many nearest neighbours of a centre the others are drawn from.
+        n_groups: number of groups.
+        seed: of every random choice; None for another one at every call.
+        sequential: centres in the order of the scan instead of shuffled; members stay random.
+        oversample: allow more groups than positions; a centre then comes again with members drawn anew.
+        neighbor_pool_size: replaces neighbor_count where given.
+        scan_index: (n,) which object a position belongs to; None for one object.
+
+    Returns:
+        int64 (n_groups, gridsize^2), the centre in the first column.
+
+    Raises:
+        ValueError: a number out of range, too few neighbours or positions for a group, or more groups than
+            positions without `oversample`.
+    """
+    positions = np.asarray(positions_px, dtype=np.float64)
+    n, n_others = len(positions), gridsize**2 - 1
+    pool = neighbor_count if neighbor_pool_size is None else neighbor_pool_size
+    _check_numbers(gridsize, n_groups, n, oversample)
+    if pool < n_others:
+        name = "neighbor_count" if neighbor_pool_size is None else "neighbor_pool_size"
+        raise ValueError(
+            f"{name}: expected at least {n_others}, the other members of a group of gridsize {gridsize}; "
+            f"got {pool} from the caller. Raise it, or lower gridsize."
+        )
+    rng = np.random.default_rng(seed)
+    n_rounds = -(-n_groups // n)
+    rounds = [np.arange(n) if sequential else rng.permutation(n) for _ in range(n_rounds)]
+    centers = np.concatenate(rounds)[:n_groups]
+    if n_others == 0:
+        return centers[:, None]
+    objects = np.zeros(n, dtype=np.int64) if scan_index is None else np.asarray(scan_index)
+    neighbors = _nearest(positions, objects, pool, gridsize)[centers]
+    keys = rng.random(neighbors.shape)
+    keys[neighbors < 0] = np.inf
+    drawn = np.argsort(keys, axis=1)[:, :n_others]
+    return np.concatenate([centers[:, None], np.take_along_axis(neighbors, drawn, axis=1)], axis=1)
+
+
+def relative_offsets(positions_px: npt.ArrayLike, groups: npt.ArrayLike) -> tuple[Indices, Floats]:
+    """Where the members of each group lie relative to it, as whole pixels and what remains.
+
+    With rounded = round(position) (halves to even) and reference = round(mean of the members' rounded):
+    whole = rounded - reference, remainder = position - rounded, so position = reference + whole + remainder
+    exactly, and reference is the same for all members.
+
+    Args:
+        positions_px: (n, 2) scan positions.
+        groups: integers (G, C), indices of positions.
+
+    Returns:
+        whole int64 (G, C, 2) and remainder float64 (G, C, 2) in [-0.5, 0.5], both (y, x) in object pixels.
+    """
+    members = np.asarray(positions_px, dtype=np.float64)[np.asarray(groups)]
+    rounded: Floats = np.round(members)
+    middle: Floats = np.mean(rounded, axis=1, keepdims=True)
+    reference: Floats = np.round(middle)
+    return (rounded - reference).astype(np.int64), members - rounded
+
+
+def _check_numbers(gridsize: int, n_groups: int, n: int, oversample: bool) -> None:
+    if gridsize < 1:
+        raise ValueError(
+            f"gridsize: expected at least 1; got {gridsize} from the caller. Use 1 for no grouping."
+        )
+    if n_groups < 1:
+        raise ValueError(f"n_groups: expected at least 1; got {n_groups} from the caller. Ask for a group.")
+    if n == 0:
+        raise ValueError("positions: expected at least one; got none from the caller. Select fewer out.")
+    if n_groups > n and not oversample:
+        raise ValueError(
+            f"n_groups: expected at most {n}, the number of positions; got {n_groups} from the caller. "
+            "Lower it, or set enable_oversampling=True to use positions as centres more than once."
+        )
+
+
+def _nearest(positions: Floats, objects: npt.NDArray[Any], pool: int, gridsize: int) -> Indices:
+    """Nearest neighbours within the same object, int64 (n, pool); -1 where the object has no more."""
+    neighbors = np.full((len(positions), pool), -1, dtype=np.int64)
+    for number in np.unique(objects):
+        rows = np.flatnonzero(objects == number)
+        if len(rows) < gridsize**2:
+            where = "" if len(rows) == len(objects) else f" of scan_index {number}"
+            raise ValueError(
+                f"positions{where}: expected at least {gridsize**2} for a group of gridsize {gridsize}; "
+                f"got {len(rows)} from the caller. Use more positions, or lower gridsize."
+            )
+        k = min(pool, len(rows) - 1)
+        found: Indices = cast(Any, spatial).KDTree(positions[rows]).query(positions[rows], k=k + 1)[1]
+        itself = found == np.arange(len(rows))[:, None]
+        itself[~itself.any(axis=1), -1] = True  # pushed out by others at the very same place: drop the last
+        neighbors[rows, :k] = rows[found[~itself].reshape(len(rows), k)]
+    return neighbors

@@ -1,0 +1,388 @@
+"""One scan in memory: diffraction patterns, scan positions, probe, and what else a file says about them.
+
+Patterns have axes (n, N, N) and the zero frequency at [N//2, N//2]. Positions are rows (y, x) in object
+pixels, y downwards: the patch of (y, x) is object[y - N//2 : y + N//2, x - N//2 : x + N//2], its far field
+fftshift(fft2(probe * patch, norm="ortho")). Files store columns and rows apart (`xcoords`, `ycoords`); they
+are joined here and nowhere else.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho.scan_checks import Array, Checker, DataError, problem
+from ptycho.scan_files import read_scan_file, write_npz
+
+__all__ = ["DataError", "Labels", "RawData", "load_scans"]
+
+Domain = Literal["amplitude", "intensity"]
+DOMAINS = ("amplitude", "intensity")
+PROBE_SCALE_RANGE = (0.8, 5.0)
+"""Sum of the probe's intensity over mean counts, within which a file's probe scale is kept."""
+
+logger = logging.getLogger(__name__)
+
+
+class Labels(NamedTuple):
+    """Ground-truth object patches of a scan, each real (n, N, N); phase in radians."""
+
+    amplitude: Array
+    phase: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RawData:
+    """One scan, checked. Make it with `from_file`, `from_arrays` or `from_coords_without_pc`.
+
+    Attributes:
+        patterns: (n, N, N) in the dtype of the file; possibly a memory map; see `domain`.
+        domain: 'amplitude' (square root of photon counts) or 'intensity' (counts).
+        domain_reason: why it is taken to be that.
+        positions_px: float64 (n, 2), rows (y, x), object pixels.
+        probe: complex64 (modes, N, N) in photon scale: the sum of abs(probe)^2 is the mean counts of a
+            pattern of a transparent object.
+        bad_pixels: bool (N, N) or (n, N, N), True where nothing was measured; or None.
+        holdout: bool (n,), True for patterns kept for evaluation; or None.
+        half: int8 (n,), 0 or 1, two disjoint halves; or None.
+        object_guess: complex64 (H, W), initial or known object; or None.
+        object_truth: complex64 (H, W), for evaluation and supervised labels only; or None.
+        probe_truth: complex64 (modes, N, N), for evaluation only; or None.
+        scan_index: int64 (n,), which object a position belongs to (zeros where the file does not say).
+        labels: ground-truth patches for supervised training; or None.
+        nphotons: stated incident photons of a pattern; or None.
+        metadata: JSON-safe mapping from the file.
+        path: the file, or None.
+    """
+
+    patterns: Array
+    domain: Domain
+    domain_reason: str
+    positions_px: npt.NDArray[np.float64]
+    probe: npt.NDArray[np.complex64]
+    scan_index: npt.NDArray[np.int64]
+    bad_pixels: npt.NDArray[np.bool_] | None
+    holdout: npt.NDArray[np.bool_] | None
+    half: npt.NDArray[np.int8] | None
+    object_guess: npt.NDArray[np.complex64] | None
+    object_truth: npt.NDArray[np.complex64] | None
+    probe_truth: npt.NDArray[np.complex64] | None
+    labels: Labels | None
+    nphotons: float | None
+    metadata: Mapping[str, Any]
+    path: Path | None
+
+    @classmethod
+    def from_file(cls, path: str | Path, domain: str = "auto") -> Self:
+        """Read one scan from an NPZ, a ptychodus product (.h5, with diffraction.h5 beside it) or a CXI file.
+
+        Args:
+            path: the file; its suffix says the format.
+            domain: 'amplitude' or 'intensity'; 'auto' asks the file.
+
+        Raises:
+            FileNotFoundError: no such file.
+            DataError: everything that is wrong with the file, together.
+            ValueError: another word for the domain.
+        """
+        path = Path(path)
+        file = read_scan_file(path)
+        return cls._build(file.arrays, domain, str(path), file.names, path)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        patterns: npt.ArrayLike,
+        positions_px: npt.ArrayLike,
+        probe: npt.ArrayLike,
+        *,
+        domain: str = "auto",
+        bad_pixels: npt.ArrayLike | None = None,
+        holdout: npt.ArrayLike | None = None,
+        half: npt.ArrayLike | None = None,
+        object_guess: npt.ArrayLike | None = None,
+        object_truth: npt.ArrayLike | None = None,
+        probe_truth: npt.ArrayLike | None = None,
+        scan_index: npt.ArrayLike | None = None,
+        labels: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        nphotons: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Make a scan from arrays (see the class for shapes); the patterns are kept, not copied.
+
+        Raises:
+            DataError: everything that is wrong with the arrays, together.
+            ValueError: another word for the domain.
+        """
+        positions = np.asarray(positions_px)
+        if positions.ndim != 2 or positions.shape[1] != 2:
+            got = f"shape {positions.shape}"
+            raise DataError(
+                problem("positions_px", "rows (y, x), shape (n, 2)", got, "memory", "Stack y and x.")
+            )
+        label_amp, label_phase = labels or (None, None)
+        given = {
+            "diff3d": patterns,
+            "ycoords": positions[:, 0],
+            "xcoords": positions[:, 1],
+            "probeGuess": probe,
+            "bad_pixels": bad_pixels,
+            "holdout": holdout,
+            "half": half,
+            "objectGuess": object_guess,
+            "objectTruth": object_truth,
+            "probeTruth": probe_truth,
+            "scan_index": scan_index,
+            "label_amp": label_amp,
+            "label_phase": label_phase,
+            "nphotons": nphotons,
+            "metadata": None if metadata is None else json.dumps(dict(metadata)),
+        }
+        arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
+        return cls._build(arrays, domain, "memory", {}, None)
+
+    @classmethod
+    def from_coords_without_pc(
+        cls,
+        xcoords: npt.ArrayLike,
+        ycoords: npt.ArrayLike,
+        diff3d: npt.ArrayLike,
+        probeGuess: npt.ArrayLike,
+        scan_index: npt.ArrayLike | None = None,
+        objectGuess: npt.ArrayLike | None = None,
+        domain: str = "auto",
+    ) -> Self:
+        """Make a scan from columns and rows apart (historical names; shapes as in the file's keys).
+
+        Raises:
+            DataError: everything that is wrong with the arrays, together.
+            ValueError: another word for the domain.
+        """
+        given = {
+            "diff3d": diff3d,
+            "xcoords": xcoords,
+            "ycoords": ycoords,
+            "probeGuess": probeGuess,
+            "scan_index": scan_index,
+            "objectGuess": objectGuess,
+        }
+        arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
+        return cls._build(arrays, domain, "memory", {}, None)
+
+    @classmethod
+    def _build(
+        cls,
+        arrays: Mapping[str, Array],
+        domain: str,
+        origin: str,
+        names: Mapping[str, str],
+        path: Path | None,
+    ) -> Self:
+        """Check every array, decide the domain, scale the probe."""
+        check = Checker(arrays, origin, names)
+        metadata = _read_metadata(arrays, check)
+        patterns, summary = check.patterns()
+        n, size = (None, None) if patterns is None else patterns.shape[:2]
+        positions = check.positions(n)
+        check.require("probeGuess", "a complex probe, shape (N, N) or (modes, N, N)")
+        probe = check.probe("probeGuess", size)
+        nphotons = _photon_number(arrays, metadata, check)
+        chosen, reason = _decide_domain(domain, arrays, metadata, check)
+        mean_counts = 0.0
+        if summary is not None and n is not None:
+            mean_counts = (summary.total if chosen == "intensity" else summary.total_square) / n
+            if chosen == "amplitude" and nphotons is not None:
+                check.not_intensity(mean_counts, nphotons)
+        optional = {
+            "bad_pixels": check.bad_pixels(n, size),
+            "holdout": check.flags("holdout", (n,)),
+            "half": check.flags("half", (n,)),
+            "object_guess": check.object_("objectGuess"),
+            "object_truth": check.object_("objectTruth"),
+            "probe_truth": check.probe("probeTruth", size),
+        }
+        scan_index = check.get("scan_index", "iu", "integers", (n,))
+        labels = check.labels(n, size)
+        check.raise_problems()
+        if patterns is None or positions is None or probe is None:
+            raise AssertionError("an array is missing, but no problem was reported")
+        logger.info("%s: the patterns are read as %s: %s.", origin, chosen, reason)
+        half = optional.pop("half")
+        return cls(
+            patterns=patterns,
+            domain=chosen,
+            domain_reason=reason,
+            positions_px=positions,
+            probe=_photon_scale(probe, mean_counts, origin),
+            scan_index=_object_index(scan_index, len(patterns), origin),
+            labels=None if labels is None else Labels(*labels),
+            half=None if half is None else half.astype(np.int8),
+            nphotons=nphotons,
+            metadata=metadata,
+            path=path,
+            **cast(Any, optional),
+        )
+
+    def __len__(self) -> int:
+        return len(self.patterns)
+
+    def __repr__(self) -> str:
+        place = "memory" if self.path is None else str(self.path)
+        shape = " x ".join(str(length) for length in self.patterns.shape)
+        return (
+            f"RawData({shape} {self.patterns.dtype} {self.domain}, {len(self.probe)} probe mode(s), {place})"
+        )
+
+    def amplitude(self, index_array: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Amplitudes (square roots of counts) of chosen patterns, whatever the domain.
+
+        Args:
+            index_array: integers (k,), rows of `patterns`.
+
+        Returns:
+            float32 (k, N, N), a copy; no other pattern is touched.
+        """
+        chosen = np.asarray(self.patterns[np.asarray(index_array)])
+        return np.sqrt(chosen, dtype=np.float32) if self.domain == "intensity" else chosen.astype(np.float32)
+
+    def to_file(self, path: str | Path) -> None:
+        """Write the NPZ of the data contract; reading it back gives an equal scan.
+
+        Raises:
+            DataError: the name does not end in `.npz`.
+        """
+        found: dict[str, npt.ArrayLike | None] = {
+            "diff3d": self.patterns,
+            "xcoords": self.positions_px[:, 1],
+            "ycoords": self.positions_px[:, 0],
+            "probeGuess": self.probe,
+            "scan_index": self.scan_index,
+            "bad_pixels": self.bad_pixels,
+            "holdout": self.holdout,
+            "half": self.half,
+            "objectGuess": self.object_guess,
+            "objectTruth": self.object_truth,
+            "probeTruth": self.probe_truth,
+            "label_amp": None if self.labels is None else self.labels.amplitude,
+            "label_phase": None if self.labels is None else self.labels.phase,
+            "nphotons": self.nphotons,
+            "metadata": json.dumps({**self.metadata, "measurement_domain": self.domain}),
+        }
+        write_npz(Path(path), {key: np.asarray(value) for key, value in found.items() if value is not None})
+
+    @property
+    def diff3d(self) -> Array:
+        """Historical name of `patterns`."""
+        return self.patterns
+
+    @property
+    def xcoords(self) -> npt.NDArray[np.float64]:
+        """Scan positions along columns, float64 (n,), object pixels."""
+        return self.positions_px[:, 1]
+
+    @property
+    def ycoords(self) -> npt.NDArray[np.float64]:
+        """Scan positions along rows, float64 (n,), object pixels."""
+        return self.positions_px[:, 0]
+
+    @property
+    def probeGuess(self) -> npt.NDArray[np.complex64]:
+        """The probe, complex64: (N, N) where it has one mode, else (modes, N, N)."""
+        return self.probe[0] if len(self.probe) == 1 else self.probe
+
+    @property
+    def objectGuess(self) -> npt.NDArray[np.complex64] | None:
+        """Historical name of `object_guess`."""
+        return self.object_guess
+
+
+def load_scans(path: str | Path, domain: str = "auto") -> list[RawData]:
+    """Read a file (see `RawData.from_file`), or all NPZ files of a directory in the order of their names.
+
+    Raises:
+        FileNotFoundError: nothing at that path, or a directory without `*.npz`.
+        DataError: what is wrong with a file.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [RawData.from_file(path, domain)]
+    files = sorted(path.glob("*.npz"))
+    if not files:
+        raise FileNotFoundError(
+            problem("data directory", "*.npz files", "none", path, "Name another directory.")
+        )
+    return [RawData.from_file(file, domain) for file in files]
+
+
+def _read_metadata(arrays: Mapping[str, Array], check: Checker) -> dict[str, Any]:
+    if "metadata" not in arrays:
+        return {}
+    array = arrays["metadata"]
+    advice = "Write np.array(json.dumps({...}))."
+    if array.ndim != 0 or array.dtype.kind not in "US":
+        check.report("metadata", "JSON text, shape ()", f"dtype {array.dtype}, shape {array.shape}", advice)
+        return {}
+    text = array.item()
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        check.report("metadata", "JSON text", f"{text[:60]!r} ({error})", advice)
+        return {}
+    if not isinstance(value, dict):
+        check.report("metadata", "a JSON object", f"{text[:60]!r}", advice)
+        return {}
+    return cast(dict[str, Any], value)
+
+
+def _photon_number(arrays: Mapping[str, Array], metadata: Mapping[str, Any], check: Checker) -> float | None:
+    if "nphotons" not in arrays:
+        return check.photon_number(metadata.get("nphotons"), "metadata 'nphotons'")
+    array = check.get("nphotons", "iuf", "one number", ())
+    return None if array is None else check.photon_number(array.item(), "nphotons")
+
+
+def _decide_domain(
+    domain: str, arrays: Mapping[str, Array], metadata: Mapping[str, Any], check: Checker
+) -> tuple[Domain, str]:
+    """Amplitude or intensity, and why: the caller, else the metadata, else an integer dtype or bad pixels."""
+    if domain != "auto":
+        if domain not in DOMAINS:
+            words = "'auto', 'amplitude' or 'intensity'"
+            raise ValueError(problem("domain", words, repr(domain), "the caller", "Correct the word."))
+        return domain, "the caller says so"
+    if "measurement_domain" in metadata:
+        said = metadata["measurement_domain"]
+        if said in DOMAINS:
+            return said, "measurement_domain in the metadata"
+        name = "metadata 'measurement_domain'"
+        check.report(name, "'amplitude' or 'intensity'", repr(said), "Correct the word.")
+    elif "diff3d" in arrays and arrays["diff3d"].dtype.kind in "iu":
+        return "intensity", f"whole numbers ({arrays['diff3d'].dtype}) are counts"
+    elif "bad_pixels" in arrays:
+        return "intensity", "files with bad_pixels hold counts"
+    return "amplitude", "nothing in the file says intensity"
+
+
+def _photon_scale(probe: Array, mean_counts: float, origin: str) -> npt.NDArray[np.complex64]:
+    power = float(np.sum(np.abs(probe, dtype=np.float64) ** 2))
+    low, high = PROBE_SCALE_RANGE
+    if low <= power / mean_counts <= high:
+        return probe
+    reason = "The probe has %g photons, patterns have %g on average: the probe is scaled to the latter."
+    logger.info("%s: " + reason, origin, power, mean_counts)
+    return (probe * np.sqrt(mean_counts / power)).astype(np.complex64)
+
+
+def _object_index(scan_index: Array | None, n: int, origin: str) -> npt.NDArray[np.int64]:
+    """Object of every position; numbers that all differ count patterns instead: then it is one object."""
+    if scan_index is None:
+        return np.zeros(n, dtype=np.int64)
+    if n > 1 and len(np.unique(scan_index)) == n:
+        logger.info("%s: scan_index differs for every position: all are taken to be of one object.", origin)
+        return np.zeros(n, dtype=np.int64)
+    return scan_index.astype(np.int64)

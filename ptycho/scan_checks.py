@@ -1,0 +1,263 @@
+"""Checks of the arrays of one scan: every problem is collected, then raised as one error.
+
+Large arrays are looked at block by block, so no check makes a full-size temporary.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+BLOCK_BYTES = 16 * 2**20
+"""Size of the blocks in which large arrays are read."""
+
+INTENSITY_SUSPICION = 4.0
+"""Mean counts (taken as squared amplitudes) over stated photons, above which amplitudes must be counts."""
+
+
+class DataError(ValueError):
+    """Measured data that cannot be used: one message per problem, all problems of one file together.
+
+    Attributes:
+        problems: the messages, each naming the array, what was expected, what was found and what to do.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+def problem(what: str, expected: str, got: str, origin: object, advice: str) -> str:
+    """One problem in the house format: the thing, the rule, what was found where, the way out."""
+    return f"{what}: expected {expected}; got {got} from {origin}. {advice}"
+
+
+class Summary(NamedTuple):
+    """Statistics of a stack of images over its finite blocks (rows: index along the first axis)."""
+
+    n_not_finite: int
+    first_not_finite_row: int
+    minimum: float
+    minimum_row: int
+    maximum: float
+    total: float
+    total_square: float
+
+
+def blocks(array: Array) -> Iterator[tuple[int, Array]]:
+    """Yield (first row, block) along the first axis, about `BLOCK_BYTES` each; memory maps stay on disk."""
+    n_rows = max(1, BLOCK_BYTES // max(1, array.nbytes // max(1, len(array))))
+    for start in range(0, len(array), n_rows):
+        yield start, np.asarray(array[start : start + n_rows])
+
+
+def summarize(array: Array) -> Summary:
+    """Reduce a real array of rank >= 1 to its `Summary`, block by block, in float64."""
+    n_not_finite, first_not_finite, minimum_row = 0, -1, -1
+    minimum, maximum, total, total_square = np.inf, -np.inf, 0.0, 0.0
+    for start, block in blocks(array):
+        rows = block.reshape(len(block), -1)
+        if block.dtype.kind == "f":
+            finite = np.isfinite(rows)
+            if not finite.all():
+                first = start + int(np.argmin(finite.all(axis=1)))
+                first_not_finite = first if first_not_finite < 0 else first_not_finite
+                n_not_finite += int(finite.size - np.count_nonzero(finite))
+                continue
+        if float(rows.min()) < minimum:
+            minimum, minimum_row = float(rows.min()), start + int(np.argmin(rows.min(axis=1)))
+        maximum = max(maximum, float(rows.max()))
+        total += float(rows.sum(dtype=np.float64))
+        total_square += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64, casting="unsafe"))
+    return Summary(n_not_finite, first_not_finite, minimum, minimum_row, maximum, total, total_square)
+
+
+class Checker:
+    """Collects the problems of one scan and turns accepted arrays into their stored form.
+
+    Args:
+        arrays: the arrays found, by their key in the data contract.
+        origin: where they come from, as printed in messages (a path, or 'memory').
+        names: where a key has another name in that file, the name.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array], origin: str, names: Mapping[str, str]) -> None:
+        self.problems: list[str] = []
+        self._arrays = arrays
+        self._origin = origin
+        self._names = names
+
+    def report(self, key: str, expected: str, got: str, advice: str) -> None:
+        """Add one problem in the house format."""
+        self.problems.append(problem(self._names.get(key, key), expected, got, self._origin, advice))
+
+    def raise_problems(self) -> None:
+        """Raise everything that was reported.
+
+        Raises:
+            DataError: when anything was.
+        """
+        if self.problems:
+            raise DataError(*self.problems)
+
+    def get(self, key: str, kinds: str, meaning: str, shape: tuple[int | None, ...]) -> Array | None:
+        """The array of a key, if it is there with a dtype kind in `kinds` and this shape (None: any)."""
+        if key not in self._arrays:
+            return None
+        array = self._arrays[key]
+        expected = f"{meaning}, shape {_shape_text(shape)}"
+        if array.dtype.kind not in kinds:
+            self.report(key, expected, f"dtype {array.dtype}", "Convert it before writing the file.")
+            return None
+        fits = array.ndim == len(shape) and all(
+            want in (None, have) for want, have in zip(shape, array.shape, strict=True)
+        )
+        if not fits:
+            advice = "Write it with its axes in that order and of that length."
+            self.report(key, expected, f"shape {_shape_text(array.shape)}", advice)
+            return None
+        return array
+
+    def require(self, key: str, expected: str) -> bool:
+        """Report a key that is missing; True when it is there."""
+        if key not in self._arrays:
+            found = ", ".join(sorted(self._arrays)) or "no array"
+            self.report(key, expected, f"nothing (found: {found})", "Add it to the file.")
+        return key in self._arrays
+
+    def finite(self, key: str, array: Array | None) -> Array | None:
+        """The array (small, real or complex) if all its values are finite."""
+        if array is not None and not np.isfinite(array).all():
+            n_bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+            self.report(key, "finite values", f"{n_bad} NaN or infinite values", "Repair or remove them.")
+            return None
+        return array
+
+    def stack(self, key: str, array: Array, *, negative_ok: bool = False) -> Summary:
+        """Check a stack of images block by block: finite, and not negative unless allowed."""
+        summary = summarize(array)
+        if summary.n_not_finite:
+            got = f"{summary.n_not_finite} NaN or infinite values, the first in pattern "
+            advice = "Set them to 0 and mark them in bad_pixels, or leave the patterns out."
+            self.report(key, "finite values", got + str(summary.first_not_finite_row), advice)
+        if summary.minimum < 0 and not negative_ok:
+            got = f"{summary.minimum:g} in pattern {summary.minimum_row}"
+            advice = "Set them to 0; mark in bad_pixels what was not measured."
+            self.report(key, "values >= 0", got, advice)
+        return summary
+
+    def patterns(self) -> tuple[Array | None, Summary | None]:
+        """The diffraction patterns (n, N, N), N even, in their stored dtype, and their statistics."""
+        expected = "diffraction patterns, real, shape (n, N, N) with N even"
+        if not self.require("diff3d", expected):
+            return None, None
+        array = self.get("diff3d", "iuf", "real numbers", (None, None, None))
+        if array is None:
+            return None, None
+        n, height, width = array.shape
+        if n == 0 or height != width or height % 2 or height == 0:
+            advice = "Crop or pad the patterns to an even square with the zero frequency at [N//2, N//2]."
+            self.report("diff3d", expected, f"shape {_shape_text(array.shape)}", advice)
+            return None, None
+        summary = self.stack("diff3d", array)
+        if not summary.n_not_finite and summary.minimum == 0 and summary.maximum == 0:
+            self.report("diff3d", "some photons", "only zeros", "Check how the file was written.")
+        return array, summary
+
+    def positions(self, n: int | None) -> Array | None:
+        """Scan positions float64 (n, 2), rows (y, x), in object pixels."""
+        columns: list[Array] = []
+        for key in ("ycoords", "xcoords"):
+            if self.require(key, "scan positions in object pixels, shape (n,)"):
+                array = self.finite(key, self.get(key, "iuf", "real numbers in object pixels", (n,)))
+                if array is not None:
+                    columns.append(array.astype(np.float64))
+        return np.stack(columns, axis=1) if len(columns) == 2 and len(columns[0]) == len(columns[1]) else None
+
+    def probe(self, key: str, size: int | None) -> Array | None:
+        """A probe complex64 (modes, N, N) from (N, N) or (modes, N, N)."""
+        if key not in self._arrays:
+            return None
+        single = self._arrays[key].ndim == 2
+        shape = (size, size) if single else (None, size, size)
+        array = self.finite(key, self.get(key, "c", "complex numbers, as large as the patterns", shape))
+        if array is None:
+            return None
+        if array.size == 0 or not array.any():
+            self.report(key, "a probe with some light in it", "only zeros", "Write an estimate of the probe.")
+            return None
+        return array.astype(np.complex64).reshape((-1, *array.shape[-2:]))
+
+    def object_(self, key: str) -> Array | None:
+        """An object complex64 (H, W)."""
+        array = self.finite(key, self.get(key, "c", "complex numbers", (None, None)))
+        if array is not None and not array.any():
+            advice = "Write ones where nothing is known, or leave it out."
+            self.report(key, "a transmission", "only zeros", advice)
+            return None
+        return None if array is None else array.astype(np.complex64)
+
+    def flags(self, key: str, shape: tuple[int | None, ...]) -> Array | None:
+        """A mask bool: stored as bool, or as the integers 0 and 1."""
+        array = self.get(key, "biu", "True or False (or 0 and 1)", shape)
+        if array is not None and array.dtype.kind != "b" and not np.isin(array, (0, 1)).all():
+            found = f"values from {array.min()} to {array.max()}"
+            self.report(key, "True or False (or 0 and 1)", found, "Write a boolean mask.")
+            return None
+        return None if array is None else array.astype(bool)
+
+    def bad_pixels(self, n: int | None, size: int | None) -> Array | None:
+        """Bad pixels bool, (N, N) for all patterns or (n, N, N)."""
+        if "bad_pixels" not in self._arrays:
+            return None
+        common = self._arrays["bad_pixels"].ndim == 2
+        mask = self.flags("bad_pixels", (size, size) if common else (n, size, size))
+        if mask is not None and mask.all():
+            advice = "True marks a pixel that was NOT measured: invert the mask."
+            self.report("bad_pixels", "some measured pixels", "True everywhere", advice)
+        return mask
+
+    def labels(self, n: int | None, size: int | None) -> tuple[Array, Array] | None:
+        """Ground-truth patches (amplitude, phase), each real (n, N, N), both or neither."""
+        keys = [key for key in ("label_amp", "label_phase") if key in self._arrays]
+        if len(keys) == 1:
+            missing = "label_phase" if keys == ["label_amp"] else "label_amp"
+            self.report(missing, "both label_amp and label_phase, or neither", "nothing", "Add it.")
+        found: list[Array] = []
+        for key in keys:
+            array = self.get(key, "iuf", "real numbers", (n, size, size))
+            if array is not None:
+                self.stack(key, array, negative_ok=key == "label_phase")
+                found.append(array)
+        return (found[0], found[1]) if len(found) == 2 else None
+
+    def photon_number(self, value: object, key: str) -> float | None:
+        """A photon number: a finite number > 0, or None when there is none."""
+        if value is None:
+            return None
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
+        if not (np.isfinite(number) and number > 0):
+            self.report(key, "a finite number of photons > 0", repr(value), "Correct it, or leave it out.")
+            return None
+        return number
+
+    def not_intensity(self, mean_square: float, nphotons: float) -> None:
+        """Report amplitudes whose squares are far too large for the stated photon number."""
+        if mean_square > INTENSITY_SUSPICION * nphotons:
+            self.report(
+                "diff3d",
+                f"amplitudes, whose squares sum to about nphotons = {nphotons:g} in a pattern, or less",
+                f"a mean sum of squares of {mean_square:g}",
+                "If these are counts, say so: measurement_domain 'intensity'. Else correct nphotons.",
+            )
+
+
+def _shape_text(shape: tuple[int | None, ...]) -> str:
+    inner = ", ".join("any" if length is None else str(length) for length in shape)
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"

@@ -1,0 +1,393 @@
+import json
+import logging
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptycho.raw_data import DataError, RawData, load_scans
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+shared_data = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data beside the repository")
+
+
+def scan_arrays(n=6, size=8, seed=0):
+    """Contract arrays of a scan: amplitudes float32, probe in photon scale."""
+    rng = np.random.default_rng(seed)
+    probe = (rng.normal(size=(size, size)) + 1j * rng.normal(size=(size, size))).astype(np.complex64)
+    amplitude = np.sqrt(rng.poisson(50.0, (n, size, size))).astype(np.float32)
+    probe *= np.sqrt((amplitude.astype(float) ** 2).sum() / n / (np.abs(probe) ** 2).sum())
+    return {
+        "diff3d": amplitude,
+        "xcoords": rng.uniform(10, 30, n),
+        "ycoords": rng.uniform(10, 30, n),
+        "probeGuess": probe,
+    }
+
+
+def write(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture
+def scan_file(tmp_path):
+    """Writes the contract arrays with changes; None leaves a key out."""
+
+    def make(**changes):
+        arrays = {key: value for key, value in (scan_arrays() | changes).items() if value is not None}
+        return write(tmp_path / "scan.npz", **arrays)
+
+    return make
+
+
+def test_columns_and_rows_become_rows_of_y_and_x(scan_file):
+    scan = RawData.from_file(scan_file(xcoords=np.arange(6.0), ycoords=np.arange(6) + 100))
+    np.testing.assert_array_equal(scan.positions_px, [[100 + i, i] for i in range(6)])
+    np.testing.assert_array_equal(scan.xcoords, np.arange(6))
+    np.testing.assert_array_equal(scan.ycoords, np.arange(6) + 100)
+
+
+def test_patterns_of_an_uncompressed_file_stay_on_disk_in_their_dtype(scan_file):
+    counts = np.arange(6 * 64, dtype=np.uint16).reshape(6, 8, 8)
+    scan = RawData.from_file(scan_file(diff3d=counts))
+    assert isinstance(scan.patterns, np.memmap)
+    assert scan.patterns.dtype == np.uint16
+    np.testing.assert_array_equal(scan.patterns, counts)
+
+
+def test_a_fortran_ordered_file_is_read_as_written(scan_file):
+    patterns = np.asfortranarray(np.random.default_rng(1).uniform(1, 9, (6, 8, 8)))
+    np.testing.assert_array_equal(RawData.from_file(scan_file(diff3d=patterns)).patterns, patterns)
+
+
+def test_a_compressed_file_is_read_once(tmp_path):
+    arrays = scan_arrays()
+    np.savez_compressed(tmp_path / "scan.npz", **arrays)
+    scan = RawData.from_file(tmp_path / "scan.npz")
+    np.testing.assert_array_equal(scan.patterns, arrays["diff3d"])
+
+
+def test_diffraction_is_another_name_of_diff3d(scan_file):
+    patterns = scan_arrays()["diff3d"]
+    scan = RawData.from_file(scan_file(diff3d=None, diffraction=patterns))
+    np.testing.assert_array_equal(scan.patterns, patterns)
+
+
+@pytest.mark.parametrize(
+    ("changes", "domain", "reason"),
+    [
+        ({}, "amplitude", "nothing in the file"),
+        ({"diff3d": np.ones((6, 8, 8), np.uint8)}, "intensity", "uint8"),
+        ({"bad_pixels": np.eye(8, dtype=bool)}, "intensity", "bad_pixels"),
+        ({"metadata": json.dumps({"measurement_domain": "intensity"})}, "intensity", "metadata"),
+        (
+            {
+                "metadata": json.dumps({"measurement_domain": "amplitude"}),
+                "bad_pixels": np.eye(8, dtype=bool),
+                "diff3d": np.ones((6, 8, 8), np.uint8),
+            },
+            "amplitude",
+            "metadata",
+        ),
+    ],
+)
+def test_the_file_says_which_domain_it_holds(scan_file, changes, domain, reason):
+    scan = RawData.from_file(scan_file(**changes))
+    assert scan.domain == domain
+    assert reason in scan.domain_reason
+
+
+def test_the_caller_decides_the_domain_against_the_file(scan_file):
+    path = scan_file(diff3d=np.ones((6, 8, 8), np.uint8))
+    assert RawData.from_file(path, domain="amplitude").domain == "amplitude"
+
+
+def test_the_domain_and_its_reason_are_logged_once(scan_file, caplog):
+    caplog.set_level(logging.INFO, logger="ptycho.raw_data")
+    RawData.from_file(scan_file())
+    assert len(caplog.messages) == 1
+    assert "read as amplitude: nothing in the file says intensity" in caplog.text
+
+
+def test_an_unknown_domain_is_refused(scan_file):
+    with pytest.raises(ValueError, match="domain: expected 'auto', 'amplitude' or 'intensity'; got 'counts'"):
+        RawData.from_file(scan_file(), domain="counts")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int64, np.float32, np.float64])
+def test_amplitude_is_the_square_root_of_counts_of_any_dtype(scan_file, dtype):
+    counts = np.random.default_rng(3).poisson(40, (6, 8, 8))
+    scan = RawData.from_file(scan_file(diff3d=counts.astype(dtype)), domain="intensity")
+    amplitude = scan.amplitude([4, 1])
+    assert amplitude.dtype == np.float32
+    np.testing.assert_allclose(amplitude, np.sqrt(counts[[4, 1]]), rtol=1e-6)
+
+
+def test_amplitude_of_amplitudes_is_as_stored(scan_file):
+    scan = RawData.from_file(scan_file())
+    np.testing.assert_array_equal(scan.amplitude(np.array([2])), scan.patterns[2:3])
+
+
+@pytest.mark.parametrize("factor", [0.9, 2.0, 4.9])
+def test_a_probe_in_photon_scale_is_kept(scan_file, factor):
+    probe = scan_arrays()["probeGuess"] * np.float32(np.sqrt(factor))
+    np.testing.assert_array_equal(RawData.from_file(scan_file(probeGuess=probe)).probe, probe[None])
+
+
+@pytest.mark.parametrize("factor", [1e-6, 0.5, 10.0, 1e6])
+def test_a_probe_in_another_scale_is_scaled_to_the_mean_counts_and_logged(scan_file, caplog, factor):
+    caplog.set_level(logging.INFO, logger="ptycho.raw_data")
+    arrays = scan_arrays()
+    probe = arrays["probeGuess"] * np.float32(np.sqrt(factor))
+    scan = RawData.from_file(scan_file(probeGuess=probe))
+    mean_counts = (arrays["diff3d"].astype(float) ** 2).sum(axis=(1, 2)).mean()
+    np.testing.assert_allclose((np.abs(scan.probe) ** 2).sum(), mean_counts, rtol=1e-5)
+    np.testing.assert_allclose(np.angle(scan.probe[0]), np.angle(probe), atol=1e-5)
+    assert "the probe is scaled" in caplog.text
+
+
+def test_the_scale_of_a_probe_follows_the_domain(scan_file):
+    counts = np.full((6, 8, 8), 25, np.uint16)
+    scan = RawData.from_file(scan_file(diff3d=counts, probeGuess=np.ones((2, 8, 8), complex)))
+    assert scan.probe.shape == (2, 8, 8)
+    np.testing.assert_allclose((np.abs(scan.probe) ** 2).sum(), 25 * 64, rtol=1e-5)
+
+
+def test_scan_index_that_numbers_the_patterns_means_one_object(scan_file):
+    assert not RawData.from_file(scan_file(scan_index=np.arange(6))).scan_index.any()
+
+
+def test_scan_index_that_repeats_names_objects(scan_file):
+    objects = np.array([0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(RawData.from_file(scan_file(scan_index=objects)).scan_index, objects)
+
+
+def test_a_scan_written_and_read_back_is_equal(tmp_path):
+    arrays, rng = scan_arrays(), np.random.default_rng(5)
+    scan = RawData.from_arrays(
+        arrays["diff3d"],
+        np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1),
+        np.stack([arrays["probeGuess"], arrays["probeGuess"]]),
+        bad_pixels=np.eye(8, dtype=bool),
+        domain="amplitude",
+        holdout=np.arange(6) == 2,
+        half=np.arange(6) % 2,
+        object_guess=np.ones((40, 42), np.complex64),
+        object_truth=rng.normal(size=(40, 42)) + 1j,
+        probe_truth=arrays["probeGuess"],
+        scan_index=[0, 0, 0, 1, 1, 1],
+        labels=(np.ones((6, 8, 8), np.float32), -np.ones((6, 8, 8), np.float32)),
+        nphotons=3200.0,
+        metadata={"energy_eV": 9000.0},
+    )
+    scan.to_file(tmp_path / "copy.npz")
+    copy = RawData.from_file(tmp_path / "copy.npz")
+    names = (
+        "patterns positions_px probe bad_pixels holdout half object_guess object_truth probe_truth scan_index"
+    )
+    for name in names.split():
+        first, second = getattr(scan, name), getattr(copy, name)
+        assert first.dtype == second.dtype, name
+        np.testing.assert_array_equal(first, second, err_msg=name)
+    np.testing.assert_array_equal(scan.labels, copy.labels)
+    assert (copy.domain, copy.nphotons, copy.metadata["energy_eV"]) == ("amplitude", 3200.0, 9000.0)
+
+
+def test_a_scan_written_over_its_own_file_survives(scan_file):
+    path = scan_file()
+    scan = RawData.from_file(path)
+    before = np.array(scan.patterns)
+    scan.to_file(path)
+    np.testing.assert_array_equal(scan.patterns, before)
+    np.testing.assert_array_equal(RawData.from_file(path).patterns, before)
+    assert [entry.name for entry in path.parent.iterdir()] == ["scan.npz"]
+
+
+def test_patterns_given_in_memory_are_not_copied():
+    arrays = scan_arrays()
+    positions = np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1)
+    assert RawData.from_arrays(arrays["diff3d"], positions, arrays["probeGuess"]).patterns is arrays["diff3d"]
+
+
+def test_historical_names_give_and_read_the_same_arrays():
+    arrays = scan_arrays()
+    guess = np.ones((40, 40), np.complex64)
+    scan = RawData.from_coords_without_pc(**arrays, scan_index=np.zeros(6, int), objectGuess=guess)
+    for name in ("diff3d", "xcoords", "ycoords", "probeGuess"):
+        np.testing.assert_array_equal(getattr(scan, name), arrays[name])
+    np.testing.assert_array_equal(scan.objectGuess, guess)
+
+
+def test_several_probe_modes_are_read_back_as_modes():
+    arrays = scan_arrays()
+    arrays["probeGuess"] = np.stack([arrays["probeGuess"]] * 2)
+    assert RawData.from_coords_without_pc(**arrays).probeGuess.shape == (2, 8, 8)
+
+
+def test_the_photon_number_comes_from_its_key_before_the_metadata(scan_file):
+    metadata = json.dumps({"nphotons": 7e3})
+    assert RawData.from_file(scan_file(metadata=metadata)).nphotons == 7e3
+    assert RawData.from_file(scan_file(metadata=metadata, nphotons=8e3)).nphotons == 8e3
+    assert RawData.from_file(scan_file()).nphotons is None
+
+
+AMPLITUDE = scan_arrays()["diff3d"]
+COMPLEX = scan_arrays()["probeGuess"]
+
+
+def with_value(array, index, value):
+    changed = array.copy()
+    changed[index] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"diff3d": None}, r"diff3d: expected diffraction patterns.*got nothing"),
+        ({"xcoords": None}, r"xcoords: expected scan positions.*got nothing"),
+        ({"probeGuess": None}, r"probeGuess: expected a complex probe.*got nothing"),
+        ({"diff3d": AMPLITUDE[0]}, r"diff3d: .*shape \(any, any, any\); got shape \(8, 8\)"),
+        ({"diff3d": AMPLITUDE + 0j}, r"diff3d: expected real numbers.*got dtype complex64"),
+        ({"diff3d": AMPLITUDE > 3}, r"diff3d: expected real numbers.*got dtype bool"),
+        ({"diff3d": AMPLITUDE[:, :6]}, r"diff3d: .*got shape \(6, 6, 8\)"),
+        ({"diff3d": AMPLITUDE[:, :7, :7]}, r"diff3d: .*N even; got shape \(6, 7, 7\)"),
+        ({"diff3d": AMPLITUDE[:0]}, r"diff3d: .*got shape \(0, 8, 8\)"),
+        ({"diff3d": with_value(AMPLITUDE, (3, 1, 1), np.nan)}, r"got 1 NaN or infinite.*pattern 3"),
+        ({"diff3d": with_value(AMPLITUDE, (4, 1, 1), np.inf)}, r"got 1 NaN or infinite.*pattern 4"),
+        ({"diff3d": with_value(AMPLITUDE, (5, 1, 1), -2)}, r"expected values >= 0; got -2 in pattern 5"),
+        ({"diff3d": AMPLITUDE * 0}, r"diff3d: expected some photons; got only zeros"),
+        ({"diff3d": AMPLITUDE**2, "nphotons": 3200.0}, r"diff3d: expected amplitudes.*measurement_domain"),
+        ({"xcoords": np.arange(5.0)}, r"xcoords: expected .*shape \(6,\); got shape \(5,\)"),
+        ({"ycoords": np.full(6, np.nan)}, r"ycoords: expected finite values; got 6 NaN"),
+        ({"ycoords": np.arange(6) * 1j}, r"ycoords: expected real numbers.*got dtype complex128"),
+        ({"probeGuess": np.zeros((8, 8), complex)}, r"probeGuess: .*got only zeros"),
+        ({"probeGuess": np.ones((8, 8))}, r"probeGuess: expected complex numbers.*got dtype float64"),
+        ({"probeGuess": np.ones((16, 16), complex)}, r"probeGuess: .*shape \(8, 8\); got shape \(16, 16\)"),
+        ({"probeGuess": with_value(COMPLEX, (0, 0), np.nan)}, r"probeGuess: expected finite values"),
+        ({"bad_pixels": np.ones((8, 8), bool)}, r"bad_pixels: expected some measured pixels.*invert"),
+        ({"bad_pixels": np.full((8, 8), 3)}, r"bad_pixels: expected True or False.*got values from 3 to 3"),
+        ({"bad_pixels": np.zeros((4, 4), bool)}, r"bad_pixels: .*got shape \(4, 4\)"),
+        ({"holdout": np.zeros(4, bool)}, r"holdout: .*shape \(6,\); got shape \(4,\)"),
+        ({"scan_index": np.zeros(6)}, r"scan_index: expected integers.*got dtype float64"),
+        ({"objectGuess": np.ones(9, complex)}, r"objectGuess: .*got shape \(9,\)"),
+        ({"label_amp": AMPLITUDE}, r"label_phase: expected both label_amp and label_phase"),
+        ({"label_amp": AMPLITUDE[:2], "label_phase": AMPLITUDE}, r"label_amp: .*got shape \(2, 8, 8\)"),
+        ({"metadata": "{no json"}, r"metadata: expected JSON text; got '\{no json'"),
+        ({"metadata": json.dumps([1])}, r"metadata: expected a JSON object"),
+        ({"metadata": json.dumps({"measurement_domain": "both"})}, r"measurement_domain.*got 'both'"),
+        ({"nphotons": -1.0}, r"nphotons: expected a finite number of photons > 0; got -1.0"),
+        ({"metadata": json.dumps({"nphotons": "many"})}, r"nphotons': expected a finite number.*got 'many'"),
+    ],
+)
+def test_a_faulty_array_is_named_with_what_was_expected_and_found(scan_file, changes, message):
+    path = scan_file(**changes)
+    with pytest.raises(DataError, match=message) as caught:
+        RawData.from_file(path)
+    assert str(path) in str(caught.value)
+
+
+def test_object_arrays_are_refused_without_being_read(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "executed",))
+
+    path = write(tmp_path / "scan.npz", **scan_arrays(), metadata=np.array(Trap(), dtype=object))
+    with pytest.raises(
+        DataError, match="metadata: expected a plain array; got 'Object arrays cannot be loaded"
+    ):
+        RawData.from_file(path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_all_problems_of_a_file_come_in_one_error(scan_file):
+    path = scan_file(
+        probeGuess=None, xcoords=np.full(6, np.nan), diff3d=-AMPLITUDE, holdout=np.zeros(2, bool)
+    )
+    with pytest.raises(DataError) as caught:
+        RawData.from_file(path)
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        *("diff3d", "xcoords", "probeGuess", "holdout")
+    ]
+    assert str(caught.value).count("\n") == 3
+
+
+def test_a_problem_beyond_the_first_block_of_a_large_stack_is_found(monkeypatch, scan_file):
+    monkeypatch.setattr("ptycho.scan_checks.BLOCK_BYTES", 2 * AMPLITUDE[0].nbytes)
+    with pytest.raises(DataError, match="-7 in pattern 5"):
+        RawData.from_file(scan_file(diff3d=with_value(AMPLITUDE, (5, 0, 0), -7)))
+
+
+def test_a_data_error_survives_pickling():
+    error = DataError("one", "two")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.problems, str(copy)) == (("one", "two"), "one\ntwo")
+
+
+def test_a_file_cut_short_is_a_data_error(scan_file):
+    path = scan_file()
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(DataError, match=r"scan file: expected a whole NPZ; got .* Write it again"):
+        RawData.from_file(path)
+
+
+def test_positions_in_memory_must_be_rows(scan_file):
+    with pytest.raises(
+        DataError, match=r"positions_px: expected rows \(y, x\), shape \(n, 2\); got shape \(2, 6\)"
+    ):
+        RawData.from_arrays(AMPLITUDE, np.zeros((2, 6)), COMPLEX)
+
+
+def test_another_suffix_is_refused_by_name(tmp_path):
+    with pytest.raises(DataError, match=r"scan file: expected \.npz or .*scan\.mat"):
+        RawData.from_file(tmp_path / "scan.mat")
+
+
+def test_a_missing_file_is_not_found(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"scan file: expected a file; got nothing from .*none\.npz"):
+        load_scans(tmp_path / "none.npz")
+
+
+def test_a_directory_gives_its_npz_files_in_order_and_nothing_else(tmp_path):
+    for name, n in (("b.npz", 4), ("a.npz", 5)):
+        write(tmp_path / name, **scan_arrays(n))
+    (tmp_path / "settings.ini").write_text("x")
+    (tmp_path / "diffraction.h5").write_text("x")
+    assert [len(scan) for scan in load_scans(tmp_path)] == [5, 4]
+
+
+def test_a_directory_without_npz_files_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"data directory: expected \*\.npz files; got none"):
+        load_scans(tmp_path)
+
+
+@shared_data
+@pytest.mark.parametrize("name", ["siemens-star-128.npz", "synth-64-test-1e4.npz", "synth-64-test-1e6.npz"])
+def test_the_shared_scans_are_read(name):
+    scan = RawData.from_file(SHARED / name)
+    assert scan.domain == "amplitude"
+    assert not scan.scan_index.any()
+    assert scan.holdout is not None
+    assert 0.04 < scan.holdout.mean() < 0.08
+    assert (scan.positions_px.min(axis=0) >= scan.patterns.shape[-1] // 2).all()
+
+
+@shared_data
+@pytest.mark.parametrize(
+    ("name", "nphotons"), [("synth-64-test-1e4.npz", 1e4), ("synth-64-test-1e6.npz", 1e6)]
+)
+def test_counts_of_a_shared_scan_are_refused_as_amplitudes(tmp_path, name, nphotons):
+    scan = RawData.from_file(SHARED / name)
+    path = write(
+        tmp_path / "counts.npz",
+        diff3d=scan.patterns**2,
+        xcoords=scan.xcoords,
+        ycoords=scan.ycoords,
+        probeGuess=scan.probe,
+        nphotons=nphotons,
+    )
+    with pytest.raises(DataError, match="diff3d: expected amplitudes"):
+        RawData.from_file(path)
+    assert RawData.from_file(path, domain="intensity").domain == "intensity"
