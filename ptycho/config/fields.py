@@ -4,7 +4,7 @@ import math
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -118,16 +118,27 @@ class Scalar:
                     continue
         return text
 
-    @cached_property
+    @property
+    def is_plain(self) -> bool:
+        """Whether every value is a plain scalar, which a message may repeat."""
+        return self.kinds <= {bool, int, float, str, type(None)}
+
+    @property
     def choices(self) -> tuple[str, ...]:
         """The words the field accepts, in the order of its annotation, without synonyms."""
         return tuple(dict.fromkeys(word for word in self.words.values() if word is not None))
 
 
-def field_scalar(field: FieldInfo) -> Scalar:
-    """Describe what a pydantic field accepts (see `scalar`)."""
+def annotation_of(field: FieldInfo) -> Any:
+    """Return a pydantic field's annotation with its constraints."""
     annotation: Any = field.annotation
-    return scalar(Annotated[(annotation, *field.metadata)] if field.metadata else annotation)
+    return Annotated[(annotation, *field.metadata)] if field.metadata else annotation
+
+
+def group_of(field: FieldInfo) -> str:
+    """Return the heading that a field is shown under; one that names none is under `other`."""
+    extra = field.json_schema_extra
+    return f"{extra['group']}" if isinstance(extra, dict) and "group" in extra else "other"
 
 
 @lru_cache(maxsize=512)

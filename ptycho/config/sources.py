@@ -81,7 +81,7 @@ def read_values(
     """
     scalars = vocabulary.scalars
     if not text and scalars.keys() >= written.keys():
-        return Layer(kind, written, level=level)
+        return Layer(kind, dict(written), level=level)
     values: dict[str, Any] = {}
     spelled: dict[str, str] = {}
     raw: dict[str, str] = {}
@@ -152,10 +152,11 @@ def read_environment(
 
 
 def _prefixed(environ: Mapping[str, str], prefix: str) -> list[str]:
-    """List the variables that start with the prefix, in alphabetic order."""
-    upper, lower = prefix, prefix.lower()
-    found = [name for name in environ if name.startswith((upper, lower))]
-    return sorted(found)
+    """List the variables that start with the prefix, in any case, in alphabetic order."""
+    names = list(environ)
+    if prefix not in "\n".join(names).upper():
+        return []
+    return sorted(name for name in names if name[: len(prefix)].upper() == prefix)
 
 
 def warn_renamed(written: str, name: str) -> None:

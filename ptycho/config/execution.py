@@ -1,0 +1,212 @@
+"""PyTorchExecutionConfig: how this machine runs a training or a reconstruction.
+
+What is trained on what is said by the canonical configurations (`ptycho.config.canonical`). Nothing here enters the
+legacy dictionary (rule CONFIG-002).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Le, Lt
+from pydantic import AllowInfNan, Field, Strict
+from pydantic_settings import SettingsConfigDict
+
+from ptycho.config.errors import Failure
+from ptycho.config.fields import (
+    LARGEST,
+    Exact,
+    Flag,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    TextLine,
+)
+from ptycho.config.resolved import ResolvedSettings
+
+Accelerator = Annotated[Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"], Exact()]
+Strategy = Annotated[
+    Literal[
+        "auto",
+        "ddp",
+        "ddp_spawn",
+        "ddp_notebook",
+        "ddp_find_unused_parameters_true",
+        "fsdp",
+        "deepspeed",
+    ],
+    Exact(),
+]
+DeviceCount = Annotated[PositiveInt | Literal["auto"], Exact()]
+Determinism = Annotated[Annotated[bool, Strict()] | Literal["warn"], Exact()]
+Scheduler = Annotated[
+    Literal["Default", "Exponential", "MultiStage", "Adaptive", "WarmupCosine"],
+    Exact((("ReduceLROnPlateau", "Adaptive"), ("Cosine", "WarmupCosine"))),
+]
+SaveCount = Annotated[int, Strict(), Ge(-1), Le(LARGEST), Exact()]
+LoggerBackend = Annotated[Literal["csv", "tensorboard", "wandb", "mlflow"] | None, Exact((("none", None),))]
+Precision = Annotated[Literal["32-true", "16-mixed", "bf16-mixed", "64-true"], Exact()]
+ClipAlgorithm = Annotated[Literal["norm", "value"], Exact()]
+MonitorMode = Annotated[Literal["min", "max"], Exact()]
+Fraction = Annotated[float, Strict(), Ge(0), Lt(1), AllowInfNan(False), Exact()]
+DdpBackend = Annotated[Literal["auto", "nccl", "gloo", "mpi"], Exact()]
+
+
+def knob(default: object, group: str, description: str) -> Any:
+    """Declare a knob.
+
+    Args:
+        default: Its default.
+        group: The heading it is shown under.
+        description: What it does; the help text of its flag and its entry in the documentation.
+
+    Returns:
+        A pydantic field.
+    """
+    return Field(default, description=description, json_schema_extra={"group": group})
+
+
+class AdditionalKnobs(ResolvedSettings):
+    """The knobs beyond the override matrix; docs/decisions says why each is there."""
+
+    precision: Precision = knob(
+        "32-true",
+        "hardware",
+        "Number format: all 32-bit, 16-bit or bfloat16 where it is safe, or all 64-bit.",
+    )
+    num_nodes: PositiveInt = knob(1, "hardware", "Machines that train together.")
+    seed: Seed = knob(42, "hardware", "Seed of weights, shuffling and augmentation.")
+    ddp_backend: DdpBackend = knob(
+        "auto", "hardware", "How devices talk under ddp; auto is nccl on GPUs and gloo on CPUs."
+    )
+    ddp_find_unused_parameters: Flag = knob(
+        False, "hardware", "Under ddp, look in every step for parameters that got no gradient."
+    )
+    ddp_static_graph: Flag = knob(
+        True, "hardware", "Under ddp, rely on every step using the same parameters, which is faster."
+    )
+    ddp_gradient_as_bucket_view: Flag = knob(
+        True, "hardware", "Under ddp, let gradients share the memory they are sent from."
+    )
+    val_split: Fraction = knob(
+        0.05, "data loading", "Fraction of the groups held back for validation where no test data are given."
+    )
+    val_split_seed: Seed = knob(42, "data loading", "Seed of the choice of validation groups.")
+    drop_last_batch: Flag = knob(
+        False, "data loading", "Leave out the last training batch where it is short."
+    )
+    gradient_clip_algorithm: ClipAlgorithm = knob(
+        "norm", "optimization", "What gradient_clip_val bounds: the gradient's norm, or each value."
+    )
+    checkpoint_mode: MonitorMode = knob(
+        "min", "checkpoints", "Whether the smallest or the largest checkpoint_monitor_metric is the best."
+    )
+    check_val_every_n_epoch: PositiveInt = knob(1, "checkpoints", "Epochs from one validation to the next.")
+    save_last_checkpoint: Flag = knob(True, "checkpoints", "Also keep the checkpoint of the last epoch.")
+    reconstruction_window: NonNegativeInt = knob(
+        20, "inference", "Pixels trimmed from each border of the reconstructed canvas."
+    )
+
+
+class PyTorchExecutionConfig(AdditionalKnobs):
+    """How this machine runs a training or a reconstruction: devices, loaders, optimizer, checkpoints, logging.
+
+    A knob is set, the strongest first, by an override or a command-line flag, an argument, the environment variable
+    PTYCHO_EXEC_<KNOB>, a file the user named, and its default; `sources` says which one it was. Instances are
+    immutable: `replace` returns a changed copy. Values are plain Python scalars.
+
+    Raises:
+        ConfigError: Everything that is wrong, in one error.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PTYCHO_EXEC_")
+
+    old_names: ClassVar[Mapping[str, str]] = {
+        "devices": "n_devices",
+        "accumulate_grad_batches": "accum_steps",
+        "max_lr": "learning_rate",
+        "lr": "learning_rate",
+        "logger": "logger_backend",
+    }
+    table: ClassVar[str] = "execution"
+
+    accelerator: Accelerator = knob(
+        "auto", "hardware", "Kind of device; auto takes the best the machine has when the run starts."
+    )
+    strategy: Strategy = knob("auto", "hardware", "How several devices share the work.")
+    n_devices: DeviceCount = knob(1, "hardware", "Devices per machine; auto takes all of them.")
+    deterministic: Determinism = knob(
+        True,
+        "hardware",
+        "Seed everything and use only operations that repeat exactly; warn names those that do not.",
+    )
+    num_workers: NonNegativeInt = knob(
+        0, "data loading", "Processes that load data beside the run; 0 loads in the run itself."
+    )
+    pin_memory: Flag = knob(
+        False, "data loading", "Load into page-locked memory, which copies to a GPU faster."
+    )
+    persistent_workers: Flag = knob(
+        False, "data loading", "Keep the loading processes from epoch to epoch; needs num_workers > 0."
+    )
+    prefetch_factor: PositiveInt | None = knob(
+        None, "data loading", "Batches each loading process prepares ahead; needs num_workers > 0."
+    )
+    learning_rate: PositiveFloat = knob(1e-3, "optimization", "Step size of the optimizer, at its largest.")
+    scheduler: Scheduler = knob(
+        "Default",
+        "optimization",
+        "Course of the learning rate: Default is constant, Adaptive (ReduceLROnPlateau) shrinks it when the "
+        "monitored metric stalls, WarmupCosine (Cosine) ramps it up and lets it fall along a cosine.",
+    )
+    gradient_clip_val: PositiveFloat | None = knob(
+        None, "optimization", "Bound on the gradient (see gradient_clip_algorithm); none does not bound it."
+    )
+    accum_steps: PositiveInt = knob(
+        1,
+        "optimization",
+        "Batches per optimizer step: the effective batch is batch_size x accum_steps x devices.",
+    )
+    enable_checkpointing: Flag = knob(True, "checkpoints", "Save checkpoints during training.")
+    checkpoint_save_top_k: SaveCount = knob(
+        1, "checkpoints", "How many of the best checkpoints to keep: -1 all, 0 none."
+    )
+    checkpoint_monitor_metric: TextLine = knob(
+        "val_loss",
+        "checkpoints",
+        "Logged metric that tells the best checkpoint and stops a run early; val_loss is the training loss where "
+        "there are no validation data.",
+    )
+    early_stop_patience: PositiveInt = knob(
+        100, "checkpoints", "Validations without improvement after which training stops, in epochs."
+    )
+    enable_progress_bar: Flag = knob(False, "logging", "Show a progress bar.")
+    logger_backend: LoggerBackend = knob(
+        None, "logging", "Lightning logger that a run writes to, besides its own loss history."
+    )
+    disable_mlflow: Flag = knob(False, "logging", "With logger_backend mlflow, log nothing to it.")
+    inference_batch_size: PositiveInt | None = knob(
+        None, "inference", "Groups per batch in reconstruction; none takes the training batch size."
+    )
+    middle_trim: NonNegativeInt = knob(
+        0,
+        "inference",
+        "Side of the central square of each patch that reassembly uses, in pixels; 0 is the whole patch.",
+    )
+    pad_eval: Flag = knob(
+        False, "inference", "Keep the padded outer band of each patch in reconstruction, as in training."
+    )
+
+    @classmethod
+    def conflicts(cls, values: Mapping[str, Any], origin: Callable[[str], str]) -> Iterator[Failure]:
+        """Refuse knobs of loading processes where there are none."""
+        if values.get("num_workers") != 0:
+            return
+        for name, without in (("persistent_workers", False), ("prefetch_factor", None)):
+            value = values.get(name, without)
+            if value != without:
+                yield Failure(
+                    name,
+                    f"{name}: {value} ({origin(name)}) needs num_workers > 0; num_workers is 0 "
+                    f"({origin('num_workers')}). Set num_workers, or drop {name}.",
+                )

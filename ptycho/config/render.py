@@ -1,0 +1,103 @@
+"""Settings as people see them: a table, HTML for notebooks, and the text of each file format."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from ptycho.config.origins import Origin
+
+
+class Row(NamedTuple):
+    """One knob in a table."""
+
+    group: str
+    name: str
+    origin: Origin
+    changed: bool
+    """Whether the value differs from the default."""
+
+
+def text(value: object) -> str:
+    """Write a plain scalar as text that an environment variable or a file reads back."""
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _quoted(value: object) -> str:
+    return json.dumps(text(value), ensure_ascii=False)
+
+
+def toml(values: Mapping[str, Any]) -> str:
+    """Write a flat TOML file; none, which TOML lacks, is the word "none"."""
+    return _lines(values, " = ", quoted=(str, type(None)))
+
+
+def yaml(values: Mapping[str, Any]) -> str:
+    """Write a flat YAML file."""
+    return _lines(values, ": ", quoted=(str,))
+
+
+def _lines(values: Mapping[str, Any], separator: str, quoted: tuple[type, ...]) -> str:
+    return "".join(
+        f"{name}{separator}{_quoted(value) if isinstance(value, quoted) else text(value)}\n"
+        for name, value in values.items()
+    )
+
+
+def _shown(value: object) -> str:
+    return text(value) if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+
+
+def _beaten(origin: Origin) -> str:
+    return ", ".join(f"{_shown(loser.value)} ({loser})" for loser in origin.shadowed)
+
+
+def _by_group(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Group rows in the order in which the groups first appear."""
+    rows = list(rows)
+    groups = list(dict.fromkeys(row.group for row in rows))
+    rows.sort(key=lambda row: groups.index(row.group))
+    for group, members in groupby(rows, key=lambda row: row.group):
+        yield group, list(members)
+
+
+def explanation(rows: Iterable[Row]) -> str:
+    """Write a table of knob, value, origin and shadowed values; `*` marks what is not the default."""
+    cells: list[tuple[str, str, str, str]] = [("knob", "value", "from", "instead of")]
+    for group, members in _by_group(rows):
+        cells.append((f"[{group}]", "", "", ""))
+        for row in members:
+            mark = "*" if row.changed else " "
+            cells.append(
+                (f"{mark} {row.name}", _shown(row.origin.value), str(row.origin), _beaten(row.origin))
+            )
+    widths = [max(len(line[column]) for line in cells) for column in range(3)]
+    return "\n".join(
+        "  ".join((*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[3])).rstrip()
+        for line in cells
+    )
+
+
+_STYLE = (
+    "<style>.ptycho-settings{border-collapse:collapse;color:inherit;background:transparent}"
+    ".ptycho-settings th,.ptycho-settings td{text-align:left;padding:2px 10px;color:inherit;"
+    "border-bottom:1px solid rgba(128,128,128,.35)}"
+    ".ptycho-settings .changed{font-weight:bold;background:rgba(64,128,255,.18)}</style>"
+)
+
+
+def html(title: str, rows: Iterable[Row]) -> str:
+    """Write an HTML table whose colours come from the page, light or dark; changed knobs are bold."""
+    from html import escape
+
+    parts = [_STYLE, f'<table class="ptycho-settings"><caption>{escape(title)}</caption>']
+    parts.append("<tr><th>knob</th><th>value</th><th>from</th><th>instead of</th></tr>")
+    for group, members in _by_group(rows):
+        parts.append(f'<tr><th colspan="4" scope="rowgroup">{escape(group)}</th></tr>')
+        for row in members:
+            cells = (row.name, _shown(row.origin.value), str(row.origin), _beaten(row.origin))
+            opening = '<tr class="changed">' if row.changed else "<tr>"
+            parts.append(opening + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    return "".join(parts) + "</table>"

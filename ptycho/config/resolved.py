@@ -1,0 +1,386 @@
+"""Settings that know where each value came from: the machinery below `PyTorchExecutionConfig`."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any, ClassVar, Self, cast
+
+from pydantic import PrivateAttr, TypeAdapter, ValidationError, model_validator
+from pydantic_core import from_json
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing_extensions import TypedDict
+
+import ptycho
+from ptycho.config import render
+from ptycho.config.ambient import is_customised, prefix_of, with_ambient
+from ptycho.config.errors import ConfigError, Failure, show
+from ptycho.config.fields import annotation_of, group_of, scalar
+from ptycho.config.files import read_file
+from ptycho.config.origins import PRECEDENCE, Origin
+from ptycho.config.report import Checks, find_failures, pydantic_failures
+from ptycho.config.resolve import merge, ranked
+from ptycho.config.sources import (
+    Layer,
+    Vocabulary,
+    given_twice,
+    read_values,
+    warn_renamed,
+)
+
+VERSION_KEY = "ptycho_version"
+"""The key of a snapshot that is no knob: the version of the package that wrote it."""
+
+
+class ResolvedSettings(BaseSettings):
+    """Immutable settings resolved from layers, where every value keeps its origin.
+
+    Constructing an instance looks at the arguments and the environment; `resolve` looks at every source;
+    `from_snapshot`, `model_validate` and use inside another model look at what they are given and nothing
+    else. Two instances are equal when their values are, wherever these came from.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=False, defer_build=True)
+
+    old_names: ClassVar[Mapping[str, str]] = {}
+    """Old or foreign name -> knob; using one gives a DeprecationWarning."""
+    table: ClassVar[str] = ""
+    """The table of a run file that holds these settings."""
+
+    _layers: tuple[Layer, ...] = PrivateAttr(default=())
+    """What the sources said, the strongest first."""
+
+    def __init__(self, /, **arguments: Any) -> None:
+        """Resolve arguments, environment and defaults.
+
+        Raises:
+            ConfigError: Everything that is wrong with them.
+        """
+        cls = type(self)
+        vocabulary = _checks(cls).vocabulary
+        given = read_values("argument", arguments, vocabulary)
+        customised = _is_customised(cls)
+        self._fill(*with_ambient(cls, [given], vocabulary, os.environ, customised=customised))
+
+    # Validation does not go through __init__, which would read the environment.
+    __init__.__pydantic_base_init__ = True  # pyright: ignore[reportFunctionMemberAccess]
+
+    def _fill(self, layers: Iterable[Layer], order: tuple[str, ...] = PRECEDENCE) -> None:
+        """Validate the winners into this instance, and every value that lost."""
+        standing = ranked(layers, order)
+        values: dict[str, Any] = {}
+        suspect = False
+        for layer in reversed(standing):
+            suspect = suspect or bool(layer.failures) or not values.keys().isdisjoint(layer.values)
+            values |= layer.values
+        try:
+            self.__pydantic_validator__.validate_python(values, self_instance=self)
+        except ValidationError as error:
+            failures = tuple(find_failures(standing, _checks(type(self))))
+            raise ConfigError(failures or pydantic_failures(error)) from None
+        if suspect and (failures := tuple(find_failures(standing, _checks(type(self))))):
+            raise ConfigError(failures)
+        self._layers = tuple(layer for layer in standing if layer.values)
+
+    @classmethod
+    def _from_layers(cls, layers: Iterable[Layer], order: tuple[str, ...] = PRECEDENCE) -> Self:
+        instance = cls.__new__(cls)
+        instance._fill(layers, order)
+        return instance
+
+    @classmethod
+    def conflicts(cls, values: Mapping[str, Any], origin: Callable[[str], str]) -> Iterable[Failure]:
+        """Find values that do not go together.
+
+        Args:
+            values: The values that are valid by themselves; others are absent.
+            origin: Words where a name's value came from.
+
+        Returns:
+            The failures; none here.
+        """
+        return ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _use_current_names(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or cls.old_names.keys().isdisjoint(cast(dict[str, Any], data)):
+            return cast(object, data)
+        content = dict(cast(dict[str, Any], data))
+        for old in sorted(cls.old_names.keys() & content.keys()):
+            name = cls.old_names[old]
+            warn_renamed(old, name)
+            if name in content:
+                raise ConfigError([given_twice(name, old, name)])
+            content[name] = content.pop(old)
+        return content
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if failures := tuple(self.conflicts(self.__dict__, self._said)):
+            raise ConfigError(failures)
+        return self
+
+    def _said(self, name: str) -> str:
+        return "argument" if name in self.model_fields_set else "default"
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        flags: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        file: str | os.PathLike[str] | None = None,
+        cli_defaults: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        strict: bool = False,
+    ) -> Self:
+        """Resolve every source; the order of the parameters, with the environment before the file, is who wins.
+
+        Args:
+            overrides: What a caller sets above everything.
+            flags: Command-line flags that were passed, by knob; str values are read as text.
+            arguments: Arguments from Python.
+            file: A flat file, or a run file that holds these settings in a table.
+            cli_defaults: Defaults that the command line states.
+            environ: The environment; by default that of the process.
+            strict: Whether any unknown variable with our prefix is an error, rather than a warning.
+
+        Returns:
+            The validated settings.
+
+        Raises:
+            ConfigError: Everything that is wrong with any of the sources.
+        """
+        vocabulary = _checks(cls).vocabulary
+        layers: list[Layer] = []
+        for kind, given in (("override", overrides), ("argument", arguments), ("cli-default", cli_defaults)):
+            if given is not None:
+                layers.append(read_values(kind, given, vocabulary))
+        if flags is not None:
+            layer = read_values("flag", flags, vocabulary, text=True)
+            places = {name: f"--{name.replace('_', '-')}" for name in layer.values}
+            layers.append(replace(layer, locators=places))
+        if file is not None:
+            layers.append(read_file(file, vocabulary, cls.table))
+        environ = os.environ if environ is None else environ
+        customised = _is_customised(cls)
+        found = with_ambient(cls, layers, vocabulary, environ, customised=customised, strict=strict)
+        return cls._from_layers(*found)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **arguments: Any) -> Self:
+        """Resolve a file together with arguments and the environment, both of which beat it.
+
+        Args:
+            path: A `.toml`, `.yaml`, `.yml` or `.json` file, flat or a run file.
+            **arguments: Knobs.
+
+        Raises:
+            ConfigError: Everything that is wrong; the file is missing, unreadable, not a mapping, repeats a
+                key, or sets an unknown one.
+        """
+        return cls.resolve(file=path, arguments=arguments)
+
+    @classmethod
+    def from_snapshot(cls, snapshot: Mapping[str, Any]) -> Self:
+        """Rebuild saved settings exactly; the environment of this machine is not read.
+
+        Args:
+            snapshot: What `to_snapshot` or `to_dict` gave. Absent knobs take their defaults.
+
+        Raises:
+            ConfigError: A value is invalid, or a knob is unknown to this version; the message says which
+                version wrote the snapshot.
+        """
+        content = _mapping(cls, snapshot)
+        writer = content.pop(VERSION_KEY, None)
+        layer = read_values("argument", content, _checks(cls).vocabulary)
+        wrote = f"ptychopinn {writer}" if isinstance(writer, str) else "a version it does not name"
+        failures = tuple(
+            Failure(name, f"{message} The snapshot was written by {wrote}; this is {ptycho.__version__}.")
+            for name, message in layer.failures
+        )
+        places = dict.fromkeys(layer.values, "snapshot")
+        return cls._from_layers([replace(layer, locators=places, failures=failures)])
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Validate a mapping, or return an instance; the environment is not read.
+
+        Args:
+            obj: A mapping of knobs, or an instance.
+            **options: pydantic's own (`strict`, `context`, ...).
+
+        Raises:
+            ConfigError: Everything that is wrong.
+        """
+        if not isinstance(obj, cls) and not options:
+            return cls._from_layers([read_values("argument", _mapping(cls, obj), _checks(cls).vocabulary)])
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise ConfigError(pydantic_failures(error)) from None
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Validate JSON text as `model_validate` validates a mapping."""
+        try:
+            content = from_json(json_data)
+        except ValueError as error:
+            failure = Failure(cls.__name__, f"{cls.__name__}: expected JSON; got: {error}.")
+            raise ConfigError([failure]) from None
+        return cls.model_validate(content, **options)
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> Self:
+        """Return validated settings in which the overrides beat, and shadow, what was resolved.
+
+        Args:
+            overrides: Knob -> value.
+
+        Raises:
+            ConfigError: Everything that is wrong with the result.
+        """
+        below = self._spoken()
+        level = 1 + max((layer.level for layer in below), default=-1)
+        given = _mapping(type(self), overrides)
+        layer = read_values("override", given, _checks(type(self)).vocabulary, level=level)
+        return self._from_layers([layer, *below], ("override", *_kinds(below)))
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a changed copy, validated; the way to change settings, which are immutable.
+
+        Args:
+            **changes: Knob -> value.
+
+        Raises:
+            ConfigError: Everything that is wrong with the result.
+        """
+        return self.with_overrides(changes)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; an update is validated, as by `replace`."""
+        return self.with_overrides(update) if update else super().model_copy(deep=deep)
+
+    copy = model_copy  # pyright: ignore[reportAssignmentType, reportDeprecated]
+
+    @property
+    def sources(self) -> dict[str, Origin]:
+        """Knob -> where its value came from and what it shadowed."""
+        layers = self._spoken()
+        merged = merge(layers, _kinds(layers))
+        vocabulary = _checks(type(self)).vocabulary
+        sources: dict[str, Origin] = {}
+        for name, field in vocabulary.scalars.items():
+            value = self.__dict__[name]
+            origin = merged.get(name) or Origin("default")
+            if not field.is_plain:
+                origin = Origin(origin.kind, origin.locator)
+            beaten = tuple(replace(loser, value=field.exact(loser.value)) for loser in origin.shadowed)
+            sources[name] = replace(origin, value=value, shadowed=beaten)
+        return sources
+
+    def _spoken(self) -> tuple[Layer, ...]:
+        """Return the layers; an instance that another model validated was given its values as arguments."""
+        given = {name: self.__dict__[name] for name in self.model_fields_set}
+        return self._layers or (Layer("argument", given),)
+
+    def explain(self) -> str:
+        """Return a table of every knob: its value, where it came from, and what that shadowed."""
+        return render.explanation(self._rows())
+
+    def diff(self, other: Self) -> dict[str, tuple[Any, Any]]:
+        """Return the knobs that differ: name -> (value here, value there)."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return knob -> plain Python scalar: safe for JSON and for `torch.load(weights_only=True)`."""
+        return self.model_dump(mode="json")
+
+    def to_snapshot(self) -> dict[str, Any]:
+        """Return `to_dict()` with the version of this package, for `from_snapshot`."""
+        return {VERSION_KEY: ptycho.__version__, **self.to_dict()}
+
+    def to_toml(self) -> str:
+        """Return the text of a flat TOML file that reads back equal."""
+        return render.toml(self.to_dict())
+
+    def to_yaml(self) -> str:
+        """Return the text of a flat YAML file that reads back equal."""
+        return render.yaml(self.to_dict())
+
+    def to_env(self) -> dict[str, str]:
+        """Return environment variables that read back equal."""
+        prefix = prefix_of(type(self))
+        return {f"{prefix}{name.upper()}": render.text(value) for name, value in self.to_dict().items()}
+
+    def _rows(self) -> list[render.Row]:
+        fields = type(self).model_fields
+        defaults, own = _checks(type(self)).defaults, type(self).__annotations__
+        sources = sorted(self.sources.items(), key=lambda item: item[0] not in own)
+        return [
+            render.Row(group_of(fields[name]), name, origin, origin.value != defaults[name])
+            for name, origin in sources
+        ]
+
+    def _repr_html_(self) -> str:
+        return render.html(type(self).__name__, self._rows())
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ResolvedSettings):
+            return NotImplemented
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in type(self).__private_attributes__:
+            super().__setattr__(name, value)
+        else:
+            raise _immutable(name)
+
+    def __delattr__(self, name: str) -> None:
+        raise _immutable(name)
+
+
+_is_customised = cache(is_customised)
+
+
+@cache
+def _checks(cls: type[ResolvedSettings]) -> Checks:
+    """Read off a class, once, what it accepts."""
+    fields = cls.model_fields
+    scalars = {name: scalar(annotation_of(field)) for name, field in fields.items()}
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+    return Checks(Vocabulary(scalars, cls.old_names), defaults, _each_alone(cls), cls.conflicts)
+
+
+def _each_alone(cls: type[ResolvedSettings]) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """Build, when it is first called, a validator that takes any of a class's fields."""
+
+    @cache
+    def adapter() -> TypeAdapter[dict[str, Any]]:
+        fields = {name: annotation_of(field) for name, field in cls.model_fields.items()}
+        return TypeAdapter(TypedDict(f"{cls.__name__}Values", fields, total=False))  # pyright: ignore
+
+    return lambda values: adapter().validate_python(dict(values))
+
+
+def _mapping(cls: type[ResolvedSettings], content: object) -> dict[str, Any]:
+    """Return a copy of a mapping, or refuse what is none."""
+    if not isinstance(content, Mapping):
+        message = f"{cls.__name__}: expected a mapping of knobs to values; got {show(content)}."
+        raise ConfigError([Failure(cls.__name__, message)])
+    return dict(cast(Mapping[str, Any], content))
+
+
+def _kinds(layers: Iterable[Layer]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(layer.kind for layer in layers))
+
+
+def _immutable(name: str) -> ConfigError:
+    message = f"{name}: settings are immutable. Use replace({name}=...), which returns a changed copy."
+    return ConfigError([Failure(name, message)])
