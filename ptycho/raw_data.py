@@ -369,13 +369,13 @@ def _decide_domain(
 
 
 def _photon_scale(probe: Array, mean_counts: float, origin: str) -> npt.NDArray[np.complex64]:
-    power = float(np.sum(np.abs(probe, dtype=np.float64) ** 2))
+    power = float(np.sum(np.abs(probe.astype(np.complex128)) ** 2))
     low, high = PROBE_SCALE_RANGE
     if low <= power / mean_counts <= high:
         return probe
     reason = "The probe has %g photons, patterns have %g on average: the probe is scaled to the latter."
     logger.info("%s: " + reason, origin, power, mean_counts)
-    return (probe * np.sqrt(mean_counts / power)).astype(np.complex64)
+    return (probe.astype(np.complex128) * np.sqrt(mean_counts / power)).astype(np.complex64)
 
 
 def _object_index(scan_index: Array | None, n: int, origin: str) -> npt.NDArray[np.int64]:

@@ -17,6 +17,9 @@ BLOCK_BYTES = 16 * 2**20
 INTENSITY_SUSPICION = 4.0
 """Mean counts (taken as squared amplitudes) over stated photons, above which amplitudes must be counts."""
 
+SMALLEST_EXTENT_PX = 1e-3
+"""A scan of smaller extent than this (and not 0) is not in pixels."""
+
 
 class DataError(ValueError):
     """Measured data that cannot be used: one message per problem, all problems of one file together.
@@ -113,13 +116,13 @@ class Checker:
         array = self._arrays[key]
         expected = f"{meaning}, shape {_shape_text(shape)}"
         if array.dtype.kind not in kinds:
-            self.report(key, expected, f"dtype {array.dtype}", "Convert it before writing the file.")
+            self.report(key, expected, f"dtype {array.dtype}", "Convert it.")
             return None
         fits = array.ndim == len(shape) and all(
             want in (None, have) for want, have in zip(shape, array.shape, strict=True)
         )
         if not fits:
-            advice = "Write it with its axes in that order and of that length."
+            advice = "Check the order and the length of its axes."
             self.report(key, expected, f"shape {_shape_text(array.shape)}", advice)
             return None
         return array
@@ -132,9 +135,13 @@ class Checker:
         return key in self._arrays
 
     def finite(self, key: str, array: Array | None) -> Array | None:
-        """The array (small, real or complex) if all its values are finite."""
-        if array is not None and not np.isfinite(array).all():
-            n_bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        """The array (small) as float64 or complex64, if all its values are finite in that precision."""
+        if array is None:
+            return None
+        with np.errstate(over="ignore"):
+            array = array.astype(np.complex64 if array.dtype.kind == "c" else np.float64)
+        n_bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        if n_bad:
             self.report(key, "finite values", f"{n_bad} NaN or infinite values", "Repair or remove them.")
             return None
         return array
@@ -166,8 +173,9 @@ class Checker:
             self.report("diff3d", expected, f"shape {_shape_text(array.shape)}", advice)
             return None, None
         summary = self.stack("diff3d", array)
-        if not summary.n_not_finite and summary.minimum == 0 and summary.maximum == 0:
-            self.report("diff3d", "some photons", "only zeros", "Check how the file was written.")
+        if not summary.n_not_finite and summary.total_square == 0:
+            got = f"no value above {summary.maximum:g}"
+            self.report("diff3d", "some photons", got, "Check how the file was written.")
         return array, summary
 
     def positions(self, n: int | None) -> Array | None:
@@ -177,8 +185,15 @@ class Checker:
             if self.require(key, "scan positions in object pixels, shape (n,)"):
                 array = self.finite(key, self.get(key, "iuf", "real numbers in object pixels", (n,)))
                 if array is not None:
-                    columns.append(array.astype(np.float64))
-        return np.stack(columns, axis=1) if len(columns) == 2 and len(columns[0]) == len(columns[1]) else None
+                    columns.append(array)
+        if len(columns) < 2 or len(columns[0]) != len(columns[1]):
+            return None
+        positions = np.stack(columns, axis=1)
+        extent = float(np.ptp(positions, axis=0).max(initial=0)) if len(positions) else 0.0
+        if 0 < extent < SMALLEST_EXTENT_PX:
+            advice = "If these are metres, divide them by the object pixel size."
+            self.report("xcoords, ycoords", "object pixels", f"an extent of {extent:g}", advice)
+        return positions
 
     def probe(self, key: str, size: int | None) -> Array | None:
         """A probe complex64 (modes, N, N) from (N, N) or (modes, N, N)."""
@@ -187,12 +202,10 @@ class Checker:
         single = self._arrays[key].ndim == 2
         shape = (size, size) if single else (None, size, size)
         array = self.finite(key, self.get(key, "c", "complex numbers, as large as the patterns", shape))
-        if array is None:
-            return None
-        if array.size == 0 or not array.any():
+        if array is not None and not array.any():
             self.report(key, "a probe with some light in it", "only zeros", "Write an estimate of the probe.")
             return None
-        return array.astype(np.complex64).reshape((-1, *array.shape[-2:]))
+        return None if array is None else array.reshape((-1, *array.shape[-2:]))
 
     def object_(self, key: str) -> Array | None:
         """An object complex64 (H, W)."""
@@ -201,7 +214,7 @@ class Checker:
             advice = "Write ones where nothing is known, or leave it out."
             self.report(key, "a transmission", "only zeros", advice)
             return None
-        return None if array is None else array.astype(np.complex64)
+        return array
 
     def flags(self, key: str, shape: tuple[int | None, ...]) -> Array | None:
         """A mask bool: stored as bool, or as the integers 0 and 1."""

@@ -66,11 +66,13 @@ def read_scan_file(path: Path) -> ScanFile:
         FileNotFoundError: no such file.
         DataError: another suffix, not a file of that format, or something it must hold is missing.
     """
+    if not path.is_file():
+        found = "a directory" if path.is_dir() else "nothing"
+        raise FileNotFoundError(problem("scan file", "a file", found, path, "Check the path."))
     readers = {".npz": _read_npz, ".h5": _read_product, ".hdf5": _read_product, ".cxi": _read_cxi}
     if path.suffix.lower() not in readers:
-        raise DataError(problem("scan file", " or ".join(readers), "another", path, "Convert it."))
-    if not path.is_file():
-        raise FileNotFoundError(problem("scan file", "a file", "nothing", path, "Check the path."))
+        expected = f"a name that ends in {' or '.join(readers)}"
+        raise DataError(problem("scan file", expected, f"'{path.suffix}'", path, "Convert it to NPZ."))
     return readers[path.suffix.lower()](path)
 
 

@@ -8,9 +8,6 @@ import pytest
 
 from ptycho.raw_data import DataError, RawData, load_scans
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-shared_data = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data beside the repository")
-
 
 def scan_arrays(n=6, size=8, seed=0):
     """Contract arrays of a scan: amplitudes float32, probe in photon scale."""
@@ -258,12 +255,19 @@ def with_value(array, index, value):
         ({"diff3d": with_value(AMPLITUDE, (3, 1, 1), np.nan)}, r"got 1 NaN or infinite.*pattern 3"),
         ({"diff3d": with_value(AMPLITUDE, (4, 1, 1), np.inf)}, r"got 1 NaN or infinite.*pattern 4"),
         ({"diff3d": with_value(AMPLITUDE, (5, 1, 1), -2)}, r"expected values >= 0; got -2 in pattern 5"),
-        ({"diff3d": AMPLITUDE * 0}, r"diff3d: expected some photons; got only zeros"),
+        ({"diff3d": AMPLITUDE * 0}, r"diff3d: expected some photons; got no value above 0"),
+        ({"diff3d": np.full((6, 8, 8), 1e-300)}, r"diff3d: expected some photons; got no value above 1e-300"),
         ({"diff3d": AMPLITUDE**2, "nphotons": 3200.0}, r"diff3d: expected amplitudes.*measurement_domain"),
         ({"xcoords": np.arange(5.0)}, r"xcoords: expected .*shape \(6,\); got shape \(5,\)"),
         ({"ycoords": np.full(6, np.nan)}, r"ycoords: expected finite values; got 6 NaN"),
+        (
+            {"xcoords": np.arange(6) * 1e-9, "ycoords": np.ones(6)},
+            r"xcoords, ycoords: .*extent of 5e-09.*metres",
+        ),
         ({"ycoords": np.arange(6) * 1j}, r"ycoords: expected real numbers.*got dtype complex128"),
         ({"probeGuess": np.zeros((8, 8), complex)}, r"probeGuess: .*got only zeros"),
+        ({"probeGuess": np.full((8, 8), 1e-60 + 0j)}, r"probeGuess: .*got only zeros"),
+        ({"probeGuess": np.full((8, 8), 1e60 + 0j)}, r"probeGuess: expected finite values"),
         ({"probeGuess": np.ones((8, 8))}, r"probeGuess: expected complex numbers.*got dtype float64"),
         ({"probeGuess": np.ones((16, 16), complex)}, r"probeGuess: .*shape \(8, 8\); got shape \(16, 16\)"),
         ({"probeGuess": with_value(COMPLEX, (0, 0), np.nan)}, r"probeGuess: expected finite values"),
@@ -341,13 +345,19 @@ def test_positions_in_memory_must_be_rows(scan_file):
 
 
 def test_another_suffix_is_refused_by_name(tmp_path):
-    with pytest.raises(DataError, match=r"scan file: expected \.npz or .*scan\.mat"):
+    (tmp_path / "scan.mat").touch()
+    with pytest.raises(DataError, match=r"scan file: expected a name that ends in \.npz or .*; got '\.mat'"):
         RawData.from_file(tmp_path / "scan.mat")
 
 
 def test_a_missing_file_is_not_found(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"scan file: expected a file; got nothing from .*none\.npz"):
         load_scans(tmp_path / "none.npz")
+
+
+def test_a_directory_is_not_one_scan(tmp_path):
+    with pytest.raises(FileNotFoundError, match="scan file: expected a file; got a directory"):
+        RawData.from_file(tmp_path)
 
 
 def test_a_directory_gives_its_npz_files_in_order_and_nothing_else(tmp_path):
@@ -361,33 +371,3 @@ def test_a_directory_gives_its_npz_files_in_order_and_nothing_else(tmp_path):
 def test_a_directory_without_npz_files_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data directory: expected \*\.npz files; got none"):
         load_scans(tmp_path)
-
-
-@shared_data
-@pytest.mark.parametrize("name", ["siemens-star-128.npz", "synth-64-test-1e4.npz", "synth-64-test-1e6.npz"])
-def test_the_shared_scans_are_read(name):
-    scan = RawData.from_file(SHARED / name)
-    assert scan.domain == "amplitude"
-    assert not scan.scan_index.any()
-    assert scan.holdout is not None
-    assert 0.04 < scan.holdout.mean() < 0.08
-    assert (scan.positions_px.min(axis=0) >= scan.patterns.shape[-1] // 2).all()
-
-
-@shared_data
-@pytest.mark.parametrize(
-    ("name", "nphotons"), [("synth-64-test-1e4.npz", 1e4), ("synth-64-test-1e6.npz", 1e6)]
-)
-def test_counts_of_a_shared_scan_are_refused_as_amplitudes(tmp_path, name, nphotons):
-    scan = RawData.from_file(SHARED / name)
-    path = write(
-        tmp_path / "counts.npz",
-        diff3d=scan.patterns**2,
-        xcoords=scan.xcoords,
-        ycoords=scan.ycoords,
-        probeGuess=scan.probe,
-        nphotons=nphotons,
-    )
-    with pytest.raises(DataError, match="diff3d: expected amplitudes"):
-        RawData.from_file(path)
-    assert RawData.from_file(path, domain="intensity").domain == "intensity"

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptycho.grouping import neighbor_groups
+from ptycho.raw_data import DataError, RawData
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data beside the repository")
+
+
+@pytest.mark.parametrize("name", ["siemens-star-128.npz", "synth-64-test-1e4.npz", "synth-64-test-1e6.npz"])
+def test_the_shared_scans_are_read(name):
+    scan = RawData.from_file(SHARED / name)
+    assert scan.domain == "amplitude"
+    assert not scan.scan_index.any()
+    assert scan.holdout is not None
+    assert 0.04 < scan.holdout.mean() < 0.08
+    assert (scan.positions_px.min(axis=0) >= scan.patterns.shape[-1] // 2).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "nphotons"), [("synth-64-test-1e4.npz", 1e4), ("synth-64-test-1e6.npz", 1e6)]
+)
+def test_counts_of_a_shared_scan_are_refused_as_amplitudes(tmp_path, name, nphotons):
+    scan = RawData.from_file(SHARED / name)
+    path = tmp_path / "counts.npz"
+    np.savez(
+        path,
+        diff3d=scan.patterns**2,
+        xcoords=scan.xcoords,
+        ycoords=scan.ycoords,
+        probeGuess=scan.probe,
+        nphotons=nphotons,
+    )
+    with pytest.raises(DataError, match="diff3d: expected amplitudes"):
+        RawData.from_file(path)
+    assert RawData.from_file(path, domain="intensity").domain == "intensity"
+
+
+def test_groups_of_a_shared_scan_are_near_neighbours():
+    scan = RawData.from_file(SHARED / "siemens-star-128.npz")
+    groups = neighbor_groups(scan.positions_px, 2, 7, len(scan), seed=0, scan_index=scan.scan_index)
+    reach = np.linalg.norm(scan.positions_px[groups[:, 1:]] - scan.positions_px[groups[:, :1]], axis=2)
+    assert np.median(reach) < 24, "the probe is 48 px wide: members overlap"
