@@ -76,8 +76,11 @@ class ModelConfig:
     architecture: Annotated[Literal["unrolled", "cnn"], Exact()] = "unrolled"
     """unrolled: physics steps, each corrected by a U-Net; cnn: one U-Net from the pattern to the patch."""
 
+    n_physics_steps: PositiveInt = 1
+    """Physics steps before each learned correction of the unrolled network."""
+
     n_unrolled_steps: PositiveInt = 3
-    """Number of physics steps of the unrolled architecture."""
+    """Learned corrections of the unrolled network, each after n_physics_steps physics steps."""
 
     amp_activation: Activation = "sigmoid"
     """Activation at the network's amplitude output; swish and silu are one function."""

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from ptycho.config.errors import ConfigError, Failure, near, show, unknown_name
-from ptycho.config.fields import Scalar, field_scalar
+from ptycho.config.fields import Scalar, annotation_of, scalar
 from ptycho.config.formats import quote_line
 from ptycho.config.origins import Origin
 from ptycho.config.resolve import merge
@@ -159,7 +159,7 @@ def vocabulary(cls: type) -> Vocabulary:
 
 
 def _scalar(info: FieldInfo) -> Scalar:
-    found = field_scalar(info)
+    found = scalar(annotation_of(info))
     rule = next((marker for marker in info.metadata if isinstance(marker, Rule)), None)
     return dataclasses.replace(found, rule=rule.text) if rule else found
 
@@ -234,8 +234,9 @@ def _worded(error: ValidationError, cls: type, origins: Mapping[str, Origin]) ->
                 continue
             place = names[place]
         owner, origin = cls, origins.get(place, Origin("argument"))
-        if inner:
-            owner, place = cast(type, pydantic_fields(cls)[place].annotation), str(inner[0])
+        nested = cast(type, pydantic_fields(cls)[place].annotation) if inner else None
+        if nested in _SECTIONS:
+            owner, place = nested, str(inner[0])
         yield _refused(owner, place, detail["type"], detail["input"], origin)
 
 
@@ -243,7 +244,8 @@ def _refused(cls: type, field: str, why: str, value: object, origin: Origin) -> 
     """Word what is wrong with one field of a class."""
     name = f"{section_of(cls)}.{field}"
     if why in ("unexpected_keyword_argument", "no_such_attribute"):
-        return unknown_name(name, suggest(field, [cls]), what="field")
+        place = f" at {origin.locator}" if origin.locator else ""
+        return unknown_name(name, suggest(field, [cls]), what="field", place=place)
     return refused_value(name, _scalar(pydantic_fields(cls)[field]).rule, value, origin, advice(cls, field))
 
 

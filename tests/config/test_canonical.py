@@ -73,6 +73,7 @@ RULES: dict[type, dict[str, tuple[list[Any], list[Any]]]] = {
         "model_type": (["pinn", "supervised"], ["unet", None, True]),
         "architecture": (["unrolled", "cnn"], ["fno", None]),
         "n_unrolled_steps": ONE_UP,
+        "n_physics_steps": ONE_UP,
         "amp_activation": (["sigmoid", "swish", "silu", "softplus", "relu"], ["tanh", None]),
         "object_big": SWITCH,
         "probe_big": SWITCH,

@@ -1,0 +1,257 @@
+"""Between the canonical configurations and those of this backend, by one table read in both directions."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ptycho.config.canonical import InferenceConfig as CanonicalInference
+from ptycho.config.canonical import ModelConfig as CanonicalModel
+from ptycho.config.canonical import TrainingConfig as CanonicalTraining
+from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.validated import pydantic_fields, section_of
+from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One canonical field and the fields of this backend that say the same.
+
+    Attributes:
+        field: the canonical field; one of this name in several configurations means the same in all.
+        torch: `section.field` of this backend; the sections are data, model, training.
+        to_torch: canonical value -> the values of `torch`, in this order.
+        to_canonical: the values of `torch` -> canonical value.
+    """
+
+    field: str
+    torch: tuple[str, ...]
+    to_torch: Callable[[Any], tuple[Any, ...]] = lambda value: (value,)
+    to_canonical: Callable[..., Any] = lambda value: value
+
+
+def _words(pairs: Mapping[str, str]) -> tuple[Callable[[Any], tuple[Any, ...]], Callable[..., Any]]:
+    """Translate words: canonical -> torch by the mapping, and back."""
+    back = {torch: word for word, torch in pairs.items()}
+    return lambda word: (pairs.get(word, word),), lambda word: back.get(word, word)
+
+
+def _grid(gridsize: int) -> tuple[Any, ...]:
+    return (gridsize, gridsize), gridsize**2, gridsize**2, gridsize**2
+
+
+def _gridsize(grid_size: tuple[int, int], *group_sizes: int) -> int:
+    rows, columns = grid_size
+    if rows != columns:
+        rule = "expected as many neighbours along y as along x"
+        message = f"DataConfig.grid_size: {rule}; got {rows} and {columns}. Use a square grid."
+        raise ConfigError([Failure("DataConfig.grid_size", message)])
+    names = ("DataConfig.C", "ModelConfig.C_model", "ModelConfig.C_forward")
+    wrong = [
+        Failure(
+            name,
+            f"{name}: expected {rows**2}, the patterns in a {rows} x {rows} grid; got {size}. Make them agree.",
+        )
+        for name, size in zip(names, group_sizes, strict=True)
+        if size not in (1, rows**2)
+    ]
+    if wrong:
+        raise ConfigError(wrong)
+    return rows
+
+
+_SAME_IN_TRAINING: Final = (
+    "batch_size",
+    "mae_weight",
+    "realspace_weight",
+    "realspace_mae_weight",
+    "optimizer",
+    "momentum",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "lr_warmup_epochs",
+    "lr_min_ratio",
+    "plateau_factor",
+    "plateau_patience",
+    "plateau_min_lr",
+    "plateau_threshold",
+    "train_data_file",
+    "test_data_file",
+    "output_dir",
+)
+
+TABLE: Final = (
+    Pair("N", ("data.N",)),
+    Pair("gridsize", ("data.grid_size", "data.C", "model.C_model", "model.C_forward"), _grid, _gridsize),
+    Pair("n_filters_scale", ("model.n_filters_scale",)),
+    Pair("model_type", ("model.mode",), *_words({"pinn": "Unsupervised", "supervised": "Supervised"})),
+    Pair("architecture", ("model.architecture",)),
+    Pair("n_unrolled_steps", ("model.n_unrolled_steps",)),
+    Pair("n_physics_steps", ("model.n_physics_steps",)),
+    Pair("amp_activation", ("model.amp_activation",), *_words({"swish": "silu"})),
+    Pair("object_big", ("model.object_big",)),
+    Pair("probe_big", ("model.probe_big",)),
+    Pair("pad_object", ("model.pad_object",)),
+    Pair(
+        "probe_mask", ("model.probe_mask",), to_canonical=lambda mask: mask is not None and mask is not False
+    ),
+    Pair("probe_mask_sigma", ("model.probe_mask_sigma",)),
+    Pair("probe_mask_diameter", ("model.probe_mask_diameter",)),
+    Pair("probe_scale", ("data.probe_scale",)),
+    Pair("gaussian_smoothing_sigma", ("model.gaussian_smoothing_sigma",)),
+    Pair("probe_trainable", ("model.probe_trainable",)),
+    Pair("intensity_scale_trainable", ("model.intensity_scale_trainable",)),
+    Pair("torch_loss_mode", ("model.loss_function",), *_words({"poisson": "Poisson", "mae": "MAE"})),
+    Pair("nphotons", ("data.nphotons",)),
+    Pair("n_groups", ("data.n_groups",)),
+    Pair("subsample_seed", ("data.subsample_seed",)),
+    Pair("neighbor_count", ("data.K",)),
+    Pair("measurement_domain", ("data.measurement_domain",)),
+    Pair("nepochs", ("training.epochs",)),
+    Pair(
+        "nll_weight",
+        ("training.nll", "training.nll_weight"),
+        lambda weight: (weight > 0, weight),
+        lambda counts, weight: weight if counts else 0.0,
+    ),
+    *(Pair(name, (f"training.{name}",)) for name in _SAME_IN_TRAINING),
+)
+"""Every field that both sides have."""
+
+NOT_BRIDGED: Final = {
+    "n_subsample": "counts scan positions to draw; DataConfig.n_subsample counts groups around each position",
+    "enable_oversampling": "groups are drawn as the canonical configuration says",
+    "neighbor_pool_size": "groups are drawn as the canonical configuration says",
+    "sequential_sampling": "groups are drawn as the canonical configuration says",
+    "positions_provided": "has one value only",
+    "backend": "is this backend",
+    "model_path": "names the model that this backend's configurations are read from",
+    "debug": "is about the files a reconstruction writes",
+    "data.n_subsample": "counts groups around each position; the canonical n_subsample counts scan positions",
+    "inference.batch_size": "is execution: inference_batch_size",
+    "inference.middle_trim": "is execution: middle_trim",
+    "inference.pad_eval": "is execution: pad_eval",
+    "inference.window": "is execution: reconstruction_window",
+    "inference.patch_weighting": "has no canonical field",
+}
+"""Fields of either side (those of this backend with their section) that the table leaves out, and why."""
+
+
+def to_model_config(
+    data: DataConfig, model: ModelConfig, overrides: Mapping[str, Any] | None = None
+) -> CanonicalModel:
+    """The canonical model configuration of this backend's.
+
+    Args:
+        data: gives N, grid_size and probe_scale.
+        model: gives the rest.
+        overrides: canonical field -> value that beats the translated one.
+
+    Raises:
+        ConfigError: a grid that is not square, group sizes that contradict it, or a wrong override.
+    """
+    return CanonicalModel(**(_to_canonical(CanonicalModel, data=data, model=model) | dict(overrides or {})))
+
+
+def to_training_config(
+    model: CanonicalModel,
+    data: DataConfig,
+    pt_model: ModelConfig,
+    training: TrainingConfig,
+    overrides: Mapping[str, Any] | None = None,
+) -> CanonicalTraining:
+    """The canonical training configuration of this backend's.
+
+    Args:
+        model: the canonical model.
+        data: gives nphotons, groups and seed (not n_subsample, which counts something else there).
+        pt_model: gives the loss function and what is trainable besides the network.
+        training: gives the rest.
+        overrides: canonical field -> value that beats the translated one.
+
+    Raises:
+        ConfigError: there is no train_data_file or no n_groups, or an override is wrong.
+
+    Warns:
+        UserWarning: there is no test_data_file.
+    """
+    values = _to_canonical(CanonicalTraining, data=data, model=pt_model, training=training) | dict(
+        overrides or {}
+    )
+    _require(CanonicalTraining, values, "train_data_file", "n_groups")
+    return CanonicalTraining(**(values | {"model": model}))
+
+
+def to_inference_config(
+    model: CanonicalModel,
+    data: DataConfig,
+    inference: InferenceConfig,
+    overrides: Mapping[str, Any] | None = None,
+) -> CanonicalInference:
+    """The canonical inference configuration of this backend's.
+
+    Args:
+        model: the canonical model.
+        data: gives groups and seed (not n_subsample, which counts something else there).
+        inference: how patches become a picture, which is execution and has no canonical field.
+        overrides: canonical field -> value that beats the translated one; model_path and test_data_file come here.
+
+    Raises:
+        ConfigError: there is no model_path or no n_groups, or an override is wrong.
+
+    Warns:
+        UserWarning: there is no test_data_file.
+    """
+    values = _to_canonical(CanonicalInference, data=data, inference=inference) | dict(overrides or {})
+    _require(CanonicalInference, values, "model_path", "n_groups")
+    return CanonicalInference(**(values | {"model": model}))
+
+
+def from_training_config(config: CanonicalTraining) -> tuple[DataConfig, ModelConfig, TrainingConfig]:
+    """This backend's configurations of a canonical training configuration."""
+    values = _to_torch(config.model, config)
+    return DataConfig(**values["data"]), ModelConfig(**values["model"]), TrainingConfig(**values["training"])
+
+
+def from_inference_config(config: CanonicalInference) -> tuple[DataConfig, ModelConfig]:
+    """This backend's configurations of a canonical inference configuration."""
+    values = _to_torch(config.model, config)
+    return DataConfig(**values["data"]), ModelConfig(**values["model"])
+
+
+def _to_canonical(cls: type, **sections: Any) -> dict[str, Any]:
+    """Translate every field of a canonical class whose counterparts are in the sections at hand."""
+    values: dict[str, Any] = {}
+    for pair in TABLE:
+        places = [place.split(".") for place in pair.torch]
+        if pair.field in pydantic_fields(cls) and all(section in sections for section, _ in places):
+            values[pair.field] = pair.to_canonical(
+                *(getattr(sections[section], name) for section, name in places)
+            )
+    return values
+
+
+def _to_torch(*configs: Any) -> dict[str, dict[str, Any]]:
+    """Translate every field of the canonical configurations, by section of this backend."""
+    values: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "training": {}}
+    for pair in TABLE:
+        for config in configs:
+            if pair.field in pydantic_fields(type(config)):
+                for place, value in zip(pair.torch, pair.to_torch(getattr(config, pair.field)), strict=True):
+                    section, name = place.split(".")
+                    values[section][name] = value
+    return values
+
+
+def _require(cls: type, values: Mapping[str, Any], *names: str) -> None:
+    section = section_of(cls)
+    missing = [
+        Failure(f"{section}.{name}", f"{section}.{name}: {name} is required; got none. Give it in overrides.")
+        for name in names
+        if values.get(name) is None
+    ]
+    if missing:
+        raise ConfigError(missing)
+    if values.get("test_data_file") is None:
+        warnings.warn(f"{section}.test_data_file: none is given.", UserWarning, stacklevel=3)
