@@ -15,13 +15,14 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
 import safetensors
 import safetensors.torch
 import torch
+
+import ptycho
 
 ARCHIVE = "wts.h5.zip"
 FORMAT = 1
@@ -148,7 +149,7 @@ def _encode_config(target: Path, config: Mapping[str, Any]) -> bytes:
                 f"{config[name]!r}",
                 "Drop it: the bundle states its own.",
             )
-    stated = {**config, "format": FORMAT, "version": _version()}
+    stated = {**config, "format": FORMAT, "version": ptycho.__version__}
     try:
         return json.dumps(stated, sort_keys=True, indent=1, allow_nan=False).encode("ascii")
     except (TypeError, ValueError) as error:
@@ -158,13 +159,6 @@ def _encode_config(target: Path, config: Mapping[str, Any]) -> bytes:
             str(error),
             "Give plain numbers, text, lists and mappings.",
         )
-
-
-def _version() -> str:
-    try:
-        return metadata.version("ptychopinn")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "unknown"
 
 
 def _encode_tensors(
