@@ -55,6 +55,22 @@ def show(value: object) -> str:
     return f"an object of type {type(value).__name__}"
 
 
+def quote_line(text: str, *, shown: bool) -> str:
+    """Word a line of a file below a message.
+
+    Args:
+        text: The line.
+        shown: Whether its value may be repeated; a line that sets something foreign may hold a secret.
+
+    Returns:
+        An indented line, or nothing for an empty one.
+    """
+    end = next((index for index, sign in enumerate(text, 1) if sign in "=:"), 0)
+    if end and not shown:
+        text = f"{text[:end]} ..."
+    return f"\n    {text}" if text else ""
+
+
 def fold(name: str) -> str:
     """Reduce a name to what spelling variants share: lower case, `_` for `-`."""
     return name.strip().lower().replace("-", "_")

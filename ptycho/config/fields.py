@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, AllowInfNan, GetCoreSchemaHandler, Strict, StringConstraints
@@ -63,8 +63,7 @@ class Exact:
         return core_schema.no_info_before_validator_function(accepts.exact, handler(source))
 
 
-@dataclass(frozen=True)
-class Scalar:
+class Scalar(NamedTuple):
     """What one field accepts, read off its annotation once."""
 
     kinds: frozenset[type]

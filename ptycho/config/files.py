@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from ptycho.config import formats
-from ptycho.config.errors import ConfigError, Failure, near, unknown_name
+from ptycho.config.errors import ConfigError, Failure, near, quote_line, unknown_name
 from ptycho.config.sources import Layer, Vocabulary, read_values
 
 TABLES: Final = ("model", "training", "inference", "execution")
@@ -89,8 +89,7 @@ class ConfigFile:
                 failures.append(self._unknown((*where, key), vocabulary))
         read = read_values("file", known, vocabulary, text=True, locate=lambda key: self.place((*where, key)))
         spelled = {name: (*where, read.locators.get(name, name)) for name in read.values}
-        return replace(
-            read,
+        return read._replace(
             locators=_Lookup(self, spelled, False),
             raw=_Lookup(self, spelled, True),
             failures=(*failures, *read.failures),
@@ -116,7 +115,7 @@ class ConfigFile:
     def _unknown(self, key: tuple[str, ...], vocabulary: Vocabulary) -> Failure:
         meant = vocabulary.meant_by(key[-1])
         failure = unknown_name(key[-1], meant, place=f" at {self.place(key)}")
-        shown = formats.quote_line(self.line_text(key), shown=meant is not None)
+        shown = quote_line(self.line_text(key), shown=meant is not None)
         return Failure(failure.name, f"{failure.message}{shown}")
 
     def _failure(self, what: str, key: tuple[str, ...], hint: str = "") -> Failure:

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Final, cast
 
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError, Failure, quote_line
 
 _JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
 _TOML_NAME: Final = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 _TOML_KEY: Final = re.compile(rf"\s*({_TOML_NAME}(?:\s*\.\s*{_TOML_NAME})*)\s*=")
 _TOML_TABLE: Final = re.compile(rf"\s*\[\s*({_TOML_NAME}(?:\s*\.\s*{_TOML_NAME})*)\s*\]")
 _LONG: Final = 8_000
-_SEPARATOR: Final = re.compile(r"[=:]")
 
 Key = tuple[str, ...]
 """A key by its path of names: `("execution", "num_workers")`."""
@@ -74,22 +73,6 @@ def parse(path: str, text: str) -> dict[str, Any]:
         kind = "a list" if isinstance(content, list) else "a single value"
         raise ConfigError([Failure(path, f"{path}: expected a mapping of names to values; got {kind}.")])
     return cast(dict[str, Any], content)
-
-
-def quote_line(text: str, *, shown: bool) -> str:
-    """Word a line of a file below a message.
-
-    Args:
-        text: The line.
-        shown: Whether its value may be repeated; a line that sets something foreign may hold a secret.
-
-    Returns:
-        An indented line, or nothing for an empty one.
-    """
-    found = None if shown else _SEPARATOR.search(text)
-    if found:
-        text = f"{text[: found.end()]} ..."
-    return f"\n    {text}" if text else ""
 
 
 def line_of(path: str, text: str, key: Key) -> int:

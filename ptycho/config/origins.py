@@ -1,7 +1,6 @@
 """Where a value came from: its source, the place in it, and the values it beat."""
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 PRECEDENCE: Final = (
     "override",
@@ -23,8 +22,7 @@ _WORDING: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """The source of one value."""
 
     kind: str

@@ -1,19 +1,16 @@
 """What is wrong with the layers of one load: looked for in every layer, and worded for a person."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from ptycho.config.errors import ConfigError, Failure, near, show
-from ptycho.config.formats import quote_line
+from ptycho.config.errors import ConfigError, Failure, near, quote_line, show
 from ptycho.config.resolve import stack
 from ptycho.config.sources import Layer, Vocabulary
 
 
-@dataclass(frozen=True, slots=True)
-class Checks:
+class Checks(NamedTuple):
     """How the values of one class are checked."""
 
     vocabulary: Vocabulary

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar, Self, cast
 
@@ -16,7 +15,6 @@ from ptycho.config import render
 from ptycho.config.ambient import is_customised, prefix_of, with_ambient
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.fields import annotation_of, group_of, scalar
-from ptycho.config.files import read_file
 from ptycho.config.origins import PRECEDENCE, Origin
 from ptycho.config.report import Checks, find_failures, pydantic_failures
 from ptycho.config.resolve import merge, ranked
@@ -68,18 +66,22 @@ class ResolvedSettings(BaseSettings):
     def _fill(self, layers: Iterable[Layer], order: tuple[str, ...] = PRECEDENCE) -> None:
         """Validate the winners into this instance, and every value that lost."""
         standing = ranked(layers, order)
+        checks = _checks(type(self))
         values: dict[str, Any] = {}
-        suspect = False
-        for layer in reversed(standing):
-            suspect = suspect or bool(layer.failures) or not values.keys().isdisjoint(layer.values)
-            values |= layer.values
+        sound = True
         try:
+            for layer in standing:
+                lost = values.keys() & layer.values.keys()
+                if lost:
+                    checks.check({name: layer.values[name] for name in lost})
+                values = {**layer.values, **values}
+                sound = sound and not layer.failures
             self.__pydantic_validator__.validate_python(values, self_instance=self)
         except ValidationError as error:
-            failures = tuple(find_failures(standing, _checks(type(self))))
+            failures = tuple(find_failures(standing, checks))
             raise ConfigError(failures or pydantic_failures(error)) from None
-        if suspect and (failures := tuple(find_failures(standing, _checks(type(self))))):
-            raise ConfigError(failures)
+        if not sound:
+            raise ConfigError(find_failures(standing, checks))
         self._layers = tuple(layer for layer in standing if layer.values)
 
     @classmethod
@@ -161,8 +163,10 @@ class ResolvedSettings(BaseSettings):
         if flags is not None:
             layer = read_values("flag", flags, vocabulary, text=True)
             places = {name: f"--{name.replace('_', '-')}" for name in layer.values}
-            layers.append(replace(layer, locators=places))
+            layers.append(layer._replace(locators=places))
         if file is not None:
+            from ptycho.config.files import read_file  # the parsers load with the first file
+
             layers.append(read_file(file, vocabulary, cls.table))
         environ = os.environ if environ is None else environ
         customised = _is_customised(cls)
@@ -203,7 +207,7 @@ class ResolvedSettings(BaseSettings):
             for name, message in layer.failures
         )
         places = dict.fromkeys(layer.values, "snapshot")
-        return cls._from_layers([replace(layer, locators=places, failures=failures)])
+        return cls._from_layers([layer._replace(locators=places, failures=failures)])
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
@@ -277,8 +281,8 @@ class ResolvedSettings(BaseSettings):
             origin = merged.get(name) or Origin("default")
             if not field.is_plain:
                 origin = Origin(origin.kind, origin.locator)
-            beaten = tuple(replace(loser, value=field.exact(loser.value)) for loser in origin.shadowed)
-            sources[name] = replace(origin, value=value, shadowed=beaten)
+            beaten = tuple(loser._replace(value=field.exact(loser.value)) for loser in origin.shadowed)
+            sources[name] = origin._replace(value=value, shadowed=beaten)
         return sources
 
     def _spoken(self) -> tuple[Layer, ...]:

@@ -4,8 +4,7 @@ import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ptycho.config.errors import Failure, UnknownVariableWarning, near, unknown_name
 from ptycho.config.fields import Scalar
@@ -15,13 +14,12 @@ NEAR_ENOUGH: Final = 0.75
 """Similarity from which an unknown environment variable is taken for a misspelt knob."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
+class Vocabulary(NamedTuple):
     """The names that sources may use, and how text is read for each."""
 
     scalars: Mapping[str, Scalar]
     """Name -> what the field accepts."""
-    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    renamed: Mapping[str, str] = {}
     """Old or foreign name -> name; using one gives a DeprecationWarning."""
 
     def names(self) -> tuple[str, ...]:
@@ -34,17 +32,16 @@ class Vocabulary:
         return close if close is None else self.renamed.get(close, close)
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """What one source says. A name it does not hold is one it is silent about."""
 
     kind: str
     """One of `origins.PRECEDENCE`, or the class name of a source that a subclass added."""
     values: Mapping[str, Any]
     """Name -> value; text is already read into the field's type where it spells one."""
-    locators: Mapping[str, str] = field(default_factory=dict[str, str])
+    locators: Mapping[str, str] = {}
     """Name -> the place in the source."""
-    raw: Mapping[str, str] = field(default_factory=dict[str, str])
+    raw: Mapping[str, str] = {}
     """Name -> the text as written."""
     failures: tuple[Failure, ...] = ()
     """What was wrong in reading the source: unknown, repeated or misplaced names."""
