@@ -1,0 +1,38 @@
+"""From the execution configuration to this machine: devices, Trainer, data loaders, callbacks, loggers.
+
+Only this package asks torch which devices exist. A run goes
+
+    check_training(...)                      before any data is read; every refusal at once
+    with run_environment(config):            seeds, determinism, and Lightning's tips; restored afterwards
+        DataLoader(..., **loader_arguments(config, training=True, batch_size=16))
+        build_trainer(config, ...).fit(...)
+"""
+
+from ptycho_torch.runtime.callbacks import LossHistory, build_callbacks
+from ptycho_torch.runtime.checks import check_machine, check_training
+from ptycho_torch.runtime.devices import resolve_accelerator, resolve_n_devices, torch_device
+from ptycho_torch.runtime.environment import run_environment, seed_everything
+from ptycho_torch.runtime.inference import build_fabric, working_dtype
+from ptycho_torch.runtime.loggers import build_logger
+from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
+from ptycho_torch.runtime.trainer import build_trainer, loader_arguments, trainer_arguments
+
+__all__ = [
+    "LossHistory",
+    "build_callbacks",
+    "build_fabric",
+    "build_logger",
+    "build_trainer",
+    "check_machine",
+    "check_training",
+    "loader_arguments",
+    "metric_interval",
+    "monitored_metric",
+    "resolve_accelerator",
+    "resolve_n_devices",
+    "run_environment",
+    "seed_everything",
+    "torch_device",
+    "trainer_arguments",
+    "working_dtype",
+]

@@ -1,0 +1,166 @@
+"""What happens beside the training steps: the loss history, checkpoints and early stopping."""
+
+import csv
+import logging
+import math
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Final
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
+
+log = logging.getLogger(__name__)
+
+HISTORY: Final = "history.csv"
+CHECKPOINTS: Final = "checkpoints"
+LAST: Final = "last"
+
+
+class LossHistory(Callback):
+    """Keeps one row per epoch, in `rows` and in a CSV file that grows as the run does.
+
+    Columns: epoch (from 0), step (optimizer steps taken), train_loss, val_loss (None in an epoch without
+    validation), learning_rate (of the first parameter group, at the epoch's first step), epoch_time_s (wall
+    clock, with validation). A run resumed from a checkpoint continues the rows saved with it.
+
+    Args:
+        path: the file to write; its folder is created.
+    """
+
+    COLUMNS: Final = ("epoch", "step", "train_loss", "val_loss", "learning_rate", "epoch_time_s")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: list[dict[str, float | None]] = []
+        self._started_s = 0.0
+        self._learning_rate = math.nan
+        self._validated = False
+
+    @property
+    def rows(self) -> list[dict[str, float | None]]:
+        """The rows of the last run; from the file when other processes trained (ddp_spawn, ddp_notebook)."""
+        if not self._rows and self.path.is_file():
+            with self.path.open(newline="") as file:
+                return [
+                    {name: _number(name, text) for name, text in row.items()} for row in csv.DictReader(file)
+                ]
+        return self._rows
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, for the checkpoint."""
+        return {"rows": [dict(row) for row in self._rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the rows of a checkpoint."""
+        self._rows = [dict(row) for row in state_dict["rows"]]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the file."""
+        if trainer.is_global_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, self.COLUMNS)
+                writer.writeheader()
+                writer.writerows(self._rows)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the time and the learning rate."""
+        self._started_s = time.perf_counter()
+        self._learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that val_loss is of this epoch."""
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the row of this epoch."""
+        metrics = trainer.callback_metrics
+        row: dict[str, float | None] = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "train_loss": float(metrics["train_loss"]) if "train_loss" in metrics else None,
+            "val_loss": float(metrics["val_loss"]) if self._validated and "val_loss" in metrics else None,
+            "learning_rate": self._learning_rate,
+            "epoch_time_s": time.perf_counter() - self._started_s,
+        }
+        self._rows.append(row)
+        if trainer.is_global_zero:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.COLUMNS).writerow(row)
+
+
+def _number(name: str, text: str) -> float | None:
+    if name in ("epoch", "step"):
+        return int(text)
+    return float(text) if text else None
+
+
+class _EarlyStopping(EarlyStopping):
+    """Early stopping that says why it stopped."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
+            failed = self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC
+            log.log(
+                logging.WARNING if failed else logging.INFO,
+                "Stopped after epoch %d: %s",
+                self.stopped_epoch,
+                self.stopping_reason_message,
+            )
+
+
+def build_callbacks(
+    config: PyTorchExecutionConfig, *, run_dir: Path, has_validation: bool, logged_metrics: Collection[str]
+) -> list[Callback]:
+    """Loss history, early stopping, and (with enable_checkpointing) the best and the last checkpoints.
+
+    Checkpoints go to `run_dir`/checkpoints: the checkpoint_save_top_k best by the monitored metric, named by
+    epoch and metric, and with save_last_checkpoint the state after the latest epoch as last.ckpt.
+    early_stop_patience counts epochs; where the metric comes every n epochs, n epochs at a time.
+
+    Raises:
+        ConfigError: the model does not log the monitored metric.
+    """
+    metric = monitored_metric(config, has_validation=has_validation, logged_metrics=logged_metrics)
+    interval = metric_interval(config, metric)
+    callbacks: list[Callback] = [
+        LossHistory(run_dir / HISTORY),
+        _EarlyStopping(
+            metric,
+            patience=math.ceil(config.early_stop_patience / interval),
+            mode=config.checkpoint_mode,
+            check_on_train_epoch_end=interval == 1,
+        ),
+    ]
+    if not config.enable_checkpointing:
+        return callbacks
+    callbacks.append(
+        ModelCheckpoint(
+            dirpath=run_dir / CHECKPOINTS,
+            filename=f"epoch={{epoch:03d}}-{metric.replace('/', '_')}={{{metric}:.6g}}",
+            auto_insert_metric_name=False,
+            monitor=metric,
+            mode=config.checkpoint_mode,
+            save_top_k=config.checkpoint_save_top_k,
+            every_n_epochs=interval,
+            save_on_train_epoch_end=True,
+        )
+    )
+    if config.save_last_checkpoint:
+        # Lightning's own save_last writes only when a best checkpoint is written
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=run_dir / CHECKPOINTS,
+                filename=LAST,
+                enable_version_counter=False,
+                save_on_train_epoch_end=True,
+            )
+        )
+    return callbacks

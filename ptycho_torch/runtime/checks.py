@@ -1,0 +1,205 @@
+"""Refusing what this machine or this training cannot do, before any data is read, all at once."""
+
+import importlib.util
+import multiprocessing
+import os
+import sys
+from collections.abc import Collection, Iterator
+
+import torch
+from lightning.fabric.plugins.environments import (
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+
+from ptycho.config.canonical import TrainingConfig
+from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.optimization import schedule_failures
+from ptycho_torch.runtime.devices import (
+    breaks_static_graph,
+    device_count,
+    find_accelerator,
+    finds_unused_parameters,
+    missing_accelerator,
+    resolve_accelerator,
+    resolve_n_devices,
+)
+from ptycho_torch.runtime.failures import refused, warn_once
+from ptycho_torch.runtime.loggers import missing_packages
+from ptycho_torch.runtime.metrics import find_metric
+
+_LAUNCHERS = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
+_PRECISIONS = {
+    "cpu": ("32-true", "bf16-mixed", "64-true"),
+    "cuda": ("32-true", "16-mixed", "bf16-mixed", "64-true"),
+    "mps": ("32-true", "16-mixed", "bf16-mixed"),
+    "tpu": ("32-true",),
+}
+
+
+def check_machine(config: PyTorchExecutionConfig) -> None:
+    """Refuse what this machine cannot do; for every run, training or not.
+
+    Raises:
+        ConfigError: every knob that cannot be followed here, each with its value, its origin and the way out.
+    """
+    _raise_any(_machine_failures(config))
+    _warn(config)
+
+
+def check_training(
+    config: PyTorchExecutionConfig,
+    training_config: TrainingConfig,
+    *,
+    has_validation: bool,
+    logged_metrics: Collection[str],
+) -> None:
+    """Refuse what this machine or this training cannot do; reads no data.
+
+    Args:
+        config: the execution configuration.
+        training_config: gives nepochs and what the learning-rate schedule goes by.
+        has_validation: whether there will be validation data.
+        logged_metrics: the names the model logs; those that start with `val_`, in validation.
+
+    Raises:
+        ConfigError: every setting that cannot be followed, each with its value, its origin and the way out.
+    """
+    failures = [
+        *_machine_failures(config),
+        *_logger_failures(config),
+        *schedule_failures(config, training_config, training_config.nepochs),
+    ]
+    metric = find_metric(config, has_validation=has_validation, logged_metrics=logged_metrics)
+    if isinstance(metric, Failure):
+        failures.append(metric)
+    if has_validation and config.check_val_every_n_epoch > training_config.nepochs:
+        failures.append(
+            refused(
+                config,
+                "check_val_every_n_epoch",
+                f"at most the number of epochs, {training_config.nepochs}",
+                "Lower it, or train without validation data (val_split=0).",
+            )
+        )
+    _raise_any(failures)
+    _warn(config)
+
+
+def _raise_any(failures: list[Failure]) -> None:
+    if failures:
+        raise ConfigError(failures)
+
+
+def _warn(config: PyTorchExecutionConfig) -> None:
+    accelerator = resolve_accelerator(config.accelerator, origin=config.sources["accelerator"])
+    if accelerator == "cpu" and config.pin_memory:
+        warn_once("pin_memory: True has no effect on the CPU; there is no accelerator to copy to.")
+
+
+def _machine_failures(config: PyTorchExecutionConfig) -> list[Failure]:
+    accelerator = find_accelerator(config.accelerator)
+    if accelerator is None:
+        return [missing_accelerator(config.accelerator, config.sources["accelerator"])]
+    failures = [*_device_failures(config, accelerator), *_strategy_failures(config, accelerator)]
+    several = resolve_n_devices(config, accelerator) > 1 or config.num_nodes > 1
+    if several and config.strategy not in ("fsdp", "deepspeed"):
+        failures += _ddp_failures(config, accelerator)
+    precisions = _PRECISIONS[accelerator]
+    if config.precision not in precisions:
+        rule = f"one that {accelerator} computes in ({', '.join(precisions)})"
+        failures.append(refused(config, "precision", rule, "Choose one of these, or another accelerator."))
+    return failures
+
+
+def _device_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterator[Failure]:
+    available = device_count(accelerator)
+    if available is not None and resolve_n_devices(config, accelerator) > available:
+        rule = f"at most {available}, the number of {accelerator} devices here"
+        yield refused(config, "n_devices", rule, "Lower it, or set n_devices='auto'.")
+    if config.num_nodes == 1:
+        return
+    if accelerator in ("mps", "tpu"):
+        yield refused(config, "num_nodes", f"1 on {accelerator}", "Set num_nodes=1.")
+    elif (
+        not any(launcher.detect() for launcher in _LAUNCHERS)
+        and not {"MASTER_ADDR", "NODE_RANK"} <= os.environ.keys()
+    ):
+        yield refused(
+            config,
+            "num_nodes",
+            "1, since nothing started this process on several nodes",
+            f"Start it with torchrun --nnodes={config.num_nodes} or srun, or set MASTER_ADDR and NODE_RANK.",
+        )
+
+
+def _strategy_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterator[Failure]:
+    strategy = config.strategy
+    if strategy in ("fsdp", "deepspeed"):
+        if accelerator != "cuda":
+            yield refused(
+                config,
+                "strategy",
+                f"auto or ddp on {accelerator}",
+                "Set strategy='auto', or run on CUDA devices.",
+            )
+        if strategy == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
+            yield refused(
+                config,
+                "strategy",
+                "an installed strategy",
+                "Install it (pip install deepspeed), or set strategy='auto'.",
+            )
+        if config.precision == "64-true":
+            yield refused(
+                config, "precision", f"32 or 16 bits with strategy {strategy}", "Choose another of the two."
+            )
+        unsupported = "norm" if strategy == "fsdp" else "value"
+        if config.gradient_clip_val is not None and config.gradient_clip_algorithm == unsupported:
+            rule = f"another than {unsupported!r} with strategy {strategy}"
+            yield refused(
+                config, "gradient_clip_algorithm", rule, "Choose the other one, or drop gradient_clip_val."
+            )
+    several = resolve_n_devices(config, accelerator) > 1 or config.num_nodes > 1
+    if strategy == "fsdp" and not several:
+        rule = "auto on a single device; fsdp divides a model among several"
+        yield refused(config, "strategy", rule, "Set strategy='auto', or raise n_devices.")
+    if strategy != "auto" and accelerator == "tpu":
+        yield refused(config, "strategy", "auto on tpu", "Set strategy='auto'.")
+
+
+def _ddp_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterator[Failure]:
+    strategy = config.strategy
+    if hasattr(sys, "ps1") and strategy not in ("auto", "ddp_notebook"):
+        rule = "auto or ddp_notebook in an interactive session"
+        yield refused(config, "strategy", rule, "Set strategy='ddp_notebook', or run a script.")
+    if strategy == "ddp_notebook" and "fork" not in multiprocessing.get_all_start_methods():
+        rule = "one that works without forking processes"
+        yield refused(config, "strategy", rule, "Set strategy='ddp_spawn', or n_devices=1.")
+    usable = {
+        "nccl": accelerator == "cuda" and torch.distributed.is_nccl_available(),
+        "gloo": torch.distributed.is_gloo_available(),
+        "mpi": torch.distributed.is_mpi_available(),
+    }
+    if not usable.get(config.ddp_backend, True):
+        here = [name for name, works in usable.items() if works]
+        rule = f"one that torch offers on {accelerator} here ({', '.join(['auto', *here])})"
+        yield refused(config, "ddp_backend", rule, "Choose one of these.")
+    asked_for = config.ddp_static_graph and config.sources["ddp_static_graph"].kind != "default"
+    if asked_for and breaks_static_graph(config):
+        other = "ddp_find_unused_parameters" if finds_unused_parameters(config) else "accum_steps > 1"
+        yield refused(config, "ddp_static_graph", f"False with {other}", "Drop one of the two.")
+
+
+def _logger_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
+    missing = missing_packages(config)
+    if missing:
+        yield refused(
+            config,
+            "logger_backend",
+            "a logger whose packages are installed",
+            f"Missing: {', '.join(missing)}. Run pip install 'ptychopinn[{config.logger_backend}]'.",
+        )

@@ -1,0 +1,90 @@
+"""What a run sets for the whole process, and restores afterwards."""
+
+import contextlib
+import logging
+import os
+import random
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from ptycho.config.execution import PyTorchExecutionConfig
+
+_ENVIRONMENT = ("CUBLAS_WORKSPACE_CONFIG", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+_LIGHTNING_LOG = "lightning.pytorch.utilities.rank_zero"
+_TIPS = (
+    "Tip: For seamless",  # products of Lightning's maker
+    "GPU available:",  # ours to say, in terms of the accelerator knob
+    "TPU available:",
+)
+_ADVICE = (
+    # the worker count and its persistence are knobs, and small scans need no workers
+    r"The '\w+' does not have many workers",
+    r"Consider setting `persistent_workers=True`",
+    # said once, by the checks
+    r"'pin_memory' argument is set as true but",
+    # a run without validation data is a choice
+    r"You defined a `validation_step` but have no `val_dataloader`",
+    # a second run in one folder continues or replaces the first
+    r"Checkpoint directory .* exists and is not empty",
+    # Lightning's own use of a deprecated name of torch
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
+
+
+def seed_everything(config: PyTorchExecutionConfig) -> None:
+    """Seed the generators of Python, numpy and torch (every device) with `seed`."""
+    random.seed(config.seed)
+    np.random.seed(config.seed)
+    torch.manual_seed(config.seed)
+
+
+@contextlib.contextmanager
+def run_environment(config: PyTorchExecutionConfig) -> Iterator[None]:
+    """Seed, make torch as deterministic as the configuration says, and silence advice that does not apply.
+
+    Afterwards torch's determinism, the environment variables that go with it and the filters of warnings are
+    as before; the generators stay where the run left them. `deterministic=True` refuses operations that have
+    no deterministic implementation on the device, 'warn' warns of them.
+    """
+    environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    determinism, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
+    try:
+        # the ranks of a distributed run seed themselves, and their shared sampler, from this variable
+        os.environ["PL_GLOBAL_SEED"] = str(config.seed)
+        if config.deterministic:
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # needed by deterministic CUDA matrix products
+        torch.set_deterministic_debug_mode(
+            {True: "error", "warn": "warn", False: "default"}[config.deterministic]
+        )
+        torch.backends.cudnn.benchmark = not config.deterministic
+        seed_everything(config)
+        with _quiet_lightning():
+            yield
+    finally:
+        torch.set_deterministic_debug_mode(determinism)
+        torch.backends.cudnn.benchmark = benchmark
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _is_worth_saying(record: logging.LogRecord) -> bool:
+    return not any(tip in record.getMessage() for tip in _TIPS)
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    lightning_log = logging.getLogger(_LIGHTNING_LOG)
+    lightning_log.addFilter(_is_worth_saying)
+    try:
+        with warnings.catch_warnings():
+            for advice in _ADVICE:
+                warnings.filterwarnings("ignore", message=advice)
+            yield
+    finally:
+        lightning_log.removeFilter(_is_worth_saying)

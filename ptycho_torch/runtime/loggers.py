@@ -1,0 +1,72 @@
+"""The Lightning logger that the configuration names."""
+
+import importlib.util
+import logging
+import os
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from ptycho.config.execution import PyTorchExecutionConfig
+
+log = logging.getLogger(__name__)
+
+_PROJECT = "ptychopinn"
+_TRACKING = "MLFLOW_TRACKING_URI"
+
+
+def missing_packages(config: PyTorchExecutionConfig) -> list[str]:
+    """The packages that the chosen logger needs and this environment lacks."""
+    needed: dict[str | None, tuple[str, ...]] = {
+        "tensorboard": ("tensorboard",),
+        "wandb": ("wandb",),
+        "mlflow": ("mlflow",) if os.environ.get(_TRACKING) else ("mlflow", "sqlalchemy", "alembic"),
+    }
+    if config.logger_backend == "mlflow" and config.disable_mlflow:
+        return []
+    return [name for name in needed.get(config.logger_backend, ()) if importlib.util.find_spec(name) is None]
+
+
+def build_logger(config: PyTorchExecutionConfig, run_dir: Path) -> Logger | None:
+    """The logger that logger_backend names; None for none.
+
+    csv and tensorboard write below `run_dir`/logs. mlflow writes to the database `run_dir`/mlflow.db, or to
+    the server that MLFLOW_TRACKING_URI names. wandb follows its own settings; a run that is not logged in is kept
+    below `run_dir`. disable_mlflow takes mlflow away again, and the log says so.
+    """
+    match config.logger_backend:
+        case "csv":
+            return CSVLogger(run_dir, name="logs/csv")
+        case "tensorboard":
+            return TensorBoardLogger(run_dir, name="logs/tensorboard")
+        case "wandb":
+            return _wandb(run_dir)
+        case "mlflow" if config.disable_mlflow:
+            log.info("logger_backend is mlflow and disable_mlflow is set: nothing is sent to MLflow.")
+            return None
+        case "mlflow":
+            return _mlflow(run_dir.absolute())
+        case _:
+            return None
+
+
+def _wandb(run_dir: Path) -> Logger:
+    import wandb  # an extra
+
+    if wandb.login(prompt=False):
+        return WandbLogger(project=_PROJECT, name=run_dir.name, save_dir=run_dir)
+    log.info("wandb: not logged in; the run is kept below %s, and `wandb sync` sends it.", run_dir / "wandb")
+    return WandbLogger(project=_PROJECT, name=run_dir.name, save_dir=run_dir, mode="offline")
+
+
+def _mlflow(run_dir: Path) -> Logger:
+    server = os.environ.get(_TRACKING)
+    if server:
+        return MLFlowLogger(experiment_name=_PROJECT, run_name=run_dir.name, tracking_uri=server)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return MLFlowLogger(
+        experiment_name=_PROJECT,
+        run_name=run_dir.name,
+        tracking_uri=f"sqlite:///{run_dir / 'mlflow.db'}",
+        artifact_location=(run_dir / "mlruns").as_uri(),
+    )
