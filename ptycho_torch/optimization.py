@@ -10,11 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from ptycho.config.execution import PyTorchExecutionConfig
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from ptycho.config.canonical import TrainingConfig
+from ptycho.config import canonical
 from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch import config_params
+
+TrainingConfig = canonical.TrainingConfig | config_params.TrainingConfig
+"""Either says optimizer and schedule, under the same names."""
 
 
 def build_optimizer(
@@ -38,7 +42,7 @@ def build_optimizer(
 
 
 def schedule_failures(
-    execution_config: PyTorchExecutionConfig, training_config: TrainingConfig
+    execution_config: PyTorchExecutionConfig, training_config: TrainingConfig, n_epochs: int
 ) -> Iterator[Failure]:
     """What the schedule cannot follow: a warm-up of all epochs, a warm-up of Adaptive, a decay to 0."""
     scheduler, warmup = execution_config.scheduler, training_config.lr_warmup_epochs
@@ -48,10 +52,10 @@ def schedule_failures(
             f"lr_warmup_epochs: expected 0 with scheduler Adaptive, which follows the loss; got {warmup}. "
             "Set it to 0, or choose another scheduler.",
         )
-    elif warmup >= training_config.nepochs:
+    elif warmup >= n_epochs:
         yield Failure(
             "lr_warmup_epochs",
-            f"lr_warmup_epochs: expected fewer than the {training_config.nepochs} of nepochs; got {warmup}. "
+            f"lr_warmup_epochs: expected fewer than the {n_epochs} of nepochs; got {warmup}. "
             "Shorten the warm-up, or train longer.",
         )
     if scheduler in ("Exponential", "MultiStage") and training_config.lr_min_ratio <= 0:
@@ -123,7 +127,7 @@ def build_schedule(
     Raises:
         ConfigError: the schedule cannot follow the settings (see `schedule_failures`).
     """
-    failures = list(schedule_failures(execution_config, training_config))
+    failures = list(schedule_failures(execution_config, training_config, n_epochs))
     if failures:
         raise ConfigError(failures)
     scheduler = execution_config.scheduler

@@ -16,12 +16,16 @@ class PatternNetwork(nn.Module):
         correction: how its output changes free space into the object.
     """
 
-    n_steps = 1
+    n_passes = 1
 
     def __init__(self, width: int, correction: Correction) -> None:
         super().__init__()
         self.unet = UNet(1, 2, width)
         self.correction = correction
+
+    def is_learned(self, k: int) -> bool:
+        """Whether pass k ends with a learned correction: its only one does."""
+        return k == 0
 
     def step(
         self,

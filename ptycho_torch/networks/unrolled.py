@@ -1,4 +1,4 @@
-"""The default architecture: unrolled steps of known physics, each followed by a learned correction."""
+"""The default architecture: unrolled steps of known physics, a learned correction after every few of them."""
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +12,30 @@ UPDATE_GAIN = 4.0
 
 
 class UnrolledNetwork(nn.Module):
-    """Physics step, U-Net, correction; repeated, with weights of their own for each step.
+    """Physics steps, U-Net, correction; repeated, with weights of their own for each correction.
 
-    The U-Net sees the current object (its difference from free space) and the object update of one physics
-    step, real and imaginary part of each; never the raw pattern. Its correction multiplies the updated object.
-    Between two steps the caller averages the patches where they overlap.
+    A *pass* is one physics step; the last pass of each round is followed by a U-Net. The U-Net sees the current
+    object (its difference from free space) and the object update of the physics step, real and imaginary part
+    of each; never the raw pattern. Its correction multiplies the updated object. After every
+    pass the caller averages the patches where they overlap.
 
     Args:
-        n_steps: number of unrolled steps.
+        n_rounds: learned corrections.
+        physics_steps: physics steps before each of them, at least 1.
         width: channels of the U-Nets.
         correction: how an output changes the object.
     """
 
-    def __init__(self, n_steps: int, width: int, correction: Correction) -> None:
+    def __init__(self, n_rounds: int, physics_steps: int, width: int, correction: Correction) -> None:
         super().__init__()
-        self.n_steps = n_steps
-        self.steps = nn.ModuleList([UNet(4, 2, width) for _ in range(n_steps)])
+        self.n_passes = n_rounds * physics_steps
+        self.physics_steps = physics_steps
+        self.unets = nn.ModuleList([UNet(4, 2, width) for _ in range(n_rounds)])
         self.correction = correction
+
+    def is_learned(self, k: int) -> bool:
+        """Whether pass k ends with a learned correction."""
+        return (k + 1) % self.physics_steps == 0
 
     def step(
         self,
@@ -42,7 +49,7 @@ class UnrolledNetwork(nn.Module):
         """Improve object patches once.
 
         Args:
-            k: which step, from 0.
+            k: which pass, from 0.
             patch: complex (M, N, N), current transmission.
             probe: complex (M, modes, N, N), displaced to each patch, network units.
             amplitude: float (M, N, N), measured, network units.
@@ -54,5 +61,9 @@ class UnrolledNetwork(nn.Module):
         """
         del remainder_px
         update = object_update(patch, probe, amplitude, measured)
+        if not self.is_learned(k):
+            return patch + update
         channels = [patch.real - 1, patch.imag, UPDATE_GAIN * update.real, UPDATE_GAIN * update.imag]
-        return self.correction(patch + update, self.steps[k](torch.stack(channels, dim=1)))
+        return self.correction(
+            patch + update, self.unets[k // self.physics_steps](torch.stack(channels, dim=1))
+        )

@@ -4,7 +4,7 @@ import torch
 from lightning.fabric import Fabric
 
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho_torch.runtime.devices import resolve_accelerator, resolve_n_devices
+from ptycho_torch.runtime.devices import require_accelerator, resolve_n_devices
 
 
 def build_fabric(config: PyTorchExecutionConfig) -> Fabric:
@@ -15,7 +15,7 @@ def build_fabric(config: PyTorchExecutionConfig) -> Fabric:
     Raises:
         ConfigError: this machine lacks the accelerator.
     """
-    accelerator = resolve_accelerator(config.accelerator, origin=config.sources["accelerator"])
+    accelerator = require_accelerator(config)
     n_devices = resolve_n_devices(config, accelerator)
     several = n_devices > 1 or config.num_nodes > 1
     return Fabric(

@@ -1,0 +1,1 @@
+"""Scans as data sets of groups, and the loaders that feed them to a model."""

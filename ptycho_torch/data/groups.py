@@ -1,0 +1,126 @@
+"""A data set of neighbour groups over one or several scans, read from the patterns in memory without copies."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ptycho.raw_data import DataError, RawData
+
+Indices = NDArray[np.int64]
+
+
+class GroupDataset(Dataset[dict[str, Tensor]]):
+    """Groups of C patterns each; a group lies within one scan.
+
+    Args:
+        scans: the scans, all with patterns of the same size.
+        groups: for each scan, int64 (G, C) indices of its patterns.
+        with_labels: add ``label``, the patches of the known object.
+
+    Batches are fetched at once (``__getitems__``); what they hold is said at ``ptycho_torch.model.Batch``.
+    """
+
+    def __init__(
+        self, scans: Sequence[RawData], groups: Sequence[Indices], *, with_labels: bool = False
+    ) -> None:
+        self.scans = list(scans)
+        self.groups = np.concatenate(list(groups))
+        self.scan_of_group = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
+        self.with_labels = with_labels
+        self.any_unmeasured = any(scan.bad_pixels is not None for scan in self.scans)
+        self.rounded = [np.round(scan.positions_px).astype(np.int64) for scan in self.scans]
+        if with_labels:
+            for scan in self.scans:
+                check_labels(scan)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Tensor]]:
+        """Items of a batch; the patterns of each scan are read in one go."""
+        chosen = np.asarray(indices)
+        items: list[dict[str, Tensor] | None] = [None] * len(indices)
+        for scan_number in np.unique(self.scan_of_group[chosen]):
+            where = np.flatnonzero(self.scan_of_group[chosen] == scan_number)
+            batch = self._read(int(scan_number), self.groups[chosen[where]])
+            for row, at in enumerate(where):
+                items[at] = {name: values[row] for name, values in batch.items()}
+        return [item for item in items if item is not None]
+
+    def _read(self, scan_number: int, groups: Indices) -> dict[str, Tensor]:
+        scan, rounded = self.scans[scan_number], self.rounded[scan_number][groups]
+        n_pixels = scan.patterns.shape[-1]
+        shape = (*groups.shape, n_pixels, n_pixels)
+        remainder = scan.positions_px[groups] - rounded
+        batch = {
+            "amplitude": torch.from_numpy(scan.amplitude(groups.reshape(-1)).reshape(shape)),
+            "corner": torch.from_numpy(rounded - n_pixels // 2),
+            "remainder": torch.from_numpy(remainder.astype(np.float32)),
+            "scan": torch.full((len(groups),), scan_number, dtype=torch.int64),
+        }
+        if self.any_unmeasured:
+            batch["measured"] = torch.from_numpy(measured_pixels(scan, groups, shape))
+        if self.with_labels:
+            batch["label"] = torch.from_numpy(labels(scan, groups.reshape(-1)).reshape(shape))
+        return batch
+
+
+def measured_pixels(scan: RawData, groups: Indices, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """True where a pixel of a pattern was measured: bool of the given shape (G, C, N, N)."""
+    if scan.bad_pixels is None:
+        return np.ones(shape, dtype=bool)
+    bad = scan.bad_pixels if scan.bad_pixels.ndim == 2 else scan.bad_pixels[groups.reshape(-1)].reshape(shape)
+    return np.array(np.broadcast_to(~bad, shape))
+
+
+def known_object(scan: RawData) -> NDArray[np.complex64] | None:
+    """The known object of a scan for supervised training: ``objectTruth``, else an ``objectGuess`` that varies."""
+    if scan.object_truth is not None:
+        return scan.object_truth
+    guess = scan.object_guess
+    return guess if guess is not None and np.ptp(np.abs(guess)) + np.ptp(np.angle(guess)) > 0 else None
+
+
+def check_labels(scan: RawData) -> None:
+    """Refuse a scan that supervised training can cut no labels from.
+
+    Raises:
+        DataError: neither labels nor a known object, or an object too small for the scan positions.
+    """
+    if scan.labels is not None:
+        return
+    truth = known_object(scan)
+    if truth is None:
+        raise DataError(
+            f"{scan.path or 'scan'}: objectGuess: expected a known object (or label_amp and label_phase) for "
+            "supervised training; got none, or a constant one. Give an object, or train with model_type='pinn'."
+        )
+    half = scan.patterns.shape[-1] // 2
+    rounded = np.round(scan.positions_px).astype(int)
+    low, high = rounded.min(axis=0) - half, rounded.max(axis=0) + half
+    if (low < 0).any() or (high > truth.shape).any():
+        raise DataError(
+            f"{scan.path or 'scan'}: objectGuess: expected an object that holds every patch, rows and columns "
+            f"{low.tolist()} to {high.tolist()}; got shape {truth.shape}. Pad the object, or shift the positions."
+        )
+
+
+def labels(scan: RawData, indices: Indices) -> NDArray[np.complex64]:
+    """Known object patches of chosen patterns: complex64 (k, N, N)."""
+    if scan.labels is not None:
+        amplitude, phase = scan.labels.amplitude[indices], scan.labels.phase[indices]
+        return (amplitude * np.exp(1j * phase)).astype(np.complex64)
+    truth = known_object(scan)
+    if truth is None:
+        raise DataError(f"{scan.path or 'scan'}: objectGuess: expected a known object; got none.")
+    n_pixels = scan.patterns.shape[-1]
+    windows = np.lib.stride_tricks.sliding_window_view(truth, (n_pixels, n_pixels))
+    corner = np.round(scan.positions_px[indices]).astype(int) - n_pixels // 2
+    return windows[corner[:, 0], corner[:, 1]].astype(np.complex64)

@@ -1,0 +1,163 @@
+"""Which patterns train, which validate, and the loaders over them."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from ptycho.config.canonical import TrainingConfig
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.grouping import neighbor_groups, select_positions
+from ptycho.raw_data import DataError, RawData, load_scans
+from ptycho_torch.data.groups import GroupDataset, Indices
+from ptycho_torch.runtime import loader_arguments
+
+logger = logging.getLogger(__name__)
+
+
+def usable_patterns(scan: RawData) -> Indices:
+    """Indices of the patterns that are not held out for evaluation."""
+    if scan.holdout is None:
+        return np.arange(len(scan.patterns))
+    return np.flatnonzero(~scan.holdout)
+
+
+def stack_probes(scans: Sequence[RawData]) -> torch.Tensor:
+    """The illuminations of all scans: complex64 (n_scans, modes, N, N).
+
+    Raises:
+        DataError: the scans have patterns of different size.
+    """
+    shapes = {scan.patterns.shape[-1] for scan in scans}
+    if len(shapes) > 1:
+        raise DataError(
+            f"diff3d: expected scans of one pattern size N; got {sorted(shapes)}. Train them apart."
+        )
+    n_modes = max(len(scan.probe) for scan in scans)
+    stacked = np.zeros((len(scans), n_modes, *scans[0].probe.shape[1:]), dtype=np.complex64)
+    for number, scan in enumerate(scans):
+        stacked[number, : len(scan.probe)] = scan.probe
+    return torch.from_numpy(stacked)
+
+
+class ScanDataModule(lightning.LightningDataModule):
+    """Training and validation groups of the scans a training configuration names.
+
+    Args:
+        config: what to train on.
+        execution: loaders, validation split, seeds.
+
+    The scans are read once, in this process (``load``). Held-out patterns are used for neither.
+    Validation groups are centred on a random fraction ``val_split`` of the positions, which training groups never
+    contain; with ``test_data_file`` the groups of that file validate and nothing is split off.
+    """
+
+    def __init__(self, config: TrainingConfig, execution: PyTorchExecutionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.execution = execution
+        self.scans: list[RawData] = []
+        self.training: GroupDataset | None = None
+        self.validation: GroupDataset | None = None
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether any group validates (after ``load``)."""
+        return self.validation is not None
+
+    @property
+    def _seed(self) -> int:
+        """Seed of every choice of positions and groups: ``subsample_seed``, else the seed of the run."""
+        return self.execution.seed if self.config.subsample_seed is None else self.config.subsample_seed
+
+    @property
+    def with_labels(self) -> bool:
+        """Whether the losses in force need a known object."""
+        return self.config.model.model_type == "supervised" or self.config.realspace_mae_weight > 0
+
+    def load(self) -> None:
+        """Read the files, choose the positions, form the groups."""
+        self.scans = load_scans(Path(str(self.config.train_data_file)), domain=self.config.measurement_domain)
+        n_usable = np.array([len(usable_patterns(scan)) for scan in self.scans])
+        shares = _shares(self.config.n_groups or int(n_usable.sum()), n_usable)
+        split = [self._split(scan, int(share)) for scan, share in zip(self.scans, shares, strict=True)]
+        self.training = GroupDataset(self.scans, [train for train, _ in split], with_labels=self.with_labels)
+        validation = [held for _, held in split]
+        if self.config.test_data_file is not None:
+            scans = load_scans(Path(str(self.config.test_data_file)), domain=self.config.measurement_domain)
+            groups = [self._groups(scan, usable_patterns(scan), None) for scan in scans]
+            self.scans = [*self.scans, *scans]
+            none = np.empty((0, groups[0].shape[1]), dtype=np.int64)
+            groups = [*[none] * len(split), *groups]
+            self.validation = GroupDataset(self.scans, groups, with_labels=self.with_labels)
+        elif sum(len(groups) for groups in validation):
+            self.validation = GroupDataset(self.scans, validation, with_labels=self.with_labels)
+
+    def _split(self, scan: RawData, n_groups: int) -> tuple[Indices, Indices]:
+        usable = usable_patterns(scan)
+        if self.config.n_subsample is not None:
+            chosen = select_positions(
+                len(usable), self.config.n_subsample, self._seed, self.config.sequential_sampling
+            )
+            usable = usable[chosen]
+        n_held = 0
+        if self.execution.val_split > 0 and self.config.test_data_file is None and len(usable) > 1:
+            n_held = max(1, round(self.execution.val_split * len(usable)))
+        held = np.random.default_rng(self.execution.val_split_seed).permutation(len(usable))[:n_held]
+        is_held = np.zeros(len(usable), dtype=bool)
+        is_held[held] = True
+        n_validation = max(1, round(n_groups * n_held / len(usable))) if n_held else 0
+        training = self._groups(scan, usable[~is_held], n_groups - n_validation)
+        everywhere = self._groups(scan, usable, None) if n_held else training[:0]
+        return training, everywhere[np.isin(everywhere[:, 0], usable[is_held])]
+
+    def _groups(self, scan: RawData, usable: Indices, n_groups: int | None) -> Indices:
+        """Groups over the usable patterns of a scan; None: one for each."""
+        config, wanted = self.config, len(usable) if n_groups is None else max(1, n_groups)
+        if wanted > len(usable) and not config.enable_oversampling:
+            logger.warning(
+                "n_groups: %d groups asked for, %d positions to train on; using %d. "
+                "Set enable_oversampling to draw more.",
+                wanted,
+                len(usable),
+                len(usable),
+            )
+            wanted = len(usable)
+        groups = neighbor_groups(
+            scan.positions_px[usable],
+            config.model.gridsize,
+            config.neighbor_count,
+            wanted,
+            self._seed,
+            sequential=config.sequential_sampling,
+            oversample=config.enable_oversampling,
+            neighbor_pool_size=config.neighbor_pool_size,
+            scan_index=scan.scan_index[usable],
+        )
+        return usable[groups]
+
+    def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+        """Shuffled training groups (in order with ``sequential_sampling``)."""
+        return self._loader(self.training, training=True)
+
+    def val_dataloader(self) -> DataLoader[dict[str, torch.Tensor]] | list[None]:
+        """Validation groups in fixed order; nothing when none were split off."""
+        return self._loader(self.validation, training=False) if self.validation is not None else []
+
+    def _loader(self, dataset: GroupDataset | None, *, training: bool) -> DataLoader[dict[str, torch.Tensor]]:
+        if dataset is None:
+            raise RuntimeError("ScanDataModule: expected load() before its loaders are asked for.")
+        arguments = loader_arguments(self.execution, training=training, batch_size=self.config.batch_size)
+        shuffle = training and not self.config.sequential_sampling
+        return DataLoader(dataset, shuffle=shuffle, **arguments)
+
+
+def _shares(n_groups: int, n_usable: Indices) -> Indices:
+    """Divide groups between scans in proportion to their patterns; the remainders go to the first scans."""
+    shares = n_groups * n_usable // n_usable.sum()
+    shares[: n_groups - shares.sum()] += 1
+    return shares

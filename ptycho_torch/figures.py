@@ -1,0 +1,127 @@
+"""Pictures of a run: the reconstruction, what it is compared with, the loss."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import hsv_to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ptycho_torch.metrics import Comparison
+
+PANEL_INCHES = 3.6
+DOTS_PER_INCH = 110
+
+
+def save_reconstruction(path: Path, image: NDArray[np.complex64], probe: NDArray[np.complex64]) -> Path:
+    """Draw amplitude and phase of an object and its probe.
+
+    Args:
+        path: PNG to write.
+        image: complex (H, W), transmission.
+        probe: complex (modes, N, N), photon**0.5.
+    """
+    phase = np.angle(image * np.exp(-1j * np.angle(image.mean())))
+    figure = _figure(1, 3)
+    _panel(figure, (1, 3, 1), np.abs(image), "object amplitude", "transmission", robust=True)
+    _panel(figure, (1, 3, 2), phase, "object phase", "rad", robust=True)
+    _panel(figure, (1, 3, 3), _probe_image(probe), _probe_title(probe), None)
+    return _save(figure, path)
+
+
+def save_comparison(
+    path: Path, pair: Comparison, probe: NDArray[np.complex64], true_probe: NDArray[Any] | None
+) -> Path:
+    """Draw reconstruction (above) and known object (below) with equal grey scales, and the probes.
+
+    Args:
+        path: PNG to write.
+        pair: aligned reconstruction and known object.
+        probe: complex (modes, N, N) used for the reconstruction.
+        true_probe: complex (modes, N, N), or None when it is not known.
+    """
+    figure = _figure(2, 3)
+    rows = [
+        ("reconstructed", pair.amplitude, pair.phase_rad, probe),
+        ("true", pair.true_amplitude, pair.true_phase_rad, true_probe),
+    ]
+    spans = [(image.min(), image.max()) for image in (pair.true_amplitude, pair.true_phase_rad)]
+    for row, (name, amplitude, phase, illumination) in enumerate(rows):
+        _panel(figure, (2, 3, 3 * row + 1), amplitude, f"{name} amplitude", "transmission", limits=spans[0])
+        _panel(figure, (2, 3, 3 * row + 2), phase, f"{name} phase", "rad", limits=spans[1])
+        if illumination is not None:
+            _panel(
+                figure,
+                (2, 3, 3 * row + 3),
+                _probe_image(illumination),
+                f"{name} {_probe_title(illumination)}",
+                None,
+            )
+    return _save(figure, path)
+
+
+def save_history(path: Path, history: Sequence[dict[str, Any]]) -> Path:
+    """Draw training and validation loss over epochs on a logarithmic axis.
+
+    Args:
+        path: PNG to write.
+        history: one mapping an epoch with ``epoch``, ``train_loss`` and, where there is one, ``val_loss``.
+    """
+    figure = Figure(figsize=(6, 4), dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for name in ("train_loss", "val_loss"):
+        points = [(row["epoch"] + 1, row[name]) for row in history if row.get(name) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker=".", label=name)
+    axes.set(xlabel="epoch", ylabel="loss", yscale="log")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    if history:
+        axes.legend()
+    return _save(figure, path)
+
+
+def _figure(n_rows: int, n_columns: int) -> Figure:
+    size = (PANEL_INCHES * n_columns, PANEL_INCHES * n_rows)
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _panel(
+    figure: Figure,
+    place: tuple[int, int, int],
+    image: NDArray[Any],
+    title: str,
+    unit: str | None,
+    *,
+    robust: bool = False,
+    limits: tuple[float, float] | None = None,
+) -> None:
+    axes = figure.add_subplot(*place)
+    low, high = limits or (tuple(np.percentile(image, (0.5, 99.5))) if robust else (None, None))
+    shown = axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    axes.set_title(title)
+    axes.set_axis_off()
+    if unit is not None:
+        figure.colorbar(shown, ax=axes, shrink=0.8, label=unit)
+
+
+def _probe_title(probe: NDArray[Any]) -> str:
+    return "probe (hue: phase)" if len(probe) == 1 else f"probe, mode 1 of {len(probe)} (hue: phase)"
+
+
+def _probe_image(probe: NDArray[Any]) -> NDArray[np.float64]:
+    """Brightness is amplitude, hue is phase: float (N, N, 3)."""
+    first = probe[0]
+    hue = (np.angle(first) / (2 * np.pi)) % 1.0
+    brightness = np.abs(first) / max(float(np.abs(first).max()), 1e-12)
+    return hsv_to_rgb(np.stack([hue, np.ones_like(hue), brightness], axis=-1))
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    figure.savefig(path)
+    return path

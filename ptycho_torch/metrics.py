@@ -1,0 +1,162 @@
+"""How good a reconstruction is: in reciprocal space against held-out patterns, in real space against a known object."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+FREQUENCY_OVERSAMPLING = 8
+"""A linear phase ramp is searched in steps of 1/8 of a period across the image, then refined."""
+
+
+def r_factor(predicted: NDArray[np.float32], amplitude: NDArray[np.float32]) -> float:
+    """R = sum abs(A - s A_predicted) / sum A, with one least-squares scale s for all patterns.
+
+    Args:
+        predicted: float (k, N, N), predicted amplitude.
+        amplitude: float (k, N, N), measured amplitude.
+
+    Returns:
+        Dimensionless, 0 for a perfect prediction.
+    """
+    scale = float((predicted * amplitude).sum() / np.square(predicted).sum())
+    return float(np.abs(amplitude - scale * predicted).sum() / amplitude.sum())
+
+
+def poisson_deviance(predicted: NDArray[np.float32], amplitude: NDArray[np.float32]) -> float:
+    """Mean Poisson deviance per pixel of the counts, the prediction scaled to the same total.
+
+    About 1 for a perfect model where the counts are many, less where they are few.
+
+    Args:
+        predicted: float (k, N, N), predicted amplitude.
+        amplitude: float (k, N, N), measured amplitude, photon**0.5.
+    """
+    expected = np.square(predicted, dtype=np.float64)
+    counts = np.square(amplitude, dtype=np.float64)
+    expected = np.maximum(expected * (counts.sum() / expected.sum()), 1e-6)
+    ratio = np.where(counts > 0, counts / expected, 1.0)
+    return float(np.mean(2 * (expected - counts + counts * np.log(ratio))))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A reconstruction beside the known object, on the same pixels, with what no pattern can tell removed.
+
+    Attributes:
+        amplitude, phase_rad: float64 (h, w), reconstruction.
+        true_amplitude, true_phase_rad: float64 (h, w), known object.
+    """
+
+    amplitude: NDArray[np.float64]
+    phase_rad: NDArray[np.float64]
+    true_amplitude: NDArray[np.float64]
+    true_phase_rad: NDArray[np.float64]
+
+    def figures(self) -> dict[str, float]:
+        """Peak signal-to-noise ratio (dB) and structural similarity of amplitude and phase.
+
+        The data range is that of the known object.
+        """
+        pairs = {
+            "amplitude": (self.true_amplitude, self.amplitude),
+            "phase": (self.true_phase_rad, self.phase_rad),
+        }
+        figures: dict[str, float] = {}
+        for name, (truth, image) in pairs.items():
+            span = float(np.ptp(truth))
+            figures[f"{name}_psnr_db"] = float(peak_signal_noise_ratio(truth, image, data_range=span))
+            figures[f"{name}_ssim"] = float(structural_similarity(truth, image, data_range=span))
+        return figures
+
+
+def compare(
+    image: NDArray[np.complex64],
+    truth: NDArray[np.complex64],
+    corner_px: tuple[int, int],
+    coverage: NDArray[Any],
+) -> Comparison:
+    """Compare a reconstruction with the known object.
+
+    A far-field pattern does not tell the global phase, nor (with an imperfect probe) a linear phase ramp and the
+    scale between object and probe: these three are fitted and removed. Displacement is not: the registration of
+    the canvas is part of what is measured.
+
+    Args:
+        image: complex (H, W), reconstruction.
+        truth: complex, the known object; pixel (0, 0) is the origin of the scan positions.
+        corner_px: row and column of ``image[0, 0]`` in the pixels of ``truth``.
+        coverage: float (H, W), weight of each pixel; the comparison is on the largest centred rectangle in which all
+            pixels are covered by at least half of the median coverage.
+
+    Returns:
+        Both objects on that rectangle.
+
+    Raises:
+        ValueError: image and known object do not overlap.
+    """
+    rows, columns = _common_rectangle(image.shape, truth.shape, corner_px, coverage)
+    part = image[rows, columns].astype(np.complex128)
+    down, right = corner_px
+    known = truth[rows.start + down : rows.stop + down, columns.start + right : columns.stop + right].astype(
+        np.complex128
+    )
+    part = part * _phase_ramp(part, known)
+    part = part * np.exp(1j * np.angle(np.vdot(part, known)))
+    amplitude, true_amplitude = np.abs(part), np.abs(known)
+    amplitude = amplitude * (amplitude * true_amplitude).sum() / np.square(amplitude).sum()
+    true_phase = np.angle(known * np.exp(-1j * np.angle(known.mean())))
+    difference = np.angle(part * known.conj())
+    return Comparison(amplitude, true_phase + difference - difference.mean(), true_amplitude, true_phase)
+
+
+def _common_rectangle(
+    shape: tuple[int, ...], true_shape: tuple[int, ...], corner_px: tuple[int, int], coverage: NDArray[Any]
+) -> tuple[slice, slice]:
+    lit = coverage >= 0.5 * np.median(coverage[coverage > 0])
+    for axis in (0, 1):
+        index = np.arange(shape[axis]) + corner_px[axis]
+        inside = (index >= 0) & (index < true_shape[axis])
+        lit = lit & (inside[:, None] if axis == 0 else inside[None, :])
+    if not lit.any():
+        raise ValueError(
+            f"comparison: expected a reconstruction that overlaps the known object; got corner {corner_px}, "
+            f"shape {shape} against shape {true_shape}. Give the object in the coordinates of the scan positions."
+        )
+    low, high = [0, 0], list(shape)
+    while not lit[low[0] : high[0], low[1] : high[1]].all():
+        view = lit[low[0] : high[0], low[1] : high[1]]
+        dark = {
+            (0, 0): 1 - view[0].mean(),
+            (0, 1): 1 - view[-1].mean(),
+            (1, 0): 1 - view[:, 0].mean(),
+            (1, 1): 1 - view[:, -1].mean(),
+        }
+        axis, at_end = max(dark, key=lambda side: dark[side])
+        if at_end:
+            high[axis] -= 1
+        else:
+            low[axis] += 1
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
+def _phase_ramp(image: NDArray[np.complex128], truth: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """The linear phase ramp that brings image closest to truth.
+
+    The peak of the spectrum of truth * conj(image) gives it roughly; a least-squares plane through the phase that
+    is left, weighted with the modulus, gives the rest.
+    """
+    product = truth * image.conj()
+    shape = [FREQUENCY_OVERSAMPLING * n for n in product.shape]
+    peak = np.unravel_index(int(np.argmax(np.abs(np.fft.fft2(product, shape)))), shape)
+    rows, columns = (np.arange(n) - n / 2 for n in product.shape)
+    turns = [np.fft.fftfreq(n)[i] for n, i in zip(shape, peak, strict=True)]
+    ramp = np.exp(2j * np.pi * (turns[0] * rows[:, None] + turns[1] * columns[None, :]))
+    left = product * ramp.conj()
+    left = left * np.exp(-1j * np.angle(left.sum()))
+    plane = np.stack(np.broadcast_arrays(1.0, rows[:, None], columns[None, :]), axis=-1).reshape(-1, 3)
+    weight = np.sqrt(np.abs(left)).reshape(-1)
+    slope, *_ = np.linalg.lstsq(plane * weight[:, None], np.angle(left).reshape(-1) * weight, rcond=None)
+    return ramp * np.exp(1j * (slope[1] * rows[:, None] + slope[2] * columns[None, :]))

@@ -1,0 +1,224 @@
+"""What happens in a reconstruction run: from an inference payload to pictures, arrays and metrics in a folder."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ptycho.config.canonical import InferenceConfig
+from ptycho.grouping import neighbor_groups, select_positions
+from ptycho.raw_data import DataError, RawData, load_scans
+from ptycho_torch import metrics
+from ptycho_torch.bundle import Bundle, load_bundle
+from ptycho_torch.config_factory import InferencePayload
+from ptycho_torch.data.groups import Indices
+from ptycho_torch.data.module import usable_patterns
+from ptycho_torch.figures import save_comparison, save_reconstruction
+from ptycho_torch.model import PtychoPINN
+from ptycho_torch.reconstruction import Reconstruction, predicted_amplitude, reconstruct
+from ptycho_torch.run_directory import logged, write_configuration, write_json
+from ptycho_torch.runtime import check_machine, run_environment
+from ptycho_torch.training import probe_fingerprint
+
+log = logging.getLogger(__name__)
+
+MEASURED_AT_ONCE = 64
+"""Patterns predicted at once for the metrics."""
+
+
+@dataclass(frozen=True)
+class ReconstructionResult:
+    """A finished reconstruction of one scan.
+
+    Attributes:
+        run_dir: folder with reconstruction.npz, reconstruction.png, metrics.json and config.json.
+        scan: what was reconstructed.
+        reconstruction: the object and its registration.
+        metrics: R factor, deviance, and figures against the known object where there is one.
+    """
+
+    run_dir: Path
+    scan: RawData
+    reconstruction: Reconstruction
+    metrics: dict[str, Any]
+
+
+def reconstruct_scans(payload: InferencePayload) -> list[ReconstructionResult]:
+    """Reconstruct the scan, or every scan of the folder, that a payload names.
+
+    Args:
+        payload: from ``create_inference_payload``.
+
+    Returns:
+        One result for each scan. A single scan writes into ``output_dir``, several into a folder each below it.
+
+    Raises:
+        ConfigError: the machine lacks what the configuration asks for; raised before anything is read.
+        BundleError: the model cannot be read.
+        DataError: the scan does not fit the data contract or the model.
+    """
+    config, execution = payload.tf_inference_config, payload.execution_config
+    check_machine(execution)
+    run_dir = Path(str(config.output_dir))
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with logged(run_dir), run_environment(execution):
+        bundle = load_bundle(Path(str(config.model_path)))
+        scans = load_scans(Path(str(config.test_data_file)), domain=config.measurement_domain)
+        write_configuration(
+            run_dir,
+            config,
+            execution,
+            payload.sources,
+            payload.overrides_applied,
+            {
+                "measurement_domain": {
+                    str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans
+                }
+            },
+        )
+        folders = (
+            [run_dir] if len(scans) == 1 else [run_dir / f"{_stem(scan, i)}" for i, scan in enumerate(scans)]
+        )
+        return [_one_scan(payload, bundle, scan, folder) for scan, folder in zip(scans, folders, strict=True)]
+
+
+def load_model(payload: InferencePayload, bundle: Bundle, scan: RawData) -> PtychoPINN:
+    """The model of a bundle, illuminated by the probe of a scan.
+
+    The probe is the one the training refined where it started from exactly the probe of this scan, else the probe
+    in the scan's file.
+
+    Raises:
+        DataError: the patterns have another size than the model was trained on.
+    """
+    n_pixels = scan.patterns.shape[-1]
+    if n_pixels != payload.pt_data_config.N:
+        raise DataError(
+            f"{scan.path}: diff3d: expected patterns of {payload.pt_data_config.N} x {payload.pt_data_config.N} "
+            f"pixels, as the model was trained on; got {n_pixels} x {n_pixels}. Train a model for this size."
+        )
+    model = PtychoPINN(payload.pt_model_config, payload.pt_data_config, torch.from_numpy(scan.probe)[None])
+    state = {name: value for name, value in bundle.state_dict.items() if name.startswith("network.")}
+    known = bundle.config["data"]["probe_guess_sha256"]
+    fingerprint = probe_fingerprint(scan)
+    own = model.state_dict()
+    if fingerprint in known:
+        row, n_modes = known.index(fingerprint), scan.probe.shape[0]
+        state["probe"] = bundle.state_dict["probe"][row : row + 1, :n_modes]
+        state["photon_scale"] = bundle.state_dict["photon_scale"][row : row + 1]
+        state["log_intensity_scale"] = bundle.state_dict["log_intensity_scale"][row : row + 1]
+        log.info("probe: as refined in training, which started from the probe of this scan")
+    else:
+        state |= {name: own[name] for name in ("probe", "photon_scale", "log_intensity_scale")}
+        log.info("probe: from the file of the scan, which the model was not trained on")
+    model.load_state_dict(state)
+    return model
+
+
+def chosen_patterns(config: InferenceConfig, scan: RawData, seed: int) -> Indices:
+    """Patterns that enter a reconstruction: not held out, and as many as the configuration asks for.
+
+    ``n_subsample`` patterns are drawn first; ``n_groups`` keeps those that belong to so many neighbour groups.
+    ``subsample_seed`` decides the choice, or else ``seed``.
+    """
+    seed = seed if config.subsample_seed is None else config.subsample_seed
+    usable = usable_patterns(scan)
+    if config.n_subsample is not None:
+        usable = usable[select_positions(len(usable), config.n_subsample, seed)]
+    if config.n_groups is None or config.n_groups >= len(usable):
+        return usable
+    groups = neighbor_groups(
+        scan.positions_px[usable],
+        config.model.gridsize,
+        config.neighbor_count,
+        config.n_groups,
+        seed,
+        scan_index=scan.scan_index[usable],
+    )
+    return usable[np.unique(groups)]
+
+
+def measure(reconstruction: Reconstruction, scan: RawData) -> dict[str, Any]:
+    """R factor and Poisson deviance on the held-out patterns; on all patterns of a scan that holds none out."""
+    held = np.flatnonzero(scan.holdout) if scan.holdout is not None else np.empty(0, dtype=np.int64)
+    indices = held if len(held) else np.arange(len(scan.patterns))
+    blocks = [indices[i : i + MEASURED_AT_ONCE] for i in range(0, len(indices), MEASURED_AT_ONCE)]
+    predicted = np.concatenate([predicted_amplitude(reconstruction, scan, block) for block in blocks])
+    amplitude = scan.amplitude(indices)
+    measured = np.ones(predicted.shape[-2:], dtype=bool) if scan.bad_pixels is None else ~scan.bad_pixels
+    if measured.ndim == 3:
+        measured = measured[indices]
+    predicted, amplitude = predicted * measured, amplitude * measured
+    return {
+        "patterns": "held out" if len(held) else "all",
+        "n_patterns": len(indices),
+        "r_factor": metrics.r_factor(predicted, amplitude),
+        "poisson_deviance_per_pixel": metrics.poisson_deviance(predicted, amplitude),
+    }
+
+
+def _one_scan(payload: InferencePayload, bundle: Bundle, scan: RawData, folder: Path) -> ReconstructionResult:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = payload.tf_inference_config
+    model = load_model(payload, bundle, scan)
+    indices = chosen_patterns(config, scan, payload.execution_config.seed)
+    result = reconstruct(
+        model,
+        payload.pt_model_config,
+        scan,
+        indices,
+        batch_size=payload.pt_inference_config.batch_size,
+        inference=payload.pt_inference_config,
+        execution=payload.execution_config,
+    )
+    figures = {"seconds": result.seconds, "n_patterns_used": result.n_patterns, **measure(result, scan)}
+    if scan.object_truth is not None:
+        pair = metrics.compare(result.canvas, scan.object_truth, result.canvas_corner_px, result.coverage)
+        figures |= pair.figures()
+        save_comparison(folder / "comparison.png", pair, result.probe, scan.probe_truth)
+    save_arrays(folder / "reconstruction.npz", result, scan, debug=config.debug)
+    save_reconstruction(folder / "reconstruction.png", result.object, result.probe)
+    write_json(folder / "metrics.json", figures)
+    log.info("%s: %s", scan.path, ", ".join(f"{name} {_short(value)}" for name, value in figures.items()))
+    return ReconstructionResult(folder, scan, result, figures)
+
+
+def save_arrays(path: Path, result: Reconstruction, scan: RawData, *, debug: bool) -> Path:
+    """Write ``object`` complex64 (H, W), ``probe`` complex64 (modes, N, N) and ``corner_px`` int64 (2,).
+
+    With ``debug`` also ``canvas`` and ``coverage`` before trimming, ``canvas_corner_px``, and ``pattern_r_factor``, the
+    R factor of every pattern, float64 (n,).
+    """
+    arrays: dict[str, Any] = {
+        "object": result.object,
+        "probe": result.probe,
+        "corner_px": np.array(result.corner_px, dtype=np.int64),
+    }
+    if debug:
+        arrays |= {
+            "canvas": result.canvas,
+            "coverage": result.coverage,
+            "canvas_corner_px": np.array(result.canvas_corner_px, dtype=np.int64),
+            "pattern_r_factor": _pattern_r_factors(result, scan),
+        }
+    np.savez(path, **arrays)
+    return path
+
+
+def _pattern_r_factors(result: Reconstruction, scan: RawData) -> np.ndarray:
+    factors = [
+        metrics.r_factor(predicted_amplitude(result, scan, np.array([i])), scan.amplitude([i]))
+        for i in range(len(scan.patterns))
+    ]
+    return np.array(factors)
+
+
+def _stem(scan: RawData, number: int) -> str:
+    return scan.path.stem if scan.path is not None else f"scan-{number}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,85 @@
+"""What a run leaves behind about itself: the resolved configuration, versions, the log."""
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ptycho.config.execution import PyTorchExecutionConfig
+
+from ptycho.config.origins import Origin
+from ptycho_torch.plain import plain
+
+CONFIGURATION = "config.json"
+LOG = "run.log"
+PACKAGES = ("ptychopinn", "torch", "lightning", "pydantic", "pydantic-settings", "numpy", "scipy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a run's numbers."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def write_configuration(
+    run_dir: Path,
+    canonical: Any,
+    execution: PyTorchExecutionConfig,
+    sources: Mapping[str, Origin],
+    overrides_applied: Mapping[str, Any],
+    facts: Mapping[str, Any],
+) -> Path:
+    """Write ``config.json``: every value in force with its origin, and what it was run with.
+
+    Args:
+        run_dir: the folder, which exists.
+        canonical: TrainingConfig or InferenceConfig.
+        execution: the execution configuration.
+        sources: origins of the canonical fields.
+        overrides_applied: audit trail of the factory.
+        facts: further JSON values about the run (measurement domain, number of patterns ...).
+    """
+    content = {
+        "versions": versions(),
+        "seed": execution.seed,
+        "configuration": plain(canonical),
+        "execution": execution.to_dict(),
+        "origins": {name: origin.to_dict() for name, origin in sources.items()}
+        | {f"execution.{name}": origin.to_dict() for name, origin in execution.sources.items()},
+        "overrides_applied": plain(overrides_applied),
+        **plain(facts),
+    }
+    return write_json(run_dir / CONFIGURATION, content)
+
+
+def write_json(path: Path, content: Any) -> Path:
+    """Write indented JSON."""
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+@contextlib.contextmanager
+def logged(run_dir: Path) -> Iterator[None]:
+    """Write what the package logs meanwhile (level INFO and above) to ``run.log`` as well."""
+    handler = logging.FileHandler(run_dir / LOG, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setLevel(logging.INFO)
+    packages = [logging.getLogger(name) for name in ("ptycho", "ptycho_torch")]
+    levels = [package.level for package in packages]
+    for package in packages:
+        package.addHandler(handler)
+        package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for package, level in zip(packages, levels, strict=True):
+            package.removeHandler(handler)
+            package.setLevel(level)
+        handler.close()

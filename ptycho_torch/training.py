@@ -1,0 +1,163 @@
+"""What happens in a training run, from a factory payload to a bundle."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from ptycho.raw_data import RawData
+from ptycho_torch.bundle import save_bundle
+from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.data.module import ScanDataModule, stack_probes
+from ptycho_torch.figures import save_history
+from ptycho_torch.model import PtychoPINN_Lightning
+from ptycho_torch.plain import plain
+from ptycho_torch.run_directory import logged, write_configuration
+from ptycho_torch.runtime import LossHistory, build_trainer, check_training, run_environment
+
+log = logging.getLogger(__name__)
+
+LOGGED_METRICS = ("train_loss", "val_loss", "learning_rate", "epoch_time_s")
+"""Names a :class:`PtychoPINN_Lightning` logs."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished training.
+
+    Attributes:
+        run_dir: folder with everything about the run.
+        bundle: the saved model, ``wts.h5.zip``.
+        history: one row an epoch: epoch, step, train_loss, val_loss, learning_rate, epoch_time_s.
+        module: the model with the weights that were saved.
+        checkpoint: the checkpoint these weights come from; None when none was kept.
+    """
+
+    run_dir: Path
+    bundle: Path
+    history: list[dict[str, float | None]]
+    module: PtychoPINN_Lightning
+    checkpoint: Path | None
+
+
+def train(payload: TrainingPayload, *, callbacks: Sequence[Callback] = ()) -> TrainingResult:
+    """Train a model as a payload of ``create_training_payload`` says.
+
+    Args:
+        payload: the resolved configuration.
+        callbacks: Lightning callbacks beside those of the execution configuration.
+
+    Returns:
+        The saved model and the history. The weights are those of the best checkpoint by the monitored metric where
+        checkpoints are kept, else the last ones.
+
+    Raises:
+        ConfigError: the machine or the model lacks what the configuration asks for; raised before data is read.
+        DataError: the training data is not what the data contract says.
+    """
+    config, execution = payload.tf_training_config, payload.execution_config
+    wants_validation = execution.val_split > 0 or config.test_data_file is not None
+    check_training(execution, config, has_validation=wants_validation, logged_metrics=LOGGED_METRICS)
+    run_dir = Path(str(config.output_dir))
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with logged(run_dir), run_environment(execution):
+        data = ScanDataModule(config, execution)
+        data.load()
+        _record(payload, data, run_dir)
+        module = build_module(payload, data)
+        trainer = build_trainer(
+            execution,
+            run_dir=run_dir,
+            epochs=config.nepochs,
+            steps_per_epoch=len(data.train_dataloader()),
+            has_validation=data.has_validation,
+            logged_metrics=LOGGED_METRICS,
+        )
+        trainer.callbacks.extend(callbacks)
+        trainer.fit(module, datamodule=data)
+        checkpoint = _take_best(trainer, module)
+        history = next(item for item in trainer.callbacks if isinstance(item, LossHistory)).rows
+        bundle = run_dir / "wts.h5.zip"
+        if trainer.is_global_zero:
+            save_history(run_dir / "loss.png", history)
+            bundle = save_model(bundle, module, payload, data.scans)
+            log.info("model saved: %s", bundle)
+    return TrainingResult(run_dir, bundle, history, module, checkpoint)
+
+
+def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_Lightning:
+    """A fresh model for the scans of a data module."""
+    return PtychoPINN_Lightning(
+        payload.pt_model_config,
+        payload.pt_data_config,
+        payload.pt_training_config,
+        payload.pt_inference_config,
+        execution_config=payload.execution_config,
+        probes=stack_probes(data.scans),
+        has_validation=data.has_validation,
+    )
+
+
+def save_model(
+    path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload, scans: Sequence[RawData]
+) -> Path:
+    """Write the bundle of a trained model: weights, probes and the configuration it was trained with."""
+    training = plain(payload.tf_training_config)
+    model = training.pop("model")
+    config = {
+        "model": model,
+        "training": training,
+        "execution": payload.execution_config.to_dict(),
+        "data": {
+            "probe_shape": list(module.model.probe.shape[:-1]),
+            "probe_scale": payload.pt_data_config.probe_scale,
+            "probe_guess_sha256": [probe_fingerprint(scan) for scan in scans],
+        },
+    }
+    state = {name: value.detach().cpu().contiguous() for name, value in module.model.state_dict().items()}
+    return save_bundle(path, state_dict=state, config=config)
+
+
+def probe_fingerprint(scan: RawData) -> str:
+    """SHA-256 of a scan's illumination: tells whether a model has refined exactly this probe."""
+    return hashlib.sha256(scan.probe.tobytes()).hexdigest()
+
+
+def _record(payload: TrainingPayload, data: ScanDataModule, run_dir: Path) -> None:
+    config = payload.tf_training_config
+    domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in data.scans}
+    facts: dict[str, Any] = {
+        "measurement_domain": domains,
+        "n_training_groups": len(data.training) if data.training is not None else 0,
+        "n_validation_groups": len(data.validation) if data.validation is not None else 0,
+    }
+    write_configuration(
+        run_dir, config, payload.execution_config, payload.sources, payload.overrides_applied, facts
+    )
+    log.info(
+        "training on %d groups of %d patterns, validating on %d, for %d epochs",
+        facts["n_training_groups"],
+        config.model.gridsize**2,
+        facts["n_validation_groups"],
+        config.nepochs,
+    )
+
+
+def _take_best(trainer: lightning.Trainer, module: PtychoPINN_Lightning) -> Path | None:
+    """Load the best checkpoint that was kept into the module."""
+    best = [
+        item.best_model_path
+        for item in trainer.callbacks
+        if isinstance(item, ModelCheckpoint) and item.monitor is not None and item.best_model_path
+    ]
+    if not best:
+        return None
+    content = torch.load(best[0], map_location="cpu", weights_only=True)
+    module.load_state_dict(content["state_dict"])
+    return Path(best[0])

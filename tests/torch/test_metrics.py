@@ -1,0 +1,71 @@
+"""Figures of merit against known answers."""
+
+import numpy as np
+import pytest
+from skimage import data
+from skimage.transform import resize
+
+from ptycho_torch.metrics import compare, poisson_deviance, r_factor
+
+RNG = np.random.default_rng(3)
+
+
+def known_object(n: int = 96) -> np.ndarray:
+    amplitude = 0.6 + 0.4 * resize(data.camera(), (n, n))
+    phase = 2 * resize(data.coins(), (n, n)) - 1
+    return (amplitude * np.exp(1j * phase)).astype(np.complex64)
+
+
+def test_r_factor_ignores_one_global_scale() -> None:
+    amplitude = RNG.uniform(1, 5, (3, 8, 8)).astype(np.float32)
+    assert r_factor(0.3 * amplitude, amplitude) == pytest.approx(0, abs=1e-6)
+
+
+def test_r_factor_is_the_relative_absolute_error() -> None:
+    amplitude = np.array([[[3.0, 1.0], [1.0, 3.0]]], dtype=np.float32)
+    predicted = np.full((1, 2, 2), 2.0, dtype=np.float32)
+    assert r_factor(predicted, amplitude) == pytest.approx(4 / 8)
+
+
+def test_deviance_of_the_true_expectation_is_about_one_per_pixel() -> None:
+    expected = RNG.uniform(200, 300, (20, 32, 32))
+    counts = RNG.poisson(expected)
+    assert poisson_deviance(np.sqrt(expected), np.sqrt(counts)) == pytest.approx(1, abs=0.03)
+
+
+def test_what_no_pattern_tells_is_removed() -> None:
+    truth = known_object()
+    rows, columns = np.mgrid[0:96, 0:96]
+    image = 0.7 * truth * np.exp(1j * (0.4 + 0.013 * rows - 0.021 * columns))
+    figures = compare(image[5:90, 3:80], truth, (5, 3), np.ones((85, 77))).figures()
+    assert figures["amplitude_psnr_db"] > 60
+    assert figures["phase_psnr_db"] > 50
+
+
+def test_noise_of_known_size_gives_the_psnr_of_its_formula() -> None:
+    truth = known_object()
+    noise = RNG.normal(0, 0.02, truth.shape)
+    pair = compare(truth * (1 + noise / np.abs(truth)), truth, (0, 0), np.ones(truth.shape))
+    expected = 20 * np.log10(np.ptp(np.abs(truth)) / 0.02)
+    assert pair.figures()["amplitude_psnr_db"] == pytest.approx(expected, abs=0.3)
+
+
+def test_a_displaced_reconstruction_scores_lower() -> None:
+    truth = known_object()
+    image, cover = truth[2:90, 2:90] + RNG.normal(0, 1e-3, (88, 88)), np.ones((88, 88))
+    right, wrong = (compare(image, truth, corner, cover).figures() for corner in ((2, 2), (3, 2)))
+    assert wrong["amplitude_psnr_db"] < right["amplitude_psnr_db"] - 20
+
+
+def test_dark_margins_are_left_out() -> None:
+    truth = known_object()
+    image, cover = truth + RNG.normal(0, 1e-4, truth.shape), np.ones(truth.shape)
+    image[:10], cover[:10] = 9.0, 0.01
+    pair = compare(image, truth, (0, 0), cover)
+    assert pair.amplitude.shape == (86, 96)
+    assert pair.figures()["amplitude_psnr_db"] > 60
+
+
+def test_an_object_elsewhere_is_refused() -> None:
+    with pytest.raises(ValueError, match="overlaps the known object"):
+        compare(known_object()[:20, :20], known_object(), (500, 500), np.ones((20, 20)))
