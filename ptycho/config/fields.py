@@ -37,10 +37,18 @@ def plain(value: object) -> object:
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):
-        return float(value)
+        return _as_float(value)
     if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
         return bool(value)
     return value
+
+
+def _as_float(value: Real | int) -> float:
+    """Convert a number; one beyond the range is infinite, and refused as such."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class Scalar(NamedTuple):
         if isinstance(value, str):
             return self.words.get(value.lower(), value) if self.words else value
         if float in self.kinds and int not in self.kinds and type(value) is int:
-            return float(value) if abs(value) < 1 << 1023 else math.inf
+            return _as_float(value)
         return value
 
     def read(self, written: object) -> object:

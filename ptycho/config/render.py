@@ -1,7 +1,7 @@
 """Settings as people see them: a table, HTML for notebooks, and the text of each file format."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -29,9 +29,23 @@ def _quoted(value: object) -> str:
     return json.dumps(text(value), ensure_ascii=False)
 
 
-def toml(values: Mapping[str, Any]) -> str:
-    """Write a flat TOML file; none, which TOML lacks, is the word "none"."""
-    return _lines(values, " = ", quoted=(str, type(None)))
+def toml(values: Mapping[str, Any], none_by_default: Collection[str] = ()) -> str:
+    """Write a flat TOML file.
+
+    TOML has no none: it is the word "none", and only a comment where none is the default anyway.
+
+    Args:
+        values: Name -> plain scalar.
+        none_by_default: The names whose default is none.
+
+    Returns:
+        The text of the file.
+    """
+    lines = _lines(values, " = ", quoted=(str, type(None))).splitlines(keepends=True)
+    return "".join(
+        f"# {line}" if value is None and name in none_by_default else line
+        for line, (name, value) in zip(lines, values.items(), strict=True)
+    )
 
 
 def yaml(values: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from ptycho.config.errors import ConfigError, Failure, near, quote_line, show
+from ptycho.config.fields import plain
 from ptycho.config.resolve import stack
 from ptycho.config.sources import Layer, Vocabulary
 
@@ -64,7 +65,7 @@ def _refusal(layer: Layer, name: str, checks: Checks) -> Failure:
     origin = layer.origin(name)
     from_file = layer.kind == "file"
     value = origin.value if from_file or origin.raw is None else origin.raw
-    shown = show(value) if field.is_plain else "another value"
+    shown = show(plain(value)) if field.is_plain else "another value"
     close = near(value, field.choices) if isinstance(value, str) and field.choices else None
     hint = f" Did you mean {close}?" if close else ""
     line = quote_line(origin.raw or "", shown=field.is_plain) if from_file else ""

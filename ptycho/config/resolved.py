@@ -159,9 +159,9 @@ class ResolvedSettings(BaseSettings):
         layers: list[Layer] = []
         for kind, given in (("override", overrides), ("argument", arguments), ("cli-default", cli_defaults)):
             if given is not None:
-                layers.append(read_values(kind, given, vocabulary))
+                layers.append(read_values(kind, _mapping(cls, given), vocabulary))
         if flags is not None:
-            layer = read_values("flag", flags, vocabulary, text=True)
+            layer = read_values("flag", _mapping(cls, flags), vocabulary, text=True)
             places = {name: f"--{name.replace('_', '-')}" for name in layer.values}
             layers.append(layer._replace(locators=places))
         if file is not None:
@@ -309,7 +309,8 @@ class ResolvedSettings(BaseSettings):
 
     def to_toml(self) -> str:
         """Return the text of a flat TOML file that reads back equal."""
-        return render.toml(self.to_dict())
+        defaults = _checks(type(self)).defaults
+        return render.toml(self.to_dict(), [name for name in defaults if defaults[name] is None])
 
     def to_yaml(self) -> str:
         """Return the text of a flat YAML file that reads back equal."""

@@ -86,7 +86,8 @@ def read_values(
     for spelling, value in written.items():
         name = vocabulary.renamed.get(spelling, spelling)
         if name not in scalars:
-            failures.append(unknown_name(str(spelling), vocabulary.meant_by(str(spelling))))
+            place = "" if kind == "argument" else f" ({kind})"
+            failures.append(unknown_name(str(spelling), vocabulary.meant_by(str(spelling)), place=place))
         elif name in values:
             first = spelled.get(name, name)
             failures.append(given_twice(name, locate(first), locate(spelling)))
