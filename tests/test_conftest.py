@@ -9,6 +9,7 @@ HEADER = "import os\nfrom pathlib import Path\nimport ptycho.params\n"
 
 def run(pytester: pytest.Pytester, statement: str, *, subprocess: bool = False) -> pytest.RunResult:
     """Run a test file whose only test executes `statement`, under this suite's conftest."""
+    pytester.makeini("[pytest]")
     pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text())
     pytester.makepyfile(f"{HEADER}\ndef test_leaks(pytestconfig):\n    {statement}\n")
     start = pytester.runpytest_subprocess if subprocess else pytester.runpytest_inprocess
