@@ -146,7 +146,7 @@ def _strategy_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iter
                 f"auto or ddp on {accelerator}",
                 "Set strategy='auto', or run on CUDA devices.",
             )
-        if strategy == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
+        elif strategy == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
             yield refused(
                 config,
                 "strategy",
