@@ -5,7 +5,7 @@ legacy dictionary (rule CONFIG-002).
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Lt
 from pydantic import AllowInfNan, Field, Strict
@@ -121,14 +121,14 @@ class PyTorchExecutionConfig(AdditionalKnobs):
 
     model_config = SettingsConfigDict(env_prefix="PTYCHO_EXEC_")
 
-    old_names: ClassVar[Mapping[str, str]] = {
+    old_names = {
         "devices": "n_devices",
         "accumulate_grad_batches": "accum_steps",
         "max_lr": "learning_rate",
         "lr": "learning_rate",
         "logger": "logger_backend",
     }
-    table: ClassVar[str] = "execution"
+    table = "execution"
 
     accelerator: Accelerator = knob(
         "auto", "hardware", "Kind of device; auto takes the best the machine has when the run starts."

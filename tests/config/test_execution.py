@@ -1,0 +1,254 @@
+"""The knobs: names, defaults, ranges and types."""
+
+import math
+import re
+from enum import Enum, IntEnum
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.errors import ConfigError
+from ptycho.config.execution import AdditionalKnobs
+
+MATRIX = {
+    "accelerator": "auto",
+    "strategy": "auto",
+    "n_devices": 1,
+    "deterministic": True,
+    "num_workers": 0,
+    "pin_memory": False,
+    "persistent_workers": False,
+    "prefetch_factor": None,
+    "learning_rate": 1e-3,
+    "scheduler": "Default",
+    "gradient_clip_val": None,
+    "accum_steps": 1,
+    "enable_checkpointing": True,
+    "checkpoint_save_top_k": 1,
+    "checkpoint_monitor_metric": "val_loss",
+    "early_stop_patience": 100,
+    "enable_progress_bar": False,
+    "logger_backend": None,
+    "disable_mlflow": False,
+    "inference_batch_size": None,
+    "middle_trim": 0,
+    "pad_eval": False,
+}
+ADDITIONS = {
+    "precision": "32-true",
+    "num_nodes": 1,
+    "seed": 42,
+    "gradient_clip_algorithm": "norm",
+    "checkpoint_mode": "min",
+    "check_val_every_n_epoch": 1,
+    "save_last_checkpoint": True,
+    "val_split": 0.05,
+    "val_split_seed": 42,
+    "drop_last_batch": False,
+    "reconstruction_window": 20,
+    "ddp_backend": "auto",
+    "ddp_find_unused_parameters": False,
+    "ddp_static_graph": True,
+    "ddp_gradient_as_bucket_view": True,
+}
+ACCEPTED: dict[str, list[Any]] = {
+    "accelerator": ["auto", "cpu", "gpu", "cuda", "mps", "tpu"],
+    "strategy": [
+        "auto",
+        "ddp",
+        "ddp_spawn",
+        "ddp_notebook",
+        "ddp_find_unused_parameters_true",
+        "fsdp",
+        "deepspeed",
+    ],
+    "n_devices": [1, 8, "auto"],
+    "deterministic": [True, False, "warn"],
+    "num_workers": [0, 16],
+    "learning_rate": [1e-300, 1, 3.5],
+    "scheduler": ["Default", "Exponential", "MultiStage", "Adaptive", "WarmupCosine"],
+    "gradient_clip_val": [None, 0.5],
+    "accum_steps": [1, 32],
+    "checkpoint_save_top_k": [-1, 0, 3],
+    "early_stop_patience": [1],
+    "logger_backend": [None, "csv", "tensorboard", "wandb", "mlflow"],
+    "inference_batch_size": [None, 1],
+    "middle_trim": [0, 64],
+    "precision": ["32-true", "16-mixed", "bf16-mixed", "64-true"],
+    "seed": [0, 2**32 - 1],
+    "val_split": [0, 0.5],
+    "gradient_clip_algorithm": ["norm", "value"],
+    "ddp_backend": ["auto", "nccl", "gloo", "mpi"],
+}
+REFUSED: dict[str, list[Any]] = {
+    "accelerator": ["fpga", "", 0, None],
+    "strategy": ["dp", None],
+    "n_devices": [0, -1, 1.0, True, "2", "all", None],
+    "deterministic": [1, 0, "yes", None],
+    "num_workers": [-1, 0.0, True, "3", math.nan, None, [1], 1 << 63, 10**5000],
+    "pin_memory": [1, "true", None],
+    "prefetch_factor": [0, False, "none"],
+    "learning_rate": [0, -1e-3, math.nan, math.inf, -math.inf, "1e-3", True, None, 10**400, 1j],
+    "scheduler": ["Linear", 0],
+    "gradient_clip_val": [0.0, math.inf, False],
+    "accum_steps": [0, 2.0],
+    "checkpoint_save_top_k": [-2, True],
+    "checkpoint_monitor_metric": ["", "  ", "two\nlines", "\udcff", 3, None],
+    "early_stop_patience": [0],
+    "logger_backend": ["comet", False],
+    "inference_batch_size": [0],
+    "middle_trim": [-1],
+    "seed": [-1, 2**32],
+    "val_split": [1, -0.1, math.nan],
+    "check_val_every_n_epoch": [0],
+    "reconstruction_window": [-1],
+}
+OTHERS_NEEDED = {"prefetch_factor": {"num_workers": 1}}
+
+
+def cases(table: dict[str, list[Any]]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, values in table.items() for value in values]
+
+
+def test_the_body_annotates_the_22_knobs_of_the_matrix():
+    assert set(PyTorchExecutionConfig.__annotations__) == set(MATRIX)
+    assert len(MATRIX) == 22
+
+
+def test_additions_live_in_the_base_class():
+    assert set(AdditionalKnobs.model_fields) == set(ADDITIONS)
+
+
+def test_every_default_is_that_of_the_contract():
+    assert PyTorchExecutionConfig().to_dict() == MATRIX | ADDITIONS
+
+
+def test_a_default_passes_its_own_validation():
+    assert PyTorchExecutionConfig(**MATRIX, **ADDITIONS) == PyTorchExecutionConfig()
+
+
+@pytest.mark.parametrize(("name", "value"), cases(ACCEPTED))
+def test_a_value_in_range_is_accepted(name: str, value: Any):
+    config = PyTorchExecutionConfig(**{name: value})
+    assert config.to_dict()[name] == value
+
+
+@pytest.mark.parametrize(("name", "value"), cases(REFUSED), ids=lambda case: str(type(case).__name__))
+def test_a_value_out_of_range_or_of_another_type_is_refused(name: str, value: Any):
+    with pytest.raises(ConfigError, match=f"^{name}: expected .*; got .* from argument") as caught:
+        PyTorchExecutionConfig(**{name: value}, **OTHERS_NEEDED.get(name, {}))
+    assert [failure.name for failure in caught.value.failures] == [name]
+
+
+@pytest.mark.parametrize("value", [np.int64(3), np.uint8(3), np.int32(3)])
+def test_a_numpy_integer_is_an_integer(value: Any):
+    stored = PyTorchExecutionConfig(num_workers=value).num_workers
+    assert stored == 3
+    assert type(stored) is int
+
+
+@pytest.mark.parametrize("value", [np.float64(0.5), np.float32(0.5), Fraction(1, 2)])
+def test_a_numpy_float_is_a_float(value: Any):
+    stored = PyTorchExecutionConfig(learning_rate=value).learning_rate
+    assert stored == 0.5
+    assert type(stored) is float
+
+
+def test_a_numpy_bool_is_a_bool_and_no_integer():
+    assert PyTorchExecutionConfig(pin_memory=np.True_).pin_memory is True
+    with pytest.raises(ConfigError, match="num_workers: expected an integer >= 0; got True"):
+        PyTorchExecutionConfig(num_workers=np.True_)
+
+
+def test_an_array_is_no_scalar():
+    with pytest.raises(ConfigError, match="got an object of type ndarray"):
+        PyTorchExecutionConfig(num_workers=np.array(3))
+
+
+def test_enum_members_become_plain_scalars():
+    class Workers(IntEnum):
+        FEW = 2
+
+    class Device(str, Enum):
+        CPU = "cpu"
+
+    config = PyTorchExecutionConfig(num_workers=Workers.FEW, accelerator=Device.CPU)
+    assert [type(config.num_workers), type(config.accelerator)] == [int, str]
+    assert (config.num_workers, config.accelerator) == (2, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "value"),
+    [
+        ("accelerator", "GPU", "gpu"),
+        ("scheduler", "multistage", "MultiStage"),
+        ("scheduler", "ReduceLROnPlateau", "Adaptive"),
+        ("scheduler", "cosine", "WarmupCosine"),
+        ("logger_backend", "none", None),
+        ("deterministic", "Warn", "warn"),
+        ("n_devices", "AUTO", "auto"),
+    ],
+)
+def test_a_word_is_matched_without_regard_to_case(name: str, written: str, value: Any):
+    assert PyTorchExecutionConfig(**{name: written}).to_dict()[name] == value
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ("devices", "n_devices", 2),
+        ("accumulate_grad_batches", "accum_steps", 4),
+        ("max_lr", "learning_rate", 0.5),
+        ("lr", "learning_rate", 0.5),
+        ("logger", "logger_backend", "csv"),
+    ],
+)
+def test_an_old_name_sets_the_knob_and_says_the_new_name(old: str, new: str, value: Any):
+    with pytest.warns(DeprecationWarning, match=f"^{old} is an old name; use {new}"):
+        config = PyTorchExecutionConfig(**{old: value})
+    assert config.to_dict()[new] == value
+    assert config.sources[new].locator == old
+
+
+def test_the_warning_of_an_old_name_points_at_the_caller():
+    with pytest.warns(DeprecationWarning) as caught:
+        PyTorchExecutionConfig(devices=2)
+    assert caught[0].filename == __file__
+
+
+def test_an_old_name_beside_the_new_one_is_refused():
+    message = "n_devices: given twice, as n_devices and as devices. Keep one of them."
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        PyTorchExecutionConfig(n_devices=2, devices=2)
+
+
+@pytest.mark.parametrize(("name", "value"), [("persistent_workers", True), ("prefetch_factor", 2)])
+def test_a_knob_of_loading_processes_needs_some(name: str, value: Any):
+    message = (
+        f"{name}: {value} (argument) needs num_workers > 0; num_workers is 0 (default). "
+        f"Set num_workers, or drop {name}."
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        PyTorchExecutionConfig(**{name: value})
+    assert PyTorchExecutionConfig(**{name: value, "num_workers": 1}).to_dict()[name] == value
+
+
+def test_every_knob_has_a_help_text_and_a_group():
+    groups = {"hardware", "data loading", "optimization", "checkpoints", "logging", "inference"}
+    for field in PyTorchExecutionConfig.model_fields.values():
+        assert field.description
+        assert field.description.endswith(".")
+        assert isinstance(field.json_schema_extra, dict)
+        assert field.json_schema_extra["group"] in groups
+
+
+def test_the_schema_completes_words_and_checks_ranges():
+    schema = PyTorchExecutionConfig.model_json_schema()
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == set(MATRIX | ADDITIONS)
+    assert schema["properties"]["accelerator"]["enum"] == ACCEPTED["accelerator"]
+    assert schema["properties"]["num_workers"]["minimum"] == 0
+    assert schema["properties"]["learning_rate"]["exclusiveMinimum"] == 0

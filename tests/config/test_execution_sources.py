@@ -1,0 +1,293 @@
+"""Who wins, where a value came from, and what is wrong with it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.errors import ConfigError, UnknownVariableWarning
+from ptycho.config.origins import Origin
+from ptycho.config.resolve import merge
+from ptycho.config.sources import Layer
+
+PREFIX = "PTYCHO_EXEC_"
+
+
+def resolve(**sources: Any) -> PyTorchExecutionConfig:
+    return PyTorchExecutionConfig.resolve(**{"environ": {}, **sources})
+
+
+def message(**sources: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        resolve(**sources)
+    return str(caught.value)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "exec.toml"
+    path.write_text("# how to run\nnum_workers = 5\nseed = 5\n")
+    return path
+
+
+def test_environment_beats_file(file: Path):
+    config = resolve(environ={f"{PREFIX}NUM_WORKERS": "4"}, file=file)
+    assert config.num_workers == 4
+    assert config.seed == 5
+
+
+def test_argument_beats_environment():
+    config = resolve(arguments={"num_workers": 3}, environ={f"{PREFIX}NUM_WORKERS": "4"})
+    assert config.num_workers == 3
+
+
+def test_flag_beats_argument():
+    assert resolve(arguments={"seed": 3}, flags={"seed": "2"}).seed == 2
+
+
+def test_override_beats_flag():
+    assert resolve(flags={"seed": 2}, overrides={"seed": 1}).seed == 1
+
+
+def test_file_beats_the_default_of_the_command_line(file: Path):
+    config = resolve(file=file, cli_defaults={"seed": 6, "enable_progress_bar": True})
+    assert config.seed == 5
+    assert config.enable_progress_bar is True
+    assert config.sources["enable_progress_bar"] == Origin("cli-default", value=True)
+
+
+def test_an_argument_equal_to_the_default_beats_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "4")
+    assert PyTorchExecutionConfig(num_workers=0).num_workers == 0
+
+
+def test_a_level_that_is_silent_shadows_nothing():
+    config = resolve(flags={}, arguments={}, environ={f"{PREFIX}SEED": "4"})
+    assert config.sources["seed"] == Origin("environment", f"{PREFIX}SEED", "4", value=4)
+
+
+def test_an_origin_has_place_text_and_what_it_shadowed(file: Path):
+    config = resolve(
+        flags={"num_workers": "2"},
+        arguments={"num_workers": 3},
+        environ={f"{PREFIX}NUM_WORKERS": " 4 "},
+        file=file,
+    )
+    assert config.sources["num_workers"] == Origin(
+        kind="flag",
+        locator="--num-workers",
+        raw="2",
+        value=2,
+        shadowed=(
+            Origin("argument", value=3),
+            Origin("environment", f"{PREFIX}NUM_WORKERS", " 4 ", value=4),
+            Origin("file", f"{file}:2", "num_workers = 5", value=5),
+        ),
+    )
+    assert config.sources["pin_memory"] == Origin("default", value=False)
+
+
+def test_the_winner_does_not_depend_on_the_order_of_the_layers():
+    layers = [Layer("file", {"a": 1}), Layer("override", {"a": 2}), Layer("environment", {"b": 3, "a": 4})]
+    assert merge(layers) == merge(reversed(layers))
+    assert merge(layers)["a"].value == 2
+
+
+def test_two_layers_of_one_standing_are_refused():
+    with pytest.raises(ValueError, match="got two of kind 'file'"):
+        merge([Layer("file", {"a": 1}), Layer("file", {"a": 2})])
+
+
+def test_an_invalid_value_that_loses_is_still_reported():
+    expected = (
+        f"num_workers: expected an integer >= 0; got 'many' from environment variable {PREFIX}NUM_WORKERS."
+    )
+    assert message(arguments={"num_workers": 3}, environ={f"{PREFIX}NUM_WORKERS": "many"}) == expected
+
+
+def test_all_failures_of_a_load_come_together(tmp_path: Path):
+    path = tmp_path / "exec.toml"
+    path.write_text('learning_rate = "fast"\n')
+    text = message(
+        overrides={"sede": 1},
+        flags={"accelerator": "gpuu"},
+        arguments={"persistent_workers": True},
+        environ={f"{PREFIX}ACCUM_STEPS": "0", f"{PREFIX}NUM_WORKER": "3"},
+        file=path,
+    )
+    assert text.splitlines() == [
+        "sede: no such knob (override). Did you mean seed?",
+        "accelerator: expected one of auto, cpu, gpu, cuda, mps, tpu; got 'gpuu' from flag --accelerator. "
+        "Did you mean gpu?",
+        f"{PREFIX}NUM_WORKER: no such knob. Did you mean {PREFIX}NUM_WORKERS?",
+        f"accum_steps: expected an integer >= 1; got '0' from environment variable {PREFIX}ACCUM_STEPS.",
+        f"learning_rate: expected a finite number > 0; got 'fast' from {path}:1.",
+        '    learning_rate = "fast"',
+        "persistent_workers: True (argument) needs num_workers > 0; num_workers is 0 (default). "
+        "Set num_workers, or drop persistent_workers.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("knob", "text", "value"),
+    [
+        ("num_workers", " 7\n", 7),
+        ("num_workers", "+7", 7),
+        ("learning_rate", "5e-4", 5e-4),
+        ("pin_memory", "YES", True),
+        ("pin_memory", "off", False),
+        ("pin_memory", "1", True),
+        ("deterministic", "0", False),
+        ("deterministic", "WARN", "warn"),
+        ("gradient_clip_val", "None", None),
+        ("gradient_clip_val", "NULL", None),
+        ("logger_backend", "MLflow", "mlflow"),
+        ("checkpoint_monitor_metric", "none", "none"),
+        ("n_devices", "Auto", "auto"),
+        ("n_devices", "2", 2),
+    ],
+)
+def test_a_variable_is_read_as_text(knob: str, text: str, value: Any):
+    assert resolve(environ={PREFIX + knob.upper(): text}).to_dict()[knob] == value
+
+
+@pytest.mark.parametrize(
+    ("knob", "text"),
+    [
+        ("num_workers", "3.0"),
+        ("num_workers", "none"),
+        ("num_workers", "true"),
+        ("num_workers", "\u0663"),
+        ("num_workers", "9" * 5000),
+        ("learning_rate", "nan"),
+        ("learning_rate", "inf"),
+        ("learning_rate", "1e999"),
+        ("pin_memory", "2"),
+        ("n_devices", "0"),
+    ],
+)
+def test_a_variable_that_spells_no_value_is_refused_with_its_text(knob: str, text: str):
+    shown = repr(text) if len(text) < 60 else repr(text[:60])
+    assert f"got {shown}" in message(environ={PREFIX + knob.upper(): text})
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\t\n"])
+def test_a_blank_variable_counts_as_unset(text: str):
+    assert resolve(environ={f"{PREFIX}NUM_WORKERS": text}).sources["num_workers"].kind == "default"
+
+
+def test_a_variable_may_be_written_in_lower_case():
+    assert resolve(environ={"ptycho_exec_seed": "3"}).sources["seed"].locator == "ptycho_exec_seed"
+
+
+def test_a_variable_in_two_spellings_is_refused():
+    text = message(environ={f"{PREFIX}SEED": "1", "ptycho_exec_seed": "1"})
+    assert text == f"seed: given twice, as {PREFIX}SEED and as ptycho_exec_seed. Keep one of them."
+
+
+def test_a_variable_of_an_old_name_says_the_new_variable():
+    with pytest.warns(DeprecationWarning, match=f"{PREFIX}DEVICES is an old name; use {PREFIX}N_DEVICES"):
+        assert resolve(environ={f"{PREFIX}DEVICES": "2"}).n_devices == 2
+
+
+def test_a_foreign_variable_is_a_warning_without_its_value():
+    with pytest.warns(UnknownVariableWarning, match=f"^{PREFIX}TOKEN: no such knob") as caught:
+        resolve(environ={f"{PREFIX}TOKEN": "hunter2"})
+    assert "hunter2" not in str(caught[0].message)
+
+
+def test_a_foreign_variable_is_an_error_when_strict():
+    text = message(environ={f"{PREFIX}TOKEN": "hunter2"}, strict=True)
+    assert text == f"{PREFIX}TOKEN: no such knob."
+
+
+def test_the_value_of_an_unknown_argument_is_not_repeated():
+    with pytest.raises(ConfigError) as caught:
+        PyTorchExecutionConfig(api_key="hunter2", num_worker=3)
+    assert str(caught.value) == (
+        "api_key: no such knob.\nnum_worker: no such knob. Did you mean num_workers?"
+    )
+
+
+@pytest.mark.parametrize("source", ["overrides", "flags", "arguments", "cli_defaults"])
+def test_a_source_that_is_no_mapping_is_refused(source: str):
+    assert "expected a mapping of knobs to values; got an object of type list" in message(**{source: [1]})
+
+
+def test_a_later_override_shadows_the_earlier():
+    config = resolve(arguments={"seed": 1}).with_overrides({"seed": 2}).with_overrides({"seed": 3})
+    assert config.seed == 3
+    assert [origin.value for origin in config.sources["seed"].shadowed] == [2, 1]
+
+
+class Registry(PydanticBaseSettingsSource):
+    """What a cluster might say."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return {"num_workers": "6", "seed": "6", "precision": "bf16-mixed"}
+
+
+class OnCluster(PyTorchExecutionConfig):
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, **others: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, Registry(settings_cls), env_settings
+
+
+def test_a_source_of_a_subclass_stands_where_it_is_listed(monkeypatch: pytest.MonkeyPatch, file: Path):
+    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "4")
+    monkeypatch.setenv(f"{PREFIX}ACCUM_STEPS", "4")
+    config = OnCluster.from_file(file, seed=1)
+    assert (config.seed, config.num_workers, config.accum_steps) == (1, 6, 4)
+    origin = config.sources["num_workers"]
+    assert origin.kind == "Registry"
+    assert [beaten.kind for beaten in origin.shadowed] == ["environment", "file"]
+    assert config.replace(seed=2).sources["num_workers"] == origin
+
+
+def test_an_environment_that_a_subclass_leaves_out_is_not_read(monkeypatch: pytest.MonkeyPatch):
+    class Deaf(PyTorchExecutionConfig):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], init_settings: Any, **others: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings,)
+
+    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "many")
+    assert Deaf(seed=1).num_workers == 0
+
+
+def test_a_secrets_folder_of_a_subclass_is_read(tmp_path: Path):
+    (tmp_path / "ptycho_exec_seed").write_text("9\n")
+
+    class WithSecrets(PyTorchExecutionConfig):
+        model_config = {"secrets_dir": tmp_path}
+
+    assert WithSecrets().sources["seed"].kind == "SecretsSettingsSource"
+    assert WithSecrets().seed == 9
+
+
+def test_a_secret_that_a_subclass_adds_is_never_shown():
+    class WithToken(PyTorchExecutionConfig):
+        token: SecretStr = SecretStr("")
+
+    config = WithToken.resolve(arguments={"token": "swordfish"}, environ={f"{PREFIX}TOKEN": "hunter2"})
+    assert config.token.get_secret_value() == "swordfish"
+    shown = [repr(config), config.explain(), config._repr_html_(), str(config.sources), config.to_toml()]
+    with pytest.raises(ConfigError) as caught:
+        WithToken(token=["hunter2"])
+    assert not [text for text in (*shown, str(caught.value)) if "hunter2" in text or "swordfish" in text]
+
+
+def test_every_source_may_be_given_at_once_and_leaves_the_environment_alone(file: Path):
+    before = dict(os.environ)
+    resolve(overrides={}, flags={}, arguments={}, file=file, cli_defaults={})
+    assert dict(os.environ) == before
