@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast, dataclass_transform
@@ -18,7 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from ptycho.config.errors import ConfigError, Failure, near, show, unknown_name
-from ptycho.config.fields import Scalar, annotation_of, scalar
+from ptycho.config.fields import Scalar, annotation_of, plain, scalar
 from ptycho.config.formats import quote_line
 from ptycho.config.origins import Origin
 from ptycho.config.resolve import merge
@@ -161,7 +162,7 @@ def vocabulary(cls: type) -> Vocabulary:
 def _scalar(info: FieldInfo) -> Scalar:
     found = scalar(annotation_of(info))
     rule = next((marker for marker in info.metadata if isinstance(marker, Rule)), None)
-    return dataclasses.replace(found, rule=rule.text) if rule else found
+    return Scalar(found.kinds, found.words, rule.text) if rule else found
 
 
 @functools.cache
@@ -182,25 +183,15 @@ class Resolution(Generic[T]):
     """The fields of one validated class, resolved from layers by precedence.
 
     Attributes:
-        origins: Every field's winner; its default where no layer speaks of it.
-        failures: What was wrong with the layers, in the winning and the losing values alike.
+        values: what the layers gave, by field.
+        failures: what was wrong with the layers, in the winning and the losing values alike.
     """
 
     def __init__(self, cls: type[T], layers: Sequence[Layer]) -> None:
         self._cls = cls
         self._merged = merge(layers)
+        self.values = {name: origin.value for name, origin in self._merged.items()}
         self.failures = [failure for layer in layers for failure in (*layer.failures, *_refusals(cls, layer))]
-        self.origins = {
-            name: self._merged.get(name)
-            or Origin("default", value=info.get_default(call_default_factory=True))
-            for name, info in pydantic_fields(cls).items()
-            if name in vocabulary(cls).scalars
-        }
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The values that layers gave, by field."""
-        return {name: origin.value for name, origin in self._merged.items()}
 
     @property
     def config(self) -> T:
@@ -212,6 +203,21 @@ class Resolution(Generic[T]):
         if self.failures:
             raise ConfigError(self.failures)
         return self._cls(**self.values)
+
+    @property
+    def sources(self) -> dict[str, Origin]:
+        """Every field's origin, with the value in force."""
+        config = self.config
+        return {name: self._source(name, getattr(config, name)) for name in vocabulary(self._cls).scalars}
+
+    def _source(self, name: str, value: object) -> Origin:
+        origin = self._merged.get(name, Origin("default"))
+        return Origin(origin.kind, origin.locator, origin.raw, origin.shadowed, recorded(value))
+
+
+def recorded(value: Any) -> Any:
+    """A value as a record of it holds it: paths are text, numbers plain Python."""
+    return os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else plain(value)
 
 
 def _refusals(cls: type, layer: Layer) -> list[Failure]:
@@ -246,29 +252,14 @@ def _refused(cls: type, field: str, why: str, value: object, origin: Origin) -> 
     if why in ("unexpected_keyword_argument", "no_such_attribute"):
         place = f" at {origin.locator}" if origin.locator else ""
         return unknown_name(name, suggest(field, [cls]), what="field", place=place)
-    return refused_value(name, _scalar(pydantic_fields(cls)[field]).rule, value, origin, advice(cls, field))
-
-
-def refused_value(name: str, rule: str, value: object, origin: Origin, advice: str = "") -> Failure:
-    """Word the failure for a value that breaks its field's rule.
-
-    Args:
-        name: The field.
-        rule: What was expected.
-        value: What was found.
-        origin: Where it came from.
-        advice: What to do.
-    """
-    message = f"{name}: expected {rule}; got {show(value)} from {origin}. {advice}".rstrip()
+    info = pydantic_fields(cls)[field]
+    accepts = _scalar(info)
+    advice = next((marker.advice for marker in info.metadata if isinstance(marker, Rule)), "")
+    meant = near(value, accepts.choices) if isinstance(value, str) and accepts.choices else None
+    hint = f"Did you mean {meant}?" if meant else advice
+    message = f"{name}: expected {accepts.rule}; got {show(value)} from {origin}. {hint}".rstrip()
     line = quote_line(origin.raw or "", shown=True) if origin.kind == "file" else ""
     return Failure(name, f"{message}{line}")
-
-
-def advice(cls: type, field: str) -> str:
-    """What to do about a value of this field that is refused; empty where the rule says it all."""
-    return next(
-        (marker.advice for marker in pydantic_fields(cls)[field].metadata if isinstance(marker, Rule)), ""
-    )
 
 
 def suggest(written: str, classes: Sequence[type]) -> str | None:

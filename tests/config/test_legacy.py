@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ptycho import params
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.legacy import KEY_MAPPINGS, dataclass_to_legacy_dict, update_legacy_dict
 
 
@@ -80,4 +81,23 @@ def test_what_is_set_is_what_the_dictionary_holds(
         nphotons,
         n_groups,
     )
+    assert params.cfg == {}
+
+
+@given(st.integers(0, 8), st.floats(1e-6, 1), st.sampled_from(["cpu", "auto"]), st.booleans())
+def test_no_execution_configuration_ever_reaches_the_dictionary(
+    num_workers: int, learning_rate: float, accelerator: str, deterministic: bool
+):
+    knobs = {"num_workers": num_workers, "learning_rate": learning_rate, "accelerator": accelerator}
+    config = PyTorchExecutionConfig(**knobs).replace(deterministic=deterministic)
+    derived = [
+        config,
+        config.with_overrides({"learning_rate": 0.5}),
+        PyTorchExecutionConfig.resolve(arguments=knobs),
+        PyTorchExecutionConfig.from_snapshot(config.to_dict()),
+    ]
+    for one in derived:
+        for write in (dataclass_to_legacy_dict, lambda config: update_legacy_dict(params.cfg, config)):
+            with pytest.raises(TypeError, match="CONFIG-002"):
+                write(one)
     assert params.cfg == {}

@@ -1,0 +1,177 @@
+"""One request, both kinds of configuration: canonical fields and knobs, resolved together from the same levels."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ptycho.config.errors import ConfigError, Failure, near, unknown_name
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.files import ConfigFile
+from ptycho.config.origins import Origin
+from ptycho.config.sources import Layer, read_values
+from ptycho.config.validated import Resolution, recorded, section_of, vocabulary
+
+KNOBS: Final = (*PyTorchExecutionConfig.model_fields, *PyTorchExecutionConfig.old_names)
+"""Every name that reaches the execution configuration."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request resolves to."""
+
+    sections: Mapping[type, Resolution[Any]]
+    """Canonical class -> its fields with their origins."""
+    execution: PyTorchExecutionConfig
+
+    @property
+    def sources(self) -> dict[str, Origin]:
+        """`section.field` -> the origin of every canonical field."""
+        return {
+            f"{section_of(cls)}.{name}": origin
+            for cls, resolution in self.sections.items()
+            for name, origin in resolution.sources.items()
+        }
+
+
+class Request:
+    """What a caller asks for, name by name; a name is a canonical field's or a knob's.
+
+    Args:
+        sections: Canonical classes whose fields may be named; no two share a name.
+        overrides: The strongest level.
+        flags: Command-line flags that were passed, by name; text is read as the field says.
+        file: A run file, or a flat file of knobs.
+        cli_defaults: What the command line states without a flag.
+        synonyms: Other name -> canonical field.
+    """
+
+    def __init__(
+        self,
+        sections: Sequence[type],
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        flags: Mapping[str, Any] | None = None,
+        file: str | os.PathLike[str] | None = None,
+        cli_defaults: Mapping[str, Any] | None = None,
+        synonyms: Mapping[str, str] | None = None,
+    ) -> None:
+        self._sections = sections
+        self._synonyms = synonyms or {}
+        self._file = file
+        self._failures: list[Failure] = []
+        self._layers: dict[type, list[Layer]] = {cls: [] for cls in sections}
+        self._knobs = {
+            kind: None if given is None else self._take(kind, given)
+            for kind, given in (("override", overrides), ("flag", flags), ("cli-default", cli_defaults))
+        }
+        self._run_file = None if file is None else ConfigFile.read(file)
+        if self._run_file is not None and self._run_file.has_tables:
+            for cls in sections:
+                self.add(cls, self._run_file.layer(vocabulary(cls), section_of(cls)))
+
+    def add(self, cls: type, layer: Layer) -> None:
+        """Add a level that the caller worked out: an argument, or what the data say."""
+        values = {
+            name: recorded(value) for name, value in layer.values.items() if not _from_data(name, value)
+        }
+        self._layers[cls].append(
+            Layer(layer.kind, values, layer.locators, layer.raw, layer.failures, layer.level)
+        )
+
+    def fail(self, failures: Sequence[Failure]) -> None:
+        """Report something that is wrong together with everything else."""
+        self._failures += failures
+
+    def asks_for(self, name: str) -> Origin | None:
+        """The override or the flag that settles a canonical field, if there is one."""
+        layers = [layer for layers in self._layers.values() for layer in layers if name in layer.values]
+        return next((layer.origin(name) for layer in layers if layer.kind in ("override", "flag")), None)
+
+    def speaks_of(self, name: str) -> bool:
+        """Whether any level names a canonical field."""
+        return any(name in layer.values for layers in self._layers.values() for layer in layers)
+
+    def answer(self, execution: PyTorchExecutionConfig | None = None) -> Answer:
+        """Resolve everything.
+
+        Args:
+            execution: An execution configuration resolved before; only overrides reach it then.
+
+        Raises:
+            ConfigError: all that is wrong with any level.
+        """
+        sections: dict[type, Resolution[Any]] = {
+            cls: Resolution(cls, self._layers[cls]) for cls in self._sections
+        }
+        failures = [*self._failures, *(failure for found in sections.values() for failure in found.failures)]
+        try:
+            resolved = self._resolve_knobs(execution)
+        except ConfigError as error:
+            raise ConfigError([*failures, *error.failures]) from None
+        if failures:
+            raise ConfigError(failures)
+        return Answer(sections, resolved)
+
+    def _take(self, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Sort the names of one level; returns the knobs, and keeps a layer for each section."""
+        by_section: dict[type, dict[str, Any]] = {cls: {} for cls in self._sections}
+        spelled: dict[str, str] = {}
+        knobs: dict[str, Any] = {}
+        for written, value in given.items():
+            name = self._synonyms.get(written, written)
+            home = next((cls for cls in self._sections if name in vocabulary(cls).names()), None)
+            if home is None and written not in KNOBS:
+                self._failures.append(self._unknown(written, kind))
+            elif home is None:
+                knobs[written] = value
+            elif name in spelled:
+                message = (
+                    f"{name}: given twice ({kind}), as {spelled[name]} and as {written}. Keep one of them."
+                )
+                self._failures.append(Failure(name, message))
+            else:
+                by_section[home][name] = recorded(value)
+                spelled[name] = written
+        for cls, values in by_section.items():
+            if values:
+                self.add(cls, _located(read_values(kind, values, vocabulary(cls), text=kind == "flag")))
+        return knobs
+
+    def _unknown(self, written: str, kind: str) -> Failure:
+        known = [name for cls in self._sections for name in vocabulary(cls).names()]
+        meant = near(written, (*known, *self._synonyms, *KNOBS))
+        return unknown_name(written, meant, what="field or knob", place=f" ({kind})")
+
+    def _resolve_knobs(self, execution: PyTorchExecutionConfig | None) -> PyTorchExecutionConfig:
+        overrides, flags, defaults = (self._knobs[kind] for kind in ("override", "flag", "cli-default"))
+        if execution is None:
+            return PyTorchExecutionConfig.resolve(
+                overrides=overrides, flags=flags, file=self._file, cli_defaults=defaults
+            )
+        stray = list(self._stray_knobs())
+        if stray:
+            raise ConfigError(stray)
+        return execution.with_overrides(overrides) if overrides else execution
+
+    def _stray_knobs(self) -> Iterator[Failure]:
+        """Knobs that come too late for an execution configuration that was resolved before."""
+        way_out = "the execution configuration given is resolved already. Give it to its resolve(), or as an override."
+        for kind in ("flag", "cli-default"):
+            for name in self._knobs[kind] or {}:
+                yield Failure(name, f"{name} ({kind}): {way_out}")
+        if self._run_file is not None and self._run_file.content and not self._run_file.has_tables:
+            path = self._run_file.path
+            yield Failure(path, f"{path}: expected the tables of a run file; got none; {way_out}")
+
+
+def _located(layer: Layer) -> Layer:
+    if layer.kind != "flag":
+        return layer
+    places = {name: f"--{name.replace('_', '-')}" for name in layer.values}
+    return Layer(layer.kind, layer.values, places, layer.raw, layer.failures, layer.level)
+
+
+def _from_data(name: str, value: Any) -> bool:
+    """Whether a value leaves the field to the data."""
+    return name == "N" and type(value) is int and value == 0

@@ -1,0 +1,369 @@
+"""From what a caller says and what the data say to complete, checked configurations, with the origin of every value.
+
+Who wins, the strongest first: overrides; flags that were passed; the data (N from the probe, nphotons as stated) or
+the trained model; the file; the defaults of the command line; the default of the field.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from ptycho import params
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.legacy import update_legacy_dict
+from ptycho.config.origins import Origin
+from ptycho.config.request import Answer, Request
+from ptycho.config.sources import Layer
+from ptycho.config.validated import Resolution, section_of
+from ptycho.model_archive import ARCHIVE_CONFIG, find_archive, read_archive_config
+from ptycho.scan_checks import DataError
+from ptycho.scan_facts import ScanFacts, disagreement, infer_probe_size, scan_facts, scan_files
+from ptycho_torch import config_params as torch_side
+from ptycho_torch.config_bridge import TABLE, from_inference_config, from_training_config
+
+__all__ = [
+    "InferencePayload",
+    "TrainingPayload",
+    "create_inference_payload",
+    "create_training_payload",
+    "infer_probe_size",
+    "populate_legacy_params",
+]
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_OTHER_WORDS: Final = {"max_epochs": "nepochs"} | {
+    name: pair.field
+    for pair in TABLE
+    for section, name in [pair.torch[0].split(".")]
+    if len(pair.torch) == 1 and name != pair.field
+}
+"""Historical names of overrides, and those of this backend, by canonical field."""
+_TRANSLATED: Final = {name: pair.to_canonical for pair in TABLE for name in [pair.torch[0].split(".")[1]]}
+
+
+@dataclass(frozen=True)
+class TrainingPayload:
+    """Everything a training needs to know.
+
+    Attributes:
+        tf_training_config: the canonical configuration (the name is historical).
+        pt_data_config, pt_model_config, pt_training_config, pt_inference_config: the same for this backend.
+        execution_config: how this machine runs it.
+        overrides_applied: name -> origin of every value that is not a default, and what it beat; JSON-safe.
+        sources: `section.field` -> origin of every canonical field.
+    """
+
+    tf_training_config: TrainingConfig
+    pt_data_config: torch_side.DataConfig
+    pt_model_config: torch_side.ModelConfig
+    pt_training_config: torch_side.TrainingConfig
+    pt_inference_config: torch_side.InferenceConfig
+    execution_config: PyTorchExecutionConfig
+    overrides_applied: dict[str, Any]
+    sources: dict[str, Origin]
+
+
+@dataclass(frozen=True)
+class InferencePayload:
+    """Everything a reconstruction needs to know.
+
+    Attributes:
+        tf_inference_config: the canonical configuration (the name is historical).
+        pt_data_config, pt_model_config, pt_training_config, pt_inference_config: the same for this backend; the
+            training one is that of the trained model.
+        execution_config: how this machine runs it.
+        overrides_applied: name -> origin of every value that is not a default, and what it beat; JSON-safe.
+        sources: `section.field` -> origin of every canonical field.
+    """
+
+    tf_inference_config: InferenceConfig
+    pt_data_config: torch_side.DataConfig
+    pt_model_config: torch_side.ModelConfig
+    pt_training_config: torch_side.TrainingConfig
+    pt_inference_config: torch_side.InferenceConfig
+    execution_config: PyTorchExecutionConfig
+    overrides_applied: dict[str, Any]
+    sources: dict[str, Origin]
+
+
+def create_training_payload(
+    train_data_file: str | Path,
+    output_dir: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    file: str | Path | None = None,
+    cli_defaults: Mapping[str, Any] | None = None,
+) -> TrainingPayload:
+    """Resolve the configurations of a training, and fill the legacy dictionary (CONFIG-001).
+
+    Args:
+        train_data_file: the scan, or a folder of NPZ files that are one data set.
+        output_dir: folder for everything the training writes.
+        overrides: canonical field, historical synonym or execution knob -> value.
+        execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
+        flags: command-line flags that were passed, by field or knob; text is read as the field says.
+        file: run file with [model], [training], [execution]; or a flat file of knobs.
+        cli_defaults: what the command line states without a flag, by field or knob.
+
+    Raises:
+        FileNotFoundError: there is no such data.
+        DataError: the data do not tell N, and nobody else does; or they contradict each other.
+        ConfigError: all that is wrong with the values; or n_groups, which is required, is missing.
+    """
+    files = _files(train_data_file, "Training data file not found")
+    request = _request([ModelConfig, TrainingConfig], overrides, flags, file, cli_defaults)
+    _settle(request, TrainingConfig, {"train_data_file": train_data_file, "output_dir": output_dir})
+    inferred = _from_data(request, files)
+    request.add(ModelConfig, _inferred(inferred, "N"))
+    request.add(TrainingConfig, _inferred(inferred, "nphotons"))
+    _require_n_groups(request, TrainingConfig)
+    answer = request.answer(execution_config)
+    config = _completed(answer, TrainingConfig)
+    return TrainingPayload(
+        config,
+        *from_training_config(config),
+        _inference_side(answer.execution, config.batch_size),
+        answer.execution,
+        _audit(answer),
+        answer.sources,
+    )
+
+
+def create_inference_payload(
+    model_path: str | Path,
+    test_data_file: str | Path,
+    output_dir: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    file: str | Path | None = None,
+    cli_defaults: Mapping[str, Any] | None = None,
+) -> InferencePayload:
+    """Resolve the configurations of a reconstruction, and fill the legacy dictionary (CONFIG-001).
+
+    Args:
+        model_path: output folder of the training, or its `wts.h5.zip`. It says what the model is.
+        test_data_file: the scan, or a folder of NPZ files.
+        output_dir: folder for everything the reconstruction writes.
+        overrides: canonical field, historical synonym or execution knob -> value.
+        execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
+        flags: command-line flags that were passed, by field or knob; text is read as the field says.
+        file: run file with [model], [inference], [execution]; or a flat file of knobs.
+        cli_defaults: what the command line states without a flag, by field or knob.
+
+    Raises:
+        FileNotFoundError: there is no such data.
+        DataError: neither the model nor the data tell N, and nobody else does.
+        ConfigError: there is no such model; its patterns have another size than the data; n_groups, which is
+            required, is missing; or all that is wrong with the values.
+    """
+    archive = find_archive(model_path)
+    files = _files(test_data_file, "Test data file not found")
+    request = _request([ModelConfig, InferenceConfig], overrides, flags, file, cli_defaults)
+    places = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
+    _settle(request, InferenceConfig, places)
+    trained = _trained(archive)
+    _add_model(request, trained, files)
+    training = Resolution(TrainingConfig, [trained["training"]])
+    request.fail(training.failures)
+    _require_n_groups(request, InferenceConfig)
+    answer = request.answer(execution_config)
+    config = _completed(answer, InferenceConfig)
+    as_trained = training.config
+    as_trained.model = config.model
+    data, _ = from_inference_config(config)
+    trained_data, model, pt_training = from_training_config(as_trained)
+    return InferencePayload(
+        config,
+        replace(data, nphotons=trained_data.nphotons),
+        model,
+        pt_training,
+        _inference_side(answer.execution, as_trained.batch_size),
+        answer.execution,
+        _audit(answer),
+        answer.sources,
+    )
+
+
+def populate_legacy_params(config: TrainingConfig | InferenceConfig | ModelConfig) -> None:
+    """Fill `ptycho.params.cfg` from a canonical configuration (CONFIG-001); nothing else writes it."""
+    update_legacy_dict(params.cfg, config)
+
+
+# The request ----------------------------------------------------------------------------------------------------
+
+
+def _request(
+    sections: list[type],
+    overrides: Mapping[str, Any] | None,
+    flags: Mapping[str, Any] | None,
+    file: str | Path | None,
+    cli_defaults: Mapping[str, Any] | None,
+) -> Request:
+    overrides = {name: _canonical_value(name, value) for name, value in (overrides or {}).items()}
+    return Request(
+        sections,
+        overrides=overrides,
+        flags=flags,
+        file=file,
+        cli_defaults=cli_defaults,
+        synonyms=_OTHER_WORDS,
+    )
+
+
+def _canonical_value(name: str, value: Any) -> Any:
+    """The value of an override; a word of this backend becomes the canonical one."""
+    return _TRANSLATED[name](value) if name in _OTHER_WORDS and name in _TRANSLATED else value
+
+
+def _settle(request: Request, cls: type, places: Mapping[str, str | Path]) -> None:
+    """Add the files and folders that are arguments; a level above that names another one is refused."""
+    request.add(cls, Layer("argument", dict(places)))
+    for name, place in places.items():
+        asked = request.asks_for(name)
+        if asked is not None and asked.value != os.fspath(place):
+            field = f"{section_of(cls)}.{name}"
+            message = (
+                f"{field}: given twice, as {os.fspath(place)!r} (argument) and {asked.value!r} ({asked})."
+            )
+            request.fail([Failure(field, f"{message} Drop the latter.")])
+
+
+def _require_n_groups(request: Request, cls: type) -> None:
+    if not request.speaks_of("n_groups"):
+        field = f"{section_of(cls)}.n_groups"
+        rule = "expected an integer >= 1, or none for one group at every scan position"
+        message = f"{field}: n_groups is required: {rule}; got nothing. Give it as an override, a flag or in the file."
+        request.fail([Failure(field, message)])
+
+
+def _completed(answer: Answer, cls: type[T]) -> T:
+    """The canonical configuration of an answer, checked as a whole, announced, and in the legacy dictionary."""
+    config: Any = answer.sections[cls].config
+    config.model = answer.sections[ModelConfig].config
+    trim, n_pixels = answer.execution.middle_trim, config.model.N
+    if trim > n_pixels:
+        origin = answer.execution.sources["middle_trim"]
+        rule = f"expected at most the {n_pixels} pixels of a patch"
+        message = (
+            f"middle_trim: {rule}; got {trim} from {origin}. Choose a smaller one, or 0 for the whole patch."
+        )
+        raise ConfigError([Failure("middle_trim", message)])
+    _announce(answer)
+    populate_legacy_params(config)
+    return config
+
+
+def _inference_side(execution: PyTorchExecutionConfig, batch_size: int) -> torch_side.InferenceConfig:
+    return torch_side.InferenceConfig(
+        batch_size=execution.inference_batch_size or batch_size,
+        middle_trim=execution.middle_trim,
+        pad_eval=execution.pad_eval,
+        window=execution.reconstruction_window,
+    )
+
+
+# What the data and the trained model say -------------------------------------------------------------------------
+
+
+def _files(path: str | Path, complaint: str) -> list[Path]:
+    try:
+        return scan_files(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{complaint}: {error}") from None
+
+
+def _from_data(request: Request, files: list[Path]) -> dict[str, tuple[Any, str]]:
+    """What the scans say: field -> (value, where). Fields that an override or a flag settles need not be there."""
+    try:
+        facts = [scan_facts(path) for path in files]
+    except DataError as error:
+        if request.asks_for("N") is None:
+            raise
+        logger.info("N is given; the data do not tell it (%s)", error)
+        return {}
+    places = {"N": ("n_pixels", "the probe"), "nphotons": ("nphotons", "nphotons")}
+    said: dict[str, tuple[Any, str]] = {}
+    for field, (fact, what) in places.items():
+        value = getattr(facts[0], fact)
+        if (differ := disagreement(facts, fact)) and request.asks_for(field) is None:
+            raise DataError(
+                f"{field}: expected one value in a data set; got {differ}. Set {field}, or split the data."
+            )
+        if value is not None:
+            said[field] = value, f"{what} in {facts[0].path}"
+    return said
+
+
+def _inferred(said: Mapping[str, tuple[Any, str]], *names: str) -> Layer:
+    known = {name: said[name] for name in names if name in said}
+    values = {name: value for name, (value, _) in known.items()}
+    return Layer("inferred", values, {name: place for name, (_, place) in known.items()})
+
+
+def _trained(archive: Path) -> dict[str, Layer]:
+    said = read_archive_config(archive)
+    if said is None:
+        logger.warning(
+            "%s does not say what model it holds: N comes from the data, the rest from you", archive
+        )
+        said = {"model": {}, "training": {}}
+    place = f"{ARCHIVE_CONFIG} in {archive}, written by version {said.get('version', 'unknown')}"
+    return {
+        name: Layer("inferred", said[name], dict.fromkeys(said[name], place), level=1)
+        for name in ("model", "training")
+    }
+
+
+def _add_model(request: Request, trained: Mapping[str, Layer], files: list[Path]) -> None:
+    """Add what the trained model is; only where it does not say its N do the data."""
+    request.add(ModelConfig, trained["model"])
+    of_model = trained["model"].values.get("N")
+    if of_model is None:
+        request.add(ModelConfig, _inferred(_from_data(request, files), "N"))
+    elif request.asks_for("N") is None:
+        for fact in _readable_facts(files):
+            if fact.n_pixels != of_model:
+                rule = f"expected data of {of_model} pixels, as the model was trained on"
+                message = f"model.N: {rule}; got {fact.n_pixels} from the probe in {fact.path}. Train for this size."
+                request.fail([Failure("model.N", message)])
+
+
+def _readable_facts(files: list[Path]) -> Iterator[ScanFacts]:
+    for path in files:
+        try:
+            yield scan_facts(path)
+        except DataError as error:
+            logger.info("the data do not tell their N (%s)", error)
+
+
+# The record -----------------------------------------------------------------------------------------------------
+
+
+def _announce(answer: Answer) -> None:
+    """Log, with both values, what overrules the data or a flag that was passed."""
+    for name, origin in {**answer.sources, **answer.execution.sources}.items():
+        for beaten in origin.shadowed:
+            overruled = beaten.kind == "inferred" or (origin.kind, beaten.kind) == ("override", "flag")
+            if overruled and beaten.value != origin.value:
+                logger.warning(
+                    "%s: %s (%s) overrules %s (%s)", name, origin.value, origin, beaten.value, beaten
+                )
+
+
+def _audit(answer: Answer) -> dict[str, Any]:
+    """Every value that is not a default, by field or knob, with its origin and what it beat."""
+    canonical = {name.split(".")[1]: origin for name, origin in answer.sources.items()}
+    everything = {**canonical, **answer.execution.sources}
+    return {name: origin.to_dict() for name, origin in everything.items() if origin.kind != "default"}
