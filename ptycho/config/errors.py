@@ -1,8 +1,9 @@
 """ConfigError, the one error of the settings layer, and the wording its messages share."""
 
+import os
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 SHOWN_LENGTH = 60
 """Longest text of a value that a message repeats, in characters."""
@@ -109,3 +110,18 @@ def unknown_name(written: str, suggestion: str | None, *, what: str = "knob", pl
     """
     hint = f" Did you mean {suggestion}?" if suggestion else ""
     return Failure(written, f"{written}: no such {what}{place}.{hint}")
+
+
+def path_of(path: object) -> str:
+    """Return the text of a path.
+
+    Args:
+        path: A str or a path object.
+
+    Raises:
+        ConfigError: It is anything else; no path is no file, rather than the choice of none.
+    """
+    name = os.fspath(cast(os.PathLike[str], path)) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(name, str):
+        raise ConfigError([Failure("file", f"file: expected a path; got {show(path)}.")])
+    return name

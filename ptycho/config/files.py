@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from ptycho.config import formats
-from ptycho.config.errors import ConfigError, Failure, near, quote_line, unknown_name
+from ptycho.config.errors import ConfigError, Failure, near, path_of, quote_line, unknown_name
 from ptycho.config.sources import Layer, Vocabulary, read_values
 
 TABLES: Final = ("model", "training", "inference", "execution")
@@ -38,10 +38,7 @@ class ConfigFile:
             ConfigError: It is missing, unreadable, not UTF-8, not valid, or not a mapping; or a key is
                 repeated.
         """
-        if not isinstance(cast(object, path), (str, os.PathLike)):
-            message = f"file: expected a path; got an object of type {type(path).__name__}."
-            raise ConfigError([Failure("file", message)])
-        name = os.fspath(path)
+        name = path_of(path)
         if formats.suffix(name) is None:
             rule = "expected a file that ends in .toml, .yaml, .yml or .json"
             raise ConfigError([Failure(name, f"{name}: {rule}. Rename the file to say its format.")])

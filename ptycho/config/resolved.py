@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 import ptycho
 from ptycho.config import render
 from ptycho.config.ambient import is_customised, prefix_of, with_ambient
-from ptycho.config.errors import ConfigError, Failure, show
+from ptycho.config.errors import ConfigError, Failure, path_of, show
 from ptycho.config.fields import annotation_of, group_of, scalar
 from ptycho.config.origins import PRECEDENCE, Origin
 from ptycho.config.report import Checks, find_failures, pydantic_failures
@@ -185,7 +185,7 @@ class ResolvedSettings(BaseSettings):
             ConfigError: Everything that is wrong; the file is missing, unreadable, not a mapping, repeats a
                 key, or sets an unknown one.
         """
-        return cls.resolve(file=path, arguments=arguments)
+        return cls.resolve(file=path_of(path), arguments=arguments)
 
     @classmethod
     def from_snapshot(cls, snapshot: Mapping[str, Any]) -> Self:

@@ -1,0 +1,217 @@
+"""Files: three formats, flat or a table of a run file, and every way one can be wrong."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.errors import ConfigError
+
+FLAT = {
+    "exec.toml": '# how to run\nnum_workers = 4\nlearning_rate = 5e-4\nlogger_backend = "none"\n',
+    "exec.yaml": "# how to run\nnum_workers: 4\nlearning_rate: 5e-4\nlogger_backend: none\n",
+    "exec.yml": "# how to run\nnum_workers: '4'\nlearning_rate: 0.0005\nlogger_backend: ~\n",
+    "exec.json": '{\n"num_workers": 4,\n"learning_rate": 5e-4, "logger_backend": null\n}',
+}
+RUN = {
+    "run.toml": "[training]\nnepochs = 3\nnum_workers = 9\n\n[execution]\nnum_workers = 4\n",
+    "run.yaml": "training:\n  nepochs: 3\n  num_workers: 9\n\nexecution:\n  num_workers: 4\n",
+    "run.json": '{"training":\n{"nepochs": 3,\n"num_workers": 9},\n"execution": {\n"num_workers": 4}}',
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(name: str, text: str) -> PyTorchExecutionConfig:
+    Path(name).write_bytes(text.encode())
+    return PyTorchExecutionConfig.from_file(name)
+
+
+def refusal(name: str, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(name, text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "text"), FLAT.items())
+def test_a_flat_file_is_read_by_its_suffix(name: str, text: str):
+    config = load(name, text)
+    assert (config.num_workers, config.learning_rate, config.logger_backend) == (4, 5e-4, None)
+    assert config.sources["num_workers"].locator == f"{name}:2"
+    assert config.sources["num_workers"].raw == text.split("\n")[1].strip()
+
+
+@pytest.mark.parametrize(("name", "text"), RUN.items())
+def test_a_run_file_gives_its_execution_table(name: str, text: str):
+    config = load(name, text)
+    assert config.num_workers == 4
+    assert config.sources["num_workers"].locator == f"{name}:{5 if name == 'run.json' else 6}"
+
+
+def test_a_run_file_without_the_table_says_nothing():
+    assert load("run.toml", "[training]\nnepochs = 3\n") == PyTorchExecutionConfig()
+
+
+def test_an_argument_beats_the_file():
+    Path("exec.toml").write_text("num_workers = 4\n")
+    assert PyTorchExecutionConfig.from_file("exec.toml", num_workers=2).num_workers == 2
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read():
+    config = load("exec.toml", "\ufeffseed = 3\r\nnum_workers = 4\r\n")
+    assert config.sources["num_workers"].locator == "exec.toml:2"
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.toml", ""), ("a.yaml", "# nothing\n"), ("a.json", "{}")])
+def test_a_file_may_be_silent(name: str, text: str):
+    assert load(name, text) == PyTorchExecutionConfig()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.toml", 'accelerator = "cpu" # """\nseed = 3', 2),
+        ("a.toml", 'checkpoint_monitor_metric = """\\\n  val \\\n  seed = 1"""\nseed = 3', 4),
+        ("a.toml", "execution.num_workers = 3\nexecution.seed = 4", 2),
+        ("a.toml", "execution = {seed = 4}", 1),
+        ("a.toml", '["execution"]\n"seed"=4', 2),
+        ("a.json", '{"execution": {"num_workers": 1, "accelerator":"cpu",\n"se\\u0065d"\n: 4}}', 2),
+        ("a.yaml", "{execution: {num_workers: 1,\n   seed: 4}}", 2),
+    ],
+)
+def test_the_line_of_a_key_is_found_in_any_layout(name: str, text: str, line: int):
+    assert load(name, text).sources["seed"].locator == f"{name}:{line}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        (
+            "a.toml",
+            'seed = 1\nnum_workers = "many"\n',
+            "num_workers: expected an integer >= 0; got 'many' from a.toml:2.\n    num_workers = \"many\"",
+        ),
+        (
+            "a.yaml",
+            "num_workers:\n",
+            "num_workers: expected an integer >= 0; got None from a.yaml:1.\n    num_workers:",
+        ),
+        (
+            "a.toml",
+            "num_worker = 3\n",
+            "num_worker: no such knob at a.toml:1. Did you mean num_workers?\n    num_worker = 3",
+        ),
+        ("a.yaml", "api_key: hunter2", "api_key: no such knob at a.yaml:1.\n    api_key: ..."),
+        (
+            "a.toml",
+            "[exection]\nseed = 1\n[model]\n",
+            "exection: no such table at a.toml:1. Did you mean execution?",
+        ),
+        (
+            "a.toml",
+            "seed = 1\n[execution]\n",
+            "seed: expected inside a table (model, training, inference, execution); got it outside at a.toml:1.",
+        ),
+        (
+            "a.yaml",
+            "model: {}\nexecution: 3\n",
+            "execution: expected a table at a.yaml:2.",
+        ),
+        (
+            "a.toml",
+            "seed = 1\n\nseed = 2\n",
+            "seed: given twice, at a.toml:1 and a.toml:3. Keep one of them.",
+        ),
+        ("a.yaml", "seed: 1\nseed: 2\n", "seed: given twice, at a.yaml:1 and a.yaml:2. Keep one of them."),
+        (
+            "a.json",
+            '{"execution": {"seed": 1,\n"seed": 2}}',
+            "seed: given twice, at a.json:1 and a.json:2. Keep one of them.",
+        ),
+        ("a.yaml", "- seed\n", "a.yaml: expected a mapping of names to values; got a list."),
+        ("a.yaml", "seed\n", "a.yaml: expected a mapping of names to values; got a single value."),
+        ("a.json", "3", "a.json: expected a mapping of names to values; got a single value."),
+        (
+            "a.json",
+            "{,}",
+            "a.json:1: expected valid JSON; got 'Expecting property name enclosed in double quotes'.",
+        ),
+        ("a.toml", "key = hunter2", "a.toml:1: expected valid TOML; got 'Invalid value'.\n    key = ..."),
+        ("a.ini", "", "a.ini: expected a file that ends in .toml, .yaml, .yml or .json. Rename the file"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_place_and_line(name: str, text: str, expected: str):
+    assert refusal(name, text).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", "[" * 100_000),
+        ("a.yaml", "[" * 10_000),
+        ("a.yaml", "- " * 100_000),
+        ("a.toml", "a = " + "[" * 100_000),
+    ],
+)
+def test_deep_nesting_is_refused(name: str, text: str):
+    assert "deep nesting" in refusal(name, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "seed: &a [*a]\n"),
+        ("a.yaml", "? [1]\n: 2\n"),
+        ("a.yaml", "a: 1\n---\nb: 2\n"),
+        ("a.yaml", "\x01"),
+        ("a.yaml", "seed: !!python/object/apply:os.getcwd []\n"),
+        ("a.json", '{"seed": ' + "1" * 5000 + "}"),
+        ("a.toml", "seed = " + "1" * 5000),
+        ("a.toml", "seed = 2024-01-01"),
+    ],
+)
+def test_odd_content_is_refused(name: str, text: str):
+    assert refusal(name, text)
+
+
+@pytest.mark.parametrize("path", ["absent.toml", "folder.toml", "nul\0.toml", 3, None, b"exec.toml"])
+def test_what_cannot_be_read_is_refused(path: Any):
+    Path("folder.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"no such file|expected a readable file|expected a path"):
+        PyTorchExecutionConfig.from_file(path)
+
+
+def test_bytes_that_are_no_text_are_refused():
+    Path("a.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"^a.toml: expected UTF-8 text; got other bytes.$"):
+        PyTorchExecutionConfig.from_file("a.toml")
+
+
+def test_origins_survive_pickling():
+    config = load("exec.toml", FLAT["exec.toml"])
+    assert pickle.loads(pickle.dumps(config)).sources == config.sources
+
+
+@pytest.mark.parametrize("suffix", ["toml", "yaml"])
+def test_a_dump_reads_back_equal(suffix: str):
+    config = PyTorchExecutionConfig(
+        num_workers=3,
+        prefetch_factor=2,
+        learning_rate=1e-300,
+        logger_backend="csv",
+        checkpoint_monitor_metric="\"loss\" \\ #1: 'x'",
+    )
+    dump = config.to_toml() if suffix == "toml" else config.to_yaml()
+    assert load(f"exec.{suffix}", dump) == config
+
+
+def test_a_dump_names_every_knob():
+    config = PyTorchExecutionConfig()
+    for dump in (config.to_toml(), config.to_yaml()):
+        assert all(f"{name}" in dump for name in PyTorchExecutionConfig.model_fields)
