@@ -33,7 +33,7 @@ class Pair:
 def _words(pairs: Mapping[str, str]) -> tuple[Callable[[Any], tuple[Any, ...]], Callable[..., Any]]:
     """Translate words: canonical -> torch by the mapping, and back."""
     back = {torch: word for word, torch in pairs.items()}
-    return lambda word: (pairs.get(word, word),), lambda word: back.get(word, word)
+    return lambda word: (pairs.get(word, word),), lambda word: back.get(str(word), word)
 
 
 def _grid(gridsize: int) -> tuple[Any, ...]:

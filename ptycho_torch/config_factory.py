@@ -211,7 +211,8 @@ def _request(
     file: str | Path | None,
     cli_defaults: Mapping[str, Any] | None,
 ) -> Request:
-    overrides = {name: _canonical_value(name, value) for name, value in (overrides or {}).items()}
+    if isinstance(overrides, Mapping):
+        overrides = {name: _canonical_value(name, value) for name, value in overrides.items()}
     return Request(
         sections,
         overrides=overrides,
@@ -278,6 +279,8 @@ def _inference_side(execution: PyTorchExecutionConfig, batch_size: int) -> torch
 
 
 def _files(path: str | Path, complaint: str) -> list[Path]:
+    if not isinstance(path, str | os.PathLike):
+        raise FileNotFoundError(f"{complaint}: expected a path; got {path!r}. Name the scan.")
     try:
         return scan_files(path)
     except FileNotFoundError as error:

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from ptycho.config.errors import ConfigError, Failure, near, unknown_name
+from ptycho.config.errors import ConfigError, Failure, near, show, unknown_name
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Origin
@@ -115,6 +115,11 @@ class Request:
 
     def _take(self, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Sort the names of one level; returns the knobs, and keeps a layer for each section."""
+        if not isinstance(cast(object, given), Mapping) or not all(
+            isinstance(cast(object, name), str) for name in given
+        ):
+            message = f"{kind}: expected a mapping of names to values; got {show(given)}."
+            raise ConfigError([Failure(kind, message)])
         by_section: dict[type, dict[str, Any]] = {cls: {} for cls in self._sections}
         spelled: dict[str, str] = {}
         knobs: dict[str, Any] = {}
@@ -149,6 +154,9 @@ class Request:
             return PyTorchExecutionConfig.resolve(
                 overrides=overrides, flags=flags, file=self._file, cli_defaults=defaults
             )
+        if not isinstance(cast(object, execution), PyTorchExecutionConfig):
+            message = f"execution_config: expected a PyTorchExecutionConfig or none; got {show(execution)}."
+            raise ConfigError([Failure("execution_config", f"{message} Make one with from_snapshot().")])
         stray = list(self._stray_knobs())
         if stray:
             raise ConfigError(stray)

@@ -353,6 +353,28 @@ def test_an_unknown_name_is_refused_with_the_near_one(name: str, meant: str | No
     assert text == f"{name}: no such field or knob (override)." + (f" Did you mean {meant}?" if meant else "")
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"overrides": [1]}, "override: expected a mapping of names to values"),
+        ({"overrides": {3: 4}}, "override: expected a mapping of names to values"),
+        ({"overrides": {"mode": ["pinn"]}}, "training.n_groups: n_groups is required"),
+        (
+            {"execution_config": {"num_workers": 3}},
+            "execution_config: expected a PyTorchExecutionConfig or none",
+        ),
+        ({"file": "nowhere.toml"}, "nowhere.toml: no such file"),
+    ],
+)
+def test_a_request_of_the_wrong_kind_is_refused(options: dict[str, Any], complaint: str, scan: Path):
+    assert complaint in message(lambda: create_training_payload(scan, "out", **options))
+
+
+def test_no_data_are_not_found(scan: Path):
+    with pytest.raises(FileNotFoundError, match="Training data file not found: expected a path; got None"):
+        create_training_payload(None, "out", {"n_groups": 3})
+
+
 def test_an_override_must_not_name_other_data_than_the_argument(scan: Path):
     assert "training.train_data_file: given twice" in message(
         lambda: train(scan, overrides={"train_data_file": "b"})
