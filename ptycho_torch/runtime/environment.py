@@ -12,12 +12,18 @@ import torch
 
 from ptycho.config.execution import PyTorchExecutionConfig
 
-_ENVIRONMENT = ("CUBLAS_WORKSPACE_CONFIG", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
-_LIGHTNING_LOG = "lightning.pytorch.utilities.rank_zero"
+_ENVIRONMENT = ("CUBLAS_WORKSPACE_CONFIG", "MLFLOW_TRACKING_URI", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+_CHATTY_LOGS = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.pytorch.loggers.mlflow",
+    "mlflow.store.db.utils",
+)
 _TIPS = (
     "Tip: For seamless",  # products of Lightning's maker
     "GPU available:",  # ours to say, in terms of the accelerator knob
     "TPU available:",
+    "Experiment with name",  # a new run database is filled
+    "database tables",
 )
 _ADVICE = (
     # the worker count and its persistence are knobs, and small scans need no workers
@@ -79,12 +85,14 @@ def _is_worth_saying(record: logging.LogRecord) -> bool:
 
 @contextlib.contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    lightning_log = logging.getLogger(_LIGHTNING_LOG)
-    lightning_log.addFilter(_is_worth_saying)
+    logs = [logging.getLogger(name) for name in _CHATTY_LOGS]
+    for log in logs:
+        log.addFilter(_is_worth_saying)
     try:
         with warnings.catch_warnings():
             for advice in _ADVICE:
                 warnings.filterwarnings("ignore", message=advice)
             yield
     finally:
-        lightning_log.removeFilter(_is_worth_saying)
+        for log in logs:
+            log.removeFilter(_is_worth_saying)

@@ -1,0 +1,98 @@
+"""The loss history, the loggers and the progress bar of real trainings."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.callbacks import ProgressBar
+
+from ptycho_torch.runtime import LossHistory
+from tests.torch.line import SCORES, Line, config, history, train
+
+
+def test_every_run_writes_its_history(tmp_path: Path):
+    trainer = train(tmp_path, config(check_val_every_n_epoch=2), Line(SCORES), epochs=4, batch_size=4)
+    rows = history(trainer)
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
+    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    assert [row["val_loss"] for row in rows] == [None, 3.0, None, 1.0]
+    losses = [row["train_loss"] for row in rows]
+    assert losses == sorted(losses, reverse=True)
+    assert all(row["epoch_time_s"] > 0 for row in rows)
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    assert lines[0] == "epoch,step,train_loss,val_loss,learning_rate,epoch_time_s"
+    assert len(lines) == 5
+
+
+def test_history_reads_back_as_it_was_kept(tmp_path: Path):
+    rows = history(train(tmp_path, config(), Line(), epochs=2))
+    assert LossHistory(tmp_path / "history.csv").rows == rows
+
+
+def test_resumed_run_continues_its_history(tmp_path: Path):
+    rows = history(train(tmp_path / "a", config(), Line(SCORES), epochs=2))
+    last = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    with pytest.warns(UserWarning, match="The dirpath has changed"):
+        again = history(train(tmp_path / "b", config(), Line(SCORES), epochs=4, checkpoint=last))
+    assert again[:2] == rows
+    assert [row["epoch"] for row in again] == [0, 1, 2, 3]
+    assert len((tmp_path / "b" / "history.csv").read_text().splitlines()) == 5
+
+
+def test_no_logger_writes_the_history_alone(tmp_path: Path):
+    trainer = train(tmp_path, config(enable_checkpointing=False), Line(), epochs=1)
+    assert not trainer.loggers
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+
+
+def test_csv_logger_writes_a_table(tmp_path: Path):
+    train(tmp_path, config(logger_backend="csv"), Line(SCORES), epochs=2)
+    text = (tmp_path / "logs" / "csv" / "version_0" / "metrics.csv").read_text()
+    assert "train_loss" in text.splitlines()[0]
+    assert "3.0" in text
+
+
+def test_tensorboard_opens_what_its_logger_writes(tmp_path: Path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(tmp_path, config(logger_backend="tensorboard"), Line(SCORES), epochs=3)
+    events = accumulator.EventAccumulator(str(tmp_path / "logs" / "tensorboard" / "version_0"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("val_loss")] == [5.0, 3.0, 4.0]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow and sqlalchemy
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_mlflow_opens_what_its_logger_writes(tmp_path: Path):
+    pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    pytest.importorskip("alembic")
+    trainer = train(tmp_path, config(logger_backend="mlflow"), Line(SCORES), epochs=3)
+    client, run = trainer.logger.experiment, trainer.logger.run_id
+    assert [metric.value for metric in client.get_metric_history(run, "val_loss")] == [5.0, 3.0, 4.0]
+    assert client.get_run(run).info.status == "FINISHED"
+    assert (tmp_path / "mlflow.db").is_file()
+    assert "MLFLOW_TRACKING_URI" not in os.environ  # it would send the next run here
+
+
+def test_disabled_mlflow_is_no_logger_and_the_log_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, logger="ptycho_torch")
+    trainer = train(tmp_path, config(logger_backend="mlflow", disable_mlflow=True), Line(), epochs=2)
+    assert not trainer.loggers
+    assert caplog.text.count("disable_mlflow is set") == 1
+
+
+def test_progress_bar_is_there_when_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    trainer = train(tmp_path / "a", config(enable_progress_bar=True), Line(), epochs=1)
+    assert any(isinstance(item, ProgressBar) for item in trainer.callbacks)
+    assert "Epoch 0" in capsys.readouterr().out
+    trainer = train(tmp_path / "b", config(), Line(), epochs=1)
+    assert not any(isinstance(item, ProgressBar) for item in trainer.callbacks)
+
+
+def test_lightning_gives_no_tips(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, logger="lightning.pytorch")
+    train(tmp_path, config(), Line(SCORES), epochs=1)
+    assert caplog.messages == ["`Trainer.fit` stopped: `max_epochs=1` reached."]
