@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 SHOWN_LENGTH = 60
 """Longest text of a value that a message repeats, in characters."""
@@ -121,7 +121,8 @@ def path_of(path: object) -> str:
     Raises:
         ConfigError: It is anything else; no path is no file, rather than the choice of none.
     """
-    name = os.fspath(cast(os.PathLike[str], path)) if isinstance(path, (str, os.PathLike)) else None
+    is_path = isinstance(path, (str, os.PathLike))
+    name = os.fspath(cast(os.PathLike[Any], path)) if is_path else None
     if not isinstance(name, str):
         raise ConfigError([Failure("file", f"file: expected a path; got {show(path)}.")])
     return name

@@ -17,6 +17,7 @@ _TOML_NAME: Final = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 _TOML_KEY: Final = re.compile(rf"\s*({_TOML_NAME}(?:\s*\.\s*{_TOML_NAME})*)\s*=")
 _TOML_TABLE: Final = re.compile(rf"\s*\[\s*({_TOML_NAME}(?:\s*\.\s*{_TOML_NAME})*)\s*\]")
 _LONG: Final = 8_000
+_DEEP: Final = 100
 
 Key = tuple[str, ...]
 """A key by its path of names: `("execution", "num_workers")`."""
@@ -189,14 +190,19 @@ def _json_keys(text: str) -> Iterator[tuple[Key, int]]:
 
 
 def _yaml_root(text: str) -> Any:
-    """Compose the text into nodes, which know their lines.
+    """Compose the text into nodes, which know their lines, with libyaml where it is there.
 
-    libyaml is ten times faster, but nests on the C stack, which a long text could overflow.
+    Composing nests on the C stack, which a long text could overflow: that one is measured first.
     """
     import yaml
 
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader) if len(text) < _LONG else yaml.BaseLoader
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
+        depth = 0
+        for event in yaml.parse(text, loader) if len(text) > _LONG else ():
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEP:
+                raise RecursionError
         return loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
