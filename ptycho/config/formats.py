@@ -196,10 +196,10 @@ def _yaml_root(text: str) -> Any:
     """
     import yaml
 
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
-        depth = 0
-        for event in yaml.parse(text, loader) if len(text) > _LONG else ():
+        events, depth = loader(text), 0
+        while len(text) > _LONG and (event := events.get_event()):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEP:
                 raise RecursionError

@@ -1,0 +1,207 @@
+"""One test for each known trap of pydantic-settings and its neighbours: here, none of them is open."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from pydantic import BaseModel, TypeAdapter
+
+from ptycho.config import formats
+from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.errors import ConfigError
+
+PREFIX = "PTYCHO_EXEC_"
+
+
+class Holder(BaseModel):
+    execution: PyTorchExecutionConfig
+
+
+@pytest.fixture
+def misleading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that differs from everything saved, one variable of it invalid."""
+    monkeypatch.setenv(f"{PREFIX}SEED", "7")
+    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "many")
+
+
+@pytest.mark.usefixtures("misleading")
+def test_model_validate_does_not_read_the_environment_for_missing_keys():
+    assert PyTorchExecutionConfig.model_validate({}).seed == 42
+    assert PyTorchExecutionConfig.model_validate_json("{}").seed == 42
+
+
+@pytest.mark.usefixtures("misleading")
+def test_a_type_adapter_does_not_read_the_environment():
+    assert TypeAdapter(PyTorchExecutionConfig).validate_python({}).seed == 42
+    assert TypeAdapter(PyTorchExecutionConfig).validate_json("{}").seed == 42
+
+
+@pytest.mark.usefixtures("misleading")
+def test_a_nested_field_does_not_read_the_environment():
+    assert Holder.model_validate({"execution": {}}).execution.seed == 42
+
+
+@pytest.mark.usefixtures("misleading")
+def test_a_dump_without_defaults_loads_to_the_saved_values():
+    saved = PyTorchExecutionConfig.from_snapshot({"learning_rate": 0.5})
+    dump = saved.model_dump(exclude_defaults=True)
+    assert dump == {"learning_rate": 0.5}
+    assert PyTorchExecutionConfig.model_validate(dump) == saved
+
+
+@pytest.mark.usefixtures("misleading")
+def test_an_old_partial_snapshot_loads_under_a_bad_variable():
+    assert PyTorchExecutionConfig.from_snapshot({"learning_rate": 0.5}).num_workers == 0
+
+
+@pytest.mark.usefixtures("misleading")
+def test_copies_and_replacements_do_not_read_the_environment():
+    saved = PyTorchExecutionConfig.from_snapshot({})
+    assert saved.replace(accum_steps=2).model_copy(update={"accum_steps": 3}).seed == 42
+
+
+def test_a_misspelt_variable_is_not_ignored(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(f"{PREFIX}NUM_WORKER", "4")
+    with pytest.raises(ConfigError, match=f"Did you mean {PREFIX}NUM_WORKERS"):
+        PyTorchExecutionConfig()
+
+
+def test_an_old_name_keeps_the_prefix(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DEVICES", "5")
+    assert PyTorchExecutionConfig().n_devices == 1
+    monkeypatch.setenv(f"{PREFIX}DEVICES", "5")
+    with pytest.warns(DeprecationWarning, match="N_DEVICES"):
+        assert PyTorchExecutionConfig().n_devices == 5
+
+
+@pytest.mark.parametrize("copy", ["model_copy", "copy"])
+def test_a_copy_validates_its_update(copy: str):
+    config = PyTorchExecutionConfig()
+    update = {"update": {"num_workers": -1}}
+    with pytest.raises(ConfigError, match="num_workers: expected an integer >= 0"):
+        getattr(config, copy)(**update)
+    with pytest.raises(ConfigError, match="needs num_workers > 0"):
+        getattr(config, copy)(update={"persistent_workers": True})
+
+
+def test_a_refused_assignment_leaves_no_bad_value_in_place():
+    config = PyTorchExecutionConfig()
+    with pytest.raises(ConfigError, match="immutable"):
+        config.persistent_workers = True
+    assert config.persistent_workers is False
+
+
+def test_a_missing_file_is_not_skipped(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no such file"):
+        PyTorchExecutionConfig.from_file(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("text", ["- num_workers\n", "num_workers\n"])
+def test_a_yaml_list_or_scalar_is_a_clear_error(tmp_path: Path, text: str):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="expected a mapping of names to values"):
+        PyTorchExecutionConfig.from_file(tmp_path / "a.yaml")
+
+
+def test_duplicate_keys_are_not_silent(tmp_path: Path):
+    (tmp_path / "a.yaml").write_text("seed: 1\nseed: 2\n")
+    with pytest.raises(ConfigError, match="seed: given twice"):
+        PyTorchExecutionConfig.from_file(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "knob", "value"),
+    [
+        ("learning_rate: 5e-4", "learning_rate", 5e-4),
+        ("num_workers: 010", "num_workers", 10),
+        ("pin_memory: on", "pin_memory", True),
+        ("checkpoint_monitor_metric: on", "checkpoint_monitor_metric", "on"),
+    ],
+)
+def test_yaml_means_what_it_says(tmp_path: Path, line: str, knob: str, value: Any):
+    (tmp_path / "a.yaml").write_text(line)
+    assert PyTorchExecutionConfig.from_file(tmp_path / "a.yaml").to_dict()[knob] == value
+
+
+def test_yaml_reads_no_number_to_base_sixty(tmp_path: Path):
+    (tmp_path / "a.yaml").write_text("num_workers: 1:30")
+    with pytest.raises(ConfigError, match="got '1:30'"):
+        PyTorchExecutionConfig.from_file(tmp_path / "a.yaml")
+
+
+def test_true_is_not_one():
+    with pytest.raises(ConfigError, match="num_workers: expected an integer >= 0; got True"):
+        PyTorchExecutionConfig(num_workers=True)
+
+
+def test_infinity_is_no_learning_rate():
+    with pytest.raises(ConfigError, match="learning_rate: expected a finite number > 0; got inf"):
+        PyTorchExecutionConfig(learning_rate=math.inf)
+
+
+def test_a_union_is_refused_once():
+    with pytest.raises(ConfigError) as caught:
+        PyTorchExecutionConfig(n_devices="some")
+    assert str(caught.value) == "n_devices: expected an integer >= 1 or auto; got 'some' from argument."
+
+
+def test_a_variable_of_blanks_is_unset(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "  ")
+    assert PyTorchExecutionConfig().num_workers == 0
+
+
+@pytest.mark.parametrize("text", ["none", "None", "NULL", " null "])
+def test_none_has_more_than_one_spelling(monkeypatch: pytest.MonkeyPatch, text: str):
+    monkeypatch.setenv(f"{PREFIX}LOGGER_BACKEND", text)
+    assert PyTorchExecutionConfig().logger_backend is None
+
+
+def test_a_flag_that_was_not_passed_does_not_mask_the_environment():
+    config = PyTorchExecutionConfig.resolve(flags={}, environ={f"{PREFIX}SEED": "7"})
+    assert config.seed == 7
+
+
+def test_construction_does_not_parse_the_command_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["ptycho", "--seed", "7", "--help"])
+    assert PyTorchExecutionConfig().seed == 42
+
+
+def test_a_checkpoint_carries_the_dictionary(tmp_path: Path):
+    torch.save(PyTorchExecutionConfig(seed=7).to_dict(), tmp_path / "a.ckpt")
+    loaded = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert PyTorchExecutionConfig.from_snapshot(loaded).seed == 7
+
+
+def test_annotations_are_inspected_once(monkeypatch: pytest.MonkeyPatch):
+    PyTorchExecutionConfig()
+
+    def inspected(*args: Any) -> None:
+        raise AssertionError("the fields were inspected again")
+
+    monkeypatch.setattr("ptycho.config.resolved.scalar", inspected)
+    monkeypatch.setattr("ptycho.config.resolved.annotation_of", inspected)
+    assert PyTorchExecutionConfig(seed=7).seed == 7
+
+
+@pytest.mark.skipif(not hasattr(yaml, "CBaseLoader"), reason="needs a PyYAML built with libyaml")
+def test_yaml_is_read_with_libyaml(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(yaml, "BaseLoader")
+    monkeypatch.setattr(yaml, "BaseLoader", None, raising=False)
+    assert formats.parse("a.yaml", "seed: 7") == {"seed": "7"}
+
+
+def test_importing_the_door_loads_no_framework():
+    code = "import sys, ptycho.config.config; print({'torch', 'lightning', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_model_config_and_fields_are_those_of_a_settings_class():
+    assert PyTorchExecutionConfig.model_config["env_prefix"] == PREFIX
+    assert PyTorchExecutionConfig.model_fields["num_workers"].default == 0
+    assert PyTorchExecutionConfig(seed=7).model_dump()["seed"] == 7
