@@ -96,8 +96,8 @@ def _raise_any(failures: list[Failure]) -> None:
 
 def _warn(config: PyTorchExecutionConfig) -> None:
     accelerator = resolve_accelerator(config.accelerator, origin=config.sources["accelerator"])
-    if accelerator == "cpu" and config.pin_memory:
-        warn_once("pin_memory: True has no effect on the CPU; there is no accelerator to copy to.")
+    if accelerator in ("cpu", "mps") and config.pin_memory:
+        warn_once(f"pin_memory: True has no effect on {accelerator}; it speeds up copies to other devices.")
 
 
 def _machine_failures(config: PyTorchExecutionConfig) -> list[Failure]:
