@@ -1,0 +1,126 @@
+"""What a person at a terminal sees: plain log lines, one line for a warning, one message for wrong input."""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGES = ("ptycho", "ptycho_torch")
+LIGHTNING = "lightning.pytorch.utilities.rank_zero"
+
+
+class Refusal(Exception):
+    """Wrong input, in the words a person reads."""
+
+
+class Interruption(Exception):
+    """The person at the keyboard stopped a run; the message says what is kept."""
+
+
+@contextlib.contextmanager
+def watching_for_interrupt(run_dir: Path) -> Iterator[None]:
+    """Say what a run leaves behind when it is interrupted.
+
+    Raises:
+        Interruption: an interrupt from the keyboard, also one that Lightning turned into an exit.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interruption(_kept(run_dir)) from None
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, KeyboardInterrupt):
+            raise Interruption(_kept(run_dir)) from None
+        raise
+
+
+def _kept(run_dir: Path) -> str:
+    checkpoints = sorted((run_dir / "checkpoints").glob("*.ckpt"))
+    if not checkpoints:
+        return "interrupted; no checkpoint was written yet."
+    names = ", ".join(path.name for path in checkpoints)
+    return f"interrupted; kept in {relative(run_dir / 'checkpoints')}: {names}."
+
+
+@contextlib.contextmanager
+def refusing(*errors: type[Exception]) -> Iterator[None]:
+    """Turn errors that tell of wrong input into refusals."""
+    try:
+        yield
+    except errors as error:
+        raise Refusal(str(error)) from error
+
+
+def worded(error: OSError) -> str:
+    """Word an error of the operating system: the file, then what is wrong with it."""
+    return f"{error.filename}: {error.strerror}." if error.filename and error.strerror else str(error)
+
+
+def is_watched() -> bool:
+    """Whether a person is watching: the error stream is a terminal."""
+    return sys.stderr.isatty()
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Show Python's warnings on one line each meanwhile, deprecations of the settings among them."""
+    usual = warnings.formatwarning
+    with warnings.catch_warnings():
+        # Python hides deprecations by default; ours are meant for whoever typed the name
+        warnings.filterwarnings("always", category=DeprecationWarning, module="ptycho")
+        warnings.formatwarning = _one_line
+        try:
+            yield
+        finally:
+            warnings.formatwarning = usual
+
+
+@contextlib.contextmanager
+def plain_log(*, quiet: bool) -> Iterator[None]:
+    """Write the packages' log to the error stream meanwhile, from INFO up.
+
+    Args:
+        quiet: only warnings and worse.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    handler.setFormatter(_LineFormatter())
+    loggers = [logging.getLogger(name) for name in PACKAGES]
+    levels, foreign = [logger.level for logger in loggers], logging.getLogger(LIGHTNING)
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    foreign.addFilter(_is_warning)
+    try:
+        yield
+    finally:
+        foreign.removeFilter(_is_warning)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+class _LineFormatter(logging.Formatter):
+    """The message; a warning or worse says so first."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
+
+
+def _one_line(message: Warning | str, *place: object, **options: object) -> str:
+    return f"warning: {' '.join(str(message).split())}\n"
+
+
+def relative(path: str | os.PathLike[str]) -> str:
+    """A path as short as it can be named from here."""
+    absolute = os.path.abspath(path)
+    here = os.getcwd() + os.sep
+    return absolute.removeprefix(here)

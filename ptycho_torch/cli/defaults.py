@@ -1,0 +1,47 @@
+"""What the command line states in place of a field's default: a recipe that reconstructs well out of the box."""
+
+from collections.abc import Mapping
+from typing import Final
+
+TRAINING: Final[Mapping[str, object]] = {
+    "gridsize": 2,
+    "neighbor_count": 8,
+    "n_groups": None,  # one for every scan position
+    "batch_size": 4,
+    "nepochs": 20,
+    "n_unrolled_steps": 6,
+    "torch_loss_mode": "mae",
+    "optimizer": "adamw",
+    "scheduler": "WarmupCosine",
+    "learning_rate": 2e-3,
+    "lr_warmup_epochs": 1,
+    "gradient_clip_val": 1.0,
+}
+"""Of `ptycho train`, by field or knob."""
+
+DEMO: Final[Mapping[str, object]] = TRAINING | {"nepochs": 10}
+"""Of `ptycho demo`: as above, within three minutes on two cores."""
+
+RECONSTRUCTION: Final[Mapping[str, object]] = {"n_groups": None}
+"""Of `ptycho reconstruct`."""
+
+SHOWN: Final[Mapping[str, object]] = {
+    "N": "from the data",
+    "nphotons": "from the data, else 1e9",
+    "enable_progress_bar": "true on a terminal",
+}
+"""Defaults that are found when a command runs, in the words of the help text."""
+
+RUNS: Final = "runs"
+"""Folder, below the working directory, of the runs that are given no folder."""
+
+
+def for_epochs(table: Mapping[str, object], nepochs: object) -> dict[str, object]:
+    """A table of defaults whose warm-up fits into a training of so many epochs.
+
+    Args:
+        table: one of the tables above.
+        nepochs: what was asked for; None where nothing was.
+    """
+    short = isinstance(nepochs, int) and nepochs <= 1
+    return {**table, "lr_warmup_epochs": 0} if short else dict(table)

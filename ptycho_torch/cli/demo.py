@@ -1,0 +1,96 @@
+"""`ptycho demo`: simulate, train, reconstruct, and compare with the truth."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.request import KNOBS
+from ptycho_torch.cli.console import refusing, relative, watching_for_interrupt
+from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, SHOWN, for_epochs
+from ptycho_torch.cli.flags import (
+    Flag,
+    FlagParser,
+    canonical_flags,
+    execution_flags,
+    parameter_flags,
+    read_parameters,
+)
+from ptycho_torch.cli.options import CommandLine, add_own_options
+from ptycho_torch.cli.reconstruct import picture
+
+NAME = "demo"
+SUMMARY = "simulate, train and reconstruct, and compare with the truth (minutes)"
+USAGE = "[flags]"
+
+
+def add_arguments(parser: FlagParser) -> None:
+    """Add the flags of a training, and those of a simulation; a name of both sets both."""
+    add_own_options(parser)
+    training = [*_training_flags(), *execution_flags()]
+    shared = {flag.name for flag in training}
+    scan = [flag for flag in _scan_flags() if flag.name not in shared]
+    parser.add_flags(scan + training, SHOWN | DEMO | {"N": "64", "output_dir": f"{RUNS}/demo"})
+
+
+def _training_flags() -> list[Flag]:
+    files = ["train_data_file", "test_data_file"]
+    return canonical_flags(ModelConfig) + canonical_flags(TrainingConfig, without=files)
+
+
+def _scan_flags() -> list[Flag]:
+    from ptycho_torch.simulate import simulate_scan
+
+    return parameter_flags(simulate_scan, "scan")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demonstration, and say where to look.
+
+    Raises:
+        ConfigError, Refusal, OSError: wrong input.
+    """
+    line = CommandLine.of(options)
+    run_dir = Path(line.place(TrainingConfig, "output_dir") or Path(RUNS) / "demo")
+    stated = for_epochs(DEMO, line.value(TrainingConfig, "nepochs"))
+    parameters = read_parameters(_scan_flags(), line.flags)
+
+    from ptycho.raw_data import DataError
+    from ptycho_torch.bundle import BundleError
+    from ptycho_torch.config_factory import create_inference_payload, create_training_payload
+    from ptycho_torch.reconstruction_run import reconstruct_scans
+    from ptycho_torch.simulate import simulate_scan
+    from ptycho_torch.training import train
+
+    started_s = time.perf_counter()
+    scan = run_dir / "scan.npz"
+    with refusing(DataError, BundleError), watching_for_interrupt(run_dir):
+        with refusing(ValueError):
+            simulated = simulate_scan(**parameters)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        simulated.to_file(scan)
+        fields = {flag.name for flag in _training_flags()}
+        passed = line.request(stated, only=fields.union(KNOBS))
+        trained = train(create_training_payload(str(scan), str(run_dir), **passed))
+        known = line.request(RECONSTRUCTION, only=KNOBS)
+        place = str(run_dir / "reconstruction")
+        payload = create_inference_payload(str(run_dir), str(scan), place, **known)
+        reconstructed = reconstruct_scans(payload)[0]
+    _report(run_dir, picture(reconstructed.run_dir), reconstructed.metrics, len(trained.history))
+    print(f"{time.perf_counter() - started_s:.0f} s in all")
+    return 0
+
+
+def _report(run_dir: Path, image: Path, figures: dict[str, Any], n_epochs: int) -> None:
+    amplitude, phase = (
+        f"{name} PSNR {figures[f'{name}_psnr_db']:.1f} dB, SSIM {figures[f'{name}_ssim']:.3f}"
+        for name in ("amplitude", "phase")
+    )
+    here = relative(run_dir)
+    print(f"picture        {relative(image)} (reconstructed above, truth below)")
+    print(f"against truth  {amplitude}; {phase}")
+    print(f"R factor       {figures['r_factor']:.4f} ({figures['patterns']} patterns)")
+    print(f"loss           {here}/loss.png, {here}/history.csv ({n_epochs} epochs)")
+    print(f"model          {here}/wts.h5.zip")
+    print(f"settings       {here}/config.json: every value, and where it came from")

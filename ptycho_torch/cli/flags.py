@@ -1,0 +1,234 @@
+"""Flags generated from the fields they set: no flag of a field is written by hand.
+
+A flag hands its text on as it was typed; the settings layer reads and refuses it. A flag that was not passed is not
+in the parsed namespace: it is no value, and shadows nothing.
+"""
+
+import argparse
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from ptycho.config.ambient import prefix_of
+from ptycho.config.errors import ConfigError, Failure, near, show
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.fields import Scalar, annotation_of, group_of, scalar
+from ptycho.config.render import text
+from ptycho.config.validated import help_texts, pydantic_fields, section_of, vocabulary
+
+RUN_GROUPS = ("hardware", "data loading", "optimization", "checkpoints", "logging", "inference", "other")
+"""Groups of knobs that a training reads."""
+RECONSTRUCTION_GROUPS = ("hardware", "data loading", "logging", "inference")
+"""Groups of knobs that a reconstruction reads."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag and the field it sets."""
+
+    name: str
+    """The field."""
+    accepts: Scalar
+    """What the field accepts."""
+    help: str
+    """What the field says, in one sentence or two."""
+    default: object
+    """The field's default."""
+    group: str
+    """The heading it is listed under."""
+    variable: str | None = None
+    """The environment variable that sets the field as well."""
+
+    @property
+    def spelling(self) -> str:
+        """The flag as it is typed: `--num-workers`."""
+        return spell(self.name)
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the field is true or false and nothing else."""
+        return not self.accepts.words and self.accepts.kinds == {bool}
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in the help text."""
+        words = self.accepts.choices
+        if words:
+            numbers = ("true", "false") if bool in self.accepts.kinds else ()
+            integers = ("N",) if int in self.accepts.kinds else ()
+            return "{" + ",".join((*integers, *numbers, *words)) + "}"
+        if float in self.accepts.kinds:
+            return "X"
+        return "N" if int in self.accepts.kinds else "TEXT" if str in self.accepts.kinds else "PATH"
+
+    def describe(self, stated: Mapping[str, object]) -> str:
+        """The help text with the default and the variable.
+
+        Args:
+            stated: defaults that the command line states in place of the fields'.
+        """
+        default = stated.get(self.name, self.default)
+        shown = [f"default: {f'{default:g}' if isinstance(default, float) else text(default)}"]
+        if self.variable:
+            shown.append(f"env: {self.variable}")
+        return f"{self.help} [{'; '.join(shown)}]".replace("%", "%%")
+
+
+def spell(name: str) -> str:
+    """The flag of a field."""
+    return f"--{name.replace('_', '-')}"
+
+
+def execution_flags(groups: Collection[str] = RUN_GROUPS) -> list[Flag]:
+    """The flags of the execution configuration's knobs in these groups, the additions last in each."""
+    cls = PyTorchExecutionConfig
+    prefix = prefix_of(cls)
+    flags = [
+        Flag(
+            name,
+            scalar(annotation_of(info)),
+            info.description or "",
+            info.get_default(call_default_factory=True),
+            group_of(info),
+            f"{prefix}{name.upper()}",
+        )
+        for name, info in sorted(
+            cls.model_fields.items(), key=lambda item: item[0] not in cls.__annotations__
+        )
+        if group_of(info) in groups
+    ]
+    return sorted(flags, key=lambda flag: tuple(groups).index(flag.group))
+
+
+def canonical_flags(cls: type, *, without: Collection[str] = ()) -> list[Flag]:
+    """The flags of a canonical configuration's fields, but those that a positional argument sets."""
+    fields, texts = pydantic_fields(cls), help_texts(cls)
+    return [
+        Flag(name, accepts, texts[name], fields[name].get_default(call_default_factory=True), section_of(cls))
+        for name, accepts in vocabulary(cls).scalars.items()
+        if name not in without
+    ]
+
+
+def parameter_flags(function: Callable[..., Any], group: str) -> list[Flag]:
+    """The flags of a function's parameters; their help is the function's docstring."""
+    texts = _argument_texts(inspect.getdoc(function) or "")
+    return [
+        Flag(name, scalar(parameter.annotation), texts[name], parameter.default, group)
+        for name, parameter in inspect.signature(function).parameters.items()
+    ]
+
+
+def _argument_texts(docstring: str) -> dict[str, str]:
+    """The entries of a Google-style `Args:` section, on one line each."""
+    section = re.search(r"^Args:\n((?:[ ]+.*\n|\n)*)", f"{docstring}\n", re.MULTILINE)
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
+    return {name: " ".join(words.split()) for name, words in entries}
+
+
+def read_parameters(flags: Iterable[Flag], passed: Mapping[str, str]) -> dict[str, Any]:
+    """Read what was passed for a function's parameters.
+
+    Args:
+        flags: the flags of the function.
+        passed: flag name -> text.
+
+    Returns:
+        Parameter -> value.
+
+    Raises:
+        ConfigError: everything that does not read as its parameter.
+    """
+    values: dict[str, Any] = {}
+    failures = []
+    for flag in flags:
+        if flag.name in passed:
+            written, accepts = passed[flag.name], flag.accepts
+            value = values[flag.name] = accepts.read(written)
+            is_word = str in accepts.kinds or value in accepts.words.values()
+            if isinstance(value, str) and not is_word:
+                message = f"expected {accepts.rule}; got {show(written)} from flag {flag.spelling}."
+                failures.append(Failure(flag.name, f"{flag.name}: {message}"))
+    if failures:
+        raise ConfigError(failures)
+    return values
+
+
+class FlagParser(argparse.ArgumentParser):
+    """A parser whose errors are one line; it takes `--num_workers` for `--num-workers`."""
+
+    def __init__(self, **options: Any) -> None:
+        options = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS} | options
+        super().__init__(**options)
+
+    def add_flags(self, flags: Sequence[Flag], stated: Mapping[str, object] | None = None) -> None:
+        """Add flags under the headings of their groups.
+
+        Args:
+            flags: the flags; those of one group stand together.
+            stated: defaults that the command line states in place of the fields'.
+        """
+        for group, members in groupby(flags, key=lambda flag: flag.group):
+            section = self.add_argument_group(group)
+            for flag in members:
+                described = flag.describe(stated or {})
+                if flag.is_switch:
+                    negative = spell(f"no_{flag.name}")
+                    section.add_argument(
+                        flag.spelling, negative, dest=flag.name, action=_Switch, help=described
+                    )
+                else:
+                    section.add_argument(flag.spelling, dest=flag.name, metavar=flag.metavar, help=described)
+                    if bool in flag.accepts.kinds:
+                        section.add_argument(
+                            spell(f"no_{flag.name}"),
+                            dest=flag.name,
+                            action="store_const",
+                            const="false",
+                            help=f"The same as {flag.spelling} false.",
+                        )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse after writing every flag with hyphens; refuse what is no flag."""
+        written = [_hyphenated(word) for word in args]
+        parsed, unknown = super().parse_known_args(written, namespace)
+        strange = [word for word in unknown if word.startswith("-")]
+        if strange:
+            self.error("\n".join(self._no_such_flag(word) for word in strange))
+        if unknown:
+            self.error(f"{unknown[0]}: expected nothing more; got another argument.")
+        return parsed, []
+
+    def _no_such_flag(self, word: str) -> str:
+        name = word.partition("=")[0]
+        known = tuple(spelling for spelling in self._option_string_actions if spelling.startswith("--"))
+        close = near(name, known, 0.7)
+        hint = f" Did you mean {close}?" if close else f" See {self.prog} --help."
+        return f"{name}: no such flag.{hint}"
+
+    def error(self, message: str) -> Any:
+        """Say what is wrong in one message, without the usage, and exit with code 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+class _Switch(argparse.Action):
+    """`--pin-memory` says true and `--no-pin-memory` says false."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        positive = option_string == self.option_strings[0]
+        setattr(namespace, self.dest, "true" if positive else "false")
+
+
+def _hyphenated(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return f"{name.replace('_', '-')}{equals}{value}"

@@ -1,0 +1,79 @@
+"""The `ptycho` command. Wrong input gives one message and exit code 2; only a defect of ours gives a traceback."""
+
+import sys
+from collections.abc import Sequence
+
+import ptycho
+from ptycho.config.errors import ConfigError, near
+from ptycho_torch.cli import demo, reconstruct, simulate, train
+from ptycho_torch.cli.console import Interruption, Refusal, plain_log, plain_warnings, worded
+from ptycho_torch.cli.flags import FlagParser
+
+COMMANDS = {module.NAME: module for module in (simulate, train, reconstruct, demo)}
+"""Command -> module with NAME, SUMMARY, USAGE, add_arguments(parser) and run(options) -> exit code."""
+
+WRONG_INPUT = 2
+INTERRUPTED = 130
+
+
+def build_parser(chosen: str | None) -> FlagParser:
+    """The parser of the whole command line.
+
+    Args:
+        chosen: the command whose flags are filled in; those of the others are left out.
+    """
+    parser = FlagParser(
+        prog="ptycho", description="Reconstruct ptychographic scans with a physics-informed network."
+    )
+    parser.add_argument("--version", action="version", version=f"ptychopinn {ptycho.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="ptycho")
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=f"{module.SUMMARY.capitalize()}.",
+            usage=f"ptycho {name} {module.USAGE}",
+        )
+        if name == chosen:
+            module.add_arguments(command)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments; None: those of the process.
+
+    Returns:
+        0; 2 for wrong input; 130 when interrupted.
+
+    Raises:
+        SystemExit: help or the version was asked for (0), or the command line is wrong (2).
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    parser = build_parser(chosen)
+    if chosen is not None and chosen not in COMMANDS:
+        close = near(chosen, tuple(COMMANDS))
+        hint = f"Did you mean {close}?" if close else f"The commands are {', '.join(COMMANDS)}."
+        parser.error(f"{chosen}: no such command. {hint}")
+    options = parser.parse_args(words)
+    if chosen is None:
+        parser.error(f"expected a command ({', '.join(COMMANDS)}); got none. See ptycho --help.")
+    with plain_warnings(), plain_log(quiet="quiet" in options):
+        try:
+            return COMMANDS[options.command].run(options)
+        except (ConfigError, Refusal) as error:
+            return _say(chosen, str(error), WRONG_INPUT)
+        except OSError as error:
+            return _say(chosen, worded(error), WRONG_INPUT)
+        except Interruption as interruption:
+            return _say(chosen, str(interruption), INTERRUPTED)
+        except KeyboardInterrupt:
+            return _say(chosen, "interrupted; nothing was kept.", INTERRUPTED)
+
+
+def _say(command: str, message: str, code: int) -> int:
+    print(f"ptycho {command}: {message}", file=sys.stderr)
+    return code

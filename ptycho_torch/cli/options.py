@@ -1,0 +1,111 @@
+"""What the commands share: the options that are no fields, and how a parsed command line becomes a request."""
+
+import argparse
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptycho.config.files import ConfigFile
+from ptycho.config.validated import section_of, vocabulary
+from ptycho_torch.cli.console import Refusal, is_watched
+from ptycho_torch.cli.flags import FlagParser
+
+OWN = ("command", "config", "quiet", "overwrite")
+"""Options of the commands themselves; every other one is a field's."""
+
+
+def add_own_options(parser: FlagParser, *, overwrite: str = "") -> None:
+    """Add `--config`, `--quiet` and, where its help text is given, `--overwrite`."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="TOML, YAML or JSON file with the tables [model], [training], [inference], [execution].",
+    )
+    add_quiet(parser)
+    if overwrite:
+        parser.add_argument("--overwrite", action="store_true", help=overwrite)
+
+
+def add_quiet(parser: FlagParser) -> None:
+    """Add `--quiet`."""
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="Say only warnings and the result; no progress bar.",
+    )
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What was passed, ready for the factories."""
+
+    flags: dict[str, str]
+    """Field or knob -> text, of the flags that were passed."""
+    file: str | None
+    """The file of `--config`."""
+    quiet: bool
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "CommandLine":
+        """Read a parsed namespace."""
+        passed = {name: text for name, text in vars(options).items() if name not in OWN}
+        return cls(passed, vars(options).get("config"), "quiet" in options)
+
+    def value(self, section: type, name: str) -> Any:
+        """What a flag, or else the file, says about a canonical field; None where neither does."""
+        accepts = vocabulary(section)
+        if name in self.flags:
+            return accepts.scalars[name].read(self.flags[name])
+        if self.file is None:
+            return None
+        file = ConfigFile.read(self.file)
+        return file.layer(accepts, section_of(section)).values.get(name) if file.has_tables else None
+
+    def place(self, section: type, name: str) -> str | None:
+        """A path that a flag, or else the file, sets; None where neither does."""
+        found = self.value(section, name)
+        return found if isinstance(found, str) else None
+
+    def required_place(self, section: type, name: str, positional: str) -> str:
+        """A path that must be there.
+
+        Raises:
+            Refusal: neither the command line nor the file names it.
+        """
+        found = self.place(section, name)
+        if found is None:
+            table = section_of(section)
+            raise Refusal(
+                f"{positional}: expected a path; got none. Give it, or {name} in [{table}] of --config."
+            )
+        return found
+
+    def request(
+        self, cli_defaults: Mapping[str, object], only: Collection[str] | None = None
+    ) -> dict[str, Any]:
+        """The arguments of a factory that say what was passed.
+
+        Args:
+            cli_defaults: what the command line states without a flag.
+            only: names of the flags to hand on; None: all.
+        """
+        silent = self.quiet and "enable_progress_bar" not in self.flags
+        return {
+            "flags": {name: text for name, text in self.flags.items() if only is None or name in only},
+            "file": self.file,
+            "cli_defaults": {"enable_progress_bar": is_watched(), **cli_defaults},
+            "overrides": {"enable_progress_bar": False} if silent else {},
+        }
+
+
+def refuse_to_replace(path: Path, overwrite: bool) -> None:
+    """Keep an earlier result.
+
+    Raises:
+        Refusal: the file is there, and nobody said that it may go.
+    """
+    if path.exists() and not overwrite:
+        raise Refusal(
+            f"{path}: expected nothing there yet; got a file. Name another place, or pass --overwrite."
+        )

@@ -1,0 +1,73 @@
+"""`ptycho reconstruct`: from a trained model and a scan to pictures, arrays and metrics."""
+
+import argparse
+from pathlib import Path
+
+from ptycho.config.canonical import InferenceConfig
+from ptycho_torch.cli.console import refusing, relative, watching_for_interrupt
+from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN
+from ptycho_torch.cli.flags import (
+    RECONSTRUCTION_GROUPS,
+    FlagParser,
+    canonical_flags,
+    execution_flags,
+)
+from ptycho_torch.cli.options import CommandLine, add_own_options
+
+NAME = "reconstruct"
+SUMMARY = "reconstruct a scan with a trained model"
+USAGE = "MODEL DATA [flags]"
+
+
+def add_arguments(parser: FlagParser) -> None:
+    """Add MODEL, DATA and the flags: the fields of the inference, and the knobs a reconstruction reads."""
+    parser.add_argument(
+        "model_path", metavar="MODEL", nargs="?", help="Folder of a training, or its wts.h5.zip."
+    )
+    parser.add_argument(
+        "test_data_file",
+        metavar="DATA",
+        nargs="?",
+        help="The scan: NPZ, ptychodus product or CXI; or a folder of NPZ files.",
+    )
+    add_own_options(parser)
+    flags = canonical_flags(InferenceConfig, without=["model_path", "test_data_file"])
+    stated = SHOWN | RECONSTRUCTION | {"output_dir": "FOLDER-OF-MODEL/NAME-OF-DATA"}
+    parser.add_flags(flags + execution_flags(RECONSTRUCTION_GROUPS), stated)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reconstruct, and print one line for every scan.
+
+    Raises:
+        ConfigError, Refusal, OSError: wrong input.
+    """
+    line = CommandLine.of(options)
+    model = line.required_place(InferenceConfig, "model_path", "MODEL")
+    data = line.required_place(InferenceConfig, "test_data_file", "DATA")
+    home = Path(model).parent if Path(model).is_file() else Path(model)
+    run_dir = line.place(InferenceConfig, "output_dir") or str(home / Path(data).resolve().stem)
+
+    from ptycho.raw_data import DataError
+    from ptycho_torch.config_factory import create_inference_payload
+
+    with refusing(DataError), watching_for_interrupt(Path(run_dir)):
+        payload = create_inference_payload(model, data, run_dir, **line.request(RECONSTRUCTION))
+        from ptycho_torch.bundle import BundleError  # loads torch: wrong settings are refused before
+        from ptycho_torch.reconstruction_run import reconstruct_scans
+
+        with refusing(BundleError):
+            results = reconstruct_scans(payload)
+    for result in results:
+        figures = result.metrics
+        print(
+            f"R factor {figures['r_factor']:.4f} ({figures['patterns']} patterns), "
+            f"{figures['seconds']:.1f} s, {relative(picture(result.run_dir))}"
+        )
+    return 0
+
+
+def picture(run_dir: Path) -> Path:
+    """The picture to look at first: beside the known object where there is one."""
+    comparison = run_dir / "comparison.png"
+    return comparison if comparison.is_file() else run_dir / "reconstruction.png"

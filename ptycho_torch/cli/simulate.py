@@ -1,0 +1,45 @@
+"""`ptycho simulate`: a scan whose object and probe are known."""
+
+import argparse
+from pathlib import Path
+
+from ptycho_torch.cli.console import refusing, relative
+from ptycho_torch.cli.flags import FlagParser, parameter_flags, read_parameters
+from ptycho_torch.cli.options import OWN, add_quiet, refuse_to_replace
+
+NAME = "simulate"
+SUMMARY = "simulate a scan whose object and probe are known"
+USAGE = "--output FILE [flags]"
+
+
+def add_arguments(parser: FlagParser) -> None:
+    """Add the flags: the parameters of `simulate_scan`."""
+    from ptycho_torch.simulate import simulate_scan
+
+    parser.add_argument("--output", metavar="FILE", required=True, help="NPZ file to write.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace the file if it is there.")
+    add_quiet(parser)
+    parser.add_flags(parameter_flags(simulate_scan, "scan"))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Simulate the scan and write it.
+
+    Raises:
+        ConfigError: a flag does not read as its parameter.
+        Refusal: a parameter is out of range, or the file is there already.
+    """
+    from ptycho.raw_data import DataError
+    from ptycho_torch.simulate import simulate_scan
+
+    path = Path(options.output)
+    refuse_to_replace(path, "overwrite" in options)
+    passed = {name: text for name, text in vars(options).items() if name not in (*OWN, "output")}
+    parameters = read_parameters(parameter_flags(simulate_scan, "scan"), passed)
+    with refusing(DataError, ValueError):
+        scan = simulate_scan(**parameters)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scan.to_file(path)
+    n, height, width = scan.patterns.shape
+    print(f"{relative(path)}: {n} patterns of {height} x {width} pixels, {scan.domain}")
+    return 0

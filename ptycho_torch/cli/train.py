@@ -1,0 +1,60 @@
+"""`ptycho train`: from a scan to a trained model."""
+
+import argparse
+from pathlib import Path
+
+from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho_torch.cli.console import refusing, relative, watching_for_interrupt
+from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING, for_epochs
+from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
+from ptycho_torch.cli.options import CommandLine, add_own_options, refuse_to_replace
+
+NAME = "train"
+SUMMARY = "train a model on a scan"
+USAGE = "DATA [flags]"
+
+
+def add_arguments(parser: FlagParser) -> None:
+    """Add DATA and the flags: the fields of the model, the training and the execution."""
+    parser.add_argument(
+        "train_data_file",
+        metavar="DATA",
+        nargs="?",
+        help="The scan: NPZ, ptychodus product or CXI; or a folder of NPZ files that are one data set.",
+    )
+    add_own_options(parser, overwrite="Replace the model that is in the output folder.")
+    stated = SHOWN | TRAINING | {"output_dir": f"{RUNS}/NAME-OF-DATA"}
+    flags = canonical_flags(ModelConfig) + canonical_flags(TrainingConfig, without=["train_data_file"])
+    parser.add_flags(flags + execution_flags(), stated)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train.
+
+    Raises:
+        ConfigError, Refusal, OSError: wrong input.
+    """
+    line = CommandLine.of(options)
+    data = line.required_place(TrainingConfig, "train_data_file", "DATA")
+    run_dir = Path(line.place(TrainingConfig, "output_dir") or Path(RUNS) / Path(data).resolve().stem)
+    stated = for_epochs(TRAINING, line.value(TrainingConfig, "nepochs"))
+    refuse_to_replace(run_dir / "wts.h5.zip", "overwrite" in options)
+
+    from ptycho.raw_data import DataError
+    from ptycho_torch.config_factory import create_training_payload
+
+    with refusing(DataError), watching_for_interrupt(run_dir):
+        payload = create_training_payload(data, str(run_dir), **line.request(stated))
+        from ptycho_torch.training import train  # loads torch: wrong settings are refused before
+
+        result = train(payload)
+    print(
+        f"{relative(result.bundle)}: trained for {len(result.history)} epochs, {last_losses(result.history)}"
+    )
+    return 0
+
+
+def last_losses(history: list[dict[str, float | None]]) -> str:
+    """The losses of the last epoch, in words."""
+    losses = ((name, history[-1][name]) for name in ("train_loss", "val_loss")) if history else ()
+    return ", ".join(f"{name} {value:.4g}" for name, value in losses if value is not None)

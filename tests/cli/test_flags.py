@@ -1,0 +1,102 @@
+"""The flags: generated from the fields, frozen in flags.txt."""
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.cli.flags import FlagParser, execution_flags
+from ptycho_torch.cli.main import COMMANDS, build_parser
+from ptycho_torch.cli.options import CommandLine
+
+FROZEN = Path(__file__).with_name("flags.txt")
+
+
+def parsed(*words: str) -> dict[str, str]:
+    return CommandLine.of(build_parser(words[0]).parse_args(words)).flags
+
+
+def command_parser(name: str) -> FlagParser:
+    actions = build_parser(name)._actions
+    chooser = next(action for action in actions if isinstance(action, argparse._SubParsersAction))
+    return chooser.choices[name]
+
+
+def listed() -> str:
+    lines = []
+    for name in COMMANDS:
+        actions = command_parser(name)._actions
+        spellings = [word for action in actions for word in action.option_strings or [action.dest]]
+        lines += [f"{name} {word}" for word in spellings if word != "-h"]
+    return "\n".join(lines) + "\n"
+
+
+def test_the_flags_of_every_command_are_the_frozen_ones() -> None:
+    assert listed() == FROZEN.read_text()
+
+
+def test_every_knob_has_a_flag() -> None:
+    assert {flag.name for flag in execution_flags()} == set(PyTorchExecutionConfig.model_fields)
+
+
+def test_a_flag_that_was_not_passed_is_no_value() -> None:
+    assert parsed("train", "scan.npz") == {"train_data_file": "scan.npz"}
+
+
+def test_flags_are_handed_on_as_text() -> None:
+    assert parsed("train", "--num-workers", "many", "--learning-rate=1e-4") == {
+        "num_workers": "many",
+        "learning_rate": "1e-4",
+    }
+
+
+def test_underscores_are_hyphens_in_names_and_stay_in_values() -> None:
+    assert parsed("train", "--output_dir", "my_run", "--num_workers=4") == {
+        "output_dir": "my_run",
+        "num_workers": "4",
+    }
+    assert parsed("train", "--output_dir=my_run") == {"output_dir": "my_run"}
+
+
+@pytest.mark.parametrize(("word", "text"), [("--pin-memory", "true"), ("--no-pin-memory", "false")])
+def test_a_switch_is_turned_on_and_off(word: str, text: str) -> None:
+    assert parsed("train", word) == {"pin_memory": text}
+
+
+@pytest.mark.parametrize(
+    ("words", "text"), [(["--deterministic", "warn"], "warn"), (["--no-deterministic"], "false")]
+)
+def test_a_switch_with_a_third_state_takes_a_word(words: list[str], text: str) -> None:
+    assert parsed("train", *words) == {"deterministic": text}
+
+
+def test_help_gives_text_default_and_environment_variable() -> None:
+    told = " ".join(command_parser("train").format_help().split())
+    assert re.search(
+        r"--num-workers N Processes that load data.*?\[default: 0; env: PTYCHO_EXEC_NUM_WORKERS\]", told
+    )
+    assert re.search(r"--gridsize N Groups of .*?\[default: 2\]", told)
+    assert re.search(
+        r"--n-positions N number of scan positions\. \[default: 492\]",
+        " ".join(command_parser("simulate").format_help().split()),
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS), ["train", "--wrong"], ["train"]],
+)
+def test_help_and_refusals_import_neither_torch_nor_lightning(words: list[str]) -> None:
+    script = (
+        "import sys; from ptycho_torch.cli.main import main\n"
+        "try:\n    code = main(sys.argv[1:])\n"
+        "except SystemExit as leaving:\n    code = leaving.code\n"
+        "assert code == (2 if sys.argv[1:] in (['train'], ['train', '--wrong']) else 0), code\n"
+        "assert not {'torch', 'lightning'} & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

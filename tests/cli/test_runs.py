@@ -1,0 +1,158 @@
+"""Real runs on a tiny scan, and who wins on the command line."""
+
+import json
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+
+from ptycho_torch.cli.console import Interruption, watching_for_interrupt
+from ptycho_torch.cli.defaults import TRAINING
+from ptycho_torch.cli.main import build_parser
+from ptycho_torch.cli.options import CommandLine
+from ptycho_torch.config_factory import TrainingPayload, create_training_payload
+from ptycho_torch.training import train
+
+Run = Callable[..., tuple[int, str, str]]
+SHORT = ("--nepochs=1", "--n-unrolled-steps=1", "--n-filters-scale=1", "--accelerator=cpu", "--batch-size=16")
+
+
+def payload(scan: Path, run_dir: Path, *words: object) -> TrainingPayload:
+    options = build_parser("train").parse_args(["train", str(scan), *map(str, words)])
+    return create_training_payload(str(scan), str(run_dir), **CommandLine.of(options).request(TRAINING))
+
+
+def test_a_training_leaves_model_history_and_configuration(trained: Path) -> None:
+    assert {"wts.h5.zip", "history.csv", "loss.png", "config.json", "run.log", "checkpoints"} <= {
+        path.name for path in trained.iterdir()
+    }
+
+
+def test_the_configuration_names_the_origin_of_every_value(trained: Path, scan: Path) -> None:
+    origins = json.loads((trained / "config.json").read_text())["origins"]
+    assert origins["training.nepochs"]["locator"] == "--nepochs"
+    assert origins["training.optimizer"] | {"shadowed": []} == {
+        "kind": "cli-default",
+        "locator": "",
+        "raw": None,
+        "value": "adamw",
+        "shadowed": [],
+    }
+    assert origins["execution.accelerator"]["kind"] == "flag"
+    assert origins["model.N"]["kind"] == "inferred"
+
+
+def test_a_reconstruction_prints_one_line_with_figures_and_picture(
+    ptycho: Run, scan: Path, trained: Path, tmp_path: Path
+) -> None:
+    code, out, said = ptycho(
+        "reconstruct", trained / "wts.h5.zip", scan, "--output-dir", tmp_path, "--accelerator", "cpu"
+    )
+    assert code == 0, said
+    line, *rest = out.splitlines()
+    assert rest == []
+    assert line.startswith("R factor 0.")
+    assert line.endswith(f"{tmp_path / 'comparison.png'}")
+    assert (tmp_path / "comparison.png").is_file()
+
+
+def test_a_reconstruction_lands_beside_the_model(ptycho: Run, scan: Path, trained: Path) -> None:
+    code, _, said = ptycho("reconstruct", trained, scan, "--accelerator", "cpu", "--n-groups", 20)
+    assert code == 0, said
+    assert (trained / "tiny" / "reconstruction.npz").is_file()
+
+
+def test_the_demo_shows_the_truth_beside_the_picture(ptycho: Run, tmp_path: Path) -> None:
+    words = ("demo", "--output-dir", tmp_path, "--N", 32, "--n-positions", 60, *SHORT)
+    code, out, said = ptycho(*words)
+    assert code == 0, said
+    assert (tmp_path / "scan.npz").is_file()
+    assert f"picture        {tmp_path / 'reconstruction' / 'comparison.png'}" in out
+    assert "against truth  amplitude PSNR" in out
+    for line in out.splitlines():
+        for word in line.split():
+            if word.startswith(str(tmp_path)):
+                assert Path(word.rstrip(",:")).is_file()
+
+
+def test_the_log_goes_to_the_error_stream_unless_quiet(ptycho: Run, scan: Path, trained: Path) -> None:
+    words = ("reconstruct", trained, scan, "--accelerator", "cpu", "--n-groups", 20)
+    assert "the patterns are read as amplitude" in ptycho(*words)[2]
+    assert ptycho(*words, "--quiet")[2] == ""
+    assert logging.getLogger("ptycho").handlers == []
+
+
+def test_a_flag_beats_the_environment_the_file_and_the_command_line(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("[execution]\nlearning_rate = 0.3\n")
+    found: list[Any] = []
+
+    def ask(*words: object) -> None:
+        config = payload(scan, tmp_path, *words).execution_config
+        found.append((config.learning_rate, config.sources["learning_rate"].kind))
+
+    ask()
+    ask("--config", file)
+    monkeypatch.setenv("PTYCHO_EXEC_LEARNING_RATE", "0.2")
+    ask("--config", file)
+    ask("--config", file, "--learning-rate", "0.1")
+    assert found == [
+        (TRAINING["learning_rate"], "cli-default"),
+        (0.3, "file"),
+        (0.2, "environment"),
+        (0.1, "flag"),
+    ]
+
+
+def test_a_canonical_flag_beats_the_file_and_the_file_the_command_line(scan: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("model:\n  gridsize: 3\n")
+    found = [
+        payload(scan, tmp_path, *words).tf_training_config.model.gridsize
+        for words in ((), ("--config", file), ("--config", file, "--gridsize", 1))
+    ]
+    assert found == [TRAINING["gridsize"], 3, 1]
+
+
+def test_quiet_turns_the_progress_bar_off_against_the_environment(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PTYCHO_EXEC_ENABLE_PROGRESS_BAR", "true")
+    assert payload(scan, tmp_path).execution_config.enable_progress_bar is True
+    assert payload(scan, tmp_path, "--quiet").execution_config.enable_progress_bar is False
+    assert (
+        payload(scan, tmp_path, "--quiet", "--enable-progress-bar").execution_config.enable_progress_bar
+        is True
+    )
+
+
+def test_data_and_folder_may_come_from_the_file(ptycho: Run, scan: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(f'[training]\ntrain_data_file = "{scan}"\noutput_dir = "{tmp_path / "named"}"\n')
+    code, _, said = ptycho("train", "--config", file, *SHORT)
+    assert code == 0, said
+    assert (tmp_path / "named" / "wts.h5.zip").is_file()
+
+
+class _Interrupt(lightning.Callback):
+    def on_train_epoch_end(self, *_: object) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def _interrupts_work() -> Iterator[None]:
+    handler = signal.getsignal(signal.SIGINT)  # Lightning ignores the signal once it was interrupted
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("_interrupts_work")
+def test_an_interrupt_that_lightning_turns_into_an_exit_is_one(scan: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interruption), watching_for_interrupt(tmp_path):
+        train(payload(scan, tmp_path, *SHORT, "--lr-warmup-epochs=0"), callbacks=[_Interrupt()])
