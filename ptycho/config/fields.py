@@ -13,8 +13,9 @@ from pydantic import AfterValidator, AllowInfNan, GetCoreSchemaHandler, Strict, 
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
-TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
-FALSE_WORDS = frozenset({"false", "no", "off", "0"})
+BOOL_WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
+    ("false", "no", "off", "0"), False
+)
 NONE_WORDS = frozenset({"none", "null"})
 LARGEST = (1 << 63) - 1
 """The largest integer every file format holds; a bound too far away to be worth wording."""
@@ -110,13 +111,8 @@ class Scalar(NamedTuple):
             return self.words[folded]
         if folded in NONE_WORDS and type(None) in self.kinds:
             return None
-        if bool in self.kinds and folded in TRUE_WORDS | FALSE_WORDS:
-            return folded in TRUE_WORDS
-        if {int, float} & self.kinds:
-            return self._number(text)
-        return text
-
-    def _number(self, text: str) -> object:
+        if folded in BOOL_WORDS and bool in self.kinds:
+            return BOOL_WORDS[folded]
         for kind in (int, float):
             if kind in self.kinds and text.isascii():
                 try:

@@ -367,11 +367,11 @@ def _each_alone(cls: type[ResolvedSettings]) -> Callable[[Mapping[str, Any]], Ma
     """Build, when it is first called, a validator that takes any of a class's fields."""
 
     @cache
-    def adapter() -> TypeAdapter[dict[str, Any]]:
+    def validator() -> Any:
         fields = {name: annotation_of(field) for name, field in cls.model_fields.items()}
-        return TypeAdapter(TypedDict(f"{cls.__name__}Values", fields, total=False))  # pyright: ignore
+        return TypeAdapter(TypedDict(f"{cls.__name__}Values", fields, total=False)).validator  # pyright: ignore
 
-    return lambda values: adapter().validate_python(dict(values))
+    return lambda values: validator().validate_python(values)
 
 
 def _mapping(cls: type[ResolvedSettings], content: object) -> dict[str, Any]:
