@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from pydantic import SecretStr, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, UnknownVariableWarning
@@ -130,6 +130,24 @@ def test_all_failures_of_a_load_come_together(tmp_path: Path):
         "persistent_workers: True (argument) needs num_workers > 0; num_workers is 0 (default). "
         "Set num_workers, or drop persistent_workers.",
     ]
+
+
+def test_a_refused_value_is_not_judged_against_the_other_knobs():
+    text = message(arguments={"num_workers": -1, "persistent_workers": True}, cli_defaults={"num_workers": 0})
+    assert text == "num_workers: expected an integer >= 0; got -1 from argument."
+
+
+def test_what_a_validator_of_a_subclass_refuses_is_worded():
+    class EvenSeed(PyTorchExecutionConfig):
+        @field_validator("seed")
+        @classmethod
+        def is_even(cls, seed: int) -> int:
+            if seed % 2:
+                raise ValueError("must be even")
+            return seed
+
+    with pytest.raises(ConfigError, match=r"^seed: Value error, must be even\.$"):
+        EvenSeed(seed=3)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +287,7 @@ def test_a_secrets_folder_of_a_subclass_is_read(tmp_path: Path):
     (tmp_path / "ptycho_exec_seed").write_text("9\n")
 
     class WithSecrets(PyTorchExecutionConfig):
-        model_config = {"secrets_dir": tmp_path}
+        model_config = SettingsConfigDict(secrets_dir=tmp_path)
 
     assert WithSecrets().sources["seed"].kind == "SecretsSettingsSource"
     assert WithSecrets().seed == 9
