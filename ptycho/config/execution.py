@@ -5,7 +5,7 @@ legacy dictionary (rule CONFIG-002).
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Le, Lt
 from pydantic import AllowInfNan, Field, Strict
@@ -50,6 +50,16 @@ ClipAlgorithm = Annotated[Literal["norm", "value"], Exact()]
 MonitorMode = Annotated[Literal["min", "max"], Exact()]
 Fraction = Annotated[float, Strict(), Ge(0), Lt(1), AllowInfNan(False), Exact()]
 DdpBackend = Annotated[Literal["auto", "nccl", "gloo", "mpi"], Exact()]
+
+
+OLD_NAMES: Final[Mapping[str, str]] = {
+    "devices": "n_devices",
+    "accumulate_grad_batches": "accum_steps",
+    "max_lr": "learning_rate",
+    "lr": "learning_rate",
+    "logger": "logger_backend",
+}
+"""Old or foreign name -> knob."""
 
 
 def knob(default: object, group: str, description: str) -> Any:
@@ -121,13 +131,7 @@ class PyTorchExecutionConfig(AdditionalKnobs):
 
     model_config = SettingsConfigDict(env_prefix="PTYCHO_EXEC_")
 
-    old_names = {
-        "devices": "n_devices",
-        "accumulate_grad_batches": "accum_steps",
-        "max_lr": "learning_rate",
-        "lr": "learning_rate",
-        "logger": "logger_backend",
-    }
+    old_names = OLD_NAMES
     table = "execution"
 
     accelerator: Accelerator = knob(

@@ -2,7 +2,7 @@
 
 import math
 import re
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from fractions import Fraction
 from typing import Any
 
@@ -172,7 +172,7 @@ def test_enum_members_become_plain_scalars():
     class Workers(IntEnum):
         FEW = 2
 
-    class Device(str, Enum):
+    class Device(StrEnum):
         CPU = "cpu"
 
     config = PyTorchExecutionConfig(num_workers=Workers.FEW, accelerator=Device.CPU)
@@ -214,7 +214,7 @@ def test_an_old_name_sets_the_knob_and_says_the_new_name(old: str, new: str, val
 
 
 def test_the_warning_of_an_old_name_points_at_the_caller():
-    with pytest.warns(DeprecationWarning) as caught:
+    with pytest.warns(DeprecationWarning, match="devices") as caught:
         PyTorchExecutionConfig(devices=2)
     assert caught[0].filename == __file__
 
