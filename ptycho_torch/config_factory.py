@@ -19,7 +19,7 @@ from ptycho.config.legacy import update_legacy_dict
 from ptycho.config.origins import Origin
 from ptycho.config.request import Answer, Request
 from ptycho.config.sources import Layer
-from ptycho.config.validated import Resolution, section_of
+from ptycho.config.validated import Resolution, section_of, vocabulary
 from ptycho.model_archive import ARCHIVE_CONFIG, find_archive, read_archive_config
 from ptycho.scan_checks import DataError
 from ptycho.scan_facts import ScanFacts, disagreement, infer_probe_size, scan_facts, scan_files
@@ -33,6 +33,7 @@ __all__ = [
     "create_training_payload",
     "infer_probe_size",
     "populate_legacy_params",
+    "training_payload_of",
 ]
 
 T = TypeVar("T")
@@ -127,7 +128,30 @@ def create_training_payload(
     request.add(ModelConfig, _inferred(inferred, "N"))
     request.add(TrainingConfig, _inferred(inferred, "nphotons"))
     _require_n_groups(request, TrainingConfig)
-    answer = request.answer(execution_config)
+    return _training_payload(request.answer(execution_config))
+
+
+def training_payload_of(
+    config: TrainingConfig, execution_config: PyTorchExecutionConfig | None = None
+) -> TrainingPayload:
+    """Take a ready configuration as it is, ask no data, and fill the legacy dictionary (CONFIG-001).
+
+    Args:
+        config: complete; it is copied.
+        execution_config: resolved before; None resolves it here, with the environment.
+
+    Raises:
+        ConfigError: what is wrong with the environment, or with the two together.
+    """
+    request = Request([ModelConfig, TrainingConfig])
+    for part in (config.model, config):
+        plain, names = type(part)(), vocabulary(type(part)).scalars
+        changed = {name: getattr(part, name) for name in names if getattr(part, name) != getattr(plain, name)}
+        request.add(type(part), Layer("argument", changed))
+    return _training_payload(request.answer(execution_config))
+
+
+def _training_payload(answer: Answer) -> TrainingPayload:
     config = _completed(answer, TrainingConfig)
     return TrainingPayload(
         config,

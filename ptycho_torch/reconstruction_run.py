@@ -1,6 +1,7 @@
 """What happens in a reconstruction run: from an inference payload to pictures, arrays and metrics in a folder."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,11 +47,14 @@ class ReconstructionResult:
     metrics: dict[str, Any]
 
 
-def reconstruct_scans(payload: InferencePayload) -> list[ReconstructionResult]:
+def reconstruct_scans(
+    payload: InferencePayload, scans: Sequence[RawData] | None = None
+) -> list[ReconstructionResult]:
     """Reconstruct the scan, or every scan of the folder, that a payload names.
 
     Args:
         payload: from ``create_inference_payload``.
+        scans: scans in memory; None: those that the payload names.
 
     Returns:
         One result for each scan. A single scan writes into ``output_dir``, several into a folder each below it.
@@ -66,7 +70,8 @@ def reconstruct_scans(payload: InferencePayload) -> list[ReconstructionResult]:
     run_dir.mkdir(parents=True, exist_ok=True)
     with logged(run_dir), run_environment(execution):
         bundle = load_bundle(Path(str(config.model_path)))
-        scans = load_scans(Path(str(config.test_data_file)), domain=config.measurement_domain)
+        if scans is None:
+            scans = load_scans(Path(str(config.test_data_file)), domain=config.measurement_domain)
         write_configuration(
             run_dir,
             config,

@@ -46,11 +46,14 @@ class TrainingResult:
     checkpoint: Path | None
 
 
-def train(payload: TrainingPayload, *, callbacks: Sequence[Callback] = ()) -> TrainingResult:
+def train(
+    payload: TrainingPayload, *, data: ScanDataModule | None = None, callbacks: Sequence[Callback] = ()
+) -> TrainingResult:
     """Train a model as a payload of ``create_training_payload`` says.
 
     Args:
         payload: the resolved configuration.
+        data: scans in memory; None: those of the files that the configuration names.
         callbacks: Lightning callbacks beside those of the execution configuration.
 
     Returns:
@@ -62,12 +65,11 @@ def train(payload: TrainingPayload, *, callbacks: Sequence[Callback] = ()) -> Tr
         DataError: the training data is not what the data contract says.
     """
     config, execution = payload.tf_training_config, payload.execution_config
-    wants_validation = execution.val_split > 0 or config.test_data_file is not None
-    check_training(execution, config, has_validation=wants_validation, logged_metrics=LOGGED_METRICS)
+    data = ScanDataModule(config, execution) if data is None else data
+    check_training(execution, config, has_validation=data.wants_validation, logged_metrics=LOGGED_METRICS)
     run_dir = Path(str(config.output_dir))
     run_dir.mkdir(parents=True, exist_ok=True)
     with logged(run_dir), run_environment(execution):
-        data = ScanDataModule(config, execution)
         data.load()
         _record(payload, data, run_dir)
         module = build_module(payload, data)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.model_archive import ARCHIVE
 from ptycho_torch.cli.console import refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING, for_epochs
 from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     data = line.required_place(TrainingConfig, "train_data_file", "DATA")
     run_dir = Path(line.place(TrainingConfig, "output_dir") or Path(RUNS) / Path(data).resolve().stem)
     stated = for_epochs(TRAINING, line.value(TrainingConfig, "nepochs"))
-    refuse_to_replace(run_dir / "wts.h5.zip", "overwrite" in options)
+    refuse_to_replace(run_dir / ARCHIVE, "overwrite" in options)
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_factory import create_training_payload

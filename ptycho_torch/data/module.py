@@ -50,14 +50,25 @@ class ScanDataModule(lightning.LightningDataModule):
     Args:
         config: what to train on.
         execution: loaders, validation split, seeds.
+        scans: scans in memory, in place of ``train_data_file``.
+        validation_scans: scans in memory, in place of ``test_data_file``.
 
     The scans are read once, in this process (``load``). Held-out patterns are used for neither.
     Validation groups are centred on a random fraction ``val_split`` of the positions, which training groups never
     contain; with ``test_data_file`` the groups of that file validate and nothing is split off.
     """
 
-    def __init__(self, config: TrainingConfig, execution: PyTorchExecutionConfig) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        execution: PyTorchExecutionConfig,
+        *,
+        scans: Sequence[RawData] | None = None,
+        validation_scans: Sequence[RawData] | None = None,
+    ) -> None:
         super().__init__()
+        self._given = scans
+        self._given_for_validation = validation_scans
         self.config = config
         self.execution = execution
         self.scans: list[RawData] = []
@@ -70,6 +81,15 @@ class ScanDataModule(lightning.LightningDataModule):
         return self.validation is not None
 
     @property
+    def wants_validation(self) -> bool:
+        """Whether something is to validate (before ``load``)."""
+        return self.execution.val_split > 0 or self._has_validation_scans
+
+    @property
+    def _has_validation_scans(self) -> bool:
+        return self._given_for_validation is not None or self.config.test_data_file is not None
+
+    @property
     def _seed(self) -> int:
         """Seed of every choice of positions and groups: ``subsample_seed``, else the seed of the run."""
         return self.execution.seed if self.config.subsample_seed is None else self.config.subsample_seed
@@ -80,15 +100,19 @@ class ScanDataModule(lightning.LightningDataModule):
         return self.config.model.model_type == "supervised" or self.config.realspace_mae_weight > 0
 
     def load(self) -> None:
-        """Read the files, choose the positions, form the groups."""
-        self.scans = load_scans(Path(str(self.config.train_data_file)), domain=self.config.measurement_domain)
+        """Read the files, choose the positions, form the groups.
+
+        Raises:
+            DataError: a file is not what the data contract says, or the patterns have another size than the model.
+        """
+        self.scans = self._read(self._given, self.config.train_data_file)
         n_usable = np.array([len(usable_patterns(scan)) for scan in self.scans])
         shares = _shares(self.config.n_groups or int(n_usable.sum()), n_usable)
         split = [self._split(scan, int(share)) for scan, share in zip(self.scans, shares, strict=True)]
         self.training = GroupDataset(self.scans, [train for train, _ in split], with_labels=self.with_labels)
         validation = [held for _, held in split]
-        if self.config.test_data_file is not None:
-            scans = load_scans(Path(str(self.config.test_data_file)), domain=self.config.measurement_domain)
+        if self._has_validation_scans:
+            scans = self._read(self._given_for_validation, self.config.test_data_file)
             groups = [self._groups(scan, usable_patterns(scan), None) for scan in scans]
             self.scans = [*self.scans, *scans]
             none = np.empty((0, groups[0].shape[1]), dtype=np.int64)
@@ -96,6 +120,19 @@ class ScanDataModule(lightning.LightningDataModule):
             self.validation = GroupDataset(self.scans, groups, with_labels=self.with_labels)
         elif sum(len(groups) for groups in validation):
             self.validation = GroupDataset(self.scans, validation, with_labels=self.with_labels)
+
+    def _read(self, given: Sequence[RawData] | None, path: Path | None) -> list[RawData]:
+        """The scans that were given, or else those of a file."""
+        scans = load_scans(str(path), domain=self.config.measurement_domain) if given is None else list(given)
+        n_pixels = self.config.model.N
+        for scan in scans:
+            if scan.patterns.shape[-1] != n_pixels:
+                size = scan.patterns.shape[-1]
+                raise DataError(
+                    f"{scan.path or 'scan'}: diff3d: expected patterns of {n_pixels} x {n_pixels} pixels (model.N); "
+                    f"got {size} x {size}. Set N to {size}, or leave it to the data."
+                )
+        return scans
 
     def _split(self, scan: RawData, n_groups: int) -> tuple[Indices, Indices]:
         usable = usable_patterns(scan)
@@ -105,7 +142,7 @@ class ScanDataModule(lightning.LightningDataModule):
             )
             usable = usable[chosen]
         n_held = 0
-        if self.execution.val_split > 0 and self.config.test_data_file is None and len(usable) > 1:
+        if self.execution.val_split > 0 and not self._has_validation_scans and len(usable) > 1:
             n_held = max(1, round(self.execution.val_split * len(usable)))
         held = np.random.default_rng(self.execution.val_split_seed).permutation(len(usable))[:n_held]
         is_held = np.zeros(len(usable), dtype=bool)

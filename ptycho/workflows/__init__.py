@@ -1,0 +1,1 @@
+"""Workflows under their historical names: train on one scan, reconstruct another."""

@@ -1,0 +1,1 @@
+"""The historical workflows of this backend."""

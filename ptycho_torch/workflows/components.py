@@ -1,0 +1,174 @@
+"""Train on one scan and reconstruct another, from a ready configuration and data in memory or in files."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.legacy import dataclass_to_legacy_dict
+from ptycho.raw_data import RawData, load_scans
+from ptycho.workflows.backend_selector import load_backend
+from ptycho.workflows.components import save_outputs
+from ptycho_torch.bundle import load_bundle
+from ptycho_torch.config_factory import InferencePayload, TrainingPayload, training_payload_of
+from ptycho_torch.data.module import ScanDataModule
+from ptycho_torch.model import PtychoPINN
+from ptycho_torch.reconstruction_run import ReconstructionResult, reconstruct_scans
+from ptycho_torch.training import TrainingResult, train
+
+__all__ = [
+    "load_inference_bundle_torch",
+    "run_cdi_example_torch",
+    "save_outputs",
+    "train_cdi_model_torch",
+]
+
+MODEL = "diffraction_to_obj"
+"""Historical name of the model that goes from patterns to object patches."""
+
+Scan = RawData | str | Path
+Image = NDArray[np.float32]
+
+
+def run_cdi_example_torch(
+    train_data: Scan | None,
+    test_data: Scan | None,
+    config: TrainingConfig,
+    do_stitching: bool = True,
+    execution_config: PyTorchExecutionConfig | None = None,
+) -> tuple[Image | None, Image | None, dict[str, Any]]:
+    """Train a model, and reconstruct a scan with it.
+
+    Args:
+        train_data: the scan to train on, or its path (a folder: a data set); None: ``train_data_file``.
+        test_data: the scan to validate on and to reconstruct; None: ``test_data_file`` validates, and the training
+            scan is reconstructed.
+        config: what to train. N = 0 is taken from the data.
+        do_stitching: whether to reconstruct.
+        execution_config: how to run; None: the defaults and the environment.
+
+    Returns:
+        Amplitude and phase (rad) of the object, float32 (H, W), of the first scan where there are several; both None
+        without stitching. And the results: ``backend``, ``history``, ``models``, ``run_dir``, ``bundle``, and with
+        stitching ``reconstructions`` (one for each scan) and ``metrics`` (of the first).
+
+    Raises:
+        ConfigError, DataError: the settings or the data are wrong; BundleError: the model cannot be read back.
+        ValueError, RuntimeError: the backend of the configuration is not this one.
+    """
+    config, scans, tests = _prepared(train_data, test_data, config)
+    trained, payload = _trained(config, scans, tests, execution_config)
+    results = _results(trained)
+    if not do_stitching:
+        return None, None, results
+    found = reconstruct_scans(_inference_payload(payload, trained.run_dir), tests or scans)
+    results |= {"reconstructions": found, "metrics": found[0].metrics}
+    return *_images(found[0]), results
+
+
+def train_cdi_model_torch(
+    train_data: Scan | None,
+    test_data: Scan | None,
+    config: TrainingConfig,
+    execution_config: PyTorchExecutionConfig | None = None,
+) -> dict[str, Any]:
+    """Train a model; as ``run_cdi_example_torch`` without stitching, of which it gives the results."""
+    config, scans, tests = _prepared(train_data, test_data, config)
+    return _results(_trained(config, scans, tests, execution_config)[0])
+
+
+def load_inference_bundle_torch(path: str | Path) -> tuple[dict[str, PtychoPINN], dict[str, Any]]:
+    """Load a trained model, and fill the legacy dictionary with its configuration (CONFIG-001).
+
+    Args:
+        path: folder of a training, its ``wts.h5.zip``, or the folder of its unpacked members.
+
+    Returns:
+        The models by name, and the training configuration by legacy keys.
+
+    Raises:
+        BundleError: there is no bundle, or it cannot be read.
+        ConfigError: it holds values that this version refuses.
+    """
+    bundle = load_bundle(path)
+    said = bundle.config
+    config = TrainingConfig(model=ModelConfig(**said["model"]), **said["training"])
+    payload = training_payload_of(config, PyTorchExecutionConfig.from_snapshot(said["execution"]))
+    probes = torch.ones(said["data"]["probe_shape"], dtype=torch.complex64)
+    model = PtychoPINN(payload.pt_model_config, payload.pt_data_config, probes)
+    model.load_state_dict(bundle.state_dict)
+    return {MODEL: model.eval()}, dataclass_to_legacy_dict(payload.tf_training_config)
+
+
+def _prepared(
+    train_data: Scan | None, test_data: Scan | None, config: TrainingConfig
+) -> tuple[TrainingConfig, list[RawData], list[RawData] | None]:
+    """The configuration with its N, the training scans, and the test scans where there are any."""
+    load_backend(config.backend)  # refuses another backend
+    source = config.train_data_file if train_data is None else train_data
+    scans = _scans(source, config)
+    tests = None if test_data is None else _scans(test_data, config)
+    n_pixels = config.model.N or scans[0].patterns.shape[-1]
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, N=n_pixels)), scans, tests
+
+
+def _scans(data: Scan | None, config: TrainingConfig) -> list[RawData]:
+    if isinstance(data, RawData):
+        return [data]
+    return load_scans(str(data), domain=config.measurement_domain)
+
+
+def _trained(
+    config: TrainingConfig,
+    scans: list[RawData],
+    tests: list[RawData] | None,
+    execution_config: PyTorchExecutionConfig | None,
+) -> tuple[TrainingResult, TrainingPayload]:
+    payload = training_payload_of(config, execution_config)
+    data = ScanDataModule(
+        payload.tf_training_config, payload.execution_config, scans=scans, validation_scans=tests
+    )
+    return train(payload, data=data), payload
+
+
+def _inference_payload(trained: TrainingPayload, run_dir: Path) -> InferencePayload:
+    """Reconstruct all patterns with what was just trained, into a folder below."""
+    config = trained.tf_training_config
+    inference = InferenceConfig(
+        model=config.model,
+        model_path=run_dir,
+        test_data_file=config.test_data_file or config.train_data_file,
+        neighbor_count=config.neighbor_count,
+        measurement_domain=config.measurement_domain,
+        output_dir=run_dir / "reconstruction",
+    )
+    return InferencePayload(
+        inference,
+        trained.pt_data_config,
+        trained.pt_model_config,
+        trained.pt_training_config,
+        trained.pt_inference_config,
+        trained.execution_config,
+        overrides_applied={},
+        sources={},
+    )
+
+
+def _results(trained: TrainingResult) -> dict[str, Any]:
+    return {
+        "backend": "pytorch",
+        "history": trained.history,
+        "models": {MODEL: trained.module.model},
+        "run_dir": trained.run_dir,
+        "bundle": trained.bundle,
+    }
+
+
+def _images(found: ReconstructionResult) -> tuple[Image, Image]:
+    image = found.reconstruction.object
+    return np.abs(image), np.angle(image)

@@ -1,0 +1,142 @@
+"""The historical workflows: a ready configuration, scans in memory or in files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho import params
+from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.raw_data import DataError, RawData
+from ptycho.workflows import backend_selector, components
+from ptycho_torch.workflows.components import (
+    load_inference_bundle_torch,
+    run_cdi_example_torch,
+    train_cdi_model_torch,
+)
+
+
+@pytest.fixture(autouse=True)
+def _legacy_dictionary_is_restored() -> Iterator[None]:
+    kept = dict(params.cfg)
+    yield
+    params.cfg.clear()
+    params.cfg.update(kept)
+
+
+def config(tmp_path: Path, **training: Any) -> TrainingConfig:
+    model = ModelConfig(N=32, gridsize=1, n_unrolled_steps=1, n_filters_scale=1)
+    return TrainingConfig(model=model, nepochs=1, output_dir=tmp_path / "run", **training)
+
+
+@pytest.fixture
+def on_cpu() -> PyTorchExecutionConfig:
+    return PyTorchExecutionConfig(accelerator="cpu")
+
+
+def test_a_scan_in_memory_is_trained_on_and_reconstructed(
+    tiny_scan: RawData, tmp_path: Path, on_cpu: PyTorchExecutionConfig
+) -> None:
+    amplitude, phase, results = run_cdi_example_torch(
+        tiny_scan, None, config(tmp_path), execution_config=on_cpu
+    )
+    assert amplitude is not None
+    assert phase is not None
+    assert amplitude.dtype == phase.dtype == np.float32
+    assert amplitude.shape == phase.shape
+    assert results["backend"] == "pytorch"
+    assert len(results["history"]) == 1
+    assert results["metrics"]["r_factor"] < 1
+    assert params.get("N") == 32
+
+
+def test_without_stitching_there_is_no_picture(
+    tiny_file: Path, tmp_path: Path, on_cpu: PyTorchExecutionConfig
+) -> None:
+    amplitude, phase, results = run_cdi_example_torch(
+        tiny_file, None, config(tmp_path), do_stitching=False, execution_config=on_cpu
+    )
+    assert (amplitude, phase) == (None, None)
+    assert "metrics" not in results
+    assert results["bundle"].is_file()
+
+
+def test_the_test_scan_validates(tiny_scan: RawData, tmp_path: Path) -> None:
+    execution = PyTorchExecutionConfig(accelerator="cpu", val_split=0.0)
+    results = train_cdi_model_torch(tiny_scan, tiny_scan, config(tmp_path), execution)
+    assert results["history"][0]["val_loss"] is not None
+
+
+def test_the_size_of_the_patterns_comes_from_the_data_where_it_is_left_open(
+    tiny_scan: RawData, tmp_path: Path, on_cpu: PyTorchExecutionConfig
+) -> None:
+    given = config(tmp_path)
+    given.model.N = 0
+    train_cdi_model_torch(tiny_scan, None, given, on_cpu)
+    assert given.model.N == 0
+    assert params.get("N") == 32
+
+
+def test_a_scan_of_another_size_is_refused(
+    tiny_scan: RawData, tmp_path: Path, on_cpu: PyTorchExecutionConfig
+) -> None:
+    given = config(tmp_path)
+    given.model.N = 64
+    with pytest.raises(DataError, match=r"expected patterns of 64 x 64 pixels \(model\.N\); got 32 x 32"):
+        train_cdi_model_torch(tiny_scan, None, given, on_cpu)
+
+
+def test_a_bundle_loads_as_it_was_trained(
+    tiny_scan: RawData, tmp_path: Path, on_cpu: PyTorchExecutionConfig
+) -> None:
+    results = train_cdi_model_torch(tiny_scan, None, config(tmp_path), on_cpu)
+    params.cfg.clear()
+    models, settings = load_inference_bundle_torch(results["run_dir"])
+    trained = results["models"]["diffraction_to_obj"].state_dict()
+    for name, value in models["diffraction_to_obj"].state_dict().items():
+        assert torch.equal(value, trained[name]), name
+    assert (settings["N"], settings["gridsize"]) == (32, 1)
+    assert params.get("N") == 32
+
+
+def test_the_core_reaches_this_backend_by_its_entry_point(tiny_file: Path, tmp_path: Path) -> None:
+    given = config(tmp_path, train_data_file=tiny_file)
+    _, _, results = backend_selector.run_cdi_example_with_backend(
+        None, None, given, False, torch_execution_config=PyTorchExecutionConfig(accelerator="cpu", seed=7)
+    )
+    assert results["models"].keys() == {"diffraction_to_obj"}
+    models, _ = components.load_inference_bundle(results["run_dir"])
+    assert models.keys() == {"diffraction_to_obj"}
+
+
+def test_tensorflow_is_refused_with_the_way_out(tiny_scan: RawData, tmp_path: Path) -> None:
+    given = config(tmp_path, backend="tensorflow")
+    with pytest.raises(RuntimeError, match=r"Set backend='pytorch'"):
+        components.run_cdi_example(tiny_scan, None, given)
+    with pytest.raises(RuntimeError, match=r"Set backend='pytorch'"):
+        run_cdi_example_torch(tiny_scan, None, given)
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected 'pytorch'; got 'jax'"):
+        backend_selector.run_cdi_example_with_backend(None, None, SimpleNamespace(backend="jax"))
+
+
+def test_outputs_are_arrays_pictures_and_metrics(tmp_path: Path) -> None:
+    image = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    components.save_outputs(image, 2 * image, {"metrics": {"r_factor": 0.5}}, tmp_path / "out")
+    assert np.array_equal(np.load(tmp_path / "out" / "reconstructed_phase.npy"), 2 * image)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "metrics.json",
+        *(f"reconstructed_{what}.{kind}" for what in ("amplitude", "phase") for kind in ("npy", "png")),
+    }
+
+
+def test_nothing_to_save_is_no_error(tmp_path: Path) -> None:
+    components.save_outputs(None, None, {}, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
