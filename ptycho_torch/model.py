@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning
 import torch
@@ -13,9 +13,10 @@ from ptycho_torch import losses, physics
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.networks.cnn import PatternNetwork
 from ptycho_torch.networks.correction import Correction, outer_band_px
+from ptycho_torch.networks.patterns import Patterns
 from ptycho_torch.networks.unrolled import UnrolledNetwork
 from ptycho_torch.optimization import build_optimizer, build_schedule
-from ptycho_torch.patches import extract, flat_indices, reassemble
+from ptycho_torch.patches import extract, flat_indices, place, shares
 from ptycho_torch.plain import plain
 from ptycho_torch.runtime import metric_interval, monitored_metric
 
@@ -30,23 +31,6 @@ Batch = dict[str, Tensor]
 """amplitude float32 (B, C, N, N) photon**0.5; corner int64 (B, C, 2), first row and column of each patch;
 remainder float32 (B, C, 2), sub-pixel part of the positions; scan int64 (B,), which probe; optional measured
 bool (B, C, N, N) and label complex64 (B, C, N, N)."""
-
-
-class Patterns(NamedTuple):
-    """Single patterns, all quantities in network units: M patterns of N x N pixels."""
-
-    amplitude: Tensor
-    """float (M, N, N)."""
-    probe: Tensor
-    """complex (M, modes, N, N), displaced by the sub-pixel remainder."""
-    remainder_px: Tensor
-    """float (M, 2)."""
-    measured: Tensor | None
-    """bool (M, N, N), or None when every pixel was measured."""
-    weight: Tensor
-    """float (M, N, N), how well each object pixel is illuminated, at most about 1."""
-    photon_scale: Tensor
-    """float (M, 1, 1), photon**0.5 per network unit."""
 
 
 def build_network(model: ModelConfig, n_pixels: int) -> UnrolledNetwork | PatternNetwork:
@@ -98,25 +82,27 @@ class PtychoPINN(nn.Module):
 
     def patterns(self, batch: Batch) -> Patterns:
         """Take the groups of a batch apart into single patterns with their displaced probes."""
-        n_group = batch["amplitude"].shape[1]
-        amplitude = batch["amplitude"].flatten(0, 1)
         remainder = batch["remainder"].flatten(0, 1)
-        scan = batch["scan"].repeat_interleave(n_group)
+        scan = batch["scan"].repeat_interleave(batch["amplitude"].shape[1])
         scale = self.photon_scale[scan][:, None, None]
         probe = physics.fourier_shift(self._network_probes()[scan], remainder[:, None])
         energy = (probe.real.square() + probe.imag.square()).sum(dim=1).detach()
-        weight = energy / energy.amax(dim=(-2, -1), keepdim=True) + COVERAGE_FLOOR
-        measured = batch["measured"].flatten(0, 1) if "measured" in batch else None
-        return Patterns(amplitude / scale, probe, remainder, measured, weight, scale)
+        return Patterns(
+            amplitude=physics.zero_first(batch["amplitude"].flatten(0, 1)) / scale,
+            measured=physics.zero_first(batch["measured"].flatten(0, 1)) if "measured" in batch else None,
+            probe=probe,
+            adjoint=physics.adjoint_probe(probe),
+            remainder_px=remainder,
+            weight=energy / energy.amax(dim=(-2, -1), keepdim=True) + COVERAGE_FLOOR,
+            photon_scale=scale,
+        )
 
     def step(self, k: int, patch: Tensor, patterns: Patterns) -> Tensor:
         """One pass of the network for single patterns: complex (M, N, N) to complex (M, N, N)."""
-        return self.network.step(
-            k, patch, patterns.probe, patterns.amplitude, patterns.remainder_px, patterns.measured
-        )
+        return self.network.step(k, patch, patterns)
 
     def expected_counts(self, patch: Tensor, patterns: Patterns) -> Tensor:
-        """Photons per pixel that object patches would scatter: float (M, N, N)."""
+        """Photons per pixel that object patches would scatter: float (M, N, N), zero frequency first."""
         waves = physics.far_field(physics.exit_waves(patch, patterns.probe))
         return physics.intensity(waves) * patterns.photon_scale.square()
 
@@ -154,9 +140,10 @@ class PtychoPINN(nn.Module):
         shape = (int(reach[0]), int(reach[1]))
         indices = flat_indices(relative, (self.n_pixels, self.n_pixels), shape)
         weight = weight.reshape(indices.shape)
+        share = shares(weight, indices, shape)
 
         def average(patch: Tensor) -> Tensor:
-            canvas = reassemble(patch.reshape(indices.shape), weight, indices, shape)
+            canvas = place(patch.reshape(indices.shape) * share, indices, shape)
             return extract(canvas, indices).flatten(0, 1)
 
         return average
@@ -238,7 +225,7 @@ class PtychoPINN_Lightning(lightning.LightningModule):
         if self.model_config.mode == "Supervised":
             return total + losses.object_loss(patch, batch["label"].flatten(0, 1), patterns.weight)
         expected = self.model.expected_counts(patch, patterns)
-        amplitude = batch["amplitude"].flatten(0, 1)
+        amplitude = patterns.amplitude * patterns.photon_scale
         nll_weight, mae_weight = loss_weights(self.model_config, training)
         if nll_weight:
             total = total + nll_weight * losses.poisson_loss(expected, amplitude.square(), patterns.measured)

@@ -1,7 +1,7 @@
 """Cut patches out of canvases, put them back, and average what overlaps.
 
-``place`` is the adjoint of ``extract``; ``reassemble`` is place(weight * patch) / place(weight). Corners are
-whole pixels: the sub-pixel part of a scan position is carried by the probe (see docs/physics.md).
+``place`` is the adjoint of ``extract``; to reassemble is to place weighted patches and to divide by the weight. Corners
+are whole pixels: the sub-pixel part of a scan position is carried by the probe (see docs/physics.md).
 """
 
 import torch
@@ -64,18 +64,17 @@ def place(patches: Tensor, indices: Tensor, canvas_shape: tuple[int, int]) -> Te
     return flat.reshape(n_canvases, *canvas_shape)
 
 
-def reassemble(patches: Tensor, weights: Tensor, indices: Tensor, canvas_shape: tuple[int, int]) -> Tensor:
-    """Weighted average of overlapping patches on each canvas.
+def shares(weights: Tensor, indices: Tensor, canvas_shape: tuple[int, int]) -> Tensor:
+    """Weights relative to all that lies on the same canvas pixel: weight / extract(place(weight)).
+
+    ``place(patches * shares)`` is then the weighted average of overlapping patches.
 
     Args:
-        patches: complex or real (B, C, N, N).
-        weights: real (B, C, N, N), >= 0.
+        weights: real (B, C, N, N), > 0.
         indices: from :func:`flat_indices`, (B, C, N, N).
         canvas_shape: rows H and columns W of a canvas.
 
     Returns:
-        (B, H, W); zero where the total weight is zero.
+        (B, C, N, N); where patches overlap they sum to one.
     """
-    total = place(weights, indices, canvas_shape)
-    floor = torch.finfo(weights.dtype).tiny
-    return place(patches * weights, indices, canvas_shape) / total.clamp_min(floor)
+    return weights / extract(place(weights, indices, canvas_shape), indices)

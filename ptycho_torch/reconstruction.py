@@ -20,9 +20,10 @@ from torch.utils.data import DataLoader
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import RawData
+from ptycho_torch import physics
 from ptycho_torch.config_params import InferenceConfig, ModelConfig
 from ptycho_torch.data.groups import GroupDataset, Indices
-from ptycho_torch.model import Batch, Patterns, PtychoPINN
+from ptycho_torch.model import Batch, PtychoPINN
 from ptycho_torch.networks.correction import outer_band_px
 from ptycho_torch.patches import extract, flat_indices, place
 from ptycho_torch.runtime import build_fabric, loader_arguments, working_dtype
@@ -193,7 +194,7 @@ def pattern_loader(
 def _add_batch(
     model: PtychoPINN, canvas: Canvas, batch: Batch, passes: Sequence[int], kept: Tensor, uniform: bool
 ) -> None:
-    patterns: Patterns = model.patterns(batch)
+    patterns = model.patterns(batch)
     where = canvas.indices(batch)
     patch = canvas.patches(where)
     if patch is None:
@@ -228,8 +229,6 @@ def predicted_amplitude(
     reconstruction: Reconstruction, scan: RawData, indices: Indices
 ) -> NDArray[np.float32]:
     """Amplitudes that a reconstruction predicts for chosen patterns: float32 (k, N, N), photon**0.5."""
-    from ptycho_torch import physics
-
     n_pixels = scan.patterns.shape[-1]
     positions = scan.positions_px[indices]
     rounded = np.round(positions).astype(np.int64)
@@ -239,4 +238,5 @@ def predicted_amplitude(
     patch = extract(torch.from_numpy(reconstruction.canvas)[None], where)[0]
     remainder = torch.from_numpy((positions - rounded).astype(np.float32))
     probe = physics.fourier_shift(torch.from_numpy(reconstruction.probe)[None], remainder[:, None])
-    return physics.intensity(physics.far_field(physics.exit_waves(patch, probe))).sqrt().numpy()
+    waves = physics.far_field(physics.exit_waves(patch, probe))
+    return physics.zero_centred(physics.intensity(waves).sqrt()).numpy()

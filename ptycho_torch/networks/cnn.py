@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from ptycho_torch.networks.correction import Correction
+from ptycho_torch.networks.patterns import Patterns
 from ptycho_torch.networks.unet import UNet
-from ptycho_torch.physics import fourier_shift
+from ptycho_torch.physics import fourier_shift, zero_centred
 
 
 class PatternNetwork(nn.Module):
@@ -27,24 +28,17 @@ class PatternNetwork(nn.Module):
         """Whether pass k ends with a learned correction: its only one does."""
         return k == 0
 
-    def step(
-        self,
-        k: int,
-        patch: Tensor,
-        probe: Tensor,
-        amplitude: Tensor,
-        remainder_px: Tensor,
-        measured: Tensor | None,
-    ) -> Tensor:
+    def step(self, k: int, patch: Tensor, patterns: Patterns) -> Tensor:
         """Predict object patches; arguments as in :meth:`UnrolledNetwork.step`.
 
         A pattern tells the object relative to the probe, not to the pixel grid: the predicted deviation from
         free space is displaced by the sub-pixel part of the position.
         """
-        del k, probe
-        logarithm = torch.log1p(amplitude if measured is None else amplitude * measured)
+        del k
+        amplitude, measured = patterns.amplitude, patterns.measured
+        logarithm = zero_centred(torch.log1p(amplitude if measured is None else amplitude * measured))
         mean = logarithm.mean(dim=(-2, -1), keepdim=True)
         deviation = logarithm.std(dim=(-2, -1), keepdim=True).clamp_min(1e-6)
         output = self.unet(((logarithm - mean) / deviation).unsqueeze(1))
         predicted = self.correction(torch.ones_like(patch), output)
-        return 1 + fourier_shift(predicted - 1, remainder_px)
+        return 1 + fourier_shift(predicted - 1, patterns.remainder_px)

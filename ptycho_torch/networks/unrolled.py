@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ptycho_torch.networks.correction import Correction
+from ptycho_torch.networks.patterns import Patterns
 from ptycho_torch.networks.unet import UNet
 from ptycho_torch.physics import object_update
 
@@ -37,30 +38,18 @@ class UnrolledNetwork(nn.Module):
         """Whether pass k ends with a learned correction."""
         return (k + 1) % self.physics_steps == 0
 
-    def step(
-        self,
-        k: int,
-        patch: Tensor,
-        probe: Tensor,
-        amplitude: Tensor,
-        remainder_px: Tensor,
-        measured: Tensor | None,
-    ) -> Tensor:
+    def step(self, k: int, patch: Tensor, patterns: Patterns) -> Tensor:
         """Improve object patches once.
 
         Args:
             k: which pass, from 0.
             patch: complex (M, N, N), current transmission.
-            probe: complex (M, modes, N, N), displaced to each patch, network units.
-            amplitude: float (M, N, N), measured, network units.
-            remainder_px: float (M, 2), sub-pixel part of the positions (the probe already carries it).
-            measured: bool (M, N, N) or None.
+            patterns: what was measured of each patch, and with which probe.
 
         Returns:
             Complex (M, N, N), improved transmission.
         """
-        del remainder_px
-        update = object_update(patch, probe, amplitude, measured)
+        update = object_update(patch, patterns.probe, patterns.adjoint, patterns.amplitude, patterns.measured)
         if not self.is_learned(k):
             return patch + update
         channels = [patch.real - 1, patch.imag, UPDATE_GAIN * update.real, UPDATE_GAIN * update.imag]

@@ -4,16 +4,18 @@ object patch O(r) -> interaction with the probe P(r) -> exit wave P(r) O(r) -> f
 Conventions (axes, origin, normalization) are drawn in docs/physics.md and hold for every function here:
 
 * real-space arrays have axes (..., row y, column x); pixel (N//2, N//2) of a patch lies on the scan position;
-* far-field arrays have the zero frequency at pixel (N//2, N//2);
+* far-field arrays have the zero frequency at pixel (0, 0); patterns, stored with it at (N//2, N//2), are reordered
+  once on entry by ``zero_first``;
 * ``sum(abs(probe)**2)`` is the mean photon count of a pattern of a fully transparent object.
 """
 
 from ptycho_torch.physics.illumination import circular_mask, fourier_shift, limit_support
-from ptycho_torch.physics.measurement import exit_waves, intensity, object_update
-from ptycho_torch.physics.propagation import back_propagate, far_field
+from ptycho_torch.physics.measurement import adjoint_probe, exit_waves, intensity, object_update
+from ptycho_torch.physics.propagation import back_propagate, far_field, zero_centred, zero_first
 from ptycho_torch.physics.scaling import probe_peak
 
 __all__ = [
+    "adjoint_probe",
     "back_propagate",
     "circular_mask",
     "exit_waves",
@@ -23,4 +25,6 @@ __all__ = [
     "limit_support",
     "object_update",
     "probe_peak",
+    "zero_centred",
+    "zero_first",
 ]

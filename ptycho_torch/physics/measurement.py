@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.physics.propagation import back_propagate, far_field
+from ptycho_torch.physics.scaling import probe_peak
 
 
 def exit_waves(patch: Tensor, probe: Tensor) -> Tensor:
@@ -31,7 +32,21 @@ def intensity(waves: Tensor) -> Tensor:
     return (waves.real.square() + waves.imag.square()).sum(dim=-3)
 
 
-def object_update(patch: Tensor, probe: Tensor, amplitude: Tensor, measured: Tensor | None = None) -> Tensor:
+def adjoint_probe(probe: Tensor) -> Tensor:
+    """What carries a change of the exit waves back to the object: conj(P_m) / max_r sum_m abs(P_m(r))**2.
+
+    Args:
+        probe: complex (..., modes, N, N), photon**0.5.
+
+    Returns:
+        Complex (..., modes, N, N), photon**-0.5.
+    """
+    return probe.conj() / probe_peak(probe).square()[..., None, None, None]
+
+
+def object_update(
+    patch: Tensor, probe: Tensor, adjoint: Tensor, amplitude: Tensor, measured: Tensor | None = None
+) -> Tensor:
     """Object update of one physics step.
 
     The far field of each mode keeps its phase and takes the measured amplitude, shared between the modes in
@@ -42,18 +57,16 @@ def object_update(patch: Tensor, probe: Tensor, amplitude: Tensor, measured: Ten
     Args:
         patch: complex (B, N, N), current object patches.
         probe: complex (B, modes, N, N) at each patch.
-        amplitude: float (B, N, N), measured amplitude, photon**0.5.
-        measured: bool (B, N, N) or (N, N), False where a pixel was not measured and keeps the prediction;
-            None when every pixel was.
+        adjoint: complex (B, modes, N, N), from :func:`adjoint_probe`.
+        amplitude: float (B, N, N), measured amplitude, photon**0.5, zero frequency first.
+        measured: bool (B, N, N), zero frequency first; False where a pixel was not measured and keeps the
+            prediction. None when every pixel was.
 
     Returns:
         The update d, complex (B, N, N), dimensionless.
     """
     far = far_field(exit_waves(patch, probe))
-    ratio = amplitude / (intensity(far) + torch.finfo(amplitude.dtype).eps).sqrt()
+    excess = amplitude * (intensity(far) + torch.finfo(amplitude.dtype).eps).rsqrt() - 1
     if measured is not None:
-        ratio = torch.where(measured, ratio, torch.ones_like(ratio))
-    change = back_propagate(far * (ratio - 1).unsqueeze(-3))
-    energy = probe.real.square() + probe.imag.square()
-    peak = energy.sum(dim=-3).amax(dim=(-2, -1), keepdim=True)
-    return (probe.conj() * change).sum(dim=-3) / peak
+        excess = excess * measured
+    return (adjoint * back_propagate(far * excess.unsqueeze(-3))).sum(dim=-3)

@@ -6,6 +6,7 @@ import torch
 from ptycho_torch import physics
 from ptycho_torch.networks.cnn import PatternNetwork
 from ptycho_torch.networks.correction import ACTIVATIONS, Correction, amplitude_gain, outer_band_px
+from ptycho_torch.networks.patterns import Patterns
 from ptycho_torch.networks.unet import UNet
 from ptycho_torch.networks.unrolled import UnrolledNetwork
 
@@ -75,29 +76,37 @@ def test_field_of_view_follows_probe_and_padding(probe_big: bool, pad_object: bo
     assert outer_band_px(64, probe_big=probe_big, pad_object=pad_object) == band
 
 
-def scattering(seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """A probe and the amplitudes it scatters from an object."""
+def scattering(seed: int = 1, remainder_px: float = 0.0) -> Patterns:
+    """What a Gaussian probe scatters from an object."""
     axis = torch.arange(N) - N // 2
     gaussian = torch.exp(-(axis[:, None].square() + axis[None, :].square()) / 50.0)
     probe = gaussian.to(torch.complex64).expand(2, 1, N, N)
     waves = physics.far_field(physics.exit_waves(1 + 0.3 * patches(seed), probe))
-    return probe, physics.intensity(waves).sqrt()
+    return Patterns(
+        amplitude=physics.intensity(waves).sqrt(),
+        measured=None,
+        probe=probe,
+        adjoint=physics.adjoint_probe(probe),
+        remainder_px=torch.full((2, 2), remainder_px),
+        weight=torch.ones(2, N, N),
+        photon_scale=torch.ones(2, 1, 1),
+    )
 
 
-def amplitude_error(patch: torch.Tensor, probe: torch.Tensor, amplitude: torch.Tensor) -> float:
-    waves = physics.far_field(physics.exit_waves(patch, probe))
-    return (physics.intensity(waves).sqrt() - amplitude).square().sum().item()
+def amplitude_error(patch: torch.Tensor, patterns: Patterns) -> float:
+    waves = physics.far_field(physics.exit_waves(patch, patterns.probe))
+    return (physics.intensity(waves).sqrt() - patterns.amplitude).square().sum().item()
 
 
 def test_untrained_unrolled_network_already_reduces_the_error() -> None:
-    probe, amplitude = scattering()
+    patterns = scattering()
     network = UnrolledNetwork(2, 3, 8, correction())
     patch = torch.ones(2, N, N, dtype=torch.complex64)
-    errors = [amplitude_error(patch, probe, amplitude)]
+    errors = [amplitude_error(patch, patterns)]
     with torch.no_grad():
         for k in range(network.n_passes):
-            patch = network.step(k, patch, probe, amplitude, torch.zeros(2, 2), None)
-            errors.append(amplitude_error(patch, probe, amplitude))
+            patch = network.step(k, patch, patterns)
+            errors.append(amplitude_error(patch, patterns))
     assert network.n_passes == 6
     assert errors[-1] < 0.5 * errors[0]
 
@@ -108,28 +117,25 @@ def test_only_the_last_pass_of_a_round_is_learned() -> None:
 
 
 def test_pattern_network_follows_the_sub_pixel_position() -> None:
-    _, amplitude = scattering()
     network = PatternNetwork(8, correction())
     torch.nn.init.normal_(network.unet.head.weight, std=0.3)
     start = torch.ones(2, N, N, dtype=torch.complex64)
     with torch.no_grad():
-        still = network.step(0, start, start, amplitude, torch.zeros(2, 2), None)
-        moved = network.step(0, start, start, amplitude, torch.full((2, 2), 0.25), None)
+        still = network.step(0, start, scattering())
+        moved = network.step(0, start, scattering(remainder_px=0.25))
     expected = 1 + physics.fourier_shift(still - 1, torch.full((2, 2), 0.25))
     torch.testing.assert_close(moved, expected, atol=1e-5, rtol=1e-5)
     assert (moved - still).abs().max() > 1e-3
 
 
 def test_pattern_network_does_not_look_at_unmeasured_pixels() -> None:
-    _, amplitude = scattering()
-    measured = torch.ones(N, N, dtype=torch.bool)
-    measured[5, 6] = False
-    spoiled = amplitude.clone()
+    measured = torch.ones(2, N, N, dtype=torch.bool)
+    measured[:, 5, 6] = False
+    patterns = scattering()._replace(measured=measured)
+    spoiled = patterns.amplitude.clone()
     spoiled[:, 5, 6] = 1e4
     network = PatternNetwork(8, correction())
     start = torch.ones(2, N, N, dtype=torch.complex64)
     with torch.no_grad():
-        results = [
-            network.step(0, start, start, a, torch.zeros(2, 2), measured) for a in (amplitude, spoiled)
-        ]
+        results = [network.step(0, start, p) for p in (patterns, patterns._replace(amplitude=spoiled))]
     torch.testing.assert_close(results[0], results[1])

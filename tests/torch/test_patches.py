@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptycho_torch.patches import extract, flat_indices, place, reassemble
+from ptycho_torch.patches import extract, flat_indices, place, shares
 
 SHAPE = (11, 9)
 PATCH = (4, 3)
@@ -44,7 +44,7 @@ def test_reassembling_windows_of_one_object_gives_it_back_where_covered(
     indices = flat_indices(torch.tensor(corners), PATCH, SHAPE)
     canvas = torch.complex(random(len(corners), *SHAPE, seed=4), random(len(corners), *SHAPE, seed=5))
     weights = random(*indices.shape, seed=6).abs() + 0.1
-    again = reassemble(extract(canvas, indices), weights, indices, SHAPE)
+    again = place(extract(canvas, indices) * shares(weights, indices, SHAPE), indices, SHAPE)
     covered = place(weights, indices, SHAPE) > 0
     torch.testing.assert_close(again[covered], canvas[covered])
     assert not again[~covered].any()
@@ -54,4 +54,5 @@ def test_reassembly_averages_with_the_weights() -> None:
     indices = flat_indices(torch.tensor([[[0, 0], [0, 0]]]), (1, 1), (1, 1))
     patches = torch.tensor([[[[1.0]], [[4.0]]]])
     weights = torch.tensor([[[[1.0]], [[2.0]]]])
-    assert reassemble(patches, weights, indices, (1, 1)).item() == pytest.approx(3.0)
+    average = place(patches * shares(weights, indices, (1, 1)), indices, (1, 1))
+    assert average.item() == pytest.approx(3.0)
