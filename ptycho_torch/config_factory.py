@@ -156,7 +156,7 @@ def _training_payload(answer: Answer) -> TrainingPayload:
     return TrainingPayload(
         config,
         *from_training_config(config),
-        _inference_side(answer.execution, config.batch_size),
+        _inference_side(answer.execution, config.batch_size * config.model.gridsize**2),
         answer.execution,
         _audit(answer),
         answer.sources,
@@ -213,7 +213,7 @@ def create_inference_payload(
         replace(data, nphotons=trained_data.nphotons),
         model,
         pt_training,
-        _inference_side(answer.execution, as_trained.batch_size),
+        _inference_side(answer.execution, as_trained.batch_size * config.model.gridsize**2),
         answer.execution,
         _audit(answer),
         answer.sources,
@@ -290,9 +290,10 @@ def _completed(answer: Answer, cls: type[T]) -> T:
     return config
 
 
-def _inference_side(execution: PyTorchExecutionConfig, batch_size: int) -> torch_side.InferenceConfig:
+def _inference_side(execution: PyTorchExecutionConfig, training_patterns: int) -> torch_side.InferenceConfig:
+    """Single patterns are predicted: by default as many at once as a training batch holds in its groups."""
     return torch_side.InferenceConfig(
-        batch_size=execution.inference_batch_size or batch_size,
+        batch_size=execution.inference_batch_size or training_patterns,
         middle_trim=execution.middle_trim,
         pad_eval=execution.pad_eval,
         window=execution.reconstruction_window,

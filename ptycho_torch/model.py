@@ -293,7 +293,7 @@ class PtychoPINN_Lightning(lightning.LightningModule):
             "data_config": plain(self.data_config),
             "training_config": plain(self.training_config),
             "inference_config": plain(self.inference_config),
-            "execution_config": self.execution_config.to_dict(),
+            "execution_config": self.execution_config.to_snapshot(),
             "probe_shape": list(self.model.probe.shape[:-1]),
         }
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ptycho.config.errors import ConfigError
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import RawData
 from ptycho_torch import physics
@@ -27,7 +27,6 @@ from ptycho_torch.model import Batch, PtychoPINN
 from ptycho_torch.networks.correction import outer_band_px
 from ptycho_torch.patches import extract, flat_indices, place
 from ptycho_torch.runtime import build_fabric, loader_arguments, working_dtype
-from ptycho_torch.runtime.failures import refused
 
 WINDOW_MARGIN = 8
 """Fewest pixels that trimming the border of a canvas may leave on each axis."""
@@ -105,7 +104,7 @@ class Canvas:
         return self.object[0].cpu().numpy(), self._finished_coverage[0].cpu().numpy()
 
 
-def trimmed(n_pixels: int, model: ModelConfig, execution: PyTorchExecutionConfig) -> NDArray[np.float32]:
+def trimmed(n_pixels: int, model: ModelConfig, inference: InferenceConfig) -> NDArray[np.float32]:
     """Which pixels of a patch enter the reassembly: float32 (N, N) of zeros and ones.
 
     ``middle_trim`` keeps the central square; without ``pad_eval`` the band outside the network's field of view is
@@ -114,20 +113,12 @@ def trimmed(n_pixels: int, model: ModelConfig, execution: PyTorchExecutionConfig
     Raises:
         ConfigError: ``middle_trim`` is larger than the patch.
     """
-    if execution.middle_trim > n_pixels:
-        raise ConfigError(
-            [
-                refused(
-                    execution,
-                    "middle_trim",
-                    f"at most N, which is {n_pixels}",
-                    "Lower it, or set 0: whole patch.",
-                )
-            ]
-        )
+    if inference.middle_trim > n_pixels:
+        rule = f"middle_trim: expected at most N, which is {n_pixels}; got {inference.middle_trim}"
+        raise ConfigError([Failure("middle_trim", f"{rule}. Lower it, or set 0 for the whole patch.")])
     kept = np.zeros((n_pixels, n_pixels), dtype=np.float32)
-    side = execution.middle_trim or n_pixels
-    if not execution.pad_eval:
+    side = inference.middle_trim or n_pixels
+    if not inference.pad_eval:
         band = outer_band_px(n_pixels, probe_big=model.probe_big, pad_object=model.pad_object)
         side = min(side, n_pixels - 2 * band)
     start = (n_pixels - side) // 2
@@ -141,7 +132,6 @@ def reconstruct(
     scan: RawData,
     indices: Indices,
     *,
-    batch_size: int,
     inference: InferenceConfig,
     execution: PyTorchExecutionConfig,
 ) -> Reconstruction:
@@ -152,9 +142,8 @@ def reconstruct(
         model_config: how it was built.
         scan: the patterns and positions.
         indices: int64, patterns to use.
-        batch_size: patterns a step of the predict loader, unless ``inference_batch_size`` says otherwise.
-        inference: weighting of the patches.
-        execution: device, loader, trimming.
+        inference: patterns predicted at once, trimming, weighting of the patches.
+        execution: device and loader.
 
     Returns:
         The assembled object with its registration.
@@ -164,8 +153,8 @@ def reconstruct(
     dtype = working_dtype(execution)
     model = model.to(fabric.device, dtype).eval()
     canvas = Canvas(scan.positions_px, model.n_pixels, fabric.device)
-    kept = torch.from_numpy(trimmed(model.n_pixels, model_config, execution)).to(fabric.device)
-    loader = pattern_loader(scan, indices, batch_size, execution)
+    kept = torch.from_numpy(trimmed(model.n_pixels, model_config, inference)).to(fabric.device)
+    loader = pattern_loader(scan, indices, inference.batch_size, execution)
     loader = fabric.setup_dataloaders(loader)
     by_canvas = model_config.object_big
     n_passes = model.network.n_passes
@@ -179,7 +168,7 @@ def reconstruct(
                 }
                 _add_batch(model, canvas, batch, passes, kept, inference.patch_weighting == "uniform")
         canvas.finish_pass(fabric)
-    return _finished(canvas, model, execution.reconstruction_window, len(indices), started_s)
+    return _finished(canvas, model, inference.window, len(indices), started_s)
 
 
 def pattern_loader(
@@ -187,8 +176,7 @@ def pattern_loader(
 ) -> DataLoader[dict[str, Tensor]]:
     """Single patterns of a scan in order: batches with groups of one."""
     dataset = GroupDataset([scan], [indices[:, None]])
-    size = execution.inference_batch_size or batch_size
-    return DataLoader(dataset, **loader_arguments(execution, training=False, batch_size=size))
+    return DataLoader(dataset, **loader_arguments(execution, training=False, batch_size=batch_size))
 
 
 def _add_batch(

@@ -175,7 +175,6 @@ def _one_scan(payload: InferencePayload, bundle: Bundle, scan: RawData, folder: 
         payload.pt_model_config,
         scan,
         indices,
-        batch_size=payload.pt_inference_config.batch_size,
         inference=payload.pt_inference_config,
         execution=payload.execution_config,
     )

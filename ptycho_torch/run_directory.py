@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.config.execution import PyTorchExecutionConfig
-
 from ptycho.config.origins import Origin
 from ptycho_torch.plain import plain
 

@@ -115,7 +115,7 @@ def save_model(
     config = {
         "model": model,
         "training": training,
-        "execution": payload.execution_config.to_dict(),
+        "execution": payload.execution_config.to_snapshot(),
         "data": {
             "probe_shape": list(module.model.probe.shape[:-1]),
             "probe_scale": payload.pt_data_config.probe_scale,

@@ -1,10 +1,13 @@
 """What the detector sees of an object patch, and what a measured pattern says about the patch."""
 
-import torch
 from torch import Tensor
 
 from ptycho_torch.physics.propagation import back_propagate, far_field
 from ptycho_torch.physics.scaling import probe_peak
+
+DARK = 1e-4
+"""Intensity, in the unit of the update's amplitudes, below which a predicted far field has no phase to speak of: what
+rounding leaves where nothing is predicted must not be scaled up to the measured amplitude."""
 
 
 def exit_waves(patch: Tensor, probe: Tensor) -> Tensor:
@@ -52,7 +55,7 @@ def object_update(
     The far field of each mode keeps its phase and takes the measured amplitude, shared between the modes in
     proportion (Thibault and Menzel 2013); what that changes in the exit waves is carried to the object as in
     the extended ptychographic iterative engine (Maiden and Rodenburg 2009):
-    d = sum_m conj(P_m) (F^-1[A F(P_m O) / sqrt(I)] - P_m O) / max sum_m abs(P_m)**2.
+    d = sum_m conj(P_m) (F^-1[A F(P_m O) / sqrt(I + DARK)] - P_m O) / max sum_m abs(P_m)**2.
 
     Args:
         patch: complex (B, N, N), current object patches.
@@ -66,7 +69,7 @@ def object_update(
         The update d, complex (B, N, N), dimensionless.
     """
     far = far_field(exit_waves(patch, probe))
-    excess = amplitude * (intensity(far) + torch.finfo(amplitude.dtype).eps).rsqrt() - 1
+    excess = amplitude * (intensity(far) + DARK).rsqrt() - 1
     if measured is not None:
         excess = excess * measured
     return (adjoint * back_propagate(far * excess.unsqueeze(-3))).sum(dim=-3)

@@ -450,7 +450,7 @@ def test_the_model_says_what_it_is(model: Path, scan: Path):
 
 
 def test_the_training_batch_size_is_that_of_reconstruction_unless_said(model: Path, scan: Path):
-    assert infer(model, scan).pt_inference_config.batch_size == 4
+    assert infer(model, scan).pt_inference_config.batch_size == 4 * 2**2  # groups of 2 x 2 patterns
     assert infer(model, scan, overrides={"inference_batch_size": 7}).pt_inference_config.batch_size == 7
 
 
