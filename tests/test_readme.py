@@ -80,7 +80,7 @@ def test_a_session_shows_what_is_printed(typed: str, shown: str, folder: Path) -
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")], ids=lambda page: page.name
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.name
 )
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     prose = re.sub(r"^    .*$", "", page.read_text(), flags=re.MULTILINE)
