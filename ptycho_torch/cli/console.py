@@ -16,33 +16,50 @@ class Refusal(Exception):
     """Wrong input, in the words a person reads."""
 
 
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes of a run that was stopped: 128 and the number of the signal."""
+
+
 class Interruption(Exception):
-    """The person at the keyboard stopped a run; the message says what is kept."""
+    """A run was stopped from outside; the message says what is kept.
+
+    Args:
+        message: for the person at the terminal.
+        code: the exit code.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @contextlib.contextmanager
 def watching_for_interrupt(run_dir: Path) -> Iterator[None]:
-    """Say what a run leaves behind when it is interrupted.
+    """Say what a run leaves behind when it is interrupted or told to end.
 
     Raises:
-        Interruption: an interrupt from the keyboard, also one that Lightning turned into an exit.
+        Interruption: an interrupt from the keyboard or a request to end; Lightning turns both into an exit.
     """
     try:
         yield
     except KeyboardInterrupt:
-        raise Interruption(_kept(run_dir)) from None
+        raise Interruption(f"interrupted; {_kept(run_dir)}", INTERRUPTED) from None
     except SystemExit as leaving:
         if isinstance(leaving.__context__, KeyboardInterrupt):
-            raise Interruption(_kept(run_dir)) from None
+            raise Interruption(f"interrupted; {_kept(run_dir)}", INTERRUPTED) from None
+        from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+        if isinstance(leaving, SIGTERMException):
+            raise Interruption(f"told to end; {_kept(run_dir)}", TERMINATED) from None
         raise
 
 
 def _kept(run_dir: Path) -> str:
     checkpoints = sorted((run_dir / "checkpoints").glob("*.ckpt"))
     if not checkpoints:
-        return "interrupted; no checkpoint was written yet."
+        return "no checkpoint was written yet."
     names = ", ".join(path.name for path in checkpoints)
-    return f"interrupted; kept in {relative(run_dir / 'checkpoints')}: {names}."
+    return f"kept in {relative(run_dir / 'checkpoints')}: {names}."
 
 
 @contextlib.contextmanager

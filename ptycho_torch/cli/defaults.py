@@ -19,7 +19,7 @@ TRAINING: Final[Mapping[str, object]] = {
 }
 """Of `ptycho train`, by field or knob."""
 
-DEMO: Final[Mapping[str, object]] = TRAINING | {"nepochs": 10}
+DEMO: Final[Mapping[str, object]] = TRAINING | {"nepochs": 4}
 """Of `ptycho demo`: as above, within three minutes on two cores."""
 
 RECONSTRUCTION: Final[Mapping[str, object]] = {"n_groups": None}

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 import ptycho
 from ptycho.config.errors import ConfigError, near
 from ptycho_torch.cli import demo, reconstruct, simulate, train
-from ptycho_torch.cli.console import Interruption, Refusal, plain_log, plain_warnings, worded
+from ptycho_torch.cli.console import INTERRUPTED, Interruption, Refusal, plain_log, plain_warnings, worded
 from ptycho_torch.cli.flags import FlagParser
 
 COMMANDS = {module.NAME: module for module in (simulate, train, reconstruct, demo)}
 """Command -> module with NAME, SUMMARY, USAGE, add_arguments(parser) and run(options) -> exit code."""
 
 WRONG_INPUT = 2
-INTERRUPTED = 130
 
 
 def build_parser(chosen: str | None) -> FlagParser:
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None: those of the process.
 
     Returns:
-        0; 2 for wrong input; 130 when interrupted.
+        0; 2 for wrong input; 130 when interrupted, 143 when told to end.
 
     Raises:
         SystemExit: help or the version was asked for (0), or the command line is wrong (2).
@@ -69,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             return _say(chosen, worded(error), WRONG_INPUT)
         except Interruption as interruption:
-            return _say(chosen, str(interruption), INTERRUPTED)
+            return _say(chosen, str(interruption), interruption.code)
         except KeyboardInterrupt:
             return _say(chosen, "interrupted; nothing was kept.", INTERRUPTED)
 

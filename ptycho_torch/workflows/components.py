@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.legacy import dataclass_to_legacy_dict
 from ptycho.raw_data import RawData, load_scans
@@ -120,7 +121,12 @@ def _prepared(
 def _scans(data: Scan | None, config: TrainingConfig) -> list[RawData]:
     if isinstance(data, RawData):
         return [data]
-    return load_scans(str(data), domain=config.measurement_domain)
+    if data is None:
+        field = "training.train_data_file"
+        raise ConfigError(
+            [Failure(field, f"{field}: expected a path; got none. Set it, or give train_data.")]
+        )
+    return load_scans(data, domain=config.measurement_domain)
 
 
 def _trained(

@@ -140,19 +140,26 @@ def test_data_and_folder_may_come_from_the_file(ptycho: Run, scan: Path, tmp_pat
     assert (tmp_path / "named" / "wts.h5.zip").is_file()
 
 
-class _Interrupt(lightning.Callback):
-    def on_train_epoch_end(self, *_: object) -> None:
-        raise KeyboardInterrupt
+class _Stop(lightning.Callback):
+    def __init__(self, signal_number: int) -> None:
+        self.signal_number = signal_number
+
+    def on_train_batch_end(self, *_: object) -> None:
+        signal.raise_signal(self.signal_number)
 
 
 @pytest.fixture
-def _interrupts_work() -> Iterator[None]:
-    handler = signal.getsignal(signal.SIGINT)  # Lightning ignores the signal once it was interrupted
+def _signals_work() -> Iterator[None]:
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, handler)
+    for number, handler in kept.items():  # Lightning ignores interrupts after the first
+        signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("_interrupts_work")
-def test_an_interrupt_that_lightning_turns_into_an_exit_is_one(scan: Path, tmp_path: Path) -> None:
-    with pytest.raises(Interruption), watching_for_interrupt(tmp_path):
-        train(payload(scan, tmp_path, *SHORT, "--lr-warmup-epochs=0"), callbacks=[_Interrupt()])
+@pytest.mark.usefixtures("_signals_work")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_exits_as_its_signal_says(scan: Path, tmp_path: Path, number: int, code: int) -> None:
+    with pytest.raises(Interruption) as stopped, watching_for_interrupt(tmp_path):
+        train(payload(scan, tmp_path, *SHORT, "--lr-warmup-epochs=0"), callbacks=[_Stop(number)])
+    assert stopped.value.code == code

@@ -11,6 +11,7 @@ import torch
 
 from ptycho import params
 from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho.workflows import backend_selector, components
@@ -89,6 +90,11 @@ def test_a_scan_of_another_size_is_refused(
     given.model.N = 64
     with pytest.raises(DataError, match=r"expected patterns of 64 x 64 pixels \(model\.N\); got 32 x 32"):
         train_cdi_model_torch(tiny_scan, None, given, on_cpu)
+
+
+def test_no_training_scan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training\.train_data_file: expected a path; got none"):
+        train_cdi_model_torch(None, None, config(tmp_path))
 
 
 def test_a_bundle_loads_as_it_was_trained(
