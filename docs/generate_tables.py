@@ -1,0 +1,336 @@
+"""Write the tables of the documents from the code they describe.
+
+    python docs/generate_tables.py
+
+A table stands between `<!-- generated: NAME -->` and `<!-- end -->`; the text around it is written by hand. What
+code cannot say, who reads a field and what that changes, is in `consumers.toml` beside this file. Neither torch nor
+lightning is loaded.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.execution import OLD_NAMES, PyTorchExecutionConfig
+from ptycho.config.fields import annotation_of, group_of, scalar
+from ptycho.config.legacy import KEY_MAPPINGS
+from ptycho.config.origins import PRECEDENCE
+from ptycho.config.render import text
+from ptycho.config.validated import help_texts, pydantic_fields, section_of, vocabulary
+from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, TRAINING
+from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag, FlagParser, spell
+from ptycho_torch.cli.main import COMMANDS
+from ptycho_torch.config_bridge import NOT_BRIDGED, TABLE
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+FOLDERS: Final = ("docs", "specs")
+CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig)
+CONSUMERS: Final[Mapping[str, Mapping[str, Any]]] = tomllib.loads(
+    (ROOT / "docs" / "consumers.toml").read_text(encoding="ascii")
+)
+"""Section -> field -> read, effect, and where they say something: factory, checks."""
+MARKED: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+INFERRED: Final = {
+    ("model", "N"): "`probeGuess`, or the trained model",
+    ("training", "nphotons"): "`nphotons`, or `metadata`",
+}
+"""Fields that the data say."""
+ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {
+    "model": (),
+    "training": ("train_data_file", "output_dir"),
+    "inference": ("model_path", "test_data_file", "output_dir"),
+    "execution": tuple(PyTorchExecutionConfig.model_fields),
+}
+"""Fields that are arguments of the factories, and of the execution configuration."""
+
+
+def documents() -> list[Path]:
+    """Every document that may hold generated tables."""
+    return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))
+
+
+def updated(document: str) -> str:
+    """A document with its tables as they are now.
+
+    Raises:
+        KeyError: a marker names a table that there is not.
+    """
+    return MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", document)
+
+
+def rows_of(section: str) -> list[str]:
+    """The fields of a section, in the order of their declaration; knobs of the matrix before the others."""
+    if section == "execution":
+        cls = PyTorchExecutionConfig
+        return [*cls.__annotations__, *(name for name in cls.model_fields if name not in cls.__annotations__)]
+    return list(vocabulary(_class(section)).scalars)
+
+
+def _class(section: str) -> type:
+    return next(cls for cls in CANONICAL if section_of(cls) == section)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _code(word: object) -> str:
+    return f"`{word}`"
+
+
+def _default(section: str, name: str) -> str:
+    fields = (
+        PyTorchExecutionConfig.model_fields if section == "execution" else pydantic_fields(_class(section))
+    )
+    value = fields[name].get_default(call_default_factory=True)
+    return _code(f"{value:g}" if isinstance(value, float) else text(value))
+
+
+def _accepts(section: str, name: str) -> str:
+    if section == "execution":
+        return scalar(annotation_of(PyTorchExecutionConfig.model_fields[name])).rule
+    return vocabulary(_class(section)).scalars[name].rule
+
+
+def _variable(name: str) -> str:
+    return _code(f"PTYCHO_EXEC_{name.upper()}")
+
+
+def _fields(section: str) -> str:
+    """Field, range, default and help text of a canonical configuration."""
+    words = help_texts(_class(section))
+    head = ("field", "accepts", "default", "meaning")
+    return _table(
+        head,
+        (
+            (_code(name), _accepts(section, name), _default(section, name), words[name])
+            for name in rows_of(section)
+        ),
+    )
+
+
+def _knobs(*, of_matrix: bool) -> str:
+    """Group, range, default, variable and help text of the knobs, of the override matrix or beyond it."""
+    cls = PyTorchExecutionConfig
+    names = [name for name in rows_of("execution") if (name in cls.__annotations__) == of_matrix]
+    head = ("group", "knob", "accepts", "default", "environment variable", "meaning")
+    rows = []
+    for name in names:
+        field = cls.model_fields[name]
+        described = field.description or ""
+        rows.append(
+            (
+                group_of(field),
+                _code(name),
+                _accepts("execution", name),
+                _default("execution", name),
+                _variable(name),
+                described,
+            )
+        )
+    return _table(head, rows)
+
+
+def _sources(section: str) -> str:
+    """The matrix of a section: fields against kinds of source, the strongest first."""
+    rows = ((_code(name), *(_cell(section, name, kind) for kind in PRECEDENCE)) for name in rows_of(section))
+    return _table(("field", *PRECEDENCE), rows)
+
+
+def _cell(section: str, name: str, kind: str) -> str:
+    is_knob = section == "execution"
+    match kind:
+        case "override":
+            return "yes"
+        case "flag":
+            return _code(spell(name)) if name in _flagged(section) else "-"
+        case "argument":
+            return "yes" if name in ARGUMENTS[section] else "-"
+        case "inferred":
+            return INFERRED.get((section, name), "the trained model" if section == "model" else "-")
+        case "environment":
+            return _variable(name) if is_knob else "-"
+        case "file":
+            return _code(f"[{section}]")
+        case "cli-default":
+            return _stated(section, name)
+        case _:
+            return _default(section, name)
+
+
+def _flagged(section: str) -> set[str]:
+    """Fields of a section that `train` or `reconstruct` has a flag for."""
+    return {flag.name for flag in _recorded("reconstruct" if section == "inference" else "train").flags}
+
+
+def _stated(section: str, name: str) -> str:
+    table = RECONSTRUCTION if section == "inference" else TRAINING
+    if name == "enable_progress_bar":
+        return "on, on a terminal"
+    return _code(text(table[name])) if name in table else "-"
+
+
+def _handling(section: str) -> str:
+    """What is checked, what the factories do, who reads each field, and what that changes."""
+    rows = []
+    for name in rows_of(section):
+        said = CONSUMERS[section][name]
+        checks = f"{_accepts(section, name)}. {said.get('checks', '')}".rstrip()
+        readers = ", ".join(_code(place) for place in said["read"]) or "nothing"
+        factory = " ".join(filter(None, (_bridged(section, name), said.get("factory", ""))))
+        rows.append((_code(name), checks, factory or "-", readers, said["effect"]))
+    return _table(("field", "accepted", "factory", "read by", "effect"), rows)
+
+
+def _bridged(section: str, name: str) -> str:
+    """The backend's fields that a canonical one becomes."""
+    if section == "execution":
+        return ""
+    places = [
+        place
+        for pair in TABLE
+        for place in pair.torch
+        if pair.field == name and not (section == "inference" and place.startswith("training."))
+    ]
+    return (
+        f"-> {', '.join(_code(f'pt_{place}'.replace('.', '_config.')) for place in places)}."
+        if places
+        else ""
+    )
+
+
+def _bridge() -> str:
+    rows = ((_code(pair.field), ", ".join(_code(place) for place in pair.torch)) for pair in TABLE)
+    return _table(("canonical field", "fields of the backend"), rows)
+
+
+def _left_out() -> str:
+    rows = ((_code(name), why) for name, why in NOT_BRIDGED.items())
+    return _table(("field", "why it has no counterpart"), rows)
+
+
+def _key_mappings() -> str:
+    owners = {
+        name: ", ".join(cls.__name__ for cls in CANONICAL if name in vocabulary(cls).scalars)
+        for name in KEY_MAPPINGS
+    }
+    rows = ((_code(name), _code(key), owners[name]) for name, key in KEY_MAPPINGS.items())
+    return _table(("field", "legacy key", "configuration"), rows)
+
+
+def _old_names() -> str:
+    canonical = {
+        old: f"{section_of(cls)}.{new}" for cls in CANONICAL for old, new in vocabulary(cls).renamed.items()
+    }
+    shared = {old: new.partition(".")[2] for old, new in canonical.items()}
+    rows = ((_code(old), _code(new)) for old, new in {**OLD_NAMES, **shared}.items())
+    return _table(("old or foreign name", "name"), rows)
+
+
+def _precedence() -> str:
+    return "\n".join(f"{place}. `{kind}`" for place, kind in enumerate(PRECEDENCE, 1))
+
+
+class _Recorded(FlagParser):
+    """A parser that remembers what a command adds to it."""
+
+    def __init__(self) -> None:
+        self.flags: list[Flag] = []
+        self.stated: Mapping[str, object] = {}
+        self.own: list[tuple[str, str]] = []
+        super().__init__(add_help=False)
+
+    def add_flags(self, flags: Sequence[Flag], stated: Mapping[str, object] | None = None) -> None:
+        """Remember flags of fields."""
+        self.flags += flags
+        self.stated = stated or {}
+
+    def add_argument(self, *names: str, **options: Any) -> Any:
+        """Remember an argument or option of the command itself."""
+        action = super().add_argument(*names, **options)
+        shown = " ".join(
+            filter(None, (*action.option_strings, action.metavar if action.nargs != 0 else None))
+        )
+        self.own.append((str(shown), action.help or ""))
+        return action
+
+
+def _recorded(name: str) -> _Recorded:
+    parser = _Recorded()
+    module: ModuleType = COMMANDS[name]
+    module.add_arguments(parser)
+    return parser
+
+
+def _flags(command: str) -> str:
+    """Arguments and flags of a command."""
+    parser = _recorded(command)
+    rows = [("", _code(shown), words) for shown, words in parser.own]
+    for flag in parser.flags:
+        shown = flag.spelling if flag.is_switch else f"{flag.spelling} {flag.metavar}"
+        rows.append((flag.group, _code(shown), flag.describe(parser.stated).replace("%%", "%")))
+    return _table(("group", "argument", "what it says"), rows)
+
+
+def _commands() -> str:
+    rows = (
+        (_code(f"ptycho {name} {module.USAGE}"), f"{module.SUMMARY.capitalize()}.")
+        for name, module in COMMANDS.items()
+    )
+    return _table(("command", "what it does"), rows)
+
+
+def _command_defaults() -> str:
+    """Defaults that the commands state in place of the fields'."""
+    homes = {name: section for section in CONSUMERS for name in reversed(rows_of(section))}
+    rows = []
+    for name, value in TRAINING.items():
+        stated = f"{value:g}" if isinstance(value, float) else text(value)
+        demo = text(DEMO[name]) if DEMO[name] != value else ""
+        section = "training" if name in vocabulary(TrainingConfig).scalars else homes[name]
+        rows.append(
+            (_code(name), _default(section, name), _code(stated), _code(demo) if demo else "the same")
+        )
+    return _table(("field", "default of the field", "`ptycho train`", "`ptycho demo`"), rows)
+
+
+def _reconstruction_groups() -> str:
+    return f"Groups of knobs that `ptycho reconstruct` has flags for: {', '.join(RECONSTRUCTION_GROUPS)}."
+
+
+TABLES: Final[Mapping[str, Callable[[], str]]] = {
+    **{f"{section_of(cls)}-fields": lambda cls=cls: _fields(section_of(cls)) for cls in CANONICAL},
+    "matrix-knobs": lambda: _knobs(of_matrix=True),
+    "additional-knobs": lambda: _knobs(of_matrix=False),
+    **{f"{section}-sources": lambda section=section: _sources(section) for section in CONSUMERS},
+    **{f"{section}-handling": lambda section=section: _handling(section) for section in CONSUMERS},
+    "bridge": _bridge,
+    "not-bridged": _left_out,
+    "key-mappings": _key_mappings,
+    "old-names": _old_names,
+    "precedence": _precedence,
+    "commands": _commands,
+    "command-defaults": _command_defaults,
+    "reconstruction-groups": _reconstruction_groups,
+    **{f"{name}-flags": lambda name=name: _flags(name) for name in COMMANDS},
+}
+"""Marker -> what writes the table."""
+
+
+def main() -> None:
+    """Rewrite every document whose tables are out of date."""
+    for path in documents():
+        old = path.read_text(encoding="ascii")
+        new = updated(old)
+        if new != old:
+            path.write_text(new, encoding="ascii")
+            print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

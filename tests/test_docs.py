@@ -1,0 +1,182 @@
+"""The documents say what the code does: tables, links, examples, command lines and run files."""
+
+import ast
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ptycho.config.canonical import InferenceConfig, TrainingConfig
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.scan_files import NPZ_KEYS
+from ptycho_torch.cli.main import build_parser
+
+ROOT = Path(__file__).resolve().parent.parent
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+INDENTED = re.compile(r"^    .*$", re.MULTILINE)
+"""Formulas and figures made of characters."""
+CODE_PATH = re.compile(r"`((?:ptycho|ptycho_torch|tests|docs|specs|benchmarks)/[\w/.-]+)`")
+VARIABLE = re.compile(r"PTYCHO_EXEC_([A-Z][A-Z_]*)")
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+tables = _load(ROOT / "docs" / "generate_tables.py")
+DOCUMENTS = sorted([*tables.documents(), *ROOT.glob("*.md")])
+SECTIONS = tuple(tables.CONSUMERS)
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def fenced(path: Path, language: str, before: str = "") -> list[str]:
+    """The fenced blocks of a language in a document, those with a line before them where one is asked for."""
+    return re.findall(rf"{before}^```{language}\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+
+
+RUNNABLE = [path for path in tables.documents() if fenced(path, "python", "<!-- runs -->\n")]
+
+
+@pytest.mark.parametrize("path", tables.documents(), ids=named)
+def test_a_document_holds_the_tables_that_the_code_gives(path: Path) -> None:
+    text = path.read_text(encoding="ascii")
+    assert text == tables.updated(text), "out of date: run python docs/generate_tables.py"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    prose = INDENTED.sub("", path.read_text(encoding="ascii"))
+    dead = [link for link in LINK.findall(prose) if "://" not in link and not _leads(path, link)]
+    assert not dead
+
+
+def _leads(path: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = path.parent / name if name else path
+    return target.exists() and (not anchor or anchor in _anchors(target))
+
+
+def _anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as hosting sites form them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", tables.documents(), ids=named)
+def test_every_file_of_the_code_that_a_document_names_is_there(path: Path) -> None:
+    missing = [name for name in CODE_PATH.findall(path.read_text()) if not (ROOT / name).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_field_is_accounted_for(section: str) -> None:
+    assert set(tables.CONSUMERS[section]) == set(tables.rows_of(section))
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_reader_reads_the_field(section: str) -> None:
+    claims = (
+        (field, *place.partition(":")[::2])
+        for field, said in tables.CONSUMERS[section].items()
+        for place in said["read"]
+    )
+    wrong = [
+        f"{module} does not read {attribute or field}"
+        for field, module, attribute in claims
+        if (attribute or field) not in _attributes_read(module)
+    ]
+    assert not wrong
+
+
+def _attributes_read(module: str) -> set[str]:
+    path = ROOT / f"{module.replace('.', '/')}.py"
+    nodes = ast.walk(ast.parse(path.read_text(), path.name))
+    return {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+
+
+def test_the_reason_of_every_additional_knob_is_given() -> None:
+    text = (ROOT / "docs" / "decisions" / "field-list.md").read_text()
+    listed = text.partition("### Additions to the execution")[2].partition("###")[0]
+    cls = PyTorchExecutionConfig
+    assert (
+        re.findall(r"^\| `(\w+)` \|", listed, re.MULTILINE)
+        == tables.rows_of("execution")[len(cls.__annotations__) :]
+    )
+
+
+def test_the_data_contract_names_every_key_that_is_read() -> None:
+    text = (ROOT / "specs" / "data_contracts.md").read_text().partition("## 2. NPZ")[2].partition("## 3.")[0]
+    cells = re.findall(r"^\| (.*?) \|", text, re.MULTILINE)
+    assert {key for cell in cells for key in re.findall(r"`(\w+)`", cell)} == set(NPZ_KEYS)
+
+
+@pytest.mark.parametrize("path", tables.documents(), ids=named)
+def test_every_variable_that_a_document_names_sets_a_knob(path: Path) -> None:
+    names = {name.lower() for name in VARIABLE.findall(path.read_text())}
+    assert names <= set(PyTorchExecutionConfig.model_fields)
+
+
+def commands() -> Iterator[tuple[Path, str]]:
+    for path in tables.documents():
+        for block in fenced(path, "sh"):
+            yield from ((path, line) for line in block.splitlines() if line.startswith("ptycho "))
+
+
+@pytest.mark.parametrize(
+    "line", [pytest.param(line, id=f"{named(path)}: {line}") for path, line in commands()]
+)
+def test_every_command_line_in_a_document_is_understood(line: str) -> None:
+    assert exit_code(shlex.split(line, comments=True)[1:]) == 0
+
+
+def exit_code(words: list[str]) -> int:
+    try:
+        build_parser(words[0]).parse_args(words)
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [
+        pytest.param(path, number, id=f"{named(path)}: {number}")
+        for path in tables.documents()
+        for number in range(len(fenced(path, "toml")))
+    ],
+)
+def test_every_run_file_in_a_document_is_accepted(path: Path, number: int, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(fenced(path, "toml")[number])
+    TrainingConfig.from_file(file)
+    InferenceConfig.from_file(file)
+    PyTorchExecutionConfig.from_file(file)
+
+
+@pytest.mark.parametrize("path", RUNNABLE, ids=named)
+def test_the_examples_of_a_document_run(path: Path, tmp_path: Path) -> None:
+    script = tmp_path / "examples.py"
+    script.write_text("\n".join(fenced(path, "python", "<!-- runs -->\n")))
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:__main__", script.name],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
