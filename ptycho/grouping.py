@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import spatial  # pyright: ignore[reportMissingTypeStubs]
 
+from ptycho.scan_checks import DataError
+
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
@@ -27,12 +29,12 @@ def select_positions(n: int, n_subsample: int | None, seed: int | None, sequenti
         int64 (n_subsample,), ascending.
 
     Raises:
-        ValueError: n_subsample is not in 1..n.
+        DataError: n_subsample is not in 1..n.
     """
     if n_subsample is None:
         return np.arange(n)
     if not 1 <= n_subsample <= n:
-        raise ValueError(
+        raise DataError(
             f"n_subsample: expected 1 to {n}, the number of positions; got {n_subsample} from the caller. "
             "Choose fewer positions, or leave it out to use all."
         )
@@ -72,7 +74,7 @@ def neighbor_groups(
         int64 (n_groups, gridsize^2), the centre in the first column.
 
     Raises:
-        ValueError: a number out of range, too few neighbours or positions for a group, or more groups than
+        DataError: a number out of range, too few neighbours or positions for a group, or more groups than
             positions without `oversample`.
     """
     positions = np.asarray(positions_px, dtype=np.float64)
@@ -81,7 +83,7 @@ def neighbor_groups(
     _check_numbers(gridsize, n_groups, n, oversample)
     if pool < n_others:
         name = "neighbor_count" if neighbor_pool_size is None else "neighbor_pool_size"
-        raise ValueError(
+        raise DataError(
             f"{name}: expected at least {n_others}, the other members of a group of gridsize {gridsize}; "
             f"got {pool} from the caller. Raise it, or lower gridsize."
         )
@@ -122,15 +124,15 @@ def relative_offsets(positions_px: npt.ArrayLike, groups: npt.ArrayLike) -> tupl
 
 def _check_numbers(gridsize: int, n_groups: int, n: int, oversample: bool) -> None:
     if gridsize < 1:
-        raise ValueError(
+        raise DataError(
             f"gridsize: expected at least 1; got {gridsize} from the caller. Use 1 for no grouping."
         )
     if n_groups < 1:
-        raise ValueError(f"n_groups: expected at least 1; got {n_groups} from the caller. Ask for a group.")
+        raise DataError(f"n_groups: expected at least 1; got {n_groups} from the caller. Ask for a group.")
     if n == 0:
-        raise ValueError("positions: expected at least one; got none from the caller. Select fewer out.")
+        raise DataError("positions: expected at least one; got none from the caller. Select fewer out.")
     if n_groups > n and not oversample:
-        raise ValueError(
+        raise DataError(
             f"n_groups: expected at most {n}, the number of positions; got {n_groups} from the caller. "
             "Lower it, or set enable_oversampling=True to use positions as centres more than once."
         )
@@ -143,7 +145,7 @@ def _nearest(positions: Floats, objects: npt.NDArray[Any], pool: int, gridsize: 
         rows = np.flatnonzero(objects == number)
         if len(rows) < gridsize**2:
             where = "" if len(rows) == len(objects) else f" of scan_index {number}"
-            raise ValueError(
+            raise DataError(
                 f"positions{where}: expected at least {gridsize**2} for a group of gridsize {gridsize}; "
                 f"got {len(rows)} from the caller. Use more positions, or lower gridsize."
             )

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from ptycho.scan_checks import DataError
+
 FREQUENCY_OVERSAMPLING = 8
 """A linear phase ramp is searched in steps of 1/8 of a period across the image, then refined."""
 
@@ -95,7 +97,7 @@ def compare(
         Both objects on that rectangle.
 
     Raises:
-        ValueError: image and known object do not overlap.
+        DataError: image and known object do not overlap.
     """
     rows, columns = _common_rectangle(image.shape, truth.shape, corner_px, coverage)
     part = image[rows, columns].astype(np.complex128)
@@ -121,7 +123,7 @@ def _common_rectangle(
         inside = (index >= 0) & (index < true_shape[axis])
         lit = lit & (inside[:, None] if axis == 0 else inside[None, :])
     if not lit.any():
-        raise ValueError(
+        raise DataError(
             f"comparison: expected a reconstruction that overlaps the known object; got corner {corner_px}, "
             f"shape {shape} against shape {true_shape}. Give the object in the coordinates of the scan positions."
         )

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         figures = result.metrics
         print(
             f"R factor {figures['r_factor']:.4f} ({figures['patterns']} patterns), "
-            f"{figures['seconds']:.1f} s, {relative(picture(result.run_dir))}"
+            f"{figures['seconds']:.3g} s, {relative(picture(result.run_dir))}"
         )
     return 0
 

@@ -106,7 +106,8 @@ class ScanDataModule(lightning.LightningDataModule):
             DataError: a file is not what the data contract says, or the patterns have another size than the model.
         """
         self.scans = self._read(self._given, self.config.train_data_file)
-        n_usable = np.array([len(usable_patterns(scan)) for scan in self.scans])
+        most = self.config.n_subsample
+        n_usable = np.array([len(usable_patterns(scan)[:most]) for scan in self.scans])
         shares = _shares(self.config.n_groups or int(n_usable.sum()), n_usable)
         split = [self._split(scan, int(share)) for scan, share in zip(self.scans, shares, strict=True)]
         self.training = GroupDataset(self.scans, [train for train, _ in split], with_labels=self.with_labels)

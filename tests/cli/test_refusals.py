@@ -79,6 +79,13 @@ def test_data_that_are_no_scan_are_refused(ptycho: Run, tmp_path: Path) -> None:
     assert "xcoords" in said
 
 
+def test_groups_that_the_scan_cannot_form_are_refused(ptycho: Run, scan: Path, tmp_path: Path) -> None:
+    words = ("train", scan, "--output-dir", tmp_path / "run", "--accelerator=cpu", "--gridsize", 5)
+    code, _, said = ptycho(*words)
+    assert code == 2
+    assert "neighbor_count: expected at least 24, the other members of a group of gridsize 5; got 8" in said
+
+
 def test_a_folder_without_a_model_is_refused(ptycho: Run, scan: Path, tmp_path: Path) -> None:
     code, _, said = ptycho("reconstruct", tmp_path, scan)
     assert code == 2

@@ -92,6 +92,14 @@ def test_a_scan_of_another_size_is_refused(
         train_cdi_model_torch(tiny_scan, None, given, on_cpu)
 
 
+def test_a_subsample_has_a_group_for_each_of_its_positions_unasked(
+    tiny_scan: RawData, tmp_path: Path, on_cpu: PyTorchExecutionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    train_cdi_model_torch(tiny_scan, None, config(tmp_path, n_subsample=30), on_cpu)
+    assert "training on 28 groups of 1 patterns, validating on 2" in caplog.text
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 def test_no_training_scan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"training\.train_data_file: expected a path; got none"):
         train_cdi_model_torch(None, None, config(tmp_path))
