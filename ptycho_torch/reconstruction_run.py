@@ -123,6 +123,20 @@ def load_model(payload: InferencePayload, bundle: Bundle, scan: RawData) -> Ptyc
     return model
 
 
+def refuse_several_objects(scan: RawData) -> None:
+    """Refuse a scan whose positions belong to several objects: they would be averaged on one canvas.
+
+    Raises:
+        DataError: ``scan_index`` names more than one object.
+    """
+    objects = np.unique(scan.scan_index)
+    if len(objects) > 1:
+        raise DataError(
+            f"{scan.path or 'scan'}: scan_index: expected the positions of one object in a file to reconstruct; got "
+            f"{len(objects)} objects. Write a file for each, and reconstruct their folder."
+        )
+
+
 def chosen_patterns(config: InferenceConfig, scan: RawData, seed: int) -> Indices:
     """Patterns that enter a reconstruction: not held out, and as many as the configuration asks for.
 
@@ -166,6 +180,7 @@ def measure(reconstruction: Reconstruction, scan: RawData) -> dict[str, Any]:
 
 
 def _one_scan(payload: InferencePayload, bundle: Bundle, scan: RawData, folder: Path) -> ReconstructionResult:
+    refuse_several_objects(scan)
     folder.mkdir(parents=True, exist_ok=True)
     config = payload.tf_inference_config
     model = load_model(payload, bundle, scan)

@@ -13,10 +13,14 @@ from ptycho.config.canonical import TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.grouping import neighbor_groups, select_positions
 from ptycho.raw_data import DataError, RawData, load_scans
+from ptycho.scan_checks import INTENSITY_SUSPICION
 from ptycho_torch.data.groups import GroupDataset, Indices
 from ptycho_torch.runtime import loader_arguments
 
 logger = logging.getLogger(__name__)
+
+DOSE_SAMPLE = 64
+"""Patterns of a scan looked at for their photon number."""
 
 
 def usable_patterns(scan: RawData) -> Indices:
@@ -42,6 +46,28 @@ def stack_probes(scans: Sequence[RawData]) -> torch.Tensor:
     for number, scan in enumerate(scans):
         stacked[number, : len(scan.probe)] = scan.probe
     return torch.from_numpy(stacked)
+
+
+def refuse_counts_as_amplitude(scan: RawData, nphotons: float) -> None:
+    """Refuse amplitudes whose squares are far more photons than a pattern can hold.
+
+    Args:
+        scan: looked at in a sample of its patterns.
+        nphotons: incident photons of a pattern.
+
+    Raises:
+        DataError: the patterns look like counts that are taken for amplitudes.
+    """
+    if scan.domain != "amplitude":
+        return
+    sample = np.unique(np.linspace(0, len(scan) - 1, DOSE_SAMPLE).astype(np.int64))
+    photons = float(np.square(scan.amplitude(sample), dtype=np.float64).sum(axis=(1, 2)).mean())
+    if photons > INTENSITY_SUSPICION * nphotons:
+        raise DataError(
+            f"{scan.path or 'scan'}: diff3d: expected amplitudes, whose squares sum to about nphotons = {nphotons:g} "
+            f"in a pattern, or less; got {photons:.3g}. If these are counts, say so: measurement_domain 'intensity'. "
+            "Else correct nphotons."
+        )
 
 
 class ScanDataModule(lightning.LightningDataModule):
@@ -133,6 +159,7 @@ class ScanDataModule(lightning.LightningDataModule):
                     f"{scan.path or 'scan'}: diff3d: expected patterns of {n_pixels} x {n_pixels} pixels (model.N); "
                     f"got {size} x {size}. Set N to {size}, or leave it to the data."
                 )
+            refuse_counts_as_amplitude(scan, self.config.nphotons)
         return scans
 
     def _split(self, scan: RawData, n_groups: int) -> tuple[Indices, Indices]:

@@ -237,3 +237,15 @@ def test_unsigned_counts_with_bad_pixels_train(tiny_scan: RawData, tmp_path: Pat
     scan.to_file(tmp_path / "counts.npz")
     history = trained(tmp_path / "counts.npz", tmp_path / "run").history
     assert np.isfinite(history[-1]["train_loss"])
+
+
+def test_positions_of_two_objects_are_not_averaged_on_one_canvas(
+    result: TrainingResult, tiny_scan: RawData, tmp_path: Path
+) -> None:
+    index = np.arange(len(tiny_scan)) % 2
+    scan = RawData.from_arrays(
+        tiny_scan.patterns, tiny_scan.positions_px, tiny_scan.probe, domain="amplitude", scan_index=index
+    )
+    scan.to_file(tmp_path / "two.npz")
+    with pytest.raises(DataError, match=r"scan_index: expected the positions of one object.*got 2 objects"):
+        reconstructed(result.run_dir, tmp_path / "two.npz", tmp_path / "picture")
