@@ -62,10 +62,10 @@ class DataConfig:
     """Groups drawn around each scan position; none leaves it to n_groups."""
 
     subsample_seed: Seed | None = None
-    """Seed of the drawing of scan positions and groups; none draws anew each time."""
+    """Seed of the drawing of scan positions and groups; none takes the seed of the run."""
 
     nphotons: PositiveFloat = 1e9
-    """Mean photons in one diffraction pattern."""
+    """Incident photons of one diffraction pattern; amplitudes that would be far more are refused as counts."""
 
     probe_scale: PositiveFloat = 4.0
     """Peak probe amplitude in network units."""
@@ -111,7 +111,7 @@ class ModelConfig:
     """Combine the patches of a group on a shared canvas; off: each pattern has its own patch alone."""
 
     probe_big: Flag = True
-    """Let the network's field of view be nearly the whole patch; off: its central square of side N/2."""
+    """Let the network's field of view be 7/8 of the patch; off: its central square of side N/2. Needs pad_object."""
 
     pad_object: Flag = True
     """Pad a patch with the current object outside the field of view; off: that is the whole patch."""
@@ -126,7 +126,7 @@ class ModelConfig:
     """Diameter of the probe mask, in pixels; none is N/2."""
 
     gaussian_smoothing_sigma: NonNegativeFloat = 0.0
-    """Blur of a predicted patch, in pixels (standard deviation)."""
+    """Blur of each predicted correction, in pixels (standard deviation); 0 is none."""
 
     probe_trainable: Flag = False
     """Refine the probe together with the network."""
@@ -176,10 +176,10 @@ class TrainingConfig:
     """Decay rate of the mean squared gradient, of adam and adamw."""
 
     lr_warmup_epochs: NonNegativeInt = 0
-    """Epochs of rising learning rate, with the WarmupCosine schedule."""
+    """Epochs of rising learning rate before the schedule; not with Adaptive."""
 
     lr_min_ratio: Fraction = 0.1
-    """Last learning rate over the first, with the WarmupCosine schedule."""
+    """Last learning rate over the highest, with the schedules WarmupCosine, Exponential and MultiStage."""
 
     plateau_factor: ShrinkFactor = 0.5
     """The learning rate is multiplied by this at a plateau, with the Adaptive schedule."""

@@ -27,6 +27,9 @@ PROBE_RATE = 10.0
 COVERAGE_FLOOR = 1e-3
 """Weight of an object pixel the probe hardly reaches, relative to the best illuminated one."""
 
+LOGGED_METRICS = ("train_loss", "val_loss", "learning_rate", "epoch_time_s")
+"""Names a :class:`PtychoPINN_Lightning` logs, once an epoch."""
+
 Batch = dict[str, Tensor]
 """amplitude float32 (B, C, N, N) photon**0.5; corner int64 (B, C, 2), first row and column of each patch;
 remainder float32 (B, C, 2), sub-pixel part of the positions; scan int64 (B,), which probe; optional measured
@@ -265,8 +268,9 @@ class PtychoPINN_Lightning(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimizer; the probe is a group of its own with its own rate and without weight decay."""
         execution, rate = self.execution_config, self.execution_config.learning_rate
-        logged = (self.loss_name, self.val_loss_name)
-        monitor = monitored_metric(execution, has_validation=self.has_validation, logged_metrics=logged)
+        monitor = monitored_metric(
+            execution, has_validation=self.has_validation, logged_metrics=LOGGED_METRICS
+        )
         own = [self.model.probe, self.model.log_intensity_scale]
         groups: list[dict[str, Any]] = [{"params": list(self.model.network.parameters())}]
         if self.model.probe.requires_grad:

@@ -21,7 +21,7 @@ from ptycho_torch.figures import save_comparison, save_reconstruction
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reconstruction import Reconstruction, predicted_amplitude, reconstruct
 from ptycho_torch.run_directory import logged, write_configuration, write_json
-from ptycho_torch.runtime import check_machine, run_environment
+from ptycho_torch.runtime import check_reconstruction, run_environment
 from ptycho_torch.training import probe_fingerprint
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def reconstruct_scans(
         DataError: the scan does not fit the data contract or the model.
     """
     config, execution = payload.tf_inference_config, payload.execution_config
-    check_machine(execution)
+    check_reconstruction(execution, config)
     run_dir = Path(str(config.output_dir))
     run_dir.mkdir(parents=True, exist_ok=True)
     with logged(run_dir), run_environment(execution):

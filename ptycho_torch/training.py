@@ -16,15 +16,12 @@ from ptycho_torch.bundle import save_bundle
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule, stack_probes
 from ptycho_torch.figures import save_history
-from ptycho_torch.model import PtychoPINN_Lightning
+from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
 from ptycho_torch.plain import plain
 from ptycho_torch.run_directory import logged, write_configuration
 from ptycho_torch.runtime import LossHistory, build_trainer, check_training, run_environment
 
 log = logging.getLogger(__name__)
-
-LOGGED_METRICS = ("train_loss", "val_loss", "learning_rate", "epoch_time_s")
-"""Names a :class:`PtychoPINN_Lightning` logs."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class ModelConfig:
     """Combine the patches of a group on a shared canvas; off: each pattern has its own patch alone."""
 
     probe_big: Flag = True
-    """Let the network's field of view be nearly the whole patch; off: its central square of side N/2."""
+    """Let the network's field of view be 7/8 of the patch; off: its central square of side N/2. Needs pad_object."""
 
     pad_object: Flag = True
     """Pad a patch with the current object outside the field of view; off: that is the whole patch."""
@@ -107,7 +107,7 @@ class ModelConfig:
     """Peak probe amplitude in network units: the larger, the slower a trainable probe moves."""
 
     gaussian_smoothing_sigma: NonNegativeFloat = 0.0
-    """Blur of a predicted patch, in pixels (standard deviation); 0 is none."""
+    """Blur of each predicted correction, in pixels (standard deviation); 0 is none."""
 
 
 @validated("training", renamed={"n_images": "n_groups"})
@@ -142,7 +142,7 @@ class TrainingConfig:
     """Weight of the total variation of the object."""
 
     nphotons: PositiveFloat = 1e9
-    """Mean photons in one diffraction pattern."""
+    """Incident photons of one diffraction pattern; amplitudes that would be far more are refused as counts."""
 
     n_groups: PositiveInt | None = None
     """Number of groups to train on; none is one for every scan position."""
@@ -151,19 +151,19 @@ class TrainingConfig:
     """Number of scan positions to draw before grouping; none keeps all."""
 
     subsample_seed: Seed | None = None
-    """Seed of the drawing of scan positions and groups; none draws anew each time."""
+    """Seed of the drawing of scan positions and groups; none takes the seed of the run."""
 
     neighbor_count: PositiveInt = 4
     """A group is drawn from this many nearest neighbours of a scan position."""
 
     neighbor_pool_size: PositiveInt | None = None
-    """With oversampling, draw from this many nearest neighbours instead; none is neighbor_count."""
+    """Draw the members of a group from this many nearest neighbours instead; none is neighbor_count."""
 
     enable_oversampling: Flag = False
     """Allow more groups than scan positions, by drawing several groups around one position."""
 
     sequential_sampling: Flag = False
-    """Take the first n_subsample scan positions in file order instead of drawing them."""
+    """Take scan positions and groups in the order of the file instead of drawing and shuffling them."""
 
     positions_provided: PositionsProvided = True
     """Scan positions come with the data; nothing else is supported."""
@@ -203,10 +203,10 @@ class TrainingConfig:
     """Decay rate of the mean squared gradient, of adam and adamw."""
 
     lr_warmup_epochs: NonNegativeInt = 0
-    """Epochs of rising learning rate, with the WarmupCosine schedule."""
+    """Epochs of rising learning rate before the schedule; not with Adaptive."""
 
     lr_min_ratio: Fraction = 0.1
-    """Last learning rate over the first, with the WarmupCosine schedule."""
+    """Last learning rate over the highest, with the schedules WarmupCosine, Exponential and MultiStage."""
 
     plateau_factor: ShrinkFactor = 0.5
     """The learning rate is multiplied by this at a plateau, with the Adaptive schedule."""
@@ -256,7 +256,7 @@ class InferenceConfig:
     """Number of scan positions to draw before grouping; none keeps all."""
 
     subsample_seed: Seed | None = None
-    """Seed of the drawing of scan positions and groups; none draws anew each time."""
+    """Seed of the drawing of scan positions and groups; none takes the seed of the run."""
 
     neighbor_count: PositiveInt = 4
     """A group is drawn from this many nearest neighbours of a scan position."""

@@ -160,8 +160,9 @@ class PyTorchExecutionConfig(AdditionalKnobs):
     scheduler: Scheduler = knob(
         "Default",
         "optimization",
-        "Course of the learning rate: Default is constant, Adaptive (ReduceLROnPlateau) shrinks it when the "
-        "monitored metric stalls, WarmupCosine (Cosine) ramps it up and lets it fall along a cosine.",
+        "Course of the learning rate: Default is constant (after a warm-up, if one is set), Adaptive "
+        "(ReduceLROnPlateau) shrinks it when the monitored metric stalls, WarmupCosine (Cosine) lets it fall along a "
+        "cosine.",
     )
     gradient_clip_val: PositiveFloat | None = knob(
         None, "optimization", "Bound on the gradient (see gradient_clip_algorithm); none does not bound it."
@@ -190,7 +191,9 @@ class PyTorchExecutionConfig(AdditionalKnobs):
     )
     disable_mlflow: Flag = knob(False, "logging", "With logger_backend mlflow, log nothing to it.")
     inference_batch_size: PositiveInt | None = knob(
-        None, "inference", "Groups per batch in reconstruction; none takes the training batch size."
+        None,
+        "inference",
+        "Patterns per batch in reconstruction; none takes as many as a training batch holds.",
     )
     middle_trim: NonNegativeInt = knob(
         0,

@@ -168,9 +168,13 @@ class Request:
         for kind in ("flag", "cli-default"):
             for name in self._knobs[kind] or {}:
                 yield Failure(name, f"{name} ({kind}): {way_out}")
-        if self._run_file is not None and self._run_file.content and not self._run_file.has_tables:
-            path = self._run_file.path
+        if self._run_file is None or not self._run_file.content:
+            return
+        path = self._run_file.path
+        if not self._run_file.has_tables:
             yield Failure(path, f"{path}: expected the tables of a run file; got none; {way_out}")
+        elif "execution" in self._run_file.content:
+            yield Failure(path, f"{path}: [execution]: {way_out}")
 
 
 def _located(layer: Layer) -> Layer:

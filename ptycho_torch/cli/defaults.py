@@ -8,21 +8,24 @@ TRAINING: Final[Mapping[str, object]] = {
     "neighbor_count": 8,
     "n_groups": None,  # one for every scan position
     "batch_size": 4,
-    "nepochs": 20,
+    "nepochs": 8,
     "n_unrolled_steps": 6,
+    "n_physics_steps": 3,
     "torch_loss_mode": "mae",
     "optimizer": "adamw",
+    "weight_decay": 0.01,
     "scheduler": "WarmupCosine",
     "learning_rate": 2e-3,
     "lr_warmup_epochs": 1,
+    "lr_min_ratio": 0.01,
     "gradient_clip_val": 1.0,
 }
 """Of `ptycho train`, by field or knob."""
 
-DEMO: Final[Mapping[str, object]] = TRAINING | {"nepochs": 4}
+DEMO: Final[Mapping[str, object]] = TRAINING | {"nepochs": 3}
 """Of `ptycho demo`: as above, within three minutes on two cores."""
 
-RECONSTRUCTION: Final[Mapping[str, object]] = {"n_groups": None}
+RECONSTRUCTION: Final[Mapping[str, object]] = {"n_groups": None, "inference_batch_size": 64}
 """Of `ptycho reconstruct`."""
 
 SHOWN: Final[Mapping[str, object]] = {

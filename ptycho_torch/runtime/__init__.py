@@ -9,7 +9,7 @@ Only this package asks torch which devices exist. A run goes
 """
 
 from ptycho_torch.runtime.callbacks import LossHistory, build_callbacks
-from ptycho_torch.runtime.checks import check_machine, check_training
+from ptycho_torch.runtime.checks import check_reconstruction, check_training
 from ptycho_torch.runtime.devices import resolve_accelerator, resolve_n_devices, torch_device
 from ptycho_torch.runtime.environment import run_environment, seed_everything
 from ptycho_torch.runtime.inference import build_fabric, working_dtype
@@ -23,7 +23,7 @@ __all__ = [
     "build_fabric",
     "build_logger",
     "build_trainer",
-    "check_machine",
+    "check_reconstruction",
     "check_training",
     "loader_arguments",
     "metric_interval",

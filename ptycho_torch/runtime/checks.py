@@ -14,7 +14,7 @@ from lightning.fabric.plugins.environments import (
     TorchElasticEnvironment,
 )
 
-from ptycho.config.canonical import TrainingConfig
+from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.optimization import schedule_failures
@@ -40,13 +40,13 @@ _PRECISIONS = {
 }
 
 
-def check_machine(config: PyTorchExecutionConfig) -> None:
-    """Refuse what this machine cannot do; for every run, training or not.
+def check_reconstruction(config: PyTorchExecutionConfig, inference_config: InferenceConfig) -> None:
+    """Refuse what this machine or this distribution cannot do; reads no data.
 
     Raises:
-        ConfigError: every knob that cannot be followed here, each with its value, its origin and the way out.
+        ConfigError: every setting that cannot be followed, each with the way out.
     """
-    _raise_any(_machine_failures(config))
+    _raise_any([*_machine_failures(config), *_backend_failures(inference_config.backend)])
     _warn(config)
 
 
@@ -70,6 +70,7 @@ def check_training(
     """
     failures = [
         *_machine_failures(config),
+        *_backend_failures(training_config.backend),
         *_logger_failures(config),
         *schedule_failures(config, training_config, training_config.nepochs),
     ]
@@ -87,6 +88,12 @@ def check_training(
         )
     _raise_any(failures)
     _warn(config)
+
+
+def _backend_failures(backend: str | None) -> Iterator[Failure]:
+    if backend == "tensorflow":
+        message = "expected 'pytorch'; got 'tensorflow', which this distribution does not hold. Set backend='pytorch'."
+        yield Failure("backend", f"backend: {message}")
 
 
 def _raise_any(failures: list[Failure]) -> None:

@@ -139,6 +139,13 @@ def test_flags_for_a_resolved_execution_configuration_come_too_late(scan: Path):
     assert text.startswith("num_workers (flag): the execution configuration given is resolved already.")
 
 
+def test_an_execution_table_comes_too_late_too(scan: Path, tmp_path: Path):
+    file = tmp_path / "run.toml"
+    file.write_text("[execution]\nnum_workers = 2\n")
+    text = message(lambda: train(scan, execution_config=PyTorchExecutionConfig(), file=file))
+    assert "[execution]: the execution configuration given is resolved already." in text
+
+
 def test_reconstruction_knobs_reach_the_backend(scan: Path):
     knobs = {"middle_trim": 32, "pad_eval": True, "reconstruction_window": 5}
     found = train(scan, overrides={**knobs, "batch_size": 9}).pt_inference_config

@@ -7,11 +7,11 @@ import warnings
 import pytest
 import torch
 
-from ptycho.config.canonical import TrainingConfig
+from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime import (
-    check_machine,
+    check_reconstruction,
     check_training,
     monitored_metric,
     resolve_accelerator,
@@ -253,9 +253,9 @@ def test_all_refusals_come_together():
 
 
 def test_reconstruction_is_not_asked_for_training_metrics():
-    check_machine(config(checkpoint_monitor_metric="x"))
+    check_reconstruction(config(checkpoint_monitor_metric="x"), InferenceConfig())
     with pytest.raises(ConfigError, match="precision"):
-        check_machine(config(precision="16-mixed"))
+        check_reconstruction(config(precision="16-mixed"), InferenceConfig())
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -263,5 +263,5 @@ def test_pinned_memory_without_an_accelerator_warns_once():
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         check(config(pin_memory=True))
-        check_machine(config(pin_memory=True))
+        check_reconstruction(config(pin_memory=True), InferenceConfig())
     assert [str(warning.message)[:10] for warning in heard] == ["pin_memory"]

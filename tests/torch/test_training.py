@@ -249,3 +249,14 @@ def test_positions_of_two_objects_are_not_averaged_on_one_canvas(
     scan.to_file(tmp_path / "two.npz")
     with pytest.raises(DataError, match=r"scan_index: expected the positions of one object.*got 2 objects"):
         reconstructed(result.run_dir, tmp_path / "two.npz", tmp_path / "picture")
+
+
+def test_another_backend_is_refused_before_data_is_read(tiny_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="backend: expected 'pytorch'; got 'tensorflow'"):
+        trained(tiny_file, tmp_path / "run", backend="tensorflow")
+    assert not (tmp_path / "run").exists()
+
+
+def test_any_metric_the_model_logs_can_be_monitored(tiny_file: Path, tmp_path: Path) -> None:
+    result = trained(tiny_file, tmp_path, nepochs=1, checkpoint_monitor_metric="epoch_time_s")
+    assert "epoch_time_s" in result.checkpoint.name
