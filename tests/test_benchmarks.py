@@ -1,0 +1,26 @@
+"""The benchmarks run; what they measure is not judged here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_benchmark(name: str, *options: str) -> str:
+    command = [sys.executable, "-m", f"benchmarks.{name}", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_settings_libraries_give_one_answer_and_are_timed() -> None:
+    printed = run_benchmark("settings", "--rounds", "1", "--start-rounds", "1")
+    assert all(name in printed for name in ("ptycho.config (YAML)", "pydantic-settings (YAML)"))
+    assert printed.count("goal ") == 3
+
+
+def test_training_and_bare_loop_train_the_same_and_are_timed() -> None:
+    smallest = ("--patterns=16", "--epochs=1", "--threads=1", "--gridsize=2", "--memory-mb=1")
+    printed = run_benchmark("throughput", *smallest)
+    assert printed.count("goal ") == 2
