@@ -33,6 +33,7 @@ _ADVICE = (
     r"'pin_memory' argument is set as true but",
     # a run without validation data is a choice
     r"You defined a `validation_step` but have no `val_dataloader`",
+    r"Total length of `list` across ranks is zero",
     # a second run in one folder continues or replaces the first
     r"Checkpoint directory .* exists and is not empty",
     # Lightning's own use of a deprecated name of torch
