@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.scan_checks import Array, Checker, DataError, problem
-from ptycho.scan_files import read_scan_file, write_npz
+from ptycho.scan_files import array_at, place_of, read_scan_file, write_npz
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
 
@@ -227,6 +227,15 @@ class RawData:
             path=path,
             **cast(Any, optional),
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: of a memory map its place in the file, so that no process copies the patterns."""
+        labels = None if self.labels is None else Labels(*cast(Any, map(place_of, self.labels)))
+        return vars(self) | {"patterns": place_of(self.patterns), "labels": labels}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        labels = None if state["labels"] is None else Labels(*map(array_at, state["labels"]))
+        vars(self).update(state | {"patterns": array_at(state["patterns"]), "labels": labels})
 
     def __len__(self) -> int:
         return len(self.patterns)

@@ -17,13 +17,14 @@ In both HDF5 formats the values of pixels marked bad mean nothing; they are set 
 """
 
 import json
+import mmap
 import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, Literal, NamedTuple, cast
 
 import h5py  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
@@ -50,6 +51,39 @@ NPZ_KEYS = (
 
 PLANCK_TIMES_LIGHT_J_M = 6.62607015e-34 * 299792458.0
 LARGEST_PHOTON_ENERGY_J = 1e-10
+
+
+class MappedArray(NamedTuple):
+    """Where in a file a memory-mapped array lies: what a pickle holds in its place."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    offset: int
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+
+    def map(self) -> Array:
+        """The array, mapped again, read-only."""
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)
+
+
+def place_of(array: Array) -> Array | MappedArray:
+    """The place of an array that is a whole read-only memory map, as its file still is; else the array."""
+    if not isinstance(array, np.memmap) or not isinstance(array.base, mmap.mmap) or array.mode != "r":
+        return array
+    order = "C" if array.flags.c_contiguous else "F"
+    place = MappedArray(Path(str(array.filename)), array.dtype, array.offset, array.shape, order)
+    try:
+        again = place.map()
+    except (OSError, ValueError):  # the file is gone, or shorter
+        return array
+    ends = [0, -1]
+    return place if np.array_equal(again[ends], array[ends]) else array
+
+
+def array_at(place: Array | MappedArray) -> Array:
+    """The array that `place_of` gave the place of."""
+    return place.map() if isinstance(place, MappedArray) else place
 
 
 class ScanFile(NamedTuple):

@@ -1,3 +1,4 @@
+import copy as copying
 import json
 import logging
 import pickle
@@ -52,6 +53,36 @@ def test_patterns_of_an_uncompressed_file_stay_on_disk_in_their_dtype(scan_file)
     assert isinstance(scan.patterns, np.memmap)
     assert scan.patterns.dtype == np.uint16
     np.testing.assert_array_equal(scan.patterns, counts)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_pickle_of_mapped_patterns_and_labels_holds_their_place_alone(scan_file, order):
+    arrays = scan_arrays(n=40, size=32)
+    patterns = np.asarray(arrays.pop("diff3d"), order=order)
+    path = scan_file(**arrays, diff3d=patterns, label_amp=patterns, label_phase=patterns)
+    scan = RawData.from_file(path)
+    content = pickle.dumps(scan)
+    assert len(content) < patterns.nbytes // 4
+    for copy in (pickle.loads(content), copying.copy(scan), copying.deepcopy(scan)):
+        assert isinstance(copy.patterns, np.memmap)
+        assert isinstance(copy.labels.phase, np.memmap)
+        np.testing.assert_array_equal(copy.patterns, patterns)
+        np.testing.assert_array_equal(copy.labels, (patterns, patterns))
+        np.testing.assert_array_equal(copy.positions_px, scan.positions_px)
+
+
+def test_a_pickle_of_patterns_in_memory_holds_them(scan_file):
+    mapped = RawData.from_file(scan_file())
+    positions = mapped.positions_px[2:5]
+    for patterns in (AMPLITUDE[2:5], mapped.patterns[2:5]):  # a part of a map too
+        scan = RawData.from_arrays(patterns, positions, COMPLEX)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(scan)).patterns, AMPLITUDE[2:5])
+
+
+def test_a_pickle_holds_the_patterns_where_their_file_was_replaced(scan_file):
+    scan = RawData.from_file(scan_file())
+    RawData.from_arrays(AMPLITUDE[::-1], scan.positions_px, COMPLEX).to_file(scan.path)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(scan)).patterns, AMPLITUDE)
 
 
 def test_a_fortran_ordered_file_is_read_as_written(scan_file):
