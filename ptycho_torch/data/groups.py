@@ -20,14 +20,21 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
         scans: the scans, all with patterns of the same size.
         groups: for each scan, int64 (G, C) indices of its patterns.
         with_labels: add ``label``, the patches of the known object.
+        probe_rows: for each scan, which probe of the model is its own; None: each has one.
 
     Batches are fetched at once (``__getitems__``); what they hold is said at ``ptycho_torch.model.Batch``.
     """
 
     def __init__(
-        self, scans: Sequence[RawData], groups: Sequence[Indices], *, with_labels: bool = False
+        self,
+        scans: Sequence[RawData],
+        groups: Sequence[Indices],
+        *,
+        with_labels: bool = False,
+        probe_rows: Sequence[int] | None = None,
     ) -> None:
         self.scans = list(scans)
+        self.probe_rows = range(len(self.scans)) if probe_rows is None else probe_rows
         self.groups = np.concatenate(list(groups))
         self.scan_of_group = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
         self.with_labels = with_labels
@@ -63,7 +70,7 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
             "amplitude": torch.from_numpy(scan.amplitude(groups.reshape(-1)).reshape(shape)),
             "corner": torch.from_numpy(rounded - n_pixels // 2),
             "remainder": torch.from_numpy(remainder.astype(np.float32)),
-            "scan": torch.full((len(groups),), scan_number, dtype=torch.int64),
+            "scan": torch.full((len(groups),), self.probe_rows[scan_number], dtype=torch.int64),
         }
         if self.any_unmeasured:
             batch["measured"] = torch.from_numpy(measured_pixels(scan, groups, shape))

@@ -31,7 +31,7 @@ def usable_patterns(scan: RawData) -> Indices:
 
 
 def stack_probes(scans: Sequence[RawData]) -> torch.Tensor:
-    """The illuminations of all scans: complex64 (n_scans, modes, N, N).
+    """The illuminations of scans: complex64 (n_scans, modes, N, N).
 
     Raises:
         DataError: the scans have patterns of different size.
@@ -80,8 +80,15 @@ class ScanDataModule(lightning.LightningDataModule):
         validation_scans: scans in memory, in place of ``test_data_file``.
 
     The scans are read once, in this process (``load``). Held-out patterns are used for neither.
-    Validation groups are centred on a random fraction ``val_split`` of the positions, which training groups never
-    contain; with ``test_data_file`` the groups of that file validate and nothing is split off.
+    A random fraction ``val_split`` of the positions is left out of training, and the same share of the ``n_groups``
+    groups is centred there and validates; with ``test_data_file`` one group around every position of that file
+    validates, and nothing is split off.
+
+    Attributes:
+        scans: every scan that trains or validates, after ``load``.
+        probe_scans: the scans whose illuminations are the model's probes, in their order: every training scan, and
+            the validation scans whose illumination is that of no scan before.
+        training, validation: their groups; None where there are none.
     """
 
     def __init__(
@@ -98,6 +105,7 @@ class ScanDataModule(lightning.LightningDataModule):
         self.config = config
         self.execution = execution
         self.scans: list[RawData] = []
+        self.probe_scans: list[RawData] = []
         self.training: GroupDataset | None = None
         self.validation: GroupDataset | None = None
 
@@ -129,7 +137,8 @@ class ScanDataModule(lightning.LightningDataModule):
         """Read the files, choose the positions, form the groups.
 
         Raises:
-            DataError: a file is not what the data contract says, or the patterns have another size than the model.
+            DataError: a file is not what the data contract says, the patterns have another size than the model, or
+                ``val_split`` leaves no group to train on.
         """
         self.scans = self._read(self._given, self.config.train_data_file)
         most = self.config.n_subsample
@@ -137,16 +146,27 @@ class ScanDataModule(lightning.LightningDataModule):
         shares = _shares(self.config.n_groups or int(n_usable.sum()), n_usable)
         split = [self._split(scan, int(share)) for scan, share in zip(self.scans, shares, strict=True)]
         self.training = GroupDataset(self.scans, [train for train, _ in split], with_labels=self.with_labels)
+        self.probe_scans = list(self.scans)
         validation = [held for _, held in split]
+        rows = list(range(len(split)))
         if self._has_validation_scans:
             scans = self._read(self._given_for_validation, self.config.test_data_file)
-            groups = [self._groups(scan, usable_patterns(scan), None) for scan in scans]
+            validation = [train[:0] for train, _ in split]
+            validation += [self._groups(scan, usable_patterns(scan), None) for scan in scans]
+            rows += [self._probe_row(scan) for scan in scans]
             self.scans = [*self.scans, *scans]
-            none = np.empty((0, groups[0].shape[1]), dtype=np.int64)
-            groups = [*[none] * len(split), *groups]
-            self.validation = GroupDataset(self.scans, groups, with_labels=self.with_labels)
-        elif sum(len(groups) for groups in validation):
-            self.validation = GroupDataset(self.scans, validation, with_labels=self.with_labels)
+        if sum(len(groups) for groups in validation):
+            self.validation = GroupDataset(
+                self.scans, validation, with_labels=self.with_labels, probe_rows=rows
+            )
+
+    def _probe_row(self, scan: RawData) -> int:
+        """The probe of a validation scan: that of an earlier scan where they start equal, else one of its own."""
+        for row, other in enumerate(self.probe_scans):
+            if np.array_equal(scan.probe, other.probe):
+                return row
+        self.probe_scans.append(scan)
+        return len(self.probe_scans) - 1
 
     def _read(self, given: Sequence[RawData] | None, path: Path | None) -> list[RawData]:
         """The scans that were given, or else those of a file."""
@@ -159,6 +179,11 @@ class ScanDataModule(lightning.LightningDataModule):
                     f"{scan.path or 'scan'}: diff3d: expected patterns of {n_pixels} x {n_pixels} pixels (model.N); "
                     f"got {size} x {size}. Set N to {size}, or leave it to the data."
                 )
+            if not len(usable_patterns(scan)):
+                raise DataError(
+                    f"{scan.path or 'scan'}: holdout: expected some patterns that are not held out for evaluation; "
+                    f"got none among {len(scan)}. Leave holdout out to use all."
+                )
             refuse_counts_as_amplitude(scan, self.config.nphotons)
         return scans
 
@@ -169,20 +194,34 @@ class ScanDataModule(lightning.LightningDataModule):
                 len(usable), self.config.n_subsample, self._seed, self.config.sequential_sampling
             )
             usable = usable[chosen]
-        n_held = 0
-        if self.execution.val_split > 0 and not self._has_validation_scans and len(usable) > 1:
-            n_held = max(1, round(self.execution.val_split * len(usable)))
-        held = np.random.default_rng(self.execution.val_split_seed).permutation(len(usable))[:n_held]
-        is_held = np.zeros(len(usable), dtype=bool)
-        is_held[held] = True
-        n_validation = max(1, round(n_groups * n_held / len(usable))) if n_held else 0
-        training = self._groups(scan, usable[~is_held], n_groups - n_validation)
-        everywhere = self._groups(scan, usable, None) if n_held else training[:0]
-        return training, everywhere[np.isin(everywhere[:, 0], usable[is_held])]
+        n_held = self._n_held(scan, len(usable))
+        held = np.random.default_rng(self.execution.val_split_seed).permutation(usable)[:n_held]
+        wanted = max(1, round(n_groups * n_held / len(usable))) if n_held else 0
+        n_validation = max(0, min(wanted, n_held, n_groups - 1))
+        training = self._groups(scan, np.setdiff1d(usable, held), n_groups - n_validation)
+        everywhere = self._groups(scan, usable, None) if n_validation else training[:0]
+        centres = np.sort(held) if self.config.sequential_sampling else held
+        return training, everywhere[np.isin(everywhere[:, 0], centres[:n_validation])]
+
+    def _n_held(self, scan: RawData, n_positions: int) -> int:
+        """Positions of a scan that are left out of training, so that groups centred there can validate."""
+        fraction, n_members = self.execution.val_split, self.config.model.gridsize**2
+        if fraction == 0 or self._has_validation_scans or n_positions < 2:
+            return 0
+        n_held = max(1, round(fraction * n_positions))
+        if n_positions - n_held < n_members <= n_positions:
+            raise DataError(
+                f"val_split: expected to leave at least {n_members} of the {n_positions} positions of "
+                f"{scan.path or 'scan'} to training; got {fraction:g}, which leaves {n_positions - n_held}. "
+                "Lower it, or use more positions."
+            )
+        return n_held
 
     def _groups(self, scan: RawData, usable: Indices, n_groups: int | None) -> Indices:
         """Groups over the usable patterns of a scan; None: one for each."""
-        config, wanted = self.config, len(usable) if n_groups is None else max(1, n_groups)
+        config, wanted = self.config, len(usable) if n_groups is None else n_groups
+        if n_groups == 0:
+            return np.empty((0, config.model.gridsize**2), dtype=np.int64)
         if wanted > len(usable) and not config.enable_oversampling:
             logger.warning(
                 "n_groups: %d groups asked for, %d positions to train on; using %d. "

@@ -62,6 +62,5 @@ class TinyModel:
 
     def canonical(self, train_data_file: Path, **training: Any) -> TrainingConfig:
         model = ModelConfig(N=N, gridsize=self.gridsize)
-        return TrainingConfig(
-            model=model, train_data_file=train_data_file, n_groups=40, batch_size=8, **training
-        )
+        stated = {"n_groups": 40, "batch_size": 8} | training
+        return TrainingConfig(model=model, train_data_file=train_data_file, **stated)

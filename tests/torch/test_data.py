@@ -1,5 +1,6 @@
 """Data sets of groups and the split between training and validation, on a real file."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +68,51 @@ def test_held_out_patterns_neither_train_nor_validate(tiny_file: Path, tiny_scan
     assert not tiny_scan.holdout[seen].any()
 
 
-def test_validation_centres_never_train(tiny_file: Path) -> None:
-    module = loaded(tiny_file, execution={"val_split": 0.2})
-    assert len(module.validation) == round(0.2 * len(usable_patterns(module.scans[0])))
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("n_groups", [2, 40, 60])
+def test_training_and_validation_share_the_groups_asked_for(
+    tiny_file: Path, n_groups: int, sequential: bool
+) -> None:
+    module = loaded(
+        tiny_file, execution={"val_split": 0.2}, n_groups=n_groups, sequential_sampling=sequential
+    )
+    assert len(module.training) + len(module.validation) == n_groups
+    assert len(module.validation) == max(1, round(0.2 * n_groups))
     assert not np.isin(module.validation.groups[:, 0], module.training.groups).any()
+
+
+def test_groups_drawn_beyond_the_positions_train(tiny_file: Path) -> None:
+    module = loaded(tiny_file, execution={"val_split": 0.2}, n_groups=200, enable_oversampling=True)
+    assert len(module.validation) == round(0.2 * len(usable_patterns(module.scans[0])))
+    assert len(module.training) + len(module.validation) == 200
+
+
+def test_the_seed_of_the_split_decides_which_groups_validate(tiny_file: Path) -> None:
+    one, two, three = (
+        loaded(tiny_file, execution={"val_split": 0.2, "val_split_seed": seed}).validation.groups[:, 0]
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, two)
+    assert set(one) != set(three)
+
+
+@pytest.mark.parametrize(("gridsize", "n_subsample"), [(1, 2), (1, 40), (2, 40)])
+def test_a_split_that_leaves_no_group_to_train_on_is_refused(
+    tiny_file: Path, gridsize: int, n_subsample: int
+) -> None:
+    tiny = TinyModel(gridsize=gridsize, execution={"val_split": 0.99})
+    module = ScanDataModule(tiny.canonical(tiny_file, n_subsample=n_subsample), tiny.execution_config)
+    rule = f"val_split: expected to leave at least {gridsize**2} of the {n_subsample} positions"
+    with pytest.raises(DataError, match=rule + r" .*tiny\.npz to training; got 0\.99, which leaves 0\."):
+        module.load()
+
+
+def test_a_scan_that_is_held_out_as_a_whole_is_refused(tiny_scan: RawData) -> None:
+    tiny = TinyModel()
+    scan = dataclasses.replace(tiny_scan, holdout=np.ones(len(tiny_scan), dtype=bool))
+    module = ScanDataModule(tiny.canonical(Path("a.npz")), tiny.execution_config, scans=[scan])
+    with pytest.raises(DataError, match=r"holdout: expected some patterns .*; got none among 70"):
+        module.load()
 
 
 def test_no_split_means_no_validation(tiny_file: Path) -> None:
@@ -84,7 +126,34 @@ def test_a_test_file_validates_and_nothing_is_split_off(tiny_file: Path) -> None
     module = loaded(tiny_file, test_data_file=tiny_file)
     assert len(module.training) == 40
     assert set(module.validation.scan_of_group) == {1}
-    assert stack_probes(module.scans).shape == (2, 1, N, N)
+
+
+def test_a_validation_scan_uses_the_training_probe_that_equals_its_own(tiny_scan: RawData) -> None:
+    tiny = TinyModel()
+    other, another = (dataclasses.replace(tiny_scan, probe=tiny_scan.probe * factor) for factor in (1.1j, 1j))
+    module = ScanDataModule(
+        tiny.canonical(Path("a.npz")),
+        tiny.execution_config,
+        scans=[tiny_scan, other],
+        validation_scans=[other, another, tiny_scan],
+    )
+    module.load()
+    rows = [
+        {int(item["scan"]) for item in module.validation.__getitems__(where)}
+        for where in (np.flatnonzero(module.validation.scan_of_group == number) for number in (2, 3, 4))
+    ]
+    assert rows == [{1}, {2}, {0}]
+    assert module.probe_scans == [tiny_scan, other, another]
+    assert stack_probes(module.probe_scans).shape == (3, 1, N, N)
+
+
+def test_training_scans_of_equal_probes_keep_a_probe_each(tiny_scan: RawData) -> None:
+    tiny = TinyModel()
+    scans = [tiny_scan, dataclasses.replace(tiny_scan)]
+    module = ScanDataModule(tiny.canonical(Path("a.npz")), tiny.execution_config, scans=scans)
+    module.load()
+    assert module.probe_scans == scans
+    assert {int(item["scan"]) for item in module.training} == {0, 1}
 
 
 def test_more_groups_than_positions_are_cut_and_said(
