@@ -185,13 +185,13 @@ class RawData:
     ) -> Self:
         """Check every array, decide the domain, scale the probe."""
         check = Checker(arrays, origin, names)
-        metadata = _read_metadata(arrays, check)
+        metadata = check.metadata()
         patterns, summary = check.patterns()
         n, size = (None, None) if patterns is None else patterns.shape[:2]
         positions = check.positions(n)
         check.require("probeGuess", "a complex probe, shape (N, N) or (modes, N, N)")
         probe = check.probe("probeGuess", size)
-        nphotons = _photon_number(arrays, metadata, check)
+        nphotons = check.photon_number(metadata)
         chosen, reason = _decide_domain(domain, arrays, metadata, check)
         mean_counts = 0.0
         if summary is not None and n is not None:
@@ -326,33 +326,6 @@ def load_scans(path: str | Path, domain: str = "auto") -> list[RawData]:
             problem("data directory", "*.npz files", "none", path, "Name another directory.")
         )
     return [RawData.from_file(file, domain) for file in files]
-
-
-def _read_metadata(arrays: Mapping[str, Array], check: Checker) -> dict[str, Any]:
-    if "metadata" not in arrays:
-        return {}
-    array = arrays["metadata"]
-    advice = "Write np.array(json.dumps({...}))."
-    if array.ndim != 0 or array.dtype.kind not in "US":
-        check.report("metadata", "JSON text, shape ()", f"dtype {array.dtype}, shape {array.shape}", advice)
-        return {}
-    text = array.item()
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        check.report("metadata", "JSON text", f"{text[:60]!r} ({error})", advice)
-        return {}
-    if not isinstance(value, dict):
-        check.report("metadata", "a JSON object", f"{text[:60]!r}", advice)
-        return {}
-    return cast(dict[str, Any], value)
-
-
-def _photon_number(arrays: Mapping[str, Array], metadata: Mapping[str, Any], check: Checker) -> float | None:
-    if "nphotons" not in arrays:
-        return check.photon_number(metadata.get("nphotons"), "metadata 'nphotons'")
-    array = check.get("nphotons", "iuf", "one number", ())
-    return None if array is None else check.photon_number(array.item(), "nphotons")
 
 
 def _decide_domain(

@@ -3,8 +3,9 @@
 Large arrays are looked at block by block, so no check makes a full-size temporary.
 """
 
+import json
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -250,8 +251,35 @@ class Checker:
                 found.append(array)
         return (found[0], found[1]) if len(found) == 2 else None
 
-    def photon_number(self, value: object, key: str) -> float | None:
-        """A photon number: a finite number > 0, or None when there is none."""
+    def metadata(self) -> dict[str, Any]:
+        """The JSON object in `metadata`; empty where there is none."""
+        if "metadata" not in self._arrays:
+            return {}
+        array = self._arrays["metadata"]
+        advice = "Write np.array(json.dumps({...}))."
+        if array.ndim != 0 or array.dtype.kind not in "US":
+            got = f"dtype {array.dtype}, shape {array.shape}"
+            self.report("metadata", "JSON text, shape ()", got, advice)
+            return {}
+        text = array.item()
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            self.report("metadata", "JSON text", f"{text[:60]!r} ({error})", advice)
+            return {}
+        if not isinstance(value, dict):
+            self.report("metadata", "a JSON object", f"{text[:60]!r}", advice)
+            return {}
+        return cast(dict[str, Any], value)
+
+    def photon_number(self, metadata: Mapping[str, Any]) -> float | None:
+        """The photon number that is stated, as `nphotons` or in the metadata: finite and > 0, or None."""
+        if "nphotons" not in self._arrays:
+            return self._photon_number(metadata.get("nphotons"), "metadata 'nphotons'")
+        array = self.get("nphotons", "iuf", "one number", ())
+        return None if array is None else self._photon_number(array.item(), "nphotons")
+
+    def _photon_number(self, value: object, key: str) -> float | None:
         if value is None:
             return None
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan

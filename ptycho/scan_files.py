@@ -16,13 +16,14 @@ CXI (`.cxi`, SI units): `entry_1/data_1/data` (n, N, N) counts, zero frequency a
 In both HDF5 formats the values of pixels marked bad mean nothing; they are set to 0.
 """
 
+import contextlib
 import json
 import mmap
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, cast
 
@@ -48,6 +49,14 @@ NPZ_KEYS = (
     ),
     *("objectGuess", "objectTruth", "probeTruth", "label_amp", "label_phase", "nphotons", "metadata"),
 )
+
+FORMATS: dict[str, Literal["npz", "product", "cxi"]] = {
+    ".npz": "npz",
+    ".h5": "product",
+    ".hdf5": "product",
+    ".cxi": "cxi",
+}
+CXI_PROBE = ("entry_1/instrument_1/source_1/illumination", "entry_1/instrument_1/source_1/probe")
 
 PLANCK_TIMES_LIGHT_J_M = 6.62607015e-34 * 299792458.0
 LARGEST_PHOTON_ENERGY_J = 1e-10
@@ -100,28 +109,83 @@ def read_scan_file(path: Path) -> ScanFile:
         FileNotFoundError: no such file.
         DataError: another suffix, not a file of that format, or something it must hold is missing.
     """
+    return {"npz": _read_npz, "product": _read_product, "cxi": _read_cxi}[_format(path)](path)
+
+
+def read_probe_shape(path: Path) -> tuple[int, ...] | None:
+    """The shape of a scan's probe, from its header alone; None where an NPZ file has no `probeGuess`.
+
+    Raises:
+        FileNotFoundError, DataError: as `read_scan_file`.
+    """
+    if _format(path) == "npz":
+        with _open_npz(path) as (archive, members):
+            if "probeGuess" not in members:
+                return None
+            with _open_member(path, archive, members["probeGuess"]) as stream:
+                return _npy_header(stream)[0]
+    with _open_hdf5(path) as file:
+        if _format(path) == "cxi":
+            return _dataset(file, *CXI_PROBE).shape
+        shape = _dataset(file, "probe").shape
+        return shape[1:] if len(shape) == 4 else shape
+
+
+def read_statements(path: Path) -> dict[str, Array]:
+    """What a scan states about its photons: `nphotons` and `metadata`, where it has them; nothing else is read.
+
+    Raises:
+        FileNotFoundError, DataError: as `read_scan_file`.
+    """
+    if _format(path) == "npz":
+        with _open_npz(path) as (archive, members):
+            found = [key for key in ("nphotons", "metadata") if key in members]
+            return {key: _read_member(path, archive, members[key]) for key in found}
+    if _format(path) == "cxi":
+        return {}
+    with _open_hdf5(path) as file:
+        return _product_photons(file)
+
+
+def _format(path: Path) -> Literal["npz", "product", "cxi"]:
     if not path.is_file():
         found = "a directory" if path.is_dir() else "nothing"
         raise FileNotFoundError(problem("scan file", "a file", found, path, "Check the path."))
-    readers = {".npz": _read_npz, ".h5": _read_product, ".hdf5": _read_product, ".cxi": _read_cxi}
-    if path.suffix.lower() not in readers:
-        expected = f"a name that ends in {' or '.join(readers)}"
+    if path.suffix.lower() not in FORMATS:
+        expected = f"a name that ends in {' or '.join(FORMATS)}"
         raise DataError(problem("scan file", expected, f"'{path.suffix}'", path, "Convert it to NPZ."))
-    return readers[path.suffix.lower()](path)
+    return FORMATS[path.suffix.lower()]
+
+
+@contextlib.contextmanager
+def _open_npz(path: Path) -> Generator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]], None, None]:
+    """The archive, and its members by key."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive, {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    # RuntimeError: an encrypted member, or a compression that is not known
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        raise DataError(problem("scan file", "a whole NPZ", f"'{error}'", path, "Write it again.")) from error
+
+
+@contextlib.contextmanager
+def _open_member(
+    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo
+) -> Generator[IO[bytes], None, None]:
+    try:
+        with archive.open(info) as stream:
+            yield stream
+    except ValueError as error:
+        name, advice = info.filename.removesuffix(".npy"), "Write numbers, and metadata as text (json.dumps)."
+        raise DataError(problem(name, "a plain array", f"'{error}'", path, advice)) from error
 
 
 def _read_npz(path: Path) -> ScanFile:
     """Known members of an NPZ file; stacks that are not compressed are memory-mapped, the rest is read."""
-    arrays: dict[str, Array] = {}
     names: dict[str, str] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            for key in NPZ_KEYS:
-                if key in members:
-                    arrays[key] = _read_member(path, archive, members[key])
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise DataError(problem("scan file", "a whole NPZ", f"'{error}'", path, "Write it again.")) from error
+    with _open_npz(path) as (archive, members):
+        found = [key for key in NPZ_KEYS if key in members]
+        arrays = {key: _read_member(path, archive, members[key]) for key in found}
     if "diff3d" not in arrays and "diffraction" in arrays:
         arrays["diff3d"] = arrays["diffraction"]
         names["diff3d"] = "diffraction"
@@ -130,20 +194,15 @@ def _read_npz(path: Path) -> ScanFile:
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    try:
-        with archive.open(info) as stream:
-            shape, fortran_order, dtype = _npy_header(stream)
-            header_length = stream.tell()
+    with _open_member(path, archive, info) as stream:
+        shape, fortran_order, dtype = _npy_header(stream)
         stack = len(shape) == 3 and 0 not in shape and dtype.kind in "iuf"
         if stack and info.compress_type == zipfile.ZIP_STORED:
-            start = _member_start(path, info) + header_length
+            start = _member_start(path, info) + stream.tell()
             order = "F" if fortran_order else "C"
             return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape, order=order)
-        with archive.open(info) as stream:
-            return np.lib.format.read_array(stream, allow_pickle=False)
-    except ValueError as error:
-        name, advice = info.filename.removesuffix(".npy"), "Write numbers, and metadata as text (json.dumps)."
-        raise DataError(problem(name, "a plain array", f"'{error}'", path, advice)) from error
+    with _open_member(path, archive, info) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -247,15 +306,19 @@ def _read_product(path: Path) -> ScanFile:
         arrays["probeGuess"] = probe[0] if probe.ndim == 4 else probe
         layers = np.asarray(object_[()])
         arrays["objectGuess"] = layers[0] if layers.ndim == 3 else layers
-        photons = float(file.attrs.get("probe_photon_count", 0.0))
+        arrays |= _product_photons(file)
     arrays["metadata"] = _metadata(format="ptychodus product", object_pixel_size_m=pixel_m)
-    if photons > 0:
-        arrays["nphotons"] = np.array(photons)
     kept = _read_diffraction(path.with_name("diffraction.h5"), indexes, arrays)
     for key in ("xcoords", "ycoords"):
         arrays[key] = arrays[key][kept]
     names = {"diff3d": "patterns (diffraction.h5)", "probeGuess": "probe", "objectGuess": "object"}
     return ScanFile(arrays, names | {"xcoords": "probe_position_x_m", "ycoords": "probe_position_y_m"})
+
+
+def _product_photons(file: Any) -> dict[str, Array]:
+    """The photon number of a product; it writes 0 where it knows none."""
+    photons = float(file.attrs.get("probe_photon_count", 0.0))
+    return {"nphotons": np.array(photons)} if photons > 0 else {}
 
 
 def _read_diffraction(path: Path, indexes: Array, arrays: dict[str, Array]) -> Array:
@@ -298,7 +361,7 @@ def _read_cxi(path: Path) -> ScanFile:
         positions += data.shape[-1] // 2 - positions.min(axis=0)
         arrays["ycoords"], arrays["xcoords"] = positions.T
         arrays["diff3d"] = np.asarray(data[()])
-        arrays["probeGuess"] = np.asarray(_dataset(file, f"{source}/illumination", f"{source}/probe")[()])
+        arrays["probeGuess"] = np.asarray(_dataset(file, *CXI_PROBE)[()])
         if _find(file, f"{detector}/mask") is not None:
             arrays["bad_pixels"] = np.asarray(file[f"{detector}/mask"][()]) != 0
             _silence(arrays["diff3d"], arrays["bad_pixels"])

@@ -2,13 +2,15 @@
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
-from ptycho.raw_data import DataError
+from ptycho.raw_data import DataError, RawData
 from ptycho.scan_facts import disagreement, infer_nphotons, infer_probe_size, scan_facts, scan_files
 
 
@@ -54,7 +56,7 @@ def test_a_scan_without_probe_is_refused(tmp_path: Path):
 def test_a_file_that_is_no_npz_is_refused(content: bytes, tmp_path: Path):
     path = tmp_path / "a.npz"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="nothing readable"):
+    with pytest.raises(DataError, match="scan file: expected a whole NPZ"):
         infer_probe_size(path)
 
 
@@ -79,23 +81,68 @@ def test_the_photon_number_is_as_stated(arrays: dict[str, Any], expected: float 
 
 
 @pytest.mark.parametrize(
-    "arrays",
+    ("arrays", "complaint"),
     [
-        {"nphotons": np.array(-1.0)},
-        {"nphotons": np.array(np.nan)},
-        {"nphotons": np.array(True)},
-        {"nphotons": np.array([1.0, 2.0])},
-        {"nphotons": np.array({"pickled": 1}, dtype=object)},
-        {"metadata": np.array("{")},
-        {"metadata": np.array("[1]")},
-        {"metadata": np.array(json.dumps({"nphotons": "many"}))},
+        ({"nphotons": np.array(-1.0)}, "nphotons: expected a finite number of photons > 0; got -1.0"),
+        ({"nphotons": np.array(np.nan)}, "nphotons: expected a finite number of photons > 0; got nan"),
+        ({"nphotons": np.array(True)}, "nphotons: expected one number, shape (); got dtype bool"),
+        ({"nphotons": np.array([1.0, 2.0])}, "nphotons: expected one number, shape (); got shape (2,)"),
+        ({"nphotons": np.array({"pickled": 1}, dtype=object)}, "nphotons: expected a plain array"),
+        ({"metadata": np.array("{")}, "metadata: expected JSON text; got '{'"),
+        ({"metadata": np.array("[1]")}, "metadata: expected a JSON object; got '[1]'"),
+        ({"metadata": np.array("null")}, "metadata: expected a JSON object; got 'null'"),
+        ({"metadata": np.array(5)}, "metadata: expected JSON text, shape (); got dtype int64, shape ()"),
+        (
+            {"metadata": np.array(json.dumps({"nphotons": "many"}))},
+            "metadata 'nphotons': expected a finite number of photons > 0; got 'many'",
+        ),
     ],
 )
-def test_a_photon_number_that_is_none_is_refused(arrays: dict[str, Any], tmp_path: Path):
+def test_a_photon_number_that_is_none_is_refused_as_when_the_scan_is_read(
+    arrays: dict[str, Any], complaint: str, tmp_path: Path
+):
     path = save(tmp_path / "a.npz", **arrays)
-    with pytest.raises(DataError, match="nphotons: expected") as caught:
-        infer_nphotons(path)
-    assert str(path) in str(caught.value)
+    for read in (infer_nphotons, RawData.from_file):
+        with pytest.raises(DataError) as caught:
+            read(path)
+        assert any(
+            line.startswith(complaint) and str(path) in line for line in str(caught.value).splitlines()
+        )
+
+
+@pytest.mark.parametrize("name", ["metadata", "nphotons", "probeGuess"])
+@pytest.mark.parametrize("save_as", [np.savez, np.savez_compressed])
+def test_a_damaged_member_is_refused(save_as: Callable[..., None], name: str, tmp_path: Path):
+    path = tmp_path / "a.npz"
+    save_as(path, probeGuess=probe(64, 64), nphotons=1e4, metadata=json.dumps({"nphotons": 1e4}))
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(f"{name}.npy")
+    start = info.header_offset + 50 + len(info.filename)  # past the local header and its extra field
+    content[start : start + info.compress_size] = bytes(info.compress_size)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="expected a"):
+        scan_facts(path)
+
+
+def test_the_patterns_of_a_product_are_not_read(tmp_path: Path):
+    with h5py.File(tmp_path / "product.h5", "w") as file:
+        file.attrs["probe_photon_count"] = 5000.0
+        file.create_dataset("probe", shape=(1, 2, 96, 96), dtype=complex)
+    assert scan_facts(tmp_path / "product.h5") == (tmp_path / "product.h5", 96, 5000.0)
+
+
+def test_the_patterns_of_a_cxi_file_are_not_read(tmp_path: Path):
+    with h5py.File(tmp_path / "scan.cxi", "w") as file:
+        file.create_dataset("entry_1/instrument_1/source_1/illumination", shape=(96, 96), dtype=complex)
+    assert scan_facts(tmp_path / "scan.cxi") == (tmp_path / "scan.cxi", 96, None)
+
+
+@pytest.mark.parametrize("name", ["product.h5", "scan.cxi"])
+def test_an_hdf5_file_without_probe_is_refused(name: str, tmp_path: Path):
+    h5py.File(tmp_path / name, "w").close()
+    with pytest.raises(DataError, match=r"expected a dataset .*; got nothing"):
+        scan_facts(tmp_path / name)
 
 
 def test_a_folder_is_its_npz_files_in_order(tmp_path: Path):
