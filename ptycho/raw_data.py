@@ -188,7 +188,7 @@ class RawData:
         metadata = check.metadata()
         patterns, summary = check.patterns()
         n, size = (None, None) if patterns is None else patterns.shape[:2]
-        positions = check.positions(n)
+        positions = check.positions(n, size)
         check.require("probeGuess", "a complex probe, shape (N, N) or (modes, N, N)")
         probe = check.probe("probeGuess", size)
         nphotons = check.photon_number(metadata)

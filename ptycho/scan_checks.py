@@ -18,6 +18,9 @@ BLOCK_BYTES = 16 * 2**20
 INTENSITY_SUSPICION = 4.0
 """Mean counts (taken as squared amplitudes) over stated photons, above which amplitudes must be counts."""
 
+NEIGHBOR_SAMPLE = 64
+"""Positions of a scan whose nearest neighbours are looked for."""
+
 SMALLEST_EXTENT_PX = 1e-3
 """A scan of smaller extent than this (and not 0) is not in pixels."""
 
@@ -80,6 +83,13 @@ def summarize(array: Array) -> Summary:
         total += float(rows.sum(dtype=np.float64))
         total_square += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64, casting="unsafe"))
     return Summary(n_not_finite, first_not_finite, minimum, minimum_row, maximum, total, total_square)
+
+
+def neighbor_distance(positions: Array) -> float:
+    """Median distance from a position to its nearest neighbour, over a sample of the (n, 2) positions, n > 1."""
+    sample = np.unique(np.linspace(0, len(positions) - 1, NEIGHBOR_SAMPLE).astype(np.int64))
+    distances = (np.hypot(*(positions - positions[row]).T) for row in sample)
+    return float(np.median([np.partition(distance, 1)[1] for distance in distances]))
 
 
 class Checker:
@@ -179,8 +189,8 @@ class Checker:
             self.report("diff3d", "some photons", got, "Check how the file was written.")
         return array, summary
 
-    def positions(self, n: int | None) -> Array | None:
-        """Scan positions float64 (n, 2), rows (y, x), in object pixels."""
+    def positions(self, n: int | None, size: int | None) -> Array | None:
+        """Scan positions float64 (n, 2), rows (y, x), in object pixels, for patterns of side `size`."""
         columns: list[Array] = []
         for key in ("ycoords", "xcoords"):
             if self.require(key, "scan positions in object pixels, shape (n,)"):
@@ -194,6 +204,10 @@ class Checker:
         if 0 < extent < SMALLEST_EXTENT_PX:
             advice = "If these are metres, divide them by the object pixel size."
             self.report("xcoords, ycoords", "object pixels", f"an extent of {extent:g}", advice)
+        elif size is not None and len(positions) > 2 and (distance := neighbor_distance(positions)) > size:
+            expected = f"object pixels, neighbours nearer than N = {size}"
+            got = f"a median nearest-neighbour distance of {distance:.2g}"
+            self.report("xcoords, ycoords", expected, got, "Divide by the object pixel size.")
         return positions
 
     def probe(self, key: str, size: int | None) -> Array | None:

@@ -73,7 +73,7 @@ def test_a_pickle_of_mapped_patterns_and_labels_holds_their_place_alone(scan_fil
 
 def test_a_pickle_of_patterns_in_memory_holds_them(scan_file):
     mapped = RawData.from_file(scan_file())
-    positions = mapped.positions_px[2:5]
+    positions = np.array([[10.0, 10.0], [12.0, 10.0], [10.0, 12.0]])
     for patterns in (AMPLITUDE[2:5], mapped.patterns[2:5]):  # a part of a map too
         scan = RawData.from_arrays(patterns, positions, COMPLEX)
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(scan)).patterns, AMPLITUDE[2:5])
@@ -322,6 +322,37 @@ def test_a_faulty_array_is_named_with_what_was_expected_and_found(scan_file, cha
     with pytest.raises(DataError, match=message) as caught:
         RawData.from_file(path)
     assert str(path) in str(caught.value)
+
+
+def grid(step, n_side=5):
+    ys, xs = np.divmod(np.arange(n_side**2), n_side)
+    return {"ycoords": 100.0 + ys * step, "xcoords": 100.0 + xs * step}
+
+
+def test_positions_too_far_apart_to_be_pixels_are_refused(tmp_path):
+    arrays = scan_arrays(n=25) | grid(8.5e4)
+    with pytest.raises(
+        DataError,
+        match=r"xcoords, ycoords: expected object pixels, neighbours nearer than N = 8; got a median "
+        r"nearest-neighbour distance of 8\.5e\+04 from .* Divide by the object pixel size\.",
+    ):
+        RawData.from_file(write(tmp_path / "scan.npz", **arrays))
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [
+        grid(8.0),  # neighbours touch
+        grid(0.0),  # every pattern at one place
+        grid(1.0) | {"xcoords": 100 + np.arange(25) % 2 * 1e4 + np.arange(25)},  # two regions far apart
+        {"ycoords": np.array([10.0, 5000.0]), "xcoords": np.zeros(2)},
+        {"ycoords": np.array([10.0]), "xcoords": np.zeros(1)},
+    ],
+)
+def test_sparse_scans_and_single_positions_are_accepted(tmp_path, positions):
+    n = len(positions["xcoords"])
+    scan = RawData.from_file(write(tmp_path / "scan.npz", **scan_arrays(n=n) | positions))
+    np.testing.assert_array_equal(scan.xcoords, positions["xcoords"])
 
 
 def test_object_arrays_are_refused_without_being_read(tmp_path):
