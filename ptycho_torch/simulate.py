@@ -68,9 +68,9 @@ def simulate_scan(
     Raises:
         ValueError: an unknown image or pattern, or a number out of range.
     """
-    _check(N, n_positions, nphotons, n_modes, holdout_fraction)
-    rng = np.random.default_rng(seed)
     step = 0.118 * N if step_px is None else step_px
+    _check(N, n_positions, step, nphotons, n_modes, holdout_fraction)
+    rng = np.random.default_rng(seed)
     positions = scan_positions(pattern, n_positions, step, rng)
     positions += N // 2 + MARGIN_PX - positions.min(axis=0)
     height, width = np.ceil(positions.max(axis=0)).astype(int) + N // 2 + MARGIN_PX + 1
@@ -191,10 +191,13 @@ def _patterns(
     return patterns
 
 
-def _check(N: int, n_positions: int, nphotons: float, n_modes: int, holdout_fraction: float) -> None:
+def _check(
+    N: int, n_positions: int, step_px: float, nphotons: float, n_modes: int, holdout_fraction: float
+) -> None:
     rules = (
         ("N", N, N >= 16 and N % 2 == 0, "an even number >= 16"),
         ("n_positions", n_positions, n_positions >= 1, "at least 1"),
+        ("step_px", step_px, 0 < step_px < np.inf, "a finite number > 0"),
         ("nphotons", nphotons, 0 < nphotons < np.inf, "a finite number > 0"),
         ("n_modes", n_modes, 1 <= n_modes <= 6, "1 to 6"),
         ("holdout_fraction", holdout_fraction, 0 <= holdout_fraction < 1, "a number in [0, 1)"),
