@@ -37,12 +37,9 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
         self.probe_rows = range(len(self.scans)) if probe_rows is None else probe_rows
         self.groups = np.concatenate(list(groups))
         self.scan_of_group = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
-        self.with_labels = with_labels
+        self.known = [known_object(scan) for scan in self.scans] if with_labels else None
         self.any_unmeasured = any(scan.bad_pixels is not None for scan in self.scans)
         self.rounded = [np.round(scan.positions_px).astype(np.int64) for scan in self.scans]
-        if with_labels:
-            for scan in self.scans:
-                check_labels(scan)
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -74,8 +71,9 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
         }
         if self.any_unmeasured:
             batch["measured"] = torch.from_numpy(measured_pixels(scan, groups, shape))
-        if self.with_labels:
-            batch["label"] = torch.from_numpy(labels(scan, groups.reshape(-1)).reshape(shape))
+        if self.known is not None:
+            cut = labels(scan, self.known[scan_number], groups.reshape(-1))
+            batch["label"] = torch.from_numpy(cut.reshape(shape))
         return batch
 
 
@@ -88,23 +86,17 @@ def measured_pixels(scan: RawData, groups: Indices, shape: tuple[int, ...]) -> N
 
 
 def known_object(scan: RawData) -> NDArray[np.complex64] | None:
-    """The known object of a scan for supervised training: ``objectTruth``, else an ``objectGuess`` that varies."""
-    if scan.object_truth is not None:
-        return scan.object_truth
-    guess = scan.object_guess
-    return guess if guess is not None and np.ptp(np.abs(guess)) + np.ptp(np.angle(guess)) > 0 else None
+    """The object that the labels of a scan are cut from; None where the scan holds labels.
 
-
-def check_labels(scan: RawData) -> None:
-    """Refuse a scan that supervised training can cut no labels from.
+    It is ``objectTruth``, else an ``objectGuess`` that varies.
 
     Raises:
         DataError: neither labels nor a known object, or an object too small for the scan positions.
     """
     if scan.labels is not None:
-        return
-    truth = known_object(scan)
-    if truth is None:
+        return None
+    known = scan.object_guess if scan.object_truth is None else scan.object_truth
+    if known is None or (scan.object_truth is None and not np.ptp(np.abs(known)) + np.ptp(np.angle(known))):
         raise DataError(
             f"{scan.path or 'scan'}: objectGuess: expected a known object (or label_amp and label_phase) for "
             "supervised training; got none, or a constant one. Give an object, or train with model_type='pinn'."
@@ -112,22 +104,20 @@ def check_labels(scan: RawData) -> None:
     half = scan.patterns.shape[-1] // 2
     rounded = np.round(scan.positions_px).astype(int)
     low, high = rounded.min(axis=0) - half, rounded.max(axis=0) + half
-    if (low < 0).any() or (high > truth.shape).any():
+    if (low < 0).any() or (high > known.shape).any():
         raise DataError(
             f"{scan.path or 'scan'}: objectGuess: expected an object that holds every patch, rows and columns "
-            f"{low.tolist()} to {high.tolist()}; got shape {truth.shape}. Pad the object, or shift the positions."
+            f"{low.tolist()} to {high.tolist()}; got shape {known.shape}. Pad the object, or shift the positions."
         )
+    return known
 
 
-def labels(scan: RawData, indices: Indices) -> NDArray[np.complex64]:
-    """Known object patches of chosen patterns: complex64 (k, N, N)."""
+def labels(scan: RawData, known: NDArray[np.complex64] | None, indices: Indices) -> NDArray[np.complex64]:
+    """Object patches of chosen patterns, cut from the known object or held by the scan: complex64 (k, N, N)."""
     if scan.labels is not None:
         amplitude, phase = scan.labels.amplitude[indices], scan.labels.phase[indices]
         return (amplitude * np.exp(1j * phase)).astype(np.complex64)
-    truth = known_object(scan)
-    if truth is None:
-        raise DataError(f"{scan.path or 'scan'}: objectGuess: expected a known object; got none.")
     n_pixels = scan.patterns.shape[-1]
-    windows = np.lib.stride_tricks.sliding_window_view(truth, (n_pixels, n_pixels))
+    windows = np.lib.stride_tricks.sliding_window_view(known, (n_pixels, n_pixels))
     corner = np.round(scan.positions_px[indices]).astype(int) - n_pixels // 2
     return windows[corner[:, 0], corner[:, 1]].astype(np.complex64)

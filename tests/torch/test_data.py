@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ptycho.raw_data import DataError, RawData
-from ptycho_torch.data.groups import GroupDataset, labels
+from ptycho_torch.data.groups import GroupDataset
 from ptycho_torch.data.module import ScanDataModule, stack_probes, usable_patterns
 from tests.torch.conftest import N, TinyModel
 
@@ -49,9 +49,17 @@ def test_bad_pixels_arrive_as_not_measured(tiny_scan: RawData) -> None:
 
 
 def test_labels_are_the_patches_of_the_known_object(tiny_scan: RawData) -> None:
-    cut = labels(tiny_scan, np.array([5]))[0]
+    cut = GroupDataset([tiny_scan], [np.array([[5]])], with_labels=True)[0]["label"][0]
     row, column = np.round(tiny_scan.positions_px[5]).astype(int) - N // 2
     np.testing.assert_array_equal(cut, tiny_scan.object_truth[row : row + N, column : column + N])
+
+
+def test_the_known_object_is_looked_at_once(tiny_scan: RawData, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = dataclasses.replace(tiny_scan, object_truth=None, object_guess=tiny_scan.object_truth)
+    dataset = GroupDataset([scan], [np.arange(70)[:, None]], with_labels=True)
+    monkeypatch.setattr(np, "ptp", None)
+    monkeypatch.setattr(np, "angle", None)
+    assert len(dataset.__getitems__([3, 4])) == 2
 
 
 def test_supervised_training_without_a_known_object_is_refused(tiny_scan: RawData) -> None:
