@@ -120,7 +120,7 @@ TABLE: Final = (
 """Every field that both sides have."""
 
 NOT_BRIDGED: Final = {
-    "n_subsample": "counts scan positions to draw; DataConfig.n_subsample counts groups around each position",
+    "n_subsample": "scan positions are drawn as the canonical configuration says",
     "enable_oversampling": "groups are drawn as the canonical configuration says",
     "neighbor_pool_size": "groups are drawn as the canonical configuration says",
     "sequential_sampling": "groups are drawn as the canonical configuration says",
@@ -128,7 +128,6 @@ NOT_BRIDGED: Final = {
     "backend": "is this backend",
     "model_path": "names the model that this backend's configurations are read from",
     "debug": "is about the files a reconstruction writes",
-    "data.n_subsample": "counts groups around each position; the canonical n_subsample counts scan positions",
     "inference.batch_size": "is execution: inference_batch_size",
     "inference.middle_trim": "is execution: middle_trim",
     "inference.pad_eval": "is execution: pad_eval",
@@ -165,7 +164,7 @@ def to_training_config(
 
     Args:
         model: the canonical model.
-        data: gives nphotons, groups and seed (not n_subsample, which counts something else there).
+        data: gives nphotons, groups and seed.
         pt_model: gives the loss function and what is trainable besides the network.
         training: gives the rest.
         overrides: canonical field -> value that beats the translated one.
@@ -193,7 +192,7 @@ def to_inference_config(
 
     Args:
         model: the canonical model.
-        data: gives groups and seed (not n_subsample, which counts something else there).
+        data: gives groups and seed.
         inference: how patches become a picture, which is execution and has no canonical field.
         overrides: canonical field -> value that beats the translated one; model_path and test_data_file come here.
 

@@ -58,9 +58,6 @@ class DataConfig:
     n_groups: PositiveInt | None = None
     """Number of groups; none is one for every scan position."""
 
-    n_subsample: PositiveInt | None = None
-    """Groups drawn around each scan position; none leaves it to n_groups."""
-
     subsample_seed: Seed | None = None
     """Seed of the drawing of scan positions and groups; none takes the seed of the run."""
 

@@ -205,10 +205,10 @@ def test_nll_switches_the_weight(nll: bool, weight: float):
     assert from_training_config(canonical.TrainingConfig(nll_weight=weight))[2].nll is nll
 
 
-def test_the_seed_is_inherited_from_the_data_but_the_subsample_is_not():
-    data = DataConfig(subsample_seed=5, n_subsample=7)
+def test_the_seed_is_inherited_from_the_data():
+    data = DataConfig(subsample_seed=5)
     config = to_training_config(canonical.ModelConfig(), data, ModelConfig(), TrainingConfig(), REQUIRED)
-    assert (config.subsample_seed, config.n_subsample) == (5, None)
+    assert config.subsample_seed == 5
 
 
 def test_an_override_wins():
