@@ -103,6 +103,13 @@ def test_every_reader_reads_the_field(section: str) -> None:
     assert not wrong
 
 
+def test_only_a_field_of_one_value_may_be_read_by_nothing() -> None:
+    unread = {
+        field for section in SECTIONS for field, said in tables.CONSUMERS[section].items() if not said["read"]
+    }
+    assert unread == {"positions_provided"}
+
+
 def _attributes_read(module: str) -> set[str]:
     path = ROOT / f"{module.replace('.', '/')}.py"
     nodes = ast.walk(ast.parse(path.read_text(), path.name))

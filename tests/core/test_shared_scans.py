@@ -6,13 +6,10 @@ import pytest
 from ptycho.grouping import neighbor_groups
 from ptycho.raw_data import DataError, RawData
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data beside the repository")
-
 
 @pytest.mark.parametrize("name", ["siemens-star-128.npz", "synth-64-test-1e4.npz", "synth-64-test-1e6.npz"])
-def test_the_shared_scans_are_read(name):
-    scan = RawData.from_file(SHARED / name)
+def test_the_shared_scans_are_read(shared_data: Path, name: str):
+    scan = RawData.from_file(shared_data / name)
     assert scan.domain == "amplitude"
     assert not scan.scan_index.any()
     assert scan.holdout is not None
@@ -23,8 +20,10 @@ def test_the_shared_scans_are_read(name):
 @pytest.mark.parametrize(
     ("name", "nphotons"), [("synth-64-test-1e4.npz", 1e4), ("synth-64-test-1e6.npz", 1e6)]
 )
-def test_counts_of_a_shared_scan_are_refused_as_amplitudes(tmp_path, name, nphotons):
-    scan = RawData.from_file(SHARED / name)
+def test_counts_of_a_shared_scan_are_refused_as_amplitudes(
+    shared_data: Path, tmp_path: Path, name: str, nphotons: float
+):
+    scan = RawData.from_file(shared_data / name)
     path = tmp_path / "counts.npz"
     np.savez(
         path,
@@ -39,8 +38,8 @@ def test_counts_of_a_shared_scan_are_refused_as_amplitudes(tmp_path, name, nphot
     assert RawData.from_file(path, domain="intensity").domain == "intensity"
 
 
-def test_groups_of_a_shared_scan_are_near_neighbours():
-    scan = RawData.from_file(SHARED / "siemens-star-128.npz")
+def test_groups_of_a_shared_scan_are_near_neighbours(shared_data: Path):
+    scan = RawData.from_file(shared_data / "siemens-star-128.npz")
     groups = neighbor_groups(scan.positions_px, 2, 7, len(scan), seed=0, scan_index=scan.scan_index)
     reach = np.linalg.norm(scan.positions_px[groups[:, 1:]] - scan.positions_px[groups[:, :1]], axis=2)
     assert np.median(reach) < 24, "the probe is 48 px wide: members overlap"
