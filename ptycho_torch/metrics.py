@@ -1,7 +1,8 @@
 """How good a reconstruction is: in reciprocal space against held-out patterns, in real space against a known object."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,38 +10,56 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ptycho.scan_checks import DataError
 
-FREQUENCY_OVERSAMPLING = 8
-"""A linear phase ramp is searched in steps of 1/8 of a period across the image, then refined."""
+FREQUENCY_OVERSAMPLING = 2
+"""A linear phase ramp is searched in steps of half a period across the image, then refined."""
 
 
-def r_factor(predicted: NDArray[np.float32], amplitude: NDArray[np.float32]) -> float:
-    """R = sum abs(A - s A_predicted) / sum A, with one least-squares scale s for all patterns.
+class Block(NamedTuple):
+    """Some patterns: what was predicted and what was measured."""
+
+    predicted: NDArray[np.float32]
+    """float (k, N, N), predicted amplitude."""
+    amplitude: NDArray[np.float32]
+    """float (k, N, N), measured amplitude, photon**0.5."""
+    measured: NDArray[np.bool_]
+    """bool, broadcasts against the amplitude; False leaves a pixel out."""
+
+
+def agreement(blocks: Callable[[], Iterable[Block]]) -> dict[str, float]:
+    """How well predicted amplitudes agree with measured ones, over all blocks together.
 
     Args:
-        predicted: float (k, N, N), predicted amplitude.
-        amplitude: float (k, N, N), measured amplitude.
+        blocks: called twice, gives the same blocks each time; only one is held at a time.
 
     Returns:
-        Dimensionless, 0 for a perfect prediction.
+        ``r_factor``: R = sum abs(A - s A_predicted) / sum A with one least-squares scale s for all patterns; 0 for a
+        perfect prediction. ``poisson_deviance_per_pixel``: mean Poisson deviance of the counts, the prediction scaled
+        to the same total; about 1 for a perfect model where the counts are many, less where they are few.
     """
-    scale = float((predicted * amplitude).sum() / np.square(predicted).sum())
-    return float(np.abs(amplitude - scale * predicted).sum() / amplitude.sum())
+    product = energy = total = counted = 0.0
+    n_pixels = 0
+    for predicted, amplitude, measured in blocks():
+        seen = np.broadcast_to(measured, amplitude.shape)
+        product += float(np.sum(predicted * amplitude, where=seen, dtype=np.float64))
+        energy += float(np.sum(np.square(predicted), where=seen, dtype=np.float64))
+        total += float(np.sum(amplitude, where=seen, dtype=np.float64))
+        counted += float(np.sum(np.square(amplitude), where=seen, dtype=np.float64))
+        n_pixels += int(seen.sum())
+    difference = deviance = 0.0
+    for predicted, amplitude, measured in blocks():
+        seen = np.broadcast_to(measured, amplitude.shape)
+        difference += float(
+            np.sum(np.abs(amplitude - product / energy * predicted), where=seen, dtype=np.float64)
+        )
+        expected = np.maximum(np.square(predicted, dtype=np.float64) * (counted / energy), 1e-6)
+        counts = np.square(amplitude, dtype=np.float64)
+        ratio = np.where(counts > 0, counts / expected, 1.0)
+        deviance += float(np.sum(2 * (expected - counts + counts * np.log(ratio)), where=seen))
+    return {"r_factor": difference / total, "poisson_deviance_per_pixel": deviance / n_pixels}
 
 
-def poisson_deviance(predicted: NDArray[np.float32], amplitude: NDArray[np.float32]) -> float:
-    """Mean Poisson deviance per pixel of the counts, the prediction scaled to the same total.
-
-    About 1 for a perfect model where the counts are many, less where they are few.
-
-    Args:
-        predicted: float (k, N, N), predicted amplitude.
-        amplitude: float (k, N, N), measured amplitude, photon**0.5.
-    """
-    expected = np.square(predicted, dtype=np.float64)
-    counts = np.square(amplitude, dtype=np.float64)
-    expected = np.maximum(expected * (counts.sum() / expected.sum()), 1e-6)
-    ratio = np.where(counts > 0, counts / expected, 1.0)
-    return float(np.mean(2 * (expected - counts + counts * np.log(ratio))))
+SMALLEST_PX = 7
+"""Side of the smallest rectangle that is compared: the window of the structural similarity."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +109,8 @@ def compare(
         image: complex (H, W), reconstruction.
         truth: complex, the known object; pixel (0, 0) is the origin of the scan positions.
         corner_px: row and column of ``image[0, 0]`` in the pixels of ``truth``.
-        coverage: float (H, W), weight of each pixel; the comparison is on the largest centred rectangle in which all
-            pixels are covered by at least half of the median coverage.
+        coverage: float (H, W), weight of each pixel; the comparison is on a rectangle, shrunk side by side until all
+            its pixels are covered by at least half of the median coverage.
 
     Returns:
         Both objects on that rectangle.
@@ -128,7 +147,10 @@ def _common_rectangle(
             f"shape {shape} against shape {true_shape}. Give the object in the coordinates of the scan positions."
         )
     low, high = [0, 0], list(shape)
-    while not lit[low[0] : high[0], low[1] : high[1]].all():
+    while (
+        min(high[0] - low[0], high[1] - low[1]) >= SMALLEST_PX
+        and not lit[low[0] : high[0], low[1] : high[1]].all()
+    ):
         view = lit[low[0] : high[0], low[1] : high[1]]
         dark = {
             (0, 0): 1 - view[0].mean(),
@@ -141,6 +163,11 @@ def _common_rectangle(
             high[axis] -= 1
         else:
             low[axis] += 1
+    if min(high[0] - low[0], high[1] - low[1]) < SMALLEST_PX:
+        raise DataError(
+            f"comparison: expected a well covered rectangle of at least {SMALLEST_PX} x {SMALLEST_PX} pixels; got "
+            "none. Use more patterns, or more of each patch (middle_trim)."
+        )
     return slice(low[0], high[0]), slice(low[1], high[1])
 
 

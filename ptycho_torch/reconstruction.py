@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -86,10 +85,9 @@ class Canvas:
         self._total += place((patch * weight)[None], indices, self.shape)
         self.coverage += place(weight[None], indices, self.shape)
 
-    def finish_pass(self, fabric: Fabric) -> None:
-        """Average what was added, over all processes, and make it the current object."""
-        total = torch.view_as_complex(fabric.all_reduce(torch.view_as_real(self._total), reduce_op="sum"))
-        coverage = fabric.all_reduce(self.coverage, reduce_op="sum")
+    def finish_pass(self) -> None:
+        """Average what was added, and make it the current object."""
+        total, coverage = self._total, self.coverage
         reached = coverage > 0
         average = total / torch.where(reached, coverage, torch.ones_like(coverage))
         self.object = torch.where(reached, average, torch.ones_like(average))
@@ -167,7 +165,7 @@ def reconstruct(
                     for name, value in batch.items()
                 }
                 _add_batch(model, canvas, batch, passes, kept, inference.patch_weighting == "uniform")
-        canvas.finish_pass(fabric)
+        canvas.finish_pass()
     return _finished(canvas, model, inference.window, len(indices), started_s)
 
 

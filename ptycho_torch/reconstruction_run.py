@@ -1,7 +1,7 @@
 """What happens in a reconstruction run: from an inference payload to pictures, arrays and metrics in a folder."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from ptycho.config.canonical import InferenceConfig
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.grouping import neighbor_groups, select_positions
+from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho_torch import metrics
 from ptycho_torch.bundle import Bundle, load_bundle
@@ -67,6 +69,7 @@ def reconstruct_scans(
     config, execution = payload.tf_inference_config, payload.execution_config
     check_reconstruction(execution, config)
     run_dir = Path(str(config.output_dir))
+    refuse_folder_of_model(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     with logged(run_dir), run_environment(execution):
         bundle = load_bundle(Path(str(config.model_path)))
@@ -123,6 +126,17 @@ def load_model(payload: InferencePayload, bundle: Bundle, scan: RawData) -> Ptyc
     return model
 
 
+def refuse_folder_of_model(run_dir: Path) -> None:
+    """Refuse to write a reconstruction among the files of a training, whose records it would replace.
+
+    Raises:
+        ConfigError: the folder holds a model.
+    """
+    if (run_dir / ARCHIVE).exists():
+        message = f"expected a folder without a model; got {run_dir}. Choose another one, such as a folder below it."
+        raise ConfigError([Failure("output_dir", f"output_dir: {message}")])
+
+
 def refuse_several_objects(scan: RawData) -> None:
     """Refuse a scan whose positions belong to several objects: they would be averaged on one canvas.
 
@@ -164,19 +178,19 @@ def measure(reconstruction: Reconstruction, scan: RawData) -> dict[str, Any]:
     """R factor and Poisson deviance on the held-out patterns; on all patterns of a scan that holds none out."""
     held = np.flatnonzero(scan.holdout) if scan.holdout is not None else np.empty(0, dtype=np.int64)
     indices = held if len(held) else np.arange(len(scan.patterns))
-    blocks = [indices[i : i + MEASURED_AT_ONCE] for i in range(0, len(indices), MEASURED_AT_ONCE)]
-    predicted = np.concatenate([predicted_amplitude(reconstruction, scan, block) for block in blocks])
-    amplitude = scan.amplitude(indices)
-    measured = np.ones(predicted.shape[-2:], dtype=bool) if scan.bad_pixels is None else ~scan.bad_pixels
-    if measured.ndim == 3:
-        measured = measured[indices]
-    predicted, amplitude = predicted * measured, amplitude * measured
     return {
         "patterns": "held out" if len(held) else "all",
         "n_patterns": len(indices),
-        "r_factor": metrics.r_factor(predicted, amplitude),
-        "poisson_deviance_per_pixel": metrics.poisson_deviance(predicted, amplitude),
+        **metrics.agreement(lambda: _blocks(reconstruction, scan, indices)),
     }
+
+
+def _blocks(reconstruction: Reconstruction, scan: RawData, indices: Indices) -> Iterator[metrics.Block]:
+    for first in range(0, len(indices), MEASURED_AT_ONCE):
+        block = indices[first : first + MEASURED_AT_ONCE]
+        bad = scan.bad_pixels
+        measured = np.array(True) if bad is None else ~(bad if bad.ndim == 2 else bad[block])
+        yield metrics.Block(predicted_amplitude(reconstruction, scan, block), scan.amplitude(block), measured)
 
 
 def _one_scan(payload: InferencePayload, bundle: Bundle, scan: RawData, folder: Path) -> ReconstructionResult:
@@ -193,16 +207,26 @@ def _one_scan(payload: InferencePayload, bundle: Bundle, scan: RawData, folder: 
         inference=payload.pt_inference_config,
         execution=payload.execution_config,
     )
-    figures = {"seconds": result.seconds, "n_patterns_used": result.n_patterns, **measure(result, scan)}
-    if scan.object_truth is not None:
-        pair = metrics.compare(result.canvas, scan.object_truth, result.canvas_corner_px, result.coverage)
-        figures |= pair.figures()
-        save_comparison(folder / "comparison.png", pair, result.probe, scan.probe_truth)
     save_arrays(folder / "reconstruction.npz", result, scan, debug=config.debug)
     save_reconstruction(folder / "reconstruction.png", result.object, result.probe)
+    figures = {"seconds": result.seconds, "n_patterns_used": result.n_patterns, **measure(result, scan)}
+    figures |= _compared(result, scan, folder)
     write_json(folder / "metrics.json", figures)
     log.info("%s: %s", scan.path, ", ".join(f"{name} {_short(value)}" for name, value in figures.items()))
     return ReconstructionResult(folder, scan, result, figures)
+
+
+def _compared(result: Reconstruction, scan: RawData, folder: Path) -> dict[str, float]:
+    """Figures and picture against the known object; none, with the reason in the log, where they cannot be had."""
+    if scan.object_truth is None:
+        return {}
+    try:
+        pair = metrics.compare(result.canvas, scan.object_truth, result.canvas_corner_px, result.coverage)
+    except DataError as error:
+        log.warning("%s: not compared with the known object: %s", scan.path, error)
+        return {}
+    save_comparison(folder / "comparison.png", pair, result.probe, scan.probe_truth)
+    return pair.figures()
 
 
 def save_arrays(path: Path, result: Reconstruction, scan: RawData, *, debug: bool) -> Path:
@@ -228,11 +252,8 @@ def save_arrays(path: Path, result: Reconstruction, scan: RawData, *, debug: boo
 
 
 def _pattern_r_factors(result: Reconstruction, scan: RawData) -> np.ndarray:
-    factors = [
-        metrics.r_factor(predicted_amplitude(result, scan, np.array([i])), scan.amplitude([i]))
-        for i in range(len(scan.patterns))
-    ]
-    return np.array(factors)
+    alone = [np.array([i]) for i in range(len(scan.patterns))]
+    return np.array([metrics.agreement(lambda i=i: _blocks(result, scan, i))["r_factor"] for i in alone])
 
 
 def _stem(scan: RawData, number: int) -> str:

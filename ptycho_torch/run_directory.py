@@ -67,7 +67,7 @@ def write_json(path: Path, content: Any) -> Path:
 @contextlib.contextmanager
 def logged(run_dir: Path) -> Iterator[None]:
     """Write what the package logs meanwhile (level INFO and above) to ``run.log`` as well."""
-    handler = logging.FileHandler(run_dir / LOG, encoding="utf-8")
+    handler = logging.FileHandler(run_dir / LOG, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.setLevel(logging.INFO)
     packages = [logging.getLogger(name) for name in ("ptycho", "ptycho_torch")]

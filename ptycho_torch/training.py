@@ -11,7 +11,9 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from ptycho.raw_data import RawData
+from ptycho.config.errors import ConfigError, Failure
+from ptycho.model_archive import ARCHIVE
+from ptycho.raw_data import DataError, RawData
 from ptycho_torch.bundle import save_bundle
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule, stack_probes
@@ -19,9 +21,18 @@ from ptycho_torch.figures import save_history
 from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
 from ptycho_torch.plain import plain
 from ptycho_torch.run_directory import logged, write_configuration
-from ptycho_torch.runtime import LossHistory, build_trainer, check_training, run_environment
+from ptycho_torch.runtime import (
+    CHECKPOINTS,
+    HISTORY,
+    LossHistory,
+    build_trainer,
+    check_training,
+    run_environment,
+)
 
 log = logging.getLogger(__name__)
+
+LOSS_PICTURE = "loss.png"
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,8 @@ def train(
 
     Raises:
         ConfigError: the machine or the model lacks what the configuration asks for; raised before data is read.
-        DataError: the training data is not what the data contract says.
+        ConfigError: the training diverged; nothing is saved.
+        DataError: the training data is not what the data contract says, or too little for a batch.
     """
     config, execution = payload.tf_training_config, payload.execution_config
     data = ScanDataModule(config, execution) if data is None else data
@@ -68,26 +80,61 @@ def train(
     run_dir.mkdir(parents=True, exist_ok=True)
     with logged(run_dir), run_environment(execution):
         data.load()
+        steps_per_epoch = len(data.train_dataloader())
+        if steps_per_epoch == 0:
+            raise DataError(
+                f"drop_last_batch: expected at least batch_size = {config.batch_size} training groups; got "
+                f"{len(data.training or ())}, which make no full batch. Lower batch_size, or keep the last batch."
+            )
+        remove_earlier_run(run_dir)
         _record(payload, data, run_dir)
         module = build_module(payload, data)
         trainer = build_trainer(
             execution,
             run_dir=run_dir,
             epochs=config.nepochs,
-            steps_per_epoch=len(data.train_dataloader()),
+            steps_per_epoch=steps_per_epoch,
             has_validation=data.has_validation,
             logged_metrics=LOGGED_METRICS,
         )
         trainer.callbacks.extend(callbacks)
         trainer.fit(module, datamodule=data)
         checkpoint = _take_best(trainer, module)
+        refuse_diverged(module)
         history = next(item for item in trainer.callbacks if isinstance(item, LossHistory)).rows
-        bundle = run_dir / "wts.h5.zip"
+        bundle = run_dir / ARCHIVE
         if trainer.is_global_zero:
-            save_history(run_dir / "loss.png", history)
+            save_history(run_dir / LOSS_PICTURE, history)
             bundle = save_model(bundle, module, payload, data.scans)
             log.info("model saved: %s", bundle)
     return TrainingResult(run_dir, bundle, history, module, checkpoint)
+
+
+def remove_earlier_run(run_dir: Path) -> None:
+    """Remove what an earlier run left in a folder under the names that this one will write.
+
+    A model or checkpoints of another run beside the records of this one would pass for its own.
+    """
+    for name in (ARCHIVE, HISTORY, LOSS_PICTURE):
+        (run_dir / name).unlink(missing_ok=True)
+    for checkpoint in (run_dir / CHECKPOINTS).glob("*.ckpt"):
+        checkpoint.unlink()
+
+
+def refuse_diverged(module: PtychoPINN_Lightning) -> None:
+    """Refuse to save a model whose weights are not numbers any more.
+
+    Raises:
+        ConfigError: the training diverged.
+    """
+    if all(torch.isfinite(value).all() for value in module.state_dict().values()):
+        return
+    execution = module.execution_config
+    message = (
+        f"learning_rate: expected a rate at which the loss stays finite; got {execution.learning_rate:g} from "
+        f"{execution.sources['learning_rate']}, and weights that are not finite. Lower it, or set gradient_clip_val."
+    )
+    raise ConfigError([Failure("learning_rate", message)])
 
 
 def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_Lightning:

@@ -8,9 +8,9 @@ Only this package asks torch which devices exist. A run goes
         build_trainer(config, ...).fit(...)
 """
 
-from ptycho_torch.runtime.callbacks import LossHistory, build_callbacks
+from ptycho_torch.runtime.callbacks import CHECKPOINTS, HISTORY, LossHistory, build_callbacks
 from ptycho_torch.runtime.checks import check_reconstruction, check_training
-from ptycho_torch.runtime.devices import resolve_accelerator, resolve_n_devices, torch_device
+from ptycho_torch.runtime.devices import resolve_accelerator, resolve_n_devices
 from ptycho_torch.runtime.environment import run_environment, seed_everything
 from ptycho_torch.runtime.inference import build_fabric, working_dtype
 from ptycho_torch.runtime.loggers import build_logger
@@ -18,6 +18,8 @@ from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 from ptycho_torch.runtime.trainer import build_trainer, loader_arguments, trainer_arguments
 
 __all__ = [
+    "CHECKPOINTS",
+    "HISTORY",
     "LossHistory",
     "build_callbacks",
     "build_fabric",
@@ -32,7 +34,6 @@ __all__ = [
     "resolve_n_devices",
     "run_environment",
     "seed_everything",
-    "torch_device",
     "trainer_arguments",
     "working_dtype",
 ]

@@ -71,6 +71,7 @@ def check_training(
     failures = [
         *_machine_failures(config),
         *_backend_failures(training_config.backend),
+        *_loss_failures(training_config),
         *_logger_failures(config),
         *schedule_failures(config, training_config, training_config.nepochs),
     ]
@@ -94,6 +95,14 @@ def _backend_failures(backend: str | None) -> Iterator[Failure]:
     if backend == "tensorflow":
         message = "expected 'pytorch'; got 'tensorflow', which this distribution does not hold. Set backend='pytorch'."
         yield Failure("backend", f"backend: {message}")
+
+
+def _loss_failures(config: TrainingConfig) -> Iterator[Failure]:
+    """The patterns have to count; a supervised training goes by its labels instead."""
+    unsupervised = config.model.model_type == "pinn" and config.torch_loss_mode == "poisson"
+    if unsupervised and config.nll_weight == 0 and config.mae_weight == 0:
+        message = "expected a weight > 0, or one of mae_weight; got 0 for both. Set one of them."
+        yield Failure("nll_weight", f"nll_weight: {message}")
 
 
 def _raise_any(failures: list[Failure]) -> None:

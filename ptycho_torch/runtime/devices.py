@@ -53,7 +53,7 @@ def resolve_accelerator(accelerator: str, *, origin: object = "argument") -> str
 
 
 def require_accelerator(config: PyTorchExecutionConfig) -> str:
-    """The accelerator of a run that `check_machine` has let through and, on the CPU, warned of.
+    """The accelerator of a run that `the checks` has let through and, on the CPU, warned of.
 
     Raises:
         ConfigError: this machine has no such accelerator.
@@ -104,8 +104,3 @@ def breaks_static_graph(config: PyTorchExecutionConfig) -> bool:
     torch finds unused parameters only once in such a graph, and fails where the first steps accumulate gradients.
     """
     return finds_unused_parameters(config) or config.accum_steps > 1
-
-
-def torch_device(accelerator: str) -> torch.device:
-    """The first device of a resolved accelerator."""
-    return torch.device("xla" if accelerator == "tpu" else accelerator)

@@ -5,7 +5,7 @@ import pytest
 from skimage import data
 from skimage.transform import resize
 
-from ptycho_torch.metrics import compare, poisson_deviance, r_factor
+from ptycho_torch.metrics import Block, agreement, compare
 
 RNG = np.random.default_rng(3)
 
@@ -16,21 +16,44 @@ def known_object(n: int = 96) -> np.ndarray:
     return (amplitude * np.exp(1j * phase)).astype(np.complex64)
 
 
+def of(predicted: np.ndarray, amplitude: np.ndarray, measured=np.True_) -> dict[str, float]:
+    """Figures of one block."""
+    return agreement(lambda: [Block(predicted, amplitude, np.asarray(measured))])
+
+
 def test_r_factor_ignores_one_global_scale() -> None:
     amplitude = RNG.uniform(1, 5, (3, 8, 8)).astype(np.float32)
-    assert r_factor(0.3 * amplitude, amplitude) == pytest.approx(0, abs=1e-6)
+    assert of(0.3 * amplitude, amplitude)["r_factor"] == pytest.approx(0, abs=1e-6)
 
 
 def test_r_factor_is_the_relative_absolute_error() -> None:
     amplitude = np.array([[[3.0, 1.0], [1.0, 3.0]]], dtype=np.float32)
     predicted = np.full((1, 2, 2), 2.0, dtype=np.float32)
-    assert r_factor(predicted, amplitude) == pytest.approx(4 / 8)
+    assert of(predicted, amplitude)["r_factor"] == pytest.approx(4 / 8)
 
 
 def test_deviance_of_the_true_expectation_is_about_one_per_pixel() -> None:
     expected = RNG.uniform(200, 300, (20, 32, 32))
-    counts = RNG.poisson(expected)
-    assert poisson_deviance(np.sqrt(expected), np.sqrt(counts)) == pytest.approx(1, abs=0.03)
+    figures = of(np.sqrt(expected), np.sqrt(RNG.poisson(expected)))
+    assert figures["poisson_deviance_per_pixel"] == pytest.approx(1, abs=0.03)
+
+
+def test_blocks_together_give_the_figures_of_all_patterns_at_once() -> None:
+    predicted, amplitude = RNG.uniform(1, 5, (2, 9, 8, 8))
+    apart = agreement(
+        lambda: (Block(predicted[i : i + 2], amplitude[i : i + 2], np.True_) for i in range(0, 9, 2))
+    )
+    assert apart == pytest.approx(of(predicted, amplitude))
+
+
+def test_unmeasured_pixels_count_in_no_figure() -> None:
+    predicted, amplitude = RNG.uniform(1, 5, (2, 3, 8, 8))
+    measured = np.ones((8, 8), dtype=bool)
+    measured[2:5] = False
+    spoiled = np.where(measured, amplitude, 1e6)
+    assert of(predicted, spoiled, measured) == pytest.approx(
+        of(predicted[:, measured], amplitude[:, measured])
+    )
 
 
 def test_what_no_pattern_tells_is_removed() -> None:
@@ -69,3 +92,11 @@ def test_dark_margins_are_left_out() -> None:
 def test_an_object_elsewhere_is_refused() -> None:
     with pytest.raises(ValueError, match="overlaps the known object"):
         compare(known_object()[:20, :20], known_object(), (500, 500), np.ones((20, 20)))
+
+
+def test_too_little_to_compare_is_refused() -> None:
+    truth = known_object()
+    cover = np.zeros(truth.shape)
+    cover[::3, ::3] = 1
+    with pytest.raises(ValueError, match="well covered rectangle of at least 7 x 7 pixels"):
+        compare(truth, truth, (0, 0), cover)

@@ -260,3 +260,60 @@ def test_another_backend_is_refused_before_data_is_read(tiny_file: Path, tmp_pat
 def test_any_metric_the_model_logs_can_be_monitored(tiny_file: Path, tmp_path: Path) -> None:
     result = trained(tiny_file, tmp_path, nepochs=1, checkpoint_monitor_metric="epoch_time_s")
     assert "epoch_time_s" in result.checkpoint.name
+
+
+def test_a_picture_is_kept_where_no_comparison_can_be_made(
+    result: TrainingResult, tiny_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = reconstructed(result.run_dir, tiny_file, tmp_path, middle_trim=2)
+    assert (tmp_path / "reconstruction.npz").is_file()
+    assert "r_factor" in found.metrics
+    assert "not compared with the known object" in caplog.text
+
+
+def test_a_reconstruction_does_not_write_among_the_files_of_its_training(
+    result: TrainingResult, tiny_file: Path
+) -> None:
+    before = (result.run_dir / "config.json").read_bytes()
+    with pytest.raises(ConfigError, match="output_dir: expected a folder without a model"):
+        reconstructed(result.run_dir, tiny_file, result.run_dir)
+    assert (result.run_dir / "config.json").read_bytes() == before
+
+
+def test_a_reconstruction_asked_onto_several_devices_runs_on_one_and_says_so(
+    result: TrainingResult, tiny_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = reconstructed(result.run_dir, tiny_file, tmp_path, n_devices=2)
+    assert np.isfinite(found.reconstruction.object).all()
+    assert "runs on one device" in caplog.text
+
+
+def test_too_few_groups_for_a_full_batch_are_refused(tiny_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="drop_last_batch: expected at least batch_size = 1000"):
+        trained(tiny_file, tmp_path, drop_last_batch=True, batch_size=1000)
+
+
+def test_a_training_that_diverged_saves_no_model(tiny_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="learning_rate: expected a rate at which the loss stays finite"):
+        trained(tiny_file, tmp_path, optimizer="sgd", learning_rate=1e20, enable_checkpointing=False)
+    assert not (tmp_path / "wts.h5.zip").exists()
+
+
+def test_a_loss_without_weights_is_refused(tiny_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nll_weight: expected a weight > 0"):
+        trained(tiny_file, tmp_path, nll_weight=0.0)
+
+
+def test_a_run_in_a_used_folder_leaves_nothing_of_the_earlier_one(tiny_file: Path, tmp_path: Path) -> None:
+    trained(tiny_file, tmp_path, nepochs=2)
+    trained(tiny_file, tmp_path, nepochs=1, save_last_checkpoint=False)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+    with (tmp_path / "history.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 1
+
+
+def test_wrong_data_lose_nothing_of_an_earlier_run(tiny_file: Path, tmp_path: Path) -> None:
+    kept = trained(tiny_file, tmp_path, nepochs=1).bundle.read_bytes()
+    with pytest.raises(DataError):
+        trained(tiny_file, tmp_path, drop_last_batch=True, batch_size=1000)
+    assert (tmp_path / "wts.h5.zip").read_bytes() == kept
