@@ -105,7 +105,7 @@ def train(
         bundle = run_dir / ARCHIVE
         if trainer.is_global_zero:
             save_history(run_dir / LOSS_PICTURE, history)
-            bundle = save_model(bundle, module, payload, data.scans)
+            bundle = save_model(bundle, module, payload, data.probe_scans)
             log.info("model saved: %s", bundle)
     return TrainingResult(run_dir, bundle, history, module, checkpoint)
 
@@ -145,7 +145,7 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
         payload.pt_training_config,
         payload.pt_inference_config,
         execution_config=payload.execution_config,
-        probes=stack_probes(data.scans),
+        probes=stack_probes(data.probe_scans),
         has_validation=data.has_validation,
     )
 
@@ -153,7 +153,7 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
 def save_model(
     path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload, scans: Sequence[RawData]
 ) -> Path:
-    """Write the bundle of a trained model: weights, probes and the configuration it was trained with."""
+    """Write the bundle of a trained model: weights, the probes of these scans, the configuration it was trained with."""
     training = plain(payload.tf_training_config)
     model = training.pop("model")
     config = {
