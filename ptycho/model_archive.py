@@ -1,9 +1,11 @@
 """Where the archive of a trained model is, and what it says the model is; the weights in it are not read here."""
 
 import json
+import struct
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 from ptycho.config.errors import ConfigError, Failure
 
@@ -13,6 +15,16 @@ ARCHIVE_CONFIG: Final = "config.json"
 """The member of the archive that says what the model is."""
 ARCHIVE_WEIGHTS: Final = "weights.safetensors"
 """The member of the archive that holds the weights."""
+LARGEST_CONFIG: Final = 64 * 2**20
+"""No configuration of a model is larger; in bytes."""
+UNREADABLE: Final = (zipfile.BadZipFile, EOFError, OverflowError, RuntimeError, ValueError, struct.error)
+"""What zipfile raises where sizes, offsets or names in its tables are damaged."""
+
+_ENCRYPTED: Final = 0x1
+
+
+class BundleError(ConfigError):
+    """A file that is no readable model archive. The message names the file and the way out."""
 
 
 def find_archive(model_path: str | Path) -> Path:
@@ -37,29 +49,97 @@ def find_archive(model_path: str | Path) -> Path:
 
 
 def read_archive_config(archive: Path) -> dict[str, Any] | None:
-    """What a model archive says about the model; None where it says nothing.
+    """What a model archive says about the model; None where it says nothing (it has no `config.json`).
 
     Args:
         archive: the archive, or the folder of its unpacked members.
 
     Raises:
-        ConfigError: what it says is no JSON mapping that holds the mappings `model` and `training`.
+        BundleError: it is damaged, its configuration is not stored as it is, or that is no JSON mapping that holds
+            the mappings `model` and `training`.
     """
+    content = _config_content(archive)
+    if content is None:
+        return None
+    said = decode_config(archive, content)
+    config = cast(dict[str, Any], said) if isinstance(said, dict) else {}
+    if not all(isinstance(config.get(name), dict) for name in ("model", "training")):
+        refuse(archive, f"{ARCHIVE_CONFIG} to hold 'model' and 'training'", "something else", "Train again.")
+    return config
+
+
+def refuse(source: Path, expected: str, found: str, way_out: str) -> NoReturn:
+    """Raise the BundleError of a file: the rule, what was found, what to do."""
+    raise BundleError([Failure(str(source), f"{source}: expected {expected}; got {found}. {way_out}")])
+
+
+def refuse_damaged(source: Path, found: str) -> NoReturn:
+    """Raise the BundleError of a file that is not as it was written."""
+    refuse(
+        source, "an intact model archive", found, "Copy it again from where it was written, or train again."
+    )
+
+
+def check_stored(source: Path, members: Iterable[zipfile.ZipInfo]) -> None:
+    """Refuse members that are compressed or encrypted: one stored as it is holds no more than the file.
+
+    Raises:
+        BundleError: there is such a member.
+    """
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:
+            refuse(
+                source,
+                "members stored as they are",
+                f"{member.filename!r} compressed or encrypted",
+                "Unpack it into a folder and give that folder.",
+            )
+
+
+def decode_config(source: Path, content: bytes) -> object:
+    """The JSON value in the configuration of a model.
+
+    Raises:
+        BundleError: it is too large, or not JSON: names that appear twice, NaN and infinity included.
+    """
+    _check_size(source, len(content))
     try:
-        if archive.is_dir():
-            content = (archive / ARCHIVE_CONFIG).read_bytes()
-        else:
-            with zipfile.ZipFile(archive) as members:
-                content = members.read(ARCHIVE_CONFIG)
-    except (zipfile.BadZipFile, KeyError):
+        return json.loads(content, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        refuse_damaged(source, f"{ARCHIVE_CONFIG} that is not JSON ({error})")
+
+
+def _config_content(archive: Path) -> bytes | None:
+    if archive.is_dir():
+        _check_size(archive, (archive / ARCHIVE_CONFIG).stat().st_size)
+        return (archive / ARCHIVE_CONFIG).read_bytes()
+    if not zipfile.is_zipfile(archive):
         return None
     try:
-        said: object = json.loads(content)
-    except ValueError:
-        said = None
-    if isinstance(said, dict):
-        config = cast(dict[str, Any], said)
-        if all(isinstance(config.get(name), dict) for name in ("model", "training")):
-            return config
-    message = f"{archive}: expected {ARCHIVE_CONFIG} to hold 'model' and 'training'; got something else. Train again."
-    raise ConfigError([Failure(str(archive), message)])
+        with zipfile.ZipFile(archive) as packed:
+            if ARCHIVE_CONFIG not in packed.namelist():
+                return None
+            member = packed.getinfo(ARCHIVE_CONFIG)
+            check_stored(archive, [member])
+            _check_size(archive, member.file_size)
+            return packed.read(member)
+    except BundleError:
+        raise
+    except UNREADABLE as error:
+        refuse_damaged(archive, f"a file that is no zip archive or a part of one ({error})")
+
+
+def _check_size(source: Path, n_bytes: int) -> None:
+    if n_bytes > LARGEST_CONFIG:
+        refuse_damaged(source, f"{ARCHIVE_CONFIG} of {n_bytes} bytes, more than {LARGEST_CONFIG}")
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise ValueError("a name appears twice")
+    return names

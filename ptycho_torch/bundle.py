@@ -2,7 +2,7 @@
 
 A bundle is a zip archive, `wts.h5.zip`, with two members, both stored uncompressed:
 
-    weights.safetensors   the model's state dict, and further tensors under the prefix `extra/`
+    weights.safetensors   the model's state dict
     config.json           format (1), version (the writer's), and the configuration given to `save_bundle`
 
 Equal content gives equal bytes. Nothing is ever unpickled.
@@ -11,32 +11,34 @@ Equal content gives equal bytes. Nothing is ever unpickled.
 import io
 import json
 import os
-import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 
 import ptycho
+from ptycho.model_archive import (
+    ARCHIVE,
+    ARCHIVE_CONFIG,
+    ARCHIVE_WEIGHTS,
+    UNREADABLE,
+    BundleError,
+    check_stored,
+    decode_config,
+    refuse,
+    refuse_damaged,
+)
 
-ARCHIVE = "wts.h5.zip"
+__all__ = ["FORMAT", "Bundle", "BundleError", "load_bundle", "save_bundle"]
+
 FORMAT = 1
 
-_WEIGHTS = "weights.safetensors"
-_CONFIG = "config.json"
-_EXTRA = "extra/"
-_LARGEST_CONFIG = 64 * 2**20  # bytes
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip archive can state
-_ENCRYPTED = 0x1
-
-
-class BundleError(ValueError):
-    """A file that is no readable bundle. The message names the file and the way out."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,14 @@ class Bundle:
     Attributes:
         state_dict: the model's parameters and buffers, on the CPU.
         config: the configuration as saved, with `format` and `version`.
-        extra_tensors: tensors saved beside the state dict, on the CPU.
     """
 
     state_dict: dict[str, torch.Tensor]
     config: dict[str, Any]
-    extra_tensors: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def save_bundle(
-    path: str | Path,
-    *,
-    state_dict: Mapping[str, torch.Tensor],
-    config: Mapping[str, Any],
-    extra_tensors: Mapping[str, torch.Tensor] | None = None,
+    path: str | Path, *, state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any]
 ) -> Path:
     """Write a bundle; a reader sees the old file or the new one, never a part.
 
@@ -67,21 +63,19 @@ def save_bundle(
         path: the file to write, or a folder, in which `wts.h5.zip` is written. Folders are created.
         state_dict: parameters and buffers by name, on any device. Complex tensors are supported.
         config: JSON data saved with them (the model's configuration and whatever else describes the run).
-        extra_tensors: further tensors by name.
 
     Returns:
         The file written.
 
     Raises:
-        BundleError: `config` is not JSON data, or states `format` or `version`, or a parameter's name starts
-            with the prefix of the extra tensors.
+        BundleError: `config` is not JSON data, or states `format` or `version`.
         OSError: the file cannot be written.
     """
     path = Path(path)
     target = path if path.suffix == ".zip" else path / ARCHIVE
     members = {
-        _CONFIG: _encode_config(target, config),
-        _WEIGHTS: _encode_tensors(target, state_dict, extra_tensors or {}),
+        ARCHIVE_CONFIG: _encode_config(target, config),
+        ARCHIVE_WEIGHTS: _encode_tensors(state_dict),
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
@@ -119,31 +113,14 @@ def load_bundle(path: str | Path) -> Bundle:
     else:
         source = path / ARCHIVE if path.is_dir() else path
         members = _read_archive(source)
-    config = _decode_config(source, members[_CONFIG])
-    tensors = _decode_tensors(source, members[_WEIGHTS])
-    return Bundle(
-        state_dict={name: value for name, value in tensors.items() if not name.startswith(_EXTRA)},
-        config=config,
-        extra_tensors={
-            name.removeprefix(_EXTRA): value for name, value in tensors.items() if name.startswith(_EXTRA)
-        },
-    )
-
-
-def _refuse(source: Path, expected: str, found: str, way_out: str) -> NoReturn:
-    raise BundleError(f"{source}: expected {expected}; got {found}. {way_out}")
-
-
-def _damaged(source: Path, found: str) -> NoReturn:
-    _refuse(
-        source, "an intact model archive", found, "Copy it again from where it was written, or train again."
-    )
+    config = _checked_config(source, members[ARCHIVE_CONFIG])
+    return Bundle(state_dict=_decode_tensors(source, members[ARCHIVE_WEIGHTS]), config=config)
 
 
 def _encode_config(target: Path, config: Mapping[str, Any]) -> bytes:
     for name in ("format", "version"):
         if name in config:
-            _refuse(
+            refuse(
                 target,
                 f"a configuration without {name!r}",
                 f"{config[name]!r}",
@@ -153,7 +130,7 @@ def _encode_config(target: Path, config: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(stated, sort_keys=True, indent=1, allow_nan=False).encode("ascii")
     except (TypeError, ValueError) as error:
-        _refuse(
+        refuse(
             target,
             "a configuration of JSON data",
             str(error),
@@ -161,13 +138,7 @@ def _encode_config(target: Path, config: Mapping[str, Any]) -> bytes:
         )
 
 
-def _encode_tensors(
-    target: Path, state_dict: Mapping[str, torch.Tensor], extra_tensors: Mapping[str, torch.Tensor]
-) -> bytes:
-    for name in state_dict:
-        if name.startswith(_EXTRA):
-            _refuse(target, f"parameter names that do not start with {_EXTRA!r}", f"{name!r}", "Rename it.")
-    tensors = {**state_dict, **{_EXTRA + name: value for name, value in extra_tensors.items()}}
+def _encode_tensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
     # safetensors has no complex128: such a tensor is stored as pairs of float64, and named in the header
     paired = sorted(name for name, value in tensors.items() if value.dtype == torch.complex128)
     stored = {
@@ -182,22 +153,22 @@ def _encode_tensors(
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
-    missing = [name for name in (_CONFIG, _WEIGHTS) if not (folder / name).is_file()]
+    missing = [name for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS) if not (folder / name).is_file()]
     if missing:
-        _refuse(
+        refuse(
             folder,
-            f"a folder with {ARCHIVE}, or with {_CONFIG} and {_WEIGHTS}",
+            f"a folder with {ARCHIVE}, or with {ARCHIVE_CONFIG} and {ARCHIVE_WEIGHTS}",
             f"a folder without {ARCHIVE} and without {' and '.join(missing)}"
             if folder.is_dir()
             else "nothing there",
             "Model archive not found: give the output folder of a training run.",
         )
-    return {name: (folder / name).read_bytes() for name in (_CONFIG, _WEIGHTS)}
+    return {name: (folder / name).read_bytes() for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)}
 
 
 def _read_archive(source: Path) -> dict[str, bytes]:
     if not source.is_file():
-        _refuse(
+        refuse(
             source,
             "a model archive",
             "nothing there",
@@ -207,70 +178,45 @@ def _read_archive(source: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_members(source, archive.infolist())
-            return {name: archive.read(name) for name in (_CONFIG, _WEIGHTS)}
+            return {name: archive.read(name) for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)}
     except BundleError:
         raise
-    # what zipfile lets through when sizes, offsets or names in its tables are damaged
-    except (zipfile.BadZipFile, EOFError, OverflowError, RuntimeError, ValueError, struct.error) as error:
-        _damaged(source, f"a file that is no zip archive or a part of one ({error})")
+    except UNREADABLE as error:
+        refuse_damaged(source, f"a file that is no zip archive or a part of one ({error})")
 
 
 def _check_members(source: Path, members: list[zipfile.ZipInfo]) -> None:
     names = [member.filename for member in members]
     if any(name.endswith(".pkl") for name in names):
-        _refuse(
+        refuse(
             source,
             "an archive of weights and settings",
             "a pickle, which can run any code when it is read",
             "It was not opened. Train again, or ask its author for an archive written by this program.",
         )
-    if sorted(names) != sorted((_CONFIG, _WEIGHTS)):
+    if sorted(names) != sorted((ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)):
         listed = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        _refuse(
+        refuse(
             source,
-            f"exactly the members {_CONFIG!r} and {_WEIGHTS!r}",
+            f"exactly the members {ARCHIVE_CONFIG!r} and {ARCHIVE_WEIGHTS!r}",
             listed or "an empty archive",
             "Another program wrote it; train again with this one.",
         )
-    for member in members:
-        # members are stored as they are, so none can unpack to more than the file holds
-        if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:
-            _refuse(
-                source,
-                "members stored as they are",
-                f"{member.filename!r} compressed or encrypted",
-                "Unpack it into a folder and give that folder.",
-            )
+    check_stored(source, members)
 
 
-def _decode_config(source: Path, content: bytes) -> dict[str, Any]:
-    if len(content) > _LARGEST_CONFIG:
-        _damaged(source, f"{_CONFIG} of {len(content)} bytes, more than {_LARGEST_CONFIG}")
-    try:
-        config = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError) as error:
-        _damaged(source, f"{_CONFIG} that is not JSON ({error})")
+def _checked_config(source: Path, content: bytes) -> dict[str, Any]:
+    config = decode_config(source, content)
     if not isinstance(config, dict) or type(config.get("format")) is not int:
-        _damaged(source, f"{_CONFIG} that states no format")
+        refuse_damaged(source, f"{ARCHIVE_CONFIG} that states no format")
     if config["format"] != FORMAT:
-        _refuse(
+        refuse(
             source,
             f"bundle format {FORMAT}",
             f"format {config['format']}, written by version {config.get('version', 'unknown')!s:.40}",
             "Install that version or a newer one: pip install --upgrade ptychopinn.",
         )
     return config
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = dict(pairs)
-    if len(names) != len(pairs):
-        raise ValueError("a name appears twice")
-    return names
 
 
 def _decode_tensors(source: Path, content: bytes) -> dict[str, torch.Tensor]:
@@ -281,7 +227,7 @@ def _decode_tensors(source: Path, content: bytes) -> dict[str, torch.Tensor]:
             name: torch.view_as_complex(value) if name in paired else value for name, value in tensors.items()
         }
     except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        _damaged(source, f"{_WEIGHTS} that cannot be read ({error})")
+        refuse_damaged(source, f"{ARCHIVE_WEIGHTS} that cannot be read ({error})")
 
 
 def _paired_names(content: bytes) -> set[str]:

@@ -1,13 +1,14 @@
 """Finding a trained model, and asking it what it is."""
 
 import json
+import struct
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from ptycho.config.errors import ConfigError
-from ptycho.model_archive import find_archive, read_archive_config
+from ptycho.model_archive import BundleError, find_archive, read_archive_config
 
 CONFIG = {"model": {"N": 64}, "training": {"batch_size": 4}, "version": "1.0"}
 
@@ -50,7 +51,53 @@ def test_an_archive_may_say_nothing(tmp_path: Path):
     assert read_archive_config(empty) is None
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"model": {}}', '{"model": 3, "training": {}}'])
+def refusal(path: Path) -> str:
+    with pytest.raises(BundleError) as caught:
+        read_archive_config(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: expected ")
+    return message
+
+
+def test_a_compressed_configuration_is_refused_before_it_is_unpacked(tmp_path: Path):
+    path = tmp_path / "wts.h5.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps(CONFIG) + " " * 10**6)
+    assert "'config.json' compressed or encrypted" in refusal(path)
+
+
+def test_an_encrypted_configuration_is_refused(tmp_path: Path):
+    path = write(tmp_path / "wts.h5.zip", json.dumps(CONFIG))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag of the directory's entry
+    path.write_bytes(content)
+    assert "'config.json' compressed or encrypted" in refusal(path)
+
+
+def test_a_configuration_larger_than_any_is_refused_before_it_is_read(tmp_path: Path):
+    path = write(tmp_path / "wts.h5.zip", json.dumps(CONFIG))
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")  # sizes at offsets 20 and 24
+    content[entry + 20 : entry + 28] = struct.pack("<II", 2**31 - 1, 2**31 - 1)
+    path.write_bytes(content)
+    assert f"config.json of {2**31 - 1} bytes" in refusal(path)
+    with (tmp_path / "config.json").open("wb") as file:
+        file.truncate(2**31)
+    assert f"config.json of {2**31} bytes" in refusal(tmp_path)
+
+
+def test_a_damaged_configuration_is_refused(tmp_path: Path):
+    path = write(tmp_path / "wts.h5.zip", json.dumps(CONFIG))
+    path.write_bytes(path.read_bytes().replace(b'"batch_size"', b'"batch_sise"', 1))
+    assert "expected an intact model archive" in refusal(path)
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 100_000, '{"model": {}, "model": {}}', '{"model": NaN}'])
+def test_a_configuration_that_is_no_json_is_refused(content: str, tmp_path: Path):
+    assert "config.json that is not JSON" in refusal(write(tmp_path / "wts.h5.zip", content))
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"model": {}}', '{"model": 3, "training": {}}'])
 def test_an_archive_that_says_something_else_is_refused(content: str, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"expected config\.json to hold 'model' and 'training'"):
         read_archive_config(write(tmp_path / "wts.h5.zip", content))

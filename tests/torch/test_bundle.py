@@ -37,9 +37,7 @@ def state() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    return save_bundle(
-        tmp_path, state_dict=state(), config=CONFIG, extra_tensors={"scale": torch.tensor([2.0])}
-    )
+    return save_bundle(tmp_path, state_dict=state(), config=CONFIG)
 
 
 def rewrite(archive: Path, **changed: bytes | None) -> Path:
@@ -63,14 +61,13 @@ def refusal(path: Path) -> str:
     return message
 
 
-def test_state_dict_and_extra_tensors_come_back_bit_equal(archive: Path):
+def test_state_dict_comes_back_bit_equal(archive: Path):
     bundle = load_bundle(archive)
     assert bundle.state_dict.keys() == state().keys()
     for name, value in state().items():
         assert bundle.state_dict[name].dtype == value.dtype
         assert bundle.state_dict[name].device.type == "cpu"
         assert torch.equal(bundle.state_dict[name], value)
-    assert torch.equal(bundle.extra_tensors["scale"], torch.tensor([2.0]))
 
 
 def test_configuration_comes_back_with_format_and_version(archive: Path):
@@ -85,7 +82,6 @@ def test_equal_content_gives_equal_bytes(archive: Path, tmp_path: Path):
         tmp_path / "again.zip",
         state_dict=dict(reversed(state().items())),
         config=dict(reversed(CONFIG.items())),
-        extra_tensors={"scale": torch.tensor([2.0])},
     )
     assert again.read_bytes() == archive.read_bytes()
 
@@ -129,11 +125,6 @@ def test_configuration_that_is_no_json_or_states_the_format_is_refused(config: d
     with pytest.raises(BundleError):
         save_bundle(tmp_path, state_dict={}, config=config)
     assert not os.listdir(tmp_path)
-
-
-def test_parameter_named_like_an_extra_tensor_is_refused(tmp_path: Path):
-    with pytest.raises(BundleError, match="do not start with 'extra/'"):
-        save_bundle(tmp_path, state_dict={"extra/a": torch.ones(1)}, config={})
 
 
 def test_missing_archive_is_named(tmp_path: Path):
