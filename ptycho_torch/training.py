@@ -153,7 +153,7 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
 def save_model(
     path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload, scans: Sequence[RawData]
 ) -> Path:
-    """Write the bundle of a trained model: weights, the probes of these scans, the configuration it was trained with."""
+    """Write the bundle of a trained model: weights, the probes of these scans, the configuration of the training."""
     training = plain(payload.tf_training_config)
     model = training.pop("model")
     config = {

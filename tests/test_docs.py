@@ -19,7 +19,7 @@ from ptycho.scan_files import NPZ_KEYS
 from ptycho_torch.cli.main import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
-LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 INDENTED = re.compile(r"^    .*$", re.MULTILINE)
 """Formulas and figures made of characters."""
 CODE_PATH = re.compile(r"`((?:ptycho|ptycho_torch|tests|docs|specs|benchmarks)/[\w/.-]+)`")
