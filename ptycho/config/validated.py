@@ -18,9 +18,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
-from ptycho.config.errors import ConfigError, Failure, near, show, unknown_name
+from ptycho.config.errors import ConfigError, Failure, near, quote_line, show, unknown_name
 from ptycho.config.fields import Scalar, annotation_of, plain, scalar
-from ptycho.config.formats import quote_line
 from ptycho.config.origins import Origin
 from ptycho.config.resolve import merge
 from ptycho.config.sources import Layer, Vocabulary, warn_renamed
