@@ -210,8 +210,9 @@ class Resolution(Generic[T]):
         return {name: self._source(name, getattr(config, name)) for name in vocabulary(self._cls).scalars}
 
     def _source(self, name: str, value: object) -> Origin:
-        origin = self._merged.get(name, Origin("default"))
-        return Origin(origin.kind, origin.locator, origin.raw, origin.shadowed, recorded(value))
+        origin, accepts = self._merged.get(name, Origin("default")), vocabulary(self._cls).scalars[name]
+        beaten = tuple(loser._replace(value=accepts.exact(loser.value)) for loser in origin.shadowed)
+        return origin._replace(value=recorded(value), shadowed=beaten)
 
 
 def recorded(value: Any) -> Any:
