@@ -1,19 +1,23 @@
 """Rules that hold for every test: it finds a clean process, and it leaves the process as it found it."""
 
+import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import ptycho.params
 
 pytest_plugins = ["pytester"]
 
-settings.register_profile("fuzz", deadline=None, derandomize=False, max_examples=2000, print_blob=True)
-settings.register_profile("quick", deadline=None, derandomize=True, database=None)
+# How fast a machine is must not decide whether a property holds.
+_ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fuzz", _ANY_MACHINE, max_examples=6500, print_blob=True)
+settings.register_profile("quick", _ANY_MACHINE, max_examples=60, derandomize=True, database=None)
 settings.load_profile("quick")
 
 # Set by pytest for each phase of a test, and once by the import of the library named.
@@ -36,6 +40,50 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.upper().startswith("PTYCHO_EXEC_"):
             del os.environ[name]
+
+
+_cases = 0
+"""Cases that this process tried, of all properties."""
+
+
+def _counted(test: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(test)
+    def count_and_run(*values: Any, **named: Any) -> Any:
+        global _cases
+        _cases += 1
+        return test(*values, **named)
+
+    return count_and_run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count the cases of every property; a function collected twice (parametrized) is wrapped once."""
+    handles = {id(handle): handle for item in items if (handle := _handle(item))}
+    for handle in handles.values():
+        handle.inner_test = _counted(handle.inner_test)
+
+
+def _handle(item: pytest.Item) -> Any:
+    return getattr(getattr(item, "obj", None), "hypothesis", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Note how many cases a property tried; the note reaches the summary from other processes too."""
+    before = _cases
+    try:
+        return (yield)
+    finally:
+        if _handle(item):
+            item.user_properties.append(("cases", _cases - before))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many cases the properties tried."""
+    done = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    tried = [value for report in done for name, value in report.user_properties if name == "cases"]
+    if tried:
+        terminalreporter.write_line(f"{sum(tried):,} cases of {len(tried)} properties")
 
 
 def _torch_state() -> dict[str, object]:

@@ -55,3 +55,15 @@ def test_a_test_that_cleans_up_passes(pytester: pytest.Pytester) -> None:
 def test_the_shell_does_not_set_knobs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKERS", "8")
     run(pytester, "assert 'PTYCHO_EXEC_NUM_WORKERS' not in os.environ").assert_outcomes(passed=1)
+
+
+def test_the_cases_of_properties_are_counted(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]")
+    pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text())
+    pytester.makepyfile(
+        "from hypothesis import given, settings, strategies as st\n\n"
+        "@settings(max_examples=30)\n@given(st.integers())\ndef test_property(n):\n    pass\n\n"
+        "def test_other():\n    pass\n"
+    )
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(["30 cases of 1 properties"])

@@ -16,7 +16,6 @@ from pydantic import AllowInfNan, Strict
 
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.fields import LARGEST, Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt, Seed
-from ptycho.config.files import ConfigFile
 from ptycho.config.validated import Resolution, Rule, section_of, validated, vocabulary
 
 T = TypeVar("T")
@@ -290,6 +289,8 @@ class InferenceConfig:
 
 
 def _from_run_file(cls: type[T], path: str | os.PathLike[str]) -> T:
+    from ptycho.config.files import ConfigFile  # the parsers load with the first file
+
     file = ConfigFile.read(path)
     if file.content and not file.has_tables:
         message = f"{file.path}: expected the tables [model] and [{section_of(cls)}]; got none."
@@ -362,6 +363,8 @@ def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         ConfigError: it is missing, unreadable, not valid YAML, not a mapping, or repeats a key.
     """
     import yaml
+
+    from ptycho.config.files import ConfigFile
 
     name = os.fspath(path)
     if not name.lower().endswith((".yaml", ".yml")):

@@ -1,16 +1,24 @@
-"""Door: the configuration classes and functions under their historical path."""
+"""Door: the configuration classes and functions under their historical path.
 
-from ptycho.config.canonical import (
-    InferenceConfig,
-    ModelConfig,
-    TrainingConfig,
-    load_yaml_config,
-    validate_inference_config,
-    validate_model_config,
-    validate_training_config,
-)
+The canonical configurations load when one of their names is first asked for: whoever needs the execution
+configuration alone does not wait for them.
+"""
+
+from typing import TYPE_CHECKING
+
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.legacy import dataclass_to_legacy_dict, update_legacy_dict
+
+if TYPE_CHECKING:
+    from ptycho.config.canonical import (
+        InferenceConfig,
+        ModelConfig,
+        TrainingConfig,
+        load_yaml_config,
+        validate_inference_config,
+        validate_model_config,
+        validate_training_config,
+    )
+    from ptycho.config.legacy import dataclass_to_legacy_dict, update_legacy_dict
 
 __all__ = [
     "InferenceConfig",
@@ -24,3 +32,18 @@ __all__ = [
     "validate_model_config",
     "validate_training_config",
 ]
+
+if not TYPE_CHECKING:  # a type checker that saw this would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Load the canonical configurations, and keep the name that was asked for."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ptycho.config import canonical, legacy
+
+        found = globals()[name] = (vars(canonical) | vars(legacy))[name]
+        return found
+
+    def __dir__() -> list[str]:
+        """Name what is not loaded yet as well."""
+        return sorted(globals().keys() | set(__all__))

@@ -57,7 +57,7 @@ class ConfigFile:
     @property
     def has_tables(self) -> bool:
         """Whether this is a run file (`[model] [training] [inference] [execution]`) or a flat one."""
-        return any(isinstance(self.content.get(table), Mapping) for table in TABLES)
+        return any(table in self.content for table in TABLES)
 
     def layer(self, vocabulary: Vocabulary, table: str | None = None) -> Layer:
         """Read the file, or one table of a run file, into a layer.
@@ -74,7 +74,8 @@ class ConfigFile:
         where: tuple[str, ...] = ()
         if table is not None and self.has_tables:
             failures += [self._stray(key) for key in self.content if key not in TABLES]
-            section, where = self.content.get(table) or {}, (table,)
+            section, where = self.content.get(table), (table,)
+            section = {} if section is None else section  # a YAML table whose lines are all comments
         if not isinstance(section, Mapping):
             failures.append(self._failure(f"{table}: expected a table", where))
             section = {}

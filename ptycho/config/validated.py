@@ -18,9 +18,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
-from ptycho.config.errors import ConfigError, Failure, near, show, unknown_name
+from ptycho.config.errors import ConfigError, Failure, near, quote_line, show, unknown_name
 from ptycho.config.fields import Scalar, annotation_of, plain, scalar
-from ptycho.config.formats import quote_line
 from ptycho.config.origins import Origin
 from ptycho.config.resolve import merge
 from ptycho.config.sources import Layer, Vocabulary, warn_renamed
@@ -211,8 +210,9 @@ class Resolution(Generic[T]):
         return {name: self._source(name, getattr(config, name)) for name in vocabulary(self._cls).scalars}
 
     def _source(self, name: str, value: object) -> Origin:
-        origin = self._merged.get(name, Origin("default"))
-        return Origin(origin.kind, origin.locator, origin.raw, origin.shadowed, recorded(value))
+        origin, accepts = self._merged.get(name, Origin("default")), vocabulary(self._cls).scalars[name]
+        beaten = tuple(loser._replace(value=accepts.exact(loser.value)) for loser in origin.shadowed)
+        return origin._replace(value=recorded(value), shadowed=beaten)
 
 
 def recorded(value: Any) -> Any:

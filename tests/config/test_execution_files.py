@@ -58,6 +58,18 @@ def test_a_run_file_without_the_table_says_nothing():
     assert load("run.toml", "[training]\nnepochs = 3\n") == PyTorchExecutionConfig()
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("run.yaml", "execution:\n#  seed: 7\n"),
+        ("run.json", '{"execution": null}'),
+        ("run.toml", "[execution]\n"),
+    ],
+)
+def test_a_table_whose_lines_are_comments_says_nothing(name: str, text: str):
+    assert load(name, text) == PyTorchExecutionConfig()
+
+
 def test_an_argument_beats_the_file():
     Path("exec.toml").write_text("num_workers = 4\n")
     assert PyTorchExecutionConfig.from_file("exec.toml", num_workers=2).num_workers == 2
@@ -123,6 +135,7 @@ def test_the_line_of_a_key_is_found_in_any_layout(name: str, text: str, line: in
             "model: {}\nexecution: 3\n",
             "execution: expected a table at a.yaml:2.",
         ),
+        ("a.json", '{"execution": []}', "execution: expected a table at a.json:1."),
         (
             "a.toml",
             "seed = 1\n\nseed = 2\n",

@@ -1,55 +1,38 @@
-"""The execution configuration against short oracles, for any input."""
+"""The execution configuration against short oracles, for everything that can be written anywhere."""
 
 import json
-import os
+import pickle
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 import ptycho.params
 from ptycho.config.config import PyTorchExecutionConfig
-from ptycho.config.errors import ConfigError, UnknownVariableWarning
-from ptycho.config.execution import OLD_NAMES
-from ptycho.config.render import text
+from ptycho.config.errors import ConfigError
+from ptycho.config.origins import PRECEDENCE
+from ptycho.config.resolve import merge
+from ptycho.config.sources import Layer
+from ptycho_torch.cli.main import build_parser
+from ptycho_torch.cli.options import CommandLine
+from tests.properties.fields import KNOBS
+from tests.properties.written import KINDS, SOURCES, Case, cases, examples
 
-FIELDS = PyTorchExecutionConfig.model_fields
 DEFAULTS = PyTorchExecutionConfig().to_dict()
-VALID: dict[str, st.SearchStrategy[Any]] = {
-    "accelerator": st.sampled_from(["auto", "cpu", "gpu", "cuda", "mps", "tpu"]),
-    "n_devices": st.integers(1, 64) | st.just("auto"),
-    "deterministic": st.booleans() | st.just("warn"),
-    "persistent_workers": st.booleans(),
-    "prefetch_factor": st.none() | st.integers(1, 8),
-    "learning_rate": st.floats(0, exclude_min=True, allow_infinity=False),
-    "scheduler": st.sampled_from(["Default", "Exponential", "MultiStage", "Adaptive", "WarmupCosine"]),
-    "gradient_clip_val": st.none() | st.floats(0, exclude_min=True, allow_infinity=False),
-    "checkpoint_save_top_k": st.integers(-1, 9),
-    "checkpoint_monitor_metric": st.text(min_size=1).map(str.strip).filter(lambda t: t and t.isprintable()),
-    "logger_backend": st.sampled_from([None, "csv", "tensorboard", "wandb", "mlflow"]),
-    "seed": st.integers(0, 2**32 - 1),
-    "val_split": st.floats(0, 1, exclude_max=True),
-}
-SOURCES = ("overrides", "flags", "arguments", "environment", "file", "cli_defaults")
-KINDS = ("override", "flag", "argument", "environment", "file", "cli-default")
-INVALID = {"num_workers": -1, "learning_rate": 0.0, "accelerator": "abacus", "seed": -7, "n_devices": 0}
+HERE = tuple(source for source in SOURCES if source != "inferred")
+PARSER = build_parser("train")
 
-WORKERS = {"num_workers": st.integers(1, 64)}  # every source sets them, so that what needs them is valid
-some_values = st.fixed_dictionaries(WORKERS, optional=VALID)
-some_sources = st.fixed_dictionaries({}, optional=dict.fromkeys(SOURCES, some_values))
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.complex_numbers(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=4,
+right = cases(KNOBS, HERE)
+right_or_wrong = cases(KNOBS, HERE, mistakes=True)
+all_values = st.fixed_dictionaries(
+    {"num_workers": st.integers(1, 64)},  # so that what needs them is right
+    optional={name: knob.valid for name, knob in KNOBS.items() if name != "num_workers"},
 )
-names = st.sampled_from([*FIELDS, *OLD_NAMES]) | st.text()
-mapping = st.dictionaries(names, anything, max_size=5)
 
 
 @pytest.fixture(scope="module")
@@ -58,52 +41,152 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def environment(values: dict[str, Any]) -> dict[str, str]:
-    return {f"PTYCHO_EXEC_{name.upper()}": text(value) for name, value in values.items()}
+def variable(name: str) -> str:
+    return f"PTYCHO_EXEC_{name.upper()}"
 
 
-def resolve(sources: dict[str, dict[str, Any]], folder: Path) -> PyTorchExecutionConfig:
-    given_here = {name: values for name, values in sources.items() if name not in ("environment", "file")}
-    path = folder / "exec.json"
-    path.write_text(json.dumps(sources.get("file", {})))
-    environ = environment(sources.get("environment", {}))
-    return PyTorchExecutionConfig.resolve(**given_here, environ=environ, file=path)
+def load(case: Case, folder: Path, *, table: bool = False, backwards: bool = False) -> PyTorchExecutionConfig:
+    """Load a case as a user would: flags through the parser, the file from disk."""
+    words = list((case.values("flags") or {}).values())
+    path, _ = case.write(folder, dict.fromkeys(KNOBS, "execution") if table else {})
+    given = {
+        "overrides": case.values("overrides"),
+        "flags": CommandLine.of(PARSER.parse_args(["train", *words])).flags if words else None,
+        "arguments": case.values("arguments"),
+        "environ": {variable(name): text for name, text in (case.values("environment") or {}).items()},
+        "file": path,
+        "cli_defaults": case.values("cli_defaults"),
+    }
+    if backwards:
+        given = {
+            name: dict(reversed(said.items())) if isinstance(said, dict) else said
+            for name, said in reversed(given.items())
+        }
+    return PyTorchExecutionConfig.resolve(**given)
 
 
-@given(some_sources)
-def test_the_strongest_source_that_speaks_wins(folder: Path, sources: dict[str, dict[str, Any]]):
-    config = resolve(sources, folder)
+def place(name: str, source: str, case: Case, folder: Path, tables: dict[str, str]) -> str:
+    """How a message words where a value came from."""
+    path, lines = case.write(folder, tables)
+    return {
+        "overrides": "override",
+        "flags": f"flag --{name.replace('_', '-')}",
+        "arguments": "argument",
+        "environment": f"environment variable {variable(name)}",
+        "file": f"{path}:{lines.get(name)}",
+        "cli_defaults": "command-line default",
+    }[source]
+
+
+def without_workers(case: Case) -> list[str]:
+    """The knobs of loading processes that are set where there are none."""
+
+    def winner(name: str) -> Any:
+        levels = case.levels(name)
+        return DEFAULTS[name] if not levels or not levels[0][1].is_right else levels[0][1].value
+
+    workers = case.levels("num_workers")
+    if winner("num_workers") != 0 or (workers and not workers[0][1].is_right):
+        return []
+    return [name for name in ("persistent_workers", "prefetch_factor") if winner(name) != DEFAULTS[name]]
+
+
+def test_the_account_of_the_knobs_is_complete():
+    assert list(KNOBS) == [*PyTorchExecutionConfig.__annotations__, *_additions()]
+
+
+def _additions() -> list[str]:
+    return [name for name in DEFAULTS if name not in PyTorchExecutionConfig.__annotations__]
+
+
+@given(right, st.booleans())
+def test_the_strongest_source_that_speaks_wins(folder: Path, case: Case, table: bool):
+    assume(not without_workers(case))
+    config = load(case, folder, table=table)
+    sources, plain = config.sources, config.to_dict()
     for name, default in DEFAULTS.items():
-        said = [
-            (kind, sources[s][name])
-            for s, kind in zip(SOURCES, KINDS, strict=True)
-            if name in sources.get(s, {})
-        ]
+        said = [(KINDS[SOURCES.index(source)], given.value) for source, given in case.levels(name)]
         (kind, value), *beaten = said or [("default", default)]
-        origin = config.sources[name]
-        assert (origin.kind, origin.value, config.to_dict()[name]) == (kind, value, value)
+        origin = sources[name]
+        assert (origin.kind, origin.value, plain[name], type(plain[name])) == (
+            kind,
+            value,
+            value,
+            type(value),
+        )
         assert [(loser.kind, loser.value) for loser in origin.shadowed] == beaten
 
 
-@given(some_sources, st.sampled_from(SOURCES), st.sampled_from(sorted(INVALID)))
-def test_an_invalid_value_is_reported_wherever_it_stands(
-    folder: Path, sources: dict[str, dict[str, Any]], source: str, name: str
-):
-    sources = {**sources, source: {**sources.get(source, {}), name: INVALID[name]}}
-    with pytest.raises(ConfigError, match=f"^{name}: expected .*; got ") as caught:
-        resolve(sources, folder)
-    assert [failure.name for failure in caught.value.failures] == [name]
+@given(right_or_wrong, st.booleans())
+def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case, table: bool):
+    mistakes, idle = case.mistakes(), without_workers(case)
+    assume(mistakes or idle)
+    with pytest.raises(ConfigError) as caught:
+        load(case, folder, table=table)
+    failures = list(caught.value.failures)
+    assert sorted(failure.name for failure in failures) == sorted([*(name for name, _ in mistakes), *idle])
+    tables = dict.fromkeys(KNOBS, "execution") if table else {}
+    for name, source in mistakes:
+        at = f" from {place(name, source, case, folder, tables)}."
+        blamed = [f for f in failures if f.message.startswith(f"{name}: expected ") and at in f.message]
+        assert len(blamed) == 1
 
 
-@given(some_sources, st.permutations(SOURCES))
-def test_the_order_in_which_sources_are_given_does_not_matter(
-    folder: Path, sources: dict[str, dict[str, Any]], order: list[str]
-):
-    shuffled = {name: sources[name] for name in order if name in sources}
-    assert resolve(shuffled, folder).sources == resolve(sources, folder).sources
+@given(right_or_wrong)
+def test_the_order_in_which_sources_and_names_are_written_does_not_matter(folder: Path, case: Case):
+    def outcome(backwards: bool) -> Any:
+        try:
+            return load(case, folder, backwards=backwards).sources
+        except ConfigError as error:
+            return sorted(error.failures)
+
+    assert outcome(backwards=False) == outcome(backwards=True)
 
 
-@given(some_values)
+@given(
+    st.dictionaries(
+        st.sampled_from(PRECEDENCE), st.dictionaries(st.sampled_from("abc"), st.integers()), min_size=1
+    ).flatmap(lambda said: st.permutations([Layer(kind, values) for kind, values in said.items()]))
+)
+def test_merging_does_not_depend_on_the_order_of_layers(layers: list[Layer]):
+    merged = merge(layers)
+    assert merged == merge(sorted(layers, key=lambda layer: layer.kind))
+    for name in "abc":
+        spoken = {layer.kind: layer.values[name] for layer in layers if name in layer.values}
+        strongest = next((kind for kind in PRECEDENCE if kind in spoken), None)
+        assert (name in merged) == bool(spoken)
+        assert not spoken or (merged[name].kind, merged[name].value) == (strongest, spoken[strongest])
+
+
+@given(right)
+def test_resolving_what_was_resolved_changes_nothing(folder: Path, case: Case):
+    assume(not without_workers(case))
+    config = load(case, folder)
+    assert load(case, folder).sources == config.sources
+    for again in (
+        PyTorchExecutionConfig.from_snapshot(config.to_snapshot()),
+        PyTorchExecutionConfig.model_validate(config),
+        config.replace(**config.to_dict()),
+        config.replace(),
+    ):
+        assert (again, hash(again), again.diff(config)) == (config, hash(config), {})
+
+
+@given(all_values, all_values)
+def test_overrides_are_laid_over_one_after_the_other(first: dict[str, Any], second: dict[str, Any]):
+    config = PyTorchExecutionConfig(**first)
+    changed = config.with_overrides(second)
+    assert changed.to_dict() == DEFAULTS | first | second
+    assert set(config.diff(changed)) <= set(second)
+    sources = changed.sources
+    for name in second:
+        kinds = [origin.kind for origin in sources[name].shadowed]
+        assert kinds == (["argument"] if name in first else [])
+    assert changed.with_overrides(second) == changed
+
+
+@examples(0.5)
+@given(all_values)
 def test_every_format_reads_back_equal(folder: Path, values: dict[str, Any]):
     config = PyTorchExecutionConfig(**values)
     dumps = {
@@ -118,9 +201,11 @@ def test_every_format_reads_back_equal(folder: Path, values: dict[str, Any]):
     assert PyTorchExecutionConfig.resolve(environ=config.to_env()) == config
     assert PyTorchExecutionConfig.from_snapshot(json.loads(json.dumps(config.to_snapshot()))) == config
     assert TypeAdapter(PyTorchExecutionConfig).validate_json(config.model_dump_json()) == config
+    assert pickle.loads(pickle.dumps(config)).sources == config.sources
 
 
-@given(some_values)
+@examples(0.5)
+@given(all_values)
 def test_the_line_of_every_origin_sets_the_knob(folder: Path, values: dict[str, Any]):
     path = folder / "lines.toml"
     path.write_text("[execution]\n" + PyTorchExecutionConfig(**values).to_toml(), encoding="utf-8")
@@ -131,63 +216,13 @@ def test_the_line_of_every_origin_sets_the_knob(folder: Path, values: dict[str, 
             assert lines[number - 1].startswith(f"{name} = ")
 
 
-@given(some_values, some_values)
-def test_a_snapshot_is_free_of_the_environment(saved: dict[str, Any], around: dict[str, Any]):
-    variables = environment(around)
-    os.environ.update(variables)
-    try:
-        config = PyTorchExecutionConfig.from_snapshot(saved)
-        validated = PyTorchExecutionConfig.model_validate(saved)
-    finally:
-        for name in variables:
-            del os.environ[name]
-    assert config == validated
-    assert config.to_dict() == DEFAULTS | saved
-
-
-@given(some_values, some_values)
-def test_replacing_is_resolving_with_overrides(first: dict[str, Any], second: dict[str, Any]):
-    config = PyTorchExecutionConfig(**first)
-    assert config.replace(**second).to_dict() == DEFAULTS | first | second
-    assert set(config.diff(config.replace(**second))) <= set(second)
-
-
-@settings(max_examples=60)
-@given(mapping, mapping, mapping, st.dictionaries(names, st.text(), max_size=4))
-@pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", f"ignore::{UnknownVariableWarning.__module__}.UnknownVariableWarning"
-)
-def test_no_values_raise_anything_but_a_configuration_error(
-    overrides: dict[str, Any], flags: dict[str, Any], arguments: dict[str, Any], variables: dict[str, str]
-):
-    environ = {f"PTYCHO_EXEC_{name.upper()}": value for name, value in variables.items()}
-    for load in (
-        lambda: PyTorchExecutionConfig.resolve(
-            overrides=overrides, flags=flags, arguments=arguments, environ=environ
-        ),
-        lambda: PyTorchExecutionConfig.from_snapshot(arguments),
-        lambda: PyTorchExecutionConfig.model_validate(arguments),
-    ):
-        with suppress(ConfigError):
-            config = load()
-            assert "\n" not in repr(config)
-            json.dumps([origin.to_dict() for origin in config.sources.values()])
-
-
-@settings(max_examples=150)
-@given(
-    st.text() | st.from_regex(r"(?:(?:seed|num_workers|\[execution\]|-|\{|\"|:|=| |\n|[0-9]){1,12}\n?){1,4}"),
-    st.sampled_from(["toml", "yaml", "json"]),
-)
-def test_no_file_raises_anything_but_a_configuration_error(folder: Path, content: str, suffix: str):
-    path = folder / f"any.{suffix}"
-    path.write_text(content, encoding="utf-8", errors="surrogatepass", newline="")
-    with suppress(ConfigError):
-        PyTorchExecutionConfig.from_file(path).explain()
-
-
-@given(some_values)
-def test_execution_settings_never_enter_the_legacy_dictionary(values: dict[str, Any]):
+@given(right_or_wrong)
+def test_execution_settings_never_enter_the_legacy_dictionary(folder: Path, case: Case):
     before = dict(ptycho.params.cfg)
-    PyTorchExecutionConfig(**values).replace(seed=1).explain()
+    try:
+        config = load(case, folder)
+        config.explain()
+        PyTorchExecutionConfig.from_snapshot(config.replace(seed=1).to_snapshot())
+    except ConfigError:
+        pass
     assert ptycho.params.cfg == before

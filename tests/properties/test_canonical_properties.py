@@ -1,0 +1,114 @@
+"""The canonical fields, resolved as the factories resolve them, against short oracles."""
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.errors import ConfigError
+from ptycho.config.request import Answer, Request
+from ptycho.config.sources import Layer
+from ptycho_torch.cli.main import build_parser
+from ptycho_torch.cli.options import CommandLine
+from tests.properties.fields import FIELDS, MODEL, TRAINING
+from tests.properties.written import KINDS, SOURCES, Case, cases
+
+HERE = tuple(source for source in SOURCES if source != "environment")
+HOMES = {ModelConfig: MODEL, TrainingConfig: TRAINING}
+SECTION = dict.fromkeys(MODEL, "model") | dict.fromkeys(TRAINING, "training")
+DEFAULTS = {field.name: field.default for cls in HOMES for field in dataclasses.fields(cls)}
+PARSER = build_parser("train")
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def resolve(case: Case, folder: Path) -> Answer:
+    words = list((case.values("flags") or {}).values())
+    path, _ = case.write(folder, SECTION)
+    request = Request(
+        list(HOMES),
+        overrides=case.values("overrides"),
+        flags=CommandLine.of(PARSER.parse_args(["train", *words])).flags,
+        file=path,
+        cli_defaults=case.values("cli_defaults"),
+    )
+    for source, kind in (("arguments", "argument"), ("inferred", "inferred")):
+        said = case.values(source) or {}
+        for cls, fields in HOMES.items():
+            request.add(cls, Layer(kind, {name: value for name, value in said.items() if name in fields}))
+    return request.answer()
+
+
+@given(cases(FIELDS, HERE))
+def test_the_strongest_source_that_speaks_wins(folder: Path, case: Case):
+    answer = resolve(case, folder)
+    sources = answer.sources
+    for cls, fields in HOMES.items():
+        config = answer.sections[cls].config
+        for name in fields:
+            said = [(KINDS[SOURCES.index(source)], given.value) for source, given in case.levels(name)]
+            (kind, value), *beaten = said or [("default", DEFAULTS[name])]
+            origin = sources[f"{SECTION[name]}.{name}"]
+            assert (origin.kind, origin.value, getattr(config, name)) == (kind, value, value)
+            assert type(getattr(config, name)) is type(value)
+            assert [(loser.kind, loser.value) for loser in origin.shadowed] == beaten
+
+
+@given(cases(FIELDS, HERE, mistakes=True))
+def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case):
+    mistakes = case.mistakes()
+    assume(mistakes)
+    with pytest.raises(ConfigError) as caught:
+        resolve(case, folder)
+    path, lines = case.write(folder, SECTION)
+    expected = {
+        "overrides": "override",
+        "flags": "flag --{flag}",
+        "arguments": "argument",
+        "inferred": "inferred from",
+        "file": f"{path}:{{line}}",
+        "cli_defaults": "command-line default",
+    }
+    blamed = [failure.message for failure in caught.value.failures]
+    assert len(blamed) == len(mistakes)
+    for name, source in mistakes:
+        at = expected[source].format(flag=name.replace("_", "-"), line=lines.get(name))
+        full = f"{SECTION[name]}.{name}: expected "
+        assert sum(message.startswith(full) and f" from {at}." in message for message in blamed) == 1
+
+
+@given(st.fixed_dictionaries({}, optional={name: field.valid for name, field in FIELDS.items()}))
+def test_a_run_file_reads_back_equal(folder: Path, values: dict[str, Any]):
+    model = ModelConfig(**{name: value for name, value in values.items() if name in MODEL})
+    config = TrainingConfig(model, **{name: value for name, value in values.items() if name in TRAINING})
+    tables = {"training": dataclasses.asdict(config)}
+    tables["model"] = tables["training"].pop("model")
+    path = folder / "run.json"
+    path.write_text(json.dumps(tables, default=str), encoding="utf-8")
+    assert TrainingConfig.from_file(path) == config
+    assert dataclasses.replace(config) == config
+
+
+@given(cases(FIELDS, ("overrides",), mistakes=True))
+def test_a_refused_assignment_changes_nothing(case: Case):
+    configs = {name: cls() for cls, fields in HOMES.items() for name in fields}
+    for name, said in case.said["overrides"].items():
+        before = getattr(configs[name], name)
+        if said.is_right:
+            setattr(configs[name], name, said.written)
+            assert getattr(configs[name], name) == said.value
+        else:
+            with pytest.raises(ConfigError, match=f"^{SECTION[name]}.{name}: expected "):
+                setattr(configs[name], name, said.written)
+            assert getattr(configs[name], name) == before
