@@ -56,8 +56,12 @@ class ConfigFile:
 
     @property
     def has_tables(self) -> bool:
-        """Whether this is a run file (`[model] [training] [inference] [execution]`) or a flat one."""
-        return any(isinstance(self.content.get(table), Mapping) for table in TABLES)
+        """Whether this is a run file (`[model] [training] [inference] [execution]`) or a flat one.
+
+        A table of YAML that holds only comments is None.
+        """
+        tables = (self.content[table] for table in TABLES if table in self.content)
+        return any(table is None or isinstance(table, Mapping) for table in tables)
 
     def layer(self, vocabulary: Vocabulary, table: str | None = None) -> Layer:
         """Read the file, or one table of a run file, into a layer.
