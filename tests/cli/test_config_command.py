@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -85,16 +86,16 @@ def test_show_tells_what_the_run_is_given(
 ) -> None:
     shown = settings(ptycho, "train", data, *flags)
 
-    class Reached(Exception):
+    class Resolved(Exception):
         pass
 
-    def note(payload: object) -> None:
-        raise Reached(payload)
+    def resolve_and_stop(*passed: Any, **asked: Any) -> None:
+        raise Resolved(create_training_payload(*passed, **asked))
 
-    monkeypatch.setattr("ptycho_torch.training.train", note)
-    with pytest.raises(Reached) as reached:
+    monkeypatch.setattr("ptycho_torch.config_factory.create_training_payload", resolve_and_stop)
+    with pytest.raises(Resolved) as stopped:
         main(["train", str(data), *flags])
-    payload = reached.value.args[0]
+    payload = stopped.value.args[0]
     given = payload.sources | {f"execution.{k}": v for k, v in payload.execution_config.sources.items()}
     assert shown == json.loads(json.dumps({name: given[name].to_dict() for name in shown}))
     assert set(shown) == set(given)
