@@ -51,7 +51,9 @@ def _print_coloured(head: Sequence[str], rows: Sequence[Row]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*head, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column, heading in enumerate(head):
+        table.add_column(heading, no_wrap=column == 0, overflow="fold")  # nothing is cut off
     for group, members in groupby(rows, key=lambda row: row.group):
         if group:
             table.add_section()

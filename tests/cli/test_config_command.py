@@ -347,6 +347,15 @@ def test_a_terminal_shows_a_table_and_a_pipe_plain_text(
     assert "logger_backend" in shown.lower()
 
 
+def test_a_narrow_terminal_cuts_nothing_off(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = ptycho("config", "show", "train")[1]
+    assert set(PyTorchExecutionConfig.model_fields) <= set(shown.split())
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
 def test_no_action_loads_torch() -> None:
     script = (
         "import sys; from ptycho_torch.cli.main import main\n"
