@@ -21,6 +21,7 @@ from ptycho.config.legacy import KEY_MAPPINGS
 from ptycho.config.origins import PRECEDENCE
 from ptycho.config.render import text
 from ptycho.config.validated import help_texts, pydantic_fields, section_of, vocabulary
+from ptycho_torch.cli.config import ACTIONS
 from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, TRAINING
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag, FlagParser, spell
 from ptycho_torch.cli.main import COMMANDS
@@ -285,6 +286,17 @@ def _commands() -> str:
     return _table(("command", "what it does"), rows)
 
 
+def _config_actions() -> str:
+    rows = (
+        (
+            _code(f"ptycho config {name} {action.usage}".rstrip()),
+            f"{action.summary[0].upper()}{action.summary[1:]}.",
+        )
+        for name, action in ACTIONS.items()
+    )
+    return _table(("command", "what it does"), rows)
+
+
 def _command_defaults() -> str:
     """Defaults that the commands state in place of the fields'."""
     homes = {name: section for section in CONSUMERS for name in reversed(rows_of(section))}
@@ -315,6 +327,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "old-names": _old_names,
     "precedence": _precedence,
     "commands": _commands,
+    "config-actions": _config_actions,
     "command-defaults": _command_defaults,
     "reconstruction-groups": _reconstruction_groups,
     **{f"{name}-flags": lambda name=name: _flags(name) for name in COMMANDS},

@@ -55,9 +55,15 @@ def yaml(values: Mapping[str, Any]) -> str:
 
 def _lines(values: Mapping[str, Any], separator: str, quoted: tuple[type, ...]) -> str:
     return "".join(
-        f"{name}{separator}{_quoted(value) if isinstance(value, quoted) else text(value)}\n"
+        f"{name}{separator}{_quoted(value) if isinstance(value, quoted) else _bare(value)}\n"
         for name, value in values.items()
     )
+
+
+def _bare(value: object) -> str:
+    """Write what needs no quotes; YAML 1.1 takes a number with an exponent for text unless it has a point."""
+    written = text(value)
+    return written.replace("e", ".0e") if isinstance(value, float) and "." not in written else written
 
 
 def _shown(value: object) -> str:

@@ -202,6 +202,14 @@ class FlagParser(argparse.ArgumentParser):
             self.error(f"{unknown[0]}: expected nothing more; got another argument.")
         return parsed, []
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a word that is none of an argument's choices."""
+        if action.choices is not None and value not in action.choices:
+            words = tuple(str(word) for word in action.choices)
+            close = near(str(value), words)
+            hint = f"Did you mean {close}?" if close else f"There are {', '.join(words)}."
+            self.error(f"{value}: no such {str(action.metavar).lower()}. {hint}")
+
     def _no_such_flag(self, word: str) -> str:
         name = word.partition("=")[0]
         known = tuple(spelling for spelling in self._option_string_actions if spelling.startswith("--"))

@@ -1,25 +1,28 @@
 """The `ptycho` command. Wrong input gives one message and exit code 2; only a defect of ours gives a traceback."""
 
+import os
 import sys
 from collections.abc import Sequence
 
 import ptycho
 from ptycho.config.errors import ConfigError, near
-from ptycho_torch.cli import demo, reconstruct, simulate, train
+from ptycho_torch.cli import completion, config, demo, reconstruct, simulate, train
 from ptycho_torch.cli.console import INTERRUPTED, Interruption, Refusal, plain_log, plain_warnings, worded
 from ptycho_torch.cli.flags import FlagParser
 
-COMMANDS = {module.NAME: module for module in (simulate, train, reconstruct, demo)}
+COMMANDS = {module.NAME: module for module in (simulate, train, reconstruct, demo, config, completion)}
 """Command -> module with NAME, SUMMARY, USAGE, add_arguments(parser) and run(options) -> exit code."""
 
 WRONG_INPUT = 2
+BROKEN_PIPE = 141
+"""Exit code where a reader such as `head` has seen enough: 128 and the number of the signal."""
 
 
-def build_parser(chosen: str | None) -> FlagParser:
+def build_parser(*chosen: str | None) -> FlagParser:
     """The parser of the whole command line.
 
     Args:
-        chosen: the command whose flags are filled in; those of the others are left out.
+        *chosen: the commands whose flags are filled in; those of the others are left out.
     """
     parser = FlagParser(
         prog="ptycho", description="Reconstruct ptychographic scans with a physics-informed network."
@@ -33,7 +36,7 @@ def build_parser(chosen: str | None) -> FlagParser:
             description=f"{module.SUMMARY.capitalize()}.",
             usage=f"ptycho {name} {module.USAGE}",
         )
-        if name == chosen:
+        if name in chosen:
             module.add_arguments(command)
     return parser
 
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None: those of the process.
 
     Returns:
-        0; 2 for wrong input; 130 when interrupted, 143 when told to end.
+        0; 2 for wrong input; 130 when interrupted, 143 when told to end, 141 when nobody reads the output on.
 
     Raises:
         SystemExit: help or the version was asked for (0), or the command line is wrong (2).
@@ -62,9 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"expected a command ({', '.join(COMMANDS)}); got none. See ptycho --help.")
     with plain_warnings(), plain_log(quiet="quiet" in options):
         try:
-            return COMMANDS[options.command].run(options)
+            code = COMMANDS[options.command].run(options)
+            sys.stdout.flush()
+            return code
         except (ConfigError, Refusal) as error:
             return _say(chosen, str(error), WRONG_INPUT)
+        except BrokenPipeError:
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # nothing is left to flush at the exit
+            return BROKEN_PIPE
         except OSError as error:
             return _say(chosen, worded(error), WRONG_INPUT)
         except Interruption as interruption:

@@ -11,7 +11,7 @@ from ptycho.config.validated import section_of, vocabulary
 from ptycho_torch.cli.console import Refusal, is_watched
 from ptycho_torch.cli.flags import FlagParser
 
-OWN = ("command", "config", "quiet", "overwrite")
+OWN = ("command", "config", "quiet", "overwrite", "action", "of", "json")
 """Options of the commands themselves; every other one is a field's."""
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ptycho.config.canonical import InferenceConfig
 from ptycho_torch.cli.console import refusing, relative, watching_for_interrupt
@@ -45,14 +46,13 @@ def run(options: argparse.Namespace) -> int:
     line = CommandLine.of(options)
     model = line.required_place(InferenceConfig, "model_path", "MODEL")
     data = line.required_place(InferenceConfig, "test_data_file", "DATA")
-    home = Path(model).parent if Path(model).is_file() else Path(model)
-    run_dir = line.place(InferenceConfig, "output_dir") or str(home / Path(data).resolve().stem)
+    run_dir = folder(line, model, data)
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_factory import create_inference_payload
 
     with refusing(DataError), watching_for_interrupt(Path(run_dir)):
-        payload = create_inference_payload(model, data, run_dir, **line.request(RECONSTRUCTION))
+        payload = create_inference_payload(model, data, run_dir, **asked(line))
         from ptycho_torch.bundle import BundleError  # loads torch: wrong settings are refused before
         from ptycho_torch.reconstruction_run import reconstruct_scans
 
@@ -65,6 +65,17 @@ def run(options: argparse.Namespace) -> int:
             f"{figures['seconds']:.3g} s, {relative(picture(result.run_dir))}"
         )
     return 0
+
+
+def folder(line: CommandLine, model: str, data: str) -> str:
+    """The output folder of a reconstruction of these data with this model."""
+    home = Path(model).parent if Path(model).is_file() else Path(model)
+    return line.place(InferenceConfig, "output_dir") or str(home / Path(data).resolve().stem)
+
+
+def asked(line: CommandLine) -> dict[str, Any]:
+    """The arguments of the factory, or of a `Request`, that a command line comes to."""
+    return line.request(RECONSTRUCTION)
 
 
 def picture(run_dir: Path) -> Path:

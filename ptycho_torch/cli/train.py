@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.model_archive import ARCHIVE
@@ -37,15 +38,14 @@ def run(options: argparse.Namespace) -> int:
     """
     line = CommandLine.of(options)
     data = line.required_place(TrainingConfig, "train_data_file", "DATA")
-    run_dir = Path(line.place(TrainingConfig, "output_dir") or Path(RUNS) / Path(data).resolve().stem)
-    stated = for_epochs(TRAINING, line.value(TrainingConfig, "nepochs"))
+    run_dir = folder(line, data)
     refuse_to_replace(run_dir / ARCHIVE, "overwrite" in options)
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_factory import create_training_payload
 
     with refusing(DataError), watching_for_interrupt(run_dir):
-        payload = create_training_payload(data, str(run_dir), **line.request(stated))
+        payload = create_training_payload(data, str(run_dir), **asked(line))
         from ptycho_torch.training import train  # loads torch: wrong settings are refused before
 
         result = train(payload)
@@ -53,6 +53,16 @@ def run(options: argparse.Namespace) -> int:
         f"{relative(result.bundle)}: trained for {len(result.history)} epochs, {last_losses(result.history)}"
     )
     return 0
+
+
+def folder(line: CommandLine, data: str) -> Path:
+    """The output folder of a training on these data."""
+    return Path(line.place(TrainingConfig, "output_dir") or Path(RUNS) / Path(data).resolve().stem)
+
+
+def asked(line: CommandLine) -> dict[str, Any]:
+    """The arguments of the factory, or of a `Request`, that a command line comes to."""
+    return line.request(for_epochs(TRAINING, line.value(TrainingConfig, "nepochs")))
 
 
 def last_losses(history: list[dict[str, float | None]]) -> str:

@@ -4,6 +4,7 @@ import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,17 @@ def command_parser(name: str) -> FlagParser:
 
 
 def listed() -> str:
-    lines = []
-    for name in COMMANDS:
-        actions = command_parser(name)._actions
-        spellings = [word for action in actions for word in action.option_strings or [action.dest]]
-        lines += [f"{name} {word}" for word in spellings if word != "-h"]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line}\n" for name in COMMANDS for line in spellings(name, command_parser(name)))
+
+
+def spellings(path: str, parser: argparse.ArgumentParser) -> Iterator[str]:
+    """What may be written after a command, and after the commands within it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, inner in action.choices.items():
+                yield from spellings(f"{path} {name}", inner)
+        else:
+            yield from (f"{path} {word}" for word in action.option_strings or [action.dest] if word != "-h")
 
 
 def test_the_flags_of_every_command_are_the_frozen_ones() -> None:

@@ -16,7 +16,11 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "ptycho: expected a command (simulate, train, reconstruct, demo); got none. See ptycho --help."),
+        (
+            [],
+            "ptycho: expected a command (simulate, train, reconstruct, demo, config, completion); got none. "
+            "See ptycho --help.",
+        ),
         (["trian"], "ptycho: trian: no such command. Did you mean train?"),
         (["train", "a.npz", "b.npz"], "ptycho train: b.npz: expected nothing more; got another argument."),
         (

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
@@ -228,3 +229,14 @@ def test_a_dump_names_every_knob():
     config = PyTorchExecutionConfig()
     for dump in (config.to_toml(), config.to_yaml()):
         assert all(f"{name}" in dump for name in PyTorchExecutionConfig.model_fields)
+
+
+def test_a_table_that_holds_only_comments_is_an_empty_one() -> None:
+    assert load("run.yaml", "model:\n  # gridsize: 2\nexecution:\n") == PyTorchExecutionConfig()
+    assert "seed: expected inside a table" in refusal("run.yaml", "execution:\nseed: 3\n")
+
+
+def test_other_readers_of_yaml_take_our_numbers_for_numbers() -> None:
+    config = PyTorchExecutionConfig(learning_rate=1e-9, gradient_clip_val=1e20)
+    read = yaml.safe_load(config.to_yaml())
+    assert (read["learning_rate"], read["gradient_clip_val"]) == (1e-9, 1e20)

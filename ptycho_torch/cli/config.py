@@ -1,0 +1,213 @@
+"""`ptycho config`: look at settings, check them and write them down, without running anything."""
+
+import argparse
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from ptycho.config.ambient import prefix_of
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.files import ConfigFile
+from ptycho.config.render import text
+from ptycho.config.sources import Vocabulary, read_environment
+from ptycho.config.validated import Resolution, section_of, vocabulary
+from ptycho_torch.cli.config_diff import difference
+from ptycho_torch.cli.config_files import schema, template
+from ptycho_torch.cli.config_show import RUNS_SHOWN, show
+from ptycho_torch.cli.console import Refusal
+from ptycho_torch.cli.flags import FlagParser, execution_flags
+from ptycho_torch.cli.tables import Row, print_table
+
+NAME = "config"
+SUMMARY = "show, check, write and compare settings; nothing is run"
+USAGE = "ACTION ..."
+
+WRONG_INPUT = 2
+
+
+class Action(NamedTuple):
+    """One thing that `ptycho config` does."""
+
+    usage: str
+    summary: str
+    add_arguments: Callable[[FlagParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def add_arguments(parser: FlagParser) -> None:
+    """Add the actions, each with its arguments."""
+    parser.epilog = (
+        "Actions print a table on a terminal and plain text elsewhere; with --json, JSON. "
+        "See ptycho config ACTION --help."
+    )
+    actions = parser.add_subparsers(
+        dest="action", metavar="ACTION", title="actions", prog="ptycho config", parser_class=FlagParser
+    )
+    for name, action in ACTIONS.items():
+        described = f"{action.summary[0].upper()}{action.summary[1:]}."
+        usage = f"ptycho config {name} {action.usage}".rstrip()
+        action.add_arguments(
+            actions.add_parser(name, help=action.summary, description=described, usage=usage)
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what was asked for.
+
+    Returns:
+        0; 2 where `check --json` found mistakes.
+
+    Raises:
+        ConfigError, Refusal, OSError: wrong input.
+    """
+    name = vars(options).get("action")
+    if name is None:
+        raise Refusal(f"expected an action ({', '.join(ACTIONS)}); got none. See ptycho config --help.")
+    return ACTIONS[name].run(options)
+
+
+def add_json(parser: FlagParser) -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help="Print JSON, for programs.")
+
+
+def _add_show(parser: FlagParser) -> None:
+    runs = parser.add_subparsers(
+        dest="of", metavar="COMMAND", title="commands", prog="ptycho config show", parser_class=FlagParser
+    )
+    for module in RUNS_SHOWN:
+        command = runs.add_parser(
+            module.NAME,
+            help=f"what ptycho {module.NAME} would run with",
+            description=f"Show what ptycho {module.NAME} would run with, given the same arguments; data and model "
+            "may be left out.",
+            usage=f"ptycho config show {module.NAME} [{module.USAGE.removesuffix(' [flags]')}] [flags] [--json]",
+        )
+        module.add_arguments(command)
+        add_json(command)
+
+
+def _add_check(parser: FlagParser) -> None:
+    parser.add_argument(
+        "files", metavar="FILE", nargs="*", default=(), help="TOML, YAML or JSON files; none is fine."
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="Refuse every variable with our prefix that sets no knob."
+    )
+    add_json(parser)
+
+
+def _check(options: argparse.Namespace) -> int:
+    files: Sequence[str] = options.files
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = [_failures(file, "strict" in options) for file in (files or [None])]
+    for category, message in dict.fromkeys((warning.category, str(warning.message)) for warning in said):
+        warnings.warn(message, category, stacklevel=2)
+    failures = tuple(dict.fromkeys(failure for failures in found for failure in failures))
+    if "json" in options:
+        print(json.dumps({"files": files, "failures": [failure._asdict() for failure in failures]}, indent=2))
+        return WRONG_INPUT if failures else 0
+    if failures:
+        raise ConfigError(failures)
+    print("\n".join(f"{name}: no mistakes found" for name in (*files, "environment")))
+    return 0
+
+
+def _failures(file: str | None, strict: bool) -> list[Failure]:
+    """Everything wrong with the environment and, where there is one, with a file."""
+    failures: list[Failure] = [] if file is None else list(_canonical_failures(file))
+    try:
+        PyTorchExecutionConfig.resolve(file=file, strict=strict)
+    except ConfigError as error:
+        failures += error.failures
+    return failures
+
+
+def _canonical_failures(name: str) -> Iterator[Failure]:
+    try:
+        file = ConfigFile.read(name)
+    except ConfigError as error:
+        yield from error.failures
+        return
+    for cls in (ModelConfig, TrainingConfig, InferenceConfig) if file.has_tables else ():
+        yield from Resolution(cls, [file.layer(vocabulary(cls), section_of(cls))]).failures
+
+
+def _add_init(parser: FlagParser) -> None:
+    parser.epilog = "ptycho config init > run.toml gives a file to edit."
+    parser.add_argument("--yaml", action="store_true", help="Write YAML instead of TOML.")
+
+
+def _init(options: argparse.Namespace) -> int:
+    print(template(as_yaml="yaml" in options), end="")
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    print(json.dumps(schema(), indent=2))
+    return 0
+
+
+def _env(options: argparse.Namespace) -> int:
+    cls = PyTorchExecutionConfig
+    flags, prefix = execution_flags(), prefix_of(cls)
+    names = Vocabulary({flag.name: flag.accepts for flag in flags}, cls.old_names)
+    layer = read_environment(os.environ, prefix, names, strict=True)
+    variables: list[dict[str, Any]] = [
+        {
+            "variable": layer.locators.get(flag.name, flag.variable),
+            "group": flag.group,
+            "accepts": flag.accepts.rule,
+            "default": flag.default,
+            "current": layer.raw.get(flag.name),
+        }
+        for flag in flags
+    ]
+    if "json" in options:
+        wrong = [failure._asdict() for failure in layer.failures]
+        print(json.dumps({"variables": variables, "failures": wrong}, indent=2))
+    else:
+        print_table(("variable", "accepts", "default", "now"), [_variable_row(each) for each in variables])
+        print("".join(f"{failure.message}\n" for failure in layer.failures), end="")
+    return 0
+
+
+def _variable_row(variable: Mapping[str, Any]) -> Row:
+    current = variable["current"]
+    cells = (variable["variable"], variable["accepts"], text(variable["default"]), current or "")
+    return Row(cells, variable["group"], current is not None)
+
+
+def _add_diff(parser: FlagParser) -> None:
+    for name in ("first", "second"):
+        parser.add_argument(
+            name, metavar="RUN_OR_FILE", help="Folder of a run, its config.json, or a configuration file."
+        )
+    add_json(parser)
+
+
+def _diff(options: argparse.Namespace) -> int:
+    difference(options.first, options.second, as_json="json" in options)
+    return 0
+
+
+ACTIONS: Final[Mapping[str, Action]] = {
+    "show": Action(
+        "COMMAND ...", "show what a run would run with, and where each value is from", _add_show, show
+    ),
+    "check": Action("[--strict] [--json] [FILE ...]", "check files and the environment", _add_check, _check),
+    "init": Action("[--yaml]", "write a file to edit, with every setting as a comment", _add_init, _init),
+    "schema": Action(
+        "", "write the JSON Schema of configuration files, for editors", lambda parser: None, _schema
+    ),
+    "env": Action("[--json]", "list the environment variables and what they are now", add_json, _env),
+    "diff": Action(
+        "RUN_OR_FILE RUN_OR_FILE [--json]", "compare the settings of two runs or files", _add_diff, _diff
+    ),
+}
+"""Action -> its arguments and what does it."""

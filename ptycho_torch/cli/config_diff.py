@@ -1,0 +1,125 @@
+"""`ptycho config diff`: the settings that differ between two runs, two files, or a run and a file."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.files import ConfigFile
+from ptycho.config.origins import Origin
+from ptycho.config.render import text
+from ptycho.config.validated import Resolution, section_of, vocabulary
+from ptycho_torch.cli.console import Refusal
+from ptycho_torch.cli.tables import Row, print_table
+
+RECORD: Final = "config.json"
+"""The file of a run that records its settings; `run_directory`, which writes it, loads torch."""
+CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig)
+
+Settings = dict[str, tuple[object, str]]
+"""`section.field` -> its value, and the words for where that is from."""
+
+
+def difference(first: str, second: str, *, as_json: bool) -> None:
+    """Print the settings that two runs or files have in common and that differ.
+
+    Args:
+        first: folder of a run, its config.json, or a configuration file; in a file, what is not said has the default
+            of its field.
+        second: another one.
+        as_json: print JSON.
+
+    Raises:
+        ConfigError, Refusal, OSError: one of them cannot be read.
+    """
+    here, there = settings_of(first), settings_of(second)
+    both = [name for name in here if name in there and here[name][0] != there[name][0]]
+    absent = sorted(_sections(here) ^ _sections(there))
+    if as_json:
+        differ = {
+            name: [{"value": value, "from": place} for value, place in (here[name], there[name])]
+            for name in both
+        }
+        print(json.dumps({"differ": differ, "not_compared": absent}, indent=2))
+        return
+    rows = [
+        Row(
+            (
+                name.partition(".")[2],
+                *(f"{text(value)} ({place})" for value, place in (here[name], there[name])),
+            ),
+            name.partition(".")[0],
+        )
+        for name in both
+    ]
+    if rows:
+        print_table(("setting", first, second), rows)
+    else:
+        print("no differences")
+    if absent:
+        print(f"not compared, as only one of them has it: {', '.join(absent)}")
+
+
+def settings_of(place: str) -> Settings:
+    """Read the settings of a run or a file; the environment is not read.
+
+    Args:
+        place: folder of a run, its config.json, or a configuration file.
+
+    Raises:
+        ConfigError: what is wrong with a configuration file.
+        Refusal: the folder holds no run.
+        OSError: config.json cannot be read.
+    """
+    path = Path(place)
+    if path.is_dir():
+        if not (path / RECORD).is_file():
+            raise Refusal(f"{place}: expected the folder of a run; got one without {RECORD}.")
+        return _of_run(path / RECORD)
+    return _of_run(path) if path.name == RECORD else _of_file(place)
+
+
+def _of_run(path: Path) -> Settings:
+    """What `config.json` records, whichever version wrote it."""
+    content = ConfigFile.read(path).content
+    origins = content.get("origins")
+    if not isinstance(origins, Mapping) or not all(_is_origin(said) for said in origins.values()):
+        raise Refusal(
+            f"{path}: expected the record of a run, with the origin of every setting; got another file."
+        )
+    recorded = cast(Mapping[str, Mapping[str, Any]], origins)
+    return {
+        name: (said["value"], str(Origin(str(said["kind"]), str(said.get("locator") or ""))))
+        for name, said in recorded.items()
+    }
+
+
+def _is_origin(said: object) -> bool:
+    return isinstance(said, Mapping) and {"kind", "value"} <= said.keys()
+
+
+def _of_file(place: str) -> Settings:
+    """What a configuration file says, over the defaults of the fields."""
+    file = ConfigFile.read(place)
+    failures: list[Failure] = []
+    origins: dict[str, Origin] = {}
+    for cls in CANONICAL if file.has_tables else ():
+        resolution: Resolution[Any] = Resolution(cls, [file.layer(vocabulary(cls), section_of(cls))])
+        failures += resolution.failures
+        if not resolution.failures:
+            origins |= {f"{section_of(cls)}.{name}": said for name, said in resolution.sources.items()}
+    try:
+        execution = PyTorchExecutionConfig.resolve(file=place, environ={})
+        origins |= {f"execution.{name}": said for name, said in execution.sources.items()}
+    except ConfigError as error:
+        failures += error.failures
+    if failures:
+        raise ConfigError(failures)
+    return {name: (said.value, str(said)) for name, said in origins.items()}
+
+
+def _sections(settings: Settings) -> set[str]:
+    return {name.partition(".")[0] for name in settings}

@@ -1,0 +1,154 @@
+"""What configuration files look like: a file to edit, and the JSON Schema that editors check it by."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic.fields import FieldInfo
+
+from ptycho.config import render
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.fields import LARGEST, Exact
+from ptycho.config.files import TABLES
+from ptycho.config.validated import pydantic_fields, recorded, section_of, vocabulary
+from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN, TRAINING
+from ptycho_torch.cli.flags import Flag, canonical_flags, execution_flags
+
+WIDTH: Final = 100
+CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig)
+HEAD: Final = (
+    "Settings of ptycho; ptycho train and ptycho reconstruct read them with --config FILE.",
+    "Every setting is shown with the default of its field. To set one, take away the # before its name. One that "
+    "stays a comment is not set here; the command may put another value in place of the default, as said beside it.",
+    "ptycho config check FILE finds mistakes; ptycho config show train --config FILE shows the outcome.",
+)
+TITLES: Final[Mapping[str, str]] = {
+    "model": "The network and the physics it is trained through.",
+    "training": "What is trained on, and how.",
+    "inference": "What is reconstructed.",
+    "execution": "How this machine runs it. PTYCHO_EXEC_<NAME> in the environment beats this table.",
+}
+
+
+def template(*, as_yaml: bool) -> str:
+    """Write a run file in which every setting is a comment; read as it is, it changes nothing.
+
+    Args:
+        as_yaml: YAML; otherwise TOML.
+
+    Returns:
+        The text of the file.
+    """
+    lines = [*_comment(HEAD)]
+    for table in TABLES:
+        lines += ["", *_comment([TITLES[table]]), f"{table}:" if as_yaml else f"[{table}]"]
+        indent = "  " if as_yaml else ""
+        group = table
+        for flag in _flags(table):
+            if flag.group != group:
+                group = flag.group
+                lines += ["", f"{indent}# ---- {group} ----"]
+            written = {flag.name: recorded(flag.default)}
+            entry = render.yaml(written) if as_yaml else render.toml(written)
+            lines += ["", *(f"{indent}{line}" for line in _comment(_meaning(table, flag)))]
+            lines.append(f"{indent}#{entry.rstrip()}")
+    return "\n".join(lines) + "\n"
+
+
+def _flags(table: str) -> list[Flag]:
+    if table == PyTorchExecutionConfig.table:
+        return execution_flags()
+    return canonical_flags(_class(table))
+
+
+def _class(table: str) -> type:
+    return next(cls for cls in CANONICAL if section_of(cls) == table)
+
+
+def _comment(texts: Sequence[str]) -> Iterator[str]:
+    for words in texts:
+        yield from textwrap.wrap(words, WIDTH, initial_indent="# ", subsequent_indent="# ")
+
+
+def _meaning(table: str, flag: Flag) -> tuple[str, str]:
+    """What a setting does; then what it accepts, and what a command puts in place of its default."""
+    stated = {"train": SHOWN | TRAINING} if table != "inference" else {}
+    stated |= {"reconstruct": RECONSTRUCTION} if table in ("inference", "execution") else {}
+    others = [
+        f"ptycho {command}: {render.text(values[flag.name])}"
+        for command, values in stated.items()
+        if flag.name in values and values[flag.name] != flag.default
+    ]
+    return flag.help, f"Accepts {'; '.join((flag.accepts.rule, *others))}."
+
+
+def schema() -> dict[str, Any]:
+    """Write the JSON Schema (draft 2020-12) of run files, and of flat files of knobs.
+
+    It describes every value as `ptycho config init` writes it. Other spellings that the reader takes, such as yes
+    for true or words in another case, are left out, so that files stay uniform.
+    """
+    tables = {table: _table_schema(table) for table in TABLES}
+    run_file = {
+        "properties": {table: {"$ref": f"#/$defs/{table}"} for table in TABLES},
+        "additionalProperties": False,
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Settings of ptycho",
+        "description": "A run file with tables, or a flat file of the settings of [execution].",
+        "type": "object",
+        "if": {"anyOf": [{"required": [table]} for table in TABLES]},
+        "then": run_file,
+        "else": {"$ref": "#/$defs/execution"},
+        "$defs": tables,
+    }
+
+
+def _table_schema(table: str) -> dict[str, Any]:
+    if table == PyTorchExecutionConfig.table:
+        fields: Mapping[str, FieldInfo] = PyTorchExecutionConfig.model_fields
+        described: Any = PyTorchExecutionConfig.model_json_schema()
+        renamed = PyTorchExecutionConfig.old_names
+    else:
+        cls = _class(table)
+        fields, renamed = pydantic_fields(cls), vocabulary(cls).renamed
+        described = TypeAdapter(cls).json_schema()
+    properties = {
+        flag.name: _setting_schema(flag, described["properties"][flag.name], fields[flag.name])
+        for flag in _flags(table)
+    }
+    properties |= {old: {**properties[new], "deprecated": True} for old, new in renamed.items()}
+    return {
+        "title": table,
+        "description": TITLES[table],
+        "type": ["object", "null"],
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _setting_schema(flag: Flag, described: Mapping[str, Any], info: FieldInfo) -> dict[str, Any]:
+    """One setting: pydantic's description with other words for a value, none for TOML, and our texts."""
+    own = {
+        key: _bounded(value)
+        for key, value in described.items()
+        if key not in ("title", "description", "default", "group")
+    }
+    markers = [marker for marker in info.metadata if isinstance(marker, Exact)]
+    words = [word for marker in markers for word, _ in marker.synonyms]
+    if type(None) in flag.accepts.kinds or None in flag.accepts.words.values():
+        words = [*dict.fromkeys([*words, "none"])]
+    rule = f"{flag.help} Accepts {flag.accepts.rule}."
+    accepted = {"anyOf": [_bounded(own), {"enum": words}]} if words else _bounded(own)
+    return {"description": rule, "default": recorded(flag.default), **accepted}
+
+
+def _bounded(described: Any) -> Any:
+    """Leave out a bound that is only where every format's integers end."""
+    if isinstance(described, Mapping):
+        kept = {key: value for key, value in described.items() if (key, value) != ("maximum", LARGEST)}
+        return {key: _bounded(value) for key, value in kept.items()}
+    return [_bounded(value) for value in described] if isinstance(described, list) else described

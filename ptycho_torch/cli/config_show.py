@@ -1,0 +1,159 @@
+"""`ptycho config show`: the settings that a run would have, resolved as the run resolves them."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.origins import Origin
+from ptycho.config.render import text
+from ptycho.config.request import Request
+from ptycho.config.validated import section_of
+from ptycho_torch.cli import reconstruct, train
+from ptycho_torch.cli.console import Refusal, refusing
+from ptycho_torch.cli.defaults import RUNS
+from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, RUN_GROUPS, canonical_flags, execution_flags
+from ptycho_torch.cli.options import CommandLine
+from ptycho_torch.cli.tables import Row, print_table
+
+RUNS_SHOWN: Final = (train, reconstruct)
+"""The commands whose runs can be shown."""
+
+_SETTLED: Final = ("override", "flag", "argument", "inferred")
+"""Origins that neither data nor a trained model changes."""
+
+
+class Setting(NamedTuple):
+    """One value in force."""
+
+    group: str
+    name: str
+    """`section.field`."""
+    origin: Origin
+    default: object
+    words: str = ""
+    """What stands for a value that only the run itself will know."""
+
+
+class Resolved(NamedTuple):
+    """What a command line comes to."""
+
+    sections: Mapping[str, Origin]
+    """`section.field` -> origin."""
+    execution: PyTorchExecutionConfig
+    open: Mapping[str, tuple[Origin, str]]
+    """What is not known yet: `section.field` -> where it will come from, and words for the value."""
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print what a run would run with.
+
+    Raises:
+        ConfigError, Refusal, OSError: what would stop the run before it starts.
+    """
+    command = vars(options).get("of")
+    if command is None:
+        names = ", ".join(module.NAME for module in RUNS_SHOWN)
+        raise Refusal(f"show: expected a command ({names}); got none. See ptycho config show --help.")
+    line = CommandLine.of(options)
+    settings = _settings(*_RESOLVERS[command](line))
+    if "json" in options:
+        known = {setting.name: setting.origin.to_dict() for setting in settings}
+        print(json.dumps({"command": command, "settings": known}, indent=2))
+    else:
+        print_table(("setting", "value", "from", "instead of"), [_row(setting) for setting in settings])
+    return 0
+
+
+def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+    asked, data = train.asked(line), line.place(TrainingConfig, "train_data_file")
+    if data is None:
+        resolved = _without_data(
+            asked,
+            TrainingConfig,
+            {
+                "model.N": (Origin("inferred", "the data"), "from the data"),
+                "training.nphotons": (Origin("inferred", "the data"), "from the data, else {}"),
+                "training.train_data_file": (Origin("argument"), "DATA"),
+                "training.output_dir": (Origin("cli-default"), f"{RUNS}/NAME-OF-DATA"),
+            },
+        )
+    else:
+        from ptycho.scan_checks import DataError
+        from ptycho_torch.config_factory import create_training_payload
+
+        with refusing(DataError):
+            payload = create_training_payload(data, str(train.folder(line, data)), **asked)
+        resolved = Resolved(payload.sources, payload.execution_config, {})
+    return resolved, (ModelConfig, TrainingConfig), RUN_GROUPS
+
+
+def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+    asked = reconstruct.asked(line)
+    model, data = (line.place(InferenceConfig, name) for name in ("model_path", "test_data_file"))
+    if model is None or data is None:
+        trained = Origin("inferred", "the model"), "from the model"
+        places = {
+            "inference.model_path": (Origin("argument"), "MODEL"),
+            "inference.test_data_file": (Origin("argument"), "DATA"),
+            "inference.output_dir": (Origin("cli-default"), "FOLDER-OF-MODEL/NAME-OF-DATA"),
+        }
+        of_model = {f"model.{flag.name}": trained for flag in canonical_flags(ModelConfig)}
+        resolved = _without_data(asked, InferenceConfig, of_model | places)
+    else:
+        from ptycho.scan_checks import DataError
+        from ptycho_torch.config_factory import create_inference_payload
+
+        with refusing(DataError):
+            payload = create_inference_payload(model, data, reconstruct.folder(line, model, data), **asked)
+        resolved = Resolved(payload.sources, payload.execution_config, {})
+    return resolved, (ModelConfig, InferenceConfig), RECONSTRUCTION_GROUPS
+
+
+_RESOLVERS: Final = {train.NAME: _training, reconstruct.NAME: _reconstruction}
+
+
+def _without_data(
+    asked: Mapping[str, Any], section: type, unknown: Mapping[str, tuple[Origin, str]]
+) -> Resolved:
+    """Resolve all that is known before there are data.
+
+    Args:
+        asked: the arguments of a `Request`.
+        section: the class beside ModelConfig.
+        unknown: what the data, the model or the place of a run will say, if nothing stronger does: where it will come
+            from, and words for it that may hold the value that is in force without it.
+    """
+    answer = Request([ModelConfig, section], **asked).answer()
+    pending: dict[str, tuple[Origin, str]] = {}
+    for name, (source, words) in unknown.items():
+        origin = answer.sources[name]
+        weaker = origin.kind not in _SETTLED if source.kind == "inferred" else origin.kind == "default"
+        if weaker:
+            beaten = () if origin.kind == "default" else (origin._replace(shadowed=()), *origin.shadowed)
+            pending[name] = source._replace(shadowed=beaten), words.format(text(origin.value))
+    return Resolved(answer.sources, answer.execution, pending)
+
+
+def _settings(resolved: Resolved, sections: tuple[type, ...], groups: tuple[str, ...]) -> list[Setting]:
+    """Every field and knob that the run reads, in the order of its flags."""
+    settings: list[Setting] = []
+    for cls in sections:
+        for flag in canonical_flags(cls):
+            name = f"{section_of(cls)}.{flag.name}"
+            origin, words = resolved.open.get(name, (resolved.sections[name], ""))
+            settings.append(Setting(flag.group, name, origin, flag.default, words))
+    for flag in execution_flags(groups):
+        origin = resolved.execution.sources[flag.name]
+        settings.append(Setting(flag.group, f"execution.{flag.name}", origin, flag.default))
+    return settings
+
+
+def _row(setting: Setting) -> Row:
+    origin = setting.origin
+    value = setting.words or text(origin.value)
+    beaten = ", ".join(f"{text(loser.value)} ({loser})" for loser in origin.shadowed)
+    changed = not setting.words and text(origin.value) != text(setting.default)
+    return Row((setting.name.partition(".")[2], value, str(origin), beaten), setting.group, changed)

@@ -1,0 +1,441 @@
+"""`ptycho config` and `ptycho completion`: settings shown, checked, written and compared without a run."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.validated import vocabulary
+from ptycho_torch.cli.config_files import schema
+from ptycho_torch.cli.main import main
+from ptycho_torch.config_factory import create_training_payload
+from ptycho_torch.run_directory import write_configuration
+
+Run = Callable[..., tuple[int, str, str]]
+VARIABLES = {f"PTYCHO_EXEC_{name.upper()}" for name in PyTorchExecutionConfig.model_fields}
+FORMATS = [(".toml", ()), (".yaml", ("--yaml",))]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def data() -> Path:
+    """All that resolving a configuration reads of a scan."""
+    path = Path("scan.npz")
+    np.savez(path, probeGuess=np.ones((32, 32), dtype=np.complex64), nphotons=np.float64(2e6))
+    return path
+
+
+def settings(ptycho: Run, *words: object) -> dict[str, dict[str, object]]:
+    code, shown, said = ptycho("config", "show", *words, "--json")
+    assert code == 0, said
+    return json.loads(shown)["settings"]
+
+
+def saved_run(folder: str, data: Path, **overrides: object) -> Path:
+    """A folder that holds what a training records of its settings."""
+    payload = create_training_payload(data, folder, {"n_groups": None, **overrides})
+    Path(folder).mkdir()
+    write_configuration(
+        Path(folder),
+        payload.tf_training_config,
+        payload.execution_config,
+        payload.sources,
+        payload.overrides_applied,
+        {},
+    )
+    return Path(folder)
+
+
+# show
+
+
+def test_show_gives_value_origin_and_what_was_beaten(
+    ptycho: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("run.toml").write_text("[training]\nnepochs = 3\n\n[execution]\nnum_workers = 1\n")
+    monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKERS", "2")
+    shown = settings(ptycho, "train", data, "--config", "run.toml", "--batch-size", "7")
+    assert shown["training.batch_size"]["value"] == 7
+    assert shown["training.batch_size"]["locator"] == "--batch-size"
+    assert shown["training.nepochs"]["locator"] == "run.toml:2"
+    assert shown["model.N"]["value"] == 32
+    assert shown["training.nphotons"]["value"] == 2e6
+    assert shown["execution.num_workers"]["locator"] == "PTYCHO_EXEC_NUM_WORKERS"
+    beaten = shown["execution.num_workers"]["shadowed"]
+    assert [loser["locator"] for loser in beaten] == ["run.toml:5"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--nepochs=1", "--quiet"], ["--scheduler=Default", "--N=64"]])
+def test_show_tells_what_the_run_is_given(
+    ptycho: Run, data: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = settings(ptycho, "train", data, *flags)
+
+    class Resolved(Exception):
+        pass
+
+    def resolve_and_stop(*passed: Any, **asked: Any) -> None:
+        raise Resolved(create_training_payload(*passed, **asked))
+
+    monkeypatch.setattr("ptycho_torch.config_factory.create_training_payload", resolve_and_stop)
+    with pytest.raises(Resolved) as stopped:
+        main(["train", str(data), *flags])
+    payload = stopped.value.args[0]
+    given = payload.sources | {f"execution.{k}": v for k, v in payload.execution_config.sources.items()}
+    assert shown == json.loads(json.dumps({name: given[name].to_dict() for name in shown}))
+    assert set(shown) == set(given)
+
+
+def test_show_needs_no_data_and_says_what_these_will_tell(ptycho: Run) -> None:
+    shown = settings(ptycho, "train")
+    assert {name for name, origin in shown.items() if origin["kind"] == "inferred"} == {
+        "model.N",
+        "training.nphotons",
+    }
+    code, text, _ = ptycho("config", "show", "train")
+    assert code == 0
+    assert re.search(r"^ +N +from the data +inferred from the data$", text, re.MULTILINE)
+    assert "runs/NAME-OF-DATA" in text
+
+
+def test_a_file_does_not_settle_what_data_will_tell_and_a_flag_does(ptycho: Run) -> None:
+    Path("run.toml").write_text("[model]\nN = 128\n")
+    shown = settings(ptycho, "train", "--config", "run.toml")
+    assert (shown["model.N"]["kind"], shown["model.N"]["value"]) == ("inferred", None)
+    assert [loser["value"] for loser in shown["model.N"]["shadowed"]] == [128]
+    assert settings(ptycho, "train", "--N", "96")["model.N"]["value"] == 96
+
+
+def test_a_reconstruction_without_a_model_takes_it_from_the_model(ptycho: Run) -> None:
+    shown = settings(ptycho, "reconstruct", "--inference-batch-size", "5")
+    assert {origin["locator"] for name, origin in shown.items() if name.startswith("model.")} == {"the model"}
+    assert shown["execution.inference_batch_size"]["value"] == 5
+    assert "execution.learning_rate" not in shown
+
+
+def test_show_refuses_what_the_run_refuses(ptycho: Run, data: Path) -> None:
+    for words in (["--nepochs", "0", "--num-workers", "many"], ["--middle-trim", "33"]):
+        code, shown, said = ptycho("config", "show", "train", data, *words)
+        assert (code, shown) == (2, "")
+        assert ptycho("train", data, *words)[2].partition(": ")[2] in said
+
+
+# check
+
+
+def test_check_reports_every_mistake_of_every_file_and_the_environment(
+    ptycho: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKER", "4")
+    Path("a.toml").write_text("[training]\nnepochs = 0\nbatchsize = 3\n\n[execution]\nseed = 'x'\n")
+    Path("b.yaml").write_text("- 1\n")
+    code, shown, said = ptycho("config", "check", "a.toml", "b.yaml", "none.json")
+    assert (code, shown) == (2, "")
+    for words in (
+        "training.nepochs: expected an integer >= 1; got 0 from a.toml:2.",
+        "batchsize: no such knob at a.toml:3. Did you mean batch_size?",
+        "a.toml:6",
+        "b.yaml: expected a mapping of names to values; got a list.",
+        "none.json: no such file.",
+        "PTYCHO_EXEC_NUM_WORKER: no such knob. Did you mean PTYCHO_EXEC_NUM_WORKERS?",
+    ):
+        assert said.count(words) == 1, (words, said)
+
+
+def test_a_strict_check_refuses_variables_that_set_no_knob(
+    ptycho: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PTYCHO_EXEC_OF_MY_OWN", "hunter2")
+    with pytest.warns(UserWarning, match="PTYCHO_EXEC_OF_MY_OWN"):
+        assert ptycho("config", "check")[0] == 0
+    code, shown, said = ptycho("config", "check", "--strict")
+    assert code == 2
+    assert said == "ptycho config: PTYCHO_EXEC_OF_MY_OWN: no such knob.\n"
+    assert "hunter2" not in shown + said
+
+
+def test_check_gives_programs_the_failures_and_the_exit_code(ptycho: Run) -> None:
+    Path("run.toml").write_text("[execution]\nseed = -1\n")
+    code, shown, _ = ptycho("config", "check", "--json", "run.toml")
+    assert code == 2
+    (failure,) = json.loads(shown)["failures"]
+    assert failure["name"] == "seed"
+
+
+# init and schema
+
+
+@pytest.mark.parametrize(("suffix", "words"), FORMATS)
+@pytest.mark.parametrize("edited", [False, True], ids=["as written", "every line set"])
+def test_a_new_file_passes_its_check_and_means_the_defaults(
+    ptycho: Run, suffix: str, words: tuple[str, ...], edited: bool
+) -> None:
+    file = Path(f"run{suffix}")
+    text = ptycho("config", "init", *words)[1]
+    text, n_set = re.subn(r"^( *)#(?=\w)", r"\1", text, flags=re.MULTILINE) if edited else (text, 0)
+    file.write_text(text)
+    n_fields = sum(len(vocabulary(cls).scalars) for cls in (ModelConfig, TrainingConfig, InferenceConfig))
+    assert n_set == (n_fields + len(PyTorchExecutionConfig.model_fields) if edited else 0)
+    assert ptycho("config", "check", "--strict", file)[0] == 0
+    assert TrainingConfig.from_file(file) == TrainingConfig()
+    assert InferenceConfig.from_file(file) == InferenceConfig()
+    assert PyTorchExecutionConfig.from_file(file) == PyTorchExecutionConfig()
+    assert all(len(line) <= 110 for line in text.splitlines())
+
+
+def parsed(path: Path) -> object:
+    import tomllib
+
+    import yaml
+
+    return tomllib.loads(path.read_text()) if path.suffix == ".toml" else yaml.safe_load(path.read_text())
+
+
+def is_described(content: object) -> bool:
+    return jsonschema.Draft202012Validator(schema()).is_valid(content)
+
+
+def test_the_schema_is_a_schema_and_describes_every_setting(ptycho: Run) -> None:
+    printed = json.loads(ptycho("config", "schema")[1])
+    jsonschema.Draft202012Validator.check_schema(printed)
+    for cls in (ModelConfig, TrainingConfig, InferenceConfig):
+        table = cls.__name__.removesuffix("Config").lower()
+        assert printed["$defs"][table]["properties"].keys() == set(vocabulary(cls).names())
+
+
+@pytest.mark.parametrize(("suffix", "words"), FORMATS)
+def test_the_schema_accepts_files_that_we_write(ptycho: Run, suffix: str, words: tuple[str, ...]) -> None:
+    file = Path(f"run{suffix}")
+    file.write_text(ptycho("config", "init", *words)[1])
+    assert is_described(parsed(file))
+    file.write_text(re.sub(r"^( *)#(?=\w)", r"\1", file.read_text(), flags=re.MULTILINE))
+    assert is_described(parsed(file))
+    flat = PyTorchExecutionConfig(logger_backend="csv", prefetch_factor=2, num_workers=1)
+    file.write_text(flat.to_yaml() if suffix == ".yaml" else flat.to_toml())
+    assert is_described(parsed(file))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"model": {"gridsize": 0}},
+        {"model": {"gridsiz": 2}},
+        {"modle": {}, "model": {}},
+        {"training": {"optimizer": "addam"}},
+        {"execution": {"num_workers": "many"}},
+        {"execution": {"learning_rate": 0}},
+        {"num_workers": -1},
+        {"nepochs": 3},
+    ],
+)
+def test_the_schema_refuses_what_the_reader_refuses(ptycho: Run, wrong: dict[str, object]) -> None:
+    Path("run.json").write_text(json.dumps(wrong))
+    assert ptycho("config", "check", "run.json")[0] == 2
+    assert not is_described(wrong)
+
+
+# env
+
+
+def test_env_lists_every_knob_and_no_foreign_value(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTYCHO_EXEC_SEED", "7")
+    monkeypatch.setenv("PTYCHO_EXEC_TOKEN", "hunter2")
+    code, shown, said = ptycho("config", "env")
+    assert code == 0
+    assert re.search(r"^\* PTYCHO_EXEC_SEED +an integer >= 0.* 42 +7$", shown, re.MULTILINE)
+    assert "PTYCHO_EXEC_TOKEN: no such knob." in shown
+    listed = json.loads(ptycho("config", "env", "--json")[1])["variables"]
+    assert {each["variable"] for each in listed} == VARIABLES
+    assert [each["current"] for each in listed if each["current"] is not None] == ["7"]
+    assert "hunter2" not in shown + said
+
+
+# diff
+
+
+def test_diff_of_two_runs_gives_what_differs(ptycho: Run, data: Path) -> None:
+    first, second = saved_run("a", data, nepochs=2, num_workers=1), saved_run("b", data, nepochs=3)
+    code, shown, _ = ptycho("config", "diff", first, second / "config.json", "--json")
+    assert code == 0
+    differ = {name: [side["value"] for side in sides] for name, sides in json.loads(shown)["differ"].items()}
+    assert differ == {
+        "training.nepochs": [2, 3],
+        "training.output_dir": ["a", "b"],
+        "execution.num_workers": [1, 0],
+    }
+
+
+def test_diff_of_a_run_and_a_file_names_what_only_one_has(ptycho: Run, data: Path) -> None:
+    run = saved_run("a", data, num_workers=1)
+    Path("knobs.toml").write_text("seed = 7\n")
+    code, shown, _ = ptycho("config", "diff", run, "knobs.toml")
+    assert code == 0
+    assert re.search(r"^ *seed +42 \(default\) +7 \(knobs.toml:1\)$", shown, re.MULTILINE)
+    assert shown.endswith("not compared, as only one of them has it: model, training\n")
+
+
+def test_diff_of_equals_says_so_and_ignores_the_environment(
+    ptycho: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.toml", "b.toml"):
+        Path(name).write_text("[training]\nnepochs = 3\n")
+    monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKERS", "many")
+    assert ptycho("config", "diff", "a.toml", "b.toml") == (0, "no differences\n", "")
+
+
+# all of them
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            [],
+            "ptycho config: expected an action (show, check, init, schema, env, diff); got none. "
+            "See ptycho config --help.",
+        ),
+        (["shwo"], "ptycho config: shwo: no such action. Did you mean show?"),
+        (
+            ["show"],
+            "ptycho config: show: expected a command (train, reconstruct); got none. "
+            "See ptycho config show --help.",
+        ),
+        (["show", "demo"], "ptycho config show: demo: no such command. There are train, reconstruct."),
+        (["diff", "a.toml", "b.toml"], "ptycho config: a.toml: no such file. Check the path."),
+        (["diff", ".", "."], "ptycho config: .: expected the folder of a run; got one without config.json."),
+    ],
+)
+def test_wrong_words_are_refused(ptycho: Run, words: list[str], message: str) -> None:
+    assert ptycho("config", *words) == (2, "", f"{message}\n")
+
+
+def test_a_config_json_of_something_else_is_refused(ptycho: Run) -> None:
+    Path("config.json").write_text('{"origins": {"model.N": 3}}')
+    code, _, said = ptycho("config", "diff", "config.json", "config.json")
+    assert code == 2
+    assert said.startswith("ptycho config: config.json: expected the record of a run")
+
+
+@pytest.mark.parametrize("words", [["show", "train"], ["env"], ["diff", "a.toml", "b.toml"]])
+def test_a_terminal_shows_a_table_and_a_pipe_plain_text(
+    ptycho: Run, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("a.toml").write_text("[execution]\nlogger_backend = 'csv'\n")
+    Path("b.toml").write_text("[execution]\nlogger_backend = 'wandb'\n")
+    assert "\x1b[" not in ptycho("config", *words)[1]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    shown = ptycho("config", *words)[1]
+    assert "\x1b[" in shown
+    assert "logger_backend" in shown.lower()
+
+
+def test_a_narrow_terminal_cuts_nothing_off(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = ptycho("config", "show", "train")[1]
+    assert set(PyTorchExecutionConfig.model_fields) <= set(shown.split())
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_no_action_loads_torch() -> None:
+    script = (
+        "import sys; from ptycho_torch.cli.main import main\n"
+        "for words in ('config show train', 'config check', 'config init', 'config schema', 'config env',\n"
+        "              'completion bash', 'completion fish'):\n"
+        "    assert main(words.split()) == 0\n"
+        "assert not {'torch', 'lightning'} & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake() -> None:
+    script = "import sys; from ptycho_torch.cli.main import main; sys.exit(main(['config', 'schema']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stderr is not None
+        reader.stdout.close()
+        said = reader.stderr.read()
+    assert (reader.returncode, said) == (141, "")
+
+
+# completion
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["comp"], {"completion"}),
+        (["train", "--num-w"], {"--num-workers"}),
+        (["train", "--accelerator", "c"], {"cpu", "cuda"}),
+        (["config", "sh"], {"show"}),
+        (["config", "show", "reconstruct", "--middle"], {"--middle-trim"}),
+        (["completion", "f"], {"fish"}),
+    ],
+)
+def test_bash_completes(ptycho: Run, typed: list[str], offered: set[str]) -> None:
+    Path("completion.sh").write_text(ptycho("completion", "bash")[1])
+    words = " ".join(["ptycho", *typed])
+    script = (
+        f"source ./completion.sh; COMP_WORDS=({words}); COMP_CWORD={len(typed)}; "
+        '_shtab_ptycho; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert set(done.stdout.split()) == offered
+
+
+def test_fish_and_zsh_scripts_name_every_flag(ptycho: Run) -> None:
+    zsh, fish = (ptycho("completion", shell)[1] for shell in ("zsh", "fish"))
+    for name in PyTorchExecutionConfig.model_fields:
+        flag = name.replace("_", "-")
+        assert f"--{flag}" in zsh
+        assert re.search(
+            rf"^complete -c ptycho -n '__fish_seen_subcommand_from train; and not .* config' -l {flag} ",
+            fish,
+            re.MULTILINE,
+        )
+
+
+def test_fish_completes_words_and_paths(ptycho: Run) -> None:
+    fish = ptycho("completion", "fish")[1]
+    assert re.search(
+        r"seen_subcommand_from train; .* -l accelerator -x -a 'auto cpu gpu cuda mps tpu' ", fish
+    )
+    assert re.search(r"seen_subcommand_from train; .* -l config -r -F ", fish)
+    assert re.search(
+        r"seen_subcommand_from train; .* -l batch-size -x -d 'Groups in one step on one device.'", fish
+    )
+    assert "__fish_seen_subcommand_from config; and __fish_seen_subcommand_from check' -F" in fish
+
+
+def test_completion_needs_a_shell(ptycho: Run) -> None:
+    assert ptycho("completion")[::2] == (
+        2,
+        "ptycho completion: expected a shell (bash, zsh, fish); got none. Name yours.\n",
+    )
+    assert ptycho("completion", "csh")[::2] == (
+        2,
+        "ptycho completion: csh: no such shell. Did you mean zsh?\n",
+    )
