@@ -21,6 +21,7 @@ import json
 import mmap
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Generator, Mapping
@@ -175,7 +176,8 @@ def _open_member(
     try:
         with archive.open(info) as stream:
             yield stream
-    except ValueError as error:
+    # numpy reads a damaged header of an array as a damaged Python literal
+    except (ValueError, SyntaxError, tokenize.TokenError) as error:
         name, advice = info.filename.removesuffix(".npy"), "Write numbers, and metadata as text (json.dumps)."
         raise DataError(problem(name, "a plain array", f"'{error}'", path, advice)) from error
 
