@@ -21,7 +21,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import RawData
 from ptycho_torch import physics
 from ptycho_torch.config_params import InferenceConfig, ModelConfig
-from ptycho_torch.data.groups import GroupDataset, Indices
+from ptycho_torch.data.groups import GroupDataset, Indices, batches
 from ptycho_torch.model import Batch, PtychoPINN
 from ptycho_torch.networks.correction import outer_band_px
 from ptycho_torch.patches import extract, flat_indices, place
@@ -174,7 +174,7 @@ def pattern_loader(
 ) -> DataLoader[dict[str, Tensor]]:
     """Single patterns of a scan in order: batches with groups of one."""
     dataset = GroupDataset([scan], [indices[:, None]])
-    return DataLoader(dataset, **loader_arguments(execution, training=False, batch_size=batch_size))
+    return batches(dataset, **loader_arguments(execution, training=False, batch_size=batch_size))
 
 
 def _add_batch(

@@ -1,12 +1,13 @@
 """A data set of neighbour groups over one or several scans, read from the patterns in memory without copies."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from ptycho.raw_data import DataError, RawData
 
@@ -45,18 +46,17 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
         return len(self.groups)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return self.__getitems__([index])[0]
+        return {name: values[0] for name, values in self.__getitems__([index]).items()}
 
-    def __getitems__(self, indices: list[int]) -> list[dict[str, Tensor]]:
-        """Items of a batch; the patterns of each scan are read in one go."""
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        """A whole batch, ready for the model; the patterns of each scan are read in one go."""
         chosen = np.asarray(indices)
-        items: list[dict[str, Tensor] | None] = [None] * len(indices)
-        for scan_number in np.unique(self.scan_of_group[chosen]):
-            where = np.flatnonzero(self.scan_of_group[chosen] == scan_number)
-            batch = self._read(int(scan_number), self.groups[chosen[where]])
-            for row, at in enumerate(where):
-                items[at] = {name: values[row] for name, values in batch.items()}
-        return [item for item in items if item is not None]
+        scans = self.scan_of_group[chosen]
+        parts = [self._read(int(number), self.groups[chosen[scans == number]]) for number in np.unique(scans)]
+        if len(parts) == 1:
+            return parts[0]
+        as_asked = torch.from_numpy(np.argsort(np.argsort(scans, kind="stable")))
+        return {name: torch.cat([part[name] for part in parts])[as_asked] for name in parts[0]}
 
     def _read(self, scan_number: int, groups: Indices) -> dict[str, Tensor]:
         scan, rounded = self.scans[scan_number], self.rounded[scan_number][groups]
@@ -75,6 +75,18 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
             cut = labels(scan, self.known[scan_number], groups.reshape(-1))
             batch["label"] = torch.from_numpy(cut.reshape(shape))
         return batch
+
+
+def batches(dataset: GroupDataset, **arguments: Any) -> DataLoader[dict[str, Tensor]]:
+    """A data loader over groups; the arguments are those of ``torch.utils.data.DataLoader``.
+
+    The data set makes whole batches, so nothing is left to collate.
+    """
+    return DataLoader(dataset, collate_fn=_as_it_is, **arguments)
+
+
+def _as_it_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    return batch
 
 
 def measured_pixels(scan: RawData, groups: Indices, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.grouping import neighbor_groups, select_positions
 from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho.scan_checks import INTENSITY_SUSPICION
-from ptycho_torch.data.groups import GroupDataset, Indices
+from ptycho_torch.data.groups import GroupDataset, Indices, batches
 from ptycho_torch.runtime import loader_arguments
 
 logger = logging.getLogger(__name__)
@@ -257,7 +257,7 @@ class ScanDataModule(lightning.LightningDataModule):
             raise RuntimeError("ScanDataModule: expected load() before its loaders are asked for.")
         arguments = loader_arguments(self.execution, training=training, batch_size=self.config.batch_size)
         shuffle = training and not self.config.sequential_sampling
-        return DataLoader(dataset, shuffle=shuffle, **arguments)
+        return batches(dataset, shuffle=shuffle, **arguments)
 
 
 def _shares(n_groups: int, n_usable: Indices) -> Indices:
