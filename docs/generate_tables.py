@@ -139,8 +139,10 @@ def _knobs(*, of_matrix: bool) -> str:
 
 def _sources(section: str) -> str:
     """The matrix of a section: fields against kinds of source, the strongest first."""
-    rows = ((_code(name), *(_cell(section, name, kind) for kind in PRECEDENCE)) for name in rows_of(section))
-    return _table(("field", *PRECEDENCE), rows)
+    override, *weaker = PRECEDENCE
+    kinds = (override, "flag", *weaker)
+    rows = ((_code(name), *(_cell(section, name, kind) for kind in kinds)) for name in rows_of(section))
+    return _table(("field", *kinds), rows)
 
 
 def _cell(section: str, name: str, kind: str) -> str:

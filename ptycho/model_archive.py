@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError, Failure, show
 
 ARCHIVE: Final = "wts.h5.zip"
 """The file of a trained model in the output folder of its training."""
@@ -27,7 +27,7 @@ class BundleError(ConfigError):
     """A file that is no readable model archive. The message names the file and the way out."""
 
 
-def find_archive(model_path: str | Path) -> Path:
+def find_archive(model_path: str | Path | None) -> Path:
     """The archive of a trained model, or the folder that holds its unpacked members.
 
     Args:
@@ -36,15 +36,19 @@ def find_archive(model_path: str | Path) -> Path:
     Raises:
         ConfigError: none of these is there.
     """
-    path = Path(model_path)
-    if path.is_file():
-        return path
-    if (path / ARCHIVE).is_file():
-        return path / ARCHIVE
-    if (path / ARCHIVE_CONFIG).is_file() and (path / ARCHIVE_WEIGHTS).is_file():
-        return path
+    if isinstance(model_path, str | Path):
+        path = Path(model_path)
+        if path.is_file():
+            return path
+        if (path / ARCHIVE).is_file():
+            return path / ARCHIVE
+        if (path / ARCHIVE_CONFIG).is_file() and (path / ARCHIVE_WEIGHTS).is_file():
+            return path
     rule = f"expected the output folder of a training, which holds {ARCHIVE}"
-    message = f"inference.model_path: Model archive not found: {rule}; got '{path}'. Train first, or correct the path."
+    got = f"'{model_path}'" if isinstance(model_path, str | Path) else show(model_path)
+    message = (
+        f"inference.model_path: Model archive not found: {rule}; got {got}. Train first, or correct the path."
+    )
     raise ConfigError([Failure("inference.model_path", message)])
 
 

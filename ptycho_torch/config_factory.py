@@ -6,7 +6,7 @@ the trained model; the file; the defaults of the command line; the default of th
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,11 +20,11 @@ from ptycho.config.origins import Origin
 from ptycho.config.request import Answer, Request
 from ptycho.config.sources import Layer
 from ptycho.config.validated import Resolution, section_of, vocabulary
-from ptycho.model_archive import ARCHIVE_CONFIG, find_archive, read_archive_config
-from ptycho.scan_checks import DataError
-from ptycho.scan_facts import ScanFacts, disagreement, infer_probe_size, scan_facts, scan_files
+from ptycho.model_archive import find_archive
+from ptycho.scan_facts import infer_probe_size
 from ptycho_torch import config_params as torch_side
 from ptycho_torch.config_bridge import TABLE, from_inference_config, from_training_config
+from ptycho_torch.config_facts import add_model, files_of, from_data, inferred_layer, trained_layers
 
 __all__ = [
     "InferencePayload",
@@ -32,6 +32,7 @@ __all__ = [
     "create_inference_payload",
     "create_training_payload",
     "infer_probe_size",
+    "inference_payload_of",
     "populate_legacy_params",
     "training_payload_of",
 ]
@@ -96,8 +97,8 @@ class InferencePayload:
 
 
 def create_training_payload(
-    train_data_file: str | Path,
-    output_dir: str | Path,
+    train_data_file: str | Path | None,
+    output_dir: str | Path | None,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
     *,
@@ -108,8 +109,8 @@ def create_training_payload(
     """Resolve the configurations of a training, and fill the legacy dictionary (CONFIG-001).
 
     Args:
-        train_data_file: the scan, or a folder of NPZ files that are one data set.
-        output_dir: folder for everything the training writes.
+        train_data_file: the scan, or a folder of NPZ files that are one data set; None: as the file says.
+        output_dir: folder for everything the training writes; None: as a flag, the file or the command line says.
         overrides: canonical field, historical synonym or execution knob -> value.
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
         flags: command-line flags that were passed, by field or knob; text is read as the field says.
@@ -121,12 +122,13 @@ def create_training_payload(
         DataError: the data do not tell N, and nobody else does; or they contradict each other.
         ConfigError: all that is wrong with the values; or n_groups, which is required, is missing.
     """
-    files = _files(train_data_file, "Training data file not found")
     request = _request([ModelConfig, TrainingConfig], overrides, flags, file, cli_defaults)
-    _settle(request, TrainingConfig, {"train_data_file": train_data_file, "output_dir": output_dir})
-    inferred = _from_data(request, files)
-    request.add(ModelConfig, _inferred(inferred, "N"))
-    request.add(TrainingConfig, _inferred(inferred, "nphotons"))
+    places = {"train_data_file": train_data_file, "output_dir": output_dir}
+    places = _settled(request, TrainingConfig, places)
+    files = files_of(places["train_data_file"], "Training data file not found")
+    inferred = from_data(request, files)
+    request.add(ModelConfig, inferred_layer(inferred, "N"))
+    request.add(TrainingConfig, inferred_layer(inferred, "nphotons"))
     _require_n_groups(request, TrainingConfig)
     return _training_payload(request.answer(execution_config))
 
@@ -143,12 +145,42 @@ def training_payload_of(
     Raises:
         ConfigError: what is wrong with the environment, or with the two together.
     """
-    request = Request([ModelConfig, TrainingConfig])
+    return _training_payload(_as_arguments(config).answer(execution_config))
+
+
+def inference_payload_of(config: InferenceConfig, trained: TrainingPayload) -> InferencePayload:
+    """Take a ready configuration as it is, for the model of a training whose settings are at hand.
+
+    Args:
+        config: complete, with the model as trained; it is copied.
+        trained: what the training was told.
+
+    Raises:
+        ConfigError: what is wrong with the two together.
+    """
+    answer = _as_arguments(config).answer(trained.execution_config)
+    ready = answer.sections[InferenceConfig].config
+    ready.model = answer.sections[ModelConfig].config
+    return InferencePayload(
+        ready,
+        trained.pt_data_config,
+        trained.pt_model_config,
+        trained.pt_training_config,
+        trained.pt_inference_config,
+        answer.execution,
+        _audit(answer),
+        answer.sources,
+    )
+
+
+def _as_arguments(config: TrainingConfig | InferenceConfig) -> Request:
+    """A request in which every value that is not a default is an argument."""
+    request = Request([ModelConfig, type(config)])
     for part in (config.model, config):
         plain, names = type(part)(), vocabulary(type(part)).scalars
         changed = {name: getattr(part, name) for name in names if getattr(part, name) != getattr(plain, name)}
         request.add(type(part), Layer("argument", changed))
-    return _training_payload(request.answer(execution_config))
+    return request
 
 
 def _training_payload(answer: Answer) -> TrainingPayload:
@@ -164,9 +196,9 @@ def _training_payload(answer: Answer) -> TrainingPayload:
 
 
 def create_inference_payload(
-    model_path: str | Path,
-    test_data_file: str | Path,
-    output_dir: str | Path,
+    model_path: str | Path | None,
+    test_data_file: str | Path | None,
+    output_dir: str | Path | None,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
     *,
@@ -177,9 +209,11 @@ def create_inference_payload(
     """Resolve the configurations of a reconstruction, and fill the legacy dictionary (CONFIG-001).
 
     Args:
-        model_path: output folder of the training, or its `wts.h5.zip`. It says what the model is.
-        test_data_file: the scan, or a folder of NPZ files.
-        output_dir: folder for everything the reconstruction writes.
+        model_path: output folder of the training, or its `wts.h5.zip`. It says what the model is. None: as the file
+            says.
+        test_data_file: the scan, or a folder of NPZ files; None: as the file says.
+        output_dir: folder for everything the reconstruction writes; None: as a flag, the file or the command line
+            says.
         overrides: canonical field, historical synonym or execution knob -> value.
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
         flags: command-line flags that were passed, by field or knob; text is read as the field says.
@@ -192,13 +226,13 @@ def create_inference_payload(
         ConfigError: there is no such model; its patterns have another size than the data; n_groups, which is
             required, is missing; or all that is wrong with the values.
     """
-    archive = find_archive(model_path)
-    files = _files(test_data_file, "Test data file not found")
     request = _request([ModelConfig, InferenceConfig], overrides, flags, file, cli_defaults)
     places = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
-    _settle(request, InferenceConfig, places)
-    trained = _trained(archive)
-    _add_model(request, trained, files)
+    places = _settled(request, InferenceConfig, places)
+    archive = find_archive(places["model_path"])
+    files = files_of(places["test_data_file"], "Test data file not found")
+    trained = trained_layers(archive)
+    add_model(request, trained, files)
     training = Resolution(TrainingConfig, [trained["training"]])
     request.fail(training.failures)
     _require_n_groups(request, InferenceConfig)
@@ -252,10 +286,14 @@ def _canonical_value(name: str, value: Any) -> Any:
     return _TRANSLATED[name](value) if name in _OTHER_WORDS and name in _TRANSLATED else value
 
 
-def _settle(request: Request, cls: type, places: Mapping[str, str | Path]) -> None:
-    """Add the files and folders that are arguments; a level above that names another one is refused."""
-    request.add(cls, Layer("argument", dict(places)))
-    for name, place in places.items():
+def _settled(request: Request, cls: type, places: Mapping[str, str | Path | None]) -> dict[str, Any]:
+    """Add the files and folders that are arguments, and return those in force.
+
+    A level above that names another one than an argument is refused; None leaves a place to the other levels.
+    """
+    given = {name: place for name, place in places.items() if place is not None}
+    request.add(cls, Layer("argument", given))
+    for name, place in given.items():
         asked = request.asks_for(name)
         if asked is not None and asked.value != os.fspath(place):
             field = f"{section_of(cls)}.{name}"
@@ -263,6 +301,7 @@ def _settle(request: Request, cls: type, places: Mapping[str, str | Path]) -> No
                 f"{field}: given twice, as {os.fspath(place)!r} (argument) and {asked.value!r} ({asked})."
             )
             request.fail([Failure(field, f"{message} Drop the latter.")])
+    return {name: given.get(name, request.says(cls, name)) for name in places}
 
 
 def _require_n_groups(request: Request, cls: type) -> None:
@@ -300,82 +339,6 @@ def _inference_side(execution: PyTorchExecutionConfig, training_patterns: int) -
     )
 
 
-# What the data and the trained model say -------------------------------------------------------------------------
-
-
-def _files(path: str | Path, complaint: str) -> list[Path]:
-    if not isinstance(path, str | os.PathLike):
-        raise FileNotFoundError(f"{complaint}: expected a path; got {path!r}. Name the scan.")
-    try:
-        return scan_files(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{complaint}: {error}") from None
-
-
-def _from_data(request: Request, files: list[Path]) -> dict[str, tuple[Any, str]]:
-    """What the scans say: field -> (value, where). Fields that an override or a flag settles need not be there."""
-    try:
-        facts = [scan_facts(path) for path in files]
-    except DataError as error:
-        if request.asks_for("N") is None:
-            raise
-        logger.info("N is given; the data do not tell it (%s)", error)
-        return {}
-    places = {"N": ("n_pixels", "the probe"), "nphotons": ("nphotons", "nphotons")}
-    said: dict[str, tuple[Any, str]] = {}
-    for field, (fact, what) in places.items():
-        value = getattr(facts[0], fact)
-        if (differ := disagreement(facts, fact)) and request.asks_for(field) is None:
-            raise DataError(
-                f"{field}: expected one value in a data set; got {differ}. Set {field}, or split the data."
-            )
-        if value is not None:
-            said[field] = value, f"{what} in {facts[0].path}"
-    return said
-
-
-def _inferred(said: Mapping[str, tuple[Any, str]], *names: str) -> Layer:
-    known = {name: said[name] for name in names if name in said}
-    values = {name: value for name, (value, _) in known.items()}
-    return Layer("inferred", values, {name: place for name, (_, place) in known.items()})
-
-
-def _trained(archive: Path) -> dict[str, Layer]:
-    said = read_archive_config(archive)
-    if said is None:
-        logger.warning(
-            "%s does not say what model it holds: N comes from the data, the rest from you", archive
-        )
-        said = {"model": {}, "training": {}}
-    place = f"{ARCHIVE_CONFIG} in {archive}, written by version {said.get('version', 'unknown')}"
-    return {
-        name: Layer("inferred", said[name], dict.fromkeys(said[name], place), level=1)
-        for name in ("model", "training")
-    }
-
-
-def _add_model(request: Request, trained: Mapping[str, Layer], files: list[Path]) -> None:
-    """Add what the trained model is; only where it does not say its N do the data."""
-    request.add(ModelConfig, trained["model"])
-    of_model = trained["model"].values.get("N")
-    if of_model is None:
-        request.add(ModelConfig, _inferred(_from_data(request, files), "N"))
-    elif request.asks_for("N") is None:
-        for fact in _readable_facts(files):
-            if fact.n_pixels != of_model:
-                rule = f"expected data of {of_model} pixels, as the model was trained on"
-                message = f"model.N: {rule}; got {fact.n_pixels} from the probe in {fact.path}. Train for this size."
-                request.fail([Failure("model.N", message)])
-
-
-def _readable_facts(files: list[Path]) -> Iterator[ScanFacts]:
-    for path in files:
-        try:
-            yield scan_facts(path)
-        except DataError as error:
-            logger.info("the data do not tell their N (%s)", error)
-
-
 # The record -----------------------------------------------------------------------------------------------------
 
 
@@ -383,7 +346,7 @@ def _announce(answer: Answer) -> None:
     """Log, with both values, what overrules the data or a flag that was passed."""
     for name, origin in {**answer.sources, **answer.execution.sources}.items():
         for beaten in origin.shadowed:
-            overruled = beaten.kind == "inferred" or (origin.kind, beaten.kind) == ("override", "flag")
+            overruled = beaten.kind == "inferred" or (beaten.is_flag and origin.kind == "override")
             if overruled and beaten.value != origin.value:
                 logger.warning(
                     "%s: %s (%s) overrules %s (%s)", name, origin.value, origin, beaten.value, beaten

@@ -58,8 +58,10 @@ def with_ambient(
     environment = read_environment(environ, prefix_of(cls), vocabulary, strict=strict)
     if not customised:
         return [*layers, environment], PRECEDENCE
-    given = {layer.kind: layer for layer in layers}
-    arguments = dict(given["argument"].values) if "argument" in given else {}
+    found = list(layers)
+    arguments = {
+        name: layer.values[name] for layer in found if layer.kind == "argument" for name in layer.values
+    }
     init, env = InitSettingsSource(cls, init_kwargs=arguments), EnvSettingsSource(cls)
     sources = cls.settings_customise_sources(
         cls,
@@ -68,21 +70,20 @@ def with_ambient(
         dotenv_settings=DotEnvSettingsSource(cls),
         file_secret_settings=SecretsSettingsSource(cls),
     )
-    found = dict(given)
-    order = ["override", "flag"]
+    order = ["override"]
     for source in sources:
         if source is init:
             order.append("argument")
         elif source is env:
             order.append("environment")
-            found["environment"] = environment
+            found.append(environment)
         else:
             kind = type(source).__name__
             kind = kind if kind not in order else f"{kind} {len(order)}"
             order.append(kind)
-            found[kind] = _read(kind, source, vocabulary)
+            found.append(_read(kind, source, vocabulary))
     order += [kind for kind in PRECEDENCE if kind not in order and kind not in ("argument", "environment")]
-    return [layer for kind, layer in found.items() if kind in order], tuple(order)
+    return [layer for layer in found if layer.kind in order], tuple(order)
 
 
 def _read(kind: str, source: Any, vocabulary: Vocabulary) -> Layer:

@@ -4,7 +4,6 @@ from typing import Any, Final, NamedTuple
 
 PRECEDENCE: Final = (
     "override",
-    "flag",
     "argument",
     "inferred",
     "environment",
@@ -12,11 +11,12 @@ PRECEDENCE: Final = (
     "cli-default",
     "default",
 )
-"""The kinds of source, the strongest first. A kind that is silent about a name shadows nothing."""
+"""The kinds of source, the strongest first; a command-line flag is an override that any other one beats. A kind
+that is silent about a name shadows nothing."""
 
 _WORDING: Final = {
     "environment": "environment variable",
-    "inferred": "inferred from",
+    "inferred": "",
     "file": "",
     "cli-default": "command-line default",
 }
@@ -39,7 +39,13 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         """Word the origin for a message."""
-        return f"{_WORDING.get(self.kind, self.kind)} {self.locator}".strip()
+        word = "flag" if self.is_flag else _WORDING.get(self.kind, self.kind)
+        return f"{word} {self.locator}".strip()
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether the value was passed as a command-line flag."""
+        return self.kind == "override" and self.locator.startswith("--")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the origin as plain dictionaries, lists and scalars that JSON can hold."""

@@ -9,7 +9,7 @@ from ptycho.config.errors import ConfigError, Failure, near, show, unknown_name
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Origin
-from ptycho.config.sources import Layer, read_values
+from ptycho.config.sources import Layer, read_flags, read_values
 from ptycho.config.validated import Resolution, recorded, section_of, vocabulary
 
 KNOBS: Final = (*PyTorchExecutionConfig.model_fields, *PyTorchExecutionConfig.old_names)
@@ -65,7 +65,7 @@ class Request:
             kind: None if given is None else self._take(kind, given)
             for kind, given in (("override", overrides), ("flag", flags), ("cli-default", cli_defaults))
         }
-        self._run_file = None if file is None else ConfigFile.read(file)
+        self._run_file = None if file is None else self._read(file)
         if self._run_file is not None and self._run_file.has_tables:
             for cls in sections:
                 self.add(cls, self._run_file.layer(vocabulary(cls), section_of(cls)))
@@ -86,7 +86,11 @@ class Request:
     def asks_for(self, name: str) -> Origin | None:
         """The override or the flag that settles a canonical field, if there is one."""
         layers = [layer for layers in self._layers.values() for layer in layers if name in layer.values]
-        return next((layer.origin(name) for layer in layers if layer.kind in ("override", "flag")), None)
+        return next((layer.origin(name) for layer in layers if layer.kind == "override"), None)
+
+    def says(self, cls: type, name: str) -> Any:
+        """What the strongest level says of a canonical field; None where all are silent."""
+        return Resolution(cls, self._layers[cls]).values.get(name)
 
     def speaks_of(self, name: str) -> bool:
         """Whether any level names a canonical field."""
@@ -112,6 +116,13 @@ class Request:
         if failures:
             raise ConfigError(failures)
         return Answer(sections, resolved)
+
+    def _read(self, file: str | os.PathLike[str]) -> ConfigFile | None:
+        try:
+            return ConfigFile.read(file)
+        except ConfigError as error:
+            self.fail(error.failures)
+            return None
 
     def _take(self, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Sort the names of one level; returns the knobs, and keeps a layer for each section."""
@@ -140,7 +151,10 @@ class Request:
                 spelled[name] = written
         for cls, values in by_section.items():
             if values:
-                self.add(cls, _located(read_values(kind, values, vocabulary(cls), text=kind == "flag")))
+                names = vocabulary(cls)
+                self.add(
+                    cls, read_flags(values, names) if kind == "flag" else read_values(kind, values, names)
+                )
         return knobs
 
     def _unknown(self, written: str, kind: str) -> Failure:
@@ -175,13 +189,6 @@ class Request:
             yield Failure(path, f"{path}: expected the tables of a run file; got none; {way_out}")
         elif "execution" in self._run_file.content:
             yield Failure(path, f"{path}: [execution]: {way_out}")
-
-
-def _located(layer: Layer) -> Layer:
-    if layer.kind != "flag":
-        return layer
-    places = {name: f"--{name.replace('_', '-')}" for name in layer.values}
-    return Layer(layer.kind, layer.values, places, layer.raw, layer.failures, layer.level)
 
 
 def _from_data(name: str, value: Any) -> bool:

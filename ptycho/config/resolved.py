@@ -22,6 +22,7 @@ from ptycho.config.sources import (
     Layer,
     Vocabulary,
     given_twice,
+    read_flags,
     read_values,
     warn_renamed,
 )
@@ -161,9 +162,7 @@ class ResolvedSettings(BaseSettings):
             if given is not None:
                 layers.append(read_values(kind, _mapping(cls, given), vocabulary))
         if flags is not None:
-            layer = read_values("flag", _mapping(cls, flags), vocabulary, text=True)
-            places = {name: f"--{name.replace('_', '-')}" for name in layer.values}
-            layers.append(layer._replace(locators=places))
+            layers.append(read_flags(_mapping(cls, flags), vocabulary))
         if file is not None:
             from ptycho.config.files import read_file  # the parsers load with the first file
 

@@ -12,6 +12,8 @@ from ptycho.config.origins import Origin
 
 NEAR_ENOUGH: Final = 0.75
 """Similarity from which an unknown environment variable is taken for a misspelt knob."""
+FLAG_LEVEL: Final = -1
+"""Standing of flags among the overrides."""
 
 
 class Vocabulary(NamedTuple):
@@ -102,6 +104,20 @@ def read_values(
             else:
                 values[name] = value
     return Layer(kind, values, spelled, raw, tuple(failures), level)
+
+
+def read_flags(written: Mapping[str, Any], vocabulary: Vocabulary) -> Layer:
+    """Read command-line flags that were passed: overrides, below those of a caller.
+
+    Args:
+        written: Name -> value; str values are read as text.
+        vocabulary: The names there are.
+
+    Returns:
+        The layer; the place of a name is its flag.
+    """
+    layer = read_values("override", written, vocabulary, text=True, level=FLAG_LEVEL)
+    return layer._replace(locators={name: f"--{name.replace('_', '-')}" for name in layer.values})
 
 
 def read_environment(

@@ -21,7 +21,7 @@ from ptycho_torch.cli.tables import Row, print_table
 RUNS_SHOWN: Final = (train, reconstruct)
 """The commands whose runs can be shown."""
 
-_SETTLED: Final = ("override", "flag", "argument", "inferred")
+_SETTLED: Final = ("override", "argument", "inferred")
 """Origins that neither data nor a trained model changes."""
 
 
@@ -68,7 +68,8 @@ def show(options: argparse.Namespace) -> int:
 
 
 def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
-    asked, data = train.asked(line), line.place(TrainingConfig, "train_data_file")
+    data = line.place(TrainingConfig, "train_data_file")
+    asked = train.asked(line, data)
     if data is None:
         resolved = _without_data(
             asked,
@@ -85,14 +86,14 @@ def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str,
         from ptycho_torch.config_factory import create_training_payload
 
         with refusing(DataError):
-            payload = create_training_payload(data, str(train.folder(line, data)), **asked)
+            payload = create_training_payload(line.places.get("train_data_file"), None, **asked)
         resolved = Resolved(payload.sources, payload.execution_config, {})
     return resolved, (ModelConfig, TrainingConfig), RUN_GROUPS
 
 
 def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
-    asked = reconstruct.asked(line)
     model, data = (line.place(InferenceConfig, name) for name in ("model_path", "test_data_file"))
+    asked = reconstruct.asked(line, model, data)
     if model is None or data is None:
         trained = Origin("inferred", "the model"), "from the model"
         places = {
@@ -107,7 +108,8 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
         from ptycho_torch.config_factory import create_inference_payload
 
         with refusing(DataError):
-            payload = create_inference_payload(model, data, reconstruct.folder(line, model, data), **asked)
+            places = (line.places.get(name) for name in ("model_path", "test_data_file"))
+            payload = create_inference_payload(*places, None, **asked)
         resolved = Resolved(payload.sources, payload.execution_config, {})
     return resolved, (ModelConfig, InferenceConfig), RECONSTRUCTION_GROUPS
 

@@ -52,8 +52,10 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    run_dir = Path(line.place(TrainingConfig, "output_dir") or Path(RUNS) / "demo")
-    stated = for_epochs(DEMO, line.value(TrainingConfig, "nepochs"))
+    stated = for_epochs(DEMO, line.value(TrainingConfig, "nepochs")) | {
+        "output_dir": str(Path(RUNS) / "demo")
+    }
+    run_dir = Path(line.place(TrainingConfig, "output_dir") or stated["output_dir"])
     parameters = read_parameters(_scan_flags(), line.flags)
 
     from ptycho.raw_data import DataError
@@ -72,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         simulated.to_file(scan)
         fields = {flag.name for flag in _training_flags()}
         passed = line.request(stated, only=fields.union(KNOBS))
-        trained = train(create_training_payload(str(scan), str(run_dir), **passed))
+        trained = train(create_training_payload(str(scan), None, **passed))
         known = line.request(RECONSTRUCTION, only=KNOBS)
         place = str(run_dir / "reconstruction")
         payload = create_inference_payload(str(run_dir), str(scan), place, **known)

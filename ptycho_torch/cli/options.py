@@ -13,6 +13,8 @@ from ptycho_torch.cli.flags import FlagParser
 
 OWN = ("command", "config", "quiet", "overwrite", "action", "of", "json")
 """Options of the commands themselves; every other one is a field's."""
+POSITIONAL = ("train_data_file", "model_path", "test_data_file")
+"""Fields that are given by their place in a command, without a flag."""
 
 
 def add_own_options(parser: FlagParser, *, overwrite: str = "") -> None:
@@ -40,6 +42,8 @@ def add_quiet(parser: FlagParser) -> None:
 class CommandLine:
     """What was passed, ready for the factories."""
 
+    places: dict[str, str]
+    """Field -> path, of those given by their place."""
     flags: dict[str, str]
     """Field or knob -> text, of the flags that were passed."""
     file: str | None
@@ -49,21 +53,22 @@ class CommandLine:
     @classmethod
     def of(cls, options: argparse.Namespace) -> "CommandLine":
         """Read a parsed namespace."""
-        passed = {name: text for name, text in vars(options).items() if name not in OWN}
-        return cls(passed, vars(options).get("config"), "quiet" in options)
+        passed = {name: text for name, text in vars(options).items() if name not in OWN and text is not None}
+        places = {name: passed.pop(name) for name in POSITIONAL if name in passed}
+        return cls(places, passed, vars(options).get("config"), "quiet" in options)
 
     def value(self, section: type, name: str) -> Any:
-        """What a flag, or else the file, says about a canonical field; None where neither does."""
+        """What the command, or else the file, says about a canonical field; None where neither does."""
         accepts = vocabulary(section)
-        if name in self.flags:
-            return accepts.scalars[name].read(self.flags[name])
+        if passed := self.places.get(name) or self.flags.get(name):
+            return accepts.scalars[name].read(passed)
         if self.file is None:
             return None
         file = ConfigFile.read(self.file)
         return file.layer(accepts, section_of(section)).values.get(name) if file.has_tables else None
 
     def place(self, section: type, name: str) -> str | None:
-        """A path that a flag, or else the file, sets; None where neither does."""
+        """A path that the command, or else the file, sets; None where neither does."""
         found = self.value(section, name)
         return found if isinstance(found, str) else None
 

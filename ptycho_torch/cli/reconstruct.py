@@ -52,7 +52,8 @@ def run(options: argparse.Namespace) -> int:
     from ptycho_torch.config_factory import create_inference_payload
 
     with refusing(DataError), watching_for_interrupt(Path(run_dir)):
-        payload = create_inference_payload(model, data, run_dir, **asked(line))
+        places = (line.places.get(name) for name in ("model_path", "test_data_file"))
+        payload = create_inference_payload(*places, None, **asked(line, model, data))
         from ptycho_torch.bundle import BundleError  # loads torch: wrong settings are refused before
         from ptycho_torch.reconstruction_run import reconstruct_scans
 
@@ -69,13 +70,24 @@ def run(options: argparse.Namespace) -> int:
 
 def folder(line: CommandLine, model: str, data: str) -> str:
     """The output folder of a reconstruction of these data with this model."""
+    return line.place(InferenceConfig, "output_dir") or _stated_folder(model, data)
+
+
+def _stated_folder(model: str, data: str) -> str:
     home = Path(model).parent if Path(model).is_file() else Path(model)
-    return line.place(InferenceConfig, "output_dir") or str(home / Path(data).resolve().stem)
+    return str(home / Path(data).resolve().stem)
 
 
-def asked(line: CommandLine) -> dict[str, Any]:
-    """The arguments of the factory, or of a `Request`, that a command line comes to."""
-    return line.request(RECONSTRUCTION)
+def asked(line: CommandLine, model: str | None = None, data: str | None = None) -> dict[str, Any]:
+    """The arguments of the factory, or of a `Request`, that a command line comes to.
+
+    Args:
+        line: the command line.
+        model: the trained model, in whose folder the output folder is.
+        data: the scan, after which it is called; None where one of the two is not known.
+    """
+    known = {} if model is None or data is None else {"output_dir": _stated_folder(model, data)}
+    return line.request(RECONSTRUCTION | known)
 
 
 def picture(run_dir: Path) -> Path:

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from ptycho_torch.config_factory import create_training_payload
 
     with refusing(DataError), watching_for_interrupt(run_dir):
-        payload = create_training_payload(data, str(run_dir), **asked(line))
+        payload = create_training_payload(line.places.get("train_data_file"), None, **asked(line, data))
         from ptycho_torch.training import train  # loads torch: wrong settings are refused before
 
         result = train(payload)
@@ -57,12 +57,22 @@ def run(options: argparse.Namespace) -> int:
 
 def folder(line: CommandLine, data: str) -> Path:
     """The output folder of a training on these data."""
-    return Path(line.place(TrainingConfig, "output_dir") or Path(RUNS) / Path(data).resolve().stem)
+    return Path(line.place(TrainingConfig, "output_dir") or _stated_folder(data))
 
 
-def asked(line: CommandLine) -> dict[str, Any]:
-    """The arguments of the factory, or of a `Request`, that a command line comes to."""
-    return line.request(for_epochs(TRAINING, line.value(TrainingConfig, "nepochs")))
+def _stated_folder(data: str) -> str:
+    return str(Path(RUNS) / Path(data).resolve().stem)
+
+
+def asked(line: CommandLine, data: str | None = None) -> dict[str, Any]:
+    """The arguments of the factory, or of a `Request`, that a command line comes to.
+
+    Args:
+        line: the command line.
+        data: the scan, after which the output folder is called; None where it is not known.
+    """
+    stated = for_epochs(TRAINING, line.value(TrainingConfig, "nepochs"))
+    return line.request(stated if data is None else stated | {"output_dir": _stated_folder(data)})
 
 
 def last_losses(history: list[dict[str, float | None]]) -> str:

@@ -16,7 +16,12 @@ from ptycho.raw_data import RawData, load_scans
 from ptycho.workflows.backend_selector import load_backend
 from ptycho.workflows.components import save_outputs
 from ptycho_torch.bundle import load_bundle
-from ptycho_torch.config_factory import InferencePayload, TrainingPayload, training_payload_of
+from ptycho_torch.config_factory import (
+    InferencePayload,
+    TrainingPayload,
+    inference_payload_of,
+    training_payload_of,
+)
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reconstruction_run import ReconstructionResult, reconstruct_scans
@@ -153,16 +158,7 @@ def _inference_payload(trained: TrainingPayload, run_dir: Path) -> InferencePayl
         measurement_domain=config.measurement_domain,
         output_dir=run_dir / "reconstruction",
     )
-    return InferencePayload(
-        inference,
-        trained.pt_data_config,
-        trained.pt_model_config,
-        trained.pt_training_config,
-        trained.pt_inference_config,
-        trained.execution_config,
-        overrides_applied={},
-        sources={},
-    )
+    return inference_payload_of(inference, trained)
 
 
 def _results(trained: TrainingResult) -> dict[str, Any]:

@@ -101,6 +101,19 @@ def test_show_tells_what_the_run_is_given(
     assert set(shown) == set(given)
 
 
+def test_places_of_a_command_come_from_where_they_were_given(ptycho: Run, data: Path) -> None:
+    def places(*words: object) -> list[tuple[str, str, int]]:
+        shown = settings(ptycho, "train", *words)
+        origins = [shown[f"training.{name}"] for name in ("train_data_file", "output_dir")]
+        return [(origin["kind"], origin["locator"], len(origin["shadowed"])) for origin in origins]
+
+    Path("run.toml").write_text(f"[training]\ntrain_data_file = '{data}'\noutput_dir = 'a'\n")
+    assert places(data) == [("argument", "", 0), ("cli-default", "", 0)]
+    file = ("--config", "run.toml")
+    assert places(*file) == [("file", "run.toml:2", 0), ("file", "run.toml:3", 1)]
+    assert places(data, *file, "--output-dir=b") == [("argument", "", 1), ("override", "--output-dir", 2)]
+
+
 def test_show_needs_no_data_and_says_what_these_will_tell(ptycho: Run) -> None:
     shown = settings(ptycho, "train")
     assert {name for name, origin in shown.items() if origin["kind"] == "inferred"} == {
@@ -109,7 +122,7 @@ def test_show_needs_no_data_and_says_what_these_will_tell(ptycho: Run) -> None:
     }
     code, text, _ = ptycho("config", "show", "train")
     assert code == 0
-    assert re.search(r"^ +N +from the data +inferred from the data$", text, re.MULTILINE)
+    assert re.search(r"^ +N +from the data +the data$", text, re.MULTILINE)
     assert "runs/NAME-OF-DATA" in text
 
 

@@ -109,7 +109,7 @@ def test_a_namespace_gives_flags_and_absent_attributes_give_nothing(monkeypatch:
         argparse.Namespace(accelerator="cpu", num_workers="2", deterministic=False, prefetch_factor=None)
     )
     assert (config.accelerator, config.num_workers, config.learning_rate) == ("cpu", 2, 0.5)
-    assert config.sources["num_workers"].kind == "flag"
+    assert config.sources["num_workers"].is_flag
 
 
 @pytest.mark.parametrize("attribute", ["quiet", "disable_mlflow"])

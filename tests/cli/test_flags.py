@@ -50,7 +50,7 @@ def test_every_knob_has_a_flag() -> None:
 
 
 def test_a_flag_that_was_not_passed_is_no_value() -> None:
-    assert parsed("train", "scan.npz") == {"train_data_file": "scan.npz"}
+    assert parsed("train", "scan.npz") == {}
 
 
 def test_flags_are_handed_on_as_text() -> None:

@@ -42,7 +42,7 @@ def test_the_configuration_names_the_origin_of_every_value(trained: Path, scan: 
         "value": "adamw",
         "shadowed": [],
     }
-    assert origins["execution.accelerator"]["kind"] == "flag"
+    assert origins["execution.accelerator"]["locator"] == "--accelerator"
     assert origins["model.N"]["kind"] == "inferred"
 
 
@@ -106,7 +106,7 @@ def test_a_flag_beats_the_environment_the_file_and_the_command_line(
         (TRAINING["learning_rate"], "cli-default"),
         (0.3, "file"),
         (0.2, "environment"),
-        (0.1, "flag"),
+        (0.1, "override"),
     ]
 
 

@@ -78,7 +78,7 @@ def test_an_origin_has_place_text_and_what_it_shadowed(file: Path):
         file=file,
     )
     assert config.sources["num_workers"] == Origin(
-        kind="flag",
+        kind="override",
         locator="--num-workers",
         raw="2",
         value=2,

@@ -46,7 +46,9 @@ def resolve(case: Case, folder: Path) -> Answer:
     for source, kind in (("arguments", "argument"), ("inferred", "inferred")):
         said = case.values(source) or {}
         for cls, fields in HOMES.items():
-            request.add(cls, Layer(kind, {name: value for name, value in said.items() if name in fields}))
+            values = {name: value for name, value in said.items() if name in fields}
+            places = dict.fromkeys(values, "the data") if kind == "inferred" else {}
+            request.add(cls, Layer(kind, values, places))
     return request.answer()
 
 
@@ -76,7 +78,7 @@ def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case):
         "overrides": "override",
         "flags": "flag --{flag}",
         "arguments": "argument",
-        "inferred": "inferred from",
+        "inferred": "the data",
         "file": f"{path}:{{line}}",
         "cli_defaults": "command-line default",
     }

@@ -15,7 +15,7 @@ from tests.properties.fields import FALSE, FIELDS, KNOBS, LARGEST, TRUE, Field, 
 
 SOURCES = ("overrides", "flags", "arguments", "inferred", "environment", "file", "cli_defaults")
 """The strongest first."""
-KINDS = ("override", "flag", "argument", "inferred", "environment", "file", "cli-default")
+KINDS = ("override", "override", "argument", "inferred", "environment", "file", "cli-default")
 """What the origins of each source are called."""
 FROM_PYTHON = ("overrides", "arguments", "inferred", "cli_defaults")
 ALL = KNOBS | FIELDS

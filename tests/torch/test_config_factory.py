@@ -16,6 +16,7 @@ from ptycho import params
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.origins import Origin
 from ptycho.raw_data import DataError
 from ptycho_torch.config_factory import (
     create_inference_payload,
@@ -196,8 +197,13 @@ def test_the_strongest_level_that_speaks_wins(levels: tuple[str, ...], tmp_path:
     winner, *beaten = [*(level for level in LEVELS if level in levels), "default"]
     origin = payload.sources["training.nphotons"]
     assert payload.tf_training_config.nphotons == float(PLACES["nphotons"][winner])
-    assert (origin.kind, origin.value) == (winner, payload.tf_training_config.nphotons)
-    assert [shadow.kind for shadow in origin.shadowed] == [level for level in beaten if level != "default"]
+    assert origin.value == payload.tf_training_config.nphotons
+    said = [_level(source) for source in (origin, *origin.shadowed)]
+    assert said == [winner, *(level for level in beaten if level != "default")]
+
+
+def _level(origin: Origin) -> str:
+    return "flag" if origin.is_flag else origin.kind
 
 
 def test_the_data_decide_n_unless_overruled(tmp_path: Path):
@@ -217,7 +223,7 @@ def test_n_zero_leaves_it_to_the_data(options: dict[str, Any], scan: Path):
 
 def test_overruling_the_data_is_logged_with_both_values(scan: Path, caplog: pytest.LogCaptureFixture):
     train(scan, overrides={"N": 128})
-    assert f"model.N: 128 (override) overrules 64 (inferred from the probe in {scan})" in caplog.text
+    assert f"model.N: 128 (override) overrules 64 (the probe in {scan})" in caplog.text
 
 
 def test_an_override_that_beats_a_flag_is_logged_with_both_values(
@@ -411,7 +417,7 @@ def test_data_that_do_not_tell_n_need_it_stated(tmp_path: Path):
 def test_a_size_that_no_network_takes_is_refused_with_its_origin(tmp_path: Path):
     text = message(lambda: train(save_scan(tmp_path / "a.npz", n=50)))
     assert "model.N: expected a multiple of 16 from 32 up" in text
-    assert "got 50 from inferred from the probe in" in text
+    assert "got 50 from the probe in" in text
 
 
 def test_a_folder_of_scans_is_one_data_set(tmp_path: Path):
@@ -472,7 +478,7 @@ def test_the_model_beats_the_file_but_not_an_override(
     config = infer(model, scan, file=tmp_path / "run.toml").tf_inference_config
     assert (config.model.gridsize, config.debug) == (2, True)
     assert infer(model, scan, overrides={"gridsize": 1}).tf_inference_config.model.gridsize == 1
-    assert "model.gridsize: 1 (override) overrules 2 (inferred from config.json in" in caplog.text
+    assert "model.gridsize: 1 (override) overrules 2 (config.json in" in caplog.text
 
 
 def test_a_missing_model_is_refused_with_its_path(scan: Path, tmp_path: Path):

@@ -1,5 +1,6 @@
 """The historical workflows: a ready configuration, scans in memory or in files."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,6 +55,9 @@ def test_a_scan_in_memory_is_trained_on_and_reconstructed(
     assert len(results["history"]) == 1
     assert results["metrics"]["r_factor"] < 1
     assert params.get("N") == 32
+    saved = json.loads((results["run_dir"] / "reconstruction" / "config.json").read_text())
+    assert saved["origins"]["inference.output_dir"]["kind"] == "argument"
+    assert saved["origins"]["execution.accelerator"]["value"] == "cpu"
 
 
 def test_without_stitching_there_is_no_picture(

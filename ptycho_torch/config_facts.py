@@ -1,0 +1,101 @@
+"""What the data and a trained model say of a configuration: levels of a request, with their places."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ptycho.config.canonical import ModelConfig
+from ptycho.config.errors import Failure
+from ptycho.config.request import Request
+from ptycho.config.sources import Layer
+from ptycho.model_archive import ARCHIVE_CONFIG, read_archive_config
+from ptycho.scan_checks import DataError
+from ptycho.scan_facts import ScanFacts, disagreement, scan_facts, scan_files
+
+logger = logging.getLogger(__name__)
+
+
+def files_of(path: object, complaint: str) -> list[Path]:
+    """The files of a scan or data set.
+
+    Args:
+        path: a file or a folder.
+        complaint: how the message begins where there is none.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise FileNotFoundError(f"{complaint}: expected a path; got {path!r}. Name the scan.")
+    try:
+        return scan_files(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{complaint}: {error}") from None
+
+
+def from_data(request: Request, files: list[Path]) -> dict[str, tuple[Any, str]]:
+    """What the scans say: field -> (value, where). Fields that an override or a flag settles need not be there."""
+    try:
+        facts = [scan_facts(path) for path in files]
+    except DataError as error:
+        if request.asks_for("N") is None:
+            raise
+        logger.info("N is given; the data do not tell it (%s)", error)
+        return {}
+    places = {"N": ("n_pixels", "the probe"), "nphotons": ("nphotons", "nphotons")}
+    said: dict[str, tuple[Any, str]] = {}
+    for field, (fact, what) in places.items():
+        value = getattr(facts[0], fact)
+        if (differ := disagreement(facts, fact)) and request.asks_for(field) is None:
+            raise DataError(
+                f"{field}: expected one value in a data set; got {differ}. Set {field}, or split the data."
+            )
+        if value is not None:
+            said[field] = value, f"{what} in {facts[0].path}"
+    return said
+
+
+def inferred_layer(said: Mapping[str, tuple[Any, str]], *names: str) -> Layer:
+    """The level of what `from_data` found for these fields."""
+    known = {name: said[name] for name in names if name in said}
+    values = {name: value for name, (value, _) in known.items()}
+    return Layer("inferred", values, {name: place for name, (_, place) in known.items()})
+
+
+def trained_layers(archive: Path) -> dict[str, Layer]:
+    """What an archive says of its model and its training, as levels by section."""
+    said = read_archive_config(archive)
+    if said is None:
+        logger.warning(
+            "%s does not say what model it holds: N comes from the data, the rest from you", archive
+        )
+        said = {"model": {}, "training": {}}
+    place = f"{ARCHIVE_CONFIG} in {archive}, written by version {said.get('version', 'unknown')}"
+    return {
+        name: Layer("inferred", said[name], dict.fromkeys(said[name], place), level=1)
+        for name in ("model", "training")
+    }
+
+
+def add_model(request: Request, trained: Mapping[str, Layer], files: list[Path]) -> None:
+    """Add what the trained model is; only where it does not say its N do the data."""
+    request.add(ModelConfig, trained["model"])
+    of_model = trained["model"].values.get("N")
+    if of_model is None:
+        request.add(ModelConfig, inferred_layer(from_data(request, files), "N"))
+    elif request.asks_for("N") is None:
+        for fact in _readable_facts(files):
+            if fact.n_pixels != of_model:
+                rule = f"expected data of {of_model} pixels, as the model was trained on"
+                message = f"model.N: {rule}; got {fact.n_pixels} from the probe in {fact.path}. Train for this size."
+                request.fail([Failure("model.N", message)])
+
+
+def _readable_facts(files: list[Path]) -> Iterator[ScanFacts]:
+    for path in files:
+        try:
+            yield scan_facts(path)
+        except DataError as error:
+            logger.info("the data do not tell their N (%s)", error)
