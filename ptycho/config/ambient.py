@@ -8,6 +8,7 @@ from pydantic_settings import (
     DotEnvSettingsSource,
     EnvSettingsSource,
     InitSettingsSource,
+    PydanticBaseSettingsSource,
     SecretsSettingsSource,
     SettingsError,
 )
@@ -71,19 +72,32 @@ def with_ambient(
         file_secret_settings=SecretsSettingsSource(cls),
     )
     order = ["override"]
+    state: dict[str, Any] = {}
+    by_source: dict[str, dict[str, Any]] = {}
     for source in sources:
         if source is init:
-            order.append("argument")
+            kind, values = "argument", arguments
         elif source is env:
-            order.append("environment")
+            kind, values = "environment", environment.values
             found.append(environment)
         else:
             kind = type(source).__name__
             kind = kind if kind not in order else f"{kind} {len(order)}"
-            order.append(kind)
+            _tell(source, state, by_source)
             found.append(_read(kind, source, vocabulary))
+            values = found[-1].values
+        order.append(kind)
+        by_source[type(source).__name__] = dict(values)
+        state = {**values, **state}
     order += [kind for kind in PRECEDENCE if kind not in order and kind not in ("argument", "environment")]
     return [layer for layer in found if layer.kind in order], tuple(order)
+
+
+def _tell(source: object, state: dict[str, Any], by_source: dict[str, dict[str, Any]]) -> None:
+    """Tell a source what the stronger ones said, as pydantic-settings does: `current_state` and its kin."""
+    if isinstance(source, PydanticBaseSettingsSource):
+        source._set_current_state(state)  # pyright: ignore[reportPrivateUsage]
+        source._set_settings_sources_data(by_source)  # pyright: ignore[reportPrivateUsage]
 
 
 def _read(kind: str, source: Any, vocabulary: Vocabulary) -> Layer:

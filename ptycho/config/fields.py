@@ -3,7 +3,6 @@
 import math
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -12,6 +11,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, AllowInfNan, GetCoreSchemaHandler, Strict, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
+
+from ptycho.config.errors import near
 
 BOOL_WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
     ("false", "no", "off", "0"), False
@@ -52,7 +53,6 @@ def _as_float(value: Real | int) -> float:
         return math.inf
 
 
-@dataclass(frozen=True)
 class Exact:
     """Annotation marker: accept the type itself in any clothes, and nothing that must be converted.
 
@@ -61,15 +61,19 @@ class Exact:
 
     It goes last in the Annotated, so that the bounds stay with the type.
 
-    Attributes:
+    Args:
         synonyms: Other words for a value, e.g. (("Cosine", "WarmupCosine"),).
     """
 
-    synonyms: tuple[tuple[str, str | None], ...] = ()
+    def __init__(self, synonyms: tuple[tuple[str, str | None], ...] = ()) -> None:
+        self.synonyms = synonyms
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        accepts = scalar(Annotated[source, self])
-        return core_schema.no_info_before_validator_function(accepts.exact, handler(source))
+        accepts, schema = scalar(Annotated[source, self]), handler(source)
+        if get_origin(source) in (Union, types.UnionType):  # one error, rather than one for each alternative
+            message = f"Input should be {accepts.rule}"
+            schema = core_schema.custom_error_schema(schema, "not_accepted", custom_error_message=message)
+        return core_schema.no_info_before_validator_function(accepts.exact, schema)
 
 
 class Scalar(NamedTuple):
@@ -130,6 +134,11 @@ class Scalar(NamedTuple):
     def choices(self) -> tuple[str, ...]:
         """The words the field accepts, in the order of its annotation, without synonyms."""
         return tuple(dict.fromkeys(word for word in self.words.values() if word is not None))
+
+    def meant_by(self, value: object) -> str | None:
+        """The word that a misspelt one is near to; None where the value is no text or near to none."""
+        close = near(value, tuple(self.words)) if isinstance(value, str) and self.words else None
+        return close and self.words[close]
 
 
 def annotation_of(field: FieldInfo) -> Any:

@@ -83,6 +83,8 @@ class ConfigFile:
         for key, value in cast(Mapping[str, Any], section).items():
             if key in vocabulary.scalars or key in vocabulary.renamed:
                 known[key] = value
+            elif isinstance(value, Mapping) and not where:
+                failures.append(self._stray(key))
             else:
                 failures.append(self._unknown((*where, key), vocabulary))
         read = read_values("file", known, vocabulary, text=True, locate=lambda key: self.place((*where, key)))
@@ -108,11 +110,17 @@ class ConfigFile:
         if isinstance(self.content[key], Mapping):
             hint = f" Did you mean {close}?" if close else f" The tables are {', '.join(TABLES)}."
             return self._failure(f"{key}: no such table", (key,), hint)
-        return self._failure(f"{key}: expected inside a table ({', '.join(TABLES)}); got it outside", (key,))
+        home = next(iter(_tables_with(key)), None)
+        hint = f" Put it into [{home}]." if home else ""
+        return self._failure(
+            f"{key}: expected inside a table ({', '.join(TABLES)}); got it outside", (key,), hint
+        )
 
     def _unknown(self, key: tuple[str, ...], vocabulary: Vocabulary) -> Failure:
-        meant = vocabulary.meant_by(key[-1])
-        failure = unknown_name(key[-1], meant, place=f" at {self.place(key)}")
+        tables = [table for table in _tables_with(key[-1]) if table not in key] if self.has_tables else []
+        meant = f"[{tables[0]}] {key[-1]}" if tables else vocabulary.meant_by(key[-1])
+        place = f" at {self.place(key)}"
+        failure = unknown_name(key[-1], meant, what=vocabulary.what, place=place)
         shown = quote_line(self.line_text(key), shown=meant is not None)
         return Failure(failure.name, f"{failure.message}{shown}")
 
@@ -137,6 +145,19 @@ class _Lookup(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self.keys_by_name)
+
+
+def _tables_with(name: str) -> list[str]:
+    """The tables of a run file that have a field of this name."""
+    from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+    from ptycho.config.execution import PyTorchExecutionConfig
+    from ptycho.config.validated import section_of, vocabulary
+
+    known = {
+        section_of(cls): vocabulary(cls).names() for cls in (ModelConfig, TrainingConfig, InferenceConfig)
+    }
+    known["execution"] = (*PyTorchExecutionConfig.model_fields, *PyTorchExecutionConfig.old_names)
+    return [table for table in TABLES if name in known[table]]
 
 
 def read_file(path: str | os.PathLike[str], vocabulary: Vocabulary, table: str | None = None) -> Layer:

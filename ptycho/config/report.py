@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from ptycho.config.errors import ConfigError, Failure, near, quote_line, show
+from ptycho.config.errors import ConfigError, Failure, quote_line, show
 from ptycho.config.fields import plain
 from ptycho.config.resolve import stack
 from ptycho.config.sources import Layer, Vocabulary
@@ -66,7 +66,7 @@ def _refusal(layer: Layer, name: str, checks: Checks) -> Failure:
     from_file = layer.kind == "file"
     value = origin.value if from_file or origin.raw is None else origin.raw
     shown = show(plain(value)) if field.is_plain else "another value"
-    close = near(value, field.choices) if isinstance(value, str) and field.choices else None
+    close = field.meant_by(value)
     hint = f" Did you mean {close}?" if close else ""
     line = quote_line(origin.raw or "", shown=field.is_plain) if from_file else ""
     return Failure(name, f"{name}: expected {field.rule}; got {shown} from {origin}.{hint}{line}")

@@ -23,6 +23,8 @@ class Vocabulary(NamedTuple):
     """Name -> what the field accepts."""
     renamed: Mapping[str, str] = {}
     """Old or foreign name -> name; using one gives a DeprecationWarning."""
+    what: str = "knob"
+    """What a name stands for, in messages."""
 
     def names(self) -> tuple[str, ...]:
         """Return every name that may be written, the old ones last."""
@@ -89,7 +91,8 @@ def read_values(
         name = vocabulary.renamed.get(spelling, spelling)
         if name not in scalars:
             place = "" if kind == "argument" else f" ({kind})"
-            failures.append(unknown_name(str(spelling), vocabulary.meant_by(str(spelling)), place=place))
+            meant = vocabulary.meant_by(str(spelling))
+            failures.append(unknown_name(str(spelling), meant, what=vocabulary.what, place=place))
         elif name in values:
             first = spelled.get(name, name)
             failures.append(given_twice(name, locate(first), locate(spelling)))

@@ -155,7 +155,7 @@ def vocabulary(cls: type) -> Vocabulary:
     """The names that a source may set in a validated class; a nested one is a section of its own."""
     fields = pydantic_fields(cls).items()
     scalars = {name: _scalar(info) for name, info in fields if cast(type, info.annotation) not in _SECTIONS}
-    return Vocabulary(scalars, _SECTIONS[cls].renamed)
+    return Vocabulary(scalars, _SECTIONS[cls].renamed, "field")
 
 
 def _scalar(info: FieldInfo) -> Scalar:
@@ -255,7 +255,7 @@ def _refused(cls: type, field: str, why: str, value: object, origin: Origin) -> 
     info = pydantic_fields(cls)[field]
     accepts = _scalar(info)
     advice = next((marker.advice for marker in info.metadata if isinstance(marker, Rule)), "")
-    meant = near(value, accepts.choices) if isinstance(value, str) and accepts.choices else None
+    meant = accepts.meant_by(value)
     hint = f"Did you mean {meant}?" if meant else advice
     message = f"{name}: expected {accepts.rule}; got {show(value)} from {origin}. {hint}".rstrip()
     line = quote_line(origin.raw or "", shown=True) if origin.kind == "file" else ""

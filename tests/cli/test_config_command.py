@@ -161,7 +161,7 @@ def test_check_reports_every_mistake_of_every_file_and_the_environment(
     assert (code, shown) == (2, "")
     for words in (
         "training.nepochs: expected an integer >= 1; got 0 from a.toml:2.",
-        "batchsize: no such knob at a.toml:3. Did you mean batch_size?",
+        "batchsize: no such field at a.toml:3. Did you mean batch_size?",
         "a.toml:6",
         "b.yaml: expected a mapping of names to values; got a list.",
         "none.json: no such file.",

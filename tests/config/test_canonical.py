@@ -306,15 +306,15 @@ def test_a_run_file_may_say_how_to_reconstruct(tmp_path: Path):
 
 def test_a_wrong_run_file_is_reported_with_file_line_and_text(tmp_path: Path):
     path = tmp_path / "run.toml"
-    path.write_text('[model]\nN = 65\n[training]\nbatch_size = "many"\nnepoch = 3\n')
+    path.write_text('[model]\nN = 65\n[training]\nbatch_size = "many"\nnepoch = 3\nseed = 1\n')
     text = message(lambda: TrainingConfig.from_file(path))
     assert (
         f"model.N: expected a multiple of 16 from 32 up, or 0 (from the data); got 65 from {path}:2." in text
     )
     assert f"training.batch_size: expected an integer >= 1; got 'many' from {path}:4." in text
     assert '    batch_size = "many"' in text
-    assert f"{path}:5" in text
-    assert "Did you mean nepochs?" in text
+    assert f"nepoch: no such field at {path}:5. Did you mean nepochs?\n    nepoch = 3" in text
+    assert f"seed: no such field at {path}:6. Did you mean [execution] seed?\n    seed = 1" in text
 
 
 def test_a_file_without_tables_is_refused(tmp_path: Path):

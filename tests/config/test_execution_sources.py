@@ -271,6 +271,24 @@ def test_a_source_of_a_subclass_stands_where_it_is_listed(monkeypatch: pytest.Mo
     assert config.replace(seed=2).sources["num_workers"] == origin
 
 
+def test_a_source_of_a_subclass_sees_what_the_stronger_ones_said(monkeypatch: pytest.MonkeyPatch):
+    class Copies(Registry):
+        def __call__(self) -> dict[str, Any]:
+            stronger = self.settings_sources_data["EnvSettingsSource"]
+            return {"val_split_seed": self.current_state["seed"], "accum_steps": stronger["num_workers"]}
+
+    class Copying(PyTorchExecutionConfig):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, **others: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, Copies(settings_cls)
+
+    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "4")
+    config = Copying(seed=7)
+    assert (config.val_split_seed, config.accum_steps) == (7, 4)
+
+
 def test_an_environment_that_a_subclass_leaves_out_is_not_read(monkeypatch: pytest.MonkeyPatch):
     class Deaf(PyTorchExecutionConfig):
         @classmethod

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ptycho.config import formats
 from ptycho.config.config import PyTorchExecutionConfig
@@ -148,6 +148,11 @@ def test_a_union_is_refused_once():
     with pytest.raises(ConfigError) as caught:
         PyTorchExecutionConfig(n_devices="some")
     assert str(caught.value) == "n_devices: expected an integer >= 1 or auto; got 'some' from argument."
+    with pytest.raises(ValidationError) as caught_inside:
+        TypeAdapter(list[PyTorchExecutionConfig]).validate_python([{"n_devices": "some"}])
+    assert [problem["msg"] for problem in caught_inside.value.errors()] == [
+        "Input should be an integer >= 1 or auto"
+    ]
 
 
 def test_a_variable_of_blanks_is_unset(monkeypatch: pytest.MonkeyPatch):

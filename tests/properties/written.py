@@ -30,19 +30,29 @@ def examples(share: float) -> settings:
 
 # What is written ------------------------------------------------------------------------------------------------
 
-ODD_TEXTS = st.sampled_from(
-    ("", "many", "abacus", "auto", "warn", "norm", "none", "true", "off", "nan", "inf", "-inf", "[]", "1 2")
-) | st.sampled_from(
-    ("-2", "-1", "0", "1", "2", "64", "0x10", "1.", "1.5", "-0.5", "1e999", "4294967296", str(LARGEST + 1))
+WORDS = (
+    "",
+    "many",
+    "abacus",
+    "auto",
+    "warn",
+    "norm",
+    "none",
+    "true",
+    "off",
+    "nan",
+    "inf",
+    "-inf",
+    "[]",
+    "1 2",
 )
-ODD_VALUES = (
-    st.sampled_from(
-        [None, True, False, math.nan, math.inf, -math.inf, 2**32, 2**63, [], [1], {}, (), b"1", 1j]
-    )
-    | st.integers(-3, 3)
-    | st.floats()
-    | ODD_TEXTS
+NUMERALS = (
+    *("-2", "-1", "0", "1", "2", "64", "0x10", "1.", "1.5", "-0.5", "1e999", "4294967296"),
+    str(LARGEST + 1),
 )
+OBJECTS = (None, True, False, math.nan, math.inf, -math.inf, 2**32, 2**63, [], [1], {}, (), b"1", 1j)
+ODD_TEXTS = st.sampled_from(WORDS) | st.sampled_from(NUMERALS)
+ODD_VALUES = st.sampled_from(OBJECTS) | st.integers(-3, 3) | st.floats() | ODD_TEXTS
 ODD_LITERALS: dict[str, list[tuple[str, Any]]] = {
     name: [(json.dumps(value), value) for value in (True, False, -2, -1, 0, 1, 1.5, -0.5, 2**63, [], [1], {})]
     + [(literal, meaning) for literal, meaning in others]
