@@ -10,6 +10,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho.config.render import text
 from ptycho.config.request import Request
+from ptycho.config.sources import Layer
 from ptycho.config.validated import section_of
 from ptycho_torch.cli import reconstruct, train
 from ptycho_torch.cli.console import Refusal, refusing
@@ -95,14 +96,18 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
     model, data = (line.place(InferenceConfig, name) for name in ("model_path", "test_data_file"))
     asked = reconstruct.asked(line, model, data)
     if model is None or data is None:
-        trained = Origin("inferred", "the model"), "from the model"
-        places = {
+        unknown = {
             "inference.model_path": (Origin("argument"), "MODEL"),
             "inference.test_data_file": (Origin("argument"), "DATA"),
             "inference.output_dir": (Origin("cli-default"), "FOLDER-OF-MODEL/NAME-OF-DATA"),
         }
-        of_model = {f"model.{flag.name}": trained for flag in canonical_flags(ModelConfig)}
-        resolved = _without_data(asked, InferenceConfig, of_model | places)
+        layers = [(InferenceConfig, Layer("argument", line.places))]
+        if model is None:
+            of_model = Origin("inferred", "the model"), "from the model"
+            unknown |= {f"model.{flag.name}": of_model for flag in canonical_flags(ModelConfig)}
+        else:
+            layers.append((ModelConfig, _trained(model)))
+        resolved = _without_data(asked, InferenceConfig, unknown, *layers)
     else:
         from ptycho.scan_checks import DataError
         from ptycho_torch.config_factory import create_inference_payload
@@ -117,8 +122,19 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
 _RESOLVERS: Final = {train.NAME: _training, reconstruct.NAME: _reconstruction}
 
 
+def _trained(model: str) -> Layer:
+    """What a trained model says of itself."""
+    from ptycho.model_archive import find_archive
+    from ptycho_torch.config_facts import trained_layers
+
+    return trained_layers(find_archive(model))["model"]
+
+
 def _without_data(
-    asked: Mapping[str, Any], section: type, unknown: Mapping[str, tuple[Origin, str]]
+    asked: Mapping[str, Any],
+    section: type,
+    unknown: Mapping[str, tuple[Origin, str]],
+    *layers: tuple[type, Layer],
 ) -> Resolved:
     """Resolve all that is known before there are data.
 
@@ -127,8 +143,12 @@ def _without_data(
         section: the class beside ModelConfig.
         unknown: what the data, the model or the place of a run will say, if nothing stronger does: where it will come
             from, and words for it that may hold the value that is in force without it.
+        *layers: classes and what more is said of them.
     """
-    answer = Request([ModelConfig, section], **asked).answer()
+    request = Request([ModelConfig, section], **asked)
+    for cls, layer in layers:
+        request.add(cls, layer)
+    answer = request.answer()
     pending: dict[str, tuple[Origin, str]] = {}
     for name, (source, words) in unknown.items():
         origin = answer.sources[name]

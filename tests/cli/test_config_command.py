@@ -141,6 +141,19 @@ def test_a_reconstruction_without_a_model_takes_it_from_the_model(ptycho: Run) -
     assert "execution.learning_rate" not in shown
 
 
+def test_a_model_says_what_it_is_before_there_are_data(ptycho: Run, trained: Path) -> None:
+    shown = settings(ptycho, "reconstruct", trained)
+    assert shown["inference.model_path"] == {
+        "kind": "argument",
+        "locator": "",
+        "raw": None,
+        "value": str(trained),
+        "shadowed": [],
+    }
+    assert (shown["model.N"]["kind"], shown["model.N"]["value"]) == ("inferred", 32)
+    assert shown["inference.test_data_file"]["value"] is None
+
+
 def test_show_refuses_what_the_run_refuses(ptycho: Run, data: Path) -> None:
     for words in (["--nepochs", "0", "--num-workers", "many"], ["--middle-trim", "33"]):
         code, shown, said = ptycho("config", "show", "train", data, *words)
