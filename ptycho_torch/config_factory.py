@@ -4,9 +4,10 @@ Who wins, the strongest first: overrides; flags that were passed; the data (N fr
 the trained model; the file; the defaults of the command line; the default of the field.
 """
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,6 +22,7 @@ from ptycho.config.request import Answer, Request
 from ptycho.config.sources import Layer
 from ptycho.config.validated import Resolution, section_of, vocabulary
 from ptycho.model_archive import find_archive
+from ptycho.scan_checks import DataError
 from ptycho.scan_facts import infer_probe_size
 from ptycho_torch import config_params as torch_side
 from ptycho_torch.config_bridge import TABLE, from_inference_config, from_training_config
@@ -125,11 +127,12 @@ def create_training_payload(
     request = _request([ModelConfig, TrainingConfig], overrides, flags, file, cli_defaults)
     places = {"train_data_file": train_data_file, "output_dir": output_dir}
     places = _settled(request, TrainingConfig, places)
-    files = files_of(places["train_data_file"], "Training data file not found")
-    inferred = from_data(request, files)
+    _require_n_groups(request, TrainingConfig)
+    with _after_the_rest(request, execution_config):
+        files = files_of(places["train_data_file"], "Training data file not found")
+        inferred = from_data(request, files)
     request.add(ModelConfig, inferred_layer(inferred, "N"))
     request.add(TrainingConfig, inferred_layer(inferred, "nphotons"))
-    _require_n_groups(request, TrainingConfig)
     return _training_payload(request.answer(execution_config))
 
 
@@ -229,13 +232,14 @@ def create_inference_payload(
     request = _request([ModelConfig, InferenceConfig], overrides, flags, file, cli_defaults)
     places = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
     places = _settled(request, InferenceConfig, places)
-    archive = find_archive(places["model_path"])
-    files = files_of(places["test_data_file"], "Test data file not found")
-    trained = trained_layers(archive)
-    add_model(request, trained, files)
+    _require_n_groups(request, InferenceConfig)
+    with _after_the_rest(request, execution_config):
+        archive = find_archive(places["model_path"])
+        files = files_of(places["test_data_file"], "Test data file not found")
+        trained = trained_layers(archive)
+        add_model(request, trained, files)
     training = Resolution(TrainingConfig, [trained["training"]])
     request.fail(training.failures)
-    _require_n_groups(request, InferenceConfig)
     answer = request.answer(execution_config)
     config = _completed(answer, InferenceConfig)
     as_trained = training.config
@@ -304,6 +308,24 @@ def _settled(request: Request, cls: type, places: Mapping[str, str | Path | None
     return {name: given.get(name, request.says(cls, name)) for name in places}
 
 
+@contextlib.contextmanager
+def _after_the_rest(request: Request, execution_config: PyTorchExecutionConfig | None) -> Iterator[None]:
+    """Report what is wrong with a model or a scan together with what is wrong with the settings.
+
+    Raises:
+        FileNotFoundError, DataError, ConfigError: as inside; ConfigError wherever the settings are wrong too.
+    """
+    try:
+        yield
+    except (FileNotFoundError, DataError, ConfigError) as error:
+        try:
+            request.answer(execution_config)
+        except ConfigError as wrong:
+            also = error.failures if isinstance(error, ConfigError) else (Failure("data", str(error)),)
+            raise ConfigError([*wrong.failures, *also]) from None
+        raise
+
+
 def _require_n_groups(request: Request, cls: type) -> None:
     if not request.speaks_of("n_groups"):
         field = f"{section_of(cls)}.n_groups"
@@ -316,14 +338,6 @@ def _completed(answer: Answer, cls: type[T]) -> T:
     """The canonical configuration of an answer, checked as a whole, announced, and in the legacy dictionary."""
     config: Any = answer.sections[cls].config
     config.model = answer.sections[ModelConfig].config
-    trim, n_pixels = answer.execution.middle_trim, config.model.N
-    if trim > n_pixels:
-        origin = answer.execution.sources["middle_trim"]
-        rule = f"expected at most the {n_pixels} pixels of a patch"
-        message = (
-            f"middle_trim: {rule}; got {trim} from {origin}. Choose a smaller one, or 0 for the whole patch."
-        )
-        raise ConfigError([Failure("middle_trim", message)])
     _announce(answer)
     populate_legacy_params(config)
     return config

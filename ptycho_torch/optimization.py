@@ -6,15 +6,16 @@ Every schedule is a factor on the rates the optimizer starts with, so parameter 
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from ptycho.config import canonical
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.rules import Said, conflicts
 from ptycho_torch import config_params
 
 TrainingConfig = canonical.TrainingConfig | config_params.TrainingConfig
@@ -39,31 +40,6 @@ def build_optimizer(
         return torch.optim.SGD(parameter_groups, momentum=training_config.momentum, **common)
     adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training_config.optimizer]
     return adam(parameter_groups, betas=(training_config.adam_beta1, training_config.adam_beta2), **common)
-
-
-def schedule_failures(
-    execution_config: PyTorchExecutionConfig, training_config: TrainingConfig, n_epochs: int
-) -> Iterator[Failure]:
-    """What the schedule cannot follow: a warm-up of all epochs, a warm-up of Adaptive, a decay to 0."""
-    scheduler, warmup = execution_config.scheduler, training_config.lr_warmup_epochs
-    if scheduler == "Adaptive" and warmup > 0:
-        yield Failure(
-            "lr_warmup_epochs",
-            f"lr_warmup_epochs: expected 0 with scheduler Adaptive, which follows the loss; got {warmup}. "
-            "Set it to 0, or choose another scheduler.",
-        )
-    elif warmup >= n_epochs:
-        yield Failure(
-            "lr_warmup_epochs",
-            f"lr_warmup_epochs: expected fewer than the {n_epochs} of nepochs; got {warmup}. "
-            "Shorten the warm-up, or train longer.",
-        )
-    if scheduler in ("Exponential", "MultiStage") and training_config.lr_min_ratio <= 0:
-        yield Failure(
-            "lr_min_ratio",
-            f"lr_min_ratio: expected a number > 0 with scheduler {scheduler}, whose rate ends at "
-            f"lr_min_ratio x learning_rate; got {training_config.lr_min_ratio}. Set it, for example to 0.1.",
-        )
 
 
 def rate_factor(
@@ -125,9 +101,11 @@ def build_schedule(
         checks_every_n_epochs: epochs from one value of that metric to the next.
 
     Raises:
-        ConfigError: the schedule cannot follow the settings (see `schedule_failures`).
+        ConfigError: the schedule cannot follow the settings.
     """
-    failures = list(schedule_failures(execution_config, training_config, n_epochs))
+    values = {"scheduler": execution_config.scheduler, "nepochs": n_epochs}
+    values |= {name: getattr(training_config, name) for name in ("lr_warmup_epochs", "lr_min_ratio")}
+    failures = list(conflicts(Said(values, lambda name: "argument", "training")))
     if failures:
         raise ConfigError(failures)
     scheduler = execution_config.scheduler

@@ -114,7 +114,14 @@ def test_only_a_field_of_one_value_may_be_read_by_nothing() -> None:
 def _attributes_read(module: str) -> set[str]:
     path = ROOT / f"{module.replace('.', '/')}.py"
     nodes = ast.walk(ast.parse(path.read_text(), path.name))
-    return {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+    names: set[str] = set()
+    for node in nodes:
+        match node:
+            case ast.Attribute(attr=name, ctx=ast.Load()) | ast.Subscript(slice=ast.Constant(str(name))):
+                names.add(name)
+            case _:
+                pass
+    return names
 
 
 def test_the_reason_of_every_additional_knob_is_given() -> None:

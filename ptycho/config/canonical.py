@@ -317,14 +317,11 @@ def validate_training_config(config: TrainingConfig) -> None:
     """Check that a training configuration is ready for a run.
 
     Raises:
-        ConfigError: N is still 0; there is no training data; or every loss has weight 0.
+        ConfigError: N is still 0; there is no training data; or fields do not go together.
     """
     failures = list(_model_failures(config.model))
     failures += _missing("training.train_data_file", config.train_data_file)
-    weights = ("nll_weight", "mae_weight", "realspace_mae_weight", "realspace_weight")
-    if config.torch_loss_mode == "poisson" and not any(getattr(config, name) for name in weights):
-        rule = f"expected one of {', '.join(weights)} to be > 0; all are 0"
-        failures.append(Failure("training", f"training: {rule}. Without a loss nothing is learned."))
+    failures += _conflicts(config)
     if failures:
         raise ConfigError(failures)
 
@@ -333,11 +330,12 @@ def validate_inference_config(config: InferenceConfig) -> None:
     """Check that an inference configuration is ready for a run.
 
     Raises:
-        ConfigError: N is still 0; or there is no model or no data.
+        ConfigError: N is still 0; there is no model or no data; or fields do not go together.
     """
     failures = list(_model_failures(config.model))
     failures += _missing("inference.model_path", config.model_path)
     failures += _missing("inference.test_data_file", config.test_data_file)
+    failures += _conflicts(config)
     if failures:
         raise ConfigError(failures)
 
@@ -346,6 +344,12 @@ def _model_failures(config: ModelConfig) -> Iterator[Failure]:
     if config.N == 0:
         message = "model.N: expected the size of the patterns; got 0. Set it, or take it from the data first."
         yield Failure("model.N", message)
+
+
+def _conflicts(config: TrainingConfig | InferenceConfig) -> Iterator[Failure]:
+    from ptycho.config.rules import conflicts, said_by  # which know these classes
+
+    yield from conflicts(said_by(config))
 
 
 def _missing(name: str, path: Path | None) -> Iterator[Failure]:

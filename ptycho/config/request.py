@@ -9,6 +9,7 @@ from ptycho.config.errors import ConfigError, Failure, near, show, unknown_name
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Origin
+from ptycho.config.rules import Said, conflicts
 from ptycho.config.sources import Layer, read_flags, read_values
 from ptycho.config.validated import Resolution, recorded, section_of, vocabulary
 
@@ -109,13 +110,26 @@ class Request:
             cls: Resolution(cls, self._layers[cls]) for cls in self._sections
         }
         failures = [*self._failures, *(failure for found in sections.values() for failure in found.failures)]
+        resolved = None
         try:
             resolved = self._resolve_knobs(execution)
         except ConfigError as error:
-            raise ConfigError([*failures, *error.failures]) from None
-        if failures:
+            failures += error.failures
+        failures += conflicts(self._said(sections, resolved))
+        if failures or resolved is None:
             raise ConfigError(failures)
         return Answer(sections, resolved)
+
+    def _said(
+        self, sections: Mapping[type, Resolution[Any]], execution: PyTorchExecutionConfig | None
+    ) -> Said:
+        """What is right by itself, for the rules about several settings."""
+        values = {name: value for found in sections.values() for name, value in found.valid.items()}
+        origins = {name: origin for found in sections.values() for name, origin in found.merged.items()}
+        if execution is not None:
+            values |= execution.to_dict()
+            origins |= execution.sources
+        return Said(values, lambda name: str(origins.get(name, "default")), section_of(self._sections[-1]))
 
     def _read(self, file: str | os.PathLike[str]) -> ConfigFile | None:
         try:

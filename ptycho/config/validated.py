@@ -182,15 +182,26 @@ class Resolution(Generic[T]):
     """The fields of one validated class, resolved from layers by precedence.
 
     Attributes:
+        merged: the origin of what the layers gave, by field.
         values: what the layers gave, by field.
         failures: what was wrong with the layers, in the winning and the losing values alike.
     """
 
     def __init__(self, cls: type[T], layers: Sequence[Layer]) -> None:
         self._cls = cls
-        self._merged = merge(layers)
-        self.values = {name: origin.value for name, origin in self._merged.items()}
+        self.merged = merge(layers)
+        self.values = {name: origin.value for name, origin in self.merged.items()}
         self.failures = [failure for layer in layers for failure in (*layer.failures, *_refusals(cls, layer))]
+
+    @property
+    def valid(self) -> dict[str, Any]:
+        """Every field with the value in force, but for those that a layer gives a wrong value."""
+        wrong, plain = {failure.name for failure in self.failures}, self._cls()
+        return {
+            name: accepts.exact(self.values.get(name, getattr(plain, name)))
+            for name, accepts in vocabulary(self._cls).scalars.items()
+            if f"{section_of(self._cls)}.{name}" not in wrong
+        }
 
     @property
     def config(self) -> T:
@@ -210,7 +221,7 @@ class Resolution(Generic[T]):
         return {name: self._source(name, getattr(config, name)) for name in vocabulary(self._cls).scalars}
 
     def _source(self, name: str, value: object) -> Origin:
-        origin, accepts = self._merged.get(name, Origin("default")), vocabulary(self._cls).scalars[name]
+        origin, accepts = self.merged.get(name, Origin("default")), vocabulary(self._cls).scalars[name]
         beaten = tuple(loser._replace(value=accepts.exact(loser.value)) for loser in origin.shadowed)
         return origin._replace(value=recorded(value), shadowed=beaten)
 

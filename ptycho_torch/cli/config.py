@@ -4,17 +4,16 @@ import argparse
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from ptycho.config.ambient import prefix_of
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.files import ConfigFile
 from ptycho.config.render import text
+from ptycho.config.request import Request
 from ptycho.config.sources import Vocabulary, read_environment
-from ptycho.config.validated import Resolution, section_of, vocabulary
 from ptycho_torch.cli.config_diff import difference
 from ptycho_torch.cli.config_files import schema, template
 from ptycho_torch.cli.config_show import RUNS_SHOWN, show
@@ -103,11 +102,13 @@ def _add_check(parser: FlagParser) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     files: Sequence[str] = options.files
+    strict = "strict" in options
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        found = [_failures(file, "strict" in options) for file in (files or [None])]
+        found = [_failures(file, strict) for file in (files or [None])]
     for category, message in dict.fromkeys((warning.category, str(warning.message)) for warning in said):
-        warnings.warn(message, category, stacklevel=2)
+        if not (strict and category is UnknownVariableWarning):
+            warnings.warn(message, category, stacklevel=2)
     failures = tuple(dict.fromkeys(failure for failures in found for failure in failures))
     if "json" in options:
         print(json.dumps({"files": files, "failures": [failure._asdict() for failure in failures]}, indent=2))
@@ -120,22 +121,17 @@ def _check(options: argparse.Namespace) -> int:
 
 def _failures(file: str | None, strict: bool) -> list[Failure]:
     """Everything wrong with the environment and, where there is one, with a file."""
-    failures: list[Failure] = [] if file is None else list(_canonical_failures(file))
+    failures: list[Failure] = []
+    for cls in (TrainingConfig, InferenceConfig):
+        try:
+            Request([ModelConfig, cls], file=file).answer()
+        except ConfigError as error:
+            failures += error.failures
     try:
-        PyTorchExecutionConfig.resolve(file=file, strict=strict)
+        PyTorchExecutionConfig.resolve(strict=strict)
     except ConfigError as error:
         failures += error.failures
     return failures
-
-
-def _canonical_failures(name: str) -> Iterator[Failure]:
-    try:
-        file = ConfigFile.read(name)
-    except ConfigError as error:
-        yield from error.failures
-        return
-    for cls in (ModelConfig, TrainingConfig, InferenceConfig) if file.has_tables else ():
-        yield from Resolution(cls, [file.layer(vocabulary(cls), section_of(cls))]).failures
 
 
 def _add_init(parser: FlagParser) -> None:

@@ -83,11 +83,13 @@ def is_watched() -> bool:
 
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Show Python's warnings on one line each meanwhile, deprecations of the settings among them."""
+    """Show Python's warnings on one line each meanwhile, ours in any case."""
     usual = warnings.formatwarning
     with warnings.catch_warnings():
-        # Python hides deprecations by default; ours are meant for whoever typed the name
-        warnings.filterwarnings("always", category=DeprecationWarning, module="ptycho")
+        # Python hides deprecations by default; ours are meant for whoever typed the name. And ours are no errors,
+        # whatever Python was told to do with warnings.
+        for category in (DeprecationWarning, UserWarning):
+            warnings.filterwarnings("always", category=category, module="ptycho")
         warnings.formatwarning = _one_line
         try:
             yield

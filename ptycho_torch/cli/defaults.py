@@ -39,12 +39,20 @@ RUNS: Final = "runs"
 """Folder, below the working directory, of the runs that are given no folder."""
 
 
-def for_epochs(table: Mapping[str, object], nepochs: object) -> dict[str, object]:
-    """A table of defaults whose warm-up fits into a training of so many epochs.
+def suited(
+    table: Mapping[str, object], nepochs: object, gridsize: object, scheduler: object
+) -> dict[str, object]:
+    """A table of defaults that goes with what was asked for.
 
     Args:
-        table: one of the tables above.
-        nepochs: what was asked for; None where nothing was.
+        table: one of the tables of a training above.
+        nepochs: what was asked for, None where nothing was; a warm-up of one epoch fits into two.
+        gridsize: what was asked for; its groups need neighbours.
+        scheduler: what was asked for; Adaptive goes without a warm-up.
     """
-    short = isinstance(nepochs, int) and nepochs <= 1
-    return {**table, "lr_warmup_epochs": 0} if short else dict(table)
+    fitting = dict(table)
+    if (isinstance(nepochs, int) and nepochs <= 1) or scheduler == "Adaptive":
+        fitting["lr_warmup_epochs"] = 0
+    if isinstance(gridsize, int):
+        fitting["neighbor_count"] = max(8, gridsize**2 - 1)
+    return fitting

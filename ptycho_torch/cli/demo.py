@@ -8,7 +8,7 @@ from typing import Any
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.request import KNOBS
 from ptycho_torch.cli.console import refusing, relative, watching_for_interrupt
-from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, SHOWN, for_epochs
+from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, SHOWN
 from ptycho_torch.cli.flags import (
     Flag,
     FlagParser,
@@ -52,9 +52,7 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    stated = for_epochs(DEMO, line.value(TrainingConfig, "nepochs")) | {
-        "output_dir": str(Path(RUNS) / "demo")
-    }
+    stated = line.training_defaults(DEMO) | {"output_dir": str(Path(RUNS) / "demo")}
     run_dir = Path(line.place(TrainingConfig, "output_dir") or stated["output_dir"])
     parameters = read_parameters(_scan_flags(), line.flags)
 

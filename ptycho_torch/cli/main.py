@@ -70,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code
         except (ConfigError, Refusal) as error:
             return _say(chosen, str(error), WRONG_INPUT)
+        except Warning as raised:
+            message = f"a warning, which Python was told to take for an error (-W, PYTHONWARNINGS): {raised}"
+            return _say(chosen, message, WRONG_INPUT)
         except BrokenPipeError:
             os.dup2(
                 os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()

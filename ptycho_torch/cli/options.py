@@ -1,14 +1,19 @@
 """What the commands share: the options that are no fields, and how a parsed command line becomes a request."""
 
 import argparse
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.errors import ConfigError
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.validated import section_of, vocabulary
 from ptycho_torch.cli.console import Refusal, is_watched
+from ptycho_torch.cli.defaults import suited
 from ptycho_torch.cli.flags import FlagParser
 
 OWN = ("command", "config", "quiet", "overwrite", "action", "of", "json")
@@ -66,6 +71,17 @@ class CommandLine:
             return None
         file = ConfigFile.read(self.file)
         return file.layer(accepts, section_of(section)).values.get(name) if file.has_tables else None
+
+    def training_defaults(self, table: Mapping[str, object]) -> dict[str, object]:
+        """One of the tables of `defaults` for a training, as it goes with what was passed."""
+        asked = self.value(TrainingConfig, "nepochs"), self.value(ModelConfig, "gridsize")
+        knobs = {name: text for name, text in self.flags.items() if name == "scheduler"}
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                scheduler = PyTorchExecutionConfig.resolve(flags=knobs, file=self.file).scheduler
+        except ConfigError:
+            scheduler = None  # the run reports what is wrong
+        return suited(table, *asked, scheduler)
 
     def place(self, section: type, name: str) -> str | None:
         """A path that the command, or else the file, sets; None where neither does."""

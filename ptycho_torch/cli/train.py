@@ -7,7 +7,7 @@ from typing import Any
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.model_archive import ARCHIVE
 from ptycho_torch.cli.console import refusing, relative, watching_for_interrupt
-from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING, for_epochs
+from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING
 from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
 from ptycho_torch.cli.options import CommandLine, add_own_options, refuse_to_replace
 
@@ -71,7 +71,7 @@ def asked(line: CommandLine, data: str | None = None) -> dict[str, Any]:
         line: the command line.
         data: the scan, after which the output folder is called; None where it is not known.
     """
-    stated = for_epochs(TRAINING, line.value(TrainingConfig, "nepochs"))
+    stated = line.training_defaults(TRAINING)
     return line.request(stated if data is None else stated | {"output_dir": _stated_folder(data)})
 
 

@@ -17,7 +17,7 @@ from lightning.fabric.plugins.environments import (
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho_torch.optimization import schedule_failures
+from ptycho.config.rules import conflicts, said_by
 from ptycho_torch.runtime.devices import (
     breaks_static_graph,
     device_count,
@@ -46,7 +46,7 @@ def check_reconstruction(config: PyTorchExecutionConfig, inference_config: Infer
     Raises:
         ConfigError: every setting that cannot be followed, each with the way out.
     """
-    _raise_any([*_machine_failures(config), *_backend_failures(inference_config.backend)])
+    _raise_any([*_machine_failures(config), *conflicts(said_by(inference_config, config))])
     _warn(config)
 
 
@@ -70,10 +70,8 @@ def check_training(
     """
     failures = [
         *_machine_failures(config),
-        *_backend_failures(training_config.backend),
-        *_loss_failures(training_config),
+        *conflicts(said_by(training_config, config)),
         *_logger_failures(config),
-        *schedule_failures(config, training_config, training_config.nepochs),
     ]
     metric = find_metric(config, has_validation=has_validation, logged_metrics=logged_metrics)
     if isinstance(metric, Failure):
@@ -89,20 +87,6 @@ def check_training(
         )
     _raise_any(failures)
     _warn(config)
-
-
-def _backend_failures(backend: str | None) -> Iterator[Failure]:
-    if backend == "tensorflow":
-        message = "expected 'pytorch'; got 'tensorflow', which this distribution does not hold. Set backend='pytorch'."
-        yield Failure("backend", f"backend: {message}")
-
-
-def _loss_failures(config: TrainingConfig) -> Iterator[Failure]:
-    """The patterns have to count; a supervised training goes by its labels instead."""
-    unsupervised = config.model.model_type == "pinn" and config.torch_loss_mode == "poisson"
-    if unsupervised and config.nll_weight == 0 and config.mae_weight == 0:
-        message = "expected a weight > 0, or one of mae_weight; got 0 for both. Set one of them."
-        yield Failure("nll_weight", f"nll_weight: {message}")
 
 
 def _raise_any(failures: list[Failure]) -> None:

@@ -164,6 +164,20 @@ def test_show_refuses_what_the_run_refuses(ptycho: Run, data: Path) -> None:
 # check
 
 
+def test_check_finds_what_does_not_go_together(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("run.toml").write_text("[training]\nlr_warmup_epochs = 2\n[inference]\nbackend = 'tensorflow'\n")
+    assert (
+        ptycho("config", "check", "run.toml")[2]
+        .splitlines()[0]
+        .startswith("ptycho config: inference.backend: ")
+    )
+    monkeypatch.setenv("PTYCHO_EXEC_SCHEDULER", "Adaptive")
+    assert (
+        "training.lr_warmup_epochs: 2 (run.toml:2) needs a scheduler other than Adaptive, which follows the loss; "
+        "scheduler is Adaptive (environment variable PTYCHO_EXEC_SCHEDULER)."
+    ) in ptycho("config", "check", "run.toml")[2]
+
+
 def test_check_reports_every_mistake_of_every_file_and_the_environment(
     ptycho: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

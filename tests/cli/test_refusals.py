@@ -83,11 +83,62 @@ def test_data_that_are_no_scan_are_refused(ptycho: Run, tmp_path: Path) -> None:
     assert "xcoords" in said
 
 
-def test_groups_that_the_scan_cannot_form_are_refused(ptycho: Run, scan: Path, tmp_path: Path) -> None:
-    words = ("train", scan, "--output-dir", tmp_path / "run", "--accelerator=cpu", "--gridsize", 5)
-    code, _, said = ptycho(*words)
-    assert code == 2
-    assert "neighbor_count: expected at least 24, the other members of a group of gridsize 5; got 8" in said
+CLASHES = [
+    (
+        ["--gridsize=5", "--neighbor-count=8"],
+        "training.neighbor_count: 8 (flag --neighbor-count) needs gridsize <= 3; gridsize is 5 (flag --gridsize). "
+        "Raise neighbor_count to 24 or more, or lower gridsize.",
+    ),
+    (
+        ["--scheduler=Adaptive", "--lr-warmup-epochs=2"],
+        "training.lr_warmup_epochs: 2 (flag --lr-warmup-epochs) needs a scheduler other than Adaptive, which follows "
+        "the loss; scheduler is Adaptive (flag --scheduler). Set lr_warmup_epochs to 0, or choose another scheduler.",
+    ),
+    (
+        ["--lr-warmup-epochs=30"],
+        "training.lr_warmup_epochs: 30 (flag --lr-warmup-epochs) needs nepochs > 30; nepochs is 8 (command-line "
+        "default). Shorten the warm-up, or train longer.",
+    ),
+    (
+        ["--scheduler=Exponential", "--lr-min-ratio=0"],
+        "training.lr_min_ratio: 0.0 (flag --lr-min-ratio) needs a scheduler whose rate does not end at a factor of "
+        "lr_min_ratio; scheduler is Exponential (flag --scheduler). Set lr_min_ratio > 0, for example to 0.1, or "
+        "choose another scheduler.",
+    ),
+    (
+        ["--torch-loss-mode=poisson", "--nll-weight=0"],
+        "training.nll_weight: 0.0 (flag --nll-weight) needs mae_weight > 0; mae_weight is 0.0 (default). Without a "
+        "loss nothing is learned. Set one of the two > 0.",
+    ),
+    (
+        ["--backend=tensorflow"],
+        "training.backend: expected pytorch; got tensorflow from flag --backend. This distribution holds no "
+        "tensorflow backend. Set pytorch.",
+    ),
+    (
+        ["--middle-trim=33"],
+        "middle_trim: 33 (flag --middle-trim) needs patches of 33 pixels or more; N is 32 (the probe in {scan}). "
+        "Choose a smaller one, or 0 for the whole patch.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), CLASHES)
+def test_what_does_not_go_together_is_refused_and_shown_before_a_run(
+    ptycho: Run, scan: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    place = ("--output-dir", tmp_path / "run")
+    expected = message.format(scan=scan)
+    assert ptycho("train", scan, *place, *words) == (2, "", f"ptycho train: {expected}\n")
+    code, _, said = ptycho("config", "show", "train", scan, *place, *words)
+    assert (code, said.partition(": ")[2]) == (2, f"{expected}\n")
+
+
+@pytest.mark.parametrize("words", [["--gridsize=5"], ["--scheduler=Adaptive"], ["--nepochs=1"]])
+def test_what_the_command_states_gives_way_to_what_was_asked_for(
+    ptycho: Run, scan: Path, words: list[str]
+) -> None:
+    assert ptycho("config", "show", "train", scan, *words)[0] == 0
 
 
 def test_a_folder_without_a_model_is_refused(ptycho: Run, scan: Path, tmp_path: Path) -> None:
@@ -126,6 +177,31 @@ def test_a_process_refuses_without_a_traceback(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("ptycho reconstruct: inference.model_path: Model archive not found")
     assert "Traceback" not in done.stderr
+
+
+def test_a_variable_of_ones_own_is_no_error_where_python_makes_warnings_errors(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-m", "ptycho_torch", "config", "check"]
+    environ = {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PTYCHO_EXEC_OF_MY_OWN": "1",
+        "PTYCHO_EXEC_LR": "0.1",
+    }
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environ)
+    assert (done.returncode, done.stdout) == (0, "environment: no mistakes found\n")
+    assert done.stderr.splitlines() == [
+        "warning: PTYCHO_EXEC_LR is an old name; use PTYCHO_EXEC_LEARNING_RATE.",
+        "warning: PTYCHO_EXEC_OF_MY_OWN: no such knob; the variable is ignored.",
+    ]
+
+
+def test_a_missing_scan_is_reported_with_everything_else(ptycho: Run) -> None:
+    code, _, said = ptycho("train", "nofile.npz", "--nepochs", "x", "--num-workers=-1")
+    assert code == 2
+    assert [line.split(":")[0] for line in said.removeprefix("ptycho train: ").splitlines()] == [
+        "training.nepochs",
+        "num_workers",
+        "Training data file not found",
+    ]
 
 
 def test_an_interrupted_run_says_what_is_kept(tmp_path: Path) -> None:

@@ -368,7 +368,11 @@ def test_a_model_of_unknown_size_is_not_ready():
 def test_a_training_reports_all_that_is_missing():
     config = TrainingConfig(model=ModelConfig(N=0), nll_weight=0)
     lines = message(lambda: validate_training_config(config)).splitlines()
-    assert [line.split(":")[0] for line in lines] == ["model.N", "training.train_data_file", "training"]
+    assert [line.split(":")[0] for line in lines] == [
+        "model.N",
+        "training.train_data_file",
+        "training.nll_weight",
+    ]
 
 
 def test_the_mae_loss_needs_no_weight():

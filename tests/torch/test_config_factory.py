@@ -402,7 +402,7 @@ def test_a_failed_request_leaves_the_legacy_dictionary_alone(scan: Path, legacy:
 
 def test_middle_trim_is_at_most_the_patch(scan: Path):
     assert message(lambda: train(scan, overrides={"middle_trim": 65})).startswith(
-        "middle_trim: expected at most the 64 pixels of a patch; got 65 from override."
+        f"middle_trim: 65 (override) needs patches of 65 pixels or more; N is 64 (the probe in {scan})."
     )
 
 

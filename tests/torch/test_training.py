@@ -252,7 +252,9 @@ def test_positions_of_two_objects_are_not_averaged_on_one_canvas(
 
 
 def test_another_backend_is_refused_before_data_is_read(tiny_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="backend: expected 'pytorch'; got 'tensorflow'"):
+    with pytest.raises(
+        ConfigError, match=r"training\.backend: expected pytorch; got tensorflow from override"
+    ):
         trained(tiny_file, tmp_path / "run", backend="tensorflow")
     assert not (tmp_path / "run").exists()
 
@@ -300,7 +302,7 @@ def test_a_training_that_diverged_saves_no_model(tiny_file: Path, tmp_path: Path
 
 
 def test_a_loss_without_weights_is_refused(tiny_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nll_weight: expected a weight > 0"):
+    with pytest.raises(ConfigError, match=r"training\.nll_weight: 0\.0 \(.*\) needs mae_weight > 0"):
         trained(tiny_file, tmp_path, nll_weight=0.0)
 
 
