@@ -5,6 +5,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
+import ptycho
+
+VERSION_KEY = "ptycho_version"
+"""The key of a snapshot, or of a file, that is no setting: the version of the package that wrote it."""
 SHOWN_LENGTH = 60
 """Longest text of a value that a message repeats, in characters."""
 
@@ -110,6 +114,17 @@ def unknown_name(written: str, suggestion: str | None, *, what: str = "knob", pl
     """
     hint = f" Did you mean {suggestion}?" if suggestion else ""
     return Failure(written, f"{written}: no such {what}{place}.{hint}")
+
+
+def written_by(version: object, what: str) -> str:
+    """Word which version wrote something, and which one reads it.
+
+    Args:
+        version: What is under `VERSION_KEY`.
+        what: What was written: `snapshot`, `file`.
+    """
+    writer = f"ptychopinn {version}" if isinstance(version, str) else "a version it does not name"
+    return f"The {what} was written by {writer}; this is {ptycho.__version__}."
 
 
 def path_of(path: object) -> str:

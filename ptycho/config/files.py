@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from ptycho.config import formats
-from ptycho.config.errors import ConfigError, Failure, near, path_of, quote_line, unknown_name
+from ptycho.config.errors import (
+    VERSION_KEY,
+    ConfigError,
+    Failure,
+    near,
+    path_of,
+    quote_line,
+    show,
+    unknown_name,
+    written_by,
+)
+from ptycho.config.fields import NONE_WORDS
 from ptycho.config.sources import Layer, Vocabulary, read_values
 
 TABLES: Final = ("model", "training", "inference", "execution")
@@ -41,6 +52,8 @@ class ConfigFile:
         name = path_of(path)
         if formats.suffix(name) is None:
             rule = "expected a file that ends in .toml, .yaml, .yml or .json"
+            if os.path.isdir(name):
+                raise ConfigError([Failure(name, f"{name}: {rule}; got a folder. Name a file.")])
             raise ConfigError([Failure(name, f"{name}: {rule}. Rename the file to say its format.")])
         try:
             with open(name, encoding="utf-8-sig") as stream:
@@ -48,7 +61,9 @@ class ConfigFile:
         except FileNotFoundError:
             raise ConfigError([Failure(name, f"{name}: no such file. Check the path.")]) from None
         except UnicodeDecodeError:
-            raise ConfigError([Failure(name, f"{name}: expected UTF-8 text; got other bytes.")]) from None
+            raise ConfigError(
+                [Failure(name, f"{name}: expected UTF-8 text; got other bytes. Save it as UTF-8.")]
+            ) from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise ConfigError([Failure(name, f"{name}: expected a readable file; got: {reason}.")]) from None
@@ -70,14 +85,20 @@ class ConfigFile:
             The layer. Unknown and repeated names are among its failures, with the line and its text.
         """
         failures: list[Failure] = []
-        section: Any = self.content
+        section: Any = {key: value for key, value in self.content.items() if key != VERSION_KEY}
         where: tuple[str, ...] = ()
         if table is not None and self.has_tables:
-            failures += [self._stray(key) for key in self.content if key not in TABLES]
-            section, where = self.content.get(table), (table,)
-            section = {} if section is None else section  # a YAML table whose lines are all comments
+            failures += [self._stray(key) for key in section if key not in TABLES]
+            section, where = section.get(table), (table,)
+            if _says_none(section):  # a YAML table whose lines are all comments
+                section = {}
         if not isinstance(section, Mapping):
-            failures.append(self._failure(f"{table}: expected a table", where))
+            got = "a list" if isinstance(section, list) else show(section)
+            failures.append(
+                self._failure(
+                    f"{table}: expected a table; got {got}", where, " Give it a line for each setting."
+                )
+            )
             section = {}
         known: dict[str, Any] = {}
         for key, value in cast(Mapping[str, Any], section).items():
@@ -122,10 +143,17 @@ class ConfigFile:
         place = f" at {self.place(key)}"
         failure = unknown_name(key[-1], meant, what=vocabulary.what, place=place)
         shown = quote_line(self.line_text(key), shown=meant is not None)
-        return Failure(failure.name, f"{failure.message}{shown}")
+        return Failure(failure.name, f"{failure.message}{self._writer}{shown}")
 
     def _failure(self, what: str, key: tuple[str, ...], hint: str = "") -> Failure:
-        return Failure(key[-1], f"{what} at {self.place(key)}.{hint}")
+        shown = quote_line(self.line_text(key), shown=bool(_tables_with(key[-1])))
+        return Failure(key[-1], f"{what} at {self.place(key)}.{hint}{self._writer}{shown}")
+
+    @property
+    def _writer(self) -> str:
+        """Which version wrote the file, where it says so."""
+        writer = self.content.get(VERSION_KEY)
+        return "" if writer is None else f" {written_by(writer, 'file')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +173,10 @@ class _Lookup(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self.keys_by_name)
+
+
+def _says_none(section: object) -> bool:
+    return section is None or (isinstance(section, str) and section.strip().lower() in NONE_WORDS)
 
 
 def _tables_with(name: str) -> list[str]:

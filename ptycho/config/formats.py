@@ -15,7 +15,7 @@ from ptycho.config.errors import ConfigError, Failure, quote_line
 _JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
 _TOML_NAME: Final = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 _TOML_KEY: Final = re.compile(rf"\s*({_TOML_NAME}(?:\s*\.\s*{_TOML_NAME})*)\s*=")
-_TOML_TABLE: Final = re.compile(rf"\s*\[\s*({_TOML_NAME}(?:\s*\.\s*{_TOML_NAME})*)\s*\]")
+_TOML_TABLE: Final = re.compile(rf"\s*\[\[?\s*({_TOML_NAME}(?:\s*\.\s*{_TOML_NAME})*)\s*\]")
 _LONG: Final = 8_000
 _DEEP: Final = 100
 
@@ -61,7 +61,7 @@ def parse(path: str, text: str) -> dict[str, Any]:
     """
     parser = _PARSERS[suffix(path) or ""]
     try:
-        content = parser(text)
+        content: object = parser(text) if text.strip() else {}
     except _RepeatedKeyError:
         raise ConfigError(_repeated(path, text)) from None
     except _SyntaxFaultError as fault:
@@ -72,7 +72,8 @@ def parse(path: str, text: str) -> dict[str, Any]:
         raise ConfigError([Failure(path, f"{path}: expected a table of values; got deep nesting.")]) from None
     if not isinstance(content, dict):
         kind = "a list" if isinstance(content, list) else "a single value"
-        raise ConfigError([Failure(path, f"{path}: expected a mapping of names to values; got {kind}.")])
+        rule = f"expected a mapping of names to values; got {kind}"
+        raise ConfigError([Failure(path, f"{path}: {rule}. See ptycho config init for a file to edit.")])
     return cast(dict[str, Any], content)
 
 
@@ -104,8 +105,11 @@ def _repeated(path: str, text: str) -> Iterator[Failure]:
     """Word the failures of the keys that a file gives more than once."""
     found = {key: lines for key, lines in _lines(path, text).items() if len(lines) > 1}
     for key, lines in found.items():
-        places = " and ".join(f"{path}:{line}" for line in lines)
-        yield Failure(key[-1], f"{key[-1]}: given twice, at {places}. Keep one of them.")
+        places = " and ".join(f"{path}:{line}" for line in dict.fromkeys(lines))
+        shown = "".join(
+            quote_line(text.split("\n")[line - 1].strip(), shown=False) for line in dict.fromkeys(lines)
+        )
+        yield Failure(key[-1], f"{key[-1]}: given twice, at {places}. Keep one of them.{shown}")
     if not found:
         yield Failure(path, f"{path}: expected every key once; got one twice in a nested table.")
 

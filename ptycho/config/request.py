@@ -10,7 +10,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Origin
 from ptycho.config.rules import Said, conflicts
-from ptycho.config.sources import Layer, read_flags, read_values
+from ptycho.config.sources import NEAR_ENOUGH, Layer, read_flags, read_values
 from ptycho.config.validated import Resolution, recorded, section_of, vocabulary
 
 KNOBS: Final = (*PyTorchExecutionConfig.model_fields, *PyTorchExecutionConfig.old_names)
@@ -173,7 +173,8 @@ class Request:
 
     def _unknown(self, written: str, kind: str) -> Failure:
         known = [name for cls in self._sections for name in vocabulary(cls).names()]
-        meant = near(written, (*known, *self._synonyms, *KNOBS))
+        synonyms = [name for name, field in self._synonyms.items() if field in known]
+        meant = near(written, (*known, *synonyms, *KNOBS), NEAR_ENOUGH)
         return unknown_name(written, meant, what="field or knob", place=f" ({kind})")
 
     def _resolve_knobs(self, execution: PyTorchExecutionConfig | None) -> PyTorchExecutionConfig:

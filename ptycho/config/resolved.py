@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 import ptycho
 from ptycho.config import render
 from ptycho.config.ambient import is_customised, prefix_of, with_ambient
-from ptycho.config.errors import ConfigError, Failure, path_of, show
+from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, show, written_by
 from ptycho.config.fields import annotation_of, group_of, scalar
 from ptycho.config.origins import PRECEDENCE, Origin
 from ptycho.config.report import Checks, find_failures, pydantic_failures
@@ -26,9 +26,6 @@ from ptycho.config.sources import (
     read_values,
     warn_renamed,
 )
-
-VERSION_KEY = "ptycho_version"
-"""The key of a snapshot that is no knob: the version of the package that wrote it."""
 
 
 class ResolvedSettings(BaseSettings):
@@ -200,10 +197,8 @@ class ResolvedSettings(BaseSettings):
         content = _mapping(cls, snapshot)
         writer = content.pop(VERSION_KEY, None)
         layer = read_values("argument", content, _checks(cls).vocabulary)
-        wrote = f"ptychopinn {writer}" if isinstance(writer, str) else "a version it does not name"
         failures = tuple(
-            Failure(name, f"{message} The snapshot was written by {wrote}; this is {ptycho.__version__}.")
-            for name, message in layer.failures
+            Failure(name, f"{message} {written_by(writer, 'snapshot')}") for name, message in layer.failures
         )
         places = dict.fromkeys(layer.values, "snapshot")
         return cls._from_layers([layer._replace(locators=places, failures=failures)])

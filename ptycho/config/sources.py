@@ -11,7 +11,7 @@ from ptycho.config.fields import Scalar
 from ptycho.config.origins import Origin
 
 NEAR_ENOUGH: Final = 0.75
-"""Similarity from which an unknown environment variable is taken for a misspelt knob."""
+"""Similarity from which an unknown name among others (a variable, an override) is taken for a misspelt one."""
 FLAG_LEVEL: Final = -1
 """Standing of flags among the overrides."""
 
@@ -95,10 +95,10 @@ def read_values(
             failures.append(unknown_name(str(spelling), meant, what=vocabulary.what, place=place))
         elif name in values:
             first = spelled.get(name, name)
-            failures.append(given_twice(name, locate(first), locate(spelling)))
+            failures.append(given_twice(name, _called(first, locate), _called(spelling, locate)))
         else:
             if name != spelling:
-                warn_renamed(locate(spelling), name)
+                warn_renamed(_called(spelling, locate), name)
                 spelled[name] = spelling
             if text:
                 values[name] = scalars[name].read(value)
@@ -107,6 +107,12 @@ def read_values(
             else:
                 values[name] = value
     return Layer(kind, values, spelled, raw, tuple(failures), level)
+
+
+def _called(spelling: str, locate: Callable[[str], str]) -> str:
+    """Word a name as written, with its place where it has one."""
+    place = locate(spelling)
+    return spelling if place == spelling else f"{spelling} ({place})"
 
 
 def read_flags(written: Mapping[str, Any], vocabulary: Vocabulary) -> Layer:

@@ -83,18 +83,22 @@ def is_watched() -> bool:
 
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Show Python's warnings on one line each meanwhile, ours in any case."""
-    usual = warnings.formatwarning
+    """Show Python's warnings once and on one line each meanwhile, ours in any case."""
+    heard: set[str] = set()
+
+    def show_once(message: Warning | str, *place: object, **options: object) -> None:
+        line = " ".join(str(message).split())
+        if line not in heard:
+            print(f"warning: {line}", file=sys.stderr)
+            heard.add(line)
+
     with warnings.catch_warnings():
         # Python hides deprecations by default; ours are meant for whoever typed the name. And ours are no errors,
         # whatever Python was told to do with warnings.
         for category in (DeprecationWarning, UserWarning):
             warnings.filterwarnings("always", category=category, module="ptycho")
-        warnings.formatwarning = _one_line
-        try:
-            yield
-        finally:
-            warnings.formatwarning = usual
+        warnings.showwarning = show_once
+        yield
 
 
 @contextlib.contextmanager
@@ -132,10 +136,6 @@ class _LineFormatter(logging.Formatter):
 
 def _is_warning(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING
-
-
-def _one_line(message: Warning | str, *place: object, **options: object) -> str:
-    return f"warning: {' '.join(str(message).split())}\n"
 
 
 def relative(path: str | os.PathLike[str]) -> str:

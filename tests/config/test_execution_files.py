@@ -1,6 +1,8 @@
 """Files: three formats, flat or a table of a run file, and every way one can be wrong."""
 
+import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +143,13 @@ def test_the_line_of_a_key_is_found_in_any_layout(name: str, text: str, line: in
         (
             "a.yaml",
             "model: {}\nexecution: 3\n",
-            "execution: expected a table at a.yaml:2.",
+            "execution: expected a table; got '3' at a.yaml:2. Give it a line for each setting.\n    execution: ...",
         ),
-        ("a.json", '{"execution": []}', "execution: expected a table at a.json:1."),
+        (
+            "a.json",
+            '{"execution": []}',
+            "execution: expected a table; got a list at a.json:1. Give it a line for each setting.",
+        ),
         (
             "a.toml",
             "seed = 1\n\nseed = 2\n",
@@ -210,7 +216,9 @@ def test_what_cannot_be_read_is_refused(path: Any):
 
 def test_bytes_that_are_no_text_are_refused():
     Path("a.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match=r"^a.toml: expected UTF-8 text; got other bytes.$"):
+    with pytest.raises(
+        ConfigError, match=r"^a.toml: expected UTF-8 text; got other bytes. Save it as UTF-8.$"
+    ):
         PyTorchExecutionConfig.from_file("a.toml")
 
 
@@ -247,3 +255,55 @@ def test_other_readers_of_yaml_take_our_numbers_for_numbers() -> None:
     config = PyTorchExecutionConfig(learning_rate=1e-9, gradient_clip_val=1e20)
     read = yaml.safe_load(config.to_yaml())
     assert (read["learning_rate"], read["gradient_clip_val"]) == (1e-9, 1e20)
+
+
+@pytest.mark.parametrize("name", ["a.toml", "a.yaml", "a.json"])
+@pytest.mark.parametrize("text", ["", " \n\n"])
+def test_an_empty_file_sets_nothing(name: str, text: str):
+    assert load(name, text) == PyTorchExecutionConfig()
+
+
+def test_an_empty_table_sets_nothing():
+    for name, text in (
+        ("a.yaml", "execution:\n"),
+        ("b.yaml", "execution: null"),
+        ("a.json", '{"execution": null}'),
+    ):
+        assert load(name, text) == PyTorchExecutionConfig()
+
+
+def test_the_version_that_wrote_a_file_is_named_with_what_is_unknown_here():
+    snapshot = PyTorchExecutionConfig(seed=7).to_snapshot()
+    assert load("a.json", json.dumps(snapshot)).seed == 7
+    snapshot |= {"ptycho_version": "9.9", "knob_of_the_future": 1}
+    assert refusal("b.json", json.dumps(snapshot)).startswith(
+        "knob_of_the_future: no such knob at b.json:1. The file was written by ptychopinn 9.9; this is "
+    )
+
+
+def test_an_array_of_tables_is_no_table():
+    said = refusal("a.toml", "[model]\n[[execution]]\nnum_workers = 1\n")
+    assert said.startswith("execution: expected a table; got a list at a.toml:2.")
+
+
+def test_a_folder_is_no_file():
+    Path("runs").mkdir()
+    with pytest.raises(
+        ConfigError, match=r"^runs: expected a file that ends in .*; got a folder\. Name a file\.$"
+    ):
+        PyTorchExecutionConfig.from_file("runs")
+
+
+def test_a_key_given_twice_is_shown_without_its_values():
+    assert refusal("a.toml", "seed = 1\nseed = 2\n") == (
+        "seed: given twice, at a.toml:1 and a.toml:2. Keep one of them.\n    seed = ...\n    seed = ..."
+    )
+
+
+def test_an_old_name_in_a_file_is_named_with_its_place(recwarn: pytest.WarningsRecorder):
+    warnings.simplefilter("always")
+    load("a.toml", "lr = 0.1")
+    assert str(recwarn.pop(DeprecationWarning).message) == "lr (a.toml:1) is an old name; use learning_rate."
+    assert refusal("b.toml", "lr = 0.1\nlearning_rate = 0.1") == (
+        "learning_rate: given twice, as lr (b.toml:1) and as learning_rate (b.toml:2). Keep one of them."
+    )
