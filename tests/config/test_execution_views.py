@@ -63,13 +63,6 @@ def test_a_configuration_error_survives_pickling():
     assert isinstance(twin, ValueError)
 
 
-def test_print_gives_one_line_with_every_knob():
-    text = str(CONFIG)
-    assert "\n" not in text
-    assert re.findall(r"(\w+)=", text) == list(PyTorchExecutionConfig.model_fields)
-    assert eval(text, {"PyTorchExecutionConfig": PyTorchExecutionConfig}) == CONFIG
-
-
 def test_explain_lists_every_knob_with_origin_and_what_it_beat():
     config = PyTorchExecutionConfig.resolve(
         arguments={"num_workers": 3}, environ={"PTYCHO_EXEC_NUM_WORKERS": "4"}
