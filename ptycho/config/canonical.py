@@ -221,10 +221,10 @@ class TrainingConfig:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Read the tables [model] and [training] of a run file (TOML, YAML or JSON).
+        """Read a file (TOML, YAML or JSON) with these fields and, nested, a table [model].
 
         Args:
-            path: The file; its other tables are left alone.
+            path: The file; or a run file, of which the tables [model] and [training] are read.
 
         Returns:
             The configuration; what the file does not say has its default.
@@ -274,10 +274,10 @@ class InferenceConfig:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Read the tables [model] and [inference] of a run file (TOML, YAML or JSON).
+        """Read a file (TOML, YAML or JSON) with these fields and, nested, a table [model].
 
         Args:
-            path: The file; its other tables are left alone.
+            path: The file; or a run file, of which the tables [model] and [inference] are read.
 
         Returns:
             The configuration; what the file does not say has its default.
@@ -292,11 +292,10 @@ def _from_run_file(cls: type[T], path: str | os.PathLike[str]) -> T:
     from ptycho.config.files import ConfigFile  # the parsers load with the first file
 
     file = ConfigFile.read(path)
-    if file.content and not file.has_tables:
-        message = f"{file.path}: expected the tables [model] and [{section_of(cls)}]; got none."
-        raise ConfigError([Failure(file.path, f"{message} Put each value into its table.")])
-    model = Resolution(ModelConfig, [file.layer(vocabulary(ModelConfig), "model")])
-    rest = Resolution(cls, [file.layer(vocabulary(cls), section_of(cls))])
+    nested = file.content.keys().isdisjoint(("training", "inference", "execution"))
+    model = Resolution(ModelConfig, [file.layer(vocabulary(ModelConfig), "model", nested=nested)])
+    own = file.layer(vocabulary(cls), None if nested else section_of(cls), nested=nested)
+    rest = Resolution(cls, [own])
     if failures := (*model.failures, *rest.failures):
         raise ConfigError(failures)
     return cls(**(rest.values | {"model": model.config}))

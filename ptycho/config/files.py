@@ -74,12 +74,14 @@ class ConfigFile:
         """Whether this is a run file (`[model] [training] [inference] [execution]`) or a flat one."""
         return any(table in self.content for table in TABLES)
 
-    def layer(self, vocabulary: Vocabulary, table: str | None = None) -> Layer:
+    def layer(self, vocabulary: Vocabulary, table: str | None = None, *, nested: bool = False) -> Layer:
         """Read the file, or one table of a run file, into a layer.
 
         Args:
             vocabulary: The names that may be set.
             table: The run file's table to read; a file without tables is read whole.
+            nested: Whether the file sets fields of its own beside its tables; these are read where no table is asked
+                for.
 
         Returns:
             The layer. Unknown and repeated names are among its failures, with the line and its text.
@@ -87,8 +89,10 @@ class ConfigFile:
         failures: list[Failure] = []
         section: Any = {key: value for key, value in self.content.items() if key != VERSION_KEY}
         where: tuple[str, ...] = ()
-        if table is not None and self.has_tables:
-            failures += [self._stray(key) for key in section if key not in TABLES]
+        if nested and table is None:
+            section = {key: value for key, value in section.items() if key not in TABLES}
+        elif table is not None and (self.has_tables or nested):
+            failures += [self._stray(key) for key in section if key not in TABLES and not nested]
             section, where = section.get(table), (table,)
             if _says_none(section):  # a YAML table whose lines are all comments
                 section = {}
@@ -138,7 +142,7 @@ class ConfigFile:
         )
 
     def _unknown(self, key: tuple[str, ...], vocabulary: Vocabulary) -> Failure:
-        tables = [table for table in _tables_with(key[-1]) if table not in key] if self.has_tables else []
+        tables = [table for table in _tables_with(key[-1]) if table not in key]
         meant = f"[{tables[0]}] {key[-1]}" if tables else vocabulary.meant_by(key[-1])
         place = f" at {self.place(key)}"
         failure = unknown_name(key[-1], meant, what=vocabulary.what, place=place)

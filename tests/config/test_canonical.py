@@ -317,12 +317,33 @@ def test_a_wrong_run_file_is_reported_with_file_line_and_text(tmp_path: Path):
     assert f"seed: no such field at {path}:6. Did you mean [execution] seed?\n    seed = 1" in text
 
 
-def test_a_file_without_tables_is_refused(tmp_path: Path):
+NESTED = {
+    "a.toml": "nepochs = 3\n[model]\nN = 128\n",
+    "a.yaml": "nepochs: 3\nmodel:\n  N: 128\n",
+    "a.json": '{"nepochs": 3, "model": {"N": 128}}',
+}
+
+
+@pytest.mark.parametrize(("name", "text"), NESTED.items())
+def test_a_file_of_one_configuration_nests_its_model(tmp_path: Path, name: str, text: str):
+    path = tmp_path / name
+    path.write_text(text)
+    assert TrainingConfig.from_file(path) == TrainingConfig(model=ModelConfig(N=128), nepochs=3)
+
+
+def test_a_wrong_file_of_one_configuration_is_reported_with_line_and_table(tmp_path: Path):
     path = tmp_path / "flat.toml"
-    path.write_text("N = 64\n")
-    assert "expected the tables [model] and [training]; got none" in message(
-        lambda: TrainingConfig.from_file(path)
-    )
+    path.write_text("nepoch = 3\nN = 64\nnum_workers = 2\n[model]\nN = 65\n")
+    assert message(lambda: TrainingConfig.from_file(path)).splitlines() == [
+        f"model.N: expected a multiple of 16 from 32 up, or 0 (from the data); got 65 from {path}:5.",
+        "    N = 65",
+        f"nepoch: no such field at {path}:1. Did you mean nepochs?",
+        "    nepoch = 3",
+        f"N: no such field at {path}:2. Did you mean [model] N?",
+        "    N = 64",
+        f"num_workers: no such field at {path}:3. Did you mean [execution] num_workers?",
+        "    num_workers = 2",
+    ]
 
 
 def test_a_missing_run_file_is_refused_by_name(tmp_path: Path):
