@@ -69,7 +69,10 @@ class CommandLine:
             return accepts.scalars[name].read(passed)
         if self.file is None:
             return None
-        file = ConfigFile.read(self.file)
+        try:
+            file = ConfigFile.read(self.file)
+        except ConfigError:
+            return None  # the run reports what is wrong
         return file.layer(accepts, section_of(section)).values.get(name) if file.has_tables else None
 
     def training_defaults(self, table: Mapping[str, object]) -> dict[str, object]:
@@ -92,10 +95,13 @@ class CommandLine:
         """A path that must be there.
 
         Raises:
+            ConfigError: the file of `--config` cannot be read.
             Refusal: neither the command line nor the file names it.
         """
         found = self.place(section, name)
         if found is None:
+            if self.file is not None:
+                ConfigFile.read(self.file)
             table = section_of(section)
             raise Refusal(
                 f"{positional}: expected a path; got none. Give it, or {name} in [{table}] of --config."

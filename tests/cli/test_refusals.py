@@ -46,7 +46,9 @@ Run = Callable[..., tuple[int, str, str]]
         ),
         (
             ["train", "a.npz", "--config", "none.toml"],
-            "ptycho train: none.toml: no such file. Check the path.",
+            "ptycho train: none.toml: no such file. Check the path.\n"
+            "Training data file not found: a.npz: expected a file, or a folder of *.npz files; got nothing there. "
+            "Check the path.",
         ),
     ],
 )
@@ -195,9 +197,10 @@ def test_a_variable_of_ones_own_is_no_error_where_python_makes_warnings_errors(t
 
 
 def test_a_missing_scan_is_reported_with_everything_else(ptycho: Run) -> None:
-    code, _, said = ptycho("train", "nofile.npz", "--nepochs", "x", "--num-workers=-1")
+    code, _, said = ptycho("train", "nofile.npz", "--config", "no.toml", "--nepochs", "x", "--num-workers=-1")
     assert code == 2
     assert [line.split(":")[0] for line in said.removeprefix("ptycho train: ").splitlines()] == [
+        "no.toml",
         "training.nepochs",
         "num_workers",
         "Training data file not found",
