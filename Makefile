@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 PYTEST := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test check fuzz clean
+.PHONY: demo test check fuzz combinations clean
 
 demo: .venv/installed
 	$(BIN)/ptycho demo
@@ -22,6 +22,9 @@ check: .venv/installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(PYTEST) $(PYTEST_ARGS)
+
+combinations: .venv/installed-dev
+	$(PYTEST) -m "" tests/combinations $(PYTEST_ARGS)
 
 fuzz: .venv/installed-dev
 	$(PYTEST) --hypothesis-profile=fuzz tests/properties $(PYTEST_ARGS)

@@ -63,14 +63,16 @@ class PtychoPINN(nn.Module):
         self.group_size = model.C_model
         self.combine = model.object_big and self.group_size > 1
         self.network = build_network(model, data.N)
+        # under ddp, a parameter that waits for a gradient and gets none is an error
+        reached = model.mode == "Unsupervised" or model.architecture == "unrolled"
         scale = physics.probe_peak(probes) / data.probe_scale
         self.register_buffer("photon_scale", scale)
         self.probe = nn.Parameter(
             torch.view_as_real(probes / scale[:, None, None, None]).contiguous(),
-            requires_grad=model.probe_trainable,
+            requires_grad=reached and model.probe_trainable,
         )
         self.log_intensity_scale = nn.Parameter(
-            torch.zeros(probes.shape[0]), requires_grad=model.intensity_scale_trainable
+            torch.zeros(probes.shape[0]), requires_grad=reached and model.intensity_scale_trainable
         )
         self.register_buffer("probe_support", _probe_support(model, data.N), persistent=False)
 
@@ -262,8 +264,10 @@ class PtychoPINN_Lightning(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the learning rate of the network and the time the epoch took."""
-        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-        self.log("epoch_time_s", time.perf_counter() - self._epoch_started_s)
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        seconds = time.perf_counter() - self._epoch_started_s
+        # one value for all processes: they name their checkpoints by it
+        self.log_dict({"learning_rate": rate, "epoch_time_s": seconds}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """One optimizer; the probe is a group of its own with its own rate and without weight decay."""

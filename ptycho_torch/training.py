@@ -11,7 +11,9 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from ptycho.config.canonical import TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.bundle import save_bundle
@@ -25,9 +27,12 @@ from ptycho_torch.runtime import (
     CHECKPOINTS,
     HISTORY,
     LossHistory,
+    batches_per_device,
     build_trainer,
     check_training,
+    require_accelerator,
     run_environment,
+    training_failures,
 )
 
 log = logging.getLogger(__name__)
@@ -80,11 +85,14 @@ def train(
     run_dir.mkdir(parents=True, exist_ok=True)
     with logged(run_dir), run_environment(execution):
         data.load()
-        steps_per_epoch = len(data.train_dataloader())
+        n_groups = len(data.training or ())
+        steps_per_epoch = batches_per_device(
+            execution, require_accelerator(execution), n_groups, config.batch_size
+        )
         if steps_per_epoch == 0:
             raise DataError(
-                f"drop_last_batch: expected at least batch_size = {config.batch_size} training groups; got "
-                f"{len(data.training or ())}, which make no full batch. Lower batch_size, or keep the last batch."
+                f"drop_last_batch: expected at least batch_size = {config.batch_size} training groups on each device; "
+                f"got {n_groups} in all, which make no full batch. Lower batch_size, or keep the last batch."
             )
         remove_earlier_run(run_dir)
         _record(payload, data, run_dir)
@@ -108,6 +116,12 @@ def train(
             bundle = save_model(bundle, module, payload, data.probe_scans)
             log.info("model saved: %s", bundle)
     return TrainingResult(run_dir, bundle, history, module, checkpoint)
+
+
+def foreseeable_failures(config: TrainingConfig, execution: PyTorchExecutionConfig) -> list[Failure]:
+    """What `train` would refuse before it reads data."""
+    has_validation = ScanDataModule(config, execution).wants_validation
+    return training_failures(execution, config, has_validation=has_validation, logged_metrics=LOGGED_METRICS)
 
 
 def remove_earlier_run(run_dir: Path) -> None:

@@ -100,6 +100,21 @@ def _some_loss(said: Said) -> Iterator[Failure]:
         yield said.needs("nll_weight", "mae_weight > 0", "mae_weight", way_out)
 
 
+def _probe_that_is_used(said: Said) -> Iterator[Failure]:
+    if said["probe_trainable"] and (said["model_type"], said["architecture"]) == ("supervised", "cnn"):
+        rule = "a loss that depends on the probe: model_type pinn, or with supervised an architecture other than cnn"
+        yield said.needs(
+            "probe_trainable", rule, "architecture", "Set probe_trainable to false, or change one of the two."
+        )
+
+
+def _positions_for_a_group(said: Said) -> Iterator[Failure]:
+    drawn, members = said["n_subsample"], said["gridsize"] ** 2
+    if said.section == "training" and drawn is not None and drawn < members:
+        way_out = f"Raise n_subsample to {members} or more, or lower gridsize."
+        yield said.needs("n_subsample", f"gridsize <= {math.isqrt(drawn)}", "gridsize", way_out)
+
+
 def _enough_neighbors(said: Said) -> Iterator[Failure]:
     yield from _members_of(
         said, "neighbor_count" if said["neighbor_pool_size"] is None else "neighbor_pool_size"
@@ -138,6 +153,8 @@ _RULES: Final[Mapping[tuple[str, ...], Callable[[Said], Iterator[Failure]]]] = {
     ("lr_warmup_epochs", "scheduler", "nepochs"): _warm_up_within_the_training,
     ("lr_min_ratio", "scheduler"): _decay_above_zero,
     ("model_type", "torch_loss_mode", "nll_weight", "mae_weight"): _some_loss,
+    ("probe_trainable", "model_type", "architecture"): _probe_that_is_used,
+    ("n_subsample", "gridsize"): _positions_for_a_group,
     ("neighbor_count", "neighbor_pool_size", "gridsize"): _enough_neighbors,
     ("neighbor_count", "n_groups", "gridsize"): _enough_neighbors_of_some_groups,
     ("backend",): _backend_of_this_distribution,

@@ -17,6 +17,7 @@ from ptycho_torch.cli.flags import (
     parameter_flags,
     read_parameters,
 )
+from ptycho_torch.cli.foreseen import refuse_training
 from ptycho_torch.cli.options import CommandLine, add_own_options
 from ptycho_torch.cli.reconstruct import picture
 
@@ -65,13 +66,14 @@ def run(options: argparse.Namespace) -> int:
 
     started_s = time.perf_counter()
     scan = run_dir / "scan.npz"
+    fields = {flag.name for flag in _training_flags()}
+    passed = line.request(stated, only=fields.union(KNOBS))
     with refusing(DataError, BundleError), watching_for_interrupt(run_dir):
+        refuse_training(passed)
         with refusing(ValueError):
             simulated = simulate_scan(**parameters)
         run_dir.mkdir(parents=True, exist_ok=True)
         simulated.to_file(scan)
-        fields = {flag.name for flag in _training_flags()}
-        passed = line.request(stated, only=fields.union(KNOBS))
         trained = train(create_training_payload(str(scan), None, **passed))
         known = line.request(RECONSTRUCTION, only=KNOBS)
         place = str(run_dir / "reconstruction")

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import ptycho
 from ptycho.config.errors import ConfigError, near
-from ptycho_torch.cli import completion, config, demo, reconstruct, simulate, train
+from ptycho_torch.cli import completion, config, demo, doctor, reconstruct, simulate, train
 from ptycho_torch.cli.console import INTERRUPTED, Interruption, Refusal, plain_log, plain_warnings, worded
 from ptycho_torch.cli.flags import FlagParser
 
-COMMANDS = {module.NAME: module for module in (simulate, train, reconstruct, demo, config, completion)}
+COMMANDS = {
+    module.NAME: module for module in (simulate, train, reconstruct, demo, config, doctor, completion)
+}
 """Command -> module with NAME, SUMMARY, USAGE, add_arguments(parser) and run(options) -> exit code."""
 
 WRONG_INPUT = 2

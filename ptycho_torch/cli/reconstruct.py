@@ -13,6 +13,7 @@ from ptycho_torch.cli.flags import (
     canonical_flags,
     execution_flags,
 )
+from ptycho_torch.cli.foreseen import refuse_reconstruction
 from ptycho_torch.cli.options import CommandLine, add_own_options
 
 NAME = "reconstruct"
@@ -53,8 +54,10 @@ def run(options: argparse.Namespace) -> int:
 
     with refusing(DataError), watching_for_interrupt(Path(run_dir)):
         places = (line.places.get(name) for name in ("model_path", "test_data_file"))
-        payload = create_inference_payload(*places, None, **asked(line, model, data))
-        from ptycho_torch.bundle import BundleError  # loads torch: wrong settings are refused before
+        known = asked(line, model, data)
+        refuse_reconstruction(known)
+        payload = create_inference_payload(*places, None, **known)
+        from ptycho_torch.bundle import BundleError
         from ptycho_torch.reconstruction_run import reconstruct_scans
 
         with refusing(BundleError):

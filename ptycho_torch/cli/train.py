@@ -9,6 +9,7 @@ from ptycho.model_archive import ARCHIVE
 from ptycho_torch.cli.console import refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING
 from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
+from ptycho_torch.cli.foreseen import refuse_training
 from ptycho_torch.cli.options import CommandLine, add_own_options, refuse_to_replace
 
 NAME = "train"
@@ -45,8 +46,10 @@ def run(options: argparse.Namespace) -> int:
     from ptycho_torch.config_factory import create_training_payload
 
     with refusing(DataError), watching_for_interrupt(run_dir):
-        payload = create_training_payload(line.places.get("train_data_file"), None, **asked(line, data))
-        from ptycho_torch.training import train  # loads torch: wrong settings are refused before
+        known = asked(line, data)
+        refuse_training(known)
+        payload = create_training_payload(line.places.get("train_data_file"), None, **known)
+        from ptycho_torch.training import train
 
         result = train(payload)
     print(

@@ -9,8 +9,18 @@ Only this package asks torch which devices exist. A run goes
 """
 
 from ptycho_torch.runtime.callbacks import CHECKPOINTS, HISTORY, LossHistory, build_callbacks
-from ptycho_torch.runtime.checks import check_reconstruction, check_training
-from ptycho_torch.runtime.devices import resolve_accelerator, resolve_n_devices
+from ptycho_torch.runtime.checks import (
+    check_reconstruction,
+    check_training,
+    reconstruction_failures,
+    training_failures,
+)
+from ptycho_torch.runtime.devices import (
+    batches_per_device,
+    require_accelerator,
+    resolve_accelerator,
+    resolve_n_devices,
+)
 from ptycho_torch.runtime.environment import run_environment, seed_everything
 from ptycho_torch.runtime.inference import build_fabric, working_dtype
 from ptycho_torch.runtime.loggers import build_logger
@@ -21,6 +31,7 @@ __all__ = [
     "CHECKPOINTS",
     "HISTORY",
     "LossHistory",
+    "batches_per_device",
     "build_callbacks",
     "build_fabric",
     "build_logger",
@@ -30,10 +41,13 @@ __all__ = [
     "loader_arguments",
     "metric_interval",
     "monitored_metric",
+    "reconstruction_failures",
+    "require_accelerator",
     "resolve_accelerator",
     "resolve_n_devices",
     "run_environment",
     "seed_everything",
     "trainer_arguments",
+    "training_failures",
     "working_dtype",
 ]

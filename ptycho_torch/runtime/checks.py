@@ -1,9 +1,7 @@
 """Refusing what this machine or this training cannot do, before any data is read, all at once."""
 
 import importlib.util
-import multiprocessing
 import os
-import sys
 from collections.abc import Collection, Iterator
 
 import torch
@@ -18,11 +16,11 @@ from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.rules import conflicts, said_by
+from ptycho_torch.runtime.compatibility import batch_failures, interval_failures
 from ptycho_torch.runtime.devices import (
     breaks_static_graph,
     device_count,
     find_accelerator,
-    finds_unused_parameters,
     missing_accelerator,
     resolve_accelerator,
     resolve_n_devices,
@@ -30,6 +28,7 @@ from ptycho_torch.runtime.devices import (
 from ptycho_torch.runtime.failures import refused, warn_once
 from ptycho_torch.runtime.loggers import missing_packages
 from ptycho_torch.runtime.metrics import find_metric
+from ptycho_torch.runtime.processes import loading_failures, start_failures
 
 _LAUNCHERS = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
 _PRECISIONS = {
@@ -46,8 +45,18 @@ def check_reconstruction(config: PyTorchExecutionConfig, inference_config: Infer
     Raises:
         ConfigError: every setting that cannot be followed, each with the way out.
     """
-    _raise_any([*_machine_failures(config), *conflicts(said_by(inference_config, config))])
+    _raise_any(reconstruction_failures(config, inference_config))
     _warn(config)
+
+
+def reconstruction_failures(
+    config: PyTorchExecutionConfig, inference_config: InferenceConfig
+) -> list[Failure]:
+    """What `check_reconstruction` refuses."""
+    return [
+        *machine_failures(config),
+        *conflicts(said_by(inference_config, config)),
+    ]
 
 
 def check_training(
@@ -68,25 +77,31 @@ def check_training(
     Raises:
         ConfigError: every setting that cannot be followed, each with its value, its origin and the way out.
     """
-    failures = [
-        *_machine_failures(config),
-        *conflicts(said_by(training_config, config)),
-        *_logger_failures(config),
-    ]
-    metric = find_metric(config, has_validation=has_validation, logged_metrics=logged_metrics)
-    if isinstance(metric, Failure):
-        failures.append(metric)
-    if has_validation and config.check_val_every_n_epoch > training_config.nepochs:
-        failures.append(
-            refused(
-                config,
-                "check_val_every_n_epoch",
-                f"at most the number of epochs, {training_config.nepochs}",
-                "Lower it, or train without validation data (val_split=0).",
-            )
+    _raise_any(
+        training_failures(
+            config, training_config, has_validation=has_validation, logged_metrics=logged_metrics
         )
-    _raise_any(failures)
+    )
     _warn(config)
+
+
+def training_failures(
+    config: PyTorchExecutionConfig,
+    training_config: TrainingConfig,
+    *,
+    has_validation: bool,
+    logged_metrics: Collection[str],
+) -> list[Failure]:
+    """What `check_training` refuses; arguments as there."""
+    metric = find_metric(config, has_validation=has_validation, logged_metrics=logged_metrics)
+    return [
+        *machine_failures(config),
+        *conflicts(said_by(training_config, config)),
+        *logger_failures(config),
+        *batch_failures(config, training_config),
+        *([metric] if isinstance(metric, Failure) else []),
+        *(interval_failures(config, training_config) if has_validation else []),
+    ]
 
 
 def _raise_any(failures: list[Failure]) -> None:
@@ -95,16 +110,32 @@ def _raise_any(failures: list[Failure]) -> None:
 
 
 def _warn(config: PyTorchExecutionConfig) -> None:
-    accelerator = resolve_accelerator(config.accelerator, origin=config.sources["accelerator"])
+    resolve_accelerator(config.accelerator, origin=config.sources["accelerator"])
+    for _, message in idle_settings(config):
+        warn_once(message)
+
+
+def idle_settings(config: PyTorchExecutionConfig) -> Iterator[Failure]:
+    """What this machine makes nothing of, without harm: a run warns of it."""
+    accelerator = find_accelerator(config.accelerator)
     if accelerator in ("cpu", "mps") and config.pin_memory:
-        warn_once(f"pin_memory: True has no effect on {accelerator}; it speeds up copies to other devices.")
+        message = (
+            f"pin_memory: True has no effect with accelerator {accelerator}; it speeds up copies to CUDA devices. "
+            "Set it to False."
+        )
+        yield Failure("pin_memory", message)
 
 
-def _machine_failures(config: PyTorchExecutionConfig) -> list[Failure]:
+def machine_failures(config: PyTorchExecutionConfig) -> list[Failure]:
+    """What this machine lacks of what a run of any kind is told."""
     accelerator = find_accelerator(config.accelerator)
     if accelerator is None:
         return [missing_accelerator(config.accelerator, config.sources["accelerator"])]
-    failures = [*_device_failures(config, accelerator), *_strategy_failures(config, accelerator)]
+    failures = [
+        *_device_failures(config, accelerator),
+        *_strategy_failures(config, accelerator),
+        *loading_failures(config),
+    ]
     several = resolve_n_devices(config, accelerator) > 1 or config.num_nodes > 1
     if several and config.strategy not in ("fsdp", "deepspeed"):
         failures += _ddp_failures(config, accelerator)
@@ -123,17 +154,19 @@ def _device_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterat
     if config.num_nodes == 1:
         return
     if accelerator in ("mps", "tpu"):
-        yield refused(config, "num_nodes", f"1 on {accelerator}", "Set num_nodes=1.")
-    elif (
-        not any(launcher.detect() for launcher in _LAUNCHERS)
-        and not {"MASTER_ADDR", "NODE_RANK"} <= os.environ.keys()
-    ):
+        yield refused(config, "num_nodes", f"1 with accelerator {accelerator}", "Set num_nodes=1.")
+    elif not _is_launched() and not {"MASTER_ADDR", "NODE_RANK"} <= os.environ.keys():
         yield refused(
             config,
             "num_nodes",
             "1, since nothing started this process on several nodes",
             f"Start it with torchrun --nnodes={config.num_nodes} or srun, or set MASTER_ADDR and NODE_RANK.",
         )
+
+
+def _is_launched() -> bool:
+    """Whether torchrun, srun or the like started this process, and the others with it."""
+    return any(launcher.detect() for launcher in _LAUNCHERS)
 
 
 def _strategy_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterator[Failure]:
@@ -143,7 +176,7 @@ def _strategy_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iter
             yield refused(
                 config,
                 "strategy",
-                f"auto or ddp on {accelerator}",
+                f"auto or ddp with accelerator {accelerator}",
                 "Set strategy='auto', or run on CUDA devices.",
             )
         elif strategy == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
@@ -164,37 +197,48 @@ def _strategy_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iter
                 config, "gradient_clip_algorithm", rule, "Choose the other one, or drop gradient_clip_val."
             )
     several = resolve_n_devices(config, accelerator) > 1 or config.num_nodes > 1
-    if strategy == "fsdp" and not several:
+    if strategy == "fsdp" and accelerator == "cuda" and not several:
         rule = "auto on a single device; fsdp divides a model among several"
         yield refused(config, "strategy", rule, "Set strategy='auto', or raise n_devices.")
     if strategy != "auto" and accelerator == "tpu":
-        yield refused(config, "strategy", "auto on tpu", "Set strategy='auto'.")
+        yield refused(config, "strategy", "auto with accelerator tpu", "Set strategy='auto'.")
 
 
 def _ddp_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterator[Failure]:
-    strategy = config.strategy
-    if hasattr(sys, "ps1") and strategy not in ("auto", "ddp_notebook"):
-        rule = "auto or ddp_notebook in an interactive session"
-        yield refused(config, "strategy", rule, "Set strategy='ddp_notebook', or run a script.")
-    if strategy == "ddp_notebook" and "fork" not in multiprocessing.get_all_start_methods():
-        rule = "one that works without forking processes"
-        yield refused(config, "strategy", rule, "Set strategy='ddp_spawn', or n_devices=1.")
+    yield from start_failures(config, accelerator, launched=_is_launched())
     usable = {
         "nccl": accelerator == "cuda" and torch.distributed.is_nccl_available(),
         "gloo": torch.distributed.is_gloo_available(),
         "mpi": torch.distributed.is_mpi_available(),
     }
     if not usable.get(config.ddp_backend, True):
-        here = [name for name, works in usable.items() if works]
-        rule = f"one that torch offers on {accelerator} here ({', '.join(['auto', *here])})"
-        yield refused(config, "ddp_backend", rule, "Choose one of these.")
+        here = ", ".join(["auto", *(name for name, works in usable.items() if works)])
+        rule = f"one that torch offers here with accelerator {accelerator} ({here})"
+        cure = (
+            "a build of torch that has it"
+            if accelerator == "cuda" or config.ddp_backend != "nccl"
+            else "a GPU"
+        )
+        yield refused(
+            config,
+            "ddp_backend",
+            rule,
+            f"Choose one of these or n_devices=1; {config.ddp_backend} needs {cure}.",
+        )
     asked_for = config.ddp_static_graph and config.sources["ddp_static_graph"].kind != "default"
     if asked_for and breaks_static_graph(config):
-        other = "ddp_find_unused_parameters" if finds_unused_parameters(config) else "accum_steps > 1"
-        yield refused(config, "ddp_static_graph", f"False with {other}", "Drop one of the two.")
+        causes = {
+            "ddp_find_unused_parameters": config.ddp_find_unused_parameters,
+            f"strategy {config.strategy}": config.strategy == "ddp_find_unused_parameters_true",
+            f"accum_steps {config.accum_steps}": config.accum_steps > 1,
+        }
+        others = " and ".join(cause for cause, holds in causes.items() if holds)
+        rule = f"False with {others} on several devices (n_devices, num_nodes)"
+        yield refused(config, "ddp_static_graph", rule, "Drop one or the other.")
 
 
-def _logger_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
+def logger_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
+    """A logger whose packages this environment lacks."""
     missing = missing_packages(config)
     if missing:
         yield refused(

@@ -7,6 +7,8 @@ from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.failures import warn_once
 
+FALLS_BACK = "POLICY-001: no GPU or other accelerator found; computing on the CPU. accelerator='cpu' says so."
+"""The warning where `auto` comes to the CPU."""
 ACCELERATORS = ("cuda", "mps", "tpu", "cpu")
 """Accelerators in the order in which `auto` prefers them."""
 
@@ -46,9 +48,7 @@ def resolve_accelerator(accelerator: str, *, origin: object = "argument") -> str
     if found is None:
         raise ConfigError([missing_accelerator(accelerator, origin)])
     if found == "cpu" and accelerator == "auto":
-        warn_once(
-            "POLICY-001: no GPU or other accelerator found; computing on the CPU. accelerator='cpu' says so."
-        )
+        warn_once(FALLS_BACK)
     return found
 
 
@@ -67,14 +67,27 @@ def require_accelerator(config: PyTorchExecutionConfig) -> str:
 def missing_accelerator(accelerator: str, origin: object) -> Failure:
     """The failure for an accelerator that this machine lacks."""
     here = available_accelerators()
-    cure = f"Choose accelerator='auto' or {' or '.join(repr(name) for name in here)}"
-    if accelerator in ("gpu", "cuda"):
-        cure += ", or install a driver and a build of torch that find the GPU"
+    cure = (
+        f"Choose accelerator='auto' or {' or '.join(repr(name) for name in here)}, or {_way_to(accelerator)}"
+    )
     return Failure(
         "accelerator",
         f"accelerator: expected one that this machine has ({', '.join(here)}); "
         f"got {show(accelerator)} from {origin}. {cure}.",
     )
+
+
+def _way_to(accelerator: str) -> str:
+    """What gives this machine an accelerator that it lacks, as far as torch can tell."""
+    if accelerator == "tpu":
+        return "install torch_xla on a machine with a TPU"
+    if accelerator == "mps" and not torch.backends.mps.is_built():
+        return "install a build of torch for Apple silicon; this one has no MPS"
+    if accelerator == "mps":
+        return "run on Apple silicon with macOS 12.3 or newer"
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"install a build of torch that finds GPUs; this one ({torch.__version__}) is for the CPU"
+    return "look at the driver and at CUDA_VISIBLE_DEVICES: torch finds no GPU"
 
 
 def device_count(accelerator: str) -> int | None:
@@ -91,6 +104,21 @@ def resolve_n_devices(config: PyTorchExecutionConfig, accelerator: str) -> int:
     if config.n_devices == "auto":
         return device_count(accelerator) or 1
     return config.n_devices
+
+
+def batches_per_device(
+    config: PyTorchExecutionConfig, accelerator: str, n_samples: int, batch_size: int
+) -> int:
+    """Batches in an epoch of a training on each device; several devices share the samples evenly, rounded up.
+
+    Args:
+        config: gives n_devices, num_nodes and drop_last_batch.
+        accelerator: resolved.
+        n_samples: samples in an epoch.
+        batch_size: of a device.
+    """
+    here = -(-n_samples // (resolve_n_devices(config, accelerator) * config.num_nodes))
+    return here // batch_size if config.drop_last_batch else -(-here // batch_size)
 
 
 def finds_unused_parameters(config: PyTorchExecutionConfig) -> bool:

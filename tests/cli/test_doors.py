@@ -95,12 +95,14 @@ def test_a_deprecation_is_one_line_for_the_person_at_the_terminal(tmp_path: Path
         "--train_data_file",
         "none.npz",
         "--max_epochs",
-        "3",
+        "0",
     ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": root})
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == "warning: --max_epochs is deprecated; use --nepochs."
-    assert done.stderr.splitlines()[1].startswith("ptycho train: Training data file not found")
+    assert done.stderr.splitlines()[1].startswith(
+        "ptycho train: training.nepochs: expected an integer >= 1; got 0"
+    )
 
 
 def test_a_namespace_gives_flags_and_absent_attributes_give_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ Run = Callable[..., tuple[int, str, str]]
     [
         (
             [],
-            "ptycho: expected a command (simulate, train, reconstruct, demo, config, completion); got none. "
+            "ptycho: expected a command (simulate, train, reconstruct, demo, config, doctor, completion); got none. "
             "See ptycho --help.",
         ),
         (["trian"], "ptycho: trian: no such command. Did you mean train?"),
@@ -173,11 +173,11 @@ def test_a_scan_is_replaced_only_with_overwrite(ptycho: Run, tmp_path: Path) -> 
 
 
 def test_a_process_refuses_without_a_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ptycho_torch", "reconstruct", "no-model", "no-data.npz"]
+    command = [sys.executable, "-m", "ptycho_torch", "reconstruct", "no-model", "no-data.npz", "--n-groups=0"]
     root = str(Path(__file__).parents[2])
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": root})
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("ptycho reconstruct: inference.model_path: Model archive not found")
+    assert done.stderr.startswith("ptycho reconstruct: inference.n_groups: expected an integer >= 1")
     assert "Traceback" not in done.stderr
 
 

@@ -68,6 +68,14 @@ def clashes(case: Case) -> list[str]:
         by_patterns = (right["model_type"], right["torch_loss_mode"]) == ("pinn", "poisson")
         if by_patterns and right["nll_weight"] == right["mae_weight"] == 0:
             found.append("training.nll_weight")
+    if known("probe_trainable", "model_type", "architecture"):
+        network = (right["model_type"], right["architecture"])
+        found += ["training.probe_trainable"] * (
+            right["probe_trainable"] and network == ("supervised", "cnn")
+        )
+    if known("n_subsample", "gridsize"):
+        drawn = right["n_subsample"]
+        found += ["training.n_subsample"] * (drawn is not None and drawn < right["gridsize"] ** 2)
     if known("neighbor_count", "gridsize", "neighbor_pool_size"):
         pool = "neighbor_count" if right["neighbor_pool_size"] is None else "neighbor_pool_size"
         if right[pool] + 1 < right["gridsize"] ** 2:

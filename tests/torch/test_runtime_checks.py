@@ -129,7 +129,7 @@ def test_more_devices_than_there_are_is_refused():
 
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
 def test_sharded_strategies_need_cuda(strategy: str):
-    assert "auto or ddp on cpu" in refusals(config(strategy=strategy, n_devices=2))["strategy"]
+    assert "auto or ddp with accelerator cpu" in refusals(config(strategy=strategy, n_devices=2))["strategy"]
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -170,13 +170,13 @@ def test_several_nodes_need_a_launcher(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.usefixtures("apple")
 def test_several_nodes_are_refused_on_mps():
-    assert "1 on mps" in refusals(config(accelerator="mps", num_nodes=2))["num_nodes"]
+    assert "1 with accelerator mps" in refusals(config(accelerator="mps", num_nodes=2))["num_nodes"]
 
 
 def test_ddp_backend_that_the_devices_lack_is_refused_where_it_is_used():
     check(config(ddp_backend="nccl"))
     message = refusals(config(ddp_backend="nccl", n_devices=2))["ddp_backend"]
-    assert "one that torch offers on cpu here (auto, gloo" in message
+    assert "one that torch offers here with accelerator cpu (auto, gloo" in message
     check(config(ddp_backend="gloo", n_devices=2))
 
 
@@ -237,7 +237,10 @@ def test_metric_that_is_not_logged_is_refused_with_those_that_are():
 
 def test_validation_that_would_never_happen_is_refused():
     execution = config(check_val_every_n_epoch=5)
-    assert "at most the number of epochs, 3" in refusals(execution, nepochs=3)["check_val_every_n_epoch"]
+    assert (
+        "at most nepochs, the number of epochs, 3"
+        in refusals(execution, nepochs=3)["check_val_every_n_epoch"]
+    )
     check(execution, nepochs=5)
     check(execution, nepochs=3, has_validation=False)
 

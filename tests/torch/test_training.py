@@ -292,7 +292,7 @@ def test_a_reconstruction_asked_onto_several_devices_runs_on_one_and_says_so(
 
 def test_too_few_groups_for_a_full_batch_are_refused(tiny_file: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="drop_last_batch: expected at least batch_size = 1000"):
-        trained(tiny_file, tmp_path, drop_last_batch=True, batch_size=1000)
+        trained(tiny_file, tmp_path, drop_last_batch=True, batch_size=1000, n_groups=None)
 
 
 def test_a_training_that_diverged_saves_no_model(tiny_file: Path, tmp_path: Path) -> None:
@@ -317,5 +317,5 @@ def test_a_run_in_a_used_folder_leaves_nothing_of_the_earlier_one(tiny_file: Pat
 def test_wrong_data_lose_nothing_of_an_earlier_run(tiny_file: Path, tmp_path: Path) -> None:
     kept = trained(tiny_file, tmp_path, nepochs=1).bundle.read_bytes()
     with pytest.raises(DataError):
-        trained(tiny_file, tmp_path, drop_last_batch=True, batch_size=1000)
+        trained(tiny_file, tmp_path, drop_last_batch=True, batch_size=1000, n_groups=None)
     assert (tmp_path / "wts.h5.zip").read_bytes() == kept

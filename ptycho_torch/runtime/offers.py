@@ -1,0 +1,111 @@
+"""What this machine offers, and which values of knobs a run on it would be refused for.
+
+Nothing here decides: every value is put to the functions that refuse when a run starts.
+"""
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any, Final, NamedTuple
+
+import torch
+
+import ptycho
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.fields import annotation_of, scalar
+from ptycho_torch.runtime.checks import idle_settings, logger_failures, machine_failures
+from ptycho_torch.runtime.devices import available_accelerators, device_count
+
+PACKAGES: Final = ("torch", "lightning", "pydantic", "pydantic-settings", "numpy")
+"""Packages whose versions are told beside our own."""
+NUMBERS: Final[Mapping[str, tuple[object, ...]]] = {
+    "n_devices": (2,),
+    "num_nodes": (2,),
+    "num_workers": (1,),
+    "pin_memory": (True,),
+}
+"""Knobs without a list of words that a machine may refuse, and the value to ask about."""
+WORDS: Final = ("precision", "strategy", "ddp_backend", "logger_backend")
+"""Knobs with a list of words that a machine may refuse."""
+OF_SEVERAL: Final = ("strategy", "ddp_backend")
+"""Knobs that are asked about as of a run on two devices."""
+
+
+class Objection(NamedTuple):
+    """What a machine has against a value."""
+
+    verdict: str
+    """refused, or `no effect`: then a run only warns."""
+    message: str
+    """What the run would say."""
+
+
+class Machine(NamedTuple):
+    """What there is to compute with."""
+
+    versions: dict[str, str]
+    """Package -> version; python and ptychopinn among them."""
+    cpu_cores: int
+    """Cores that this process may use."""
+    accelerators: dict[str, list[str]]
+    """Accelerator, the preferred one first -> its devices in words; none for cpu, where a device is a process."""
+
+
+def machine() -> Machine:
+    """Look at this machine."""
+    versions = {"python": platform.python_version(), "ptychopinn": ptycho.__version__}
+    versions |= {name: metadata.version(name) for name in PACKAGES}
+    devices = {
+        name: [_device(name, i) for i in range(device_count(name) or 0)] for name in available_accelerators()
+    }
+    return Machine(versions, _cores(), devices)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _device(accelerator: str, index: int) -> str:
+    if accelerator != "cuda":
+        return f"{accelerator} {index}"
+    known = torch.cuda.get_device_properties(index)
+    return f"{known.name}, {known.total_memory / 2**30:.0f} GiB"
+
+
+def accelerator_offers() -> dict[str, Objection | None]:
+    """Every accelerator -> what there is against it; None: nothing."""
+    return {name: _objection({"accelerator": name}, "accelerator") for name in _words("accelerator")}
+
+
+def offers(accelerator: str) -> dict[str, dict[str, Objection | None]]:
+    """What a run on an accelerator that is here may be told.
+
+    Returns:
+        Knob -> value, as it is written -> what there is against it; None: nothing.
+    """
+    values: dict[str, tuple[object, ...]] = {name: _words(name) for name in WORDS} | dict(NUMBERS)
+    return {
+        name: {
+            str(value): _objection(
+                {"accelerator": accelerator, name: value} | ({"n_devices": 2} if name in OF_SEVERAL else {}),
+                name,
+            )
+            for value in asked
+        }
+        for name, asked in values.items()
+    }
+
+
+def _words(knob: str) -> tuple[Any, ...]:
+    return scalar(annotation_of(PyTorchExecutionConfig.model_fields[knob])).choices
+
+
+def _objection(knobs: Mapping[str, object], about: str) -> Objection | None:
+    config = PyTorchExecutionConfig.model_validate(knobs)
+    refused = [*machine_failures(config), *logger_failures(config)]
+    objections = [("refused", *failure) for failure in refused]
+    objections += [("no effect", *failure) for failure in idle_settings(config)]
+    return next((Objection(verdict, message) for verdict, name, message in objections if name == about), None)

@@ -1,0 +1,78 @@
+"""Where the other processes of a run can be started from, and where not."""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator
+
+import torch
+
+from ptycho.config.errors import Failure
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.runtime.failures import refused
+
+
+def loading_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
+    """Loading processes where this process may start none."""
+    if config.num_workers > 0 and multiprocessing.current_process().daemon:
+        rule = "0 in a daemonic process, such as a worker of multiprocessing.Pool, which may start no others"
+        yield refused(config, "num_workers", rule, "Set num_workers=0, or run in a process of its own.")
+
+
+def start_failures(config: PyTorchExecutionConfig, accelerator: str, *, launched: bool) -> Iterator[Failure]:
+    """Why the processes of a training on several devices cannot be started from here.
+
+    Args:
+        config: strategy ddp starts the script again, ddp_spawn starts empty processes, ddp_notebook copies this one.
+        accelerator: resolved.
+        launched: whether torchrun, srun or the like has started them all.
+    """
+    strategy, interactive = config.strategy, hasattr(sys, "ps1")
+    if interactive and strategy not in ("auto", "ddp_notebook"):
+        rule = "auto or ddp_notebook in an interactive session with several devices"
+        yield refused(config, "strategy", rule, "Set one of these, set n_devices=1, or run a script.")
+    elif strategy == "ddp_notebook" or interactive:
+        yield from _fork_failures(config, accelerator)
+    elif strategy == "ddp_spawn":
+        yield from _spawn_failures(config)
+    elif not launched and not _can_start_again():
+        rule = "ddp_spawn or ddp_notebook where there is no script file to start again for each of several devices"
+        yield refused(config, "strategy", rule, "Set one of these, set n_devices=1, or write a script.")
+
+
+def _fork_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterator[Failure]:
+    if "fork" not in multiprocessing.get_all_start_methods():
+        rule = "one that works without forking processes, which this system does not do"
+        yield refused(config, "strategy", rule, "Run a script with strategy='ddp', or set n_devices=1.")
+    elif accelerator == "cuda" and torch.cuda.is_initialized():
+        rule = "one that does not fork this process, which has used CUDA already"
+        cure = "Restart the session and train first, run a script with strategy='ddp', or set n_devices=1."
+        yield refused(config, "strategy", rule, cure)
+    yield from _daemon_failures(config)
+
+
+def _spawn_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
+    # the standard library and Lightning ask the same before they start a process
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        rule = "ddp or auto in a script that trains as soon as it is imported"
+        cure = "Put the training below `if __name__ == '__main__':`, or set one of these."
+        yield refused(config, "strategy", rule, cure)
+    main = sys.modules["__main__"]
+    script = vars(main).get("__file__")
+    if vars(main).get("__spec__") is None and script is not None and not os.path.exists(script):
+        rule = "ddp_notebook, or n_devices=1, for a program read from standard input"
+        yield refused(config, "strategy", rule, "Set one of these, or write a script.")
+    yield from _daemon_failures(config)
+
+
+def _daemon_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
+    if multiprocessing.current_process().daemon:
+        rule = (
+            "ddp in a daemonic process, such as a worker of multiprocessing.Pool, which may start no others"
+        )
+        yield refused(config, "strategy", rule, "Set n_devices=1, or run in a process of its own.")
+
+
+def _can_start_again() -> bool:
+    """Whether this program can be started again by its command: a module, or a script in a file."""
+    return vars(sys.modules["__main__"]).get("__spec__") is not None or os.path.exists(sys.argv[0])

@@ -1,0 +1,106 @@
+"""`ptycho doctor`: what this machine offers, and which settings it would refuse."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.runtime.devices import available_accelerators
+
+Run = Callable[..., tuple[int, str, str]]
+
+pytestmark = pytest.mark.skipif(available_accelerators() != ("cpu",), reason="says what a CPU alone offers")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in PyTorchExecutionConfig.model_fields:
+        monkeypatch.delenv(f"PTYCHO_EXEC_{name.upper()}", raising=False)
+
+
+def test_settings_that_none_would_refuse_end_well(ptycho: Run) -> None:
+    code, told, said = ptycho("doctor")
+    assert (code, said) == (0, "")
+    assert told.splitlines()[-1] == "ptycho train would refuse none of the settings in force."
+
+
+def test_the_tables_tell_versions_devices_and_what_each_value_would_meet(ptycho: Run) -> None:
+    told = [" ".join(line.split()) for line in ptycho("doctor")[1].splitlines()]
+    assert f"torch {torch.__version__}" in told
+    assert "cpu a device is a process; any number may run" in told
+    assert "accelerator cpu yes" in told
+    assert "ddp_backend gloo yes" in told
+    assert any(
+        line.startswith("* precision 16-mixed refused: expected one that cpu computes in") for line in told
+    )
+    assert any(line.startswith("* pin_memory True no effect: ") for line in told)
+
+
+def test_settings_in_force_come_from_environment_file_and_flags(
+    ptycho: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PTYCHO_EXEC_PRECISION", "16-mixed")
+    Path("run.toml").write_text("[training]\nnepochs = 2\n\n[execution]\ncheck_val_every_n_epoch = 3\n")
+    code, told, _ = ptycho("doctor", "--config", "run.toml", "--num-nodes", "2")
+    assert code == 2
+    refused = told.partition("ptycho train would refuse:\n")[2].splitlines()
+    assert [line.partition(":")[0] for line in refused] == [
+        "num_nodes",
+        "precision",
+        "check_val_every_n_epoch",
+    ]
+    assert "from flag --num-nodes" in refused[0]
+    assert "from environment variable PTYCHO_EXEC_PRECISION" in refused[1]
+    assert "from run.toml:5" in refused[2]
+
+
+def test_what_the_doctor_says_is_what_the_training_says(ptycho: Run) -> None:
+    flags = (
+        "--precision=16-mixed",
+        "--accelerator=cpu",
+        "--scheduler=Adaptive",
+        "--checkpoint-monitor-metric=x",
+    )
+    told = ptycho("doctor", *flags)[1].partition("ptycho train would refuse:\n")[2]
+    code, _, said = ptycho("train", "missing.npz", *flags)
+    assert (code, said) == (2, f"ptycho train: {told}")
+
+
+def test_a_wrong_value_is_told_beside_the_machine(ptycho: Run) -> None:
+    code, told, _ = ptycho("doctor", "--num-workers", "many")
+    assert code == 2
+    assert "lightning" in told
+    assert "num_workers: expected an integer >= 0; got 'many' from flag --num-workers." in told
+
+
+def test_programs_read_json(ptycho: Run) -> None:
+    code, text, _ = ptycho("doctor", "--json", "--accelerator", "tpu")
+    told = json.loads(text)
+    assert code == 2
+    assert told["versions"]["torch"] == torch.__version__
+    assert told["accelerators"] == {"cpu": []}
+    assert told["values"]["any"]["accelerator"]["cpu"] is None
+    assert told["values"]["any"]["accelerator"]["tpu"]["verdict"] == "refused"
+    assert "torch_xla" in told["values"]["any"]["accelerator"]["tpu"]["message"]
+    assert [failure["name"] for failure in told["refused"]] == ["accelerator"]
+
+
+def test_a_train_that_is_refused_opens_no_data(ptycho: Run) -> None:
+    Path("scan.npz").write_bytes(b"no scan at all")
+    code, _, said = ptycho("train", "scan.npz", "--precision", "16-mixed", "--accelerator", "cpu")
+    assert code == 2
+    assert said.startswith("ptycho train: precision: expected one that cpu computes in")
+    code, _, said = ptycho("train", "scan.npz", "--accelerator", "cpu")
+    assert code == 2
+    assert "scan.npz" in said
+
+
+def test_a_demo_that_is_refused_simulates_nothing(ptycho: Run) -> None:
+    code, _, said = ptycho("demo", "--precision", "16-mixed", "--accelerator", "cpu", "--N", "32")
+    assert code == 2
+    assert said.startswith("ptycho demo: precision: expected")
+    assert list(Path().iterdir()) == []
