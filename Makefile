@@ -24,7 +24,7 @@ check: .venv/installed-dev
 	$(PYTEST) $(PYTEST_ARGS)
 
 combinations: .venv/installed-dev
-	$(PYTEST) -m "" tests/combinations $(PYTEST_ARGS)
+	$(PYTEST) -m "" tests/combinations tests/torch/test_machine.py $(PYTEST_ARGS)
 
 fuzz: .venv/installed-dev
 	$(PYTEST) --hypothesis-profile=fuzz tests/properties $(PYTEST_ARGS)

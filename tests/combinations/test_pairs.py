@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ptycho.config.execution import PyTorchExecutionConfig
 from tests.combinations import inference, training
 from tests.combinations.pairs import breaks, pairwise
 
@@ -39,3 +40,12 @@ def test_the_combinations_are_the_same_every_time_and_far_fewer_than_all(module:
     assert rows == pairwise(module.FACTORS, module.REFUSED)
     assert len(rows) < 60
     assert not any(breaks(row, rule) for row in rows for rule in module.REFUSED)
+
+
+def test_every_knob_stands_in_the_combinations() -> None:
+    together = {"n_devices", "strategy"}  # as `devices`
+    alone = {"num_nodes"}  # one machine is all there is
+    assert (
+        set(PyTorchExecutionConfig.model_fields)
+        == (set(training.FACTORS) & set(PyTorchExecutionConfig.model_fields)) | together | alone
+    )
