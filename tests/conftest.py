@@ -36,7 +36,10 @@ _TORCH_DEFAULTS = {
 
 
 def pytest_configure() -> None:
-    """Make the suite independent of the developer's own execution settings."""
+    """Make the suite independent of the developer's own execution settings, and of how pytest was started."""
+    if not os.path.exists(sys.argv[0]):
+        # a worker of pytest-xdist has no script, and a training on two devices asks for one
+        sys.argv[0] = __file__
     for name in list(os.environ):
         if name.upper().startswith("PTYCHO_EXEC_"):
             del os.environ[name]
