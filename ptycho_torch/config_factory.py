@@ -133,7 +133,7 @@ def create_training_payload(
         inferred = from_data(request, files)
     request.add(ModelConfig, inferred_layer(inferred, "N"))
     request.add(TrainingConfig, inferred_layer(inferred, "nphotons"))
-    return _training_payload(request.answer(execution_config))
+    return training_payload(request.answer(execution_config))
 
 
 def training_payload_of(
@@ -148,7 +148,7 @@ def training_payload_of(
     Raises:
         ConfigError: what is wrong with the environment, or with the two together.
     """
-    return _training_payload(_as_arguments(config).answer(execution_config))
+    return training_payload(_as_arguments(config).answer(execution_config))
 
 
 def inference_payload_of(config: InferenceConfig, trained: TrainingPayload) -> InferencePayload:
@@ -186,7 +186,8 @@ def _as_arguments(config: TrainingConfig | InferenceConfig) -> Request:
     return request
 
 
-def _training_payload(answer: Answer) -> TrainingPayload:
+def training_payload(answer: Answer) -> TrainingPayload:
+    """The payload of a resolved request for ModelConfig and TrainingConfig; fills the legacy dictionary."""
     config = _completed(answer, TrainingConfig)
     return TrainingPayload(
         config,

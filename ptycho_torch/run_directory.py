@@ -12,6 +12,7 @@ from typing import Any
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho_torch.plain import plain
+from ptycho_torch.runtime import is_first_process
 
 CONFIGURATION = "config.json"
 LOG = "run.log"
@@ -65,9 +66,17 @@ def write_json(path: Path, content: Any) -> Path:
 
 
 @contextlib.contextmanager
-def logged(run_dir: Path) -> Iterator[None]:
-    """Write what the package logs meanwhile (level INFO and above) to ``run.log`` as well."""
-    handler = logging.FileHandler(run_dir / LOG, mode="w", encoding="utf-8")
+def logged(run_dir: Path, *, further: bool = False) -> Iterator[None]:
+    """Write what the package logs meanwhile (level INFO and above) to ``run.log`` as well; of several processes, the first does.
+
+    Args:
+        run_dir: the folder, which exists.
+        further: append to the log of an earlier part of the run.
+    """
+    if not is_first_process():
+        yield
+        return
+    handler = logging.FileHandler(run_dir / LOG, mode="a" if further else "w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.setLevel(logging.INFO)
     packages = [logging.getLogger(name) for name in ("ptycho", "ptycho_torch")]

@@ -2,12 +2,13 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
@@ -30,6 +31,7 @@ from ptycho_torch.runtime import (
     batches_per_device,
     build_trainer,
     check_training,
+    is_first_process,
     require_accelerator,
     run_environment,
     training_failures,
@@ -38,6 +40,19 @@ from ptycho_torch.runtime import (
 log = logging.getLogger(__name__)
 
 LOSS_PICTURE = "loss.png"
+FINGERPRINTED = 64
+"""Patterns that enter the fingerprint of a scan."""
+
+
+class ResumePoint(NamedTuple):
+    """Where a training goes on."""
+
+    checkpoint: Path
+    """Its latest checkpoint."""
+    fingerprints: Sequence[str] | None
+    """Of the scans it was trained on; None where they are not known."""
+    record: Sequence[Mapping[str, Any]]
+    """Every time that it went on, and what was changed; for config.json."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,11 @@ class TrainingResult:
 
 
 def train(
-    payload: TrainingPayload, *, data: ScanDataModule | None = None, callbacks: Sequence[Callback] = ()
+    payload: TrainingPayload,
+    *,
+    data: ScanDataModule | None = None,
+    callbacks: Sequence[Callback] = (),
+    resumed: ResumePoint | None = None,
 ) -> TrainingResult:
     """Train a model as a payload of ``create_training_payload`` says.
 
@@ -68,6 +87,7 @@ def train(
         payload: the resolved configuration.
         data: scans in memory; None: those of the files that the configuration names.
         callbacks: Lightning callbacks beside those of the execution configuration.
+        resumed: where to go on; see ``ptycho_torch.resuming.resume``.
 
     Returns:
         The saved model and the history. The weights are those of the best checkpoint by the monitored metric where
@@ -76,15 +96,17 @@ def train(
     Raises:
         ConfigError: the machine or the model lacks what the configuration asks for; raised before data is read.
         ConfigError: the training diverged; nothing is saved.
-        DataError: the training data is not what the data contract says, or too little for a batch.
+        DataError: the training data is not what the data contract says, too little for a batch, or not that of the
+            training that goes on.
     """
     config, execution = payload.tf_training_config, payload.execution_config
     data = ScanDataModule(config, execution) if data is None else data
     check_training(execution, config, has_validation=data.wants_validation, logged_metrics=LOGGED_METRICS)
     run_dir = Path(str(config.output_dir))
     run_dir.mkdir(parents=True, exist_ok=True)
-    with logged(run_dir), run_environment(execution):
+    with logged(run_dir, further=resumed is not None), run_environment(execution):
         data.load()
+        _refuse_other_scans(data, resumed)
         n_groups = len(data.training or ())
         steps_per_epoch = batches_per_device(
             execution, require_accelerator(execution), n_groups, config.batch_size
@@ -94,8 +116,10 @@ def train(
                 f"drop_last_batch: expected at least batch_size = {config.batch_size} training groups on each device; "
                 f"got {n_groups} in all, which make no full batch. Lower batch_size, or keep the last batch."
             )
-        remove_earlier_run(run_dir)
-        _record(payload, data, run_dir)
+        if is_first_process():
+            if resumed is None:
+                remove_earlier_run(run_dir)
+            _record(payload, data, run_dir, resumed)
         module = build_module(payload, data)
         trainer = build_trainer(
             execution,
@@ -106,7 +130,8 @@ def train(
             logged_metrics=LOGGED_METRICS,
         )
         trainer.callbacks.extend(callbacks)
-        trainer.fit(module, datamodule=data)
+        checkpoint = None if resumed is None else resumed.checkpoint
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         checkpoint = _take_best(trainer, module)
         refuse_diverged(module)
         history = next(item for item in trainer.callbacks if isinstance(item, LossHistory)).rows
@@ -189,13 +214,37 @@ def probe_fingerprint(scan: RawData) -> str:
     return hashlib.sha256(scan.probe.tobytes()).hexdigest()
 
 
-def _record(payload: TrainingPayload, data: ScanDataModule, run_dir: Path) -> None:
+def scan_fingerprint(scan: RawData) -> str:
+    """SHA-256 of a scan: shape, positions, illumination and up to 64 of its patterns."""
+    told = hashlib.sha256(f"{scan.patterns.dtype} {scan.patterns.shape}".encode())
+    told.update(scan.positions_px.tobytes())
+    told.update(scan.probe.tobytes())
+    for number in np.unique(np.linspace(0, len(scan) - 1, FINGERPRINTED).astype(int)):
+        told.update(np.ascontiguousarray(scan.patterns[number]).tobytes())
+    return told.hexdigest()
+
+
+def _refuse_other_scans(data: ScanDataModule, resumed: ResumePoint | None) -> None:
+    expected = resumed.fingerprints if resumed else None
+    if expected is not None and [scan_fingerprint(scan) for scan in data.scans] != list(expected):
+        paths = ", ".join(str(scan.path or "scan") for scan in data.scans)
+        raise DataError(
+            f"{paths}: expected the data that the run was trained on so far; got other shapes, positions, probes or "
+            "patterns. Name the data of the run, or start a new one."
+        )
+
+
+def _record(
+    payload: TrainingPayload, data: ScanDataModule, run_dir: Path, resumed: ResumePoint | None
+) -> None:
     config = payload.tf_training_config
     domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in data.scans}
     facts: dict[str, Any] = {
         "measurement_domain": domains,
         "n_training_groups": len(data.training) if data.training is not None else 0,
         "n_validation_groups": len(data.validation) if data.validation is not None else 0,
+        "fingerprints": [scan_fingerprint(scan) for scan in data.scans],
+        "resumed": [] if resumed is None else resumed.record,
     }
     write_configuration(
         run_dir, config, payload.execution_config, payload.sources, payload.overrides_applied, facts

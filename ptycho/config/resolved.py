@@ -231,20 +231,21 @@ class ResolvedSettings(BaseSettings):
             raise ConfigError([failure]) from None
         return cls.model_validate(content, **options)
 
-    def with_overrides(self, overrides: Mapping[str, Any]) -> Self:
+    def with_overrides(self, overrides: Mapping[str, Any], *, flags: Mapping[str, Any] | None = None) -> Self:
         """Return validated settings in which the overrides beat, and shadow, what was resolved.
 
         Args:
             overrides: Knob -> value.
+            flags: Command-line flags that were passed, by knob; below the overrides.
 
         Raises:
             ConfigError: Everything that is wrong with the result.
         """
-        below = self._spoken()
+        below, vocabulary = self._spoken(), _checks(type(self)).vocabulary
         level = 1 + max((layer.level for layer in below), default=-1)
-        given = _mapping(type(self), overrides)
-        layer = read_values("override", given, _checks(type(self)).vocabulary, level=level)
-        return self._from_layers([layer, *below], ("override", *_kinds(below)))
+        passed = read_flags(_mapping(type(self), flags or {}), vocabulary)._replace(level=level)
+        given = read_values("override", _mapping(type(self), overrides), vocabulary, level=level + 1)
+        return self._from_layers([given, passed, *below], ("override", *_kinds(below)))
 
     def replace(self, **changes: Any) -> Self:
         """Return a changed copy, validated; the way to change settings, which are immutable.

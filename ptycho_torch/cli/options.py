@@ -16,7 +16,7 @@ from ptycho_torch.cli.console import Refusal, is_watched
 from ptycho_torch.cli.defaults import suited
 from ptycho_torch.cli.flags import FlagParser
 
-OWN = ("command", "config", "quiet", "overwrite", "action", "of", "json")
+OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json")
 """Options of the commands themselves; every other one is a field's."""
 POSITIONAL = ("train_data_file", "model_path", "test_data_file")
 """Fields that are given by their place in a command, without a flag."""

@@ -2,15 +2,18 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.model_archive import ARCHIVE
-from ptycho_torch.cli.console import refusing, relative, watching_for_interrupt
+from ptycho_torch.cli.console import Refusal, refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING
 from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
 from ptycho_torch.cli.foreseen import refuse_training
 from ptycho_torch.cli.options import CommandLine, add_own_options, refuse_to_replace
+
+if TYPE_CHECKING:
+    from ptycho_torch.training import TrainingResult
 
 NAME = "train"
 SUMMARY = "train a model on a scan"
@@ -26,6 +29,12 @@ def add_arguments(parser: FlagParser) -> None:
         help="The scan: NPZ, ptychodus product or CXI; or a folder of NPZ files that are one data set.",
     )
     add_own_options(parser, overwrite="Replace the model that is in the output folder.")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="Go on with the training in this folder, from its latest checkpoint, with its own settings. DATA is then "
+        "needed only where the scan was moved; flags change what a training that goes on can change.",
+    )
     stated = SHOWN | TRAINING | {"output_dir": f"{RUNS}/NAME-OF-DATA"}
     flags = canonical_flags(ModelConfig) + canonical_flags(TrainingConfig, without=["train_data_file"])
     parser.add_flags(flags + execution_flags(), stated)
@@ -38,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
+    if "resume" in options:
+        return _say_result(_resumed(line, options))
     data = line.required_place(TrainingConfig, "train_data_file", "DATA")
     run_dir = folder(line, data)
     refuse_to_replace(run_dir / ARCHIVE, "overwrite" in options)
@@ -51,10 +62,34 @@ def run(options: argparse.Namespace) -> int:
         payload = create_training_payload(line.places.get("train_data_file"), None, **known)
         from ptycho_torch.training import train
 
-        result = train(payload)
-    print(
-        f"{relative(result.bundle)}: trained for {len(result.history)} epochs, {last_losses(result.history)}"
-    )
+        return _say_result(train(payload))
+
+
+def _resumed(line: CommandLine, options: argparse.Namespace) -> "TrainingResult":
+    run_dir = Path(str(options.resume))
+    for option, given in (
+        ("--config", line.file),
+        ("--overwrite", "overwrite" in options),
+        ("--output-dir", line.flags.get("output_dir")),
+    ):
+        if given:
+            raise Refusal(
+                f"{option}: expected without --resume, which takes settings and folder of the run; got both. Drop one; "
+                "flags change what can be changed."
+            )
+
+    from ptycho.raw_data import DataError
+
+    with refusing(DataError), watching_for_interrupt(run_dir):
+        from ptycho_torch.resuming import resume
+
+        silent = {"enable_progress_bar": False} if line.quiet else {}
+        return resume(run_dir, silent, flags=line.flags, train_data_file=line.places.get("train_data_file"))
+
+
+def _say_result(result: "TrainingResult") -> int:
+    history = result.history
+    print(f"{relative(result.bundle)}: trained for {len(history)} epochs, {last_losses(history)}")
     return 0
 
 

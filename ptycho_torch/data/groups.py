@@ -1,13 +1,13 @@
 """A data set of neighbour groups over one or several scans, read from the patterns in memory without copies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ptycho.raw_data import DataError, RawData
 
@@ -75,6 +75,39 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
             cut = labels(scan, self.known[scan_number], groups.reshape(-1))
             batch["label"] = torch.from_numpy(cut.reshape(shape))
         return batch
+
+
+class EpochOrder(Sampler[int]):
+    """The groups that one process takes in an epoch.
+
+    A shuffled order follows from seed and epoch alone, so a resumed run takes the groups that it would have taken.
+    Of several processes each takes every n-th group, so that the batches of one step make up the batch of a single
+    process with as many times the batch size; where they would not take equally many, the first groups come again.
+
+    Args:
+        n_groups: groups there are.
+        seed: of the shuffle; None takes the groups in order.
+        rank: number of this process.
+        n_processes: processes that share the groups.
+    """
+
+    def __init__(self, n_groups: int, *, seed: int | None, rank: int = 0, n_processes: int = 1) -> None:
+        self._n_groups, self._seed, self._rank, self._n_processes = n_groups, seed, rank, n_processes
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins; Lightning does so."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self._n_groups // self._n_processes)
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.arange(self._n_groups)
+        if self._seed is not None:
+            order = np.random.default_rng((self._seed, self._epoch)).permutation(self._n_groups)
+        shared = np.resize(order, len(self) * self._n_processes)
+        return iter(shared[self._rank :: self._n_processes].tolist())
 
 
 def batches(dataset: GroupDataset, **arguments: Any) -> DataLoader[dict[str, Tensor]]:

@@ -14,7 +14,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.grouping import neighbor_groups, select_positions
 from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho.scan_checks import INTENSITY_SUSPICION
-from ptycho_torch.data.groups import GroupDataset, Indices, batches
+from ptycho_torch.data.groups import EpochOrder, GroupDataset, Indices, batches
 from ptycho_torch.runtime import loader_arguments
 
 logger = logging.getLogger(__name__)
@@ -256,8 +256,17 @@ class ScanDataModule(lightning.LightningDataModule):
         if dataset is None:
             raise RuntimeError("ScanDataModule: expected load() before its loaders are asked for.")
         arguments = loader_arguments(self.execution, training=training, batch_size=self.config.batch_size)
-        shuffle = training and not self.config.sequential_sampling
-        return batches(dataset, shuffle=shuffle, **arguments)
+        shuffled = training and not self.config.sequential_sampling
+        rank, n_processes = (
+            (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        )
+        order = EpochOrder(
+            len(dataset),
+            seed=self.execution.seed if shuffled else None,
+            rank=rank,
+            n_processes=n_processes,
+        )
+        return batches(dataset, sampler=order, **arguments)
 
 
 def _shares(n_groups: int, n_usable: Indices) -> Indices:

@@ -8,7 +8,7 @@ Only this package asks torch which devices exist. A run goes
         build_trainer(config, ...).fit(...)
 """
 
-from ptycho_torch.runtime.callbacks import CHECKPOINTS, HISTORY, LossHistory, build_callbacks
+from ptycho_torch.runtime.callbacks import CHECKPOINTS, HISTORY, LAST, LossHistory, build_callbacks
 from ptycho_torch.runtime.checks import (
     check_reconstruction,
     check_training,
@@ -25,11 +25,13 @@ from ptycho_torch.runtime.environment import run_environment, seed_everything
 from ptycho_torch.runtime.inference import build_fabric, working_dtype
 from ptycho_torch.runtime.loggers import build_logger
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
+from ptycho_torch.runtime.processes import is_first_process
 from ptycho_torch.runtime.trainer import build_trainer, loader_arguments, trainer_arguments
 
 __all__ = [
     "CHECKPOINTS",
     "HISTORY",
+    "LAST",
     "LossHistory",
     "batches_per_device",
     "build_callbacks",
@@ -38,6 +40,7 @@ __all__ = [
     "build_trainer",
     "check_reconstruction",
     "check_training",
+    "is_first_process",
     "loader_arguments",
     "metric_interval",
     "monitored_metric",

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 HISTORY: Final = "history.csv"
 CHECKPOINTS: Final = "checkpoints"
 LAST: Final = "last"
+_PATHS: Final = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class LossHistory(Callback):
@@ -103,7 +104,10 @@ def _number(name: str, text: str) -> float | None:
 
 
 class _EarlyStopping(EarlyStopping):
-    """Early stopping that says why it stopped."""
+    """Early stopping that says why it stopped, and keeps its own patience in a training that goes on."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
@@ -114,6 +118,18 @@ class _EarlyStopping(EarlyStopping):
                 self.stopped_epoch,
                 self.stopping_reason_message,
             )
+
+
+class _Checkpoints(ModelCheckpoint):
+    """Checkpoints that are found again where the folder of a run was moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        moved = {name: here(state_dict[name]) for name in _PATHS if state_dict.get(name)}
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
 
 
 def build_callbacks(
@@ -142,7 +158,7 @@ def build_callbacks(
     if not config.enable_checkpointing:
         return callbacks
     callbacks.append(
-        ModelCheckpoint(
+        _Checkpoints(
             dirpath=run_dir / CHECKPOINTS,
             filename=f"epoch={{epoch:03d}}-{metric.replace('/', '_')}={{{metric}:.6g}}",
             auto_insert_metric_name=False,
@@ -156,7 +172,7 @@ def build_callbacks(
     if config.save_last_checkpoint:
         # Lightning's own save_last writes only when a best checkpoint is written
         callbacks.append(
-            ModelCheckpoint(
+            _Checkpoints(
                 dirpath=run_dir / CHECKPOINTS,
                 filename=LAST,
                 enable_version_counter=False,

@@ -6,10 +6,16 @@ import sys
 from collections.abc import Iterator
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from ptycho.config.errors import Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.failures import refused
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of a run that writes; as told by torchrun, SLURM, MPI or Lightning's own launcher."""
+    return rank_zero_only.rank == 0
 
 
 def loading_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:

@@ -69,6 +69,7 @@ def trainer_arguments(
         "enable_checkpointing": config.enable_checkpointing,
         "enable_progress_bar": config.enable_progress_bar,
         "enable_model_summary": False,
+        "use_distributed_sampler": False,  # the data module divides the groups
         "default_root_dir": run_dir,
         "logger": build_logger(config, run_dir) or False,
         "callbacks": build_callbacks(
