@@ -7,6 +7,7 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch import losses, physics
@@ -268,6 +269,22 @@ class PtychoPINN_Lightning(lightning.LightningModule):
         seconds = time.perf_counter() - self._epoch_started_s
         # one value for all processes: they name their checkpoints by it
         self.log_dict({"learning_rate": rate, "epoch_time_s": seconds}, sync_dist=True)
+        self._step_plateau()
+
+    def _step_plateau(self) -> None:
+        """Let the Adaptive schedule see this epoch's metric before the epoch's checkpoints are written.
+
+        Lightning would do so after that, and a training that goes on from such a checkpoint would lose the step.
+        """
+        for schedule in self.trainer.lr_scheduler_configs:
+            due = (self.trainer.current_epoch + 1) % schedule.frequency == 0
+            if schedule.reduce_on_plateau and due:
+                schedule.scheduler.step(self.trainer.callback_metrics[str(schedule.monitor)])
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Step the other schedules when Lightning says so."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            super().lr_scheduler_step(scheduler, metric)
 
     def configure_optimizers(self) -> Any:
         """One optimizer; the probe is a group of its own with its own rate and without weight decay."""

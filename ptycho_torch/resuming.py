@@ -1,7 +1,6 @@
 """Going on with a training that was stopped: its recorded settings, its latest checkpoint, and what may change."""
 
 import json
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -37,6 +36,10 @@ MAY_CHANGE: Final = frozenset(
 )
 """Fields and knobs that take effect in a training that goes on. The others decide the network, the groups, the batch
 of a step or the state of the optimizer, which the checkpoint holds. The scan may lie elsewhere, not be another one."""
+
+
+_UNREADABLE: Final = (RuntimeError, EOFError, ValueError, torch.serialization.pickle.UnpicklingError)
+"""What torch raises for a file that is damaged, or holds more than plain values and tensors."""
 
 
 class _Stopped(NamedTuple):
@@ -80,7 +83,7 @@ def resume(
     """
     folder = Path(run_dir)
     stopped = _read(folder)
-    payload = _payload(stopped, folder, dict(overrides or {}), dict(flags or {}), train_data_file)
+    payload = _payload(stopped, folder, overrides, flags, train_data_file)
     _refuse_finished(stopped, folder, payload)
     record = {
         "checkpoint": stopped.checkpoint.name,
@@ -95,6 +98,18 @@ def resume(
     return train(payload, data=data, callbacks=callbacks, resumed=point)
 
 
+def resumed_payload(
+    run_dir: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    train_data_file: str | Path | None = None,
+) -> TrainingPayload:
+    """The settings with which `resume` would go on; arguments and errors as there."""
+    folder = Path(run_dir)
+    return _payload(_read(folder), folder, overrides, flags, train_data_file)
+
+
 # What the run left ----------------------------------------------------------------------------------------------
 
 
@@ -105,7 +120,7 @@ def _read(folder: Path) -> _Stopped:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         states = content["callbacks"]
         epochs_done = len(states["LossHistory"]["rows"])
-    except (RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except (*_UNREADABLE, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]
         message = (
             f"{checkpoint}: expected a checkpoint of a training; got a file that cannot be read ({reason})."
@@ -149,14 +164,15 @@ def _latest(folder: Path) -> Path:
 def _payload(
     stopped: _Stopped,
     folder: Path,
-    overrides: dict[str, Any],
-    flags: dict[str, Any],
+    overrides: Mapping[str, Any] | None,
+    flags: Mapping[str, Any] | None,
     train_data_file: str | Path | None,
 ) -> TrainingPayload:
     """The recorded settings, below what is changed now."""
     place, recorded = str(folder / CONFIGURATION), dict(stopped.record["configuration"])
-    knobs = [{name: given.pop(name) for name in KNOBS if name in given} for given in (overrides, flags)]
-    request = Request([ModelConfig, TrainingConfig], overrides=overrides, flags=flags)
+    fields = [dict(overrides or {}), dict(flags or {})]
+    knobs = [{name: given.pop(name) for name in KNOBS if name in given} for given in fields]
+    request = Request([ModelConfig, TrainingConfig], overrides=fields[0], flags=fields[1])
     for cls, values in ((ModelConfig, recorded.pop("model")), (TrainingConfig, recorded)):
         layer = read_values("file", values, vocabulary(cls))
         request.add(cls, layer._replace(locators=dict.fromkeys(layer.values, place)))

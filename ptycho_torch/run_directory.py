@@ -67,7 +67,7 @@ def write_json(path: Path, content: Any) -> Path:
 
 @contextlib.contextmanager
 def logged(run_dir: Path, *, further: bool = False) -> Iterator[None]:
-    """Write what the package logs meanwhile (level INFO and above) to ``run.log`` as well; of several processes, the first does.
+    """Write what the package logs meanwhile, from INFO up, to ``run.log`` too; of several processes the first does.
 
     Args:
         run_dir: the folder, which exists.

@@ -250,11 +250,12 @@ def _record(
         run_dir, config, payload.execution_config, payload.sources, payload.overrides_applied, facts
     )
     log.info(
-        "training on %d groups of %d patterns, validating on %d, for %d epochs",
+        "training on %d groups of %d patterns, validating on %d, for %d epochs%s",
         facts["n_training_groups"],
         config.model.gridsize**2,
         facts["n_validation_groups"],
         config.nepochs,
+        f", {resumed.record[-1]['epochs_done']} of which are done" if resumed else "",
     )
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
@@ -59,13 +59,27 @@ def show(options: argparse.Namespace) -> int:
         names = ", ".join(module.NAME for module in RUNS_SHOWN)
         raise Refusal(f"show: expected a command ({names}); got none. See ptycho config show --help.")
     line = CommandLine.of(options)
-    settings = _settings(*_RESOLVERS[command](line))
+    resolve = _resumed(options) if "resume" in options else _RESOLVERS[command]
+    settings = _settings(*resolve(line))
     if "json" in options:
         known = {setting.name: setting.origin.to_dict() for setting in settings}
         print(json.dumps({"command": command, "settings": known}, indent=2))
     else:
         print_table(("setting", "value", "from", "instead of"), [_row(setting) for setting in settings])
     return 0
+
+
+def _resumed(
+    options: argparse.Namespace,
+) -> Callable[[CommandLine], tuple[Resolved, tuple[type, ...], tuple[str, ...]]]:
+    def resolve(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+        from ptycho_torch.resuming import resumed_payload
+
+        payload = resumed_payload(**train.asked_to_resume(line, options))
+        resolved = Resolved(payload.sources, payload.execution_config, {})
+        return resolved, (ModelConfig, TrainingConfig), RUN_GROUPS
+
+    return resolve
 
 
 def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:

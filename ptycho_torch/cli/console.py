@@ -59,7 +59,8 @@ def _kept(run_dir: Path) -> str:
     if not checkpoints:
         return "no checkpoint was written yet."
     names = ", ".join(path.name for path in checkpoints)
-    return f"kept in {relative(run_dir / 'checkpoints')}: {names}."
+    place = relative(run_dir / "checkpoints")
+    return f"kept in {place}: {names}. Go on with ptycho train --resume {relative(run_dir)}."
 
 
 @contextlib.contextmanager

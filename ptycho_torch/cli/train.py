@@ -66,7 +66,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _resumed(line: CommandLine, options: argparse.Namespace) -> "TrainingResult":
-    run_dir = Path(str(options.resume))
+    from ptycho.raw_data import DataError
+
+    known = asked_to_resume(line, options)
+    with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
+        from ptycho_torch.resuming import resume
+
+        return resume(**known)
+
+
+def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `resume` that a command line comes to.
+
+    Raises:
+        Refusal: an option that does not go with `--resume`.
+    """
     for option, given in (
         ("--config", line.file),
         ("--overwrite", "overwrite" in options),
@@ -77,14 +91,12 @@ def _resumed(line: CommandLine, options: argparse.Namespace) -> "TrainingResult"
                 f"{option}: expected without --resume, which takes settings and folder of the run; got both. Drop one; "
                 "flags change what can be changed."
             )
-
-    from ptycho.raw_data import DataError
-
-    with refusing(DataError), watching_for_interrupt(run_dir):
-        from ptycho_torch.resuming import resume
-
-        silent = {"enable_progress_bar": False} if line.quiet else {}
-        return resume(run_dir, silent, flags=line.flags, train_data_file=line.places.get("train_data_file"))
+    return {
+        "run_dir": options.resume,
+        "overrides": {"enable_progress_bar": False} if line.quiet else {},
+        "flags": line.flags,
+        "train_data_file": line.places.get("train_data_file"),
+    }
 
 
 def _say_result(result: "TrainingResult") -> int:

@@ -1,0 +1,50 @@
+"""`ptycho train --resume`: a training that was stopped goes on from the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_refusals import Run
+
+TRAINED = ("--nepochs=2", "--quiet")
+
+
+def test_a_finished_run_is_trained_on_and_shown_before(ptycho: Run, trained: Path, scan: Path) -> None:
+    code, shown, _ = ptycho("config", "show", "train", "--resume", trained, "--nepochs=2", "--json")
+    assert code == 0
+    settings = json.loads(shown)["settings"]
+    assert settings["training.nepochs"]["locator"] == "--nepochs"
+    assert settings["training.batch_size"]["locator"] == f"{trained}/config.json"
+    assert settings["execution.accelerator"]["value"] == "cpu"
+    code, out, _ = ptycho("train", scan, "--resume", trained, *TRAINED)
+    assert (code, out.partition(",")[0]) == (0, f"{trained}/wts.h5.zip: trained for 2 epochs")
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("--config", "run.toml"), "--config"),
+        (("--overwrite",), "--overwrite"),
+        (("--output-dir", "x"), "--output-dir"),
+    ],
+)
+def test_settings_and_folder_are_those_of_the_run(
+    ptycho: Run, trained: Path, words: tuple[str], option: str
+) -> None:
+    code, _, said = ptycho("train", "--resume", trained, *words)
+    assert code == 2
+    assert said.startswith(
+        f"ptycho train: {option}: expected without --resume, which takes settings and folder"
+    )
+
+
+def test_a_flag_that_cannot_change_is_refused(ptycho: Run, trained: Path) -> None:
+    code, _, said = ptycho("train", "--resume", trained, "--batch-size=3", "--nepochs=9")
+    assert code == 2
+    assert said.startswith("ptycho train: training.batch_size: expected 16, as ")
+
+
+def test_a_folder_without_a_run_is_refused(ptycho: Run, tmp_path: Path) -> None:
+    code, _, said = ptycho("train", "--resume", tmp_path)
+    assert (code, "expected the folder of a training" in said, "Traceback" in said) == (2, True, False)

@@ -1,0 +1,284 @@
+"""A training that was stopped goes on: to the same numbers, with its own settings, and says what cannot be."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from ptycho import params
+from ptycho.config.errors import ConfigError
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.raw_data import DataError, RawData
+from ptycho_torch.bundle import load_bundle
+from ptycho_torch.config_factory import create_training_payload
+from ptycho_torch.resuming import resume
+from ptycho_torch.simulate import simulate_scan
+from ptycho_torch.training import TrainingResult, train
+
+SMALL = {
+    "n_groups": 24,
+    "gridsize": 1,
+    "batch_size": 6,
+    "nepochs": 4,
+    "n_filters_scale": 1,
+    "n_unrolled_steps": 1,
+    "accelerator": "cpu",
+    "val_split": 0.2,
+}
+
+
+class StopsInEpoch(Callback):
+    """Ends a training in the middle of an epoch, as a signal would."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.current_epoch == self.epoch and batch_idx == 1:
+            raise InterruptedError
+
+
+@pytest.fixture(autouse=True)
+def _legacy_dictionary_is_restored() -> Iterator[None]:
+    before = dict(params.cfg)
+    yield
+    params.cfg.clear()
+    params.cfg.update(before)
+
+
+def trained(file: Path, run_dir: Path, *callbacks: Callback, **settings: Any) -> TrainingResult:
+    return train(create_training_payload(file, run_dir, SMALL | settings), callbacks=callbacks)
+
+
+def stopped(file: Path, run_dir: Path, epoch: int = 2, **settings: Any) -> Path:
+    with contextlib.suppress(InterruptedError):
+        trained(file, run_dir, StopsInEpoch(epoch), **settings)
+    assert not (run_dir / "wts.h5.zip").exists()
+    return run_dir
+
+
+def numbers(result: TrainingResult) -> tuple[list[dict[str, Any]], str]:
+    """Everything of the history but the time it took, and the name of the best checkpoint."""
+    rows = [{name: value for name, value in row.items() if name != "epoch_time_s"} for row in result.history]
+    return rows, str(result.checkpoint and result.checkpoint.name)
+
+
+def assert_same(first: TrainingResult, second: TrainingResult) -> None:
+    assert numbers(first) == numbers(second)
+    weights = [load_bundle(result.bundle).state_dict for result in (first, second)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"scheduler": "WarmupCosine", "lr_warmup_epochs": 1, "probe_trainable": True},
+        {"scheduler": "Adaptive", "plateau_patience": 0, "plateau_threshold": 0.5, "optimizer": "adamw"},
+        {"scheduler": "MultiStage", "optimizer": "sgd", "learning_rate": 1e-2, "accum_steps": 2},
+        {
+            "early_stop_patience": 2,
+            "checkpoint_monitor_metric": "train_loss",
+            "learning_rate": 1e-12,
+            "nepochs": 6,
+            "checkpoint_save_top_k": 0,
+        },
+    ],
+    ids=["WarmupCosine", "Adaptive", "MultiStage", "early stopping"],
+)
+def test_a_stopped_training_goes_on_to_the_numbers_of_one_that_was_not(
+    tiny_file: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    whole = trained(tiny_file, tmp_path / "whole", **settings)
+    assert_same(whole, resume(stopped(tiny_file, tmp_path / "stopped", **settings)))
+
+
+@pytest.fixture(scope="module")
+def killed(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose process was killed in the middle of an epoch, with a loading process beside it."""
+    run_dir = tmp_path_factory.mktemp("killed") / "run"
+    root = str(Path(__file__).parents[2])
+    code = (
+        "import sys, time\n"
+        "from lightning.pytorch.callbacks import Callback\n"
+        "from ptycho_torch.config_factory import create_training_payload\n"
+        "from ptycho_torch.training import train\n"
+        "class Waits(Callback):\n"
+        "    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):\n"
+        "        if (trainer.current_epoch, batch_idx) == (2, 1):\n"
+        "            print('now', flush=True)\n"
+        "            time.sleep(60)\n"
+        f"settings = {SMALL | {'num_workers': 1}!r}\n"
+        "train(create_training_payload(sys.argv[1], sys.argv[2], settings), callbacks=[Waits()])\n"
+    )
+    command = [sys.executable, "-c", code, str(tiny_file), str(run_dir)]
+    environ = {**os.environ, "PYTHONPATH": root}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "now" in process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    return run_dir
+
+
+def copied(run_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run_dir, tmp_path / "copied"))
+
+
+def test_a_killed_process_is_replaced_to_the_same_numbers_wherever_its_folder_is(
+    killed: Path, tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained(tiny_file, tmp_path / "whole", num_workers=1)
+    monkeypatch.setenv("PTYCHO_EXEC_LEARNING_RATE", "0.5")
+    monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKERS", "many")
+    resumed = resume(copied(killed, tmp_path), flags={"num_workers": "0"})
+    assert_same(whole, resumed)
+    assert resumed.checkpoint is not None
+    assert resumed.checkpoint.parent == tmp_path / "copied" / "checkpoints"
+    record = json.loads((resumed.run_dir / "config.json").read_text())
+    assert record["execution"]["learning_rate"] == 1e-3
+    assert record["origins"]["execution.num_workers"]["locator"] == "--num-workers"
+    place = str(killed)
+    (entry,) = record["resumed"]
+    assert (entry["checkpoint"], entry["epochs_done"]) == ("last.ckpt", 2)
+    assert entry["changed"].pop("training.output_dir")["was"] == place
+    assert entry["changed"] == {"num_workers": {"was": 1, "now": 0, "from": "flag --num-workers"}}
+
+
+def test_the_log_of_the_run_goes_on(killed: Path, tmp_path: Path) -> None:
+    run_dir = copied(killed, tmp_path)
+    before = (run_dir / "run.log").read_text()
+    resume(run_dir, {"num_workers": 0})
+    after = (run_dir / "run.log").read_text()
+    assert after.startswith(before)
+    assert "for 4 epochs, 2 of which are done" in after
+
+
+def test_more_epochs_can_be_trained_after_the_end(tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = trained(tiny_file, tmp_path / "run", nepochs=1).run_dir
+    assert len(resume(run_dir, {"nepochs": 2}).history) == 2
+    record = json.loads((run_dir / "config.json").read_text())
+    assert record["resumed"][0]["changed"] == {"training.nepochs": {"was": 1, "now": 2, "from": "override"}}
+    assert len(resume(run_dir, {"nepochs": 3}).history) == 3
+    assert len(json.loads((run_dir / "config.json").read_text())["resumed"]) == 2
+
+
+def test_a_scan_may_have_moved_and_may_not_be_another_one(
+    killed: Path, tiny_scan: RawData, tmp_path: Path
+) -> None:
+    run_dir, moved, other = copied(killed, tmp_path), tmp_path / "moved.npz", tmp_path / "other.npz"
+    simulate_scan(N=32, n_positions=70, nphotons=1e5, seed=4).to_file(other)
+    with pytest.raises(DataError, match="expected the data that the run was trained on so far"):
+        resume(run_dir, {"num_workers": 0}, train_data_file=other)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        resume(run_dir, train_data_file=tmp_path / "nowhere.npz")
+    tiny_scan.to_file(moved)
+    assert len(resume(run_dir, {"num_workers": 0}, train_data_file=moved).history) == 4
+
+
+def test_a_longer_patience_takes_effect(tiny_file: Path, tmp_path: Path) -> None:
+    settings = {"learning_rate": 1e-12, "early_stop_patience": 1, "nepochs": 9, "val_split": 0.0}
+    first = trained(tiny_file, tmp_path / "run", **settings)
+    assert len(first.history) < 9
+    with pytest.raises(
+        ConfigError, match=r"^early_stop_patience: expected more than the 1 epochs without .* Raise it"
+    ):
+        resume(first.run_dir)
+    assert len(resume(first.run_dir, {"early_stop_patience": 3}).history) > len(first.history)
+
+
+# What cannot be ---------------------------------------------------------------------------------------------------
+
+
+def refusal(*given: Any, **named: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        resume(*given, **named)
+    return str(caught.value)
+
+
+def test_what_the_checkpoint_holds_cannot_change(killed: Path) -> None:
+    said = refusal(killed, {"gridsize": 2, "learning_rate": 0.1}, flags={"seed": "7", "num_workers": "0"})
+    why = "A training that goes on cannot change it: drop it, or start a new run."
+    assert sorted(said.splitlines(), key=lambda line: line.partition(":")[0]) == [
+        f"learning_rate: expected 0.001, as {killed} was trained so far; got 0.1 from override. {why}",
+        f"model.gridsize: expected 1, as {killed} was trained so far; got 2 from override. {why}",
+        f"seed: expected 42, as {killed} was trained so far; got 7 from flag --seed. {why}",
+    ]
+
+
+def test_a_value_that_is_as_it_was_is_no_change(killed: Path, tmp_path: Path) -> None:
+    run_dir = copied(killed, tmp_path)
+    assert len(resume(run_dir, {"gridsize": 1, "seed": 42, "num_workers": 0}).history) == 4
+
+
+def test_a_wrong_value_is_refused_as_always(killed: Path) -> None:
+    assert (
+        refusal(killed, {"num_workers": -1}) == "num_workers: expected an integer >= 0; got -1 from override."
+    )
+    assert "nepoch: no such field or knob (override). Did you mean nepochs?" in refusal(killed, {"nepoch": 3})
+
+
+def test_a_folder_without_a_stopped_training_is_refused(tmp_path: Path, killed: Path) -> None:
+    assert "expected the folder of a training; got one without its record, config.json" in refusal(tmp_path)
+    (tmp_path / "config.json").write_text('{"configuration": {"test_data_file": null}, "execution": {}}')
+    assert "expected the folder of a training; got that of a reconstruction" in refusal(tmp_path)
+    run_dir = copied(killed, tmp_path)
+    shutil.rmtree(run_dir / "checkpoints")
+    assert "expected a checkpoint to go on from; got none" in refusal(run_dir)
+
+
+def test_a_finished_training_is_refused_unless_asked_for_more(tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = trained(tiny_file, tmp_path / "run", nepochs=1).run_dir
+    assert refusal(run_dir) == (
+        f"training.nepochs: expected more than the 1 epochs that {run_dir} has been trained for; got 1 from "
+        f"{run_dir}/config.json. Raise it to train on."
+    )
+    (run_dir / "wts.h5.zip").unlink()  # as if it was stopped before its model was saved
+    assert resume(run_dir).bundle.is_file()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK not a checkpoint", None])
+def test_a_damaged_checkpoint_is_refused_by_name(killed: Path, tmp_path: Path, damage: bytes | None) -> None:
+    last = copied(killed, tmp_path) / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:2000] if damage is None else damage)
+    assert f"{last}: expected a checkpoint of a training; got a file that cannot be read" in refusal(
+        last.parents[1]
+    )
+    last.unlink()
+    assert len(resume(last.parents[1], {"num_workers": 0}).history) == 4
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(killed: Path, tmp_path: Path) -> None:
+    last = copied(killed, tmp_path) / "checkpoints" / "last.ckpt"
+    torch.save({"callbacks": time.sleep}, last)
+    assert "got a file that cannot be read" in refusal(last.parents[1])
+
+
+def test_a_record_of_a_newer_version_says_so(killed: Path, tmp_path: Path) -> None:
+    path = copied(killed, tmp_path) / "config.json"
+    record = json.loads(path.read_text())
+    record["execution"]["warp"], record["versions"]["ptychopinn"] = 9, "9.9"
+    path.write_text(json.dumps(record))
+    assert "warp: no such knob. The snapshot was written by ptychopinn 9.9; this is " in refusal(path.parent)
+
+
+def test_the_execution_configuration_of_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTYCHO_EXEC_SEED", "9")
+    config = PyTorchExecutionConfig.from_snapshot({}).with_overrides(
+        {"num_workers": 1}, flags={"accum_steps": "2"}
+    )
+    assert (config.seed, config.accum_steps, config.num_workers) == (42, 2, 1)
+    assert config.sources["accum_steps"].locator == "--accum-steps"
