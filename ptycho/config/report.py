@@ -1,27 +1,14 @@
 """What is wrong with the layers of one load: looked for in every layer, and worded for a person."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
 from ptycho.config.errors import ConfigError, Failure, quote_line, show
 from ptycho.config.fields import plain
 from ptycho.config.resolve import stack
-from ptycho.config.sources import Layer, Vocabulary
-
-
-class Checks(NamedTuple):
-    """How the values of one class are checked."""
-
-    vocabulary: Vocabulary
-    """The names there are."""
-    defaults: Mapping[str, Any]
-    """Name -> default."""
-    check: Callable[[Mapping[str, Any]], Mapping[str, Any]]
-    """Validates any of the fields, each by itself; raises pydantic's ValidationError."""
-    conflicts: Callable[[Mapping[str, Any], Callable[[str], str]], Iterable[Failure]]
-    """Finds what does not go together, given the valid values and the wording of a value's origin."""
+from ptycho.config.sources import Checks, Layer
 
 
 def find_failures(layers: Sequence[Layer], checks: Checks) -> Iterator[Failure]:

@@ -1,7 +1,7 @@
 """Settings that know where each value came from: the machinery below `PyTorchExecutionConfig`."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, Self, cast
 
@@ -11,14 +11,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import TypedDict
 
 import ptycho
-from ptycho.config import render
 from ptycho.config.ambient import is_customised, prefix_of, with_ambient
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, show, written_by
 from ptycho.config.fields import annotation_of, group_of, scalar
 from ptycho.config.origins import PRECEDENCE, Origin
-from ptycho.config.report import Checks, find_failures, pydantic_failures
 from ptycho.config.resolve import merge, ranked
 from ptycho.config.sources import (
+    Checks,
     Layer,
     Vocabulary,
     given_twice,
@@ -76,10 +75,9 @@ class ResolvedSettings(BaseSettings):
                 sound = sound and not layer.failures
             self.__pydantic_validator__.validate_python(values, self_instance=self)
         except ValidationError as error:
-            failures = tuple(find_failures(standing, checks))
-            raise ConfigError(failures or pydantic_failures(error)) from None
+            raise _refusal(standing, checks, error) from None
         if not sound:
-            raise ConfigError(find_failures(standing, checks))
+            raise _refusal(standing, checks)
         self._layers = tuple(layer for layer in standing if layer.values)
 
     @classmethod
@@ -219,7 +217,7 @@ class ResolvedSettings(BaseSettings):
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
-            raise ConfigError(pydantic_failures(error)) from None
+            raise _refusal((), _checks(cls), error) from None
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
@@ -287,7 +285,7 @@ class ResolvedSettings(BaseSettings):
 
     def explain(self) -> str:
         """Return a table of every knob: its value, where it came from, and what that shadowed."""
-        return render.explanation(self._rows())
+        return _views().explanation(self._rows())
 
     def diff(self, other: Self) -> dict[str, tuple[Any, Any]]:
         """Return the knobs that differ: name -> (value here, value there)."""
@@ -305,28 +303,28 @@ class ResolvedSettings(BaseSettings):
     def to_toml(self) -> str:
         """Return the text of a flat TOML file that reads back equal."""
         defaults = _checks(type(self)).defaults
-        return render.toml(self.to_dict(), [name for name in defaults if defaults[name] is None])
+        return _views().toml(self.to_dict(), [name for name in defaults if defaults[name] is None])
 
     def to_yaml(self) -> str:
         """Return the text of a flat YAML file that reads back equal."""
-        return render.yaml(self.to_dict())
+        return _views().yaml(self.to_dict())
 
     def to_env(self) -> dict[str, str]:
         """Return environment variables that read back equal."""
-        prefix = prefix_of(type(self))
-        return {f"{prefix}{name.upper()}": render.text(value) for name, value in self.to_dict().items()}
+        prefix, text = prefix_of(type(self)), _views().text
+        return {f"{prefix}{name.upper()}": text(value) for name, value in self.to_dict().items()}
 
-    def _rows(self) -> list[render.Row]:
+    def _rows(self) -> list[Any]:
         fields = type(self).model_fields
         defaults, own = _checks(type(self)).defaults, type(self).__annotations__
         sources = sorted(self.sources.items(), key=lambda item: item[0] not in own)
         return [
-            render.Row(group_of(fields[name]), name, origin, origin.value != defaults[name])
+            _views().Row(group_of(fields[name]), name, origin, origin.value != defaults[name])
             for name, origin in sources
         ]
 
     def _repr_html_(self) -> str:
-        return render.html(type(self).__name__, self._rows())
+        return _views().html(type(self).__name__, self._rows())
 
     def __str__(self) -> str:
         return repr(self)
@@ -344,6 +342,20 @@ class ResolvedSettings(BaseSettings):
 
     def __delattr__(self, name: str) -> None:
         raise _immutable(name)
+
+
+def _views() -> Any:
+    from ptycho.config import render  # loads with the first use, as `report` does
+
+    return render
+
+
+def _refusal(layers: Sequence[Layer], checks: Checks, error: ValidationError | None = None) -> ConfigError:
+    """Everything that is wrong with the layers, or else what pydantic found."""
+    from ptycho.config.report import find_failures, pydantic_failures
+
+    failures = tuple(find_failures(layers, checks)) if layers else ()
+    return ConfigError(failures or (pydantic_failures(error) if error else ()))
 
 
 _is_customised = cache(is_customised)

@@ -3,7 +3,7 @@
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from ptycho.config.errors import Failure, UnknownVariableWarning, near, unknown_name
@@ -34,6 +34,19 @@ class Vocabulary(NamedTuple):
         """Return the current name that a misspelt one is near to."""
         close = near(written, self.names(), cutoff)
         return close if close is None else self.renamed.get(close, close)
+
+
+class Checks(NamedTuple):
+    """How the values of one class are checked."""
+
+    vocabulary: Vocabulary
+    """The names there are."""
+    defaults: Mapping[str, Any]
+    """Name -> default."""
+    check: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    """Validates any of the fields, each by itself; raises pydantic's ValidationError."""
+    conflicts: Callable[[Mapping[str, Any], Callable[[str], str]], Iterable[Failure]]
+    """Finds what does not go together, given the valid values and the wording of a value's origin."""
 
 
 class Layer(NamedTuple):
