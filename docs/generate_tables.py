@@ -22,7 +22,7 @@ from ptycho.config.origins import PRECEDENCE
 from ptycho.config.render import text
 from ptycho.config.validated import help_texts, pydantic_fields, section_of, vocabulary
 from ptycho_torch.cli.config import ACTIONS
-from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, TRAINING
+from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, TRAINING
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag, FlagParser, spell
 from ptycho_torch.cli.main import COMMANDS
 from ptycho_torch.config_bridge import NOT_BRIDGED, TABLE
@@ -172,9 +172,13 @@ def _flagged(section: str) -> set[str]:
 
 
 def _stated(section: str, name: str) -> str:
-    table = RECONSTRUCTION if section == "inference" else TRAINING
     if name == "enable_progress_bar":
         return "on, on a terminal"
+    if name == "output_dir":
+        return "`MODEL/NAME-OF-DATA`" if section == "inference" else f"`{RUNS}/NAME-OF-DATA`"
+    if section == "execution" and name in RECONSTRUCTION:
+        return f"{_code(text(RECONSTRUCTION[name]))} (`reconstruct`)"
+    table = RECONSTRUCTION if section == "inference" else TRAINING
     return _code(text(table[name])) if name in table else "-"
 
 

@@ -85,15 +85,15 @@ def resume(
     stopped = _read(folder)
     payload = _payload(stopped, folder, overrides, flags, train_data_file)
     _refuse_finished(stopped, folder, payload)
-    record = {
-        "checkpoint": stopped.checkpoint.name,
-        "epochs_done": stopped.epochs_done,
-        "changed": dict(_changes(stopped, payload)),
-    }
+    changed = dict(_changes(stopped, payload))
+    record = {"checkpoint": stopped.checkpoint.name, "epochs_done": stopped.epochs_done, "changed": changed}
+    anew = changed.keys() | {f"execution.{name}" for name in changed}
+    origins = stopped.record.get("origins", {}).items()
     point = ResumePoint(
         stopped.checkpoint,
         stopped.record.get("fingerprints"),
         [*stopped.record.get("resumed", []), record],
+        {name: origin for name, origin in origins if name not in anew},
     )
     return train(payload, data=data, callbacks=callbacks, resumed=point)
 

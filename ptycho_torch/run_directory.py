@@ -35,6 +35,7 @@ def write_configuration(
     sources: Mapping[str, Origin],
     overrides_applied: Mapping[str, Any],
     facts: Mapping[str, Any],
+    kept_origins: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``config.json``: every value in force with its origin, and what it was run with.
 
@@ -45,6 +46,7 @@ def write_configuration(
         sources: origins of the canonical fields.
         overrides_applied: audit trail of the factory.
         facts: further JSON values about the run (measurement domain, number of patterns ...).
+        kept_origins: those that an earlier part of the run recorded, of values that are still in force.
     """
     content = {
         "versions": versions(),
@@ -52,7 +54,8 @@ def write_configuration(
         "configuration": plain(canonical),
         "execution": execution.to_dict(),
         "origins": {name: origin.to_dict() for name, origin in sources.items()}
-        | {f"execution.{name}": origin.to_dict() for name, origin in execution.sources.items()},
+        | {f"execution.{name}": origin.to_dict() for name, origin in execution.sources.items()}
+        | plain(kept_origins or {}),
         "overrides_applied": plain(overrides_applied),
         **plain(facts),
     }

@@ -53,6 +53,8 @@ class ResumePoint(NamedTuple):
     """Of the scans it was trained on; None where they are not known."""
     record: Sequence[Mapping[str, Any]]
     """Every time that it went on, and what was changed; for config.json."""
+    origins: Mapping[str, Any]
+    """Where the values that were not changed came from, as recorded."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,13 @@ def _record(
         "resumed": [] if resumed is None else resumed.record,
     }
     write_configuration(
-        run_dir, config, payload.execution_config, payload.sources, payload.overrides_applied, facts
+        run_dir,
+        config,
+        payload.execution_config,
+        payload.sources,
+        payload.overrides_applied,
+        facts,
+        resumed.origins if resumed else None,
     )
     log.info(
         "training on %d groups of %d patterns, validating on %d, for %d epochs%s",

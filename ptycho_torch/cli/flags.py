@@ -13,16 +13,35 @@ from itertools import groupby
 from typing import Any
 
 from ptycho.config.ambient import prefix_of
+from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, near, show
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import Scalar, annotation_of, group_of, scalar
 from ptycho.config.render import text
+from ptycho.config.sources import warn_renamed
 from ptycho.config.validated import help_texts, pydantic_fields, section_of, vocabulary
 
 RUN_GROUPS = ("hardware", "data loading", "optimization", "checkpoints", "logging", "inference", "other")
 """Groups of knobs that a training reads."""
 RECONSTRUCTION_GROUPS = ("hardware", "data loading", "logging", "inference")
 """Groups of knobs that a reconstruction reads."""
+
+
+def spell(name: str) -> str:
+    """The flag of a field."""
+    return f"--{name.replace('_', '-')}"
+
+
+RENAMED = {
+    spell(old): spell(new)
+    for renamed in (
+        PyTorchExecutionConfig.old_names,
+        vocabulary(TrainingConfig).renamed,
+        vocabulary(InferenceConfig).renamed,
+    )
+    for old, new in renamed.items()
+}
+"""Flag of an old or foreign name -> flag."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +94,6 @@ class Flag:
         if self.variable:
             shown.append(f"env: {self.variable}")
         return f"{self.help} [{'; '.join(shown)}]".replace("%", "%%")
-
-
-def spell(name: str) -> str:
-    """The flag of a field."""
-    return f"--{name.replace('_', '-')}"
 
 
 def execution_flags(groups: Collection[str] = RUN_GROUPS) -> list[Flag]:
@@ -193,7 +207,7 @@ class FlagParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse after writing every flag with hyphens; refuse what is no flag."""
-        written = [_hyphenated(word) for word in args]
+        written = [self._current(_hyphenated(word)) for word in args]
         parsed, unknown = super().parse_known_args(written, namespace)
         strange = [word for word in unknown if word.startswith("-")]
         if strange:
@@ -201,6 +215,15 @@ class FlagParser(argparse.ArgumentParser):
         if unknown:
             self.error(f"{unknown[0]}: expected nothing more; got another argument.")
         return parsed, []
+
+    def _current(self, word: str) -> str:
+        """Write a flag of an old or foreign name (`--lr`) by the current one, with a DeprecationWarning."""
+        flag, equals, value = word.partition("=")
+        meant, known = RENAMED.get(flag), self._option_string_actions
+        if meant is None or flag in known or meant not in known:
+            return word
+        warn_renamed(flag, meant)
+        return f"{meant}{equals}{value}"
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a word that is none of an argument's choices."""
@@ -219,6 +242,10 @@ class FlagParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         """Say what is wrong in one message, without the usage, and exit with code 2."""
+        if found := re.fullmatch(r"argument (--[\w-]+)(?:/--[\w-]+)*: expected one argument", message):
+            message = f"{found[1]}: expected a value; got none. See {self.prog} --help."
+        elif found := re.fullmatch(r"the following arguments are required: (.*)", message):
+            message = f"expected {found[1].replace(', ', ' and ')}; got too few. See {self.prog} --help."
         self.exit(2, f"{self.prog}: {message}\n")
 
 

@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         close = near(chosen, tuple(COMMANDS))
         hint = f"Did you mean {close}?" if close else f"The commands are {', '.join(COMMANDS)}."
         parser.error(f"{chosen}: no such command. {hint}")
-    options = parser.parse_args(words)
+    with plain_warnings():
+        options = parser.parse_args(words)
     if chosen is None:
         parser.error(f"expected a command ({', '.join(COMMANDS)}); got none. See ptycho --help.")
     with plain_warnings(), plain_log(quiet="quiet" in options):

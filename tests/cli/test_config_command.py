@@ -154,6 +154,29 @@ def test_a_model_says_what_it_is_before_there_are_data(ptycho: Run, trained: Pat
     assert shown["inference.test_data_file"]["value"] is None
 
 
+MATRIX = Path(__file__).parents[2] / "specs" / "override_matrix.md"
+
+
+@pytest.mark.parametrize(
+    ("command", "sections"), [("train", ("model", "training", "execution")), ("reconstruct", ("inference",))]
+)
+def test_the_matrix_tells_what_the_command_states(
+    ptycho: Run, command: str, sections: tuple[str, ...]
+) -> None:
+    text = MATRIX.read_text()
+    shown = settings(ptycho, command)
+    for section in sections:
+        table = text.partition(f"<!-- generated: {section}-sources -->")[2].partition("<!-- end -->")[0]
+        rows = [
+            [cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.splitlines() if "|" in line
+        ]
+        column = rows[0].index("cli-default")
+        for row in rows[2:]:
+            origin = shown.get(f"{section}.{row[0]}")
+            if origin is not None and row[0] not in ("enable_progress_bar", "inference_batch_size"):
+                assert (origin["kind"] == "cli-default") == (row[column] != "-"), row
+
+
 def test_show_refuses_what_the_run_refuses(ptycho: Run, data: Path) -> None:
     for words in (["--nepochs", "0", "--num-workers", "many"], ["--middle-trim", "33"]):
         code, shown, said = ptycho("config", "show", "train", data, *words)

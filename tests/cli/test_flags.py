@@ -106,3 +106,38 @@ def test_help_and_refusals_import_neither_torch_nor_lightning(words: list[str]) 
     )
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_flag_of_an_old_name_is_the_current_one_and_says_so() -> None:
+    with pytest.warns(DeprecationWarning, match="is an old name") as said:
+        assert parsed("train", "--lr=1e-4", "--n_images", "3") == {"learning_rate": "1e-4", "n_groups": "3"}
+    assert [str(warning.message) for warning in said] == [
+        "--lr is an old name; use --learning-rate.",
+        "--n-images is an old name; use --n-groups.",
+    ]
+
+
+def test_a_flag_of_an_old_name_is_no_flag_where_there_is_no_current_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parsed("simulate", "--output=a.npz", "--lr=1e-4")
+    assert "--lr: no such flag." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "--nepochs"), "--nepochs: expected a value; got none. See ptycho train --help."),
+        (
+            ("config", "diff"),
+            "expected RUN_OR_FILE and RUN_OR_FILE; got too few. See ptycho config diff --help.",
+        ),
+    ],
+)
+def test_too_few_words_are_refused_in_words(
+    words: tuple[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        build_parser(words[0]).parse_args(words)
+    assert message in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """`ptycho train --resume`: a training that was stopped goes on from the command line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from tests.cli.test_refusals import Run
 TRAINED = ("--nepochs=2", "--quiet")
 
 
-def test_a_finished_run_is_trained_on_and_shown_before(ptycho: Run, trained: Path, scan: Path) -> None:
+def test_a_finished_run_is_trained_on_and_shown_before(
+    ptycho: Run, trained: Path, scan: Path, tmp_path: Path
+) -> None:
+    trained = Path(shutil.copytree(trained, tmp_path / "run"))
     code, shown, _ = ptycho("config", "show", "train", "--resume", trained, "--nepochs=2", "--json")
     assert code == 0
     settings = json.loads(shown)["settings"]
@@ -19,6 +23,9 @@ def test_a_finished_run_is_trained_on_and_shown_before(ptycho: Run, trained: Pat
     assert settings["execution.accelerator"]["value"] == "cpu"
     code, out, _ = ptycho("train", scan, "--resume", trained, *TRAINED)
     assert (code, out.partition(",")[0]) == (0, f"{trained}/wts.h5.zip: trained for 2 epochs")
+    origins = json.loads((trained / "config.json").read_text())["origins"]
+    assert origins["training.nepochs"]["value"] == 2
+    assert origins["training.optimizer"]["kind"] == "cli-default"
 
 
 @pytest.mark.parametrize(
