@@ -21,6 +21,7 @@ from ptycho.config.legacy import KEY_MAPPINGS
 from ptycho.config.origins import PRECEDENCE
 from ptycho.config.render import text
 from ptycho.config.validated import help_texts, pydantic_fields, section_of, vocabulary
+from ptycho_torch import config_params
 from ptycho_torch.cli.config import ACTIONS
 from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, TRAINING
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag, FlagParser, spell
@@ -30,6 +31,12 @@ from ptycho_torch.config_bridge import NOT_BRIDGED, TABLE
 ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDERS: Final = ("docs", "specs")
 CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig)
+BACKEND: Final = {
+    "data": config_params.DataConfig,
+    "model": config_params.ModelConfig,
+    "training": config_params.TrainingConfig,
+    "inference": config_params.InferenceConfig,
+}
 CONSUMERS: Final[Mapping[str, Mapping[str, Any]]] = tomllib.loads(
     (ROOT / "docs" / "consumers.toml").read_text(encoding="ascii")
 )
@@ -321,7 +328,24 @@ def _reconstruction_groups() -> str:
     return f"Groups of knobs that `ptycho reconstruct` has flags for: {', '.join(RECONSTRUCTION_GROUPS)}."
 
 
+def _backend_fields() -> str:
+    """Every field of the backend's classes: what it accepts, its default, where it comes from, and what it says."""
+    rows: list[tuple[str, ...]] = []
+    for section, cls in BACKEND.items():
+        words = help_texts(cls)
+        for name, info in pydantic_fields(cls).items():
+            default = info.get_default(call_default_factory=True)
+            shown = f"{default:g}" if isinstance(default, float) else text(default)
+            place = f"{section}.{name}"
+            origins = [f"`{pair.field}`" for pair in TABLE if place in pair.torch]
+            origin = ", ".join(dict.fromkeys(origins)) or NOT_BRIDGED[place]
+            accepted = vocabulary(cls).scalars[name].rule
+            rows.append((f"`{cls.__name__}.{name}`", accepted, _code(shown), origin, words[name]))
+    return _table(("field", "accepts", "default", "comes from", "meaning"), rows)
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
+    "backend-fields": _backend_fields,
     **{f"{section_of(cls)}-fields": lambda cls=cls: _fields(section_of(cls)) for cls in CANONICAL},
     "matrix-knobs": lambda: _knobs(of_matrix=True),
     "additional-knobs": lambda: _knobs(of_matrix=False),
