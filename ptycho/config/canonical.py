@@ -46,9 +46,15 @@ PositionsProvided = Annotated[
     bool, Strict(), Rule("true", bool, "Only scans that come with their positions are supported."), Exact()
 ]
 """True."""
-File = Annotated[Path, Rule("a path")]
+
+
+def _is_path(value: Path | None) -> bool:
+    return value is None or "\0" not in str(value)
+
+
+File = Annotated[Path, Rule("a path", _is_path)]
 """A path, or its text."""
-OptionalFile = Annotated[Path | None, Rule("a path or none")]
+OptionalFile = Annotated[Path | None, Rule("a path or none", _is_path)]
 """A path, or its text; or None."""
 
 Activation = Annotated[Literal["sigmoid", "swish", "silu", "softplus", "relu"], Exact()]

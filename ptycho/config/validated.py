@@ -114,7 +114,12 @@ def _word_assignment(cls: type) -> None:
         except ValidationError as error:
             raise ConfigError(_worded(error, cls, {name: Origin("assignment")})) from None
 
+    def __delattr__(self: Any, name: str) -> None:
+        message = f"{section_of(cls)}.{name}: expected a value; got a deletion. Assign the default instead."
+        raise ConfigError([Failure(f"{section_of(cls)}.{name}", message)])
+
     setattr(cls, "__setattr__", __setattr__)  # noqa: B010
+    setattr(cls, "__delattr__", __delattr__)  # noqa: B010
 
 
 def _renamed_field(old: str, new: str) -> property:

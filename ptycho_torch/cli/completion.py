@@ -11,7 +11,7 @@ SUMMARY = "write the script that completes ptycho in a shell"
 USAGE = "{bash,zsh,fish}"
 
 SHELLS = ("bash", "zsh", "fish")
-PATHS = ("DATA", "FILE", "MODEL", "PATH", "RUN_OR_FILE")
+PATHS = ("DATA", "FILE", "MODEL", "PATH", "RUN", "RUN_OR_FILE")
 """What the help text calls a path."""
 
 
@@ -51,7 +51,8 @@ def run(options: argparse.Namespace) -> int:
         for command in _commands(parser):
             for action in command[1]._actions:
                 _offer(action)
-        print(shtab.complete(parser, options.shell))
+        script = shtab.complete(parser, options.shell)
+        print("\n".join(_own_words(script, parser)) if options.shell == "zsh" else script)
     return 0
 
 
@@ -70,6 +71,22 @@ def _offer(action: argparse.Action) -> None:
         vars(action)["complete"] = {"bash": "_shtab_compgen_files", "zsh": "_files"}
     elif action.choices is None and (words := _words(action)):
         action.choices = words
+
+
+def _own_words(script: str, parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The lines of a zsh script, but for the words of inner commands that shtab offers one command too early."""
+    inner = {
+        name for path, _ in _commands(parser) if len(path) == 3 and path[0] == "config" for name in path[2:]
+    }
+    strange = tuple(f"    {name}:'" for name in inner) + tuple(
+        f"        {name}) _arguments -C -s $_shtab_ptycho_config_{name}_options" for name in inner
+    )
+    listing = ""
+    for line in script.splitlines():
+        listing = line.partition("(")[0] if line.endswith("() {") else listing
+        is_offered = line.startswith(strange) and listing.startswith("_shtab_ptycho_config")
+        if not (is_offered and not listing.startswith("_shtab_ptycho_config_show")):
+            yield line
 
 
 def _commands(

@@ -154,6 +154,7 @@ def _env(options: argparse.Namespace) -> int:
     flags, prefix = execution_flags(), prefix_of(cls)
     names = Vocabulary({flag.name: flag.accepts for flag in flags}, cls.old_names)
     layer = read_environment(os.environ, prefix, names, strict=True)
+    failures = [*layer.failures, *_wrong_values()]
     variables: list[dict[str, Any]] = [
         {
             "variable": layer.locators.get(flag.name, flag.variable),
@@ -165,12 +166,23 @@ def _env(options: argparse.Namespace) -> int:
         for flag in flags
     ]
     if "json" in options:
-        wrong = [failure._asdict() for failure in layer.failures]
+        wrong = [failure._asdict() for failure in failures]
         print(json.dumps({"variables": variables, "failures": wrong}, indent=2))
     else:
         print_table(("variable", "accepts", "default", "now"), [_variable_row(each) for each in variables])
-        print("".join(f"{failure.message}\n" for failure in layer.failures), end="")
+        print("".join(f"{failure.message}\n" for failure in failures), end="")
     return 0
+
+
+def _wrong_values() -> list[Failure]:
+    """What is wrong with the values of the variables; a misspelt one is not among it."""
+    known = PyTorchExecutionConfig.model_fields
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            PyTorchExecutionConfig()
+    except ConfigError as error:
+        return [failure for failure in error.failures if failure.name in known]
+    return []
 
 
 def _variable_row(variable: Mapping[str, Any]) -> Row:

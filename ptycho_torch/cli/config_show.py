@@ -62,7 +62,9 @@ def show(options: argparse.Namespace) -> int:
     resolve = _resumed(options) if "resume" in options else _RESOLVERS[command]
     settings = _settings(*resolve(line))
     if "json" in options:
-        known = {setting.name: setting.origin.to_dict() for setting in settings}
+        known = {
+            setting.name: {**setting.origin.to_dict(), "known": not setting.words} for setting in settings
+        }
         print(json.dumps({"command": command, "settings": known}, indent=2))
     else:
         print_table(("setting", "value", "from", "instead of"), [_row(setting) for setting in settings])

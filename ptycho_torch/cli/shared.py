@@ -97,9 +97,14 @@ def validate_paths(
 
     Raises:
         FileNotFoundError: a data file is not there.
+        NotADirectoryError: the output folder is a file.
     """
     for path, what in ((train_file, "Training"), (test_file, "Test")):
         if path is not None and not Path(path).exists():
             raise FileNotFoundError(f"{what} data file not found: {path}. Check the path.")
     if output_dir is not None:
+        if Path(output_dir).is_file():
+            raise NotADirectoryError(
+                f"output_dir: expected a folder; got the file {output_dir}. Name another."
+            )
         Path(output_dir).mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ import pytest
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.validated import vocabulary
+from ptycho_torch.cli.config import ACTIONS
 from ptycho_torch.cli.config_files import schema
 from ptycho_torch.cli.main import main
 from ptycho_torch.config_factory import create_training_payload
@@ -97,7 +98,8 @@ def test_show_tells_what_the_run_is_given(
         main(["train", str(data), *flags])
     payload = stopped.value.args[0]
     given = payload.sources | {f"execution.{k}": v for k, v in payload.execution_config.sources.items()}
-    assert shown == json.loads(json.dumps({name: given[name].to_dict() for name in shown}))
+    expected = {name: {**given[name].to_dict(), "known": True} for name in shown}
+    assert shown == json.loads(json.dumps(expected))
     assert set(shown) == set(given)
 
 
@@ -129,7 +131,11 @@ def test_show_needs_no_data_and_says_what_these_will_tell(ptycho: Run) -> None:
 def test_a_file_does_not_settle_what_data_will_tell_and_a_flag_does(ptycho: Run) -> None:
     Path("run.toml").write_text("[model]\nN = 128\n")
     shown = settings(ptycho, "train", "--config", "run.toml")
-    assert (shown["model.N"]["kind"], shown["model.N"]["value"]) == ("inferred", None)
+    assert (shown["model.N"]["kind"], shown["model.N"]["value"], shown["model.N"]["known"]) == (
+        "inferred",
+        None,
+        False,
+    )
     assert [loser["value"] for loser in shown["model.N"]["shadowed"]] == [128]
     assert settings(ptycho, "train", "--N", "96")["model.N"]["value"] == 96
 
@@ -149,6 +155,7 @@ def test_a_model_says_what_it_is_before_there_are_data(ptycho: Run, trained: Pat
         "raw": None,
         "value": str(trained),
         "shadowed": [],
+        "known": True,
     }
     assert (shown["model.N"]["kind"], shown["model.N"]["value"]) == ("inferred", 32)
     assert shown["inference.test_data_file"]["value"] is None
@@ -469,6 +476,14 @@ def test_bash_completes(ptycho: Run, typed: list[str], offered: set[str]) -> Non
     assert set(done.stdout.split()) == offered
 
 
+def test_zsh_offers_the_actions_of_config_and_nothing_else(ptycho: Run) -> None:
+    script = ptycho("completion", "zsh")[1]
+    offered = script.partition("_shtab_ptycho_config_commands() {")[2].partition("}")[0]
+    assert re.findall(r"^    (\w+):'", offered, re.MULTILINE) == sorted(ACTIONS)
+    shown = script.partition("_shtab_ptycho_config_show_commands() {")[2].partition("}")[0]
+    assert re.findall(r"^    (\w+):'", shown, re.MULTILINE) == ["reconstruct", "train"]
+
+
 def test_fish_and_zsh_scripts_name_every_flag(ptycho: Run) -> None:
     zsh, fish = (ptycho("completion", shell)[1] for shell in ("zsh", "fish"))
     for name in PyTorchExecutionConfig.model_fields:
@@ -502,3 +517,14 @@ def test_completion_needs_a_shell(ptycho: Run) -> None:
         2,
         "ptycho completion: csh: no such shell. Did you mean zsh?\n",
     )
+
+
+def test_env_says_what_is_wrong_with_a_variable(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKERS", "abc")
+    message = (
+        "num_workers: expected an integer >= 0; got 'abc' from environment variable PTYCHO_EXEC_NUM_WORKERS."
+    )
+    code, shown, _ = ptycho("config", "env")
+    assert (code, shown.splitlines()[-1]) == (0, message)
+    (failure,) = json.loads(ptycho("config", "env", "--json")[1])["failures"]
+    assert failure["message"] == message

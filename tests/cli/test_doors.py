@@ -152,3 +152,8 @@ def test_missing_data_files_are_told_apart(scan: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     validate_paths(scan, None, tmp_path / "out")
     assert (tmp_path / "out").is_dir()
+
+
+def test_an_output_folder_that_is_a_file_is_refused_in_words(scan: Path) -> None:
+    with pytest.raises(NotADirectoryError, match=r"^output_dir: expected a folder; got the file"):
+        validate_paths(None, None, scan)

@@ -403,3 +403,13 @@ def test_the_mae_loss_needs_no_weight():
 def test_an_inference_needs_a_model_and_data():
     lines = message(lambda: validate_inference_config(InferenceConfig())).splitlines()
     assert [line.split(":")[0] for line in lines] == ["inference.model_path", "inference.test_data_file"]
+
+
+def test_a_field_cannot_be_deleted():
+    config = TrainingConfig()
+    assert "training.nepochs: expected a value; got a deletion" in message(lambda: delattr(config, "nepochs"))
+    assert config.nepochs == 50
+
+
+def test_a_path_holds_no_null_character():
+    assert "training.output_dir: expected a path; got " in message(lambda: TrainingConfig(output_dir="a\0b"))
