@@ -9,12 +9,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
-from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, show
-from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.origins import Origin
-from ptycho.config.request import KNOBS, Request
-from ptycho.config.sources import Layer, read_values
-from ptycho.config.validated import section_of, vocabulary
+from ptycho.config.request import KNOBS, is_record, request_of
+from ptycho.config.sources import Layer
+from ptycho.config.validated import section_of
 from ptycho.model_archive import ARCHIVE
 from ptycho_torch.config_factory import TrainingPayload, training_payload
 from ptycho_torch.data.module import ScanDataModule
@@ -136,8 +135,7 @@ def _record(path: Path) -> Mapping[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         content = None
-    sections = ("configuration", "execution")
-    if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in sections):
+    if not isinstance(content, dict) or not is_record(content):
         message = (
             f"{path.parent}: expected the folder of a training; got one without its record, {path.name}."
         )
@@ -169,21 +167,15 @@ def _payload(
     train_data_file: str | Path | None,
 ) -> TrainingPayload:
     """The recorded settings, below what is changed now."""
-    place, recorded = str(folder / CONFIGURATION), dict(stopped.record["configuration"])
     fields = [dict(overrides or {}), dict(flags or {})]
     knobs = [{name: given.pop(name) for name in KNOBS if name in given} for given in fields]
-    request = Request([ModelConfig, TrainingConfig], overrides=fields[0], flags=fields[1])
-    for cls, values in ((ModelConfig, recorded.pop("model")), (TrainingConfig, recorded)):
-        layer = read_values("file", values, vocabulary(cls))
-        request.add(cls, layer._replace(locators=dict.fromkeys(layer.values, place)))
+    place = str(folder / CONFIGURATION)
+    request, saved = request_of(stopped.record, place, overrides=fields[0], flags=fields[1])
     places = {"output_dir": str(folder)} | (
         {"train_data_file": str(train_data_file)} if train_data_file else {}
     )
     request.add(TrainingConfig, Layer("argument", places))
-    snapshot = {VERSION_KEY: stopped.record.get("versions", {}).get("ptychopinn")} | stopped.record[
-        "execution"
-    ]
-    execution = PyTorchExecutionConfig.from_snapshot(snapshot).with_overrides(knobs[0], flags=knobs[1])
+    execution = saved.with_overrides(knobs[0], flags=knobs[1])
     payload = training_payload(request.answer(execution))
     failures = [
         _fixed(name, change, folder)

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from ptycho.config.errors import ConfigError, Failure, near, show, unknown_name
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, near, show, unknown_name
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Origin
@@ -209,3 +210,41 @@ class Request:
 def _from_data(name: str, value: Any) -> bool:
     """Whether a value leaves the field to the data."""
     return name == "N" and type(value) is int and value == 0
+
+
+def is_record(content: Mapping[str, Any]) -> bool:
+    """Whether the content of a file is the `config.json` of a run."""
+    return all(isinstance(content.get(name), Mapping) for name in ("configuration", "execution", "origins"))
+
+
+def request_of(
+    record: Mapping[str, Any],
+    place: str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> tuple[Request, PyTorchExecutionConfig]:
+    """Read the settings that a run recorded; the environment is not read.
+
+    Args:
+        record: Its `config.json`.
+        place: The path of that, for messages.
+        overrides: Canonical field -> value, above what was recorded.
+        flags: Canonical flags that were passed, above what was recorded.
+
+    Returns:
+        The request for the canonical fields, and the recorded execution configuration.
+
+    Raises:
+        ConfigError: The execution configuration is wrong, or knows knobs that this version does not.
+    """
+    values = dict(cast(Mapping[str, Any], record["configuration"]))
+    model = values.pop("model", {})
+    section = TrainingConfig if "train_data_file" in values else InferenceConfig
+    request = Request([ModelConfig, section], overrides=overrides, flags=flags)
+    for cls, said in ((ModelConfig, model), (section, values)):
+        layer = read_values("file", said, vocabulary(cls))
+        request.add(cls, layer._replace(locators=dict.fromkeys(layer.values, place)))
+    versions: Mapping[str, Any] = record.get("versions") or {}
+    snapshot = {VERSION_KEY: versions.get("ptychopinn"), **record["execution"]}
+    return request, PyTorchExecutionConfig.from_snapshot(snapshot)

@@ -4,17 +4,19 @@ import argparse
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ptycho.config.ambient import prefix_of
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.files import ConfigFile
 from ptycho.config.render import text
-from ptycho.config.request import Request
+from ptycho.config.request import Request, is_record, request_of
 from ptycho.config.sources import Vocabulary, read_environment
-from ptycho_torch.cli.config_diff import difference
+from ptycho_torch.cli.config_diff import RECORD, difference
 from ptycho_torch.cli.config_files import schema, template
 from ptycho_torch.cli.config_show import RUNS_SHOWN, show
 from ptycho_torch.cli.console import Refusal
@@ -92,7 +94,11 @@ def _add_show(parser: FlagParser) -> None:
 
 def _add_check(parser: FlagParser) -> None:
     parser.add_argument(
-        "files", metavar="FILE", nargs="*", default=(), help="TOML, YAML or JSON files; none is fine."
+        "files",
+        metavar="FILE",
+        nargs="*",
+        default=(),
+        help="TOML, YAML or JSON files, or config.json of a run.",
     )
     parser.add_argument(
         "--strict", action="store_true", help="Refuse every variable with our prefix that sets no knob."
@@ -120,8 +126,10 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _failures(file: str | None, strict: bool) -> list[Failure]:
-    """Everything wrong with the environment and, where there is one, with a file."""
+    """Everything wrong with the environment and, where there is one, with a file or the record of a run."""
     failures: list[Failure] = []
+    if file is not None and Path(file).name == RECORD and is_record(content := ConfigFile.read(file).content):
+        return list(_failures_of_run(content, file))
     for cls in (TrainingConfig, InferenceConfig):
         try:
             Request([ModelConfig, cls], file=file).answer()
@@ -132,6 +140,14 @@ def _failures(file: str | None, strict: bool) -> list[Failure]:
     except ConfigError as error:
         failures += error.failures
     return failures
+
+
+def _failures_of_run(record: Mapping[str, Any], path: str) -> Iterator[Failure]:
+    try:
+        request, execution = request_of(record, path)
+        request.answer(execution)
+    except ConfigError as error:
+        yield from error.failures
 
 
 def _add_init(parser: FlagParser) -> None:

@@ -519,6 +519,26 @@ def test_completion_needs_a_shell(ptycho: Run) -> None:
     )
 
 
+def test_the_record_of_a_run_is_checked_free_of_the_environment(
+    ptycho: Run, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = json.loads((trained / "config.json").read_text())
+    Path("config.json").write_text(json.dumps(record))
+    monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKERS", "many")
+    assert ptycho("config", "check", "config.json")[0] == 0
+    record["execution"] |= {"num_workers": -1}
+    record["configuration"]["model"]["gridsize"] = 9
+    record["configuration"]["warp"] = 1
+    Path("config.json").write_text(json.dumps(record))
+    assert ptycho("config", "check", "config.json")[0] == 2
+    record["execution"]["num_workers"] = 0
+    Path("config.json").write_text(json.dumps(record))
+    code, _, said = ptycho("config", "check", "config.json")
+    assert code == 2
+    assert "warp: no such field (file)." in said
+    assert "needs gridsize <= 3; gridsize is 9 (config.json)" in said
+
+
 def test_env_says_what_is_wrong_with_a_variable(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKERS", "abc")
     message = (

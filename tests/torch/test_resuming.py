@@ -233,7 +233,9 @@ def test_a_wrong_value_is_refused_as_always(killed: Path) -> None:
 
 def test_a_folder_without_a_stopped_training_is_refused(tmp_path: Path, killed: Path) -> None:
     assert "expected the folder of a training; got one without its record, config.json" in refusal(tmp_path)
-    (tmp_path / "config.json").write_text('{"configuration": {"test_data_file": null}, "execution": {}}')
+    (tmp_path / "config.json").write_text(
+        '{"configuration": {"test_data_file": null}, "execution": {}, "origins": {}}'
+    )
     assert "expected the folder of a training; got that of a reconstruction" in refusal(tmp_path)
     run_dir = copied(killed, tmp_path)
     shutil.rmtree(run_dir / "checkpoints")
