@@ -167,9 +167,9 @@ class Request:
         for cls, values in by_section.items():
             if values:
                 names = vocabulary(cls)
-                self.add(
-                    cls, read_flags(values, names) if kind == "flag" else read_values(kind, values, names)
-                )
+                layer = read_flags(values, names) if kind == "flag" else read_values(kind, values, names)
+                places = {name: spelled[name] for name in values if spelled[name] != name}
+                self.add(cls, layer._replace(locators={**layer.locators, **places}))
         return knobs
 
     def _unknown(self, written: str, kind: str) -> Failure:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.data.groups import EpochOrder
 from ptycho_torch.optimization import build_schedule
 from ptycho_torch.runtime import LossHistory, build_trainer, loader_arguments, run_environment
 
@@ -54,6 +55,26 @@ def samples() -> TensorDataset:
     return TensorDataset(x, x @ torch.tensor([1.0, -2.0, 3.0]))
 
 
+class Samples(LightningDataModule):
+    """The samples, divided between processes as those of a scan are."""
+
+    def __init__(self, training: dict[str, Any], validation: dict[str, Any] | None, seed: int | None) -> None:
+        super().__init__()
+        self.training, self.validation, self.seed = training, validation, seed
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self.loader(self.training, self.seed)
+
+    def val_dataloader(self) -> DataLoader[Any] | list[None]:
+        return [] if self.validation is None else self.loader(self.validation, None)
+
+    def loader(self, arguments: dict[str, Any], seed: int | None) -> DataLoader[Any]:
+        assert self.trainer is not None
+        rank, n_processes = self.trainer.global_rank, self.trainer.world_size
+        order = EpochOrder(N_SAMPLES, seed=seed, rank=rank, n_processes=n_processes)
+        return DataLoader(samples(), sampler=order, **arguments)
+
+
 def config(**knobs: object) -> PyTorchExecutionConfig:
     return PyTorchExecutionConfig(**{"accelerator": "cpu", "learning_rate": RATE, **knobs})
 
@@ -82,12 +103,8 @@ def train(
             loader_arguments(execution, training=training, batch_size=batch_size)
             for training in (True, False)
         )
-        trainer.fit(
-            model,
-            DataLoader(samples(), shuffle=shuffle, **training),
-            DataLoader(samples(), **validation) if has_validation else None,
-            ckpt_path=checkpoint,
-        )
+        data = Samples(training, validation if has_validation else None, execution.seed if shuffle else None)
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
     return trainer
 
 

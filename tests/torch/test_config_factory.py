@@ -206,6 +206,11 @@ def _level(origin: Origin) -> str:
     return "flag" if origin.is_flag else origin.kind
 
 
+def test_an_override_of_another_name_is_recorded_with_it(scan: Path):
+    origin = train(scan, overrides={"max_epochs": 3}).sources["training.nepochs"]
+    assert (str(origin), origin.value) == ("override max_epochs", 3)
+
+
 def test_the_data_decide_n_unless_overruled(tmp_path: Path):
     scan = save_scan(tmp_path / "a.npz", n=128)
     assert train(scan).tf_training_config.model.N == 128
