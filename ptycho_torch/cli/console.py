@@ -77,6 +77,11 @@ def worded(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}." if error.filename and error.strerror else str(error)
 
 
+def is_first_process() -> bool:
+    """Whether this process speaks: the first that torchrun, SLURM or Lightning started, or the only one."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
 def is_watched() -> bool:
     """Whether a person is watching: the error stream is a terminal."""
     return sys.stderr.isatty()
@@ -107,10 +112,10 @@ def plain_log(*, quiet: bool) -> Iterator[None]:
     """Write the packages' log to the error stream meanwhile, from INFO up.
 
     Args:
-        quiet: only warnings and worse.
+        quiet: only warnings and worse, which is all that the other processes of a run say.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    handler.setLevel(logging.INFO if is_first_process() and not quiet else logging.WARNING)
     handler.setFormatter(_LineFormatter())
     loggers = [logging.getLogger(name) for name in PACKAGES]
     levels, foreign = [logger.level for logger in loggers], logging.getLogger(LIGHTNING)

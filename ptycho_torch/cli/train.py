@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.model_archive import ARCHIVE
-from ptycho_torch.cli.console import Refusal, refusing, relative, watching_for_interrupt
+from ptycho_torch.cli.console import Refusal, is_first_process, refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING
 from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
 from ptycho_torch.cli.foreseen import refuse_training
@@ -101,7 +101,8 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
 
 def _say_result(result: "TrainingResult") -> int:
     history = result.history
-    print(f"{relative(result.bundle)}: trained for {len(history)} epochs, {last_losses(history)}")
+    if is_first_process():
+        print(f"{relative(result.bundle)}: trained for {len(history)} epochs, {last_losses(history)}")
     return 0
 
 

@@ -19,6 +19,8 @@ _CHATTY_LOGS = (
     "mlflow.store.db.utils",
 )
 _TIPS = (
+    "Initializing distributed:",
+    "Loading `train_dataloader` to estimate",
     "Tip: For seamless",  # products of Lightning's maker
     "GPU available:",  # ours to say, in terms of the accelerator knob
     "TPU available:",

@@ -1,0 +1,126 @@
+"""One training in two real processes: started by Lightning, by torchrun, and as SLURM would start it."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
+
+from ptycho_torch.bundle import load_bundle
+
+ROOT = Path(__file__).parents[2]
+FLAGS = (
+    *("--n-unrolled-steps=1", "--n-filters-scale=1", "--n-physics-steps=1", "--gridsize=1", "--n-groups=48"),
+    *("--nepochs=2", "--val-split=0", "--accelerator=cpu"),
+)
+ENVIRON = {"PYTHONPATH": str(ROOT), "PTYCHO_EXEC_STRATEGY": "ddp", "PTYCHO_EXEC_SEED": "7"}
+
+
+def environ(**more: str) -> dict[str, str]:
+    return {**os.environ, **ENVIRON, **more}
+
+
+def words(file: Path, run_dir: Path, batch_size: int) -> list[str]:
+    return [
+        "-m",
+        "ptycho_torch",
+        "train",
+        str(file),
+        "--output-dir",
+        str(run_dir),
+        f"--batch-size={batch_size}",
+        *FLAGS,
+    ]
+
+
+def finished(command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, env=environ(**more), capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One process with the batch of both."""
+    run_dir = tmp_path_factory.mktemp("alone") / "run"
+    finished([sys.executable, *words(tiny_file, run_dir, 8)])
+    return run_dir
+
+
+def by_lightning(file: Path, run_dir: Path) -> str:
+    done = finished([sys.executable, *words(file, run_dir, 4)], PTYCHO_EXEC_N_DEVICES="2")
+    return done.stdout + done.stderr
+
+
+def by_torchrun(file: Path, run_dir: Path) -> str:
+    port = find_free_network_port()
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
+    done = finished([sys.executable, *launcher, *words(file, run_dir, 4)], PTYCHO_EXEC_N_DEVICES="2")
+    return done.stdout + done.stderr
+
+
+def by_slurm(file: Path, run_dir: Path) -> str:
+    """What srun does: it starts every process with the variables of its task."""
+    told: dict[str, Any] = {
+        "SLURM_JOB_ID": 77,
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NTASKS": 2,
+        "SLURM_NTASKS_PER_NODE": 2,
+        "SLURM_NNODES": 1,
+        "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_NODEID": 0,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": find_free_network_port(),
+    }
+    command = [sys.executable, *words(file, run_dir, 4)]
+    both = [
+        subprocess.Popen(
+            command,
+            env=environ(
+                PTYCHO_EXEC_N_DEVICES="2",
+                SLURM_PROCID=str(rank),
+                SLURM_LOCALID=str(rank),
+                **{name: str(value) for name, value in told.items()},
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    said = [process.communicate(timeout=100)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    return "".join(said)
+
+
+@pytest.mark.parametrize("launch", [by_lightning, by_torchrun, by_slurm])
+def test_two_processes_train_one_model_and_the_first_one_writes(
+    launch: Any, alone: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    said = launch(tiny_file, run_dir)
+    assert said.count("trained for 2 epochs") == 1
+    assert said.count("training on 48 groups") == 1
+    assert (run_dir / "run.log").read_text().count("training on 48 groups") == 1
+    names = {path.name for path in run_dir.rglob("*") if path.is_file()}
+    assert {name for name in names if not name.startswith("epoch=")} == {
+        *("config.json", "history.csv", "last.ckpt", "loss.png", "run.log", "wts.h5.zip")
+    }
+    record = json.loads((run_dir / "config.json").read_text())
+    assert record["origins"]["execution.n_devices"]["locator"] == "PTYCHO_EXEC_N_DEVICES"
+    rows, expected = (
+        list(csv.DictReader((path / "history.csv").read_text().splitlines())) for path in (run_dir, alone)
+    )
+    assert [row["step"] for row in rows] == [row["step"] for row in expected] == ["6", "12"]
+    # Equal but for the loss of a batch, which is relative to the counts in the batch: those of 4 patterns or of 8.
+    for row, other in zip(rows, expected, strict=True):
+        assert float(row["train_loss"]) == pytest.approx(float(other["train_loss"]), rel=1e-2)
+    weights, others = (load_bundle(path).state_dict for path in (run_dir, alone))
+    for name in others:
+        torch.testing.assert_close(weights[name], others[name], rtol=0, atol=1e-2)
