@@ -69,6 +69,8 @@ def summarize(array: Array) -> Summary:
     n_not_finite, first_not_finite, minimum_row = 0, -1, -1
     minimum, maximum, total, total_square = np.inf, -np.inf, 0.0, 0.0
     for start, block in blocks(array):
+        if block.size == 0:
+            continue
         rows = block.reshape(len(block), -1)
         if block.dtype.kind == "f":
             finite = np.isfinite(rows)
