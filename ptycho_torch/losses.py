@@ -1,26 +1,33 @@
 """What training minimizes. Every loss names its domain: counts (photons), amplitude (their square root), object.
 
-Each is normalized by the data, so that its size depends neither on the photon number nor on the batch size, and
-a perfect prediction of noise-free data gives zero.
+Each is a mean over patterns, normalized by what a scan has in all its batches, so that its size depends neither on the
+photon number nor on the batch size, the loss of a batch is the mean of the losses of its parts (of equal size), and a
+perfect prediction of noise-free data gives zero.
 """
 
 import torch
 from torch import Tensor
 
-
-def _measured_sum(values: Tensor, measured: Tensor | None) -> Tensor:
-    return values.sum() if measured is None else (values * measured).sum()
+PIXELS = (-2, -1)
 
 
-def poisson_loss(expected: Tensor, counts: Tensor, measured: Tensor | None = None) -> Tensor:
+def measured_sum(values: Tensor, measured: Tensor | None) -> Tensor:
+    """Sum over the pixels of each pattern: float (..., N, N) to (...), without what was not measured."""
+    return (values if measured is None else values * measured).sum(dim=PIXELS)
+
+
+def poisson_loss(
+    expected: Tensor, counts: Tensor, mean_counts: Tensor, measured: Tensor | None = None
+) -> Tensor:
     """Poisson negative log-likelihood of photon counts, per photon, above its smallest possible value.
 
-    sum(m - k log m - (k - k log k)) / sum(k) for expected counts m and measured counts k: half the Poisson
-    deviance per photon. Leaving out the part that depends on the data alone changes no gradient.
+    sum(m - k log m - (k - k log k)) / K for expected counts m and measured counts k, mean over patterns: half the
+    Poisson deviance per photon. Leaving out the part that depends on the data alone changes no gradient.
 
     Args:
         expected: float (..., N, N), predicted photons per pixel, >= 0.
         counts: float (..., N, N), measured photons per pixel, >= 0.
+        mean_counts: float (...), K, the photons of a pattern, mean of its scan; less than 1 counts as 1.
         measured: bool, broadcasts against counts; False leaves a pixel out. None: all count.
 
     Returns:
@@ -31,26 +38,31 @@ def poisson_loss(expected: Tensor, counts: Tensor, measured: Tensor | None = Non
     """
     expected, shifted = expected + 1.0, counts + 1.0
     excess = expected - shifted + shifted * (torch.log(shifted) - torch.log(expected))
-    return _measured_sum(excess, measured) / _measured_sum(counts, measured).clamp_min(1.0)
+    return (measured_sum(excess, measured) / mean_counts.clamp_min(1.0)).mean()
 
 
-def amplitude_loss(predicted: Tensor, amplitude: Tensor, measured: Tensor | None = None) -> Tensor:
+def amplitude_loss(
+    predicted: Tensor, amplitude: Tensor, mean_amplitude: Tensor, measured: Tensor | None = None
+) -> Tensor:
     """Mean absolute error of the amplitude, relative to the mean amplitude: the R factor of crystallography.
+
+    Over a whole scan it is that factor; a batch has its share of it.
 
     Args:
         predicted: float (..., N, N), predicted amplitude, photon**0.5.
         amplitude: float (..., N, N), measured amplitude, photon**0.5.
+        mean_amplitude: float (...), sum of the amplitudes of a pattern, mean of its scan, photon**0.5.
         measured: bool, broadcasts against amplitude; False leaves a pixel out. None: all count.
 
     Returns:
         Scalar >= 0, dimensionless.
     """
-    scale = _measured_sum(amplitude, measured).clamp_min(torch.finfo(amplitude.dtype).tiny)
-    return _measured_sum((predicted - amplitude).abs(), measured) / scale
+    scale = mean_amplitude.clamp_min(torch.finfo(amplitude.dtype).tiny)
+    return (measured_sum((predicted - amplitude).abs(), measured) / scale).mean()
 
 
 def object_loss(patch: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute error of complex object patches against known ones, weighted by the illumination.
+    """Mean absolute error of complex object patches: weighted by the illumination, mean over patches.
 
     Args:
         patch: complex (..., N, N), predicted transmission.
@@ -62,11 +74,11 @@ def object_loss(patch: Tensor, label: Tensor, weight: Tensor) -> Tensor:
     """
     difference = patch - label
     distance = (difference.real.square() + difference.imag.square() + torch.finfo(weight.dtype).eps).sqrt()
-    return (distance * weight).sum() / weight.expand_as(distance).sum()
+    return ((distance * weight).sum(dim=PIXELS) / weight.expand_as(distance).sum(dim=PIXELS)).mean()
 
 
 def total_variation(patch: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference between neighbouring pixels of object patches, weighted by the illumination.
+    """Mean absolute difference of neighbouring pixels of object patches: weighted by illumination, mean over patches.
 
     Args:
         patch: complex (..., N, N), transmission.
@@ -79,4 +91,5 @@ def total_variation(patch: Tensor, weight: Tensor) -> Tensor:
     tiny = torch.finfo(weight.dtype).eps
     along_rows = (rows.real.square() + rows.imag.square() + tiny).sqrt() * weight[..., 1:, :]
     along_columns = (columns.real.square() + columns.imag.square() + tiny).sqrt() * weight[..., :, 1:]
-    return (along_rows.sum() + along_columns.sum()) / weight.expand(patch.shape).sum()
+    steps = along_rows.sum(dim=PIXELS) + along_columns.sum(dim=PIXELS)
+    return (steps / weight.expand(patch.shape).sum(dim=PIXELS)).mean()

@@ -33,8 +33,9 @@ LOGGED_METRICS = ("train_loss", "val_loss", "learning_rate", "epoch_time_s")
 
 Batch = dict[str, Tensor]
 """amplitude float32 (B, C, N, N) photon**0.5; corner int64 (B, C, 2), first row and column of each patch;
-remainder float32 (B, C, 2), sub-pixel part of the positions; scan int64 (B,), which probe; optional measured
-bool (B, C, N, N) and label complex64 (B, C, N, N)."""
+remainder float32 (B, C, 2), sub-pixel part of the positions; scan int64 (B,), which probe; mean_counts and
+mean_amplitude float32 (B,), photons of a pattern and sum of its amplitudes (photon**0.5), mean of its scan; optional
+measured bool (B, C, N, N) and label complex64 (B, C, N, N)."""
 
 
 def build_network(model: ModelConfig, n_pixels: int) -> UnrolledNetwork | PatternNetwork:
@@ -234,10 +235,14 @@ class PtychoPINN_Lightning(lightning.LightningModule):
         amplitude = patterns.amplitude * patterns.photon_scale
         nll_weight, mae_weight = loss_weights(self.model_config, training)
         if nll_weight:
-            total = total + nll_weight * losses.poisson_loss(expected, amplitude.square(), patterns.measured)
+            scale = batch["mean_counts"].repeat_interleave(self.model.group_size)
+            total = total + nll_weight * losses.poisson_loss(
+                expected, amplitude.square(), scale, patterns.measured
+            )
         if mae_weight:
             root = (expected + torch.finfo(expected.dtype).eps).sqrt()
-            total = total + mae_weight * losses.amplitude_loss(root, amplitude, patterns.measured)
+            scale = batch["mean_amplitude"].repeat_interleave(self.model.group_size)
+            total = total + mae_weight * losses.amplitude_loss(root, amplitude, scale, patterns.measured)
         if training.realspace_weight:
             total = total + training.realspace_weight * losses.total_variation(patch, patterns.weight)
         if training.realspace_mae_weight:

@@ -13,6 +13,9 @@ from ptycho.raw_data import DataError, RawData
 
 Indices = NDArray[np.int64]
 
+SCALE_SAMPLE = 256
+"""Patterns of a scan that its mean photon number and amplitude are taken from."""
+
 
 class GroupDataset(Dataset[dict[str, Tensor]]):
     """Groups of C patterns each; a group lies within one scan.
@@ -41,6 +44,7 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
         self.known = [known_object(scan) for scan in self.scans] if with_labels else None
         self.any_unmeasured = any(scan.bad_pixels is not None for scan in self.scans)
         self.rounded = [np.round(scan.positions_px).astype(np.int64) for scan in self.scans]
+        self.means = [mean_pattern(scan) for scan in self.scans]
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -68,6 +72,8 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
             "corner": torch.from_numpy(rounded - n_pixels // 2),
             "remainder": torch.from_numpy(remainder.astype(np.float32)),
             "scan": torch.full((len(groups),), self.probe_rows[scan_number], dtype=torch.int64),
+            "mean_counts": torch.full((len(groups),), self.means[scan_number][0]),
+            "mean_amplitude": torch.full((len(groups),), self.means[scan_number][1]),
         }
         if self.any_unmeasured:
             batch["measured"] = torch.from_numpy(measured_pixels(scan, groups, shape))
@@ -120,6 +126,16 @@ def batches(dataset: GroupDataset, **arguments: Any) -> DataLoader[dict[str, Ten
 
 def _as_it_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return batch
+
+
+def mean_pattern(scan: RawData) -> tuple[float, float]:
+    """Photons of a pattern and the sum of its amplitudes (photon**0.5), mean over up to 256 evenly spaced patterns."""
+    sample = np.unique(np.linspace(0, len(scan) - 1, SCALE_SAMPLE).astype(np.int64))
+    amplitude = scan.amplitude(sample)
+    measured = measured_pixels(scan, sample, amplitude.shape)
+    sums = np.sum([np.square(amplitude, dtype=np.float64), amplitude], axis=(2, 3), where=measured)
+    counts, amplitudes = sums.mean(axis=1)
+    return float(counts), float(amplitudes)
 
 
 def measured_pixels(scan: RawData, groups: Indices, shape: tuple[int, ...]) -> NDArray[np.bool_]:
