@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -25,7 +26,7 @@ from ptycho_torch.data.groups import GroupDataset, Indices, batches
 from ptycho_torch.model import Batch, PtychoPINN
 from ptycho_torch.networks.correction import outer_band_px
 from ptycho_torch.patches import extract, flat_indices, place
-from ptycho_torch.runtime import build_fabric, loader_arguments, working_dtype
+from ptycho_torch.runtime import loader_arguments, working_dtype
 
 WINDOW_MARGIN = 8
 """Fewest pixels that trimming the border of a canvas may leave on each axis."""
@@ -85,9 +86,10 @@ class Canvas:
         self._total += place((patch * weight)[None], indices, self.shape)
         self.coverage += place(weight[None], indices, self.shape)
 
-    def finish_pass(self) -> None:
-        """Average what was added, and make it the current object."""
-        total, coverage = self._total, self.coverage
+    def finish_pass(self, fabric: Fabric) -> None:
+        """Average what every process added, and make it the current object."""
+        total = torch.view_as_complex(fabric.all_reduce(torch.view_as_real(self._total), reduce_op="sum"))
+        coverage = fabric.all_reduce(self.coverage, reduce_op="sum")
         reached = coverage > 0
         average = total / torch.where(reached, coverage, torch.ones_like(coverage))
         self.object = torch.where(reached, average, torch.ones_like(average))
@@ -132,8 +134,9 @@ def reconstruct(
     *,
     inference: InferenceConfig,
     execution: PyTorchExecutionConfig,
+    fabric: Fabric,
 ) -> Reconstruction:
-    """Reconstruct the object of one scan.
+    """Reconstruct the object of one scan; the processes of the fabric share the patterns.
 
     Args:
         model: a trained model whose probe 0 is that of the scan.
@@ -141,19 +144,20 @@ def reconstruct(
         scan: the patterns and positions.
         indices: int64, patterns to use.
         inference: patterns predicted at once, trimming, weighting of the patches.
-        execution: device and loader.
+        execution: number format and loader.
+        fabric: the devices, from `runtime.build_fabric`.
 
     Returns:
-        The assembled object with its registration.
+        The assembled object with its registration, in every process.
     """
     started_s = time.perf_counter()
-    fabric = build_fabric(execution)
     dtype = working_dtype(execution)
     model = model.to(fabric.device, dtype).eval()
     canvas = Canvas(scan.positions_px, model.n_pixels, fabric.device)
     kept = torch.from_numpy(trimmed(model.n_pixels, model_config, inference)).to(fabric.device)
-    loader = pattern_loader(scan, indices, inference.batch_size, execution)
-    loader = fabric.setup_dataloaders(loader)
+    share = indices[fabric.global_rank :: fabric.world_size]
+    loader = pattern_loader(scan, share, inference.batch_size, execution)
+    loader = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
     by_canvas = model_config.object_big
     n_passes = model.network.n_passes
     for number in range(n_passes if by_canvas else 1):
@@ -165,7 +169,7 @@ def reconstruct(
                     for name, value in batch.items()
                 }
                 _add_batch(model, canvas, batch, passes, kept, inference.patch_weighting == "uniform")
-        canvas.finish_pass()
+        canvas.finish_pass(fabric)
     return _finished(canvas, model, inference.window, len(indices), started_s)
 
 

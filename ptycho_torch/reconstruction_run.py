@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure
@@ -23,7 +24,7 @@ from ptycho_torch.figures import save_comparison, save_reconstruction
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reconstruction import Reconstruction, predicted_amplitude, reconstruct
 from ptycho_torch.run_directory import logged, write_configuration, write_json
-from ptycho_torch.runtime import check_reconstruction, run_environment
+from ptycho_torch.runtime import build_fabric, check_reconstruction, run_environment
 from ptycho_torch.training import probe_fingerprint
 
 log = logging.getLogger(__name__)
@@ -72,25 +73,23 @@ def reconstruct_scans(
     refuse_folder_of_model(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     with logged(run_dir), run_environment(execution):
+        fabric = build_fabric(execution)
         bundle = load_bundle(Path(str(config.model_path)))
         if scans is None:
             scans = load_scans(Path(str(config.test_data_file)), domain=config.measurement_domain)
-        write_configuration(
-            run_dir,
-            config,
-            execution,
-            payload.sources,
-            payload.overrides_applied,
-            {
-                "measurement_domain": {
-                    str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans
-                }
-            },
-        )
+        domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
+        if fabric.is_global_zero:
+            facts = {"measurement_domain": domains}
+            write_configuration(run_dir, config, execution, payload.sources, payload.overrides_applied, facts)
         folders = (
             [run_dir] if len(scans) == 1 else [run_dir / f"{_stem(scan, i)}" for i, scan in enumerate(scans)]
         )
-        return [_one_scan(payload, bundle, scan, folder) for scan, folder in zip(scans, folders, strict=True)]
+        results = [
+            _one_scan(payload, bundle, scan, folder, fabric)
+            for scan, folder in zip(scans, folders, strict=True)
+        ]
+        fabric.barrier()  # what the first process writes is there for every process that returns
+        return results
 
 
 def load_model(payload: InferencePayload, bundle: Bundle, scan: RawData) -> PtychoPINN:
@@ -193,9 +192,10 @@ def _blocks(reconstruction: Reconstruction, scan: RawData, indices: Indices) -> 
         yield metrics.Block(predicted_amplitude(reconstruction, scan, block), scan.amplitude(block), measured)
 
 
-def _one_scan(payload: InferencePayload, bundle: Bundle, scan: RawData, folder: Path) -> ReconstructionResult:
+def _one_scan(
+    payload: InferencePayload, bundle: Bundle, scan: RawData, folder: Path, fabric: Fabric
+) -> ReconstructionResult:
     refuse_several_objects(scan)
-    folder.mkdir(parents=True, exist_ok=True)
     config = payload.tf_inference_config
     model = load_model(payload, bundle, scan)
     indices = chosen_patterns(config, scan, payload.execution_config.seed)
@@ -206,27 +206,32 @@ def _one_scan(payload: InferencePayload, bundle: Bundle, scan: RawData, folder: 
         indices,
         inference=payload.pt_inference_config,
         execution=payload.execution_config,
+        fabric=fabric,
     )
-    save_arrays(folder / "reconstruction.npz", result, scan, debug=config.debug)
-    save_reconstruction(folder / "reconstruction.png", result.object, result.probe)
+    if fabric.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_arrays(folder / "reconstruction.npz", result, scan, debug=config.debug)
+        save_reconstruction(folder / "reconstruction.png", result.object, result.probe)
     figures = {"seconds": result.seconds, "n_patterns_used": result.n_patterns, **measure(result, scan)}
-    figures |= _compared(result, scan, folder)
-    write_json(folder / "metrics.json", figures)
-    log.info("%s: %s", scan.path, ", ".join(f"{name} {_short(value)}" for name, value in figures.items()))
+    pair = _compared(result, scan)
+    figures |= {} if pair is None else pair.figures()
+    if fabric.is_global_zero:
+        write_json(folder / "metrics.json", figures)
+        if pair is not None:
+            save_comparison(folder / "comparison.png", pair, result.probe, scan.probe_truth)
+        log.info("%s: %s", scan.path, ", ".join(f"{name} {_short(value)}" for name, value in figures.items()))
     return ReconstructionResult(folder, scan, result, figures)
 
 
-def _compared(result: Reconstruction, scan: RawData, folder: Path) -> dict[str, float]:
-    """Figures and picture against the known object; none, with the reason in the log, where they cannot be had."""
+def _compared(result: Reconstruction, scan: RawData) -> metrics.Comparison | None:
+    """The object beside the known one; None, with the reason in the log, where they cannot be compared."""
     if scan.object_truth is None:
-        return {}
+        return None
     try:
-        pair = metrics.compare(result.canvas, scan.object_truth, result.canvas_corner_px, result.coverage)
+        return metrics.compare(result.canvas, scan.object_truth, result.canvas_corner_px, result.coverage)
     except DataError as error:
         log.warning("%s: not compared with the known object: %s", scan.path, error)
-        return {}
-    save_comparison(folder / "comparison.png", pair, result.probe, scan.probe_truth)
-    return pair.figures()
+        return None
 
 
 def save_arrays(path: Path, result: Reconstruction, scan: RawData, *, debug: bool) -> Path:

@@ -142,6 +142,7 @@ def train(
             save_history(run_dir / LOSS_PICTURE, history)
             bundle = save_model(bundle, module, payload, data.probe_scans)
             log.info("model saved: %s", bundle)
+        trainer.strategy.barrier()  # what the first process writes is there for every process that returns
     return TrainingResult(run_dir, bundle, history, module, checkpoint)
 
 

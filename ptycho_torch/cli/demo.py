@@ -7,7 +7,7 @@ from typing import Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.request import KNOBS
-from ptycho_torch.cli.console import refusing, relative, watching_for_interrupt
+from ptycho_torch.cli.console import is_first_process, refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, SHOWN
 from ptycho_torch.cli.flags import (
     Flag,
@@ -79,8 +79,9 @@ def run(options: argparse.Namespace) -> int:
         place = str(run_dir / "reconstruction")
         payload = create_inference_payload(str(run_dir), str(scan), place, **known)
         reconstructed = reconstruct_scans(payload)[0]
-    _report(run_dir, picture(reconstructed.run_dir), reconstructed.metrics, len(trained.history))
-    print(f"{time.perf_counter() - started_s:.0f} s in all")
+    if is_first_process():
+        _report(run_dir, picture(reconstructed.run_dir), reconstructed.metrics, len(trained.history))
+        print(f"{time.perf_counter() - started_s:.0f} s in all")
     return 0
 
 

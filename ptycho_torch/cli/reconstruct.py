@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.config.canonical import InferenceConfig
-from ptycho_torch.cli.console import refusing, relative, watching_for_interrupt
+from ptycho_torch.cli.console import is_first_process, refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN
 from ptycho_torch.cli.flags import (
     RECONSTRUCTION_GROUPS,
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
         with refusing(BundleError):
             results = reconstruct_scans(payload)
-    for result in results:
+    for result in results if is_first_process() else ():
         figures = result.metrics
         print(
             f"R factor {figures['r_factor']:.4f} ({figures['patterns']} patterns), "

@@ -14,6 +14,8 @@ from ptycho.config.execution import PyTorchExecutionConfig
 
 _ENVIRONMENT = ("CUBLAS_WORKSPACE_CONFIG", "MLFLOW_TRACKING_URI", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 _CHATTY_LOGS = (
+    "lightning.fabric.utilities.distributed",
+    "lightning.fabric.utilities.rank_zero",
     "lightning.pytorch.utilities.rank_zero",
     "lightning.pytorch.loggers.mlflow",
     "mlflow.store.db.utils",

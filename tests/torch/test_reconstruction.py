@@ -12,6 +12,7 @@ from ptycho_torch.config_params import InferenceConfig, ModelConfig
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.networks.patterns import Patterns
 from ptycho_torch.reconstruction import Reconstruction, predicted_amplitude, reconstruct, trimmed
+from ptycho_torch.runtime import build_fabric
 from tests.torch.conftest import N, TinyModel
 
 
@@ -45,6 +46,7 @@ def run(scan: RawData, *, oracle: bool = True, execution=None, model=None, **inf
         np.arange(len(scan)),
         inference=InferenceConfig(**inference),
         execution=tiny.execution_config,
+        fabric=build_fabric(tiny.execution_config),
     )
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
@@ -27,16 +28,21 @@ def environ(**more: str) -> dict[str, str]:
     return {**os.environ, **ENVIRON, **more}
 
 
-def words(file: Path, run_dir: Path, batch_size: int) -> list[str]:
+PROGRAM = ("-m", "ptycho_torch")
+
+
+def training(file: Path, run_dir: Path, batch_size: int) -> list[str]:
+    return [*PROGRAM, "train", str(file), f"--output-dir={run_dir}", f"--batch-size={batch_size}", *FLAGS]
+
+
+def reconstruction(run_dir: Path, file: Path, output_dir: Path) -> list[str]:
     return [
-        "-m",
-        "ptycho_torch",
-        "train",
-        str(file),
-        "--output-dir",
+        *PROGRAM,
+        "reconstruct",
         str(run_dir),
-        f"--batch-size={batch_size}",
-        *FLAGS,
+        str(file),
+        f"--output-dir={output_dir}",
+        "--accelerator=cpu",
     ]
 
 
@@ -50,23 +56,24 @@ def finished(command: list[str], **more: str) -> subprocess.CompletedProcess[str
 def alone(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One process with the batch of both."""
     run_dir = tmp_path_factory.mktemp("alone") / "run"
-    finished([sys.executable, *words(tiny_file, run_dir, 8)])
+    finished([sys.executable, *training(tiny_file, run_dir, 8)])
+    finished([sys.executable, *reconstruction(run_dir, tiny_file, run_dir / "picture")])
     return run_dir
 
 
-def by_lightning(file: Path, run_dir: Path) -> str:
-    done = finished([sys.executable, *words(file, run_dir, 4)], PTYCHO_EXEC_N_DEVICES="2")
+def by_lightning(command: list[str]) -> str:
+    done = finished([sys.executable, *command], PTYCHO_EXEC_N_DEVICES="2")
     return done.stdout + done.stderr
 
 
-def by_torchrun(file: Path, run_dir: Path) -> str:
+def by_torchrun(command: list[str]) -> str:
     port = find_free_network_port()
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
-    done = finished([sys.executable, *launcher, *words(file, run_dir, 4)], PTYCHO_EXEC_N_DEVICES="2")
+    done = finished([sys.executable, *launcher, *command], PTYCHO_EXEC_N_DEVICES="2")
     return done.stdout + done.stderr
 
 
-def by_slurm(file: Path, run_dir: Path) -> str:
+def by_slurm(command: list[str]) -> str:
     """What srun does: it starts every process with the variables of its task."""
     told: dict[str, Any] = {
         "SLURM_JOB_ID": 77,
@@ -79,10 +86,9 @@ def by_slurm(file: Path, run_dir: Path) -> str:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": find_free_network_port(),
     }
-    command = [sys.executable, *words(file, run_dir, 4)]
     both = [
         subprocess.Popen(
-            command,
+            [sys.executable, *command],
             env=environ(
                 PTYCHO_EXEC_N_DEVICES="2",
                 SLURM_PROCID=str(rank),
@@ -100,12 +106,15 @@ def by_slurm(file: Path, run_dir: Path) -> str:
     return "".join(said)
 
 
-@pytest.mark.parametrize("launch", [by_lightning, by_torchrun, by_slurm])
+each_launcher = pytest.mark.parametrize("launch", [by_lightning, by_torchrun, by_slurm])
+
+
+@each_launcher
 def test_two_processes_train_one_model_and_the_first_one_writes(
     launch: Any, alone: Path, tiny_file: Path, tmp_path: Path
 ) -> None:
     run_dir = tmp_path / "run"
-    said = launch(tiny_file, run_dir)
+    said = launch(training(tiny_file, run_dir, 4))
     assert said.count("trained for 2 epochs") == 1
     assert said.count("training on 48 groups") == 1
     assert (run_dir / "run.log").read_text().count("training on 48 groups") == 1
@@ -124,3 +133,28 @@ def test_two_processes_train_one_model_and_the_first_one_writes(
     weights, others = (load_bundle(path).state_dict for path in (run_dir, alone))
     for name in others:
         torch.testing.assert_close(weights[name], others[name], rtol=0, atol=1e-12)
+
+
+@each_launcher
+def test_two_processes_reconstruct_one_object_and_the_first_one_writes(
+    launch: Any, alone: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    said = launch(reconstruction(alone, tiny_file, tmp_path))
+    assert said.count("R factor") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(
+            "config.json",
+            "run.log",
+            "metrics.json",
+            "reconstruction.npz",
+            "reconstruction.png",
+            "comparison.png",
+        )
+    }
+    shared, one = (np.load(path / "reconstruction.npz") for path in (tmp_path, alone / "picture"))
+    np.testing.assert_allclose(shared["object"], one["object"], rtol=0, atol=1e-6)
+    told, expected = (
+        json.loads((path / "metrics.json").read_text()) for path in (tmp_path, alone / "picture")
+    )
+    assert told["n_patterns_used"] == expected["n_patterns_used"]
+    assert told["r_factor"] == pytest.approx(expected["r_factor"], rel=1e-5)

@@ -282,12 +282,12 @@ def test_a_reconstruction_does_not_write_among_the_files_of_its_training(
     assert (result.run_dir / "config.json").read_bytes() == before
 
 
-def test_a_reconstruction_asked_onto_several_devices_runs_on_one_and_says_so(
+def test_a_reconstruction_that_cannot_start_this_program_again_runs_on_one_device_and_says_so(
     result: TrainingResult, tiny_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = reconstructed(result.run_dir, tiny_file, tmp_path, n_devices=2)
+    found = reconstructed(result.run_dir, tiny_file, tmp_path, n_devices=2, strategy="ddp_spawn")
     assert np.isfinite(found.reconstruction.object).all()
-    assert "runs on one device" in caplog.text
+    assert "this reconstruction runs on one device" in caplog.text
 
 
 def test_too_few_groups_for_a_full_batch_are_refused(tiny_file: Path, tmp_path: Path) -> None:
