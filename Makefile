@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 PYTEST := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test check fuzz combinations clean
+.PHONY: demo test check fuzz combinations wires clean
 
 demo: .venv/installed
 	$(BIN)/ptycho demo
@@ -25,6 +25,10 @@ check: .venv/installed-dev
 
 combinations: .venv/installed-dev
 	$(PYTEST) -m "" tests/combinations tests/torch/test_machine.py $(PYTEST_ARGS)
+
+wires: .venv/installed-dev
+	$(BIN)/python docs/evidence.py | CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 xargs -P 2 -I KNOB \
+		$(BIN)/python -m pytest -q -rN --tb=no tests/evidence --cut KNOB $(PYTEST_ARGS)
 
 fuzz: .venv/installed-dev
 	$(PYTEST) --hypothesis-profile=fuzz tests/properties $(PYTEST_ARGS)

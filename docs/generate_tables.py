@@ -8,6 +8,7 @@ lightning is loaded.
 """
 
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, TRAINING
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag, FlagParser, spell
 from ptycho_torch.cli.main import COMMANDS
 from ptycho_torch.config_bridge import NOT_BRIDGED, TABLE
+
+sys.path.insert(0, str(Path(__file__).parent))
+import evidence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDERS: Final = ("docs", "specs")
@@ -355,6 +359,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "not-bridged": _left_out,
     "key-mappings": _key_mappings,
     "old-names": _old_names,
+    "evidence": lambda: _table(("knob", "where it acts", "what is seen", "test"), evidence.rows(CONSUMERS)),
     "precedence": _precedence,
     "commands": _commands,
     "config-actions": _config_actions,

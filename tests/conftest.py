@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import ptycho.params
+from tests import wires
 
 pytest_plugins = ["pytester"]
 
@@ -35,8 +36,15 @@ _TORCH_DEFAULTS = {
 }
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--cut KNOB`, see tests/wires.py."""
+    parser.addoption("--cut", metavar="KNOB", help="expect the tests that prove KNOB to fail without it")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Make the suite independent of the developer's own execution settings, and of how pytest was started."""
+    if config.option.cut:
+        wires.cut(config.option.cut)
     if not os.path.exists(sys.argv[0]):
         # a worker of pytest-xdist has no script, and a training on two devices asks for one
         sys.argv[0] = __file__
@@ -59,8 +67,10 @@ def _counted(test: Callable[..., Any]) -> Callable[..., Any]:
     return count_and_run
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Count the cases of every property; a function collected twice (parametrized) is wrapped once."""
+    if config.option.cut:
+        items[:] = wires.selected(items, config.option.cut)
     handles = {id(handle): handle for item in items if (handle := _handle(item))}
     for handle in handles.values():
         handle.inner_test = _counted(handle.inner_test)
@@ -79,6 +89,18 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     finally:
         if _handle(item):
             item.user_properties.append(("cases", _cases - before))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With `--cut`, fail where a test passed without the knob that it proves."""
+    knob = session.config.option.cut
+    if knob:
+        reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+        ran, passed = wires.survivors(reporter.stats)
+        session.exitstatus = 1 if passed else 0
+        reporter.write_line(
+            f"\n--cut {knob}: noticed by {len(ran - passed)} of {len(ran)} tests {sorted(passed)}"
+        )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

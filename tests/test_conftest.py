@@ -1,18 +1,22 @@
 """The guards of conftest.py, each against a test that breaks its rule."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parent.parent
+
 HEADER = "import os\nfrom pathlib import Path\nimport ptycho.params\n"
 
 
-def run(pytester: pytest.Pytester, statement: str, *, subprocess: bool = False) -> pytest.RunResult:
+def run(pytester: pytest.Pytester, statement: str, *, in_process: bool = True) -> pytest.RunResult:
     """Run a test file whose only test executes `statement`, under this suite's conftest."""
     pytester.makeini("[pytest]")
     pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text())
     pytester.makepyfile(f"{HEADER}\ndef test_leaks(pytestconfig):\n    {statement}\n")
-    start = pytester.runpytest_subprocess if subprocess else pytester.runpytest_inprocess
+    start = pytester.runpytest_inprocess if in_process else pytester.runpytest_subprocess
     return start("-p", "no:cacheprovider")
 
 
@@ -37,7 +41,7 @@ def test_a_leak_fails_the_test_that_left_it(pytester: pytest.Pytester, statement
 
 def test_leaked_torch_flags_fail_the_test_that_imported_torch(pytester: pytest.Pytester) -> None:
     leaks = "import torch; torch.use_deterministic_algorithms(True); torch.set_default_dtype(torch.float64)"
-    result = run(pytester, leaks, subprocess=True)
+    result = run(pytester, leaks, in_process=False)
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
         [
@@ -67,3 +71,38 @@ def test_the_cases_of_properties_are_counted(pytester: pytest.Pytester) -> None:
     )
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     result.stdout.fnmatch_lines(["30 cases of 1 properties"])
+
+
+@pytest.mark.parametrize(("reads", "status"), [("config.seed", 0), ("7", 1)])
+def test_a_test_that_passes_without_the_knob_it_proves_is_reported(
+    reads: str, status: int, tmp_path: Path
+) -> None:
+    (tmp_path / "test_seed.py").write_text(
+        "import pytest\n"
+        "from ptycho.config.execution import PyTorchExecutionConfig\n"
+        "@pytest.mark.proves('seed', seen='its value')\n"
+        "def test_seed():\n"
+        "    config = PyTorchExecutionConfig(seed=7)\n"
+        f"    assert {reads} == 7\n"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-c",
+            "pyproject.toml",
+            "--rootdir=.",
+            "-p",
+            "tests.conftest",
+            str(tmp_path),
+            "--cut",
+            "seed",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert f"--cut seed: noticed by {1 - status} of 1 tests" in done.stdout

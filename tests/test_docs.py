@@ -124,6 +124,10 @@ def _attributes_read(module: str) -> set[str]:
     return names
 
 
+def test_every_knob_is_proved() -> None:
+    assert set(tables.evidence.proofs()) == set(tables.evidence.KNOBS)
+
+
 def test_the_reason_of_every_additional_knob_is_given() -> None:
     text = (ROOT / "docs" / "decisions" / "field-list.md").read_text()
     listed = text.partition("### Additions to the execution")[2].partition("###")[0]

@@ -79,7 +79,8 @@ def worded(error: OSError) -> str:
 
 def is_first_process() -> bool:
     """Whether this process speaks: the first that torchrun, SLURM or Lightning started, or the only one."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    names = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 def is_watched() -> bool:

@@ -14,8 +14,11 @@ from ptycho_torch.runtime.failures import refused
 
 
 def is_first_process() -> bool:
-    """Whether this is the process of a run that writes; as told by torchrun, SLURM, MPI or Lightning's own launcher."""
-    return rank_zero_only.rank == 0
+    """Whether this is the process of a run that writes; as told by torchrun, SLURM, MPI or Lightning's own launcher.
+
+    Until a Trainer is built Lightning overlooks NODE_RANK, by which the nodes of a run started by hand are told apart.
+    """
+    return rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def loading_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:

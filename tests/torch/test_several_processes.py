@@ -73,42 +73,50 @@ def by_torchrun(command: list[str]) -> str:
     return done.stdout + done.stderr
 
 
-def by_slurm(command: list[str]) -> str:
-    """What srun does: it starts every process with the variables of its task."""
-    told: dict[str, Any] = {
-        "SLURM_JOB_ID": 77,
-        "SLURM_JOB_NAME": "train",
-        "SLURM_NTASKS": 2,
-        "SLURM_NTASKS_PER_NODE": 2,
-        "SLURM_NNODES": 1,
-        "SLURM_NODELIST": "127.0.0.1",
-        "SLURM_NODEID": 0,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": find_free_network_port(),
-    }
-    both = [
+def together(command: list[str], *told: dict[str, str]) -> str:
+    """Start one process for each set of variables, and wait for all of them."""
+    started = [
         subprocess.Popen(
             [sys.executable, *command],
-            env=environ(
-                PTYCHO_EXEC_N_DEVICES="2",
-                SLURM_PROCID=str(rank),
-                SLURM_LOCALID=str(rank),
-                **{name: str(value) for name, value in told.items()},
-            ),
+            env=environ(MASTER_ADDR="127.0.0.1", **variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for rank in (0, 1)
+        for variables in told
     ]
-    said = [process.communicate(timeout=100)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    said = [process.communicate(timeout=100)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * len(told), said
     return "".join(said)
 
 
-each_launcher = pytest.mark.parametrize("launch", [by_lightning, by_torchrun, by_slurm])
+def by_slurm(command: list[str]) -> str:
+    """What srun does: it starts every process with the variables of its task."""
+    job = {
+        "SLURM_JOB_ID": "77",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "1",
+        "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_NODEID": "0",
+        "MASTER_PORT": str(find_free_network_port()),
+        "PTYCHO_EXEC_N_DEVICES": "2",
+    }
+    return together(command, *({**job, "SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in "01"))
 
 
+def by_two_nodes(command: list[str]) -> str:
+    """Two nodes with a process each, which both happen to be this machine."""
+    job = {"MASTER_PORT": str(find_free_network_port()), "PTYCHO_EXEC_NUM_NODES": "2"}
+    return together(command, *({**job, "NODE_RANK": rank, "LOCAL_RANK": "0"} for rank in "01"))
+
+
+each_launcher = pytest.mark.parametrize("launch", [by_lightning, by_torchrun, by_slurm, by_two_nodes])
+
+
+@pytest.mark.proves("num_nodes", seen="one process on each of two nodes train as one does on twice the batch")
+@pytest.mark.proves("n_devices", "strategy", seen="the same with two processes on one node")
 @each_launcher
 def test_two_processes_train_one_model_and_the_first_one_writes(
     launch: Any, alone: Path, tiny_file: Path, tmp_path: Path
@@ -123,7 +131,7 @@ def test_two_processes_train_one_model_and_the_first_one_writes(
         *("config.json", "history.csv", "last.ckpt", "loss.png", "run.log", "wts.h5.zip")
     }
     record = json.loads((run_dir / "config.json").read_text())
-    assert record["origins"]["execution.n_devices"]["locator"] == "PTYCHO_EXEC_N_DEVICES"
+    assert record["origins"]["execution.seed"]["locator"] == "PTYCHO_EXEC_SEED"
     rows, expected = (
         list(csv.DictReader((path / "history.csv").read_text().splitlines())) for path in (run_dir, alone)
     )

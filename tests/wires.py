@@ -1,0 +1,56 @@
+"""`pytest --cut KNOB`: every reader of a knob gets its default, and the tests that prove the knob have to fail.
+
+A test that still passes proves nothing, and is reported. Tests that start programs of their own are left out: there
+the wire is whole.
+"""
+
+from typing import Any
+
+import pytest
+
+from ptycho.config.canonical import TrainingConfig
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.validated import pydantic_fields
+from ptycho_torch import config_params
+
+OTHER_PROGRAMS = "test_several_processes.py"
+
+
+def cut(knob: str) -> None:
+    """Give every reader of a knob its default.
+
+    Raises:
+        pytest.UsageError: there is no such knob.
+    """
+    known = False
+    for cls in (PyTorchExecutionConfig, TrainingConfig, config_params.TrainingConfig):
+        fields = cls.model_fields if cls is PyTorchExecutionConfig else pydantic_fields(cls)
+        if knob in fields:
+            default = fields[knob].get_default(call_default_factory=True)
+            setattr(cls, knob, property(lambda _, default=default: default, lambda _, value: None))
+            known = True
+    if not known:
+        raise pytest.UsageError(f"--cut: expected a knob, or a field of a training; got {knob}")
+
+
+def selected(items: list[pytest.Item], knob: str) -> list[pytest.Item]:
+    """The tests that prove a knob."""
+    return [
+        item
+        for item in items
+        if item.path.name != OTHER_PROGRAMS and any(knob in mark.args for mark in item.iter_markers("proves"))
+    ]
+
+
+def survivors(reports: dict[str, list[Any]]) -> tuple[set[str], set[str]]:
+    """The test functions that ran, and those of them that passed with every set of parameters."""
+    names = {
+        kind: {
+            report.nodeid.partition("[")[0] for report in found if report.when == "call" or kind == "error"
+        }
+        for kind, found in reports.items()
+        if kind in ("passed", "failed", "error")
+    }
+    failed = names.get("failed", set()) | names.get("error", set())
+    ran = names.get("passed", set()) | failed
+    return ran, ran - failed
