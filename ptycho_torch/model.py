@@ -55,12 +55,20 @@ class PtychoPINN(nn.Module):
         model: network and physics options.
         data: geometry of the data; ``N`` and ``C`` patterns in a group.
         probes: complex (n_scans, modes, N, N), one illumination for each scan, photon**0.5.
+
+    Raises:
+        ValueError: the configurations say groups of several sizes.
     """
 
     photon_scale: Tensor
 
     def __init__(self, model: ModelConfig, data: DataConfig, probes: Tensor) -> None:
         super().__init__()
+        if model.C_forward != model.C_model:
+            raise ValueError(
+                f"C_forward: expected {model.C_model}, as C_model; got {model.C_forward}. The physics has the patterns "
+                "of a group that the network has. Make them agree."
+            )
         self.n_pixels = data.N
         self.group_size = model.C_model
         self.combine = model.object_big and self.group_size > 1

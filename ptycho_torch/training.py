@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from ptycho.config.canonical import TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.rules import idle_settings, said_by
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.bundle import save_bundle
@@ -35,6 +36,7 @@ from ptycho_torch.runtime import (
     require_accelerator,
     run_environment,
     training_failures,
+    warn_once,
 )
 
 log = logging.getLogger(__name__)
@@ -104,6 +106,8 @@ def train(
     config, execution = payload.tf_training_config, payload.execution_config
     data = ScanDataModule(config, execution) if data is None else data
     check_training(execution, config, has_validation=data.wants_validation, logged_metrics=LOGGED_METRICS)
+    if resumed is None:
+        _warn_of_idle_settings(payload)
     run_dir = Path(str(config.output_dir))
     run_dir.mkdir(parents=True, exist_ok=True)
     with logged(run_dir, further=resumed is not None), run_environment(execution):
@@ -144,6 +148,14 @@ def train(
             log.info("model saved: %s", bundle)
         trainer.strategy.barrier()  # what the first process writes is there for every process that returns
     return TrainingResult(run_dir, bundle, history, module, checkpoint)
+
+
+def _warn_of_idle_settings(payload: TrainingPayload) -> None:
+    """Warn of what somebody set and nothing reads beside the other settings."""
+    kinds = {name.partition(".")[2]: origin.kind for name, origin in payload.sources.items()}
+    for name, message in idle_settings(said_by(payload.tf_training_config, payload.execution_config)):
+        if kinds.get(name, "default") not in ("default", "cli-default"):
+            warn_once(message)
 
 
 def foreseeable_failures(config: TrainingConfig, execution: PyTorchExecutionConfig) -> list[Failure]:

@@ -111,6 +111,31 @@ def test_only_a_field_of_one_value_may_be_read_by_nothing() -> None:
     assert unread == {"positions_provided"}
 
 
+def test_every_field_of_the_backend_is_read_outside_its_table() -> None:
+    """`config_bridge` only carries a field over."""
+    modules = (ROOT / "ptycho_torch").rglob("*.py")
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in modules
+        if path.stem not in ("config_bridge", "config_params")
+    ]
+    read = set.union(*map(_attributes_read, names))
+    fields = {f"{cls.__name__}.{field}" for cls in tables.BACKEND.values() for field in vars_of(cls)}
+    canonical = {pair.torch: pair.field for pair in tables.TABLE}
+    carried = {
+        f"{place.split('.')[0].title()}Config.{place.split('.')[1]}"
+        for places, field in canonical.items()
+        for place in places
+        if field in read
+    }
+    unread = {name for name in fields - carried if name.partition(".")[2] not in read}
+    assert not unread
+
+
+def vars_of(cls: type) -> list[str]:
+    return list(tables.pydantic_fields(cls))
+
+
 def _attributes_read(module: str) -> set[str]:
     path = ROOT / f"{module.replace('.', '/')}.py"
     nodes = ast.walk(ast.parse(path.read_text(), path.name))

@@ -71,6 +71,18 @@ def conflicts(said: Said) -> Iterator[Failure]:
             yield from rule(said)
 
 
+def idle_settings(said: Said) -> Iterator[Failure]:
+    """Find what is without effect beside another setting, and harmless; a run warns of it where somebody set it."""
+    for names, (other, holds) in _IDLE.items():
+        for name in names:
+            if said.values.keys() >= {name, other} and holds(said):
+                value, against = text(said[name]), text(said[other])
+                message = (
+                    f"{name}: {value} has no effect while {other} is {against}. Drop it, or change {other}."
+                )
+                yield Failure(name, message)
+
+
 def _warm_up_without_plateaus(said: Said) -> Iterator[Failure]:
     if said["lr_warmup_epochs"] > 0 and said["scheduler"] == "Adaptive":
         rule = "a scheduler other than Adaptive, which follows the loss"
@@ -161,3 +173,21 @@ _RULES: Final[Mapping[tuple[str, ...], Callable[[Said], Iterator[Failure]]]] = {
     ("middle_trim", "N"): _trim_within_the_patch,
 }
 """The settings that a rule is about -> the rule."""
+
+_IDLE: Final[Mapping[tuple[str, ...], tuple[str, Callable[[Said], bool]]]] = {
+    ("probe_big",): ("pad_object", lambda said: not said["probe_big"] and not said["pad_object"]),
+    ("n_unrolled_steps", "n_physics_steps"): ("architecture", lambda said: said["architecture"] == "cnn"),
+    ("probe_mask_sigma", "probe_mask_diameter"): ("probe_mask", lambda said: not said["probe_mask"]),
+    ("nll_weight", "mae_weight", "realspace_weight", "realspace_mae_weight", "torch_loss_mode"): (
+        "model_type",
+        lambda said: said["model_type"] == "supervised",
+    ),
+    ("momentum",): ("optimizer", lambda said: said["optimizer"] != "sgd"),
+    ("adam_beta1", "adam_beta2"): ("optimizer", lambda said: said["optimizer"] == "sgd"),
+    ("lr_min_ratio",): ("scheduler", lambda said: said["scheduler"] in ("Default", "Adaptive")),
+    ("plateau_factor", "plateau_patience", "plateau_min_lr", "plateau_threshold"): (
+        "scheduler",
+        lambda said: said["scheduler"] != "Adaptive",
+    ),
+}
+"""Settings -> the one beside which they are without effect, and when."""

@@ -22,6 +22,7 @@ from ptycho_torch.runtime.devices import (
     resolve_n_devices,
 )
 from ptycho_torch.runtime.environment import run_environment, seed_everything
+from ptycho_torch.runtime.failures import warn_once
 from ptycho_torch.runtime.inference import build_fabric, working_dtype
 from ptycho_torch.runtime.loggers import build_logger
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
@@ -52,5 +53,6 @@ __all__ = [
     "seed_everything",
     "trainer_arguments",
     "training_failures",
+    "warn_once",
     "working_dtype",
 ]

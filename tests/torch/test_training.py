@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -319,3 +320,31 @@ def test_wrong_data_lose_nothing_of_an_earlier_run(tiny_file: Path, tmp_path: Pa
     with pytest.raises(DataError):
         trained(tiny_file, tmp_path, drop_last_batch=True, batch_size=1000, n_groups=None)
     assert (tmp_path / "wts.h5.zip").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"probe_big": False, "pad_object": False},
+            "probe_big: false has no effect while pad_object is false",
+        ),
+        ({"architecture": "cnn"}, "n_unrolled_steps: 1 has no effect while architecture is cnn"),
+        (
+            {"model_type": "supervised", "mae_weight": 2.0},
+            "mae_weight: 2.0 has no effect while model_type is",
+        ),
+        ({"momentum": 0.5}, "momentum: 0.5 has no effect while optimizer is adam"),
+        ({"optimizer": "sgd", "adam_beta1": 0.5}, "adam_beta1: 0.5 has no effect while optimizer is sgd"),
+        ({"lr_min_ratio": 0.5}, "lr_min_ratio: 0.5 has no effect while scheduler is Default"),
+        ({"plateau_factor": 0.1}, "plateau_factor: 0.1 has no effect while scheduler is Default"),
+        ({"probe_mask_sigma": 2.0}, "probe_mask_sigma: 2.0 has no effect while probe_mask is false"),
+    ],
+)
+def test_a_setting_without_effect_is_said(
+    settings: dict, words: str, tiny_file: Path, tmp_path: Path
+) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        trained(tiny_file, tmp_path, nepochs=1, **settings)
+    assert any(str(one.message).startswith(words) for one in said), [str(one.message) for one in said]
