@@ -27,7 +27,7 @@ from ptycho_torch.cli.config import ACTIONS
 from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, TRAINING
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag, FlagParser, spell
 from ptycho_torch.cli.main import COMMANDS
-from ptycho_torch.config_bridge import NOT_BRIDGED, TABLE
+from ptycho_torch.config_bridge import EXECUTION, NOT_BRIDGED, TABLE
 
 sys.path.insert(0, str(Path(__file__).parent))
 import evidence
@@ -342,7 +342,8 @@ def _backend_fields() -> str:
             shown = f"{default:g}" if isinstance(default, float) else text(default)
             place = f"{section}.{name}"
             origins = [f"`{pair.field}`" for pair in TABLE if place in pair.torch]
-            origin = ", ".join(dict.fromkeys(origins)) or NOT_BRIDGED[place]
+            knob = [f"execution: `{EXECUTION[place]}`"] if place in EXECUTION else []
+            origin = ", ".join(dict.fromkeys(origins + knob)) or NOT_BRIDGED[place]
             accepted = vocabulary(cls).scalars[name].rule
             rows.append((f"`{cls.__name__}.{name}`", accepted, _code(shown), origin, words[name]))
     return _table(("field", "accepts", "default", "comes from", "meaning"), rows)

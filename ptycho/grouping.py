@@ -4,6 +4,7 @@ A group is one network sample: gridsize^2 positions near each other, the centre 
 (n, 2), rows (y, x), in object pixels; groups hold indices into them.
 """
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +15,37 @@ from ptycho.scan_checks import DataError
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+
+
+GAP = 0.25
+"""Gaps between neighbouring coordinates that are smaller, relative to the largest, lie within one line of a scan."""
+
+
+MOST_WITHIN = 200
+"""Nearest neighbours that Min_dist looks at."""
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """Which neighbours of a position may form a group with it, beyond the nearest ones.
+
+    Attributes:
+        function: Nearest, Min_dist (those between two distances) or 4_quadrant (each from another quadrant).
+        pool_quadrant: nearest neighbours that 4_quadrant chooses from.
+        distances_px: closest and farthest neighbour of Min_dist.
+        rectangular: measure distances in typical steps of each axis.
+        lower, upper: part of the scan range, as fractions (y, x), where the centres of groups lie.
+    """
+
+    function: str = "Nearest"
+    pool_quadrant: int = 30
+    distances_px: tuple[float, float] = (0.0, np.inf)
+    rectangular: bool = False
+    lower: tuple[float, float] = (0.0, 0.0)
+    upper: tuple[float, float] = (1.0, 1.0)
+
+
+NEAREST = Neighborhood()
 
 
 def select_positions(n: int, n_subsample: int | None, seed: int | None, sequential: bool = False) -> Indices:
@@ -53,6 +85,7 @@ def neighbor_groups(
     oversample: bool = False,
     neighbor_pool_size: int | None = None,
     scan_index: npt.ArrayLike | None = None,
+    neighborhood: Neighborhood = NEAREST,
 ) -> Indices:
     """Draw groups: a centre, and gridsize^2 - 1 distinct others at random from its nearest neighbours.
 
@@ -69,6 +102,7 @@ def neighbor_groups(
         oversample: allow more groups than positions; a centre then comes again with members drawn anew.
         neighbor_pool_size: replaces neighbor_count where given.
         scan_index: (n,) which object a position belongs to; None for one object.
+        neighborhood: which neighbours count; positions that have too few are no centres.
 
     Returns:
         int64 (n_groups, gridsize^2), the centre in the first column.
@@ -88,17 +122,91 @@ def neighbor_groups(
             f"got {pool} from the caller. Raise it, or lower gridsize."
         )
     rng = np.random.default_rng(seed)
-    n_rounds = -(-n_groups // n)
-    rounds = [np.arange(n) if sequential else rng.permutation(n) for _ in range(n_rounds)]
-    centers = np.concatenate(rounds)[:n_groups]
+    central = _within(positions, neighborhood)
     if n_others == 0:
-        return centers[:, None]
+        return _centers(rng, central, n_groups, sequential)[:, None]
     objects = np.zeros(n, dtype=np.int64) if scan_index is None else np.asarray(scan_index)
-    neighbors = _nearest(positions, objects, pool, gridsize)[centers]
+    pool = {"4_quadrant": neighborhood.pool_quadrant, "Min_dist": MOST_WITHIN}.get(
+        neighborhood.function, pool
+    )
+    if neighborhood.rectangular:
+        positions = positions / [typical_step(axis) for axis in positions.T]
+    neighbors = _nearest(positions, objects, pool, gridsize)
+    if neighborhood.function == "Min_dist":
+        neighbors = _between(np.asarray(positions_px, dtype=np.float64), neighbors, neighborhood.distances_px)
+    quadrants = _quadrants(positions, neighbors) if neighborhood.function == "4_quadrant" else None
+    enough = _choices(neighbors, quadrants) >= n_others
+    centers = _centers(rng, _refuse_none(central[enough[central]], neighborhood), n_groups, sequential)
+    neighbors, quadrants = neighbors[centers], None if quadrants is None else quadrants[centers]
     keys = rng.random(neighbors.shape)
     keys[neighbors < 0] = np.inf
+    if quadrants is not None:
+        keys = _first_of_each(keys, quadrants)
     drawn = np.argsort(keys, axis=1)[:, :n_others]
     return np.concatenate([centers[:, None], np.take_along_axis(neighbors, drawn, axis=1)], axis=1)
+
+
+def typical_step(coordinates: Floats) -> float:
+    """Distance between the lines of a scan along one axis, (n,) coordinates; 1 where all are equal."""
+    gaps = np.diff(np.sort(coordinates))
+    return float(np.median(gaps[gaps > GAP * gaps.max()])) if len(gaps) and gaps.max() > 0 else 1.0
+
+
+def _within(positions: Floats, neighborhood: Neighborhood) -> Indices:
+    """Positions in the part of the scan range where centres lie."""
+    low = positions.min(axis=0)
+    extent = positions.max(axis=0) - low
+    inside = positions >= low + extent * neighborhood.lower
+    inside &= positions <= low + extent * neighborhood.upper
+    return _refuse_none(np.flatnonzero(inside.all(axis=1)), neighborhood)
+
+
+def _refuse_none(centers: Indices, neighborhood: Neighborhood) -> Indices:
+    if not len(centers):
+        raise DataError(
+            f"positions: expected some between the fractions {neighborhood.lower} and {neighborhood.upper} of the scan "
+            f"range with enough neighbours by {neighborhood.function}; got none from the caller. Widen the bounds, or "
+            "the distances."
+        )
+    return centers
+
+
+def _centers(rng: np.random.Generator, central: Indices, n_groups: int, sequential: bool) -> Indices:
+    n_rounds = -(-n_groups // len(central))
+    rounds = [central if sequential else rng.permutation(central) for _ in range(n_rounds)]
+    return np.concatenate(rounds)[:n_groups]
+
+
+def _between(positions: Floats, neighbors: Indices, distances_px: tuple[float, float]) -> Indices:
+    """The neighbours at a distance between two; -1 in place of the others."""
+    offsets: Floats = positions[neighbors] - positions[:, None]
+    distances = np.hypot(offsets[..., 0], offsets[..., 1])
+    low, high = distances_px
+    return np.where((neighbors >= 0) & (distances >= low) & (distances <= high), neighbors, -1)
+
+
+def _quadrants(positions: Floats, neighbors: Indices) -> Indices:
+    """The quadrant (0 to 3) of every neighbour around its position; -1 where there is none."""
+    offsets: Floats = positions[neighbors] - positions[:, None]
+    return np.where(neighbors >= 0, 2 * (offsets[..., 0] >= 0) + (offsets[..., 1] >= 0), -1)
+
+
+def _choices(neighbors: Indices, quadrants: Indices | None) -> Indices:
+    """How many members each position can choose."""
+    if quadrants is None:
+        return np.count_nonzero(neighbors >= 0, axis=1)
+    return np.sum([(quadrants == number).any(axis=1) for number in range(4)], axis=0)
+
+
+def _first_of_each(keys: Floats, quadrants: Indices) -> Floats:
+    """Leave of every quadrant the smallest key; infinity in place of the others."""
+    left = np.full_like(keys, np.inf)
+    rows = np.arange(len(keys))
+    for number in range(4):
+        own = np.where(quadrants == number, keys, np.inf)
+        column = own.argmin(axis=1)
+        left[rows, column] = np.minimum(left[rows, column], own[rows, column])
+    return left
 
 
 def relative_offsets(positions_px: npt.ArrayLike, groups: npt.ArrayLike) -> tuple[Indices, Floats]:

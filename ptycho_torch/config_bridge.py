@@ -119,6 +119,85 @@ TABLE: Final = (
 )
 """Every field that both sides have."""
 
+EXECUTION: Final = {
+    "training.learning_rate": "learning_rate",
+    "training.scheduler": "scheduler",
+    "training.accum_steps": "accum_steps",
+    "training.gradient_clip_val": "gradient_clip_val",
+    "training.num_workers": "num_workers",
+    "training.device": "accelerator",
+    "training.n_devices": "n_devices",
+    "training.strategy": "strategy",
+    "inference.batch_size": "inference_batch_size",
+    "inference.middle_trim": "middle_trim",
+    "inference.pad_eval": "pad_eval",
+    "inference.window": "reconstruction_window",
+}
+"""Fields of this backend, with their section, that are knobs of the execution configuration."""
+
+CLIENT_ONLY: Final = (
+    "data.normalize",
+    "data.neighbor_function",
+    "data.min_neighbor_distance",
+    "data.max_neighbor_distance",
+    "data.K_quadrant",
+    "data.scan_pattern",
+    "data.n_subsample",
+    "data.x_bounds",
+    "data.y_bounds",
+    "data.probe_normalize",
+    "data.probe_ramp_removal",
+    "data.data_scaling",
+    "data.phase_subtraction",
+    "model.intensity_scale",
+    "model.cbam_encoder",
+    "model.cbam_bottleneck",
+    "model.cbam_decoder",
+    "model.eca_encoder",
+    "model.eca_decoder",
+    "model.spatial_decoder",
+    "model.decoder_spatial_kernel",
+    "model.batch_norm",
+    "model.use_shared_decoder",
+    "model.decoder_last_amp_channels",
+    "model.decoder_last_c_outer_fraction",
+    "model.edge_pad",
+    "model.amp_loss",
+    "model.amp_loss_coeff",
+    "model.phase_loss",
+    "model.phase_loss_coeff",
+    "model.amplitude_variance_loss",
+    "model.amplitude_variance_coeff",
+    "model.probe_reference_coeff",
+    "model.num_datasets",
+    "model.max_position_jitter",
+    "model.offset",
+    "training.framework",
+    "training.orchestrator",
+    "training.epochs_fine_tune",
+    "training.fine_tune_gamma",
+    "training.enable_staged_finetuning",
+    "training.finetune_stage1_epochs",
+    "training.finetune_stage1_lr_decoder",
+    "training.finetune_stage2_epochs",
+    "training.finetune_stage2_lr_encoder_top",
+    "training.finetune_stage2_lr_decoder",
+    "training.finetune_stage2_lr_phase_head",
+    "training.finetune_stage3_epochs",
+    "training.finetune_stage3_lr_encoder_bottom",
+    "training.finetune_stage3_lr_encoder_top",
+    "training.finetune_stage3_lr_decoder",
+    "training.finetune_stage3_lr_phase_head",
+    "training.finetune_skip_stage3",
+    "training.finetune_early_stop_patience",
+    "training.finetune_val_split",
+    "training.notes",
+    "training.model_name",
+    "inference.experiment_number",
+    "inference.patch_weighting",
+)
+"""Fields of this backend without a canonical counterpart."""
+
 NOT_BRIDGED: Final = {
     "n_subsample": "scan positions are drawn as the canonical configuration says",
     "enable_oversampling": "groups are drawn as the canonical configuration says",
@@ -128,11 +207,8 @@ NOT_BRIDGED: Final = {
     "backend": "is this backend",
     "model_path": "names the model that this backend's configurations are read from",
     "debug": "is about the files a reconstruction writes",
-    "inference.batch_size": "is execution: inference_batch_size",
-    "inference.middle_trim": "is execution: middle_trim",
-    "inference.pad_eval": "is execution: pad_eval",
-    "inference.window": "is execution: reconstruction_window",
-    "inference.patch_weighting": "has no canonical field",
+    **{place: f"is execution: {knob}" for place, knob in EXECUTION.items()},
+    **dict.fromkeys(CLIENT_ONLY, "is said by callers of these classes alone"),
 }
 """Fields of either side (those of this backend with their section) that the table leaves out, and why."""
 
@@ -205,6 +281,20 @@ def to_inference_config(
     values = _to_canonical(CanonicalInference, data=data, inference=inference) | dict(overrides or {})
     _require(CanonicalInference, values, "model_path", "n_groups")
     return CanonicalInference(**(values | {"model": model}))
+
+
+def execution_arguments(training: TrainingConfig, inference: InferenceConfig) -> dict[str, Any]:
+    """The knobs that this backend's configurations state, as arguments of `PyTorchExecutionConfig`.
+
+    A field that is None states nothing; the environment, a file or the default then decides.
+    """
+    sections = {"training": training, "inference": inference}
+    stated = {
+        knob: getattr(sections[section], name)
+        for place, knob in EXECUTION.items()
+        for section, name in [place.split(".")]
+    }
+    return {knob: value for knob, value in stated.items() if value is not None}
 
 
 def from_training_config(config: CanonicalTraining) -> tuple[DataConfig, ModelConfig, TrainingConfig]:

@@ -4,71 +4,24 @@ They say nothing a canonical configuration does not say, in the words of this ba
 Importing this module loads neither torch nor lightning. Constructing and assigning raise ConfigError.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from ptycho.config.canonical import (
     DecayRate,
-    Domain,
     File,
     Fraction,
     NonNegativeFloat,
     OptionalFile,
-    PatternSize,
     ShrinkFactor,
 )
-from ptycho.config.fields import Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt, Seed
+from ptycho.config.execution import Accelerator, Scheduler, Strategy
+from ptycho.config.fields import Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt
 from ptycho.config.validated import Rule, validated
+from ptycho_torch.config_data import DataConfig
+from ptycho_torch.config_types import Engine, ProbeMask, Smoothness, only
 
-GridSize = Annotated[tuple[PositiveInt, PositiveInt], Rule("two integers >= 1")]
-"""Neighbours in a group along y and x."""
-
-
-def _is_probe_mask(value: Any) -> bool:
-    if value is None or isinstance(value, bool):
-        return True
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        rows: list[Any] = list(value)
-        return bool(rows) and all(isinstance(row, Sequence) and len(row) == len(rows) for row in rows)
-    shape = tuple(getattr(value, "shape", ()))
-    return len(shape) == 2 and shape[0] == shape[1]
-
-
-ProbeMask = Annotated[Any, Rule("true, false, none, or a square array", _is_probe_mask), Exact()]
-"""Whether, or with what, to multiply the probe."""
-
-
-@validated("DataConfig")
-class DataConfig:
-    """What the patterns are, and which of them form groups."""
-
-    N: PatternSize = 64
-    """Side of a diffraction pattern and of an object patch, in pixels."""
-
-    grid_size: GridSize = (1, 1)
-    """Groups of grid_size[0] x grid_size[1] neighbouring patterns are reconstructed together."""
-
-    C: PositiveInt = 1
-    """Patterns in a group: grid_size[0] x grid_size[1]."""
-
-    K: PositiveInt = 4
-    """A group is drawn from this many nearest neighbours of a scan position."""
-
-    n_groups: PositiveInt | None = None
-    """Number of groups; none is one for every scan position."""
-
-    subsample_seed: Seed | None = None
-    """Seed of the drawing of scan positions and groups; none takes the seed of the run."""
-
-    nphotons: PositiveFloat = 1e9
-    """Incident photons of one diffraction pattern; amplitudes that would be far more are refused as counts."""
-
-    probe_scale: PositiveFloat = 4.0
-    """Peak probe amplitude in network units."""
-
-    measurement_domain: Domain = "auto"
-    """Whether patterns are counts (intensity) or their square root (amplitude); auto: as the file says."""
+__all__ = ["DataConfig", "DatagenConfig", "InferenceConfig", "ModelConfig", "TrainingConfig"]
 
 
 @validated("ModelConfig")
@@ -131,8 +84,84 @@ class ModelConfig:
     intensity_scale_trainable: Flag = True
     """Train the factor between photon counts and network units."""
 
+    intensity_scale: PositiveFloat = 10000.0
+    """Start of that factor, where 10000 stands for the calibration that the data give, 20000 for twice it."""
 
-@validated("TrainingConfig")
+    cbam_encoder: Flag = False
+    """Channel and spatial attention (CBAM) after every level of the encoder."""
+
+    cbam_bottleneck: Flag = False
+    """The same after the bottleneck."""
+
+    cbam_decoder: Flag = False
+    """The same after every level of the decoder."""
+
+    eca_encoder: Flag = False
+    """Efficient channel attention (ECA) after every level of the encoder."""
+
+    eca_decoder: Flag = False
+    """The same after every level of the decoder."""
+
+    spatial_decoder: Flag = False
+    """Spatial attention after every level of the decoder."""
+
+    decoder_spatial_kernel: Annotated[
+        PositiveInt, Rule("an odd integer >= 1", lambda side: side % 2 == 1)
+    ] = 7
+    """Side of the kernel of spatial_decoder, in pixels."""
+
+    batch_norm: Flag = False
+    """Normalize by the batch, in place of groups of channels."""
+
+    use_shared_decoder: Flag = True
+    """One decoder for amplitude and phase; off: one for each."""
+
+    decoder_last_amp_channels: PositiveInt | None = None
+    """Amplitudes a group's network predicts; none, and the only number there is: C_model, one for each pattern."""
+
+    decoder_last_c_outer_fraction: Fraction = 0.0
+    """Share of the last decoder's channels that predict the outer band of a patch; 0 leaves it to the physics."""
+
+    edge_pad: NonNegativeInt | None = None
+    """Width of the outer band with probe_big, in pixels; none is N/16."""
+
+    amp_loss: Smoothness = None
+    """A further loss on the amplitude of the object."""
+
+    amp_loss_coeff: NonNegativeFloat = 1.0
+    """Its weight."""
+
+    phase_loss: Smoothness = None
+    """A further loss on the phase of the object."""
+
+    phase_loss_coeff: NonNegativeFloat = 1.0
+    """Its weight."""
+
+    amplitude_variance_loss: Flag = False
+    """Add the variance of the object's amplitude to the loss."""
+
+    amplitude_variance_coeff: NonNegativeFloat = 0.01
+    """Its weight."""
+
+    probe_reference_coeff: NonNegativeFloat = 0.0
+    """Above 0: refine the probe, and add its relative squared distance from the guess with this weight to the loss."""
+
+    num_datasets: PositiveInt = 1
+    """Scans in the training data; 1 does not ask. Each has its own probe and intensity factor."""
+
+    max_position_jitter: Annotated[
+        int,
+        only(10, "It reserves a margin on a canvas, and canvases here are as large as their patches reach."),
+    ] = 10
+    """Has one value: canvases need no margin."""
+
+    offset: Annotated[
+        int, only(6, "It spaces the patches of a regular grid, and groups here have scan positions.")
+    ] = 6
+    """Has one value: groups are made of scan positions."""
+
+
+@validated("TrainingConfig", renamed={"warmup_epochs": "lr_warmup_epochs", "min_lr_ratio": "lr_min_ratio"})
 class TrainingConfig:
     """Losses, optimizer and files of a training."""
 
@@ -199,6 +228,96 @@ class TrainingConfig:
     output_dir: File = Path("training_outputs")
     """Folder for everything a training writes."""
 
+    learning_rate: PositiveFloat | None = None
+    """Step size of the optimizer; none is not said here."""
+
+    scheduler: Scheduler | None = None
+    """Course of the learning rate; none is not said here."""
+
+    accum_steps: PositiveInt | None = None
+    """Batches per optimizer step; none is not said here."""
+
+    gradient_clip_val: PositiveFloat | None = None
+    """Bound on the gradient; none is not said here."""
+
+    num_workers: NonNegativeInt | None = None
+    """Loading processes; none is not said here."""
+
+    device: Accelerator | None = None
+    """What to compute on; where there is no GPU, cuda means the CPU. None is not said here."""
+
+    n_devices: PositiveInt | None = None
+    """Devices that train together; none is not said here."""
+
+    strategy: Strategy | None = None
+    """How several devices share the work; none is not said here."""
+
+    framework: Engine = "Lightning"
+    """What trains."""
+
+    orchestrator: Engine = "Lightning"
+    """What runs the training."""
+
+    epochs_fine_tune: NonNegativeInt = 0
+    """Epochs after the others at a lower rate."""
+
+    fine_tune_gamma: Fraction = 0.1
+    """Their rate, relative to the last one before them."""
+
+    enable_staged_finetuning: Flag = False
+    """Then train parts of the network in stages, each part at its share of learning_rate and the others frozen; a stage
+    ends early where the monitored metric stalls."""
+
+    finetune_stage1_epochs: PositiveInt = 7
+    """Epochs of the first stage, which trains the decoder."""
+
+    finetune_stage1_lr_decoder: NonNegativeFloat = 0.1
+    """Share of learning_rate of the decoder in the first stage."""
+
+    finetune_stage2_epochs: PositiveInt = 7
+    """Epochs of the second stage: upper encoder, decoder and phase head."""
+
+    finetune_stage2_lr_encoder_top: NonNegativeFloat = 0.01
+    """Share of the upper encoder (its deeper level and the bottleneck) in the second stage."""
+
+    finetune_stage2_lr_decoder: NonNegativeFloat = 0.05
+    """Share of the decoder in the second stage."""
+
+    finetune_stage2_lr_phase_head: NonNegativeFloat = 0.1
+    """Share of the last layer that gives the phase, in the second stage."""
+
+    finetune_stage3_epochs: PositiveInt = 5
+    """Epochs of the third stage: all parts."""
+
+    finetune_stage3_lr_encoder_bottom: NonNegativeFloat = 0.005
+    """Share of the first level of the encoder in the third stage."""
+
+    finetune_stage3_lr_encoder_top: NonNegativeFloat = 0.01
+    """Share of the upper encoder in the third stage."""
+
+    finetune_stage3_lr_decoder: NonNegativeFloat = 0.02
+    """Share of the decoder in the third stage."""
+
+    finetune_stage3_lr_phase_head: NonNegativeFloat = 0.05
+    """Share of the last layer that gives the phase, in the third stage."""
+
+    finetune_skip_stage3: Flag = True
+    """Leave the third stage out."""
+
+    finetune_early_stop_patience: PositiveInt = 3
+    """Epochs without improvement that end a stage."""
+
+    finetune_val_split: Annotated[
+        NonNegativeFloat, Rule("a number from 0 to below 1", lambda share: share < 1)
+    ] = 0.05
+    """Share of the groups that validate, where there are stages."""
+
+    notes: str = ""
+    """Kept with the model."""
+
+    model_name: str = "PtychoPINNv2"
+    """Kept with the model."""
+
 
 @validated("InferenceConfig")
 class InferenceConfig:
@@ -215,6 +334,9 @@ class InferenceConfig:
 
     window: NonNegativeInt = 20
     """Pixels trimmed from the border of the picture."""
+
+    experiment_number: NonNegativeInt = 0
+    """Kept with the model."""
 
     patch_weighting: Annotated[Literal["probe", "uniform"], Exact()] = "probe"
     """Weight of a patch's pixels in the picture: their illumination, or all the same."""

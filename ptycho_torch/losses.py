@@ -93,3 +93,52 @@ def total_variation(patch: Tensor, weight: Tensor) -> Tensor:
     along_columns = (columns.real.square() + columns.imag.square() + tiny).sqrt() * weight[..., :, 1:]
     steps = along_rows.sum(dim=PIXELS) + along_columns.sum(dim=PIXELS)
     return (steps / weight.expand(patch.shape).sum(dim=PIXELS)).mean()
+
+
+def _circular_steps(patch: Tensor) -> tuple[Tensor, Tensor]:
+    """Phase steps between neighbouring pixels along rows and columns, rad."""
+    return (patch[..., 1:, :] * patch[..., :-1, :].conj()).angle(), (
+        patch[..., :, 1:] * patch[..., :, :-1].conj()
+    ).angle()
+
+
+def amplitude_smoothness(patch: Tensor, kind: str) -> Tensor:
+    """How far the amplitude of object patches is from smooth: mean over pixels and patches.
+
+    Args:
+        patch: complex (..., N, N), transmission.
+        kind: Total_Variation (mean absolute step between neighbours) or Mean_Deviation (from the patch's mean).
+
+    Returns:
+        Scalar >= 0.
+    """
+    amplitude = patch.abs()
+    if kind == "Mean_Deviation":
+        return (amplitude - amplitude.mean(dim=PIXELS, keepdim=True)).abs().mean()
+    return amplitude.diff(dim=-2).abs().mean() + amplitude.diff(dim=-1).abs().mean()
+
+
+def phase_smoothness(patch: Tensor, kind: str) -> Tensor:
+    """The same for the phase, in rad; a phase is compared on the circle, so that wraps cost nothing.
+
+    Args:
+        patch: complex (..., N, N), transmission.
+        kind: Total_Variation or Mean_Deviation.
+
+    Returns:
+        Scalar >= 0, rad.
+    """
+    if kind == "Mean_Deviation":
+        return (patch * patch.mean(dim=PIXELS, keepdim=True).conj()).angle().abs().mean()
+    along_rows, along_columns = _circular_steps(patch)
+    return along_rows.abs().mean() + along_columns.abs().mean()
+
+
+def amplitude_variance(patch: Tensor) -> Tensor:
+    """Variance of the amplitude within object patches (..., N, N), mean over patches."""
+    return patch.abs().var(dim=PIXELS, unbiased=False).mean()
+
+
+def probe_distance(probe: Tensor, guess: Tensor) -> Tensor:
+    """Squared distance of a probe from its guess, relative to the guess; real or complex of one shape."""
+    return (probe - guess).abs().square().sum() / guess.abs().square().sum()

@@ -13,10 +13,11 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from ptycho.config import canonical
-from ptycho.config.errors import ConfigError
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.rules import Said, conflicts
 from ptycho_torch import config_params
+from ptycho_torch.fine_tuning import Plan
 
 TrainingConfig = canonical.TrainingConfig | config_params.TrainingConfig
 """Either says optimizer and schedule, under the same names."""
@@ -88,6 +89,7 @@ def build_schedule(
     steps_per_epoch: int,
     monitor: str,
     checks_every_n_epochs: int = 1,
+    plan: Plan | None = None,
 ) -> dict[str, Any] | None:
     """The schedule in the form that Lightning takes as `lr_scheduler`; None for a constant rate.
 
@@ -99,6 +101,7 @@ def build_schedule(
         steps_per_epoch: optimizer steps in an epoch: batches over accum_steps, rounded up.
         monitor: logged name of the metric that the Adaptive schedule follows.
         checks_every_n_epochs: epochs from one value of that metric to the next.
+        plan: what follows these epochs; every group of the optimizer then has the `part` it is, see `fine_tuning`.
 
     Raises:
         ConfigError: the schedule cannot follow the settings.
@@ -109,6 +112,13 @@ def build_schedule(
     if failures:
         raise ConfigError(failures)
     scheduler = execution_config.scheduler
+    followed = plan is not None and plan.epochs > plan.main
+    if scheduler == "Adaptive" and followed:
+        message = (
+            "scheduler: Adaptive, which follows the loss, does not go with fine-tuning (epochs_fine_tune, "
+            "enable_staged_finetuning), whose rates are given. Choose another scheduler, or train without."
+        )
+        raise ConfigError([Failure("scheduler", message)])
     if scheduler == "Adaptive":
         share = training_config.plateau_min_lr / execution_config.learning_rate
         plateau = ReduceLROnPlateau(
@@ -127,7 +137,7 @@ def build_schedule(
             "monitor": monitor,
             "name": "schedule",
         }
-    if scheduler == "Default" and training_config.lr_warmup_epochs == 0:
+    if scheduler == "Default" and training_config.lr_warmup_epochs == 0 and not followed:
         return None
     factor = functools.partial(
         rate_factor,
@@ -137,4 +147,12 @@ def build_schedule(
         warmup_epochs=training_config.lr_warmup_epochs,
         min_ratio=training_config.lr_min_ratio,
     )
-    return {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "schedule"}
+    factors = [factor] * len(optimizer.param_groups)
+    if plan is not None and followed:
+        factors = [
+            functools.partial(
+                plan.factor, schedule=factor, steps_per_epoch=steps_per_epoch, part=group.get("part", "")
+            )
+            for group in optimizer.param_groups
+        ]
+    return {"scheduler": LambdaLR(optimizer, factors), "interval": "step", "name": "schedule"}

@@ -23,8 +23,7 @@ from ptycho.raw_data import RawData
 from ptycho_torch import physics
 from ptycho_torch.config_params import InferenceConfig, ModelConfig
 from ptycho_torch.data.groups import GroupDataset, Indices, batches
-from ptycho_torch.model import Batch, PtychoPINN
-from ptycho_torch.networks.correction import outer_band_px
+from ptycho_torch.forward_model import Batch, PtychoPINN, outer_band
 from ptycho_torch.patches import extract, flat_indices, place
 from ptycho_torch.runtime import loader_arguments, working_dtype
 
@@ -119,7 +118,7 @@ def trimmed(n_pixels: int, model: ModelConfig, inference: InferenceConfig) -> ND
     kept = np.zeros((n_pixels, n_pixels), dtype=np.float32)
     side = inference.middle_trim or n_pixels
     if not inference.pad_eval:
-        band = outer_band_px(n_pixels, probe_big=model.probe_big, pad_object=model.pad_object)
+        band = outer_band(model, n_pixels)
         side = min(side, n_pixels - 2 * band)
     start = (n_pixels - side) // 2
     kept[start : start + side, start : start + side] = 1

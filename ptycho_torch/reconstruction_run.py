@@ -1,7 +1,7 @@
 """What happens in a reconstruction run: from an inference payload to pictures, arrays and metrics in a folder."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from torch import Tensor
 
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure
@@ -18,6 +19,7 @@ from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho_torch import metrics
 from ptycho_torch.bundle import Bundle, load_bundle
 from ptycho_torch.config_factory import InferencePayload
+from ptycho_torch.config_params import DataConfig, ModelConfig
 from ptycho_torch.data.groups import Indices
 from ptycho_torch.data.module import usable_patterns
 from ptycho_torch.figures import save_comparison, save_reconstruction
@@ -101,22 +103,44 @@ def load_model(payload: InferencePayload, bundle: Bundle, scan: RawData) -> Ptyc
     Raises:
         DataError: the patterns have another size than the model was trained on.
     """
-    n_pixels = scan.patterns.shape[-1]
-    if n_pixels != payload.pt_data_config.N:
-        raise DataError(
-            f"{scan.path}: diff3d: expected patterns of {payload.pt_data_config.N} x {payload.pt_data_config.N} "
-            f"pixels, as the model was trained on; got {n_pixels} x {n_pixels}. Train a model for this size."
-        )
-    model = PtychoPINN(payload.pt_model_config, payload.pt_data_config, torch.from_numpy(scan.probe)[None])
-    state = {name: value for name, value in bundle.state_dict.items() if name.startswith("network.")}
     known = bundle.config["data"]["probe_guess_sha256"]
+    return illuminated_model(payload.pt_model_config, payload.pt_data_config, bundle.state_dict, known, scan)
+
+
+def illuminated_model(
+    model_config: ModelConfig,
+    data_config: DataConfig,
+    trained: Mapping[str, Tensor],
+    known: Sequence[str],
+    scan: RawData,
+) -> PtychoPINN:
+    """A trained model with the probe of a scan.
+
+    Args:
+        model_config: how it was built.
+        data_config: the same.
+        trained: its state after training.
+        known: fingerprints of the probe guesses that its probes started from.
+        scan: whose probe is used: as refined where it is known, else as it is.
+
+    Raises:
+        DataError: the patterns have another size than the model was trained on.
+    """
+    n_pixels = scan.patterns.shape[-1]
+    if n_pixels != data_config.N:
+        raise DataError(
+            f"{scan.path or 'scan'}: diff3d: expected patterns of {data_config.N} x {data_config.N} pixels, as the "
+            f"model was trained on; got {n_pixels} x {n_pixels}. Train a model for this size."
+        )
+    model = PtychoPINN(model_config, data_config, torch.from_numpy(scan.probe)[None])
+    state = {name: value for name, value in trained.items() if name.startswith("network.")}
     fingerprint = probe_fingerprint(scan)
     own = model.state_dict()
     if fingerprint in known:
         row, n_modes = known.index(fingerprint), scan.probe.shape[0]
-        state["probe"] = bundle.state_dict["probe"][row : row + 1, :n_modes]
-        state["photon_scale"] = bundle.state_dict["photon_scale"][row : row + 1]
-        state["log_intensity_scale"] = bundle.state_dict["log_intensity_scale"][row : row + 1]
+        state["probe"] = trained["probe"][row : row + 1, :n_modes]
+        state["photon_scale"] = trained["photon_scale"][row : row + 1]
+        state["log_intensity_scale"] = trained["log_intensity_scale"][row : row + 1]
         log.info("probe: as refined in training, which started from the probe of this scan")
     else:
         state |= {name: own[name] for name in ("probe", "photon_scale", "log_intensity_scale")}

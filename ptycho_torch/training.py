@@ -78,6 +78,16 @@ class TrainingResult:
     checkpoint: Path | None
 
 
+class PreparedTraining(NamedTuple):
+    """A training that is about to begin."""
+
+    payload: TrainingPayload
+    data: ScanDataModule
+    run_dir: Path
+    module: PtychoPINN_Lightning
+    trainer: lightning.Trainer
+
+
 def train(
     payload: TrainingPayload,
     *,
@@ -103,50 +113,84 @@ def train(
         DataError: the training data is not what the data contract says, too little for a batch, or not that of the
             training that goes on.
     """
+    data = check(payload, data, resumed)
+    with (
+        logged(folder_of(payload), further=resumed is not None),
+        run_environment(payload.execution_config),
+    ):
+        return finish(prepare(payload, data, callbacks, resumed), resumed)
+
+
+def folder_of(payload: TrainingPayload) -> Path:
+    """The folder of a run, which is made where it is missing."""
+    run_dir = Path(str(payload.tf_training_config.output_dir))
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return run_dir
+
+
+def check(
+    payload: TrainingPayload, data: ScanDataModule | None, resumed: ResumePoint | None = None
+) -> ScanDataModule:
+    """Refuse what cannot be trained before any data is read; gives the data module in force."""
     config, execution = payload.tf_training_config, payload.execution_config
-    data = ScanDataModule(config, execution) if data is None else data
+    if data is None:
+        data = ScanDataModule(config, execution, options=payload.pt_data_config)
     check_training(execution, config, has_validation=data.wants_validation, logged_metrics=LOGGED_METRICS)
     if resumed is None:
         _warn_of_idle_settings(payload)
-    run_dir = Path(str(config.output_dir))
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with logged(run_dir, further=resumed is not None), run_environment(execution):
-        data.load()
-        _refuse_other_scans(data, resumed)
-        n_groups = len(data.training or ())
-        steps_per_epoch = batches_per_device(
-            execution, require_accelerator(execution), n_groups, config.batch_size
+    return data
+
+
+def prepare(
+    payload: TrainingPayload,
+    data: ScanDataModule,
+    callbacks: Sequence[Callback] = (),
+    resumed: ResumePoint | None = None,
+) -> PreparedTraining:
+    """Read the data, record the run, and build model and Trainer; within `run_environment`."""
+    config, execution, run_dir = payload.tf_training_config, payload.execution_config, folder_of(payload)
+    data.load()
+    _refuse_other_scans(data, resumed)
+    n_groups = len(data.training or ())
+    steps_per_epoch = batches_per_device(
+        execution, require_accelerator(execution), n_groups, config.batch_size
+    )
+    if steps_per_epoch == 0:
+        raise DataError(
+            f"drop_last_batch: expected at least batch_size = {config.batch_size} training groups on each device; "
+            f"got {n_groups} in all, which make no full batch. Lower batch_size, or keep the last batch."
         )
-        if steps_per_epoch == 0:
-            raise DataError(
-                f"drop_last_batch: expected at least batch_size = {config.batch_size} training groups on each device; "
-                f"got {n_groups} in all, which make no full batch. Lower batch_size, or keep the last batch."
-            )
-        if is_first_process():
-            if resumed is None:
-                remove_earlier_run(run_dir)
-            _record(payload, data, run_dir, resumed)
-        module = build_module(payload, data)
-        trainer = build_trainer(
-            execution,
-            run_dir=run_dir,
-            epochs=config.nepochs,
-            steps_per_epoch=steps_per_epoch,
-            has_validation=data.has_validation,
-            logged_metrics=LOGGED_METRICS,
-        )
-        trainer.callbacks.extend(callbacks)
-        checkpoint = None if resumed is None else resumed.checkpoint
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        checkpoint = _take_best(trainer, module)
-        refuse_diverged(module)
-        history = next(item for item in trainer.callbacks if isinstance(item, LossHistory)).rows
-        bundle = run_dir / ARCHIVE
-        if trainer.is_global_zero:
-            save_history(run_dir / LOSS_PICTURE, history)
-            bundle = save_model(bundle, module, payload, data.probe_scans)
-            log.info("model saved: %s", bundle)
-        trainer.strategy.barrier()  # what the first process writes is there for every process that returns
+    if is_first_process():
+        if resumed is None:
+            remove_earlier_run(run_dir)
+        _record(payload, data, run_dir, resumed)
+    module = build_module(payload, data)
+    trainer = build_trainer(
+        execution,
+        run_dir=run_dir,
+        epochs=module.plan.epochs,
+        steps_per_epoch=steps_per_epoch,
+        has_validation=data.has_validation,
+        logged_metrics=LOGGED_METRICS,
+    )
+    trainer.callbacks.extend(callbacks)
+    return PreparedTraining(payload, data, run_dir, module, trainer)
+
+
+def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> TrainingResult:
+    """Train, and save the model; within `run_environment`."""
+    payload, data, run_dir, module, trainer = prepared
+    checkpoint = None if resumed is None else resumed.checkpoint
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    checkpoint = _take_best(trainer, module)
+    refuse_diverged(module)
+    history = next(item for item in trainer.callbacks if isinstance(item, LossHistory)).rows
+    bundle = run_dir / ARCHIVE
+    if trainer.is_global_zero:
+        save_history(run_dir / LOSS_PICTURE, history)
+        bundle = save_model(bundle, module, payload)
+        log.info("model saved: %s", bundle)
+    trainer.strategy.barrier()  # what the first process writes is there for every process that returns
     return TrainingResult(run_dir, bundle, history, module, checkpoint)
 
 
@@ -201,13 +245,12 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
         execution_config=payload.execution_config,
         probes=stack_probes(data.probe_scans),
         has_validation=data.has_validation,
+        probe_guess_sha256=[probe_fingerprint(scan) for scan in data.probe_scans],
     )
 
 
-def save_model(
-    path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload, scans: Sequence[RawData]
-) -> Path:
-    """Write the bundle of a trained model: weights, the probes of these scans, the configuration of the training."""
+def save_model(path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload) -> Path:
+    """Write the bundle of a trained model: weights, probes, the configuration of the training."""
     training = plain(payload.tf_training_config)
     model = training.pop("model")
     config = {
@@ -217,7 +260,7 @@ def save_model(
         "data": {
             "probe_shape": list(module.model.probe.shape[:-1]),
             "probe_scale": payload.pt_data_config.probe_scale,
-            "probe_guess_sha256": [probe_fingerprint(scan) for scan in scans],
+            "probe_guess_sha256": module.probe_guess_sha256,
         },
     }
     state = {name: value.detach().cpu().contiguous() for name, value in module.model.state_dict().items()}
@@ -258,6 +301,11 @@ def _record(
         "measurement_domain": domains,
         "n_training_groups": len(data.training) if data.training is not None else 0,
         "n_validation_groups": len(data.validation) if data.validation is not None else 0,
+        "labels": {
+            "model_name": payload.pt_training_config.model_name,
+            "notes": payload.pt_training_config.notes,
+            "experiment_number": payload.pt_inference_config.experiment_number,
+        },
         "fingerprints": [scan_fingerprint(scan) for scan in data.scans],
         "resumed": [] if resumed is None else resumed.record,
     }

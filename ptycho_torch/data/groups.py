@@ -24,6 +24,7 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
         scans: the scans, all with patterns of the same size.
         groups: for each scan, int64 (G, C) indices of its patterns.
         with_labels: add ``label``, the patches of the known object.
+        phase_subtraction: subtract the mean phase of every label.
         probe_rows: for each scan, which probe of the model is its own; None: each has one.
 
     Batches are fetched at once (``__getitems__``); what they hold is said at ``ptycho_torch.model.Batch``.
@@ -35,6 +36,7 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
         groups: Sequence[Indices],
         *,
         with_labels: bool = False,
+        phase_subtraction: bool = False,
         probe_rows: Sequence[int] | None = None,
     ) -> None:
         self.scans = list(scans)
@@ -42,6 +44,7 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
         self.groups = np.concatenate(list(groups))
         self.scan_of_group = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
         self.known = [known_object(scan) for scan in self.scans] if with_labels else None
+        self.phase_subtraction = phase_subtraction
         self.any_unmeasured = any(scan.bad_pixels is not None for scan in self.scans)
         self.rounded = [np.round(scan.positions_px).astype(np.int64) for scan in self.scans]
         self.means = [mean_pattern(scan) for scan in self.scans]
@@ -79,6 +82,8 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
             batch["measured"] = torch.from_numpy(measured_pixels(scan, groups, shape))
         if self.known is not None:
             cut = labels(scan, self.known[scan_number], groups.reshape(-1))
+            if self.phase_subtraction:
+                cut = cut * np.exp(-1j * np.angle(cut.mean(axis=(1, 2), keepdims=True))).astype(np.complex64)
             batch["label"] = torch.from_numpy(cut.reshape(shape))
         return batch
 

@@ -11,10 +11,12 @@ from torch.utils.data import DataLoader
 
 from ptycho.config.canonical import TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.grouping import neighbor_groups, select_positions
+from ptycho.grouping import NEAREST, Neighborhood, neighbor_groups, select_positions
 from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho.scan_checks import INTENSITY_SUSPICION
+from ptycho_torch.config_params import DataConfig
 from ptycho_torch.data.groups import EpochOrder, GroupDataset, Indices, batches
+from ptycho_torch.data.options import neighborhood_of, with_probe_options
 from ptycho_torch.runtime import loader_arguments
 
 logger = logging.getLogger(__name__)
@@ -78,6 +80,7 @@ class ScanDataModule(lightning.LightningDataModule):
         execution: loaders, validation split, seeds.
         scans: scans in memory, in place of ``train_data_file``.
         validation_scans: scans in memory, in place of ``test_data_file``.
+        options: what this backend's data configuration says beyond `config`; None: nothing.
 
     The scans are read once, in this process (``load``). Held-out patterns are used for neither.
     A random fraction ``val_split`` of the positions is left out of training, and the same share of the ``n_groups``
@@ -98,8 +101,10 @@ class ScanDataModule(lightning.LightningDataModule):
         *,
         scans: Sequence[RawData] | None = None,
         validation_scans: Sequence[RawData] | None = None,
+        options: DataConfig | None = None,
     ) -> None:
         super().__init__()
+        self.options = DataConfig() if options is None else options
         self._given = scans
         self._given_for_validation = validation_scans
         self.config = config
@@ -133,6 +138,10 @@ class ScanDataModule(lightning.LightningDataModule):
         """Whether the losses in force need a known object."""
         return self.config.model.model_type == "supervised" or self.config.realspace_mae_weight > 0
 
+    @property
+    def _labelling(self) -> dict[str, bool]:
+        return {"with_labels": self.with_labels, "phase_subtraction": self.options.phase_subtraction}
+
     def load(self) -> None:
         """Read the files, choose the positions, form the groups.
 
@@ -145,7 +154,7 @@ class ScanDataModule(lightning.LightningDataModule):
         n_usable = np.array([len(usable_patterns(scan)[:most]) for scan in self.scans])
         shares = _shares(self.config.n_groups or int(n_usable.sum()), n_usable)
         split = [self._split(scan, int(share)) for scan, share in zip(self.scans, shares, strict=True)]
-        self.training = GroupDataset(self.scans, [train for train, _ in split], with_labels=self.with_labels)
+        self.training = GroupDataset(self.scans, [train for train, _ in split], **self._labelling)
         self.probe_scans = list(self.scans)
         validation = [held for _, held in split]
         rows = list(range(len(split)))
@@ -156,9 +165,7 @@ class ScanDataModule(lightning.LightningDataModule):
             rows += [self._probe_row(scan) for scan in scans]
             self.scans = [*self.scans, *scans]
         if sum(len(groups) for groups in validation):
-            self.validation = GroupDataset(
-                self.scans, validation, with_labels=self.with_labels, probe_rows=rows
-            )
+            self.validation = GroupDataset(self.scans, validation, probe_rows=rows, **self._labelling)
 
     def _probe_row(self, scan: RawData) -> int:
         """The probe of a validation scan: that of an earlier scan where they start equal, else one of its own."""
@@ -185,7 +192,7 @@ class ScanDataModule(lightning.LightningDataModule):
                     f"got none among {len(scan)}. Leave holdout out to use all."
                 )
             refuse_counts_as_amplitude(scan, self.config.nphotons)
-        return scans
+        return [with_probe_options(scan, self.options) for scan in scans]
 
     def _split(self, scan: RawData, n_groups: int) -> tuple[Indices, Indices]:
         usable = usable_patterns(scan)
@@ -198,7 +205,8 @@ class ScanDataModule(lightning.LightningDataModule):
         held = np.random.default_rng(self.execution.val_split_seed).permutation(usable)[:n_held]
         wanted = max(1, round(n_groups * n_held / len(usable))) if n_held else 0
         n_validation = max(0, min(wanted, n_held, n_groups - 1))
-        training = self._groups(scan, np.setdiff1d(usable, held), n_groups - n_validation)
+        hood = neighborhood_of(self.options)
+        training = self._groups(scan, np.setdiff1d(usable, held), n_groups - n_validation, hood)
         everywhere = self._groups(scan, usable, None) if n_validation else training[:0]
         centres = np.sort(held) if self.config.sequential_sampling else held
         return training, everywhere[np.isin(everywhere[:, 0], centres[:n_validation])]
@@ -217,7 +225,9 @@ class ScanDataModule(lightning.LightningDataModule):
             )
         return n_held
 
-    def _groups(self, scan: RawData, usable: Indices, n_groups: int | None) -> Indices:
+    def _groups(
+        self, scan: RawData, usable: Indices, n_groups: int | None, neighborhood: Neighborhood = NEAREST
+    ) -> Indices:
         """Groups over the usable patterns of a scan; None: one for each."""
         config, wanted = self.config, len(usable) if n_groups is None else n_groups
         if n_groups == 0:
@@ -241,6 +251,7 @@ class ScanDataModule(lightning.LightningDataModule):
             oversample=config.enable_oversampling,
             neighbor_pool_size=config.neighbor_pool_size,
             scan_index=scan.scan_index[usable],
+            neighborhood=neighborhood,
         )
         return usable[groups]
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ptycho_torch.networks.correction import Correction
 from ptycho_torch.networks.patterns import Patterns
-from ptycho_torch.networks.unet import UNet
+from ptycho_torch.networks.unet import PLAIN, Options, UNet
 from ptycho_torch.physics import fourier_shift, zero_centred
 
 
@@ -15,13 +15,14 @@ class PatternNetwork(nn.Module):
     Args:
         width: channels of the U-Net.
         correction: how its output changes free space into the object.
+        options: of the U-Net.
     """
 
     n_passes = 1
 
-    def __init__(self, width: int, correction: Correction) -> None:
+    def __init__(self, width: int, correction: Correction, options: Options = PLAIN) -> None:
         super().__init__()
-        self.unet = UNet(1, 2, width)
+        self.unet = UNet(1, 2, width, options)
         self.correction = correction
 
     def is_learned(self, k: int) -> bool:

@@ -37,20 +37,23 @@ def amplitude_gain(values: Tensor, activation: str) -> Tensor:
     return function(values + rest) / function(rest)
 
 
-def outer_band_px(n_pixels: int, *, probe_big: bool, pad_object: bool) -> int:
+def outer_band_px(n_pixels: int, *, probe_big: bool, pad_object: bool, edge_pad: int | None = None) -> int:
     """Width of the band of a patch outside the network's field of view.
 
     Args:
         n_pixels: side N of the patch.
         probe_big: the illumination nearly fills the patch: field of view of 7/8 N; else of its central half.
         pad_object: pad the field of view with the current object; False: the field of view is the whole patch.
+        edge_pad: width with a large illumination, in place of N/16; at most N/4.
 
     Returns:
         Pixels on each side.
     """
     if not pad_object:
         return 0
-    return n_pixels // EDGE_FRACTION if probe_big else n_pixels // 4
+    if not probe_big:
+        return n_pixels // 4
+    return n_pixels // EDGE_FRACTION if edge_pad is None else min(edge_pad, n_pixels // 4)
 
 
 class Correction(nn.Module):
@@ -82,12 +85,16 @@ class Correction(nn.Module):
 
         Args:
             patch: complex (M, N, N), current transmission.
-            output: float (M, 2, N, N), channels (amplitude logit, phase in rad).
+            output: float (M, 2, N, N), channels (amplitude logit, phase in rad); or (M, 4, N, N), the last two for the
+                outer band.
 
         Returns:
             Complex (M, N, N).
         """
-        output = self._blur(output) * self.field_of_view
+        inner = self._blur(output[:, :2]) * self.field_of_view
+        if output.shape[1] > 2:
+            inner = inner + self._blur(output[:, 2:]) * (1 - self.field_of_view)
+        output = inner
         return patch * torch.polar(amplitude_gain(output[:, 0], self.activation), output[:, 1])
 
     def _blur(self, output: Tensor) -> Tensor:

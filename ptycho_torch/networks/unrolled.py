@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ptycho_torch.networks.correction import Correction
 from ptycho_torch.networks.patterns import Patterns
-from ptycho_torch.networks.unet import UNet
+from ptycho_torch.networks.unet import PLAIN, Options, UNet
 from ptycho_torch.physics import object_update
 
 UPDATE_GAIN = 4.0
@@ -25,13 +25,21 @@ class UnrolledNetwork(nn.Module):
         physics_steps: physics steps before each of them, at least 1.
         width: channels of the U-Nets.
         correction: how an output changes the object.
+        options: of the U-Nets.
     """
 
-    def __init__(self, n_rounds: int, physics_steps: int, width: int, correction: Correction) -> None:
+    def __init__(
+        self,
+        n_rounds: int,
+        physics_steps: int,
+        width: int,
+        correction: Correction,
+        options: Options = PLAIN,
+    ) -> None:
         super().__init__()
         self.n_passes = n_rounds * physics_steps
         self.physics_steps = physics_steps
-        self.unets = nn.ModuleList([UNet(4, 2, width) for _ in range(n_rounds)])
+        self.unets = nn.ModuleList([UNet(4, 2, width, options) for _ in range(n_rounds)])
         self.correction = correction
 
     def is_learned(self, k: int) -> bool:

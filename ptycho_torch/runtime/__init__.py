@@ -17,6 +17,7 @@ from ptycho_torch.runtime.checks import (
 )
 from ptycho_torch.runtime.devices import (
     batches_per_device,
+    find_accelerator,
     require_accelerator,
     resolve_accelerator,
     resolve_n_devices,
@@ -41,6 +42,7 @@ __all__ = [
     "build_trainer",
     "check_reconstruction",
     "check_training",
+    "find_accelerator",
     "is_first_process",
     "loader_arguments",
     "metric_interval",

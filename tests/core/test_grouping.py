@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptycho.grouping import neighbor_groups, relative_offsets, select_positions
+from ptycho.grouping import Neighborhood, neighbor_groups, relative_offsets, select_positions, typical_step
+from ptycho.scan_checks import DataError
 
 
 @st.composite
@@ -158,3 +159,62 @@ def test_no_subsample_means_all_positions():
 def test_a_subsample_out_of_range_is_refused(n_subsample):
     with pytest.raises(ValueError, match="n_subsample: expected 1 to 10"):
         select_positions(10, n_subsample, seed=0)
+
+
+def raster(step_y: float, step_x: float, n: int = 9) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:n, :n]
+    return np.stack([step_y * y.ravel(), step_x * x.ravel()], axis=1) + rng.uniform(-0.05, 0.05, (n * n, 2))
+
+
+def offsets(positions: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    return positions[groups[:, 1:]] - positions[groups[:, :1]]
+
+
+def test_members_lie_between_two_distances():
+    positions = raster(4.0, 4.0)
+    hood = Neighborhood("Min_dist", distances_px=(5.0, 8.5))
+    groups = neighbor_groups(positions, 2, 6, 50, 3, neighborhood=hood)
+    distances = np.hypot(*offsets(positions, groups).transpose(2, 0, 1))
+    assert distances.min() >= 5.0
+    assert distances.max() <= 8.5
+    assert all(len(set(group)) == 4 for group in groups.tolist())
+
+
+def test_distances_without_neighbours_are_refused():
+    with pytest.raises(DataError, match="enough neighbours by Min_dist; got none"):
+        neighbor_groups(
+            raster(4.0, 4.0), 2, 6, 5, 3, neighborhood=Neighborhood("Min_dist", distances_px=(0, 3))
+        )
+
+
+def test_members_come_from_different_quadrants():
+    positions = raster(4.0, 4.0)
+    groups = neighbor_groups(positions, 2, 6, 60, 3, neighborhood=Neighborhood("4_quadrant", pool_quadrant=8))
+    signs = offsets(positions, groups) >= 0
+    for group in (2 * signs[..., 0] + signs[..., 1]).tolist():
+        assert len(set(group)) == 3
+
+
+def test_centres_lie_within_the_bounds_and_members_anywhere():
+    positions = raster(4.0, 4.0)
+    hood = Neighborhood(lower=(0.4, 0.1), upper=(0.6, 0.9))
+    groups = neighbor_groups(positions, 2, 8, 30, 3, oversample=True, neighborhood=hood)
+    centres = (positions[groups[:, 0]] - positions.min(axis=0)) / np.ptp(positions, axis=0)
+    assert (centres >= (0.4, 0.1)).all()
+    assert (centres <= (0.6, 0.9)).all()
+    assert positions[groups[:, 1:], 0].min() < positions[groups[:, 0], 0].min()
+
+
+def test_rectangular_scans_have_neighbours_along_both_axes():
+    positions = raster(12.0, 2.0)
+    assert [typical_step(axis) for axis in positions.T] == pytest.approx([12, 2], rel=0.05)
+    plain, rectangular = (
+        np.abs(
+            offsets(
+                positions, neighbor_groups(positions, 2, 8, 81, 3, neighborhood=Neighborhood(rectangular=r))
+            )
+        )
+        for r in (False, True)
+    )
+    assert (plain[..., 0] > 6).mean() < 0.2 < (rectangular[..., 0] > 6).mean()

@@ -1,8 +1,6 @@
 """Loggers and the progress bar: what a training leaves, opened by the reader it is meant for."""
 
 import csv
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,45 +49,6 @@ def test_mlflow(tiny_file: Path, tmp_path: Path) -> None:
 def test_mlflow_can_be_disabled(tiny_file: Path, tmp_path: Path) -> None:
     run(tiny_file, tmp_path, nepochs=1, logger_backend="mlflow", disable_mlflow=True)
     assert not list(tmp_path.glob("ml*"))
-
-
-@pytest.mark.proves("logger_backend", seen="wandb keeps an offline run that its reader opens")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of wandb
-def test_wandb_offline(tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
-    from wandb.proto import wandb_internal_pb2
-
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    run(tiny_file, tmp_path, **EPOCHS, logger_backend="wandb")
-    import wandb
-
-    wandb.teardown()
-    monkeypatch.delenv("WANDB_SERVICE", raising=False)
-    (kept,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
-    found = []
-    for content in log_records(kept.read_bytes()[7:]):
-        record = wandb_internal_pb2.Record.FromString(content)
-        items = [item for item in record.history.item if "val_loss" in (item.key, *item.nested_key)]
-        found += [json.loads(item.value_json) for item in items]
-    assert found == expected(tmp_path)
-
-
-def log_records(content: bytes, block: int = 32768) -> Iterator[bytes]:
-    """The records of a log in the format of LevelDB: checksum, length and kind before every piece of one.
-
-    What stands before the first block counts as part of it.
-    """
-    place, record = 0, b""
-    while place + 7 <= len(content):
-        if block - (place + 7) % block < 7:
-            place += block - (place + 7) % block
-            continue
-        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
-        record += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last piece
-            yield record
-            record = b""
 
 
 @pytest.mark.proves(

@@ -128,7 +128,7 @@ def test_weights_follow_the_formula_of_the_optimizer(optimizer: str, tiny_file: 
     rates = {"momentum": 0.6} if optimizer == "sgd" else {"adam_beta1": 0.7, "adam_beta2": 0.95}
     settings = {"optimizer": optimizer, "learning_rate": RATE, "weight_decay": 0.1, "precision": "64-true"}
     seen = observed(tiny_file, tmp_path, **settings, **rates)
-    for name in ("model.network.unets.0.head.weight", "model.network.unets.0.encoder.0.0.weight"):
+    for name in ("model.network.unets.0.decoders.0.head.weight", "model.network.unets.0.encoder.0.0.weight"):
         expected = FORMULAS[optimizer]([step[name] for step in seen.gradients[:3]], seen.start[name])
         torch.testing.assert_close(seen.weights[2][name], expected, rtol=1e-9, atol=1e-12)
 

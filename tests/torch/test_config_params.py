@@ -44,7 +44,7 @@ def test_a_configuration_survives_asdict_replace_pickle_and_copy(cls: type):
         (lambda: DataConfig(grid_size=(2, 0)), "DataConfig.grid_size: expected two integers >= 1"),
         (lambda: DataConfig(grid_size=2), "DataConfig.grid_size: expected two integers >= 1"),
         (lambda: DataConfig(n_neighbours=4), "DataConfig.n_neighbours: no such field"),
-        (lambda: DataConfig(n_subsample=7), "DataConfig.n_subsample: no such field"),
+        (lambda: DataConfig(n_subsamples=7), "DataConfig.n_subsamples: no such field"),
         (
             lambda: ModelConfig(mode="Semisupervised"),
             "ModelConfig.mode: expected one of Unsupervised, Supervised",

@@ -118,7 +118,7 @@ def test_only_the_last_pass_of_a_round_is_learned() -> None:
 
 def test_pattern_network_follows_the_sub_pixel_position() -> None:
     network = PatternNetwork(8, correction())
-    torch.nn.init.normal_(network.unet.head.weight, std=0.3)
+    torch.nn.init.normal_(network.unet.decoders[0].head.weight, std=0.3)
     start = torch.ones(2, N, N, dtype=torch.complex64)
     with torch.no_grad():
         still = network.step(0, start, scattering())

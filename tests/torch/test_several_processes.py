@@ -143,7 +143,7 @@ def test_two_processes_train_one_model_and_the_first_one_writes(
         torch.testing.assert_close(weights[name], others[name], rtol=0, atol=1e-12)
 
 
-@each_launcher
+@pytest.mark.parametrize("launch", [by_lightning, by_torchrun])
 def test_two_processes_reconstruct_one_object_and_the_first_one_writes(
     launch: Any, alone: Path, tiny_file: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,360 @@
+"""The classes that ptychodus trains and reconstructs with: doors to `ptycho_torch.training` and `reconstruction`.
+
+Data are as ptychodus exports them: counts, and positions in object-array pixels where a patch of N pixels is centred
+on the coordinate (N - 1) / 2 of its own.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, Self
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from ptycho.config.errors import ConfigError, Failure
+from ptycho.raw_data import RawData
+from ptycho_torch.api.settings import check_data, inference_execution, training_payload
+from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
+from ptycho_torch.data.module import ScanDataModule
+from ptycho_torch.data.options import with_probe_options
+from ptycho_torch.model import PtychoPINN_Lightning
+from ptycho_torch.reconstruction import reconstruct
+from ptycho_torch.reconstruction_run import illuminated_model
+from ptycho_torch.run_directory import logged
+from ptycho_torch.runtime import build_fabric, run_environment
+from ptycho_torch.training import PreparedTraining, check, finish, folder_of, prepare
+
+CENTRED_PIXEL: Final = 0.5
+"""Here the patch around position p begins at pixel p - N/2; with ptychodus it is centred on p, so that p + 1/2 says the
+same."""
+NOT_ARCHITECTURE: Final = {
+    *("loss_function", "amp_loss", "amp_loss_coeff", "phase_loss", "phase_loss_coeff"),
+    *("amplitude_variance_loss", "amplitude_variance_coeff", "probe_reference_coeff", "mode"),
+    *("intensity_scale", "intensity_scale_trainable", "probe_trainable", "num_datasets", "probe_mask"),
+}
+"""Fields of a model that no weight depends on."""
+
+
+def config_of(kind: type, value: Any) -> Any:
+    """A configuration of a class, from its dictionary or as it is."""
+    return kind(**value) if isinstance(value, Mapping) else value
+
+
+class DataloaderFormats(Enum):
+    """Who reads the data."""
+
+    LIGHTNING_MODULE = "lightning_only_module"
+
+
+@dataclasses.dataclass
+class ConfigManager:
+    """The configurations of a run."""
+
+    data_config: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model_config: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    training_config: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    inference_config: InferenceConfig = dataclasses.field(default_factory=InferenceConfig)
+    datagen_config: DatagenConfig = dataclasses.field(default_factory=DatagenConfig)
+
+    @classmethod
+    def from_loaded_model(cls, ptycho_model: "PtychoModel") -> Self:
+        """The configurations that a loaded model was trained with."""
+        module = ptycho_model.module
+        return cls(
+            data_config=module.data_config,
+            model_config=module.model_config,
+            training_config=module.training_config,
+            inference_config=module.inference_config,
+        )
+
+    def validate_arch_compatibility(self, ptycho_model: "PtychoModel") -> None:
+        """Compare with a loaded model.
+
+        Raises:
+            ConfigError: the fields that make another network of it, all of them.
+        """
+        module = ptycho_model.module
+        pairs = [
+            (f"{name}.{field}", getattr(mine, field), getattr(theirs, field))
+            for name, mine, theirs in (
+                ("ModelConfig", self.model_config, module.model_config),
+                ("DataConfig", self.data_config, module.data_config),
+            )
+            for field in (("N", "C") if name == "DataConfig" else _architecture())
+        ]
+        wrong = [
+            Failure(
+                name, f"{name}: expected {theirs!r}, as the model was trained; got {mine!r}. Make them agree."
+            )
+            for name, mine, theirs in pairs
+            if mine != theirs
+        ]
+        if wrong:
+            raise ConfigError(wrong)
+
+
+def _architecture() -> list[str]:
+    return [field.name for field in dataclasses.fields(ModelConfig) if field.name not in NOT_ARCHITECTURE]
+
+
+class PtychoDataLoader:
+    """The scans of a run.
+
+    Args:
+        data_dir: folder whose NPZ files are the data; other files in it are left alone.
+        config_manager: the configurations.
+        data_format: who reads the data.
+        output_dir: folder for runs.
+
+    Attributes:
+        output_dir: a new folder below the one given, for this run alone.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path,
+        config_manager: ConfigManager,
+        data_format: DataloaderFormats = DataloaderFormats.LIGHTNING_MODULE,
+        output_dir: str | Path = "training_outputs",
+    ) -> None:
+        self.data_dir = Path(data_dir)
+        self.config_manager = config_manager
+        self.data_format = DataloaderFormats(data_format)
+        self.output_dir = _new_folder(Path(output_dir))
+        self._scans: list[RawData] = []
+
+    @classmethod
+    def from_np(
+        cls,
+        diff_patterns: ArrayLike,
+        probe: ArrayLike,
+        positions: ArrayLike,
+        config_manager: ConfigManager,
+    ) -> Self:
+        """The patterns, the illumination and the positions of one scan in memory.
+
+        Args:
+            diff_patterns: (n, N, N), counts, zero frequency at the centre.
+            probe: complex (N, N) or (modes, N, N).
+            positions: (n, 2), rows (y, x), object-array pixels.
+            config_manager: the configurations.
+
+        Raises:
+            DataError: everything that is wrong with the arrays.
+        """
+        loader = cls.__new__(cls)
+        loader.config_manager = config_manager
+        scan = RawData.from_arrays(
+            np.asarray(diff_patterns), np.asarray(positions) + CENTRED_PIXEL, probe, domain="intensity"
+        )
+        loader._scans = [scan]
+        loader._probe_power = float(np.sum(np.abs(np.asarray(probe, dtype=np.complex128)) ** 2))
+        return loader
+
+    def scans(self) -> list[RawData]:
+        """The scans, which are read at the first call.
+
+        Raises:
+            FileNotFoundError: there are no NPZ files.
+            DataError: a file is not what the data contract says.
+        """
+        if not self._scans:
+            domain = self.config_manager.data_config.measurement_domain
+            files = sorted(self.data_dir.glob("*.npz"))
+            if not files:
+                raise FileNotFoundError(
+                    f"{self.data_dir}: expected NPZ files to train on; got none. Export them first."
+                )
+            read = (RawData.from_file(file, "intensity" if domain == "auto" else domain) for file in files)
+            self._scans = [
+                dataclasses.replace(scan, positions_px=scan.positions_px + CENTRED_PIXEL) for scan in read
+            ]
+        return self._scans
+
+    @property
+    def probe_power(self) -> float:
+        """Photons of the probe that was given, in whatever unit its caller has."""
+        return self._probe_power
+
+
+def _new_folder(place: Path) -> Path:
+    """A folder for a run, named by the time; another name where there is one already."""
+    name = time.strftime("run_%Y%m%d_%H%M%S")
+    for number in range(1000):
+        folder = place / (name if number == 0 else f"{name}_{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise FileExistsError(f"{place / name}: expected a free name; got none. Clean the folder up.")
+
+
+class PtychoModel:
+    """A network and its configurations (classes, or the dictionaries of a checkpoint).
+
+    Attributes:
+        model: the Lightning module; callers assign it.
+    """
+
+    def __init__(
+        self,
+        model_config: ModelConfig | Mapping[str, Any],
+        data_config: DataConfig | Mapping[str, Any],
+        training_config: TrainingConfig | Mapping[str, Any],
+        inference_config: InferenceConfig | Mapping[str, Any],
+    ) -> None:
+        self.model_config: ModelConfig = config_of(ModelConfig, model_config)
+        self.data_config: DataConfig = config_of(DataConfig, data_config)
+        self.training_config: TrainingConfig = config_of(TrainingConfig, training_config)
+        self.inference_config: InferenceConfig = config_of(InferenceConfig, inference_config)
+        self.model: PtychoPINN_Lightning | None = None
+
+    @property
+    def module(self) -> PtychoPINN_Lightning:
+        """The network.
+
+        Raises:
+            ValueError: nobody has assigned it.
+        """
+        if self.model is None:
+            raise ValueError("PtychoModel.model: expected a network; got none. Load a checkpoint first.")
+        return self.model
+
+    @classmethod
+    def _new_model(cls, model: type[PtychoPINN_Lightning], config_manager: ConfigManager) -> Self:
+        configs = (
+            config_manager.model_config,
+            config_manager.data_config,
+            config_manager.training_config,
+            config_manager.inference_config,
+        )
+        made = cls(*configs)
+        made.model = model(*configs)
+        return made
+
+    @staticmethod
+    def _extract_configs_from_checkpoint(
+        path: str,
+    ) -> tuple[Any, Any, Any, Any]:
+        """The dictionaries (data, model, training, inference) in a checkpoint; None for what it lacks."""
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        kept = content.get("hyper_parameters", {})
+        names = ("data_config", "model_config", "training_config", "inference_config")
+        data, model, training, inference = (kept.get(name) for name in names)
+        return data, model, training, inference
+
+
+class Trainer:
+    """A training that is about to begin.
+
+    Attributes:
+        _trainer: Lightning's, whose `callbacks` may be added to.
+    """
+
+    def __init__(self, prepared: PreparedTraining) -> None:
+        self._prepared = prepared
+        self._trainer: lightning.Trainer = prepared.trainer
+
+    @classmethod
+    def _from_lightning(
+        cls,
+        model: PtychoModel,
+        dataloader: PtychoDataLoader,
+        orchestration: str = "lightning",
+        config_manager: ConfigManager | None = None,
+    ) -> Self:
+        """Read the data, and build network and Trainer.
+
+        Raises:
+            ConfigError, DataError: the settings, the machine or the data are wrong, all at once.
+        """
+        _check_word("orchestration", orchestration, "lightning")
+        configs = dataloader.config_manager if config_manager is None else config_manager
+        scans = dataloader.scans()
+        check_data(configs.data_config, configs.model_config, len(scans))
+        payload = training_payload(
+            configs, dataloader.data_dir, Path(dataloader.output_dir), sum(map(len, scans))
+        )
+        data = ScanDataModule(
+            payload.tf_training_config, payload.execution_config, scans=scans, options=configs.data_config
+        )
+        data = check(payload, data)
+        with logged(folder_of(payload)), run_environment(payload.execution_config):
+            prepared = prepare(payload, data)
+        model.model = prepared.module
+        return cls(prepared)
+
+    def train(self, orchestration: str = "lightning", experiment_name: str = "") -> None:
+        """Train, and keep the best weights.
+
+        Args:
+            orchestration: lightning.
+            experiment_name: ignored by callers that leave it empty; any other is refused, since runs are told apart by
+                their folders.
+
+        Raises:
+            ConfigError: the training diverged.
+        """
+        _check_word("orchestration", orchestration, "lightning")
+        _check_word("experiment_name", experiment_name, "")
+        payload = self._prepared.payload
+        with logged(folder_of(payload), further=True), run_environment(payload.execution_config):
+            finish(self._prepared)
+
+
+def _check_word(name: str, given: str, only: str) -> None:
+    if given.lower() != only:
+        raise ValueError(f"{name}: expected {only!r}; got {given!r}.")
+
+
+class InferenceEngine:
+    """Reconstructs scans with a trained network."""
+
+    def __init__(self, config_manager: ConfigManager, ptycho_model: PtychoModel) -> None:
+        self.config_manager = config_manager
+        self.ptycho_model = ptycho_model
+
+    def predict_and_stitch(self, loader: PtychoDataLoader) -> NDArray[np.complex64]:
+        """The object of a scan in memory.
+
+        Args:
+            loader: from `PtychoDataLoader.from_np`.
+
+        Returns:
+            Complex64 (H, W), rows and columns as the positions; its middle, the coordinate (n - 1) / 2, lies at the
+            midpoint of the positions' bounding box, to half a pixel. Times the probe that was given it scatters the
+            counts that were measured.
+
+        Raises:
+            ConfigError: the machine lacks what the settings ask for.
+            DataError: patterns of another size than the network was trained on.
+        """
+        configs, module = self.config_manager, self.ptycho_model.module
+        execution = inference_execution(configs)
+        (scan,) = loader.scans()
+        scan = with_probe_options(scan, configs.data_config)
+        model = illuminated_model(
+            configs.model_config,
+            configs.data_config,
+            module.model.state_dict(),
+            module.probe_guess_sha256,
+            scan,
+        )
+        with run_environment(execution):
+            found = reconstruct(
+                model,
+                configs.model_config,
+                scan,
+                np.arange(len(scan)),
+                inference=configs.inference_config,
+                execution=execution,
+                fabric=build_fabric(execution),
+            )
+        factor = np.sqrt(np.sum(np.abs(found.probe.astype(np.complex128)) ** 2) / loader.probe_power)
+        return (found.object * factor).astype(np.complex64)

@@ -1,0 +1,120 @@
+"""From the configurations of a caller to a training payload, and to the knobs of a reconstruction."""
+
+import dataclasses
+import logging
+import math
+import warnings
+from pathlib import Path
+from typing import Any, Protocol
+
+from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.config_bridge import execution_arguments, to_model_config, to_training_config
+from ptycho_torch.config_factory import TrainingPayload, training_payload_of
+from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
+from ptycho_torch.runtime import find_accelerator
+
+log = logging.getLogger(__name__)
+
+OF_RECONSTRUCTION = (
+    *("accelerator", "num_workers"),
+    *("inference_batch_size", "middle_trim", "pad_eval", "reconstruction_window"),
+)
+"""Knobs that a reconstruction takes from the configurations of the training."""
+
+
+class Configurations(Protocol):
+    """What a caller holds: see `ConfigManager`."""
+
+    data_config: DataConfig
+    model_config: ModelConfig
+    training_config: TrainingConfig
+    inference_config: InferenceConfig
+
+
+def check_data(data: DataConfig, model: ModelConfig, n_scans: int) -> None:
+    """Refuse what a caller says of groups and scans where it contradicts itself or the data.
+
+    Raises:
+        ConfigError: everything that is wrong.
+    """
+    size = math.prod(data.grid_size)
+    said: list[tuple[str, int | None, int, str]] = [
+        ("DataConfig.C", data.C, size, f"the patterns of a {data.grid_size[0]} x {data.grid_size[1]} grid"),
+        ("ModelConfig.C_model", model.C_model, size, "as DataConfig.C"),
+        ("ModelConfig.C_forward", model.C_forward, size, "as DataConfig.C"),
+        ("ModelConfig.decoder_last_amp_channels", model.decoder_last_amp_channels, size, "as C_model"),
+    ]
+    if model.num_datasets > 1:
+        said.append(("ModelConfig.num_datasets", model.num_datasets, n_scans, "the scans there are"))
+    wrong = [
+        Failure(name, f"{name}: expected {expected}, {why}; got {given}. Make them agree.")
+        for name, given, expected, why in said
+        if given not in (None, expected)
+    ]
+    if wrong:
+        raise ConfigError(wrong)
+
+
+def training_payload(
+    configs: Configurations, data_dir: Path, run_dir: Path, n_positions: int
+) -> TrainingPayload:
+    """The payload of a training that a caller describes by this backend's configurations.
+
+    What it states of the execution counts as an argument; the other knobs come from the environment.
+
+    Raises:
+        ConfigError: everything that is wrong.
+    """
+    data, model, training = configs.data_config, configs.model_config, configs.training_config
+    several = data.n_subsample > 1 and data.C > 1
+    overrides = {
+        "train_data_file": data_dir,
+        "output_dir": run_dir,
+        "n_groups": n_positions * data.n_subsample if several else n_positions,
+        "enable_oversampling": several,
+    }
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*test_data_file: none is given")
+        canonical = to_training_config(to_model_config(data, model), data, model, training, overrides)
+    payload = training_payload_of(canonical, execution_of(training, configs.inference_config))
+    return dataclasses.replace(
+        payload,
+        pt_data_config=data,
+        pt_model_config=model,
+        pt_training_config=training,
+        pt_inference_config=configs.inference_config,
+    )
+
+
+def execution_of(training: TrainingConfig, inference: InferenceConfig) -> PyTorchExecutionConfig:
+    """The execution configuration of a caller, on the machine at hand.
+
+    Callers name CUDA and a strategy for several devices whatever the machine is. Without a GPU the run goes to what
+    there is, and one process trains: callbacks of the caller collect what they see in its own process.
+    """
+    stated = execution_arguments(training, inference)
+    if training.enable_staged_finetuning:
+        stated["val_split"] = training.finetune_val_split
+    return PyTorchExecutionConfig(**_on_this_machine(stated))
+
+
+def inference_execution(configs: Configurations) -> PyTorchExecutionConfig:
+    """The execution configuration of a reconstruction with a trained model."""
+    stated = execution_arguments(configs.training_config, configs.inference_config)
+    kept = {name: value for name, value in stated.items() if name in OF_RECONSTRUCTION}
+    return PyTorchExecutionConfig(**_on_this_machine(kept))
+
+
+def _on_this_machine(stated: dict[str, Any]) -> dict[str, Any]:
+    accelerator = stated.get("accelerator", "auto")
+    if accelerator in ("cuda", "gpu") and find_accelerator(accelerator) is None:
+        here = find_accelerator("auto")
+        log.warning("device: %s is not here; computing on %s", accelerator, here)
+        stated["accelerator"] = here
+    if stated.get("n_devices", 1) > 1:
+        log.warning(
+            "n_devices: %d asked for; training on one, in the process of the caller", stated["n_devices"]
+        )
+        stated["n_devices"] = 1
+    return stated

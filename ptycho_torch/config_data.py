@@ -1,0 +1,80 @@
+"""What the patterns are, and which of them form groups, as this backend takes it; see `config_params`."""
+
+from typing import Annotated, Literal
+
+from ptycho.config.canonical import Domain, NonNegativeFloat, PatternSize
+from ptycho.config.fields import Exact, Flag, PositiveFloat, PositiveInt, Seed
+from ptycho.config.validated import validated
+from ptycho_torch.config_types import Bounds, GridSize
+
+
+@validated("DataConfig")
+class DataConfig:
+    """What the patterns are, and which of them form groups."""
+
+    N: PatternSize = 64
+    """Side of a diffraction pattern and of an object patch, in pixels."""
+
+    grid_size: GridSize = (1, 1)
+    """Groups of grid_size[0] x grid_size[1] neighbouring patterns are reconstructed together."""
+
+    C: PositiveInt = 1
+    """Patterns in a group: grid_size[0] x grid_size[1]."""
+
+    K: PositiveInt = 4
+    """A group is drawn from this many nearest neighbours of a scan position."""
+
+    n_groups: PositiveInt | None = None
+    """Number of groups; none is one for every scan position."""
+
+    subsample_seed: Seed | None = None
+    """Seed of the drawing of scan positions and groups; none takes the seed of the run."""
+
+    nphotons: PositiveFloat = 1e9
+    """Incident photons of one diffraction pattern; amplitudes that would be far more are refused as counts."""
+
+    probe_scale: PositiveFloat = 4.0
+    """Peak probe amplitude in network units."""
+
+    measurement_domain: Domain = "auto"
+    """Whether patterns are counts (intensity) or their square root (amplitude); auto: as the file says."""
+
+    normalize: Annotated[Literal["Batch", "Group"], Exact()] = "Batch"
+    """What the loss of a pattern is relative to: the mean photons of its scan (Batch) or of its group (Group)."""
+
+    neighbor_function: Annotated[Literal["Nearest", "Min_dist", "4_quadrant"], Exact()] = "Nearest"
+    """Which neighbours form a group with a position: some of the K nearest; some of those between the two distances
+    below; or one of the K_quadrant nearest from each of several quadrants around it."""
+
+    min_neighbor_distance: NonNegativeFloat = 0.0
+    """Closest neighbour of Min_dist, in pixels."""
+
+    max_neighbor_distance: NonNegativeFloat = 3.0
+    """Farthest neighbour of Min_dist, in pixels."""
+
+    K_quadrant: PositiveInt = 30
+    """Nearest neighbours that 4_quadrant chooses from."""
+
+    scan_pattern: Annotated[Literal["Isotropic", "Rectangular"], Exact()] = "Isotropic"
+    """Rectangular: distances are measured in typical steps of each axis when nearest neighbours are looked for."""
+
+    n_subsample: PositiveInt = 1
+    """Groups drawn around every scan position; a position whose groups would all be equal gets one."""
+
+    x_bounds: Bounds = (0.0, 1.0)
+    """Part of the scan range, along columns, where the central positions of training groups lie."""
+
+    y_bounds: Bounds = (0.0, 1.0)
+    """The same along rows."""
+
+    probe_normalize: Flag = True
+    """Compute in network units, in which the probe's peak is probe_scale; off: in photon**0.5."""
+
+    probe_ramp_removal: Flag = False
+    """Remove the linear phase of the probe guess, so that its far field is centred."""
+
+    data_scaling: Annotated[Literal["Parseval", "Max"], Exact()] = "Parseval"
+    """How a probe guess without units is scaled to the counts: by its energy, or by the peak of its far field."""
+
+    phase_subtraction: Flag = False
+    """Subtract the mean phase of every label, in supervised training."""
