@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 PYTEST := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test check fuzz combinations wires clean
+.PHONY: demo test check clients fuzz combinations wires clean
 
 demo: .venv/installed
 	$(BIN)/ptycho demo
@@ -23,6 +23,10 @@ check: .venv/installed-dev
 	$(BIN)/lint-imports
 	$(PYTEST) $(PYTEST_ARGS)
 
+clients: .venv-clients/installed
+	CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 .venv-clients/bin/python -m pytest -n 2 -o addopts= --import-mode=importlib \
+		-ra tests/clients $(PYTEST_ARGS)
+
 combinations: .venv/installed-dev
 	$(PYTEST) -m "" tests/combinations tests/torch/test_machine.py $(PYTEST_ARGS)
 
@@ -34,13 +38,20 @@ fuzz: .venv/installed-dev
 	$(PYTEST) --hypothesis-profile=fuzz tests/properties $(PYTEST_ARGS)
 
 clean:
-	rm -rf .venv build dist .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-clients build dist .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/torch: constraints.txt
 	@echo "Installing into .venv; the first time takes minutes."
 	$(PYTHON) -m venv .venv
 	$(INSTALL) torch $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	touch $@
+
+# ptychodus brings many packages that are not ours: an environment of its own
+.venv-clients/installed: constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip install --quiet -c constraints.txt torch $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	.venv-clients/bin/python -m pip install --quiet -c constraints.txt -e ".[ptychodus]" hypothesis pytest pytest-xdist
 	touch $@
 
 .venv/installed: .venv/torch pyproject.toml

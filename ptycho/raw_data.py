@@ -16,7 +16,8 @@ from typing import Any, Literal, NamedTuple, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from ptycho.scan_checks import Array, Checker, DataError, problem
+from ptycho.grouped_data import GroupedData, grouped_data
+from ptycho.scan_checks import Array, Checker, DataError, mostly_whole, problem
 from ptycho.scan_files import array_at, place_of, read_scan_file, write_npz
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
@@ -159,6 +160,8 @@ class RawData:
     ) -> Self:
         """Make a scan from columns and rows apart (historical names; shapes as in the file's keys).
 
+        With the domain left open, whole numbers are counts, of whatever type they are.
+
         Raises:
             DataError: everything that is wrong with the arrays, together.
             ValueError: another word for the domain.
@@ -172,7 +175,26 @@ class RawData:
             "objectGuess": objectGuess,
         }
         arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
+        if domain == "auto" and mostly_whole(arrays["diff3d"]):
+            domain = "intensity"
         return cls._build(arrays, domain, "memory", {}, None)
+
+    def generate_grouped_data(self, N: int, K: int = 4, nsamples: int = 1, gridsize: int = 1) -> GroupedData:
+        """The scan in the form that `ptycho.loader.load` takes (historical name).
+
+        A loaded model goes over the whole scan at once and has every neighbour of a pattern on its canvas, so each
+        scan position enters once, whatever neighbours and samples a network that sees groups alone would need.
+
+        Args:
+            N: side of the patterns.
+            K: nearest neighbours of such a network, >= 0.
+            nsamples: groups around each scan position of such a network, >= 1.
+            gridsize: side of such groups, >= 1.
+
+        Raises:
+            DataError: patterns of another size, or a number out of range.
+        """
+        return grouped_data(self, N, K, nsamples, gridsize)
 
     @classmethod
     def _build(

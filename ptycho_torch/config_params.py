@@ -161,7 +161,7 @@ class ModelConfig:
     """Has one value: groups are made of scan positions."""
 
 
-@validated("TrainingConfig", renamed={"warmup_epochs": "lr_warmup_epochs", "min_lr_ratio": "lr_min_ratio"})
+@validated("TrainingConfig", also={"warmup_epochs": "lr_warmup_epochs", "min_lr_ratio": "lr_min_ratio"})
 class TrainingConfig:
     """Losses, optimizer and files of a training."""
 

@@ -56,18 +56,22 @@ class _Section:
 
     name: str
     renamed: Mapping[str, str]
+    also: Mapping[str, str]
 
 
 _SECTIONS: dict[type, _Section] = {}
 
 
 @dataclass_transform(field_specifiers=(dataclasses.field,))
-def validated(section: str, renamed: Mapping[str, str] | None = None) -> Callable[[type[T]], type[T]]:
+def validated(
+    section: str, renamed: Mapping[str, str] | None = None, also: Mapping[str, str] | None = None
+) -> Callable[[type[T]], type[T]]:
     """Make a class a validated dataclass.
 
     Args:
         section: What messages put before a field's name: `section.field`.
         renamed: Old name -> field; the old name still works everywhere, with a DeprecationWarning.
+        also: Name that callers use -> field; it works in construction, without a word.
 
     Returns:
         The class decorator. Construction and assignment raise ConfigError; a failed assignment leaves the old
@@ -77,7 +81,7 @@ def validated(section: str, renamed: Mapping[str, str] | None = None) -> Callabl
     def decorate(cls: type[T]) -> type[T]:
         config = ConfigDict(validate_assignment=True, extra="forbid")
         made = cast(type[T], pydantic_dataclass(config=config)(cls))
-        _SECTIONS[made] = _Section(section, renamed or {})
+        _SECTIONS[made] = _Section(section, renamed or {}, also or {})
         _word_construction(made)
         _word_assignment(made)
         for old, new in (renamed or {}).items():
@@ -134,11 +138,11 @@ def _with_current_names(cls: type, named: Mapping[str, Any]) -> dict[str, Any]:
     section = _SECTIONS[cls]
     current: dict[str, Any] = {}
     for written, value in named.items():
-        name = section.renamed.get(written, written)
-        if name != written:
+        name = section.renamed.get(written) or section.also.get(written, written)
+        if written in section.renamed:
             warn_renamed(written, name)
         if name in current:
-            old = next(old for old, new in section.renamed.items() if new == name)
+            old = next(old for old, new in {**section.renamed, **section.also}.items() if new == name)
             message = f"{section.name}.{name}: given twice, also by its old name {old}. Drop {old}."
             raise ConfigError([Failure(f"{section.name}.{name}", message)])
         current[name] = value

@@ -1,13 +1,16 @@
 """The historical workflow functions; what computes is the backend."""
 
 import json
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from ptycho import model_manager
 from ptycho.workflows.backend_selector import load_backend, run_cdi_example_with_backend
 
 __all__ = ["load_inference_bundle", "run_cdi_example", "save_outputs"]
@@ -16,12 +19,27 @@ __all__ = ["load_inference_bundle", "run_cdi_example", "save_outputs"]
 def run_cdi_example(
     train_data: Any, test_data: Any, config: Any, do_stitching: bool = True
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """Train on one scan and reconstruct another; see `run_cdi_example_with_backend`."""
-    return run_cdi_example_with_backend(train_data, test_data, config, do_stitching)
+    """Train on one scan and reconstruct another; see `run_cdi_example_with_backend`.
+
+    A configuration whose `output_dir` is no folder in particular (`Path()`) leaves its files in a temporary one; the
+    model is then saved with `ptycho.model_manager.save`. The neighbours that groups are drawn from are at least as many
+    as the groups need.
+    """
+    others = config.model.gridsize**2 - 1
+    config = replace(config, neighbor_count=max(config.neighbor_count, others))
+    if Path(config.output_dir) == Path():
+        config.output_dir = Path(tempfile.mkdtemp(prefix="ptychopinn-"))
+    outcome = run_cdi_example_with_backend(train_data, test_data, config, do_stitching)
+    model_manager.remember(Path(outcome[2]["bundle"]))
+    return outcome
 
 
 def load_inference_bundle(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Load a trained model; see `ptycho_torch.workflows.components.load_inference_bundle_torch`."""
+    """Load a trained model; see `ptycho_torch.workflows.components.load_inference_bundle_torch`.
+
+    The models also have `predict([X * intensity_scale, local_offsets])`, with the attributes of `ptycho.loader.load`,
+    `ptycho.params.get("intensity_scale")`, which this sets, and the probe of `ptycho.probe.set_probe_guess`.
+    """
     return load_backend("pytorch").load_inference_bundle_torch(path)
 
 

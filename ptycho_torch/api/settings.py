@@ -68,12 +68,14 @@ def training_payload(
     """
     data, model, training = configs.data_config, configs.model_config, configs.training_config
     several = data.n_subsample > 1 and data.C > 1
-    overrides = {
+    overrides: dict[str, Any] = {
         "train_data_file": data_dir,
         "output_dir": run_dir,
         "n_groups": n_positions * data.n_subsample if several else n_positions,
         "enable_oversampling": several,
     }
+    if not training.nll:
+        overrides["torch_loss_mode"] = "mae"  # what then counts: see `loss_weights`
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*test_data_file: none is given")
         canonical = to_training_config(to_model_config(data, model), data, model, training, overrides)

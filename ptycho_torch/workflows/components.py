@@ -1,6 +1,9 @@
 """Train on one scan and reconstruct another, from a ready configuration and data in memory or in files."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ptycho import params
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.legacy import dataclass_to_legacy_dict
+from ptycho.probe import get_probe_guess
 from ptycho.raw_data import RawData, load_scans
 from ptycho.workflows.backend_selector import load_backend
 from ptycho.workflows.components import save_outputs
-from ptycho_torch.bundle import load_bundle
+from ptycho_torch.bundle import Bundle, load_bundle
 from ptycho_torch.config_factory import (
     InferencePayload,
     TrainingPayload,
@@ -24,7 +29,9 @@ from ptycho_torch.config_factory import (
 )
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import PtychoPINN
-from ptycho_torch.reconstruction_run import ReconstructionResult, reconstruct_scans
+from ptycho_torch.reconstruction import reconstruct
+from ptycho_torch.reconstruction_run import ReconstructionResult, illuminated_model, reconstruct_scans
+from ptycho_torch.runtime import build_fabric, run_environment
 from ptycho_torch.training import TrainingResult, train
 
 __all__ = [
@@ -108,7 +115,54 @@ def load_inference_bundle_torch(path: str | Path) -> tuple[dict[str, PtychoPINN]
     probes = torch.ones(said["data"]["probe_shape"], dtype=torch.complex64)
     model = PtychoPINN(payload.pt_model_config, payload.pt_data_config, probes)
     model.load_state_dict(bundle.state_dict)
-    return {MODEL: model.eval()}, dataclass_to_legacy_dict(payload.tf_training_config)
+    params.set("intensity_scale", 2 * math.sqrt(config.nphotons) / config.model.N)
+    return LoadedModels(model.eval(), payload, bundle), dataclass_to_legacy_dict(payload.tf_training_config)
+
+
+class LoadedModels(dict[str, PtychoPINN]):
+    """The models of a bundle by name, and what they predict of a whole scan."""
+
+    def __init__(self, model: PtychoPINN, payload: TrainingPayload, bundle: Bundle) -> None:
+        super().__init__({MODEL: model})
+        self._payload, self._bundle = payload, bundle
+
+    def predict(self, inputs: Sequence[Any]) -> NDArray[np.complex64]:
+        """Reconstruct a scan with the probe of `ptycho.probe.set_probe_guess`.
+
+        Args:
+            inputs: amplitude float (n, N, N), photon**0.5; positions float (n, 2), rows (y, x), pixels.
+
+        Returns:
+            Complex64 (n, N, N), the patch of the object at every position. Times the probe that was set they scatter
+            the photons that were measured.
+
+        Raises:
+            ValueError: no probe was set.
+            DataError: the arrays do not fit together, or the model.
+            ConfigError: the environment asks for what this machine lacks.
+        """
+        amplitude, positions = (np.asarray(values) for values in inputs)
+        given = get_probe_guess()
+        scan = RawData.from_arrays(amplitude, positions, given, domain="amplitude")
+        payload, execution = self._payload, PyTorchExecutionConfig()
+        known = self._bundle.config["data"]["probe_guess_sha256"]
+        configs = (payload.pt_model_config, payload.pt_data_config)
+        model = illuminated_model(*configs, self._bundle.state_dict, known, scan)
+        with run_environment(execution):
+            found = reconstruct(
+                model,
+                payload.pt_model_config,
+                scan,
+                np.arange(len(scan)),
+                inference=replace(payload.pt_inference_config, window=0),
+                execution=execution,
+                fabric=build_fabric(execution),
+            )
+        factor = np.linalg.norm(found.probe) / np.linalg.norm(given)
+        n_pixels = scan.patterns.shape[-1]
+        corners = np.round(positions).astype(int) - n_pixels // 2 - np.array(found.canvas_corner_px)
+        patches = np.lib.stride_tricks.sliding_window_view(found.canvas, (n_pixels, n_pixels))
+        return (patches[corners[:, 0], corners[:, 1]] * factor).astype(np.complex64)
 
 
 def _prepared(

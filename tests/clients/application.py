@@ -18,8 +18,10 @@ from ptychodus.api.object import Object, ObjectCenter
 from ptychodus.api.probe import ProbeSequence
 from ptychodus.api.probe_positions import ProbePosition, ProbePositionSequence
 from ptychodus.api.product import Product, ProductMetadata
-from ptychodus.api.reconstruct import ReconstructInput
+from ptychodus.api.reconstruct import ReconstructInput, TrainableReconstructor, TrainOutput
+from ptychodus.api.settings import SettingsRegistry
 from ptychodus.model import ModelCore
+from ptychodus.model.ptychopinn_torch.core import PtychoPINNTorchReconstructorLibrary
 
 from ptycho.raw_data import RawData
 
@@ -91,7 +93,7 @@ def held(
     """Put a scan into the application's classes.
 
     Args:
-        scan: simulated, with its true object.
+        scan: with its true object, or one of free space.
         dtype: of the counts.
         bad_pixels: bool (N, N); their counts are spoiled.
         known_object: start from the true object instead of free space.
@@ -101,7 +103,7 @@ def held(
     counts[:, bad] = np.iinfo(np.uint16).max
     geometry = PixelGeometry(PIXEL_M, PIXEL_M)
     positions = scan.positions_px - 0.5
-    shape = scan.object_truth.shape
+    shape = (scan.object_guess if scan.object_truth is None else scan.object_truth).shape
     middle = (positions.min(axis=0) + positions.max(axis=0)) / 2
     start = np.ones(shape, dtype=np.complex128)
     if known_object:
@@ -134,13 +136,16 @@ def write_input(folder: Path, scan: Held, settings: Settings, mode: str = "Unsup
     data = AssembledDiffractionData(np.arange(len(scan.patterns)), scan.patterns, pixel, scan.bad_pixels)
     save_diffraction_data(folder / "diffraction.h5", data)
     save_product(folder / "product.h5", scan.product)
+    write_settings(folder / "settings.ini", merged(settings, {"Processing": {"algorithm": algorithm(mode)}}))
+
+
+def write_settings(path: Path, settings: Settings) -> None:
+    """Write a settings file."""
     written = configparser.ConfigParser(interpolation=None)
     written.optionxform = str  # type: ignore[method-assign,assignment]
-    stated = merged(settings, {"Processing": {"algorithm": algorithm(mode)}})
-    written.read_dict(
-        {group: {name: str(v) for name, v in values.items()} for group, values in stated.items()}
-    )
-    with (folder / "settings.ini").open("w") as file:
+    for group, values in settings.items():
+        written[group] = {name: str(value) for name, value in values.items()}
+    with path.open("w") as file:
         written.write(file)
 
 
@@ -151,6 +156,68 @@ def algorithm(mode: str) -> str:
     return next(key for key in keys if "torch" in key.lower() and mode.lower() in key.lower())
 
 
+def reconstructor(settings: Settings, folder: Path, mode: str = "Unsupervised") -> TrainableReconstructor:
+    """A reconstructor of its library, with settings read from a file."""
+    registry = SettingsRegistry()
+    library = PtychoPINNTorchReconstructorLibrary(registry, is_developer_mode_enabled=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_settings(folder / "settings.ini", settings)
+    registry.open_settings(folder / "settings.ini")
+    return next(found for found in library if found.name == mode)
+
+
+@dataclass
+class Outcome:
+    """A training and a reconstruction through the library.
+
+    Attributes:
+        trained: the losses.
+        found: the object, complex (H, W).
+        used: the reconstructor.
+    """
+
+    trained: TrainOutput
+    found: NDArray[np.complex64]
+    used: TrainableReconstructor
+
+
+def trained_and_reconstructed(
+    folder: Path, scan: Held, settings: Settings = TINY, mode: str = "Unsupervised"
+) -> Outcome:
+    """Export, train, reconstruct, each in the process that the application starts for it."""
+    used = reconstructor(settings, folder, mode)
+    source = folder / "data"
+    source.mkdir()
+    used.export_training_data(source / "train.npz", scan.input())
+    (trained,) = used.train(source, folder / "out")
+    return Outcome(trained, reconstructed(used, scan), used)
+
+
+def reconstructed(used: TrainableReconstructor, scan: Held) -> NDArray[np.complex64]:
+    """The object that a loaded or trained reconstructor finds."""
+    (output,) = used.reconstruct(scan.input())
+    return output.product.object_.get_layer(0)
+
+
+def displacement(found: NDArray[Any], expected: NDArray[Any]) -> tuple[int, int]:
+    """By how many pixels an image is displaced from another of its shape: the peak of their correlation."""
+    spectra = (np.fft.fft2(image - image.mean()) for image in (found, expected))
+    first, second = spectra
+    peak = np.unravel_index(np.abs(np.fft.ifft2(first * second.conj())).argmax(), found.shape)
+    row, column = (int(k) if k <= n // 2 else int(k) - n for k, n in zip(peak, found.shape, strict=True))
+    return row, column
+
+
+def likeness(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """How alike two images are, from 0 to 1, whatever their scale and overall phase.
+
+    The pixels of the first that no patch reached, equal to that in its corner, do not count.
+    """
+    reached = np.abs(found - found[0, 0]) > 1e-6
+    first, second = (image[reached] - image[reached].mean() for image in (found, expected))
+    return float(np.abs(np.vdot(first, second)) / np.linalg.norm(first) / np.linalg.norm(second))
+
+
 def batch(action: str, source: Path, target: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run `ptychodus --batch`."""
     return subprocess.run(
@@ -158,5 +225,5 @@ def batch(action: str, source: Path, target: Path, **environ: str) -> subprocess
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )

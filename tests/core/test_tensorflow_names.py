@@ -1,0 +1,90 @@
+"""Loader, probe, reassembly and model manager: names that callers of TensorFlow's times know."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptycho import loader, model_manager, params, probe, tf_helper
+from ptycho.raw_data import DataError, RawData
+
+
+@pytest.fixture
+def scan() -> RawData:
+    rng = np.random.default_rng(1)
+    positions = rng.uniform(0, 40, (12, 2))
+    illumination = np.exp(-(np.hypot(*np.mgrid[-8:8, -8:8]) ** 2) / 20) * 30 + 0j
+    return RawData.from_coords_without_pc(
+        positions[:, 1],
+        positions[:, 0],
+        rng.poisson(20.0, (12, 16, 16)).astype(np.float32),
+        illumination[None],
+    )
+
+
+def test_whole_numbers_are_counts_of_whatever_type(scan: RawData) -> None:
+    assert scan.domain == "intensity"
+    rows, columns = scan.positions_px.T
+    roots = scan.amplitude(np.arange(12))
+    assert RawData.from_coords_without_pc(columns, rows, roots, scan.probe).domain == "amplitude"
+
+
+def test_loader_gives_amplitudes_and_places_from_the_middle(
+    scan: RawData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(params.cfg, "intensity_scale", 4.0)
+    held = loader.load(lambda: scan.generate_grouped_data(16, K=7, nsamples=1, gridsize=1), scan.probeGuess)
+    np.testing.assert_allclose(held.X * 4.0, scan.amplitude(np.arange(12)), rtol=1e-6)
+    assert held.local_offsets.min(axis=0) == pytest.approx(0.5 - np.ptp(scan.positions_px, axis=0) / 2)
+    np.testing.assert_array_equal(held.local_offsets, held.global_offsets)
+
+
+def test_a_split_and_numbers_out_of_range_are_refused(scan: RawData) -> None:
+    with pytest.raises(ValueError, match="create_split: expected False"):
+        loader.load(lambda: scan.generate_grouped_data(16), scan.probeGuess, which="train", create_split=True)
+    with pytest.raises(DataError, match="N: expected 16, the side of the patterns; got 32"):
+        scan.generate_grouped_data(32)
+    with pytest.raises(DataError, match="nsamples: expected an integer >= 1; got 0"):
+        scan.generate_grouped_data(16, nsamples=0)
+
+
+def test_probe_is_the_one_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_guess", None)
+    with pytest.raises(ValueError, match="set_probe_guess first"):
+        probe.get_probe_guess()
+    with pytest.raises(ValueError, match="probe_guess: expected a complex array"):
+        probe.set_probe_guess(None, None)
+    probe.set_probe_guess(None, np.ones((4, 4)))
+    assert probe.get_probe_guess().shape == (1, 4, 4)
+
+
+def test_patches_of_one_image_are_that_image() -> None:
+    rng = np.random.default_rng(2)
+    image = rng.normal(size=(40, 50)) + 1j * rng.normal(size=(40, 50))
+    corners = np.array([(r, c) for r in (0, 5, 10, 24) for c in (0, 8, 16, 24, 34)])
+    patches = np.stack([image[r : r + 16, c : c + 16] for r, c in corners])
+    positions = corners + 8.0
+    whole = tf_helper.reassemble_position(patches, positions - positions.mean(axis=0).round(), M=16)
+    np.testing.assert_allclose(whole, image, rtol=1e-5)
+    middle = tf_helper.reassemble_position(patches[..., None], positions, M=6)
+    assert middle.shape == (30, 40)
+    reached = middle != 1
+    np.testing.assert_allclose(middle[reached], image[5:35, 5:45][reached], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("n_offsets", "side"), [(2, 20), (3, 4)])
+def test_patches_that_do_not_fit_are_refused(n_offsets: int, side: int) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        tf_helper.reassemble_position(np.ones((2, 16, 16), complex), np.zeros((n_offsets, 2)), M=side)
+
+
+def test_model_trained_last_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_manager, "_trained", None)
+    with pytest.raises(ValueError, match="Call run_cdi_example first"):
+        model_manager.save(tmp_path)
+    archive = tmp_path / "run" / "wts.h5.zip"
+    archive.parent.mkdir()
+    archive.write_bytes(b"weights")
+    model_manager.remember(archive)
+    assert model_manager.save(tmp_path / "out").read_bytes() == b"weights"
+    assert model_manager.save(archive.parent) == archive
