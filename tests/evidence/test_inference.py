@@ -7,14 +7,17 @@ import pytest
 from torch import Tensor
 from torch.nn.modules import module as torch_modules
 
+from ptycho import params
 from ptycho_torch.networks.unet import UNet
 from tests.evidence.observed import reconstructed, run
 
 
 @pytest.fixture(scope="module")
 def run_dir(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
+    folder, before = tmp_path_factory.mktemp("trained"), dict(params.cfg)
     run(tiny_file, folder, learning_rate=0.01)
+    params.cfg.clear()
+    params.cfg.update(before)
     return folder
 
 
