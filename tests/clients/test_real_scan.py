@@ -14,9 +14,14 @@ from tests.clients.application import Held, batch, held, write_input
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the application's own dependencies
 
 SETTINGS = {
-    "PtychoPINNTorchTraining": {"epochs": 1, "num_dataloader_workers": 0, "learning_rate": 0.002},
+    "PtychoPINNTorchTraining": {
+        "epochs": 1,
+        "num_dataloader_workers": 0,
+        "learning_rate": 0.002,
+        "batch_size": 4,
+    },
     "PtychoPINNTorchData": {"num_channels": 1, "grid_size_x": 1, "grid_size_y": 1},
-    "PtychoPINNTorchModel": {"num_filters_scale": 1, "edge_pad": 0},
+    "PtychoPINNTorchModel": {"num_filters_scale": 1, "edge_pad": 0, "loss_function": "MAE"},
     "PtychoPINNTorchInference": {"middle_trim": 0, "window": 0},
 }
 
