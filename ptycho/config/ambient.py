@@ -81,7 +81,7 @@ def with_ambient(
             kind, values = "environment", environment.values
             found.append(environment)
         else:
-            kind = type(source).__name__
+            kind = getattr(source, "__name__", type(source).__name__)
             kind = kind if kind not in order else f"{kind} {len(order)}"
             _tell(source, state, by_source)
             found.append(_read(kind, source, vocabulary))
@@ -102,7 +102,7 @@ def _tell(source: object, state: dict[str, Any], by_source: dict[str, dict[str, 
 
 def _read(kind: str, source: Any, vocabulary: Vocabulary) -> Layer:
     try:
-        values: dict[str, Any] = source()
+        values: dict[str, Any] = source() or {}
     except SettingsError as error:
         return Layer(kind, {}, failures=(Failure(kind, f"{kind}: {error}."),))
     return read_values(kind, values, vocabulary, text=True)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AllowInfNan, Strict
 
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError, Failure, path_of
 from ptycho.config.fields import LARGEST, Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt, Seed
 from ptycho.config.validated import Resolution, Rule, section_of, validated, vocabulary
 
@@ -375,7 +375,7 @@ def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     from ptycho.config.files import ConfigFile
 
-    name = os.fspath(path)
+    name = path_of(path)
     if not name.lower().endswith((".yaml", ".yml")):
         raise ConfigError([Failure(name, f"{name}: expected a file that ends in .yaml or .yml.")])
     try:

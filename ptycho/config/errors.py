@@ -70,10 +70,15 @@ def quote_line(text: str, *, shown: bool) -> str:
     Returns:
         An indented line, or nothing for an empty one.
     """
-    end = next((index for index, sign in enumerate(text, 1) if sign in "=:"), 0)
-    if end and not shown:
-        text = f"{text[:end]} ..."
+    if not shown:
+        text = up_to_value(text)
     return f"\n    {text}" if text else ""
+
+
+def up_to_value(line: str) -> str:
+    """What a line of a file says before its first value; nothing where it names nothing, and is a value itself."""
+    end = next((index for index, sign in enumerate(line, 1) if sign in "=:"), 0)
+    return f"{line[:end]} ..." if end else ""
 
 
 def fold(name: str) -> str:

@@ -1,6 +1,7 @@
 """Configuration files: TOML, YAML and JSON by suffix, with the line of every key."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -15,6 +16,7 @@ from ptycho.config.errors import (
     quote_line,
     show,
     unknown_name,
+    up_to_value,
     written_by,
 )
 from ptycho.config.fields import NONE_WORDS
@@ -22,6 +24,9 @@ from ptycho.config.sources import Layer, Vocabulary, read_values
 
 TABLES: Final = ("model", "training", "inference", "execution")
 """The tables of a run file, which says in one place what is trained and how it runs."""
+
+_KEYS: Final = re.compile(r"(?:^|[{,])\s*[\"']?[\w.-]+[\"']?\s*[:=]")
+"""The names of settings in one line of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +131,11 @@ class ConfigFile:
         return f"{self.path}:{line}" if line else self.path
 
     def line_text(self, key: tuple[str, ...]) -> str:
-        """Return the text of the line that holds a key."""
+        """Return the text of the line that holds a key; of one that holds several, only its beginning."""
         line = formats.line_of(self.path, self.text, key)
-        return self.text.split("\n")[line - 1].strip() if line else ""
+        text = self.text.split("\n")[line - 1].strip() if line else ""
+        # what stands beside a setting on its line may be a secret
+        return text if len(_KEYS.findall(text)) < 2 else up_to_value(text)
 
     def _stray(self, key: str) -> Failure:
         close = near(key, TABLES)
@@ -146,8 +153,25 @@ class ConfigFile:
         meant = f"[{tables[0]}] {key[-1]}" if tables else vocabulary.meant_by(key[-1])
         place = f" at {self.place(key)}"
         failure = unknown_name(key[-1], meant, what=vocabulary.what, place=place)
-        shown = quote_line(self.line_text(key), shown=meant is not None)
+        shown = quote_line(self.line_text(key), shown=self._could_be_meant(key, vocabulary))
         return Failure(failure.name, f"{failure.message}{self._writer}{shown}")
+
+    def _could_be_meant(self, key: tuple[str, ...], vocabulary: Vocabulary) -> bool:
+        """Whether the value is that of a setting: one of another table, or what the one next in name takes.
+
+        Then it is no secret; of a setting that takes any text it may be one.
+        """
+        if any(table not in key for table in _tables_with(key[-1])):
+            return True
+        meant = vocabulary.meant_by(key[-1])
+        if meant is None:
+            return False
+        value: Any = self.content
+        for name in key:
+            value = value[name]
+        accepts = vocabulary.scalars[vocabulary.renamed.get(meant, meant)]
+        read = accepts.read(value)
+        return read in accepts.words.values() if isinstance(read, str) else type(read) in accepts.kinds
 
     def _failure(self, what: str, key: tuple[str, ...], hint: str = "") -> Failure:
         shown = quote_line(self.line_text(key), shown=bool(_tables_with(key[-1])))

@@ -121,3 +121,21 @@ def html(title: str, rows: Iterable[Row]) -> str:
             opening = '<tr class="changed">' if row.changed else "<tr>"
             parts.append(opening + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     return "".join(parts) + "</table>"
+
+
+def differences(here: Any, there: Any) -> dict[str, tuple[Any, Any]]:
+    """The knobs of two settings of one class that differ: name -> (value here, value there).
+
+    Raises:
+        TypeError: the other is something else.
+    """
+    if type(here) is not type(there):
+        raise TypeError(f"other: expected a {type(here).__name__}; got {type(there).__name__}.")
+    mine, theirs = here.to_dict(), there.to_dict()
+    return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+
+def places(cls: type) -> dict[str, int]:
+    """For every knob how far up the bases of a class it is declared; those of the nearest class are shown first."""
+    line = [*enumerate(cls.__mro__)][::-1]
+    return {name: place for place, base in line for name in vars(base).get("__annotations__", ())}

@@ -130,6 +130,8 @@ class Request:
         if execution is not None:
             values |= execution.to_dict()
             origins |= execution.sources
+        if not self.speaks_of("N"):  # the data or the model will say it
+            values.pop("N", None)
         return Said(values, lambda name: str(origins.get(name, "default")), section_of(self._sections[-1]))
 
     def _read(self, file: str | os.PathLike[str]) -> ConfigFile | None:
@@ -212,6 +214,14 @@ def _from_data(name: str, value: Any) -> bool:
     return name == "N" and type(value) is int and value == 0
 
 
+def _mapping(name: str, part: object, place: str) -> Mapping[str, Any]:
+    """A part of the record of a run, which has to be a mapping."""
+    if not isinstance(part, Mapping):
+        message = f"{place}: {name}: expected a mapping; got {show(part)}. The record of the run is damaged."
+        raise ConfigError([Failure(name, message)])
+    return cast(Mapping[str, Any], part)
+
+
 def is_record(content: Mapping[str, Any]) -> bool:
     """Whether the content of a file is the `config.json` of a run."""
     return all(isinstance(content.get(name), Mapping) for name in ("configuration", "execution", "origins"))
@@ -239,12 +249,17 @@ def request_of(
         ConfigError: The execution configuration is wrong, or knows knobs that this version does not.
     """
     values = dict(cast(Mapping[str, Any], record["configuration"]))
-    model = values.pop("model", {})
+    model = _mapping("configuration.model", values.pop("model", {}), place)
+    versions = _mapping("versions", record.get("versions") or {}, place)
     section = TrainingConfig if "train_data_file" in values else InferenceConfig
     request = Request([ModelConfig, section], overrides=overrides, flags=flags)
     for cls, said in ((ModelConfig, model), (section, values)):
         layer = read_values("file", said, vocabulary(cls))
         request.add(cls, layer._replace(locators=dict.fromkeys(layer.values, place)))
-    versions: Mapping[str, Any] = record.get("versions") or {}
-    snapshot = {VERSION_KEY: versions.get("ptychopinn"), **record["execution"]}
-    return request, PyTorchExecutionConfig.from_snapshot(snapshot)
+    snapshot: dict[str, Any] = {VERSION_KEY: versions.get("ptychopinn"), **record["execution"]}
+    try:
+        return request, PyTorchExecutionConfig.from_snapshot(snapshot)
+    except ConfigError as error:
+        request.fail(error.failures)
+    request.answer(PyTorchExecutionConfig.from_snapshot({}))  # raises, with what is wrong besides
+    raise AssertionError("a request with failures was answered")

@@ -289,8 +289,7 @@ class ResolvedSettings(BaseSettings):
 
     def diff(self, other: Self) -> dict[str, tuple[Any, Any]]:
         """Return the knobs that differ: name -> (value here, value there)."""
-        mine, theirs = self.to_dict(), other.to_dict()
-        return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+        return _views().differences(self, other)
 
     def to_dict(self) -> dict[str, Any]:
         """Return knob -> plain Python scalar: safe for JSON and for `torch.load(weights_only=True)`."""
@@ -316,8 +315,8 @@ class ResolvedSettings(BaseSettings):
 
     def _rows(self) -> list[Any]:
         fields = type(self).model_fields
-        defaults, own = _checks(type(self)).defaults, type(self).__annotations__
-        sources = sorted(self.sources.items(), key=lambda item: item[0] not in own)
+        defaults, place = _checks(type(self)).defaults, _views().places(type(self))
+        sources = sorted(self.sources.items(), key=lambda item: place[item[0]])
         return [
             _views().Row(group_of(fields[name]), name, origin, origin.value != defaults[name])
             for name, origin in sources

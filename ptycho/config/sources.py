@@ -166,15 +166,15 @@ def read_environment(
     for variable in _prefixed(environ, prefix):
         spelling = variable[len(prefix) :].lower()
         name = vocabulary.renamed.get(spelling, spelling)
+        text = environ[variable]
+        if not text.strip():
+            continue
         if name not in vocabulary.scalars:
             meant = vocabulary.meant_by(spelling, NEAR_ENOUGH)
             if meant or strict:
                 failures.append(unknown_name(variable, meant and f"{prefix}{meant.upper()}"))
             else:
                 _warn(f"{variable}: no such knob; the variable is ignored.", UnknownVariableWarning)
-            continue
-        text = environ[variable]
-        if not text.strip():
             continue
         if name != spelling:
             warn_renamed(variable, f"{prefix}{name.upper()}")

@@ -121,15 +121,21 @@ def _check(options: argparse.Namespace) -> int:
         return WRONG_INPUT if failures else 0
     if failures:
         raise ConfigError(failures)
-    print("\n".join(f"{name}: no mistakes found" for name in (*files, "environment")))
+    looked_at = list(files) if files and all(map(_is_of_run, files)) else [*files, "environment"]
+    print("\n".join(f"{name}: no mistakes found" for name in looked_at))
     return 0
+
+
+def _is_of_run(file: str) -> bool:
+    """Whether a file is the record of a run, which is free of the environment."""
+    return Path(file).name == RECORD and is_record(ConfigFile.read(file).content)
 
 
 def _failures(file: str | None, strict: bool) -> list[Failure]:
     """Everything wrong with the environment and, where there is one, with a file or the record of a run."""
     failures: list[Failure] = []
-    if file is not None and Path(file).name == RECORD and is_record(content := ConfigFile.read(file).content):
-        return list(_failures_of_run(content, file))
+    if file is not None and _is_of_run(file):
+        return list(_failures_of_run(ConfigFile.read(file).content, file))
     for cls in (TrainingConfig, InferenceConfig):
         try:
             Request([ModelConfig, cls], file=file).answer()

@@ -38,6 +38,7 @@ def difference(first: str, second: str, *, as_json: bool) -> None:
     here, there = settings_of(first), settings_of(second)
     both = [name for name in here if name in there and here[name][0] != there[name][0]]
     absent = sorted(_sections(here) ^ _sections(there))
+    absent += sorted(name for name in here.keys() ^ there.keys() if name.partition(".")[0] not in absent)
     if as_json:
         differ = {
             name: [{"value": value, "from": place} for value, place in (here[name], there[name])]

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from ptycho.config import render
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.errors import VERSION_KEY
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import LARGEST, Exact
 from ptycho.config.files import TABLES
@@ -91,8 +92,10 @@ def schema() -> dict[str, Any]:
     for true or words in another case, are left out, so that files stay uniform.
     """
     tables = {table: _table_schema(table) for table in TABLES}
+    writer = {VERSION_KEY: {"description": "Version that wrote the file.", "type": "string"}}
+    tables["execution"]["properties"] |= writer
     run_file = {
-        "properties": {table: {"$ref": f"#/$defs/{table}"} for table in TABLES},
+        "properties": {table: {"$ref": f"#/$defs/{table}"} for table in TABLES} | writer,
         "additionalProperties": False,
     }
     return {

@@ -1,5 +1,6 @@
 """The `ptycho` command. Wrong input gives one message and exit code 2; only a defect of ours gives a traceback."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -66,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser.parse_args(words)
     if chosen is None:
         parser.error(f"expected a command ({', '.join(COMMANDS)}); got none. See ptycho --help.")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that it cannot spell is no failure
     with plain_warnings(), plain_log(quiet="quiet" in options):
         try:
             code = COMMANDS[options.command].run(options)

@@ -1,6 +1,7 @@
 """`ptycho config` and `ptycho completion`: settings shown, checked, written and compared without a run."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -525,18 +526,62 @@ def test_the_record_of_a_run_is_checked_free_of_the_environment(
     record = json.loads((trained / "config.json").read_text())
     Path("config.json").write_text(json.dumps(record))
     monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKERS", "many")
-    assert ptycho("config", "check", "config.json")[0] == 0
+    assert ptycho("config", "check", "config.json")[:2] == (0, "config.json: no mistakes found\n")
     record["execution"] |= {"num_workers": -1}
     record["configuration"]["model"]["gridsize"] = 9
     record["configuration"]["warp"] = 1
     Path("config.json").write_text(json.dumps(record))
-    assert ptycho("config", "check", "config.json")[0] == 2
+    code, _, said = ptycho("config", "check", "config.json")
+    assert code == 2
+    assert "num_workers: expected an integer >= 0" in said
+    assert "warp: no such field (file)." in said
     record["execution"]["num_workers"] = 0
     Path("config.json").write_text(json.dumps(record))
     code, _, said = ptycho("config", "check", "config.json")
     assert code == 2
     assert "warp: no such field (file)." in said
     assert "needs gridsize <= 3; gridsize is 9 (config.json)" in said
+
+
+@pytest.mark.parametrize("damage", [{"configuration": {"model": None}}, {"versions": 5}])
+def test_a_damaged_record_is_refused_by_name(damage: dict[str, Any], ptycho: Run) -> None:
+    record = {"configuration": {}, "execution": {}, "origins": {}} | damage
+    Path("config.json").write_text(json.dumps(record))
+    code, _, said = ptycho("config", "check", "config.json")
+    assert code == 2
+    assert "expected a mapping; got" in said
+    assert "The record of the run is damaged." in said
+
+
+def test_a_trim_is_not_held_against_a_size_that_the_data_will_say(ptycho: Run) -> None:
+    assert ptycho("config", "show", "train", "--middle-trim", "99")[0] == 0
+    code, _, said = ptycho("config", "show", "train", "--middle-trim", "99", "--N", "64")
+    assert code == 2
+    assert "middle_trim: 99" in said
+
+
+def test_a_blank_variable_of_any_name_is_unset(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKER", " ")
+    assert ptycho("config", "check")[0] == 0
+
+
+def test_a_file_may_state_its_version_by_the_schema(ptycho: Run) -> None:
+    printed = json.loads(ptycho("config", "schema")[1])
+    jsonschema.validate({"ptycho_version": "0.1.0", "seed": 3}, printed)
+    jsonschema.validate({"ptycho_version": "0.1.0", "execution": {"seed": 3}}, printed)
+
+
+def test_names_that_the_output_cannot_spell_are_no_failure(tmp_path: Path) -> None:
+    name = "n\u00e4me.toml"
+    (tmp_path / name).write_text("seed = 3\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "ptycho_torch", "config", "check", name],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "n\\xe4me.toml: no mistakes found")
 
 
 def test_env_says_what_is_wrong_with_a_variable(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -307,3 +307,30 @@ def test_an_old_name_in_a_file_is_named_with_its_place(recwarn: pytest.WarningsR
     assert refusal("b.toml", "lr = 0.1\nlearning_rate = 0.1") == (
         "learning_rate: given twice, as lr (b.toml:1) and as learning_rate (b.toml:2). Keep one of them."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "secret: hunter2\n"),
+        ("a.yaml", "logger_token: hunter2\n"),
+        ("a.json", '{"wandb_token": "hunter2", "num_workers": "many"}'),
+        ("a.toml", 'execution = {num_workers="many", token="hunter2"}'),
+        ("a.toml", "password = [\n  hunter2,\n]\n"),
+        ("a.json", '{"tokens": [\n "key"\n "hunter2"\n]}'),
+        ("a.yaml", "token: |\n\thunter2\n"),
+    ],
+)
+def test_a_secret_in_a_file_is_never_repeated(name: str, text: str):
+    assert "hunter2" not in refusal(name, text)
+
+
+def test_a_near_miss_shows_its_line_where_the_value_is_that_of_a_setting():
+    assert refusal("a.toml", "num_worker = 4").endswith("\n    num_worker = 4")
+
+
+def test_the_raw_text_of_a_setting_leaves_out_its_neighbours_on_the_line(tmp_path: Path):
+    path = tmp_path / "a.json"
+    path.write_text('{"seed": 3, "num_workers": 2}')
+    config = PyTorchExecutionConfig.from_file(path)
+    assert config.sources["seed"].raw == '{"seed": ...'
