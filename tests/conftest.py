@@ -151,6 +151,9 @@ def _undo(environment: dict[str, str], legacy: dict[str, object], directory: str
 
 @pytest.fixture(autouse=True)
 def _process_is_left_as_found(pytestconfig: pytest.Config) -> Iterator[None]:
+    if ptycho.params.cfg:
+        ptycho.params.cfg.clear()
+        pytest.fail("A fixture of a wider scope left ptycho.params.cfg filled.", pytrace=False)
     found = _process_state(pytestconfig.rootpath)
     keep = dict(os.environ), dict(ptycho.params.cfg), os.getcwd()
     yield

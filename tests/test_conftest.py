@@ -39,6 +39,19 @@ def test_a_leak_fails_the_test_that_left_it(pytester: pytest.Pytester, statement
     result.stdout.fnmatch_lines([f"*{changed.replace('[', '[[]')}"])
 
 
+def test_a_fixture_of_a_wider_scope_leaves_no_legacy_dictionary(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]")
+    pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text())
+    pytester.makepyfile(
+        f"import pytest\n{HEADER}\n"
+        "@pytest.fixture(scope='module')\ndef model():\n    ptycho.params.cfg['N'] = 64\n\n"
+        "def test_that_uses_it(model):\n    pass\n"
+    )
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["A fixture of a wider scope left ptycho.params.cfg filled."])
+
+
 def test_leaked_torch_flags_fail_the_test_that_imported_torch(pytester: pytest.Pytester) -> None:
     leaks = "import torch; torch.use_deterministic_algorithms(True); torch.set_default_dtype(torch.float64)"
     result = run(pytester, leaks, in_process=False)

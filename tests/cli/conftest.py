@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ptycho import params
 from ptycho_torch.cli.main import main
+from tests.legacy_dictionary import legacy_dictionary_restored
 
 TINY = ("--N", "32", "--n-positions", "60")
 SHORT = ("--nepochs=1", "--n-unrolled-steps=1", "--n-filters-scale=1", "--accelerator=cpu", "--batch-size=16")
@@ -14,10 +14,8 @@ SHORT = ("--nepochs=1", "--n-unrolled-steps=1", "--n-filters-scale=1", "--accele
 
 @pytest.fixture(autouse=True)
 def _legacy_dictionary_is_restored() -> Iterator[None]:
-    kept = dict(params.cfg)
-    yield
-    params.cfg.clear()
-    params.cfg.update(kept)
+    with legacy_dictionary_restored():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +27,9 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    kept = dict(params.cfg)
     run_dir = tmp_path_factory.mktemp("runs") / "tiny"
-    assert main(["train", str(scan), "--output-dir", str(run_dir), *SHORT]) == 0
-    params.cfg.clear()
-    params.cfg.update(kept)
+    with legacy_dictionary_restored():
+        assert main(["train", str(scan), "--output-dir", str(run_dir), *SHORT]) == 0
     return run_dir
 
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from ptycho import params
 from ptycho_torch.cli.main import main
 from ptycho_torch.runtime.devices import available_accelerators
 from ptycho_torch.simulate import simulate_scan
 from tests.combinations import inference, training
 from tests.combinations.pairs import Row, pairwise
+from tests.legacy_dictionary import legacy_dictionary_restored
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--n-filters-scale=1", "--n-unrolled-steps=1", "--quiet")
@@ -83,10 +83,8 @@ def named(row: Row) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def _legacy_dictionary_is_restored() -> Iterator[None]:
-    kept = dict(params.cfg)
-    yield
-    params.cfg.clear()
-    params.cfg.update(kept)
+    with legacy_dictionary_restored():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +101,9 @@ def model(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
 
     def trained(kind: str) -> Path:
         if not (folder / kind).exists():
-            kept = dict(params.cfg)
             rest = ("--nepochs=1", "--batch-size=12", "--accelerator=cpu", *SMALL, *MODELS[kind])
-            assert main(["train", str(scan), f"--output-dir={folder / kind}", *rest]) == 0
-            params.cfg.clear()
-            params.cfg.update(kept)
+            with legacy_dictionary_restored():
+                assert main(["train", str(scan), f"--output-dir={folder / kind}", *rest]) == 0
         return folder / kind
 
     return trained

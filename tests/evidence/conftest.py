@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ptycho import params
 from ptycho_torch.simulate import simulate_scan
+from tests.legacy_dictionary import legacy_dictionary_restored
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,5 @@ def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _legacy_dictionary() -> Iterator[None]:
     """A factory fills the legacy dictionary; the next test expects it as it was."""
-    before = dict(params.cfg)
-    yield
-    params.cfg.clear()
-    params.cfg.update(before)
+    with legacy_dictionary_restored():
+        yield

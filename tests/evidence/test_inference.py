@@ -7,17 +7,16 @@ import pytest
 from torch import Tensor
 from torch.nn.modules import module as torch_modules
 
-from ptycho import params
 from ptycho_torch.networks.unet import UNet
 from tests.evidence.observed import reconstructed, run
+from tests.legacy_dictionary import legacy_dictionary_restored
 
 
 @pytest.fixture(scope="module")
 def run_dir(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, before = tmp_path_factory.mktemp("trained"), dict(params.cfg)
-    run(tiny_file, folder, learning_rate=0.01)
-    params.cfg.clear()
-    params.cfg.update(before)
+    folder = tmp_path_factory.mktemp("trained")
+    with legacy_dictionary_restored():
+        run(tiny_file, folder, learning_rate=0.01)
     return folder
 
 

@@ -15,12 +15,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-import ptycho.params
 from ptycho.config.errors import ConfigError
 from ptycho.raw_data import DataError, RawData
 from ptycho.scan_facts import scan_facts
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.simulate import simulate_scan
+from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.properties.written import examples
 
 KEYS = (
@@ -58,8 +58,8 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def _legacy_dictionary() -> Iterator[None]:
     """A scan that is read fills it, as it must (CONFIG-001)."""
-    yield
-    ptycho.params.cfg.clear()
+    with legacy_dictionary_restored():
+        yield
 
 
 @functools.cache

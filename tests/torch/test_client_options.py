@@ -11,7 +11,6 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from ptycho import params
 from ptycho.raw_data import RawData
 from ptycho_torch import losses
 from ptycho_torch.api.base_api import ConfigManager, DataloaderFormats, PtychoDataLoader, PtychoModel
@@ -22,6 +21,7 @@ from ptycho_torch.fine_tuning import PARTS, parts
 from ptycho_torch.forward_model import PtychoPINN, build_network, outer_band
 from ptycho_torch.lightning_utils import find_best_checkpoint
 from ptycho_torch.model import PtychoPINN_Lightning
+from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.torch.conftest import N
 
 SMALL = {"n_filters_scale": 1, "n_unrolled_steps": 1}
@@ -30,10 +30,8 @@ SMALL = {"n_filters_scale": 1, "n_unrolled_steps": 1}
 @pytest.fixture(autouse=True)
 def _legacy_dictionary() -> Iterator[None]:
     """A training fills the legacy dictionary; the next test expects it as it was."""
-    before = dict(params.cfg)
-    yield
-    params.cfg.clear()
-    params.cfg.update(before)
+    with legacy_dictionary_restored():
+        yield
 
 
 def network(**options: Any) -> torch.nn.Module:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptycho import params
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
@@ -24,13 +23,14 @@ from ptycho_torch.config_factory import (
     infer_probe_size,
     populate_legacy_params,
 )
+from tests.legacy_dictionary import legacy_dictionary_restored
 
 
 @pytest.fixture(autouse=True)
 def legacy() -> Iterator[dict[str, object]]:
-    """The legacy dictionary, emptied again after the test."""
-    yield params.cfg
-    params.cfg.clear()
+    """The legacy dictionary, as it was again after the test."""
+    with legacy_dictionary_restored() as found:
+        yield found
 
 
 def save_scan(path: Path, n: int = 64, **arrays: Any) -> Path:

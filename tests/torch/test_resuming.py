@@ -16,7 +16,6 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from ptycho import params
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
@@ -25,6 +24,7 @@ from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.resuming import resume
 from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.training import TrainingResult, train
+from tests.legacy_dictionary import legacy_dictionary_restored
 
 SMALL = {
     "n_groups": 24,
@@ -53,10 +53,8 @@ class StopsInEpoch(Callback):
 
 @pytest.fixture(autouse=True)
 def _legacy_dictionary_is_restored() -> Iterator[None]:
-    before = dict(params.cfg)
-    yield
-    params.cfg.clear()
-    params.cfg.update(before)
+    with legacy_dictionary_restored():
+        yield
 
 
 def trained(file: Path, run_dir: Path, *callbacks: Callback, **settings: Any) -> TrainingResult:

@@ -1,6 +1,5 @@
 """A run as its user makes it: a file, a payload, a trained model, a reconstruction."""
 
-import contextlib
 import csv
 import json
 import warnings
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho import params
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
@@ -21,6 +19,7 @@ from ptycho_torch.config_factory import create_inference_payload, create_trainin
 from ptycho_torch.reconstruction_run import ReconstructionResult, reconstruct_scans
 from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.training import TrainingResult, train
+from tests.legacy_dictionary import legacy_dictionary_restored
 
 SMALL = {
     "n_groups": 60,
@@ -48,15 +47,6 @@ def reconstructed(run_dir: Path, file: Path, output_dir: Path, **overrides) -> R
         run_dir, file, output_dir, overrides=overrides, execution_config=execution
     )
     return reconstruct_scans(payload)[0]
-
-
-@contextlib.contextmanager
-def legacy_dictionary_restored() -> Iterator[None]:
-    """A factory fills the legacy dictionary; the next test expects it as it was."""
-    before = dict(params.cfg)
-    yield
-    params.cfg.clear()
-    params.cfg.update(before)
 
 
 @pytest.fixture(autouse=True)

@@ -21,14 +21,13 @@ from ptycho_torch.workflows.components import (
     run_cdi_example_torch,
     train_cdi_model_torch,
 )
+from tests.legacy_dictionary import legacy_dictionary_restored
 
 
 @pytest.fixture(autouse=True)
 def _legacy_dictionary_is_restored() -> Iterator[None]:
-    kept = dict(params.cfg)
-    yield
-    params.cfg.clear()
-    params.cfg.update(kept)
+    with legacy_dictionary_restored():
+        yield
 
 
 def config(tmp_path: Path, **training: Any) -> TrainingConfig:
