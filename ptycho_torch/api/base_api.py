@@ -4,10 +4,12 @@ Data are as ptychodus exports them: counts, and positions in object-array pixels
 on the coordinate (N - 1) / 2 of its own.
 """
 
+import copy
 import dataclasses
 import time
 from collections.abc import Mapping
 from enum import Enum
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -18,7 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.raw_data import RawData
-from ptycho_torch.api.settings import check_data, inference_execution, training_payload
+from ptycho_torch.api.settings import check_data, inference_execution, processes_of, training_payload
+from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.data.options import with_probe_options
@@ -26,7 +29,7 @@ from ptycho_torch.model import PtychoPINN_Lightning
 from ptycho_torch.reconstruction import reconstruct
 from ptycho_torch.reconstruction_run import illuminated_model
 from ptycho_torch.run_directory import logged
-from ptycho_torch.runtime import build_fabric, run_environment
+from ptycho_torch.runtime import Ranks, build_fabric, run_environment
 from ptycho_torch.training import PreparedTraining, check, finish, folder_of, prepare
 
 CENTRED_PIXEL: Final = 0.5
@@ -176,6 +179,12 @@ class PtychoDataLoader:
             ]
         return self._scans
 
+    def unread(self) -> Self:
+        """The same scans, to be read again."""
+        other = copy.copy(self)
+        other._scans = []
+        return other
+
     @property
     def probe_power(self) -> float:
         """Photons of the probe that was given, in whatever unit its caller has."""
@@ -254,11 +263,13 @@ class Trainer:
     """A training that is about to begin.
 
     Attributes:
-        _trainer: Lightning's, whose `callbacks` may be added to.
+        _trainer: Lightning's, whose `callbacks` may be added to; they are called in this process.
     """
 
-    def __init__(self, prepared: PreparedTraining) -> None:
-        self._prepared = prepared
+    def __init__(
+        self, prepared: PreparedTraining, ranks: Ranks, told: tuple[PtychoDataLoader, ConfigManager]
+    ) -> None:
+        self._prepared, self._ranks, self._told = prepared, ranks, told
         self._trainer: lightning.Trainer = prepared.trainer
 
     @classmethod
@@ -276,19 +287,12 @@ class Trainer:
         """
         _check_word("orchestration", orchestration, "lightning")
         configs = dataloader.config_manager if config_manager is None else config_manager
-        scans = dataloader.scans()
-        check_data(configs.data_config, configs.model_config, len(scans))
-        payload = training_payload(
-            configs, dataloader.data_dir, Path(dataloader.output_dir), sum(map(len, scans))
-        )
-        data = ScanDataModule(
-            payload.tf_training_config, payload.execution_config, scans=scans, options=configs.data_config
-        )
-        data = check(payload, data)
-        with logged(folder_of(payload)), run_environment(payload.execution_config):
-            prepared = prepare(payload, data)
+        payload = _payload(dataloader, configs)
+        ranks = Ranks(processes_of(payload.execution_config))
+        with ranks.first():
+            prepared = _prepared(dataloader, configs, payload)
         model.model = prepared.module
-        return cls(prepared)
+        return cls(prepared, ranks, (dataloader.unread(), configs))
 
     def train(self, orchestration: str = "lightning", experiment_name: str = "") -> None:
         """Train, and keep the best weights.
@@ -300,12 +304,43 @@ class Trainer:
 
         Raises:
             ConfigError: the training diverged.
+            RuntimeError: the process of another device failed.
         """
         _check_word("orchestration", orchestration, "lightning")
         _check_word("experiment_name", experiment_name, "")
-        payload = self._prepared.payload
-        with logged(folder_of(payload), further=True), run_environment(payload.execution_config):
-            finish(self._prepared)
+        with self._ranks.beside(_train_beside, *self._told):
+            _finish(self._prepared)
+
+
+def _payload(loader: PtychoDataLoader, configs: ConfigManager) -> TrainingPayload:
+    scans = loader.scans()
+    check_data(configs.data_config, configs.model_config, len(scans))
+    return training_payload(configs, loader.data_dir, Path(loader.output_dir), sum(map(len, scans)))
+
+
+def _prepared(loader: PtychoDataLoader, configs: ConfigManager, payload: TrainingPayload) -> PreparedTraining:
+    data = ScanDataModule(
+        payload.tf_training_config,
+        payload.execution_config,
+        scans=loader.scans(),
+        options=configs.data_config,
+    )
+    data = check(payload, data)
+    with logged(folder_of(payload)), run_environment(payload.execution_config):
+        return prepare(payload, data)
+
+
+def _finish(prepared: PreparedTraining) -> None:
+    payload = prepared.payload
+    with logged(folder_of(payload), further=True), run_environment(payload.execution_config):
+        finish(prepared)
+
+
+def _train_beside(loader: PtychoDataLoader, configs: ConfigManager, ready: Event) -> None:
+    """Train in the process of another device."""
+    prepared = _prepared(loader, configs, _payload(loader, configs))
+    ready.set()
+    _finish(prepared)
 
 
 def _check_word(name: str, given: str, only: str) -> None:

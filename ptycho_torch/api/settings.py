@@ -12,7 +12,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.config_bridge import execution_arguments, to_model_config, to_training_config
 from ptycho_torch.config_factory import TrainingPayload, training_payload_of
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.runtime import find_accelerator
+from ptycho_torch.runtime import find_accelerator, resolve_n_devices
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +21,8 @@ OF_RECONSTRUCTION = (
     *("inference_batch_size", "middle_trim", "pad_eval", "reconstruction_window"),
 )
 """Knobs that a reconstruction takes from the configurations of the training."""
+ANY_START = ("auto", "ddp_spawn", "ddp_notebook")
+"""Strategies that are ddp but for how they start its processes."""
 
 
 class Configurations(Protocol):
@@ -93,12 +95,23 @@ def execution_of(training: TrainingConfig, inference: InferenceConfig) -> PyTorc
     """The execution configuration of a caller, on the machine at hand.
 
     Callers name CUDA and a strategy for several devices whatever the machine is. Without a GPU the run goes to what
-    there is, and one process trains: callbacks of the caller collect what they see in its own process.
+    there is. Callbacks of the caller collect what they see in its own process, which is the first of several devices:
+    `Ranks` starts the others, as torchrun would, whatever the strategy says of starting them.
     """
     stated = execution_arguments(training, inference)
     if training.enable_staged_finetuning:
         stated["val_split"] = training.finetune_val_split
-    return PyTorchExecutionConfig(**_on_this_machine(stated))
+    execution = PyTorchExecutionConfig(**_on_this_machine(stated))
+    if processes_of(execution) > 1 and execution.strategy in ANY_START:
+        execution = execution.replace(strategy="ddp")
+    return execution
+
+
+def processes_of(execution: PyTorchExecutionConfig) -> int:
+    """Processes that train together on this machine alone; several machines are started from outside, or refused."""
+    accelerator = find_accelerator(execution.accelerator)
+    several = accelerator is not None and execution.num_nodes == 1
+    return resolve_n_devices(execution, accelerator) if several else 1
 
 
 def inference_execution(configs: Configurations) -> PyTorchExecutionConfig:
@@ -114,9 +127,4 @@ def _on_this_machine(stated: dict[str, Any]) -> dict[str, Any]:
         here = find_accelerator("auto")
         log.warning("device: %s is not here; computing on %s", accelerator, here)
         stated["accelerator"] = here
-    if stated.get("n_devices", 1) > 1:
-        log.warning(
-            "n_devices: %d asked for; training on one, in the process of the caller", stated["n_devices"]
-        )
-        stated["n_devices"] = 1
     return stated

@@ -28,6 +28,7 @@ from ptycho_torch.runtime.inference import build_fabric, working_dtype
 from ptycho_torch.runtime.loggers import build_logger
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 from ptycho_torch.runtime.processes import is_first_process
+from ptycho_torch.runtime.ranks import Ranks
 from ptycho_torch.runtime.trainer import build_trainer, loader_arguments, trainer_arguments
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "HISTORY",
     "LAST",
     "LossHistory",
+    "Ranks",
     "batches_per_device",
     "build_callbacks",
     "build_fabric",

@@ -1,6 +1,8 @@
 """What the fields do that only callers of the backend's classes set: attention, losses, data options, stages."""
 
 import dataclasses
+import multiprocessing
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -193,6 +195,16 @@ def door(
     scan: RawData, folder: Path, callback: Callback, data: Any = None, model: Any = None, training: Any = None
 ) -> tuple[Door, PtychoDataLoader]:
     """A training through the classes that ptychodus calls."""
+    trainer, loader = opened(scan, folder, data, model, training)
+    trainer._trainer.callbacks.append(callback)
+    trainer.train(orchestration="lightning", experiment_name="")
+    return trainer, loader
+
+
+def opened(
+    scan: RawData, folder: Path, data: Any = None, model: Any = None, training: Any = None
+) -> tuple[Door, PtychoDataLoader]:
+    """The same before it begins."""
     folder.mkdir(parents=True, exist_ok=True)
     counts = dataclasses.replace(scan, holdout=None)
     counts.to_file(folder / "scan.npz")
@@ -206,10 +218,7 @@ def door(
     )
     loader = PtychoDataLoader(folder, manager, DataloaderFormats("lightning_only_module"), folder / "out")
     network = PtychoModel._new_model(model=PtychoPINN_Lightning, config_manager=manager)
-    trainer = Door._from_lightning(model=network, dataloader=loader, config_manager=manager)
-    trainer._trainer.callbacks.append(callback)
-    trainer.train(orchestration="lightning", experiment_name="")
-    return trainer, loader
+    return Door._from_lightning(model=network, dataloader=loader, config_manager=manager), loader
 
 
 def test_fine_tuning_goes_on_at_a_lower_rate(tiny_scan: RawData, tmp_path: Path) -> None:
@@ -327,3 +336,32 @@ def test_group_losses_are_relative_to_their_group(tiny_scan: RawData, tmp_path: 
         of_scan, of_group = (module.loss(batch).item() for module in modules)
     own = batch["amplitude"].sum(dim=(-2, -1)).mean().item()
     assert of_group == pytest.approx(of_scan * batch["mean_amplitude"].item() / own, rel=1e-5)
+
+
+def test_several_devices_train_beside_a_callback_of_the_caller(tiny_scan: RawData, tmp_path: Path) -> None:
+    """Two processes, each with half of the batch; what the callback sees is seen here."""
+    losses: dict[int, list[float]] = {}
+    before = dict(os.environ)
+    for n_devices in (2, 1):
+        losses[n_devices] = seen = []
+
+        class Losses(Callback):  # of a function: no other process could load it
+            def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+                seen.append(float(trainer.callback_metrics[module.loss_name]))  # noqa: B023
+                assert trainer.world_size == n_devices  # noqa: B023
+
+        training = {"n_devices": n_devices, "strategy": "ddp_spawn", "batch_size": 8 // n_devices}
+        _, loader = door(tiny_scan, tmp_path / str(n_devices), Losses(), training=training)
+        assert find_best_checkpoint(loader.output_dir) is not None
+    assert losses[2] == pytest.approx(losses[1], rel=1e-3)
+    assert len(losses[2]) == 2
+    assert not multiprocessing.active_children()
+    assert dict(os.environ) == before
+
+
+def test_a_device_whose_process_fails_is_reported(tiny_scan: RawData, tmp_path: Path) -> None:
+    trainer, loader = opened(tiny_scan, tmp_path, training={"n_devices": 2, "strategy": "ddp"})
+    (loader.data_dir / "scan.npz").unlink()
+    with pytest.raises(RuntimeError, match="n_devices: process 2 of 2 ended with exit code 1"):
+        trainer.train()
+    assert not multiprocessing.active_children()
