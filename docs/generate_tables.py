@@ -30,6 +30,7 @@ from ptycho_torch.cli.main import COMMANDS
 from ptycho_torch.config_bridge import EXECUTION, NOT_BRIDGED, TABLE
 
 sys.path.insert(0, str(Path(__file__).parent))
+import client_settings
 import evidence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -361,6 +362,12 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "key-mappings": _key_mappings,
     "old-names": _old_names,
     "evidence": lambda: _table(("knob", "where it acts", "what is seen", "test"), evidence.rows(CONSUMERS)),
+    **{
+        f"ptychodus-{group.removeprefix('PtychoPINNTorch').lower()}": lambda group=group: _table(
+            ("setting", "field", "accepts", "meaning"), client_settings.rows(group)
+        )
+        for group in client_settings.SETTINGS
+    },
     "precedence": _precedence,
     "commands": _commands,
     "config-actions": _config_actions,
