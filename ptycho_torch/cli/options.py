@@ -18,8 +18,8 @@ from ptycho_torch.cli.flags import FlagParser
 
 OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json")
 """Options of the commands themselves; every other one is a field's."""
-POSITIONAL = ("train_data_file", "model_path", "test_data_file")
-"""Fields that are given by their place in a command, without a flag."""
+POSITIONAL = {"train": ("train_data_file",), "reconstruct": ("model_path", "test_data_file")}
+"""Command -> fields that are given by their place in it, without a flag."""
 
 
 def add_own_options(parser: FlagParser, *, overwrite: str = "") -> None:
@@ -59,7 +59,8 @@ class CommandLine:
     def of(cls, options: argparse.Namespace) -> "CommandLine":
         """Read a parsed namespace."""
         passed = {name: text for name, text in vars(options).items() if name not in OWN and text is not None}
-        places = {name: passed.pop(name) for name in POSITIONAL if name in passed}
+        command = vars(options).get("of", options.command)
+        places = {name: passed.pop(name) for name in POSITIONAL.get(command, ()) if name in passed}
         return cls(places, passed, vars(options).get("config"), "quiet" in options)
 
     def value(self, section: type, name: str) -> Any:

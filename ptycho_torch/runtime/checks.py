@@ -5,12 +5,6 @@ import os
 from collections.abc import Collection, Iterator
 
 import torch
-from lightning.fabric.plugins.environments import (
-    LSFEnvironment,
-    MPIEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
 
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
@@ -26,11 +20,10 @@ from ptycho_torch.runtime.devices import (
     resolve_n_devices,
 )
 from ptycho_torch.runtime.failures import refused, warn_once
-from ptycho_torch.runtime.loggers import missing_packages
+from ptycho_torch.runtime.loggers import missing_packages, unusable_service
 from ptycho_torch.runtime.metrics import find_metric
-from ptycho_torch.runtime.processes import loading_failures, start_failures
+from ptycho_torch.runtime.processes import is_launched, launcher_failures, loading_failures, start_failures
 
-_LAUNCHERS = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
 _PRECISIONS = {
     "cpu": ("32-true", "bf16-mixed", "64-true"),
     "cuda": ("32-true", "16-mixed", "bf16-mixed", "64-true"),
@@ -133,6 +126,7 @@ def machine_failures(config: PyTorchExecutionConfig) -> list[Failure]:
         return [missing_accelerator(config.accelerator, config.sources["accelerator"])]
     failures = [
         *_device_failures(config, accelerator),
+        *launcher_failures(config, resolve_n_devices(config, accelerator)),
         *_strategy_failures(config, accelerator),
         *loading_failures(config),
     ]
@@ -155,18 +149,13 @@ def _device_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterat
         return
     if accelerator in ("mps", "tpu"):
         yield refused(config, "num_nodes", f"1 with accelerator {accelerator}", "Set num_nodes=1.")
-    elif not _is_launched() and not {"MASTER_ADDR", "NODE_RANK"} <= os.environ.keys():
+    elif not is_launched() and not {"MASTER_ADDR", "NODE_RANK"} <= os.environ.keys():
         yield refused(
             config,
             "num_nodes",
             "1, since nothing started this process on several nodes",
             f"Start it with torchrun --nnodes={config.num_nodes} or srun, or set MASTER_ADDR and NODE_RANK.",
         )
-
-
-def _is_launched() -> bool:
-    """Whether torchrun, srun or the like started this process, and the others with it."""
-    return any(launcher.detect() for launcher in _LAUNCHERS)
 
 
 def _strategy_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterator[Failure]:
@@ -205,7 +194,7 @@ def _strategy_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iter
 
 
 def _ddp_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterator[Failure]:
-    yield from start_failures(config, accelerator, launched=_is_launched())
+    yield from start_failures(config, accelerator, launched=is_launched())
     usable = {
         "nccl": accelerator == "cuda" and torch.distributed.is_nccl_available(),
         "gloo": torch.distributed.is_gloo_available(),
@@ -238,12 +227,15 @@ def _ddp_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterator[
 
 
 def logger_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
-    """A logger whose packages this environment lacks."""
-    missing = missing_packages(config)
-    if missing:
+    """A logger whose packages this environment lacks, or whose service cannot be used."""
+    if missing := missing_packages(config):
         yield refused(
             config,
             "logger_backend",
             "a logger whose packages are installed",
             f"Missing: {', '.join(missing)}. Run pip install 'ptychopinn[{config.logger_backend}]'.",
         )
+    elif reason := unusable_service(config):
+        rule = "a logger that can be written to"
+        cure = f"{reason}. Mend what the environment says of it, or choose another logger."
+        yield refused(config, "logger_backend", rule, cure)

@@ -27,6 +27,49 @@ def missing_packages(config: PyTorchExecutionConfig) -> list[str]:
     return [name for name in needed.get(config.logger_backend, ()) if importlib.util.find_spec(name) is None]
 
 
+def unusable_service(config: PyTorchExecutionConfig) -> str | None:
+    """Why what the chosen logger writes to cannot be used, as its package says; None where it can, or needs none."""
+    if config.logger_backend == "wandb":
+        return _refusal_of_wandb()
+    server = os.environ.get(_TRACKING)
+    if config.logger_backend == "mlflow" and server and not config.disable_mlflow:
+        return _refusal_of_mlflow(server)
+    return None
+
+
+def _refusal_of_wandb() -> str | None:
+    import wandb  # an extra
+
+    try:
+        wandb.login(prompt=False)
+    except wandb.Error as error:
+        return f"wandb says: {_first_line(error)}"
+    return None
+
+
+def _refusal_of_mlflow(server: str) -> str | None:
+    from mlflow.exceptions import MlflowException  # an extra
+    from mlflow.tracking import MlflowClient
+
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    kept = {name: os.environ.get(name) for name in patience}
+    try:
+        # what its user says of patience stands
+        os.environ.update({name: value for name, value in patience.items() if kept[name] is None})
+        MlflowClient(tracking_uri=server).search_experiments(max_results=1)
+    except MlflowException as error:
+        return f"mlflow says of {_TRACKING}: {_first_line(error)}"
+    finally:
+        for name in patience:
+            if kept[name] is None:
+                os.environ.pop(name, None)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
 def build_logger(config: PyTorchExecutionConfig, run_dir: Path) -> Logger | None:
     """The logger that logger_backend names; None for none.
 

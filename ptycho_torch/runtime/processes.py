@@ -6,11 +6,19 @@ import sys
 from collections.abc import Iterator
 
 import torch
+from lightning.fabric.plugins.environments import (
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from ptycho.config.errors import Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.failures import refused
+
+_LAUNCHERS = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
 
 
 def is_first_process() -> bool:
@@ -19,6 +27,35 @@ def is_first_process() -> bool:
     Until a Trainer is built Lightning overlooks NODE_RANK, by which the nodes of a run started by hand are told apart.
     """
     return rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def is_launched() -> bool:
+    """Whether torchrun, srun or the like started this process, and the others with it."""
+    return any(launcher.detect() for launcher in _LAUNCHERS)
+
+
+def launcher_failures(config: PyTorchExecutionConfig, n_devices: int) -> Iterator[Failure]:
+    """Another number of processes than the knobs say, started by torchrun or srun.
+
+    Without this check each process of a run on one device would train for itself, and write over the others.
+
+    Args:
+        config: gives num_nodes.
+        n_devices: resolved.
+    """
+    if TorchElasticEnvironment.detect():
+        launcher, here = "torchrun", int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // here
+    elif SLURMEnvironment.detect():
+        launcher, nodes = "srun", int(os.environ.get("SLURM_NNODES", "1"))
+        here = int(os.environ["SLURM_NTASKS"]) // nodes
+    else:
+        return
+    for name, asked, started in (("n_devices", n_devices, here), ("num_nodes", config.num_nodes, nodes)):
+        if asked != started:
+            each = "processes on each machine" if name == "n_devices" else "machines"
+            rule = f"{started}, as {launcher} started this run: {here} processes on each of {nodes} machines"
+            yield refused(config, name, rule, f"Make the {each} and {name} agree.")
 
 
 def loading_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.validated import vocabulary
 from ptycho_torch.cli.flags import FlagParser, execution_flags
 from ptycho_torch.cli.main import COMMANDS, build_parser
 from ptycho_torch.cli.options import CommandLine
@@ -58,6 +60,17 @@ def test_flags_are_handed_on_as_text() -> None:
         "num_workers": "many",
         "learning_rate": "1e-4",
     }
+
+
+@pytest.mark.parametrize("command", ["train", "reconstruct", "doctor"])
+def test_every_flag_of_a_field_is_handed_on(command: str) -> None:
+    sections = {"reconstruct": [InferenceConfig]}.get(command, [ModelConfig, TrainingConfig])
+    fields = {name for section in sections for name in vocabulary(section).scalars}
+    knobs = set(PyTorchExecutionConfig.model_fields)
+    for action in command_parser(command)._actions:
+        if action.option_strings and action.dest in fields | knobs:
+            words = [action.option_strings[0], *(["7"] if action.nargs != 0 else [])]
+            assert parsed(command, *words).keys() == {action.dest}
 
 
 def test_underscores_are_hyphens_in_names_and_stay_in_values() -> None:

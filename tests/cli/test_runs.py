@@ -32,6 +32,12 @@ def test_a_training_leaves_model_history_and_configuration(trained: Path) -> Non
     }
 
 
+def test_a_scan_to_validate_on_is_taken_from_its_flag(scan: Path, tmp_path: Path) -> None:
+    found = payload(scan, tmp_path, f"--test-data-file={scan}")
+    assert found.tf_training_config.test_data_file == scan
+    assert found.sources["training.test_data_file"].locator == "--test-data-file"
+
+
 def test_the_configuration_names_the_origin_of_every_value(trained: Path, scan: Path) -> None:
     origins = json.loads((trained / "config.json").read_text())["origins"]
     assert origins["training.nepochs"]["locator"] == "--nepochs"

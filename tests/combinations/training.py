@@ -103,7 +103,7 @@ REFUSED: Sequence[Rule] = (
     {"torch_loss_mode": ["poisson"], "model_type": ["pinn"], "nll_weight": [0], "mae_weight": [0]},
     {"model_type": ["supervised"], "architecture": ["cnn"], "probe_trainable": [True]},
     {"check_val_every_n_epoch": [2], "nepochs": [1], "val_split": [0.05, 0.4]},
-    {"check_val_every_n_epoch": [2], "nepochs": [1], "test_data_file": ["SCAN"]},
+    {"check_val_every_n_epoch": [2], "nepochs": [1], "test_data_file": ["SCAN"], "val_split": [0]},
     {"ddp_static_graph": [True], "ddp_find_unused_parameters": [True], "devices": SEVERAL},
     {"ddp_static_graph": [True], "devices": [("2", "ddp_find_unused_parameters_true")]},
     {"ddp_static_graph": [True], "accum_steps": [2], "devices": SEVERAL},
