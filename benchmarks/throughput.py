@@ -87,8 +87,10 @@ class TakingTurns(Callback):
             self.times_s.append(self._clock() - self._started_s)
 
 
-def payload_of(gridsize: int, n_groups: int, epochs: int, run_dir: Path, data: Path) -> TrainingPayload:
-    """Everything a training needs to know: batches in order, no validation."""
+def payload_of(
+    gridsize: int, n_groups: int, epochs: int, run_dir: Path, data: Path, **knobs: object
+) -> TrainingPayload:
+    """Everything a training needs to know: batches in order, no validation, on the CPU but for other knobs."""
     config = TrainingConfig(
         model=ModelConfig(N=N_PIXELS, gridsize=gridsize),
         train_data_file=data,
@@ -98,7 +100,7 @@ def payload_of(gridsize: int, n_groups: int, epochs: int, run_dir: Path, data: P
         output_dir=run_dir,
         sequential_sampling=True,
     )
-    execution = PyTorchExecutionConfig.from_snapshot({"accelerator": "cpu", "val_split": 0.0})
+    execution = PyTorchExecutionConfig.from_snapshot({"accelerator": "cpu", "val_split": 0.0, **knobs})
     return training_payload_of(config, execution)
 
 

@@ -24,3 +24,8 @@ def test_training_and_bare_loop_train_the_same_and_are_timed() -> None:
     smallest = ("--patterns=16", "--epochs=1", "--threads=1", "--gridsize=2", "--memory-mb=1")
     printed = run_benchmark("throughput", *smallest)
     assert printed.count("goal ") == 2
+
+
+def test_formats_of_numbers_are_timed() -> None:
+    printed = run_benchmark("precision", "--accelerator=cpu", "--patterns=16", "--epochs=1")
+    assert all(f"\n{precision:12}" in printed for precision in ("32-true", "bf16-mixed"))

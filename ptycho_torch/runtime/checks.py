@@ -160,37 +160,36 @@ def _device_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterat
 
 def _strategy_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterator[Failure]:
     strategy = config.strategy
-    if strategy in ("fsdp", "deepspeed"):
-        if accelerator != "cuda":
-            yield refused(
-                config,
-                "strategy",
-                f"auto or ddp with accelerator {accelerator}",
-                "Set strategy='auto', or run on CUDA devices.",
-            )
-        elif strategy == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
-            yield refused(
-                config,
-                "strategy",
-                "an installed strategy",
-                "Install it (pip install deepspeed), or set strategy='auto'.",
-            )
-        if config.precision == "64-true":
-            yield refused(
-                config, "precision", f"32 or 16 bits with strategy {strategy}", "Choose another of the two."
-            )
-        unsupported = "norm" if strategy == "fsdp" else "value"
-        if config.gradient_clip_val is not None and config.gradient_clip_algorithm == unsupported:
-            rule = f"another than {unsupported!r} with strategy {strategy}"
-            yield refused(
-                config, "gradient_clip_algorithm", rule, "Choose the other one, or drop gradient_clip_val."
-            )
+    if strategy in ("fsdp", "deepspeed") and accelerator != "cuda":
+        rule = f"auto or ddp with accelerator {accelerator}"
+        yield refused(config, "strategy", rule, "Set strategy='auto', or run on CUDA devices.")
+    elif strategy in ("fsdp", "deepspeed"):
+        yield from _sharding_failures(config)
     several = resolve_n_devices(config, accelerator) > 1 or config.num_nodes > 1
     if strategy == "fsdp" and accelerator == "cuda" and not several:
         rule = "auto on a single device; fsdp divides a model among several"
         yield refused(config, "strategy", rule, "Set strategy='auto', or raise n_devices.")
     if strategy != "auto" and accelerator == "tpu":
         yield refused(config, "strategy", "auto with accelerator tpu", "Set strategy='auto'.")
+
+
+def _sharding_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
+    """What does not go with a strategy that divides a training's state among devices."""
+    strategy = config.strategy
+    if strategy == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
+        cure = "Install it (pip install deepspeed), or set strategy='auto'."
+        yield refused(config, "strategy", "an installed strategy", cure)
+    if strategy == "deepspeed" and config.enable_checkpointing:
+        rule = "False with strategy deepspeed, whose checkpoints are folders that no run goes on from here"
+        yield refused(config, "enable_checkpointing", rule, "Set it to False, or choose another strategy.")
+    if config.precision == "64-true":
+        rule = f"32 or 16 bits with strategy {strategy}"
+        yield refused(config, "precision", rule, "Choose another of the two.")
+    unsupported = "norm" if strategy == "fsdp" else "value"
+    if config.gradient_clip_val is not None and config.gradient_clip_algorithm == unsupported:
+        rule = f"another than {unsupported!r} with strategy {strategy}"
+        cure = "Choose the other one, or drop gradient_clip_val."
+        yield refused(config, "gradient_clip_algorithm", rule, cure)
 
 
 def _ddp_failures(config: PyTorchExecutionConfig, accelerator: str) -> Iterator[Failure]:

@@ -17,6 +17,7 @@ from ptycho_torch.runtime import (
     resolve_accelerator,
     resolve_n_devices,
 )
+from ptycho_torch.runtime.loggers import missing_packages
 
 METRICS = ("train_loss", "val_loss", "learning_rate")
 
@@ -132,6 +133,20 @@ def test_sharded_strategies_need_cuda(strategy: str):
     assert "auto or ddp with accelerator cpu" in refusals(config(strategy=strategy, n_devices=2))["strategy"]
 
 
+def test_one_mistake_is_not_told_as_two():
+    found = refusals(config(strategy="fsdp", n_devices=2, gradient_clip_val=1.0, precision="64-true"))
+    assert found.keys() == {"strategy"}
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_checkpoints_of_deepspeed_are_refused():
+    found = refusals(config(accelerator="cuda", strategy="deepspeed"))
+    assert "expected False with strategy deepspeed" in found["enable_checkpointing"]
+    assert "enable_checkpointing" not in refusals(
+        config(accelerator="cuda", strategy="deepspeed", enable_checkpointing=False)
+    )
+
+
 @pytest.mark.usefixtures("two_gpus")
 def test_deepspeed_without_its_package_says_what_to_install():
     assert "pip install deepspeed" in refusals(config(accelerator="cuda", strategy="deepspeed"))["strategy"]
@@ -219,7 +234,7 @@ def test_mlflow_server_needs_no_database_here(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True if name == "mlflow" else None)
     assert "sqlalchemy" in refusals(config(logger_backend="mlflow"))["logger_backend"]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
-    check(config(logger_backend="mlflow"))
+    assert missing_packages(config(logger_backend="mlflow")) == []
 
 
 def test_validation_loss_means_training_loss_without_validation_data():
