@@ -170,11 +170,21 @@ def test_gradient_values_are_bounded_one_by_one(tiny_file: Path, tmp_path: Path)
     assert min(seen.gradient_norms) > 0.02
 
 
-@pytest.mark.proves("accum_steps", seen="two batches of 4 to a step give the weights of one batch of 8")
-def test_accumulated_steps_equal_the_larger_batch(tiny_file: Path, tmp_path: Path) -> None:
-    exact = {**PLAIN, "learning_rate": RATE, "precision": "64-true"}
+@pytest.mark.proves(
+    "accum_steps",
+    seen="two batches of 4 to a step give the weights of one batch of 8, also where the last ones are short",
+)
+@pytest.mark.parametrize(
+    ("n_groups", "last"), [(16, [4, 4]), (20, [4]), (22, [4, 2])], ids=["even", "one batch", "short batch"]
+)
+def test_accumulated_steps_equal_the_larger_batch(
+    n_groups: int, last: list[int], tiny_file: Path, tmp_path: Path
+) -> None:
+    exact = {**PLAIN, "learning_rate": RATE, "precision": "64-true", "n_groups": n_groups, "nepochs": 2}
     small = observed(tiny_file, tmp_path / "a", **exact, accum_steps=2, batch_size=4)
     large = observed(tiny_file, tmp_path / "b", **exact, batch_size=8)
-    assert len(small.weights) == len(large.weights) == 6
+    assert small.batch_sizes[0][-len(last) :] == last
+    assert large.batch_sizes[0][-1] == sum(last)
+    assert len(small.weights) == len(large.weights) == 2 * len(large.batch_sizes[0])
     for name, weight in large.weights[-1].items():
         torch.testing.assert_close(small.weights[-1][name], weight, rtol=0, atol=1e-12)
