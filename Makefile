@@ -5,6 +5,7 @@ TORCH_INDEX ?=
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
+PROOFS := tests/evidence tests/torch/test_several_processes.py
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 PYTEST := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
@@ -32,7 +33,7 @@ combinations: .venv/installed-dev
 
 wires: .venv/installed-dev
 	$(BIN)/python docs/evidence.py | CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 xargs -P 2 -I KNOB \
-		$(BIN)/python -m pytest -q -rN --tb=no tests/evidence --cut KNOB $(PYTEST_ARGS)
+		$(BIN)/python -m pytest -q -rN --tb=no $(PROOFS) --cut KNOB $(PYTEST_ARGS)
 
 fuzz: .venv/installed-dev
 	$(PYTEST) --hypothesis-profile=fuzz tests/properties $(PYTEST_ARGS)

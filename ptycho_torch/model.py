@@ -134,10 +134,24 @@ class PtychoPINN_Lightning(lightning.LightningModule):
         return total
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch; logged as the epoch's mean."""
+        """Loss of one batch by its share of the optimizer step; logged, without the share, as the epoch's mean."""
         loss = self.loss(batch)
         self._log_epoch(self.loss_name, loss, batch)
-        return loss
+        return loss * self._share_of_step(batch_idx)
+
+    def _share_of_step(self, batch_idx: int) -> float:
+        """Groups of a batch over the mean of the batches that Lightning takes its optimizer step for.
+
+        Lightning divides every loss by `accumulate_grad_batches`. The last step of an epoch may have fewer batches, and
+        its last batch fewer groups; with this factor a step is that of one batch with all of its groups.
+        """
+        n_batches, loader = self.trainer.accumulate_grad_batches, self.trainer.train_dataloader
+        if n_batches == 1:
+            return 1.0
+        size, first = loader.batch_size, batch_idx - batch_idx % n_batches
+        n_groups = min(len(loader.sampler), int(self.trainer.num_training_batches) * size)
+        in_step = min((first + n_batches) * size, n_groups) - first * size
+        return n_batches * (min((batch_idx + 1) * size, n_groups) - batch_idx * size) / in_step
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss of one validation batch; logged as the epoch's mean."""

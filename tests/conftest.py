@@ -92,12 +92,12 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With `--cut`, fail where a test passed without the knob that it proves."""
+    """With `--cut`, fail where a test passed without the knob that it proves, and where no test ran."""
     knob = session.config.option.cut
     if knob:
         reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
         ran, passed = wires.survivors(reporter.stats)
-        session.exitstatus = 1 if passed else 0
+        session.exitstatus = 1 if passed or not ran else 0
         reporter.write_line(
             f"\n--cut {knob}: noticed by {len(ran - passed)} of {len(ran)} tests {sorted(passed)}"
         )

@@ -86,10 +86,11 @@ def test_the_cases_of_properties_are_counted(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["30 cases of 1 properties"])
 
 
-@pytest.mark.parametrize(("reads", "status"), [("config.seed", 0), ("7", 1)])
-def test_a_test_that_passes_without_the_knob_it_proves_is_reported(
-    reads: str, status: int, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("reads", "knob", "noticed"),
+    [("config.seed", "seed", "1 of 1"), ("7", "seed", "0 of 1"), ("7", "strategy", "0 of 0")],
+)
+def test_a_knob_that_no_test_misses_is_reported(reads: str, knob: str, noticed: str, tmp_path: Path) -> None:
     (tmp_path / "test_seed.py").write_text(
         "import pytest\n"
         "from ptycho.config.execution import PyTorchExecutionConfig\n"
@@ -111,11 +112,11 @@ def test_a_test_that_passes_without_the_knob_it_proves_is_reported(
             "tests.conftest",
             str(tmp_path),
             "--cut",
-            "seed",
+            knob,
         ],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == status, done.stdout + done.stderr
-    assert f"--cut seed: noticed by {1 - status} of 1 tests" in done.stdout
+    assert done.returncode == (0 if noticed == "1 of 1" else 1), done.stdout + done.stderr
+    assert f"--cut {knob}: noticed by {noticed} tests" in done.stdout

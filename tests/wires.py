@@ -1,9 +1,10 @@
 """`pytest --cut KNOB`: every reader of a knob gets its default, and the tests that prove the knob have to fail.
 
-A test that still passes proves nothing, and is reported. Tests that start programs of their own are left out: there
-the wire is whole.
+A test that still passes proves nothing, and is reported. The cut reaches the programs that a test starts as
+`program()`: they run this module, which cuts the wire named by the environment before it runs the command.
 """
 
+import os
 from typing import Any
 
 import pytest
@@ -13,11 +14,17 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.validated import pydantic_fields
 from ptycho_torch import config_params
 
-OTHER_PROGRAMS = ("test_several_processes.py", "test_other_programs.py")
+CUT = "CUT_WIRE"
+"""Environment variable that tells other programs the knob."""
+
+
+def program() -> tuple[str, str]:
+    """What Python runs to be the `ptycho` command, without the knob where its wire is cut."""
+    return "-m", "tests.wires" if CUT in os.environ else "ptycho_torch"
 
 
 def cut(knob: str) -> None:
-    """Give every reader of a knob its default.
+    """Give every reader of a knob its default, here and in every program that a test starts as `program()`.
 
     Raises:
         pytest.UsageError: there is no such knob.
@@ -31,16 +38,12 @@ def cut(knob: str) -> None:
             known = True
     if not known:
         raise pytest.UsageError(f"--cut: expected a knob, or a field of a training; got {knob}")
+    os.environ[CUT] = knob
 
 
 def selected(items: list[pytest.Item], knob: str) -> list[pytest.Item]:
     """The tests that prove a knob."""
-    return [
-        item
-        for item in items
-        if item.path.name not in OTHER_PROGRAMS
-        and any(knob in mark.args for mark in item.iter_markers("proves"))
-    ]
+    return [item for item in items if any(knob in mark.args for mark in item.iter_markers("proves"))]
 
 
 def survivors(reports: dict[str, list[Any]]) -> tuple[set[str], set[str]]:
@@ -55,3 +58,10 @@ def survivors(reports: dict[str, list[Any]]) -> tuple[set[str], set[str]]:
     failed = names.get("failed", set()) | names.get("error", set())
     ran = names.get("passed", set()) | failed
     return ran, ran - failed
+
+
+if __name__ == "__main__":
+    from ptycho_torch.cli.main import main
+
+    cut(os.environ[CUT])
+    raise SystemExit(main())

@@ -29,10 +29,25 @@ PLAIN = {"optimizer": "sgd", "momentum": 0.0}
 """Gradient descent: a step is the learning rate times the gradient."""
 
 
+Place = tuple[float, float]
+"""Row and column of the first pattern of a group."""
+
+
+def places(batch: Any) -> list[Place]:
+    """Where the groups of a batch lie."""
+    corners = batch["corner"][:, 0] + batch["remainder"][:, 0].double()
+    return [(row, column) for row, column in corners.tolist()]
+
+
+def children() -> set[int | None]:
+    """The processes that this one has started."""
+    return {child.pid for child in multiprocessing.active_children()}
+
+
 class Seen(Callback):
     """What every step was: its learning rate, the gradient the optimizer saw, the weights after it.
 
-    And of every batch its size, and which loading processes there were.
+    And of every batch where its groups lie, and which loading processes there were.
     """
 
     def __init__(self) -> None:
@@ -41,7 +56,13 @@ class Seen(Callback):
         self.gradients: list[dict[str, Tensor]] = []
         self.weights: list[dict[str, Tensor]] = []
         self.children: list[set[int | None]] = []
-        self.batch_sizes: list[list[int]] = []
+        self.trained: list[list[list[Place]]] = []
+        self.validated: list[list[list[Place]]] = []
+        self.validation_children: list[set[int | None]] = []
+
+    @property
+    def batch_sizes(self) -> list[list[int]]:
+        return [[len(batch) for batch in epoch] for epoch in self.trained]
 
     @property
     def gradient_norms(self) -> list[float]:
@@ -52,11 +73,20 @@ class Seen(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.rates.append([])
-        self.batch_sizes.append([])
+        self.trained.append([])
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, index: int) -> None:
-        self.children.append({child.pid for child in multiprocessing.active_children()})
-        self.batch_sizes[-1].append(len(batch["amplitude"]))
+        self.children.append(children())
+        self.trained[-1].append(places(batch))
+
+    def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.validated.append([])
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, index: int, loader: int = 0
+    ) -> None:
+        self.validation_children.append(children())
+        self.validated[-1].append(places(batch))
 
     def on_before_optimizer_step(
         self, trainer: Trainer, module: LightningModule, optimizer: torch.optim.Optimizer

@@ -71,6 +71,33 @@ def test_training_stops_after_its_patience(patience: int, tiny_file: Path, tmp_p
     assert len(rows(tmp_path)) == 1 + patience
 
 
+RISING = {
+    "learning_rate": 1e-30,
+    "lr_warmup_epochs": 4,
+    "val_split": 0.25,
+    "nepochs": 9,
+    "early_stop_patience": 2,
+}
+"""The loss stays as it is, and the learning rate rises for four epochs."""
+
+
+@pytest.mark.proves(
+    "checkpoint_mode", seen="training goes on while a metric rises with max, and stops with min"
+)
+@pytest.mark.parametrize(("mode", "n"), [("max", 4 + 2), ("min", 1 + 2)])
+def test_mode_decides_when_training_stops(mode: str, n: int, tiny_file: Path, tmp_path: Path) -> None:
+    run(tiny_file, tmp_path, **RISING, checkpoint_monitor_metric="learning_rate", checkpoint_mode=mode)
+    assert len(rows(tmp_path)) == n
+
+
+@pytest.mark.proves("checkpoint_monitor_metric", seen="training stops by the metric it names")
+@pytest.mark.parametrize(("metric", "n"), [("learning_rate", 4 + 2), ("val_loss", 1 + 2)])
+def test_training_stops_by_the_metric_named(metric: str, n: int, tiny_file: Path, tmp_path: Path) -> None:
+    run(tiny_file, tmp_path, **RISING, checkpoint_monitor_metric=metric, checkpoint_mode="max")
+    assert len(set(losses(tmp_path))) == 1
+    assert len(rows(tmp_path)) == n
+
+
 @pytest.mark.proves("check_val_every_n_epoch", seen="other epochs have no validation loss")
 def test_validation_comes_every_so_many_epochs(tiny_file: Path, tmp_path: Path) -> None:
     run(tiny_file, tmp_path, **LIVELY | {"nepochs": 6}, check_val_every_n_epoch=3)

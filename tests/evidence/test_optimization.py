@@ -75,17 +75,33 @@ def test_rate_has_a_floor(tiny_file: Path, tmp_path: Path) -> None:
     assert plateau(tiny_file, tmp_path, plateau_patience=0, plateau_min_lr=4e-31)[-1] == pytest.approx(0.4)
 
 
+def falling(file: Path, run_dir: Path, **settings: Any) -> float:
+    """The rate of the last epoch, relative to the first, where the validation loss falls in every epoch."""
+    lowers = {"scheduler": "Adaptive", "learning_rate": 1e-4, "val_split": 0.25, "plateau_patience": 0}
+    seen = observed(file, run_dir, **lowers, **{"plateau_threshold": 0.0, **settings})
+    losses = [float(row["val_loss"]) for row in rows(run_dir)]
+    assert losses == sorted(set(losses), reverse=True)
+    return seen.rates[-1][0] / 1e-4
+
+
 @pytest.mark.proves("plateau_threshold", seen="a loss that falls by less counts as flat")
-def test_small_improvements_count_as_a_plateau(tiny_file: Path, tmp_path: Path) -> None:
-    falling = {"scheduler": "Adaptive", "learning_rate": 1e-4, "val_split": 0.25, "plateau_patience": 0}
-    rates = []
-    for number, threshold in enumerate((0.0, 0.9)):
-        folder = tmp_path / str(number)
-        seen = observed(tiny_file, folder, **falling, plateau_threshold=threshold)
-        losses = [float(row["val_loss"]) for row in rows(folder)]
-        assert losses == sorted(losses, reverse=True)
-        rates.append(seen.rates[-1][0])
-    assert rates == pytest.approx([1e-4, 5e-5])
+@pytest.mark.parametrize(("threshold", "rate"), [(0.0, 1.0), (0.9, 0.5)])
+def test_small_improvements_count_as_a_plateau(
+    threshold: float, rate: float, tiny_file: Path, tmp_path: Path
+) -> None:
+    assert falling(tiny_file, tmp_path, plateau_threshold=threshold) == pytest.approx(rate)
+
+
+@pytest.mark.proves("checkpoint_mode", seen="with max a loss that falls lowers the rate of Adaptive")
+@pytest.mark.parametrize(("mode", "rate"), [("min", 1.0), ("max", 0.5)])
+def test_mode_decides_what_a_plateau_is(mode: str, rate: float, tiny_file: Path, tmp_path: Path) -> None:
+    assert falling(tiny_file, tmp_path, checkpoint_mode=mode) == pytest.approx(rate)
+
+
+@pytest.mark.proves("checkpoint_monitor_metric", seen="Adaptive follows the metric it names")
+@pytest.mark.parametrize(("metric", "rate"), [("val_loss", 1.0), ("learning_rate", 0.5)])
+def test_the_metric_named_has_the_plateau(metric: str, rate: float, tiny_file: Path, tmp_path: Path) -> None:
+    assert falling(tiny_file, tmp_path, checkpoint_monitor_metric=metric) == pytest.approx(rate)
 
 
 def sgd(gradients: list[Tensor], weight: Tensor) -> Tensor:
@@ -154,11 +170,21 @@ def test_gradient_values_are_bounded_one_by_one(tiny_file: Path, tmp_path: Path)
     assert min(seen.gradient_norms) > 0.02
 
 
-@pytest.mark.proves("accum_steps", seen="two batches of 4 to a step give the weights of one batch of 8")
-def test_accumulated_steps_equal_the_larger_batch(tiny_file: Path, tmp_path: Path) -> None:
-    exact = {**PLAIN, "learning_rate": RATE, "precision": "64-true"}
+@pytest.mark.proves(
+    "accum_steps",
+    seen="two batches of 4 to a step give the weights of one batch of 8, also where the last ones are short",
+)
+@pytest.mark.parametrize(
+    ("n_groups", "last"), [(16, [4, 4]), (20, [4]), (22, [4, 2])], ids=["even", "one batch", "short batch"]
+)
+def test_accumulated_steps_equal_the_larger_batch(
+    n_groups: int, last: list[int], tiny_file: Path, tmp_path: Path
+) -> None:
+    exact = {**PLAIN, "learning_rate": RATE, "precision": "64-true", "n_groups": n_groups, "nepochs": 2}
     small = observed(tiny_file, tmp_path / "a", **exact, accum_steps=2, batch_size=4)
     large = observed(tiny_file, tmp_path / "b", **exact, batch_size=8)
-    assert len(small.weights) == len(large.weights) == 6
+    assert small.batch_sizes[0][-len(last) :] == last
+    assert large.batch_sizes[0][-1] == sum(last)
+    assert len(small.weights) == len(large.weights) == 2 * len(large.batch_sizes[0])
     for name, weight in large.weights[-1].items():
         torch.testing.assert_close(small.weights[-1][name], weight, rtol=0, atol=1e-12)

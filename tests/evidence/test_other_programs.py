@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.wires import program
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -23,7 +25,7 @@ def test_wandb_offline(tiny_file: Path, tmp_path: Path) -> None:
     settings = ["--nepochs=2", "--n-unrolled-steps=1", "--n-physics-steps=1", "--val-split=0.25"]
     settings += ["--accelerator=cpu", "--logger-backend=wandb", f"--output-dir={run_dir}"]
     done = subprocess.run(
-        [sys.executable, "-m", "ptycho_torch", "train", str(tiny_file), *settings],
+        [sys.executable, *program(), "train", str(tiny_file), *settings],
         env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"},
         capture_output=True,
         text=True,

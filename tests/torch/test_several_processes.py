@@ -14,6 +14,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
 from ptycho_torch.bundle import load_bundle
+from tests.wires import program
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -28,16 +29,13 @@ def environ(**more: str) -> dict[str, str]:
     return {**os.environ, **ENVIRON, **more}
 
 
-PROGRAM = ("-m", "ptycho_torch")
-
-
 def training(file: Path, run_dir: Path, batch_size: int) -> list[str]:
-    return [*PROGRAM, "train", str(file), f"--output-dir={run_dir}", f"--batch-size={batch_size}", *FLAGS]
+    return [*program(), "train", str(file), f"--output-dir={run_dir}", f"--batch-size={batch_size}", *FLAGS]
 
 
 def reconstruction(run_dir: Path, file: Path, output_dir: Path) -> list[str]:
     return [
-        *PROGRAM,
+        *program(),
         "reconstruct",
         str(run_dir),
         str(file),
@@ -116,7 +114,7 @@ each_launcher = pytest.mark.parametrize("launch", [by_lightning, by_torchrun, by
 
 
 @pytest.mark.proves("num_nodes", seen="one process on each of two nodes train as one does on twice the batch")
-@pytest.mark.proves("n_devices", "strategy", seen="the same with two processes on one node")
+@pytest.mark.proves("n_devices", seen="the same with two processes on one node")
 @each_launcher
 def test_two_processes_train_one_model_and_the_first_one_writes(
     launch: Any, alone: Path, tiny_file: Path, tmp_path: Path
