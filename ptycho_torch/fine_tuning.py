@@ -138,6 +138,22 @@ def _stages(training: TrainingConfig) -> Iterator[Stage]:
         )
 
 
+def follow_schedule(trainer: Trainer) -> None:
+    """Give every group of the optimizer the rate that its schedule has at this step.
+
+    Lightning sets rates after a step, so that those of a schedule that has just been changed would come a step late.
+    """
+    for config in trainer.lr_scheduler_configs:
+        schedule: Any = config.scheduler
+        if isinstance(schedule, torch.optim.lr_scheduler.LambdaLR):
+            rates: Iterable[float] = (
+                base * factor(schedule.last_epoch)
+                for base, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+            )
+            for group, rate in zip(trainer.optimizers[0].param_groups, rates, strict=True):
+                group["lr"] = rate
+
+
 class StageEnds(Callback):
     """Ends a stage whose metric stalls, and the training after the last one.
 
@@ -154,15 +170,7 @@ class StageEnds(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let a stage that has just begun have its rates from the first step on."""
-        for config in trainer.lr_scheduler_configs:
-            schedule: Any = config.scheduler
-            if isinstance(schedule, torch.optim.lr_scheduler.LambdaLR):
-                rates: Iterable[float] = (
-                    base * factor(schedule.last_epoch)
-                    for base, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
-                )
-                for group, rate in zip(trainer.optimizers[0].param_groups, rates, strict=True):
-                    group["lr"] = rate
+        follow_schedule(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the metric of the epoch."""

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch import losses
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.fine_tuning import StageEnds, parts, plan_of
+from ptycho_torch.fine_tuning import StageEnds, follow_schedule, parts, plan_of
 from ptycho_torch.forward_model import Batch, PtychoPINN
 from ptycho_torch.networks.patterns import Patterns
 from ptycho_torch.optimization import build_optimizer, build_schedule
@@ -160,6 +160,10 @@ class PtychoPINN_Lightning(lightning.LightningModule):
     def _log_epoch(self, name: str, loss: Tensor, batch: Batch) -> None:
         n_groups = batch["amplitude"].shape[0]
         self.log(name, loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=n_groups)
+
+    def on_train_start(self) -> None:
+        """Follow the schedule of the epochs there are now, where a training goes on for more than it was begun for."""
+        follow_schedule(self.trainer)
 
     def on_train_epoch_start(self) -> None:
         """Start the clock of the epoch."""

@@ -1,6 +1,7 @@
 """Going on with a training that was stopped: its recorded settings, its latest checkpoint, and what may change."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,24 +18,29 @@ from ptycho.config.validated import section_of
 from ptycho.model_archive import ARCHIVE
 from ptycho_torch.config_factory import TrainingPayload, training_payload
 from ptycho_torch.data.module import ScanDataModule
+from ptycho_torch.model import LOGGED_METRICS
+from ptycho_torch.plain import plain
 from ptycho_torch.run_directory import CONFIGURATION
-from ptycho_torch.runtime import CHECKPOINTS, LAST
+from ptycho_torch.runtime import CHECKPOINTS, HISTORY, LAST, LossHistory, metric_interval, monitored_metric
 from ptycho_torch.training import ResumePoint, TrainingResult, train
+
+log = logging.getLogger(__name__)
 
 MAY_CHANGE: Final = frozenset(
     {
-        *("nepochs", "train_data_file", "output_dir"),
+        *("nepochs", "train_data_file", "test_data_file", "output_dir"),
         *("accelerator", "strategy", "deterministic"),
         *("ddp_backend", "ddp_find_unused_parameters", "ddp_static_graph", "ddp_gradient_as_bucket_view"),
         *("num_workers", "pin_memory", "persistent_workers", "prefetch_factor"),
         *("gradient_clip_val", "gradient_clip_algorithm"),
-        *("enable_checkpointing", "checkpoint_save_top_k", "save_last_checkpoint", "early_stop_patience"),
+        *("checkpoint_save_top_k", "save_last_checkpoint", "early_stop_patience"),
         *("enable_progress_bar", "logger_backend", "disable_mlflow"),
         *("inference_batch_size", "middle_trim", "pad_eval", "reconstruction_window"),
     }
 )
 """Fields and knobs that take effect in a training that goes on. The others decide the network, the groups, the batch
-of a step or the state of the optimizer, which the checkpoint holds. The scan may lie elsewhere, not be another one."""
+of a step or the state of the optimizer, which the checkpoint holds; without checkpoints no training could go on again.
+The scans may lie elsewhere, not be other ones."""
 
 
 _UNREADABLE: Final = (RuntimeError, EOFError, ValueError, torch.serialization.pickle.UnpicklingError)
@@ -47,10 +53,12 @@ class _Stopped(NamedTuple):
     record: Mapping[str, Any]
     """Its config.json."""
     checkpoint: Path
-    """The latest one."""
+    """The one that was trained for the most epochs."""
+    network: Mapping[str, Any]
+    """The configuration of the network that the checkpoint is of."""
     epochs_done: int
     waited: int
-    """Epochs without improvement, as early stopping counts them."""
+    """Values of the monitored metric without improvement, as early stopping counts them."""
 
 
 def resume(
@@ -83,7 +91,9 @@ def resume(
     folder = Path(run_dir)
     stopped = _read(folder)
     payload = _payload(stopped, folder, overrides, flags, train_data_file)
+    _refuse_other_network(stopped, payload)
     _refuse_finished(stopped, folder, payload)
+    _warn_of_lost_epochs(stopped, folder)
     changed = dict(_changes(stopped, payload))
     record = {"checkpoint": stopped.checkpoint.name, "epochs_done": stopped.epochs_done, "changed": changed}
     anew = changed.keys() | {f"execution.{name}" for name in changed}
@@ -114,20 +124,40 @@ def resumed_payload(
 
 def _read(folder: Path) -> _Stopped:
     record = _record(folder / CONFIGURATION)
-    checkpoint = _latest(folder / CHECKPOINTS)
+    found = [(path, _content(path)) for path in sorted((folder / CHECKPOINTS).glob("*.ckpt"))]
+    if not found:
+        place = folder / CHECKPOINTS
+        message = f"{place}: expected a checkpoint to go on from; got none."
+        way_out = "One is written after every epoch, unless save_last_checkpoint is off. Start a new run."
+        raise ConfigError([Failure(str(place), f"{message} {way_out}")])
+    # what a file says of itself: times of files do not survive a copy
+    checkpoint, content = max(found, key=lambda item: (_epochs_done(item[1]), item[0].stem == LAST))
+    if not all(value.isfinite().all() for value in content["state_dict"].values()):
+        message = f"{checkpoint}: expected weights that are numbers; got a training that has diverged."
+        way_out = "Remove it, so that an earlier one is taken, or start a new run with a lower learning_rate."
+        raise ConfigError([Failure(str(checkpoint), f"{message} {way_out}")])
+    states = content["callbacks"].items()
+    waits = [state["wait_count"] for name, state in states if "EarlyStopping" in name]
+    network = content["hyper_parameters"]["model_config"]
+    return _Stopped(record, checkpoint, network, _epochs_done(content), max(waits, default=0))
+
+
+def _content(checkpoint: Path) -> dict[str, Any]:
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        states = content["callbacks"]
-        epochs_done = len(states["LossHistory"]["rows"])
-    except (*_UNREADABLE, KeyError, TypeError) as error:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        _epochs_done(content), content["state_dict"].values(), content["hyper_parameters"]["model_config"]
+    except (*_UNREADABLE, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:120]
         message = (
             f"{checkpoint}: expected a checkpoint of a training; got a file that cannot be read ({reason})."
         )
         way_out = "Remove it, so that an earlier one is taken, or start a new run."
         raise ConfigError([Failure(str(checkpoint), f"{message} {way_out}")]) from None
-    waits = [state["wait_count"] for name, state in states.items() if "EarlyStopping" in name]
-    return _Stopped(record, checkpoint, epochs_done, max(waits, default=0))
+    return content
+
+
+def _epochs_done(content: Mapping[str, Any]) -> int:
+    return len(content["callbacks"]["LossHistory"]["rows"])
 
 
 def _record(path: Path) -> Mapping[str, Any]:
@@ -144,16 +174,6 @@ def _record(path: Path) -> Mapping[str, Any]:
         message = f"{path.parent}: expected the folder of a training; got that of a reconstruction."
         raise ConfigError([Failure(str(path.parent), f"{message} Name the output folder of a training.")])
     return content
-
-
-def _latest(folder: Path) -> Path:
-    last = folder / f"{LAST}.ckpt"
-    found = [last] if last.is_file() else sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        message = f"{folder}: expected a checkpoint to go on from; got none."
-        way_out = "One is written after every epoch, unless save_last_checkpoint is off. Start a new run."
-        raise ConfigError([Failure(str(folder), f"{message} {way_out}")])
-    return found[-1]
 
 
 # The settings ---------------------------------------------------------------------------------------------------
@@ -180,7 +200,7 @@ def _payload(
     failures = [
         _fixed(name, change, folder)
         for name, change in _changes(stopped, payload)
-        if name.split(".")[-1] not in MAY_CHANGE
+        if not _may_change(name.split(".")[-1], change)
     ]
     if failures:
         raise ConfigError(failures)
@@ -199,10 +219,44 @@ def _changes(stopped: _Stopped, payload: TrainingPayload) -> Iterator[tuple[str,
             yield name, {"was": was[name], "now": origin.value, "from": str(origin)}
 
 
+def _may_change(name: str, change: Mapping[str, Any]) -> bool:
+    """Whether a change takes effect; a scan to validate on may lie elsewhere, not come where there was none."""
+    return name in MAY_CHANGE and not (name == "test_data_file" and change["was"] is None)
+
+
 def _fixed(name: str, change: Mapping[str, Any], folder: Path) -> Failure:
     rule = f"expected {show(change['was'])}, as {folder} was trained so far"
     why = "A training that goes on cannot change it: drop it, or start a new run."
     return Failure(name, f"{name}: {rule}; got {show(change['now'])} from {change['from']}. {why}")
+
+
+def _refuse_other_network(stopped: _Stopped, payload: TrainingPayload) -> None:
+    """Refuse a checkpoint that another run has left, or whose network its record does not describe."""
+    ours = plain(payload.pt_model_config)
+    failures = [
+        Failure(
+            f"model.{name}",
+            f"{stopped.checkpoint}: expected {name} {show(value)}, as the run was trained so far; got "
+            f"{show(stopped.network.get(name))}. Remove the file, or start a new run.",
+        )
+        for name, value in ours.items()
+        if stopped.network.get(name) != value
+    ]
+    if failures:
+        raise ConfigError(failures)
+
+
+def _warn_of_lost_epochs(stopped: _Stopped, folder: Path) -> None:
+    """Say where the history goes on beyond the latest checkpoint by more than the epoch that was under way."""
+    in_history = len(LossHistory(folder / HISTORY).rows)
+    if in_history > stopped.epochs_done + 1:
+        log.warning(
+            "%s: %d epochs are in the history, and the latest checkpoint (%s) is of %d; the others are trained again",
+            folder,
+            in_history,
+            stopped.checkpoint.name,
+            stopped.epochs_done,
+        )
 
 
 def _refuse_finished(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> None:
@@ -215,8 +269,14 @@ def _refuse_finished(stopped: _Stopped, folder: Path, payload: TrainingPayload) 
         rule = f"expected more than the {stopped.epochs_done} epochs that {folder} has been trained for"
         message = f"training.nepochs: {rule}; got {config.nepochs} from {origin}. Raise it to train on."
         raise ConfigError([Failure("training.nepochs", message)])
-    if stopped.waited >= execution.early_stop_patience:
+    metric = monitored_metric(
+        execution,
+        has_validation=bool(stopped.record.get("n_validation_groups")),
+        logged_metrics=LOGGED_METRICS,
+    )
+    waited = stopped.waited * metric_interval(execution, metric)
+    if waited >= execution.early_stop_patience:
         origin = execution.sources["early_stop_patience"]
-        rule = f"expected more than the {stopped.waited} epochs without improvement that ended {folder}"
+        rule = f"expected more than the {waited} epochs without improvement that ended {folder}"
         message = f"early_stop_patience: {rule}; got {execution.early_stop_patience} from {origin}."
         raise ConfigError([Failure("early_stop_patience", f"{message} Raise it to train on.")])

@@ -40,6 +40,8 @@ _ADVICE = (
     r"Total length of `list` across ranks is zero",
     # a second run in one folder continues or replaces the first
     r"Checkpoint directory .* exists and is not empty",
+    # a training that goes on may keep other checkpoints than before
+    r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
     # Lightning's own use of a deprecated name of torch
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )

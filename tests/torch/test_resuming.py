@@ -174,6 +174,48 @@ def test_more_epochs_can_be_trained_after_the_end(tiny_file: Path, tmp_path: Pat
     assert len(json.loads((run_dir / "config.json").read_text())["resumed"]) == 2
 
 
+def test_the_latest_checkpoint_is_the_one_that_says_so(tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = trained(tiny_file, tmp_path / "run", nepochs=1).run_dir
+    resume(run_dir, {"nepochs": 3, "save_last_checkpoint": False, "checkpoint_save_top_k": -1})
+    assert (run_dir / "checkpoints" / "last.ckpt").is_file()  # of the first epoch
+    for number, path in enumerate(sorted((run_dir / "checkpoints").glob("epoch*.ckpt"))):
+        os.utime(path, (9 - number, 9 - number))
+    resume(run_dir, {"nepochs": 4})
+    resumed = json.loads((run_dir / "config.json").read_text())["resumed"]
+    assert [entry["epochs_done"] for entry in resumed] == [1, 3]
+
+
+def test_epochs_without_a_checkpoint_are_trained_again_with_a_warning(
+    tiny_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = trained(tiny_file, tmp_path / "run", nepochs=1).run_dir
+    resume(run_dir, {"nepochs": 3, "save_last_checkpoint": False, "checkpoint_save_top_k": 0})
+    assert len(resume(run_dir, {"nepochs": 4}).history) == 4
+    assert "3 epochs are in the history, and the latest checkpoint (last.ckpt) is of 1" in caplog.text
+
+
+def test_rates_of_more_epochs_are_those_of_their_schedule_from_the_first_step_on(
+    tiny_file: Path, tmp_path: Path
+) -> None:
+    settings = {"scheduler": "WarmupCosine", "lr_warmup_epochs": 1, "lr_min_ratio": 0.01}
+    whole = trained(tiny_file, tmp_path / "whole", nepochs=4, **settings)
+    run_dir = trained(tiny_file, tmp_path / "run", nepochs=2, **settings).run_dir
+    rates = [row["learning_rate"] for row in resume(run_dir, {"nepochs": 4}).history]
+    expected = [row["learning_rate"] for row in whole.history]
+    assert rates[2:] == pytest.approx(expected[2:])
+
+
+def test_a_scan_to_validate_on_may_have_moved(tiny_file: Path, tiny_scan: RawData, tmp_path: Path) -> None:
+    other, moved = tmp_path / "other.npz", tmp_path / "moved.npz"
+    tiny_scan.to_file(other)
+    run_dir = trained(tiny_file, tmp_path / "run", nepochs=1, test_data_file=other).run_dir
+    other.rename(moved)
+    assert len(resume(run_dir, {"nepochs": 2, "test_data_file": moved}).history) == 2
+    simulate_scan(N=32, n_positions=30, nphotons=1e5, seed=4).to_file(other)
+    with pytest.raises(DataError, match="expected the data that the run was trained on so far"):
+        resume(run_dir, {"nepochs": 3, "test_data_file": other})
+
+
 def test_a_scan_may_have_moved_and_may_not_be_another_one(
     killed: Path, tiny_scan: RawData, tmp_path: Path
 ) -> None:
@@ -215,6 +257,41 @@ def test_what_the_checkpoint_holds_cannot_change(killed: Path) -> None:
         f"model.gridsize: expected 1, as {killed} was trained so far; got 2 from override. {why}",
         f"seed: expected 42, as {killed} was trained so far; got 7 from flag --seed. {why}",
     ]
+
+
+def test_checkpoints_cannot_be_turned_off_and_a_scan_to_validate_on_not_come(
+    killed: Path, tiny_file: Path
+) -> None:
+    assert "enable_checkpointing: expected True" in refusal(killed, {"enable_checkpointing": False})
+    assert "training.test_data_file: expected None" in refusal(killed, {"test_data_file": tiny_file})
+
+
+def test_patience_counts_epochs_where_validation_is_rare(tiny_file: Path, tmp_path: Path) -> None:
+    rare = {"check_val_every_n_epoch": 2, "early_stop_patience": 4, "nepochs": 12, "learning_rate": 1e-30}
+    first = trained(tiny_file, tmp_path / "run", **rare)
+    assert len(first.history) < 12
+    assert "early_stop_patience: expected more than the 4 epochs" in refusal(first.run_dir)
+
+
+def test_a_checkpoint_of_another_network_is_refused(killed: Path, tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = copied(killed, tmp_path)
+    wider = trained(tiny_file, tmp_path / "wider", nepochs=3, n_filters_scale=2).run_dir
+    last = run_dir / "checkpoints" / "last.ckpt"
+    shutil.copyfile(wider / "checkpoints" / "last.ckpt", last)
+    assert refusal(run_dir) == (
+        f"{last}: expected n_filters_scale 1, as the run was trained so far; got 2. Remove the file, or start a new "
+        "run."
+    )
+
+
+def test_a_training_that_diverged_is_refused_before_it_goes_on(killed: Path, tmp_path: Path) -> None:
+    last = copied(killed, tmp_path) / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    next(iter(content["state_dict"].values())).fill_(float("nan"))
+    torch.save(content, last)
+    assert f"{last}: expected weights that are numbers; got a training that has diverged" in refusal(
+        last.parents[1]
+    )
 
 
 def test_a_value_that_is_as_it_was_is_no_change(killed: Path, tmp_path: Path) -> None:
