@@ -378,17 +378,10 @@ def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ConfigError: it is missing, unreadable, not valid YAML, not a mapping, or repeats a key.
     """
-    import yaml
-
+    from ptycho.config import yaml_values  # with the parser, which loads with the first file
     from ptycho.config.files import ConfigFile
 
     name = path_of(path)
     if not name.lower().endswith((".yaml", ".yml")):
         raise ConfigError([Failure(name, f"{name}: expected a file that ends in .yaml or .yml.")])
-    try:
-        return yaml.safe_load(ConfigFile.read(name).text) or {}
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            [Failure(name, f"{name}: expected valid YAML of plain values; got: {reason}.")]
-        ) from None
+    return yaml_values.load(name, ConfigFile.read(name).text)

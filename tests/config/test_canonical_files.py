@@ -102,11 +102,24 @@ def test_load_yaml_config_gives_plain_values(tmp_path: Path):
     [
         ("[1, 2]", "mapping"),
         ("a: 1\na: 2\n", "a"),
-        ("a: !!python/object/apply:os.getcwd []\n", "valid YAML"),
+        ("a: !!python/object/apply:os.getcwd []\n", "a.yaml:1: expected valid YAML of plain values"),
+        ("\npassword: !foo hunter2\n", "a.yaml:2: expected valid YAML of plain values"),
+        ("\npassword: !!int hunter2\n", "a.yaml:2: expected valid YAML of plain values"),
+        ("a: 1\nb: [2, 2020-13-45]\n", "a.yaml:2: expected valid YAML of plain values"),
+        ("a: !!float hunter2\n", "a.yaml:1: expected valid YAML of plain values"),
+        ("a: !!bool hunter2\n", "a.yaml:1: expected valid YAML of plain values"),
+        ("a: !!timestamp hunter2\n", "a.yaml:1: expected valid YAML of plain values"),
+        ("a: !!binary hunter2\n", "a.yaml:1: expected valid YAML of plain values"),
+        ("a: !!int ''\n", "a.yaml:1: expected valid YAML of plain values"),
+        ("a: 0x\nb: 0b_\n? {c: 1}\n: 2\n", "a.yaml:"),
+        (f"a: {'9' * 5000}\n", "a.yaml:1: expected valid YAML of plain values"),
+        (f"a: {'[' * 3000}{']' * 3000}\n", "a.yaml"),
         ("a: [1,\n", "valid YAML"),
     ],
 )
 def test_load_yaml_config_refuses_what_is_not_a_plain_mapping(content: str, complaint: str, tmp_path: Path):
     path = tmp_path / "a.yaml"
     path.write_text(content)
-    assert complaint in message(lambda: load_yaml_config(path))
+    text = message(lambda: load_yaml_config(path))
+    assert complaint in text
+    assert "hunter2" not in text
