@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import BaseModel, TypeAdapter
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
@@ -158,6 +159,21 @@ def test_the_warning_of_an_old_name_points_at_the_caller():
     with pytest.warns(DeprecationWarning, match="devices") as caught:
         PyTorchExecutionConfig(devices=2)
     assert caught[0].filename == __file__
+
+
+def test_the_warning_of_an_old_name_points_past_pydantic():
+    class Holder(BaseModel):
+        execution: PyTorchExecutionConfig
+
+    for use in (
+        lambda: Holder.model_validate({"execution": {"devices": 2}}),
+        lambda: Holder(execution={"devices": 2}),
+        lambda: TypeAdapter(PyTorchExecutionConfig).validate_python({"devices": 2}),
+        lambda: PyTorchExecutionConfig.model_validate({"devices": 2}, strict=True),
+    ):
+        with pytest.warns(DeprecationWarning, match="devices") as caught:
+            use()
+        assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_an_old_name_beside_the_new_one_is_refused():
