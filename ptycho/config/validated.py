@@ -277,7 +277,7 @@ def _refused(cls: type, field: str, why: str, value: object, origin: Origin) -> 
     advice = next((marker.advice for marker in info.metadata if isinstance(marker, Rule)), "")
     meant = accepts.meant_by(value)
     hint = f"Did you mean {meant}?" if meant else advice
-    message = f"{name}: expected {accepts.rule}; got {show(value)} from {origin}. {hint}".rstrip()
+    message = f"{name}: expected {accepts.broken_by(value)}; got {show(value)} from {origin}. {hint}".rstrip()
     line = quote_line(origin.raw or "", shown=True) if origin.kind == "file" else ""
     return Failure(name, f"{message}{line}")
 

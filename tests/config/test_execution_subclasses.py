@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr, field_validator
+from pydantic import SecretStr, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ptycho.config.config import PyTorchExecutionConfig
@@ -212,3 +213,51 @@ def test_what_a_validator_of_a_subclass_refuses_is_worded():
 
     with pytest.raises(ConfigError, match=r"^seed: must be even; got 3 from argument\.$"):
         EvenSeed(seed=3)
+
+
+class Cautious(PyTorchExecutionConfig):
+    @field_validator("num_workers")
+    @classmethod
+    def is_small(cls, count: int) -> int:
+        if count > 4:
+            raise ValueError(f"too many for {count}.")
+        return count
+
+    @field_validator("seed", mode="wrap")
+    @classmethod
+    def is_lucky(cls, seed: Any, rest: ValidatorFunctionWrapHandler) -> int:
+        if rest(seed) == 13:
+            raise PydanticCustomError("unlucky", "expected a lucky number")
+        return seed
+
+    @field_validator("accum_steps")
+    @classmethod
+    def goes_with_the_workers(cls, steps: int, info: ValidationInfo) -> int:
+        if info.data["num_workers"] == 4 and steps > 1:
+            raise ValueError("one at a time")
+        return steps
+
+
+def test_a_losing_value_that_a_validator_of_a_subclass_refuses_is_reported(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "5")
+    expected = f"num_workers: too many for 5; got '5' from environment variable {PREFIX}NUM_WORKERS."
+    assert message(lambda: Cautious(num_workers=1)) == expected
+
+
+def test_what_a_validator_of_a_subclass_refuses_comes_with_everything_else(file: Path):
+    text = message(lambda: Cautious.from_file(file, seed=13, accum_steps=0, middle_trim=-1))
+    assert text.splitlines() == [
+        "seed: expected a lucky number; got 13 from argument.",
+        "accum_steps: expected an integer >= 1; got 0 from argument.",
+        "middle_trim: expected an integer >= 0; got -1 from argument.",
+        f"num_workers: too many for 5; got 5 from {file}:2.",
+        "    num_workers = 5",
+    ]
+
+
+def test_a_validator_that_asks_for_other_fields_is_asked_about_what_wins(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(f"{PREFIX}ACCUM_STEPS", "2")
+    assert Cautious(accum_steps=1, num_workers=4).accum_steps == 1
+    assert message(lambda: Cautious(num_workers=4)) == (
+        f"accum_steps: one at a time; got '2' from environment variable {PREFIX}ACCUM_STEPS."
+    )
