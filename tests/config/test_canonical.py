@@ -217,6 +217,15 @@ def test_replace_validates():
     assert "training.nepochs" in message(lambda: dataclasses.replace(TrainingConfig(), nepochs=0))
 
 
+@pytest.mark.parametrize("before", [None, 5])
+def test_replace_takes_an_old_name(before: int | None):
+    config = TrainingConfig(n_groups=before, nepochs=3)
+    with pytest.warns(DeprecationWarning, match="n_images is an old name; use n_groups") as caught:
+        changed = dataclasses.replace(config, n_images=7)
+    assert changed == TrainingConfig(n_groups=7, nepochs=3)
+    assert caught[0].filename == __file__
+
+
 def test_a_nested_model_is_the_object_given_and_stays_validated():
     model = ModelConfig()
     config = TrainingConfig(model=model)
