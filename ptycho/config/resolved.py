@@ -34,7 +34,9 @@ class ResolvedSettings(BaseSettings):
     else. Two instances are equal when their values are, wherever these came from.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=False, defer_build=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", validate_default=False, defer_build=True, hide_input_in_errors=True
+    )
 
     old_names: ClassVar[Mapping[str, str]] = {}
     """Old or foreign name -> knob; using one gives a DeprecationWarning."""
@@ -211,12 +213,20 @@ class ResolvedSettings(BaseSettings):
         Raises:
             ConfigError: Everything that is wrong.
         """
+        checks = _checks(cls)
         if not isinstance(obj, cls) and not options:
-            return cls._from_layers([read_values("argument", _mapping(cls, obj), _checks(cls).vocabulary)])
+            return cls._from_layers([read_values("argument", _mapping(cls, obj), checks.vocabulary)])
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
-            raise _refusal((), _checks(cls), error) from None
+            given = _mapping(cls, obj) if isinstance(obj, Mapping) else {}
+            raise _refusal([read_values("argument", given, checks.vocabulary)], checks, error) from None
+
+    @classmethod
+    def model_validate_strings(cls, obj: Any, **options: Any) -> Self:
+        """Validate a mapping of knobs to text, which is read as that of a variable is."""
+        layer = read_values("argument", _mapping(cls, obj), _checks(cls).vocabulary, text=True)
+        return cls._from_layers([layer]) if layer.failures else cls.model_validate(layer.values, **options)
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
