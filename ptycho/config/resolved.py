@@ -219,7 +219,7 @@ class ResolvedSettings(BaseSettings):
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
-            given = _mapping(cls, obj) if isinstance(obj, Mapping) else {}
+            given = _mapping(cls, cast(object, obj)) if isinstance(obj, Mapping) else {}
             raise _refusal([read_values("argument", given, checks.vocabulary)], checks, error) from None
 
     @classmethod
