@@ -157,7 +157,11 @@ def test_the_matrix_tells_what_the_command_states(
 
 
 def test_show_refuses_what_the_run_refuses(ptycho: Run, data: Path) -> None:
-    for words in (["--nepochs", "0", "--num-workers", "many"], ["--middle-trim", "33"]):
+    for words in (
+        ["--nepochs", "0", "--num-workers", "many"],
+        ["--middle-trim", "33"],
+        ["--pin-memory=maybe", "--probe-mask="],
+    ):
         code, shown, said = ptycho("config", "show", "train", data, *words)
         assert (code, shown) == (2, "")
         assert ptycho("train", data, *words)[2].partition(": ")[2] in said

@@ -22,6 +22,11 @@ Run = Callable[..., tuple[int, str, str]]
             "See ptycho --help.",
         ),
         (["trian"], "ptycho: trian: no such command. Did you mean train?"),
+        (
+            ["--num-workers", "4", "train"],
+            "ptycho: --num-workers: expected a command (simulate, train, reconstruct, demo, config, doctor, "
+            "completion) first; got a flag.",
+        ),
         (["train", "a.npz", "b.npz"], "ptycho train: b.npz: expected nothing more; got another argument."),
         (
             ["train", "a.npz", "--num-worker", "4"],
