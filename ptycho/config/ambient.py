@@ -1,7 +1,9 @@
 """The sources that nobody names in a call: the environment, and what a subclass adds."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
 
 from pydantic_settings import (
     BaseSettings,
@@ -13,7 +15,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from ptycho.config.errors import Failure
+from ptycho.config.errors import Failure, show
 from ptycho.config.origins import PRECEDENCE
 from ptycho.config.sources import Layer, Vocabulary, read_environment, read_values
 
@@ -102,7 +104,54 @@ def _tell(source: object, state: dict[str, Any], by_source: dict[str, dict[str, 
 
 def _read(kind: str, source: Any, vocabulary: Vocabulary) -> Layer:
     try:
-        values: dict[str, Any] = source() or {}
-    except SettingsError as error:
+        if type(source) is DotEnvSettingsSource:
+            return _read_variables(kind, source, _of_dotenv(source), vocabulary)
+        content: object = source() or {}
+        if type(source) is SecretsSettingsSource:
+            return _read_variables(kind, source, dict(_of_secrets(source)), vocabulary)
+    except (SettingsError, OSError, UnicodeDecodeError) as error:
         return Layer(kind, {}, failures=(Failure(kind, f"{kind}: {error}."),))
-    return read_values(kind, values, vocabulary, text=True)
+    if not isinstance(content, Mapping):
+        message = f"{kind}: expected a mapping of names to values; got {show(content)}."
+        return Layer(kind, {}, failures=(Failure(kind, message),))
+    return read_values(kind, cast(Mapping[str, Any], content), vocabulary, text=True)
+
+
+def _read_variables(
+    kind: str,
+    source: DotEnvSettingsSource | SecretsSettingsSource,
+    found: Mapping[str, tuple[str, str]],
+    vocabulary: Vocabulary,
+) -> Layer:
+    """Read variables that are kept in files, by the rules of the environment.
+
+    Args:
+        kind: The kind of the layer.
+        source: Where they are from.
+        found: Variable -> its text, and its file.
+        vocabulary: The names there are.
+    """
+    texts = {variable: text for variable, (text, _) in found.items()}
+    layer = read_environment(texts, source.env_prefix.upper(), vocabulary)
+    places = {
+        name: f"{variable} in {found[variable][1]}".removesuffix(" in ")
+        for name, variable in layer.locators.items()
+    }
+    return layer._replace(kind=kind, locators=places)
+
+
+def _of_dotenv(source: DotEnvSettingsSource) -> dict[str, tuple[str, str]]:
+    """The variables of a dotenv file, in upper case; one of several files is not known by name."""
+    file = source.env_file
+    place = os.fspath(file) if isinstance(file, (str, Path)) else ""
+    return {name.upper(): (text or "", place) for name, text in source.env_vars.items()}
+
+
+def _of_secrets(source: SecretsSettingsSource) -> Iterator[tuple[str, tuple[str, str]]]:
+    """The files in the secrets folders that are named like variables of ours; none that a link takes elsewhere."""
+    prefix = source.env_prefix.upper()
+    for folder in cast(list[Path], getattr(source, "secrets_paths", [])):
+        for path in sorted(folder.iterdir()):
+            is_inside = folder.resolve() in path.resolve().parents
+            if path.name.upper().startswith(prefix) and is_inside and path.is_file():
+                yield path.name, (path.read_text(encoding="utf-8").strip(), str(path))

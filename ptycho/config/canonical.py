@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import AllowInfNan, Strict
+from pydantic import AllowInfNan, BeforeValidator, Strict
 
 from ptycho.config.errors import ConfigError, Failure, path_of
 from ptycho.config.fields import LARGEST, Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt, Seed
@@ -52,9 +52,16 @@ def _is_path(value: Path | None) -> bool:
     return value is None or "\0" not in str(value)
 
 
-File = Annotated[Path, Rule("a path", _is_path)]
+def _not_blank(value: Any) -> Any:
+    """Refuse blank text, which a path would take for the current folder; Path() says that it is meant."""
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("is blank")
+    return value
+
+
+File = Annotated[Path, BeforeValidator(_not_blank), Rule("a path", _is_path)]
 """A path, or its text."""
-OptionalFile = Annotated[Path | None, Rule("a path or none", _is_path)]
+OptionalFile = Annotated[Path | None, BeforeValidator(_not_blank), Rule("a path or none", _is_path)]
 """A path, or its text; or None."""
 
 Activation = Annotated[Literal["sigmoid", "swish", "silu", "softplus", "relu"], Exact()]
@@ -371,17 +378,10 @@ def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ConfigError: it is missing, unreadable, not valid YAML, not a mapping, or repeats a key.
     """
-    import yaml
-
+    from ptycho.config import yaml_values  # with the parser, which loads with the first file
     from ptycho.config.files import ConfigFile
 
     name = path_of(path)
     if not name.lower().endswith((".yaml", ".yml")):
         raise ConfigError([Failure(name, f"{name}: expected a file that ends in .yaml or .yml.")])
-    try:
-        return yaml.safe_load(ConfigFile.read(name).text) or {}
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            [Failure(name, f"{name}: expected valid YAML of plain values; got: {reason}.")]
-        ) from None
+    return yaml_values.load(name, ConfigFile.read(name).text)

@@ -1,16 +1,29 @@
 """What a field accepts: named scalar types, their rule in words, and how text is read for them."""
 
+import inspect
 import math
 import types
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, lru_cache
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import AfterValidator, AllowInfNan, GetCoreSchemaHandler, Strict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    PlainValidator,
+    Strict,
+    StringConstraints,
+    TypeAdapter,
+    WrapValidator,
+)
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from typing_extensions import TypedDict
 
 from ptycho.config.errors import near
 
@@ -125,6 +138,15 @@ class Scalar(NamedTuple):
                     continue
         return text
 
+    def broken_by(self, value: object) -> str:
+        """The rule in words, with a part that mostly goes without saying where a value breaks just that one."""
+        value = plain(value)
+        if int in self.kinds and type(value) is int and value > LARGEST and "<=" not in self.rule:
+            return f"{self.rule} (at most {LARGEST})"
+        if str in self.kinds and isinstance(value, str) and not value.strip().isprintable():
+            return f"{self.rule} (all of it printable)"
+        return self.rule
+
     @property
     def is_plain(self) -> bool:
         """Whether every value is a plain scalar, which a message may repeat."""
@@ -145,6 +167,36 @@ def annotation_of(field: FieldInfo) -> Any:
     """Return a pydantic field's annotation with its constraints."""
     annotation: Any = field.annotation
     return Annotated[(annotation, *field.metadata)] if field.metadata else annotation
+
+
+def each_alone(cls: type[BaseModel]) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """Build, when it is first called, a validator that takes any of a class's fields, each by itself.
+
+    A field is checked by its annotation and by the class's own validators of it; not by one that asks for what the
+    other fields say.
+    """
+
+    @cache
+    def validator() -> Any:
+        fields = {name: annotation_of(field) for name, field in cls.model_fields.items()}
+        for own in cls.__pydantic_decorators__.field_validators.values():
+            marker, takes = _MARKERS[own.info.mode]
+            check: Callable[..., Any] = getattr(cls, own.cls_var_name)
+            if len(inspect.signature(check).parameters) == takes:
+                for name in fields if "*" in own.info.fields else fields.keys() & set(own.info.fields):
+                    fields[name] = Annotated[fields[name], marker(check)]
+        return TypeAdapter(TypedDict(f"{cls.__name__}Values", fields, total=False)).validator  # pyright: ignore
+
+    return lambda values: validator().validate_python(values)
+
+
+_MARKERS: Mapping[str, tuple[Callable[[Any], Any], int]] = {
+    "after": (AfterValidator, 1),
+    "before": (BeforeValidator, 1),
+    "plain": (PlainValidator, 1),
+    "wrap": (WrapValidator, 2),
+}
+"""Mode of a validator -> what says the same in an annotation, and how many arguments one that asks no field takes."""
 
 
 def group_of(field: FieldInfo) -> str:
@@ -222,10 +274,14 @@ def _rule(base: Any, metadata: tuple[Any, ...]) -> str:
     return f"{name} {' and '.join(bounds)}".rstrip()
 
 
+OWN_ERRORS = ("not_accepted", "not_printable")
+"""Types of the errors that the rules in this module raise themselves."""
+
+
 def _one_line(text: str) -> str:
     """Refuse text that would not survive a line of a file or an environment variable."""
     if not text.isprintable():
-        raise ValueError("holds characters that do not print")
+        raise PydanticCustomError("not_printable", "holds characters that do not print")
     return text
 
 

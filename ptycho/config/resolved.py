@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, Self, cast
 
-from pydantic import PrivateAttr, TypeAdapter, ValidationError, model_validator
+from pydantic import PrivateAttr, ValidationError, model_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from typing_extensions import TypedDict
 
 import ptycho
 from ptycho.config.ambient import is_customised, prefix_of, with_ambient
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, show, written_by
-from ptycho.config.fields import annotation_of, group_of, scalar
+from ptycho.config.fields import annotation_of, each_alone, group_of, scalar
 from ptycho.config.origins import PRECEDENCE, Origin
 from ptycho.config.resolve import merge, ranked
 from ptycho.config.sources import (
@@ -35,7 +34,9 @@ class ResolvedSettings(BaseSettings):
     else. Two instances are equal when their values are, wherever these came from.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=False, defer_build=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", validate_default=False, defer_build=True, hide_input_in_errors=True
+    )
 
     old_names: ClassVar[Mapping[str, str]] = {}
     """Old or foreign name -> knob; using one gives a DeprecationWarning."""
@@ -212,12 +213,20 @@ class ResolvedSettings(BaseSettings):
         Raises:
             ConfigError: Everything that is wrong.
         """
+        checks = _checks(cls)
         if not isinstance(obj, cls) and not options:
-            return cls._from_layers([read_values("argument", _mapping(cls, obj), _checks(cls).vocabulary)])
+            return cls._from_layers([read_values("argument", _mapping(cls, obj), checks.vocabulary)])
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
-            raise _refusal((), _checks(cls), error) from None
+            given = _mapping(cls, cast(object, obj)) if isinstance(obj, Mapping) else {}
+            raise _refusal([read_values("argument", given, checks.vocabulary)], checks, error) from None
+
+    @classmethod
+    def model_validate_strings(cls, obj: Any, **options: Any) -> Self:
+        """Validate a mapping of knobs to text, which is read as that of a variable is."""
+        layer = read_values("argument", _mapping(cls, obj), _checks(cls).vocabulary, text=True)
+        return cls._from_layers([layer]) if layer.failures else cls.model_validate(layer.values, **options)
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
@@ -354,7 +363,7 @@ def _refusal(layers: Sequence[Layer], checks: Checks, error: ValidationError | N
     from ptycho.config.report import find_failures, pydantic_failures
 
     failures = tuple(find_failures(layers, checks)) if layers else ()
-    return ConfigError(failures or (pydantic_failures(error) if error else ()))
+    return ConfigError(failures or (pydantic_failures(error, layers, checks) if error else ()))
 
 
 _is_customised = cache(is_customised)
@@ -366,18 +375,7 @@ def _checks(cls: type[ResolvedSettings]) -> Checks:
     fields = cls.model_fields
     scalars = {name: scalar(annotation_of(field)) for name, field in fields.items()}
     defaults = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
-    return Checks(Vocabulary(scalars, cls.old_names), defaults, _each_alone(cls), cls.conflicts)
-
-
-def _each_alone(cls: type[ResolvedSettings]) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """Build, when it is first called, a validator that takes any of a class's fields."""
-
-    @cache
-    def validator() -> Any:
-        fields = {name: annotation_of(field) for name, field in cls.model_fields.items()}
-        return TypeAdapter(TypedDict(f"{cls.__name__}Values", fields, total=False)).validator  # pyright: ignore
-
-    return lambda values: validator().validate_python(values)
+    return Checks(Vocabulary(scalars, cls.old_names), defaults, each_alone(cls), cls.conflicts)
 
 
 def _mapping(cls: type[ResolvedSettings], content: object) -> dict[str, Any]:

@@ -1,17 +1,22 @@
 """One reader per source; each gives a `Layer`: values by name, where they stand, what was wrong."""
 
+import dataclasses
 import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
-from ptycho.config.errors import Failure, UnknownVariableWarning, near, unknown_name
+import pydantic
+
+from ptycho.config.errors import Failure, UnknownVariableWarning, near, show, unknown_name
 from ptycho.config.fields import Scalar
 from ptycho.config.origins import Origin
 
 NEAR_ENOUGH: Final = 0.75
 """Similarity from which an unknown name among others (a variable, an override) is taken for a misspelt one."""
+_NO_CALLERS: Final = (os.path.dirname(__file__), os.path.dirname(pydantic.__file__), dataclasses.__file__)
+"""Where code stands that only hands on what its caller wrote."""
 FLAG_LEVEL: Final = -1
 """Standing of flags among the overrides."""
 
@@ -159,6 +164,9 @@ def read_environment(
     Returns:
         The environment layer.
     """
+    if not _is_of_names(environ):
+        message = f"environ: expected a mapping of variables to text; got {show(environ)}."
+        return Layer("environment", {}, failures=(Failure("environ", message),))
     values: dict[str, Any] = {}
     locators: dict[str, str] = {}
     raw: dict[str, str] = {}
@@ -167,7 +175,8 @@ def read_environment(
         spelling = variable[len(prefix) :].lower()
         name = vocabulary.renamed.get(spelling, spelling)
         text = environ[variable]
-        if not text.strip():
+        is_text = isinstance(cast(object, text), str)
+        if is_text and not text.strip():
             continue
         if name not in vocabulary.scalars:
             meant = vocabulary.meant_by(spelling, NEAR_ENOUGH)
@@ -181,10 +190,24 @@ def read_environment(
         if name in values:
             failures.append(given_twice(name, locators[name], variable))
             continue
+        if not is_text:
+            shown = show(text) if vocabulary.scalars[name].is_plain else "another value"
+            message = f"{name}: expected text; got {shown} from environment variable {variable}."
+            failures.append(Failure(name, message))
+            continue
         values[name] = vocabulary.scalars[name].read(text)
         locators[name] = variable
         raw[name] = text
     return Layer("environment", values, locators, raw, tuple(failures))
+
+
+def _is_of_names(environ: object) -> bool:
+    """Tell whether these may be variables: a mapping whose every key is text."""
+    if environ is os.environ:
+        return True
+    return isinstance(environ, Mapping) and all(
+        isinstance(name, str) for name in cast(Mapping[object, object], environ)
+    )
 
 
 def _prefixed(environ: Mapping[str, str], prefix: str) -> list[str]:
@@ -201,10 +224,9 @@ def warn_renamed(written: str, name: str) -> None:
 
 
 def _warn(message: str, category: type[Warning]) -> None:
-    """Warn at the caller's line: the first one outside this package."""
-    package = os.path.dirname(__file__)
+    """Warn at the caller's line: the first one outside this package and pydantic."""
     level, frame = 1, inspect.currentframe()
-    while frame and frame.f_code.co_filename.startswith(package):
+    while frame and frame.f_code.co_filename.startswith(_NO_CALLERS):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
 

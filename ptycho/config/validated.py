@@ -79,7 +79,7 @@ def validated(
     """
 
     def decorate(cls: type[T]) -> type[T]:
-        config = ConfigDict(validate_assignment=True, extra="forbid")
+        config = ConfigDict(validate_assignment=True, extra="forbid", hide_input_in_errors=True)
         made = cast(type[T], pydantic_dataclass(config=config)(cls))
         _SECTIONS[made] = _Section(section, renamed or {}, also or {})
         _word_construction(made)
@@ -136,6 +136,8 @@ def _renamed_field(old: str, new: str) -> property:
 
 def _with_current_names(cls: type, named: Mapping[str, Any]) -> dict[str, Any]:
     section = _SECTIONS[cls]
+    if named.keys() > pydantic_fields(cls).keys():
+        named = _without_replaced(cls, named)
     current: dict[str, Any] = {}
     for written, value in named.items():
         name = section.renamed.get(written) or section.also.get(written, written)
@@ -147,6 +149,12 @@ def _with_current_names(cls: type, named: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError([Failure(f"{section.name}.{name}", message)])
         current[name] = value
     return current
+
+
+def _without_replaced(cls: type, named: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out the fields that an old name changes, as `dataclasses.replace` names every field besides."""
+    changed = {_SECTIONS[cls].renamed[old] for old in named.keys() & _SECTIONS[cls].renamed.keys()}
+    return {name: value for name, value in named.items() if name not in changed}
 
 
 def pydantic_fields(cls: type) -> dict[str, FieldInfo]:
@@ -277,7 +285,7 @@ def _refused(cls: type, field: str, why: str, value: object, origin: Origin) -> 
     advice = next((marker.advice for marker in info.metadata if isinstance(marker, Rule)), "")
     meant = accepts.meant_by(value)
     hint = f"Did you mean {meant}?" if meant else advice
-    message = f"{name}: expected {accepts.rule}; got {show(value)} from {origin}. {hint}".rstrip()
+    message = f"{name}: expected {accepts.broken_by(value)}; got {show(value)} from {origin}. {hint}".rstrip()
     line = quote_line(origin.raw or "", shown=True) if origin.kind == "file" else ""
     return Failure(name, f"{message}{line}")
 

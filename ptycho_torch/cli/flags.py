@@ -16,7 +16,7 @@ from ptycho.config.ambient import prefix_of
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, near, show
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.fields import Scalar, annotation_of, group_of, scalar
+from ptycho.config.fields import BOOL_WORDS, Scalar, annotation_of, group_of, scalar
 from ptycho.config.render import text
 from ptycho.config.sources import warn_renamed
 from ptycho.config.validated import help_texts, pydantic_fields, section_of, vocabulary
@@ -208,7 +208,13 @@ class FlagParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse after writing every flag with hyphens; refuse what is no flag."""
         written = [self._current(_hyphenated(word)) for word in args]
-        parsed, unknown = super().parse_known_args(written, namespace)
+        self.refuse_flags_before_a_command(written)
+        wrong: dict[str, str] = {}
+        parsed, unknown = super().parse_known_args(
+            [self._switched(word, wrong) for word in written], namespace
+        )
+        for name, value in wrong.items():
+            setattr(parsed, name, value)
         strange = [word for word in unknown if word.startswith("-")]
         if strange:
             self.error("\n".join(self._no_such_flag(word) for word in strange))
@@ -224,6 +230,39 @@ class FlagParser(argparse.ArgumentParser):
             return word
         warn_renamed(flag, meant)
         return f"{meant}{equals}{value}"
+
+    def refuse_flags_before_a_command(self, words: Sequence[str]) -> None:
+        """Refuse a flag where a command has to be named first: what follows would be taken for the command."""
+        chooser = next((each for each in self._actions if isinstance(each, argparse._SubParsersAction)), None)
+        first = words[0] if words else ""
+        if (
+            chooser is None
+            or not first.startswith("--")
+            or first.partition("=")[0] in self._option_string_actions
+        ):
+            return
+        choices = ", ".join(chooser.choices)
+        what = str(chooser.metavar).lower()
+        article = "an" if what[0] in "aeiou" else "a"
+        self.error(f"{first.partition('=')[0]}: expected {article} {what} ({choices}) first; got a flag.")
+
+    def _switched(self, word: str, wrong: dict[str, str]) -> str:
+        """Write `--pin-memory=false` as `--no-pin-memory`.
+
+        Args:
+            word: a word of the command line.
+            wrong: what is neither true nor false is kept here, by field, for the settings layer to refuse.
+        """
+        flag, equals, value = word.partition("=")
+        action = self._option_string_actions.get(flag) if equals else None
+        if action is None or action.nargs != 0:
+            return word
+        if not isinstance(action, _Switch) or flag != action.option_strings[0]:
+            self.error(f"{flag}: expected no value; got {show(value)}. Leave it out.")
+        meant = BOOL_WORDS.get(value.strip().lower())
+        if meant is None:
+            wrong[action.dest] = value
+        return action.option_strings[meant is False]
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a word that is none of an argument's choices."""

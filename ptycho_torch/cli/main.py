@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in words if not word.startswith("-")), None)
     parser = build_parser(chosen)
+    parser.refuse_flags_before_a_command(words)
     if chosen is not None and chosen not in COMMANDS:
         close = near(chosen, tuple(COMMANDS))
         hint = f"Did you mean {close}?" if close else f"The commands are {', '.join(COMMANDS)}."

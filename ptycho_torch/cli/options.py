@@ -66,7 +66,8 @@ class CommandLine:
     def value(self, section: type, name: str) -> Any:
         """What the command, or else the file, says about a canonical field; None where neither does."""
         accepts = vocabulary(section)
-        if passed := self.places.get(name) or self.flags.get(name):
+        passed = self.places.get(name, self.flags.get(name))
+        if passed is not None:
             return accepts.scalars[name].read(passed)
         if self.file is None:
             return None

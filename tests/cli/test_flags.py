@@ -81,7 +81,16 @@ def test_underscores_are_hyphens_in_names_and_stay_in_values() -> None:
     assert parsed("train", "--output_dir=my_run") == {"output_dir": "my_run"}
 
 
-@pytest.mark.parametrize(("word", "text"), [("--pin-memory", "true"), ("--no-pin-memory", "false")])
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("--pin-memory", "true"),
+        ("--no-pin-memory", "false"),
+        ("--pin-memory=false", "false"),
+        ("--pin_memory=Yes", "true"),
+        ("--pin-memory=maybe", "maybe"),
+    ],
+)
 def test_a_switch_is_turned_on_and_off(word: str, text: str) -> None:
     assert parsed("train", word) == {"pin_memory": text}
 
@@ -142,6 +151,16 @@ def test_a_flag_of_an_old_name_is_no_flag_where_there_is_no_current_one(
     ("words", "message"),
     [
         (("train", "--nepochs"), "--nepochs: expected a value; got none. See ptycho train --help."),
+        (("train", "--no-pin-memory=true"), "--no-pin-memory: expected no value; got 'true'. Leave it out."),
+        (("train", "--quiet=1"), "--quiet: expected no value; got '1'. Leave it out."),
+        (
+            ("config", "show", "--num-workers", "many"),
+            "config show: --num-workers: expected a command (train, reconstruct) first; got a flag.",
+        ),
+        (
+            ("config", "--json"),
+            "config: --json: expected an action (show, check, init, schema, env, diff) first; got a flag.",
+        ),
         (
             ("config", "diff"),
             "expected RUN_OR_FILE and RUN_OR_FILE; got too few. See ptycho config diff --help.",

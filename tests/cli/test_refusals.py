@@ -22,6 +22,11 @@ Run = Callable[..., tuple[int, str, str]]
             "See ptycho --help.",
         ),
         (["trian"], "ptycho: trian: no such command. Did you mean train?"),
+        (
+            ["--num-workers", "4", "train"],
+            "ptycho: --num-workers: expected a command (simulate, train, reconstruct, demo, config, doctor, "
+            "completion) first; got a flag.",
+        ),
         (["train", "a.npz", "b.npz"], "ptycho train: b.npz: expected nothing more; got another argument."),
         (
             ["train", "a.npz", "--num-worker", "4"],
@@ -162,6 +167,24 @@ def test_a_trained_model_is_not_replaced_unasked(ptycho: Run, scan: Path, traine
     assert code == 2
     assert "Name another place, or pass --overwrite." in said
     assert (trained / "wts.h5.zip").stat().st_mtime_ns == before
+
+
+def test_an_empty_folder_name_does_not_replace_a_model(
+    ptycho: Run, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wts.h5.zip").write_bytes(b"a model")
+    Path("run.toml").write_text("[training]\noutput_dir = 'elsewhere'\n")
+    message = "ptycho train: training.output_dir: expected a path; got '' from flag --output-dir.\n"
+    assert ptycho("train", scan, "--output-dir", "", "--config", "run.toml") == (2, "", message)
+    assert (tmp_path / "wts.h5.zip").read_bytes() == b"a model"
+
+
+@pytest.mark.parametrize("command", [["train"], ["config", "show", "train"]])
+def test_an_empty_name_of_a_scan_is_refused(ptycho: Run, command: list[str]) -> None:
+    code, shown, said = ptycho(*command, "")
+    assert (code, shown) == (2, "")
+    assert "training.train_data_file: expected a path or none; got '' from argument." in said
 
 
 def test_a_scan_is_replaced_only_with_overwrite(ptycho: Run, tmp_path: Path) -> None:

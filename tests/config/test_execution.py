@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import BaseModel, TypeAdapter
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
@@ -104,6 +105,28 @@ def test_a_numpy_bool_is_a_bool_and_no_integer():
         PyTorchExecutionConfig(num_workers=np.True_)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("num_workers", 10**30, f"an integer >= 0 (at most {2**63 - 1})"),
+        ("n_devices", 2**63, f"an integer >= 1 or auto (at most {2**63 - 1})"),
+        ("seed", 10**30, f"an integer >= 0 and <= {2**32 - 1}"),
+        ("num_workers", -(10**30), "an integer >= 0"),
+        ("learning_rate", 10**400, "a finite number > 0"),
+        (
+            "checkpoint_monitor_metric",
+            "a\nb",
+            "a line of text that is not empty (all of it printable)",
+        ),
+        ("checkpoint_monitor_metric", "\n", "a line of text that is not empty"),
+    ],
+)
+def test_the_rule_that_is_broken_is_in_the_message(name: str, value: Any, rule: str):
+    with pytest.raises(ConfigError) as caught:
+        PyTorchExecutionConfig(**{name: value})
+    assert str(caught.value).startswith(f"{name}: expected {rule}; got ")
+
+
 def test_an_array_is_no_scalar():
     with pytest.raises(ConfigError, match="got an object of type ndarray"):
         PyTorchExecutionConfig(num_workers=np.array(3))
@@ -158,6 +181,21 @@ def test_the_warning_of_an_old_name_points_at_the_caller():
     with pytest.warns(DeprecationWarning, match="devices") as caught:
         PyTorchExecutionConfig(devices=2)
     assert caught[0].filename == __file__
+
+
+def test_the_warning_of_an_old_name_points_past_pydantic():
+    class Holder(BaseModel):
+        execution: PyTorchExecutionConfig
+
+    for use in (
+        lambda: Holder.model_validate({"execution": {"devices": 2}}),
+        lambda: Holder(execution={"devices": 2}),
+        lambda: TypeAdapter(PyTorchExecutionConfig).validate_python({"devices": 2}),
+        lambda: PyTorchExecutionConfig.model_validate({"devices": 2}, strict=True),
+    ):
+        with pytest.warns(DeprecationWarning, match="devices") as caught:
+            use()
+        assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_an_old_name_beside_the_new_one_is_refused():

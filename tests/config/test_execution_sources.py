@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, UnknownVariableWarning
@@ -137,19 +135,6 @@ def test_a_refused_value_is_not_judged_against_the_other_knobs():
     assert text == "num_workers: expected an integer >= 0; got -1 from argument."
 
 
-def test_what_a_validator_of_a_subclass_refuses_is_worded():
-    class EvenSeed(PyTorchExecutionConfig):
-        @field_validator("seed")
-        @classmethod
-        def is_even(cls, seed: int) -> int:
-            if seed % 2:
-                raise ValueError("must be even")
-            return seed
-
-    with pytest.raises(ConfigError, match=r"^seed: Value error, must be even\.$"):
-        EvenSeed(seed=3)
-
-
 @pytest.mark.parametrize(
     ("knob", "text", "value"),
     [
@@ -236,91 +221,26 @@ def test_a_source_that_is_no_mapping_is_refused(source: str):
     assert "expected a mapping of knobs to values; got an object of type list" in message(**{source: [1]})
 
 
+@pytest.mark.parametrize("environ", [[1], ["PTYCHO_EXEC_SEED"], 3, {1: "2"}])
+def test_an_environment_that_is_no_mapping_of_names_is_refused(environ: Any):
+    assert message(environ=environ).startswith("environ: expected a mapping of variables to text; got ")
+
+
+@pytest.mark.parametrize(("value", "shown"), [(3, "3"), (None, "None"), (b"3", "an object of type bytes")])
+def test_a_variable_that_is_no_text_is_refused(value: Any, shown: str):
+    expected = f"num_workers: expected text; got {shown} from environment variable {PREFIX}NUM_WORKERS."
+    assert message(environ={f"{PREFIX}NUM_WORKERS": value}) == expected
+
+
+def test_the_value_of_a_foreign_variable_that_is_no_text_is_not_repeated():
+    with pytest.warns(UnknownVariableWarning, match=f"^{PREFIX}TOKEN: no such knob; the variable is ignored"):
+        resolve(environ={f"{PREFIX}TOKEN": 5})
+
+
 def test_a_later_override_shadows_the_earlier():
     config = resolve(arguments={"seed": 1}).with_overrides({"seed": 2}).with_overrides({"seed": 3})
     assert config.seed == 3
     assert [origin.value for origin in config.sources["seed"].shadowed] == [2, 1]
-
-
-class Registry(PydanticBaseSettingsSource):
-    """What a cluster might say."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return {"num_workers": "6", "seed": "6", "precision": "bf16-mixed"}
-
-
-class OnCluster(PyTorchExecutionConfig):
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, **others: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, Registry(settings_cls), env_settings
-
-
-def test_a_source_of_a_subclass_stands_where_it_is_listed(monkeypatch: pytest.MonkeyPatch, file: Path):
-    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "4")
-    monkeypatch.setenv(f"{PREFIX}ACCUM_STEPS", "4")
-    config = OnCluster.from_file(file, seed=1)
-    assert (config.seed, config.num_workers, config.accum_steps) == (1, 6, 4)
-    origin = config.sources["num_workers"]
-    assert origin.kind == "Registry"
-    assert [beaten.kind for beaten in origin.shadowed] == ["environment", "file"]
-    assert config.replace(seed=2).sources["num_workers"] == origin
-
-
-def test_a_source_of_a_subclass_sees_what_the_stronger_ones_said(monkeypatch: pytest.MonkeyPatch):
-    class Copies(Registry):
-        def __call__(self) -> dict[str, Any]:
-            stronger = self.settings_sources_data["EnvSettingsSource"]
-            return {"val_split_seed": self.current_state["seed"], "accum_steps": stronger["num_workers"]}
-
-    class Copying(PyTorchExecutionConfig):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, **others: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, Copies(settings_cls)
-
-    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "4")
-    config = Copying(seed=7)
-    assert (config.val_split_seed, config.accum_steps) == (7, 4)
-
-
-def test_an_environment_that_a_subclass_leaves_out_is_not_read(monkeypatch: pytest.MonkeyPatch):
-    class Deaf(PyTorchExecutionConfig):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], init_settings: Any, **others: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (init_settings,)
-
-    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "many")
-    assert Deaf(seed=1).num_workers == 0
-
-
-def test_a_secrets_folder_of_a_subclass_is_read(tmp_path: Path):
-    (tmp_path / "ptycho_exec_seed").write_text("9\n")
-
-    class WithSecrets(PyTorchExecutionConfig):
-        model_config = SettingsConfigDict(secrets_dir=tmp_path)
-
-    assert WithSecrets().sources["seed"].kind == "SecretsSettingsSource"
-    assert WithSecrets().seed == 9
-
-
-def test_a_secret_that_a_subclass_adds_is_never_shown():
-    class WithToken(PyTorchExecutionConfig):
-        token: SecretStr = SecretStr("")
-
-    config = WithToken.resolve(arguments={"token": "swordfish"}, environ={f"{PREFIX}TOKEN": "hunter2"})
-    assert config.token.get_secret_value() == "swordfish"
-    shown = [repr(config), config.explain(), config._repr_html_(), str(config.sources), config.to_toml()]
-    with pytest.raises(ConfigError) as caught:
-        WithToken(token=["hunter2"])
-    assert not [text for text in (*shown, str(caught.value)) if "hunter2" in text or "swordfish" in text]
 
 
 def test_every_source_may_be_given_at_once_and_leaves_the_environment_alone(file: Path):

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ptycho.config import formats
-from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 
 PREFIX = "PTYCHO_EXEC_"
@@ -132,6 +132,35 @@ def test_yaml_reads_no_number_to_base_sixty(tmp_path: Path):
     (tmp_path / "a.yaml").write_text("num_workers: 1:30")
     with pytest.raises(ConfigError, match="got '1:30'"):
         PyTorchExecutionConfig.from_file(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("cls", [PyTorchExecutionConfig, TrainingConfig])
+def test_what_a_type_adapter_refuses_is_not_repeated(cls: type):
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(cls).validate_python({"password": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(caught.value)
+
+
+def test_validating_strings_reads_text_and_words_what_is_wrong():
+    read = PyTorchExecutionConfig.model_validate_strings({"num_workers": " 3", "pin_memory": "on"})
+    assert (read.num_workers, read.pin_memory) == (3, True)
+    with pytest.raises(ConfigError) as caught:
+        PyTorchExecutionConfig.model_validate_strings({"password": "hunter2", "num_workers": "many"})
+    assert str(caught.value).splitlines() == [
+        "password: no such knob.",
+        "num_workers: expected an integer >= 0; got 'many' from argument.",
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"strict": True}, {"context": {}}])
+def test_an_option_of_pydantic_changes_no_message(options: dict[str, Any]):
+    with pytest.raises(ConfigError) as caught:
+        PyTorchExecutionConfig.model_validate({"num_workers": "x", "password": "hunter2"}, **options)
+    assert str(caught.value).splitlines() == [
+        "password: no such knob.",
+        "num_workers: expected an integer >= 0; got 'x' from argument.",
+    ]
 
 
 def test_true_is_not_one():

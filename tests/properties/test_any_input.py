@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig, load_yaml_config
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, UnknownVariableWarning
 from ptycho.config.execution import OLD_NAMES
@@ -43,7 +43,7 @@ plain = st.recursive(
 )
 document = st.dictionaries(st.sampled_from(TABLES) | names, st.dictionaries(names, plain, max_size=4) | plain)
 statement = st.from_regex(
-    r"(?:(?:seed|N|num_workers|\[execution\]|-|\{|\"|:|=|&a|\*a| |\n|[0-9]){1,12}\n?){1,4}"
+    r"(?:(?:seed|N|num_workers|\[execution\]|-|\{|\"|:|=|&a|\*a|!!int|!!bool| |\n|[0-9]){1,12}\n?){1,4}"
 )
 
 
@@ -58,6 +58,7 @@ def read_every_way(path: Path) -> None:
         PyTorchExecutionConfig.from_file,
         TrainingConfig.from_file,
         InferenceConfig.from_file,
+        load_yaml_config,
         lambda file: Request(SECTIONS, file=file).answer(),
     ):
         with suppress(ConfigError):

@@ -1,0 +1,125 @@
+"""The canonical configurations read from files: run files, files of one configuration, plain YAML."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig, load_yaml_config
+from ptycho.config.errors import ConfigError
+
+
+def message(build: Callable[[], object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build()
+    return str(caught.value)
+
+
+RUN_FILES = {
+    "run.toml": '[model]\nN = 128\n[training]\nplateau_min_lr = 5e-4\ntrain_data_file = "a.npz"\n',
+    "run.yaml": "model: {N: 128}\ntraining:\n  plateau_min_lr: 5e-4\n  train_data_file: a.npz\n",
+    "run.json": '{"model": {"N": 128}, "training": {"plateau_min_lr": 5e-4, "train_data_file": "a.npz"}}',
+}
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_a_run_file_gives_the_same_training_in_every_format(name: str, tmp_path: Path):
+    path = tmp_path / name
+    path.write_text(RUN_FILES[name])
+    expected = TrainingConfig(model=ModelConfig(N=128), plateau_min_lr=5e-4, train_data_file=Path("a.npz"))
+    assert TrainingConfig.from_file(path) == expected
+
+
+def test_a_run_file_may_say_how_to_reconstruct(tmp_path: Path):
+    path = tmp_path / "run.toml"
+    path.write_text("[inference]\ndebug = true\n[training]\nnepochs = 3\n[execution]\nnum_workers = 2\n")
+    assert InferenceConfig.from_file(path) == InferenceConfig(debug=True)
+
+
+def test_a_wrong_run_file_is_reported_with_file_line_and_text(tmp_path: Path):
+    path = tmp_path / "run.toml"
+    path.write_text('[model]\nN = 65\n[training]\nbatch_size = "many"\nnepoch = 3\nseed = 1\n')
+    text = message(lambda: TrainingConfig.from_file(path))
+    assert (
+        f"model.N: expected a multiple of 16 from 32 up, or 0 (from the data); got 65 from {path}:2." in text
+    )
+    assert f"training.batch_size: expected an integer >= 1; got 'many' from {path}:4." in text
+    assert '    batch_size = "many"' in text
+    assert f"nepoch: no such field at {path}:5. Did you mean nepochs?\n    nepoch = 3" in text
+    assert f"seed: no such field at {path}:6. Did you mean [execution] seed?\n    seed = 1" in text
+
+
+NESTED = {
+    "a.toml": "nepochs = 3\n[model]\nN = 128\n",
+    "a.yaml": "nepochs: 3\nmodel:\n  N: 128\n",
+    "a.json": '{"nepochs": 3, "model": {"N": 128}}',
+}
+
+
+@pytest.mark.parametrize(("name", "text"), NESTED.items())
+def test_a_file_of_one_configuration_nests_its_model(tmp_path: Path, name: str, text: str):
+    path = tmp_path / name
+    path.write_text(text)
+    assert TrainingConfig.from_file(path) == TrainingConfig(model=ModelConfig(N=128), nepochs=3)
+
+
+def test_a_wrong_file_of_one_configuration_is_reported_with_line_and_table(tmp_path: Path):
+    path = tmp_path / "flat.toml"
+    path.write_text("nepoch = 3\nN = 64\nnum_workers = 2\n[model]\nN = 65\n")
+    assert message(lambda: TrainingConfig.from_file(path)).splitlines() == [
+        f"model.N: expected a multiple of 16 from 32 up, or 0 (from the data); got 65 from {path}:5.",
+        "    N = 65",
+        f"nepoch: no such field at {path}:1. Did you mean nepochs?",
+        "    nepoch = 3",
+        f"N: no such field at {path}:2. Did you mean [model] N?",
+        "    N = 64",
+        f"num_workers: no such field at {path}:3. Did you mean [execution] num_workers?",
+        "    num_workers = 2",
+    ]
+
+
+def test_a_blank_path_in_a_file_is_refused(tmp_path: Path):
+    path = tmp_path / "run.toml"
+    path.write_text("[training]\noutput_dir = '  '\n")
+    text = message(lambda: TrainingConfig.from_file(path))
+    assert text.startswith(f"training.output_dir: expected a path; got '' from {path}:2.")
+
+
+def test_a_missing_run_file_is_refused_by_name(tmp_path: Path):
+    assert "nowhere.toml: no such file" in message(
+        lambda: TrainingConfig.from_file(tmp_path / "nowhere.toml")
+    )
+
+
+def test_load_yaml_config_gives_plain_values(tmp_path: Path):
+    path = tmp_path / "a.yaml"
+    path.write_text("N: 64\nnested: {a: [1, 2.5, yes]}\n")
+    assert load_yaml_config(path) == {"N": 64, "nested": {"a": [1, 2.5, True]}}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("[1, 2]", "mapping"),
+        ("a: 1\na: 2\n", "a"),
+        ("a: !!python/object/apply:os.getcwd []\n", "a.yaml:1: expected valid YAML of plain values"),
+        ("\npassword: !foo hunter2\n", "a.yaml:2: expected valid YAML of plain values"),
+        ("\npassword: !!int hunter2\n", "a.yaml:2: expected valid YAML of plain values"),
+        ("a: 1\nb: [2, 2020-13-45]\n", "a.yaml:2: expected valid YAML of plain values"),
+        ("a: !!float hunter2\n", "a.yaml:1: expected valid YAML of plain values"),
+        ("a: !!bool hunter2\n", "a.yaml:1: expected valid YAML of plain values"),
+        ("a: !!timestamp hunter2\n", "a.yaml:1: expected valid YAML of plain values"),
+        ("a: !!binary hunter2\n", "a.yaml:1: expected valid YAML of plain values"),
+        ("a: !!int ''\n", "a.yaml:1: expected valid YAML of plain values"),
+        ("a: 0x\nb: 0b_\n? {c: 1}\n: 2\n", "a.yaml:"),
+        (f"a: {'9' * 5000}\n", "a.yaml:1: expected valid YAML of plain values"),
+        (f"a: {'[' * 3000}{']' * 3000}\n", "a.yaml"),
+        ("a: [1,\n", "valid YAML"),
+    ],
+)
+def test_load_yaml_config_refuses_what_is_not_a_plain_mapping(content: str, complaint: str, tmp_path: Path):
+    path = tmp_path / "a.yaml"
+    path.write_text(content)
+    text = message(lambda: load_yaml_config(path))
+    assert complaint in text
+    assert "hunter2" not in text

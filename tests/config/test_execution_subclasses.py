@@ -1,0 +1,263 @@
+"""What a subclass adds: sources, and checks of its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.errors import ConfigError, UnknownVariableWarning
+
+PREFIX = "PTYCHO_EXEC_"
+
+
+def message(build: Callable[[], object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build()
+    return str(caught.value)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "exec.toml"
+    path.write_text("# how to run\nnum_workers = 5\nseed = 5\n")
+    return path
+
+
+# Sources --------------------------------------------------------------------------------------------------
+
+
+class Registry(PydanticBaseSettingsSource):
+    """What a cluster might say."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return {"num_workers": "6", "seed": "6", "precision": "bf16-mixed"}
+
+
+class OnCluster(PyTorchExecutionConfig):
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, **others: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, Registry(settings_cls), env_settings
+
+
+def test_a_source_of_a_subclass_stands_where_it_is_listed(monkeypatch: pytest.MonkeyPatch, file: Path):
+    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "4")
+    monkeypatch.setenv(f"{PREFIX}ACCUM_STEPS", "4")
+    config = OnCluster.from_file(file, seed=1)
+    assert (config.seed, config.num_workers, config.accum_steps) == (1, 6, 4)
+    origin = config.sources["num_workers"]
+    assert origin.kind == "Registry"
+    assert [beaten.kind for beaten in origin.shadowed] == ["environment", "file"]
+    assert config.replace(seed=2).sources["num_workers"] == origin
+
+
+def test_a_source_of_a_subclass_sees_what_the_stronger_ones_said(monkeypatch: pytest.MonkeyPatch):
+    class Copies(Registry):
+        def __call__(self) -> dict[str, Any]:
+            stronger = self.settings_sources_data["EnvSettingsSource"]
+            return {"val_split_seed": self.current_state["seed"], "accum_steps": stronger["num_workers"]}
+
+    class Copying(PyTorchExecutionConfig):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, **others: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, Copies(settings_cls)
+
+    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "4")
+    config = Copying(seed=7)
+    assert (config.val_split_seed, config.accum_steps) == (7, 4)
+
+
+def test_an_environment_that_a_subclass_leaves_out_is_not_read(monkeypatch: pytest.MonkeyPatch):
+    class Deaf(PyTorchExecutionConfig):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], init_settings: Any, **others: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings,)
+
+    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "many")
+    assert Deaf(seed=1).num_workers == 0
+
+
+def test_a_secrets_folder_of_a_subclass_is_read(tmp_path: Path):
+    (tmp_path / "ptycho_exec_seed").write_text("9\n")
+
+    class WithSecrets(PyTorchExecutionConfig):
+        model_config = SettingsConfigDict(secrets_dir=tmp_path)
+
+    assert WithSecrets().sources["seed"].kind == "SecretsSettingsSource"
+    assert WithSecrets().seed == 9
+
+
+def test_a_secret_that_a_subclass_adds_is_never_shown():
+    class WithToken(PyTorchExecutionConfig):
+        token: SecretStr = SecretStr("")
+
+    config = WithToken.resolve(arguments={"token": "swordfish"}, environ={f"{PREFIX}TOKEN": "hunter2"})
+    assert config.token.get_secret_value() == "swordfish"
+    shown = [repr(config), config.explain(), config._repr_html_(), str(config.sources), config.to_toml()]
+    with pytest.raises(ConfigError) as caught:
+        WithToken(token=["hunter2"])
+    assert not [text for text in (*shown, str(caught.value)) if "hunter2" in text or "swordfish" in text]
+
+
+def with_dotenv(tmp_path: Path, text: str) -> Callable[[], PyTorchExecutionConfig]:
+    path = tmp_path / "cluster.env"
+    path.write_text(text)
+
+    class WithDotenv(PyTorchExecutionConfig):
+        model_config = SettingsConfigDict(env_file=path)
+
+    return WithDotenv
+
+
+def with_secrets(tmp_path: Path, **files: str) -> Callable[[], PyTorchExecutionConfig]:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    class WithSecrets(PyTorchExecutionConfig):
+        model_config = SettingsConfigDict(secrets_dir=tmp_path)
+
+    return WithSecrets
+
+
+def test_a_dotenv_file_of_a_subclass_is_read_as_the_environment_is(tmp_path: Path):
+    text = f"{PREFIX}NUM_WORKERS=' 4 '\n{PREFIX}SEED='  '\n{PREFIX}ACCUM_STEPS\nTOKEN=hunter2\n"
+    config = with_dotenv(tmp_path, text)()
+    assert (config.num_workers, config.seed, config.accum_steps) == (4, 42, 1)
+    origin = config.sources["num_workers"]
+    assert (origin.kind, origin.raw) == ("DotEnvSettingsSource", " 4 ")
+    assert origin.locator == f"{PREFIX}NUM_WORKERS in {tmp_path / 'cluster.env'}"
+    assert config.sources["seed"].kind == "default"
+
+
+def test_a_wrong_value_in_a_dotenv_file_is_refused_with_variable_and_file(tmp_path: Path):
+    text = message(with_dotenv(tmp_path, f"{PREFIX}NUM_WORKERS=many\n"))
+    place = f"DotEnvSettingsSource {PREFIX}NUM_WORKERS in {tmp_path / 'cluster.env'}"
+    assert text == f"num_workers: expected an integer >= 0; got 'many' from {place}."
+
+
+def test_a_blank_secret_counts_as_unset(tmp_path: Path):
+    config = with_secrets(tmp_path, ptycho_exec_seed=" \n", PTYCHO_EXEC_NUM_WORKERS="3\n")()
+    assert config.sources["seed"].kind == "default"
+    assert config.sources["num_workers"].locator == (
+        f"{PREFIX}NUM_WORKERS in {tmp_path / 'PTYCHO_EXEC_NUM_WORKERS'}"
+    )
+
+
+def test_an_old_name_in_the_files_of_a_subclass_says_the_new_one(tmp_path: Path):
+    for load in (
+        with_dotenv(tmp_path, f"{PREFIX}DEVICES=2\n"),
+        with_secrets(tmp_path, PTYCHO_EXEC_DEVICES="2"),
+    ):
+        with pytest.warns(DeprecationWarning, match=f"{PREFIX}DEVICES is an old name; use {PREFIX}N_DEVICES"):
+            assert load().n_devices == 2
+
+
+def test_a_misspelt_name_in_the_files_of_a_subclass_is_refused_with_the_near_one(tmp_path: Path):
+    expected = f"{PREFIX}NUM_WORKR: no such knob. Did you mean {PREFIX}NUM_WORKERS?"
+    assert message(with_dotenv(tmp_path, f"{PREFIX}NUM_WORKR=2\n")) == expected
+    assert message(with_secrets(tmp_path, PTYCHO_EXEC_NUM_WORKR="2")) == expected
+
+
+def test_a_foreign_name_in_the_files_of_a_subclass_is_a_warning_without_its_value(tmp_path: Path):
+    with pytest.warns(UnknownVariableWarning, match=f"^{PREFIX}TOKEN: no such knob") as caught:
+        with_dotenv(tmp_path, f"{PREFIX}TOKEN=hunter2\n")()
+    assert "hunter2" not in str(caught[0].message)
+
+
+def test_a_source_of_a_subclass_that_gives_no_mapping_is_refused_by_name():
+    class Lists(PyTorchExecutionConfig):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], init_settings: Any, **others: Any
+        ) -> Any:
+            def registry() -> Any:
+                return [1]
+
+            return init_settings, registry
+
+    assert message(Lists) == ("registry: expected a mapping of names to values; got an object of type list.")
+
+
+def test_the_near_name_of_a_variable_has_the_prefix_of_the_subclass(monkeypatch: pytest.MonkeyPatch):
+    class Renamed(PyTorchExecutionConfig):
+        model_config = SettingsConfigDict(env_prefix="beamline_")
+
+    monkeypatch.setenv("BEAMLINE_NUM_WORKER", "3")
+    assert message(Renamed) == "BEAMLINE_NUM_WORKER: no such knob. Did you mean BEAMLINE_NUM_WORKERS?"
+
+
+# Checks ---------------------------------------------------------------------------------------------------
+
+
+def test_what_a_validator_of_a_subclass_refuses_is_worded():
+    class EvenSeed(PyTorchExecutionConfig):
+        @field_validator("seed")
+        @classmethod
+        def is_even(cls, seed: int) -> int:
+            if seed % 2:
+                raise ValueError("must be even")
+            return seed
+
+    with pytest.raises(ConfigError, match=r"^seed: must be even; got 3 from argument\.$"):
+        EvenSeed(seed=3)
+
+
+class Cautious(PyTorchExecutionConfig):
+    @field_validator("num_workers")
+    @classmethod
+    def is_small(cls, count: int) -> int:
+        if count > 4:
+            raise ValueError(f"too many for {count}.")
+        return count
+
+    @field_validator("seed", mode="wrap")
+    @classmethod
+    def is_lucky(cls, seed: Any, rest: ValidatorFunctionWrapHandler) -> int:
+        if rest(seed) == 13:
+            raise PydanticCustomError("unlucky", "expected a lucky number")
+        return seed
+
+    @field_validator("accum_steps")
+    @classmethod
+    def goes_with_the_workers(cls, steps: int, info: ValidationInfo) -> int:
+        if info.data["num_workers"] == 4 and steps > 1:
+            raise ValueError("one at a time")
+        return steps
+
+
+def test_a_losing_value_that_a_validator_of_a_subclass_refuses_is_reported(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "5")
+    expected = f"num_workers: too many for 5; got '5' from environment variable {PREFIX}NUM_WORKERS."
+    assert message(lambda: Cautious(num_workers=1)) == expected
+
+
+def test_what_a_validator_of_a_subclass_refuses_comes_with_everything_else(file: Path):
+    text = message(lambda: Cautious.from_file(file, seed=13, accum_steps=0, middle_trim=-1))
+    assert text.splitlines() == [
+        "seed: expected a lucky number; got 13 from argument.",
+        "accum_steps: expected an integer >= 1; got 0 from argument.",
+        "middle_trim: expected an integer >= 0; got -1 from argument.",
+        f"num_workers: too many for 5; got 5 from {file}:2.",
+        "    num_workers = 5",
+    ]
+
+
+def test_a_validator_that_asks_for_other_fields_is_asked_about_what_wins(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(f"{PREFIX}ACCUM_STEPS", "2")
+    assert Cautious(accum_steps=1, num_workers=4).accum_steps == 1
+    assert message(lambda: Cautious(num_workers=4)) == (
+        f"accum_steps: one at a time; got '2' from environment variable {PREFIX}ACCUM_STEPS."
+    )
