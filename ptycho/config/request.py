@@ -136,7 +136,7 @@ class Request:
 
     def _read(self, file: str | os.PathLike[str]) -> ConfigFile | None:
         try:
-            return ConfigFile.read(file)
+            return ConfigFile.read(file, collect=True)
         except ConfigError as error:
             self.fail(error.failures)
             return None

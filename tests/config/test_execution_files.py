@@ -294,9 +294,9 @@ def test_a_folder_is_no_file():
         PyTorchExecutionConfig.from_file("runs")
 
 
-def test_a_key_given_twice_is_shown_without_its_values():
+def test_a_knob_given_twice_is_shown_with_its_values():
     assert refusal("a.toml", "seed = 1\nseed = 2\n") == (
-        "seed: given twice, at a.toml:1 and a.toml:2. Keep one of them.\n    seed = ...\n    seed = ..."
+        "seed: given twice, at a.toml:1 and a.toml:2. Keep one of them.\n    seed = 1\n    seed = 2"
     )
 
 
@@ -333,4 +333,4 @@ def test_the_raw_text_of_a_setting_leaves_out_its_neighbours_on_the_line(tmp_pat
     path = tmp_path / "a.json"
     path.write_text('{"seed": 3, "num_workers": 2}')
     config = PyTorchExecutionConfig.from_file(path)
-    assert config.sources["seed"].raw == '{"seed": ...'
+    assert config.sources["seed"].raw == '"seed": 3, ...'
