@@ -32,6 +32,12 @@ TITLES: Final[Mapping[str, str]] = {
     "execution": "How this machine runs it. PTYCHO_EXEC_<NAME> in the environment beats this table.",
 }
 
+RULES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "N": {"anyOf": [{"const": 0}, {"multipleOf": 16, "minimum": 32}]},
+    "positions_provided": {"const": True},
+}
+"""Field -> its rule that is code in the class, as a schema says it."""
+
 
 def template(*, as_yaml: bool) -> str:
     """Write a run file in which every setting is a comment; read as it is, it changes nothing.
@@ -86,7 +92,7 @@ def _meaning(table: str, flag: Flag) -> tuple[str, str]:
 
 
 def schema() -> dict[str, Any]:
-    """Write the JSON Schema (draft 2020-12) of run files, and of flat files of knobs.
+    """Write the JSON Schema (draft 2020-12) of run files, of flat files of knobs, and of canonical files.
 
     It describes every value as `ptycho config init` writes it. Other spellings that the reader takes, such as yes
     for true or words in another case, are left out, so that files stay uniform.
@@ -98,13 +104,24 @@ def schema() -> dict[str, Any]:
         "properties": {table: {"$ref": f"#/$defs/{table}"} for table in TABLES} | writer,
         "additionalProperties": False,
     }
+    canonical = [
+        {
+            "properties": {name: {"$ref": f"#/$defs/{table}/properties/{name}"} for name in described}
+            | {"model": {"$ref": "#/$defs/model"}}
+            | writer,
+            "additionalProperties": False,
+        }
+        for table in ("training", "inference")
+        if (described := tables[table]["properties"])
+    ]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Settings of ptycho",
-        "description": "A run file with tables, or a flat file of the settings of [execution].",
+        "description": "A run file with tables; a flat file of the settings of [execution]; or the settings of "
+        "[training] or [inference] beside a table [model].",
         "type": "object",
         "if": {"anyOf": [{"required": [table]} for table in TABLES]},
-        "then": run_file,
+        "then": {"anyOf": [run_file, *canonical]},
         "else": {"$ref": "#/$defs/execution"},
         "$defs": tables,
     }
@@ -137,7 +154,7 @@ def _setting_schema(flag: Flag, described: Mapping[str, Any], info: FieldInfo) -
     """One setting: pydantic's description with other words for a value, none for TOML, and our texts."""
     own = {
         key: _bounded(value)
-        for key, value in described.items()
+        for key, value in (*described.items(), *RULES.get(flag.name, {}).items())
         if key not in ("title", "description", "default", "group")
     }
     markers = [marker for marker in info.metadata if isinstance(marker, Exact)]
