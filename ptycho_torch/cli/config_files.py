@@ -1,6 +1,5 @@
 """What configuration files look like: a file to edit, and the JSON Schema that editors check it by."""
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ from ptycho.config.validated import pydantic_fields, recorded, section_of, vocab
 from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN, TRAINING
 from ptycho_torch.cli.flags import Flag, canonical_flags, execution_flags
 
-WIDTH: Final = 100
 CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig)
 HEAD: Final = (
     "Settings of ptycho; ptycho train and ptycho reconstruct read them with --config FILE.",
@@ -76,7 +74,7 @@ def _class(table: str) -> type:
 
 def _comment(texts: Sequence[str]) -> Iterator[str]:
     for words in texts:
-        yield from textwrap.wrap(words, WIDTH, initial_indent="# ", subsequent_indent="# ")
+        yield from render.comment(words)
 
 
 def _meaning(table: str, flag: Flag) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,25 @@ def test_a_dump_names_every_knob():
     config = PyTorchExecutionConfig()
     for dump in (config.to_toml(), config.to_yaml()):
         assert all(f"{name}" in dump for name in PyTorchExecutionConfig.model_fields)
+
+
+@pytest.mark.parametrize("write", [PyTorchExecutionConfig.to_toml, PyTorchExecutionConfig.to_yaml])
+def test_a_dump_says_what_each_knob_means_in_the_order_of_the_table(write: Any):
+    config = PyTorchExecutionConfig(logger_backend="csv")
+    text = write(config)
+    names = re.findall(r"^#?(\w+)(?: =|:) ", text, re.MULTILINE)
+    assert names == re.findall(r"^[* ] (\w+) ", config.explain(), re.MULTILINE)
+    groups = re.findall(r"^# ---- (.+) ----$", text, re.MULTILINE)
+    assert groups == re.findall(r"^\[(.+)\]$", config.explain(), re.MULTILINE)
+    said = " ".join(text.replace("\n# ", " ").split())
+    for name, field in PyTorchExecutionConfig.model_fields.items():
+        assert re.search(rf" {re.escape(field.description or '')} #?{name}[ :]", said)
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_other_readers_of_yaml_take_none_for_none() -> None:
+    config = PyTorchExecutionConfig()
+    assert yaml.safe_load(config.to_yaml()) == config.to_dict()
 
 
 def test_a_table_that_holds_only_comments_is_an_empty_one() -> None:
