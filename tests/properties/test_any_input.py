@@ -60,10 +60,12 @@ def read_every_way(path: Path) -> None:
         InferenceConfig.from_file,
         lambda file: Request(SECTIONS, file=file).answer(),
     ):
+        said = ""
         try:
             read(path)
         except ConfigError as error:
-            assert all(line.isprintable() for line in str(error).split("\n"))
+            said = str(error)
+        assert all(line.isprintable() for line in said.split("\n"))
 
 
 @given(mapping, mapping, mapping, st.dictionaries(names, st.text(), max_size=4))
