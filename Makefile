@@ -36,7 +36,7 @@ wires: .venv/installed-dev
 		$(BIN)/python -m pytest -q -rN --tb=no $(PROOFS) --cut KNOB $(PYTEST_ARGS)
 
 fuzz: .venv/installed-dev
-	$(PYTEST) --hypothesis-profile=fuzz tests/properties $(PYTEST_ARGS)
+	$(PYTEST) --hypothesis-profile=fuzz --least-cases=100000 tests/properties $(PYTEST_ARGS)
 
 clean:
 	rm -rf .venv .venv-clients build dist .hypothesis .import_linter_cache .pytest_cache .ruff_cache

@@ -319,14 +319,17 @@ def _command_defaults() -> str:
     """Defaults that the commands state in place of the fields'."""
     homes = {name: section for section in CONSUMERS for name in reversed(rows_of(section))}
     rows = []
-    for name, value in TRAINING.items():
-        stated = f"{value:g}" if isinstance(value, float) else text(value)
-        demo = text(DEMO[name]) if DEMO[name] != value else ""
+    for name in TRAINING | RECONSTRUCTION:
+        stated = [
+            _code(f"{table[name]:g}" if isinstance(table[name], float) else text(table[name]))
+            if name in table
+            else "-"
+            for table in (TRAINING, DEMO, RECONSTRUCTION)
+        ]
         section = "training" if name in vocabulary(TrainingConfig).scalars else homes[name]
-        rows.append(
-            (_code(name), _default(section, name), _code(stated), _code(demo) if demo else "the same")
-        )
-    return _table(("field", "default of the field", "`ptycho train`", "`ptycho demo`"), rows)
+        rows.append((_code(name), _default(section, name), *stated))
+    commands = (f"`ptycho {command}`" for command in ("train", "demo", "reconstruct"))
+    return _table(("field", "default of the field", *commands), rows)
 
 
 def _reconstruction_groups() -> str:

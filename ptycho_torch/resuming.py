@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.origins import Origin
-from ptycho.config.request import KNOBS, is_record, request_of
+from ptycho.config.request import KNOBS, damages, is_record, request_of
 from ptycho.config.sources import Layer
 from ptycho.config.validated import section_of
 from ptycho.model_archive import ARCHIVE
@@ -170,6 +170,8 @@ def _record(path: Path) -> Mapping[str, Any]:
             f"{path.parent}: expected the folder of a training; got one without its record, {path.name}."
         )
         raise ConfigError([Failure(str(path.parent), f"{message} Name the output folder of a run.")])
+    if failures := damages(content, str(path)):
+        raise ConfigError(failures)
     if "train_data_file" not in content["configuration"]:
         message = f"{path.parent}: expected the folder of a training; got that of a reconstruction."
         raise ConfigError([Failure(str(path.parent), f"{message} Name the output folder of a training.")])

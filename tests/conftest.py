@@ -37,8 +37,11 @@ _TORCH_DEFAULTS = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--cut KNOB`, see tests/wires.py."""
+    """Add `--cut KNOB`, see tests/wires.py, and `--least-cases N`."""
     parser.addoption("--cut", metavar="KNOB", help="expect the tests that prove KNOB to fail without it")
+    parser.addoption(
+        "--least-cases", metavar="N", type=int, default=0, help="fail where properties try fewer cases"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -91,11 +94,22 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
             item.user_properties.append(("cases", _cases - before))
 
 
+def _tried(reporter: Any) -> list[int]:
+    """How many cases each property tried, in whatever process."""
+    done = [report for kind in ("passed", "failed") for report in reporter.stats.get(kind, [])]
+    return [value for report in done for name, value in report.user_properties if name == "cases"]
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With `--cut`, fail where a test passed without the knob that it proves, and where no test ran."""
-    knob = session.config.option.cut
+    """With `--cut`, fail where a test passed without the knob that it proves, or none ran; else with too few cases."""
+    knob, least = session.config.option.cut, session.config.option.least_cases
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and sum(_tried(reporter)) < least:
+        session.exitstatus = session.exitstatus or 1
+        reporter.write_line(
+            f"\n--least-cases: expected {least:,} or more cases; {sum(_tried(reporter)):,} were tried"
+        )
     if knob:
-        reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
         ran, passed = wires.survivors(reporter.stats)
         session.exitstatus = 1 if passed or not ran else 0
         reporter.write_line(
@@ -105,8 +119,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many cases the properties tried."""
-    done = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
-    tried = [value for report in done for name, value in report.user_properties if name == "cases"]
+    tried = _tried(terminalreporter)
     if tried:
         terminalreporter.write_line(f"{sum(tried):,} cases of {len(tried)} properties")
 

@@ -74,7 +74,8 @@ def test_the_shell_does_not_set_knobs(pytester: pytest.Pytester, monkeypatch: py
     run(pytester, "assert 'PTYCHO_EXEC_NUM_WORKERS' not in os.environ").assert_outcomes(passed=1)
 
 
-def test_the_cases_of_properties_are_counted(pytester: pytest.Pytester) -> None:
+def count_cases(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
+    """Run a property of 30 cases and a test that is none."""
     pytester.makeini("[pytest]")
     pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text())
     pytester.makepyfile(
@@ -82,8 +83,19 @@ def test_the_cases_of_properties_are_counted(pytester: pytest.Pytester) -> None:
         "@settings(max_examples=30)\n@given(st.integers())\ndef test_property(n):\n    pass\n\n"
         "def test_other():\n    pass\n"
     )
-    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
-    result.stdout.fnmatch_lines(["30 cases of 1 properties"])
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+
+
+def test_the_cases_of_properties_are_counted(pytester: pytest.Pytester) -> None:
+    count_cases(pytester).stdout.fnmatch_lines(["30 cases of 1 properties"])
+
+
+@pytest.mark.parametrize(("least", "status"), [(30, 0), (31, 1)])
+def test_a_session_that_tries_too_few_cases_fails(pytester: pytest.Pytester, least: int, status: int) -> None:
+    result = count_cases(pytester, f"--least-cases={least}")
+    assert result.ret == status
+    said = f"--least-cases: expected {least} or more cases; 30 were tried"
+    assert (said in result.outlines) == (status == 1)
 
 
 @pytest.mark.parametrize(

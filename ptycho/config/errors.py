@@ -11,6 +11,8 @@ VERSION_KEY = "ptycho_version"
 """The key of a snapshot, or of a file, that is no setting: the version of the package that wrote it."""
 SHOWN_LENGTH = 60
 """Longest text of a value that a message repeats, in characters."""
+LINE_LENGTH = 200
+"""Longest line of a file that a message quotes, in characters."""
 
 
 class Failure(NamedTuple):
@@ -72,13 +74,28 @@ def quote_line(text: str, *, shown: bool) -> str:
     """
     if not shown:
         text = up_to_value(text)
+    text = printable(text.replace("\t", " "))
+    text = text if len(text) <= LINE_LENGTH else f"{text[:LINE_LENGTH]} ..."
     return f"\n    {text}" if text else ""
 
 
 def up_to_value(line: str) -> str:
     """What a line of a file says before its first value; nothing where it names nothing, and is a value itself."""
     end = next((index for index, sign in enumerate(line, 1) if sign in "=:"), 0)
-    return f"{line[:end]} ..." if end else ""
+    return f"{line[:end]} ..." if end and line[end:].strip() else line[:end]
+
+
+def printable(text: str) -> str:
+    """Return text in which everything that would not print, or that steers a terminal, is spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def named(written: str) -> str:
+    """Word a name that somebody else wrote: short, printable, and `''` where it is empty."""
+    short = written if len(written) <= SHOWN_LENGTH else f"{written[:SHOWN_LENGTH]}..."
+    return printable(short) or "''"
 
 
 def fold(name: str) -> str:
@@ -118,7 +135,7 @@ def unknown_name(written: str, suggestion: str | None, *, what: str = "knob", pl
         The failure.
     """
     hint = f" Did you mean {suggestion}?" if suggestion else ""
-    return Failure(written, f"{written}: no such {what}{place}.{hint}")
+    return Failure(written, f"{named(written)}: no such {what}{place}.{hint}")
 
 
 def written_by(version: object, what: str) -> str:

@@ -1,7 +1,6 @@
 """Configuration files: TOML, YAML and JSON by suffix, with the line of every key."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -11,8 +10,10 @@ from ptycho.config.errors import (
     VERSION_KEY,
     ConfigError,
     Failure,
+    named,
     near,
     path_of,
+    printable,
     quote_line,
     show,
     unknown_name,
@@ -25,27 +26,27 @@ from ptycho.config.sources import Layer, Vocabulary, read_values
 TABLES: Final = ("model", "training", "inference", "execution")
 """The tables of a run file, which says in one place what is trained and how it runs."""
 
-_KEYS: Final = re.compile(r"(?:^|[{,])\s*[\"']?[\w.-]+[\"']?\s*[:=]")
-"""The names of settings in one line of a file."""
-
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
     """One configuration file, read and parsed."""
 
     path: str
-    """The path as the user gave it."""
+    """The path as the user gave it, as messages show it."""
     text: str
     """The file's text; kept so that lines are looked up only when someone asks."""
     content: Mapping[str, Any]
     """Key -> value; YAML scalars stay text, which the fields read by their own rules."""
+    repeats: tuple[Failure, ...] = ()
+    """The failures of the keys that are given more than once; they are among those of every layer."""
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> "ConfigFile":
+    def read(cls, path: str | os.PathLike[str], *, collect: bool = False) -> "ConfigFile":
         """Read a file.
 
         Args:
             path: A `.toml`, `.yaml`, `.yml` or `.json` file.
+            collect: Whether repeated keys are left to the layers to report, together with what else is wrong.
 
         Returns:
             The file.
@@ -54,25 +55,19 @@ class ConfigFile:
             ConfigError: It is missing, unreadable, not UTF-8, not valid, or not a mapping; or a key is
                 repeated.
         """
-        name = path_of(path)
-        if formats.suffix(name) is None:
-            rule = "expected a file that ends in .toml, .yaml, .yml or .json"
-            if os.path.isdir(name):
-                raise ConfigError([Failure(name, f"{name}: {rule}; got a folder. Name a file.")])
-            raise ConfigError([Failure(name, f"{name}: {rule}. Rename the file to say its format.")])
+        given = path_of(path)
+        name = printable(given) or "''"
+        text = _text_of(given, name)
         try:
-            with open(name, encoding="utf-8-sig") as stream:
-                text = stream.read()
-        except FileNotFoundError:
-            raise ConfigError([Failure(name, f"{name}: no such file. Check the path.")]) from None
-        except UnicodeDecodeError:
-            raise ConfigError(
-                [Failure(name, f"{name}: expected UTF-8 text; got other bytes. Save it as UTF-8.")]
-            ) from None
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise ConfigError([Failure(name, f"{name}: expected a readable file; got: {reason}.")]) from None
-        return cls(name, text, formats.parse(name, text))
+            content, is_repeated = formats.parse(given, text)
+        except formats.SyntaxFaultError as fault:
+            message = f"{name}:{fault.line}: expected valid {_format_of(given)}; got {fault.reason}."
+            shown = quote_line(_named_in(text.split("\n")[fault.line - 1].strip()), shown=True)
+            raise ConfigError([Failure(name, f"{message}{shown}")]) from None
+        repeats = tuple(_given_twice(name, text)) if is_repeated else ()
+        if repeats and not collect:
+            raise ConfigError(repeats)
+        return cls(name, text, content, repeats)
 
     @property
     def has_tables(self) -> bool:
@@ -91,7 +86,7 @@ class ConfigFile:
         Returns:
             The layer. Unknown and repeated names are among its failures, with the line and its text.
         """
-        failures: list[Failure] = []
+        failures = list(self.repeats)
         section: Any = {key: value for key, value in self.content.items() if key != VERSION_KEY}
         where: tuple[str, ...] = ()
         if nested and table is None:
@@ -130,30 +125,32 @@ class ConfigFile:
         line = formats.line_of(self.path, self.text, key)
         return f"{self.path}:{line}" if line else self.path
 
-    def line_text(self, key: tuple[str, ...]) -> str:
-        """Return the text of the line that holds a key; of one that holds several, only its beginning."""
-        line = formats.line_of(self.path, self.text, key)
-        text = self.text.split("\n")[line - 1].strip() if line else ""
-        # what stands beside a setting on its line may be a secret
-        return text if len(_KEYS.findall(text)) < 2 else up_to_value(text)
+    def line_text(self, key: tuple[str, ...], *, shown: bool = True) -> str:
+        """Return what the line of a key says of it, without what stands beside it, which may be a secret."""
+        return formats.excerpt(self.path, self.text, key, shown=shown)
 
     def _stray(self, key: str) -> Failure:
+        if self._merges(key):
+            return self._merge_key((key,))
         close = near(key, TABLES)
         if isinstance(self.content[key], Mapping):
             hint = f" Did you mean {close}?" if close else f" The tables are {', '.join(TABLES)}."
-            return self._failure(f"{key}: no such table", (key,), hint)
+            return self._failure(f"{named(key)}: no such table", (key,), hint)
         home = next(iter(_tables_with(key)), None)
         hint = f" Put it into [{home}]." if home else ""
         return self._failure(
-            f"{key}: expected inside a table ({', '.join(TABLES)}); got it outside", (key,), hint
+            f"{named(key)}: expected inside a table ({', '.join(TABLES)}); got it outside", (key,), hint
         )
 
     def _unknown(self, key: tuple[str, ...], vocabulary: Vocabulary) -> Failure:
+        if self._merges(key[-1]):
+            return self._merge_key(key)
         tables = [table for table in _tables_with(key[-1]) if table not in key]
         meant = f"[{tables[0]}] {key[-1]}" if tables else vocabulary.meant_by(key[-1])
         place = f" at {self.place(key)}"
         failure = unknown_name(key[-1], meant, what=vocabulary.what, place=place)
-        shown = quote_line(self.line_text(key), shown=self._could_be_meant(key, vocabulary))
+        line = self.line_text(key, shown=self._could_be_meant(key, vocabulary))
+        shown = quote_line(line, shown=True)
         return Failure(failure.name, f"{failure.message}{self._writer}{shown}")
 
     def _could_be_meant(self, key: tuple[str, ...], vocabulary: Vocabulary) -> bool:
@@ -174,8 +171,18 @@ class ConfigFile:
         return read in accepts.words.values() if isinstance(read, str) else type(read) in accepts.kinds
 
     def _failure(self, what: str, key: tuple[str, ...], hint: str = "") -> Failure:
-        shown = quote_line(self.line_text(key), shown=bool(_tables_with(key[-1])))
+        shown = quote_line(self.line_text(key, shown=bool(_tables_with(key[-1]))), shown=True)
         return Failure(key[-1], f"{what} at {self.place(key)}.{hint}{self._writer}{shown}")
+
+    def _merges(self, key: str) -> bool:
+        return key == "<<" and formats.suffix(self.path) in (".yaml", ".yml")
+
+    def _merge_key(self, key: tuple[str, ...]) -> Failure:
+        return self._failure(
+            f"{key[-1]}: expected keys that are written out; got a merge key, which is not supported,",
+            key,
+            " Write out the keys that it stands for.",
+        )
 
     @property
     def _writer(self) -> str:
@@ -207,6 +214,53 @@ def _says_none(section: object) -> bool:
     return section is None or (isinstance(section, str) and section.strip().lower() in NONE_WORDS)
 
 
+def _text_of(path: str, name: str) -> str:
+    """Read the text of a file whose ending says a format."""
+    if formats.suffix(path) is None:
+        rule = "expected a file that ends in .toml, .yaml, .yml or .json"
+        if os.path.isdir(path):
+            raise ConfigError([Failure(name, f"{name}: {rule}; got a folder. Name a file.")])
+        raise ConfigError([Failure(name, f"{name}: {rule}. Rename the file to say its format.")])
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        raise ConfigError([Failure(name, f"{name}: no such file. Check the path.")]) from None
+    except UnicodeDecodeError:
+        raise ConfigError(
+            [Failure(name, f"{name}: expected UTF-8 text; got other bytes. Save it as UTF-8.")]
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError([Failure(name, f"{name}: expected a readable file; got: {reason}.")]) from None
+
+
+def _format_of(path: str) -> str:
+    return {".toml": "TOML", ".json": "JSON"}.get(formats.suffix(path) or "", "YAML")
+
+
+def _named_in(line: str) -> str:
+    """What a line that is not valid says before its first value; of one that names no setting, that it is there."""
+    before = up_to_value(line)
+    if before or not line:
+        return before
+    first, *rest = line.split()
+    is_known = first in TABLES or bool(_tables_with(first))
+    return " ".join(filter(None, (first if is_known else "", "..." if rest or not is_known else "")))
+
+
+def _given_twice(path: str, text: str) -> Iterator[Failure]:
+    """Word the failures of the keys that a file gives more than once; only the values of settings are shown."""
+    for key, spans in formats.repeats(path, text).items():
+        places = " and ".join(dict.fromkeys(f"{path}:{formats.line_at(text, span)}" for span in spans))
+        is_known = bool(_tables_with(key[-1]))
+        shown = "".join(
+            quote_line(formats.excerpt_at(path, text, span, shown=is_known), shown=True) for span in spans
+        )
+        name = named(key[-1])
+        yield Failure(key[-1], f"{name}: given twice, at {places}. Keep one of them.{shown}")
+
+
 def _tables_with(name: str) -> list[str]:
     """The tables of a run file that have a field of this name."""
     from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
@@ -232,6 +286,6 @@ def read_file(path: str | os.PathLike[str], vocabulary: Vocabulary, table: str |
         The layer; for a file that cannot be read it is empty and says why.
     """
     try:
-        return ConfigFile.read(path).layer(vocabulary, table)
+        return ConfigFile.read(path, collect=True).layer(vocabulary, table)
     except ConfigError as error:
         return Layer("file", {}, failures=error.failures)

@@ -1,11 +1,18 @@
 """Settings as people see them: a table, HTML for notebooks, and the text of each file format."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import textwrap
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from pydantic.fields import FieldInfo
+
+from ptycho.config.errors import printable
 from ptycho.config.origins import Origin
+
+WIDTH: Final = 100
+"""Longest line of a comment, in characters."""
 
 
 class Row(NamedTuple):
@@ -43,14 +50,48 @@ def toml(values: Mapping[str, Any], none_by_default: Collection[str] = ()) -> st
     """
     lines = _lines(values, " = ", quoted=(str, type(None))).splitlines(keepends=True)
     return "".join(
-        f"# {line}" if value is None and name in none_by_default else line
+        f"#{line}" if value is None and name in none_by_default else line
         for line, (name, value) in zip(lines, values.items(), strict=True)
     )
 
 
 def yaml(values: Mapping[str, Any]) -> str:
-    """Write a flat YAML file."""
+    """Write a flat YAML file, in which none is YAML's own null."""
     return _lines(values, ": ", quoted=(str,))
+
+
+def comment(words: str) -> list[str]:
+    """Write a text as the lines of a comment."""
+    return [f"# {line}" for line in textwrap.wrap(printable(" ".join(words.split())), WIDTH - 2)]
+
+
+def toml_file(values: Mapping[str, Any], rows: Iterable[Row], fields: Mapping[str, FieldInfo]) -> str:
+    """Write a flat TOML file for people: in the groups and order of the table, what a knob means above it.
+
+    Args:
+        values: Name -> plain scalar.
+        rows: The table.
+        fields: Name -> field, whose description is the comment.
+
+    Returns:
+        The text of the file.
+    """
+    none = [name for name, field in fields.items() if field.get_default(call_default_factory=True) is None]
+    return _commented(rows, fields, lambda name: toml({name: values[name]}, none))
+
+
+def yaml_file(values: Mapping[str, Any], rows: Iterable[Row], fields: Mapping[str, FieldInfo]) -> str:
+    """Write a flat YAML file for people, as `toml_file` does."""
+    return _commented(rows, fields, lambda name: yaml({name: values[name]}))
+
+
+def _commented(rows: Iterable[Row], fields: Mapping[str, FieldInfo], write: Callable[[str], str]) -> str:
+    parts: list[str] = []
+    for group, members in _by_group(rows):
+        parts.append(f"# ---- {group} ----\n")
+        for row in members:
+            parts.append("\n".join([*comment(fields[row.name].description or ""), write(row.name)]))
+    return "\n".join(parts)
 
 
 def _lines(values: Mapping[str, Any], separator: str, quoted: tuple[type, ...]) -> str:
@@ -62,7 +103,7 @@ def _lines(values: Mapping[str, Any], separator: str, quoted: tuple[type, ...]) 
 
 def _bare(value: object) -> str:
     """Write what needs no quotes; YAML 1.1 takes a number with an exponent for text unless it has a point."""
-    written = text(value)
+    written = "null" if value is None else text(value)
     return written.replace("e", ".0e") if isinstance(value, float) and "." not in written else written
 
 

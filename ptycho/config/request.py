@@ -136,7 +136,7 @@ class Request:
 
     def _read(self, file: str | os.PathLike[str]) -> ConfigFile | None:
         try:
-            return ConfigFile.read(file)
+            return ConfigFile.read(file, collect=True)
         except ConfigError as error:
             self.fail(error.failures)
             return None
@@ -214,17 +214,45 @@ def _from_data(name: str, value: Any) -> bool:
     return name == "N" and type(value) is int and value == 0
 
 
-def _mapping(name: str, part: object, place: str) -> Mapping[str, Any]:
-    """A part of the record of a run, which has to be a mapping."""
-    if not isinstance(part, Mapping):
-        message = f"{place}: {name}: expected a mapping; got {show(part)}. The record of the run is damaged."
-        raise ConfigError([Failure(name, message)])
-    return cast(Mapping[str, Any], part)
-
-
 def is_record(content: Mapping[str, Any]) -> bool:
-    """Whether the content of a file is the `config.json` of a run."""
-    return all(isinstance(content.get(name), Mapping) for name in ("configuration", "execution", "origins"))
+    """Whether the content of a file is the `config.json` of a run, be it damaged."""
+    return not content.keys().isdisjoint(("configuration", "origins"))
+
+
+def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
+    """Find what is not as in any record of a run.
+
+    Args:
+        record: A `config.json`.
+        place: The path of that, for messages.
+    """
+    configuration, versions = record.get("configuration"), record.get("versions")
+    parts = {name: record.get(name) for name in ("configuration", "execution", "origins")}
+    parts["versions"] = {} if versions is None else versions
+    if isinstance(configuration, Mapping):
+        parts["configuration.model"] = cast(Mapping[str, Any], configuration).get("model", {})
+    return [
+        Failure(
+            name,
+            f"{place}: {name}: expected a mapping; got {show(part)}. The record of the run is damaged.",
+        )
+        for name, part in parts.items()
+        if not isinstance(part, Mapping)
+    ]
+
+
+def _recorded(cls: type, said: Mapping[str, Any], place: str) -> Layer:
+    """Read the fields of a class that a run recorded."""
+    names = vocabulary(cls)
+    known = {name: value for name, value in said.items() if name in names.names()}
+    strange = tuple(
+        unknown_name(name, names.meant_by(name), what=names.what, place=f" at {place}")
+        for name in said
+        if name not in known
+    )
+    layer = read_values("file", known, names, locate=lambda name: place)
+    locators = dict.fromkeys(layer.values, place)
+    return layer._replace(locators=locators, failures=(*strange, *layer.failures))
 
 
 def request_of(
@@ -246,20 +274,24 @@ def request_of(
         The request for the canonical fields, and the recorded execution configuration.
 
     Raises:
-        ConfigError: The execution configuration is wrong, or knows knobs that this version does not.
+        ConfigError: The record is damaged; or the execution configuration is wrong, or knows knobs that this
+            version does not.
     """
+    if failures := damages(record, place):
+        raise ConfigError(failures)
     values = dict(cast(Mapping[str, Any], record["configuration"]))
-    model = _mapping("configuration.model", values.pop("model", {}), place)
-    versions = _mapping("versions", record.get("versions") or {}, place)
+    model = cast(Mapping[str, Any], values.pop("model", {}))
+    versions = cast(Mapping[str, Any], record.get("versions") or {})
     section = TrainingConfig if "train_data_file" in values else InferenceConfig
     request = Request([ModelConfig, section], overrides=overrides, flags=flags)
     for cls, said in ((ModelConfig, model), (section, values)):
-        layer = read_values("file", said, vocabulary(cls))
-        request.add(cls, layer._replace(locators=dict.fromkeys(layer.values, place)))
+        request.add(cls, _recorded(cls, said, place))
     snapshot: dict[str, Any] = {VERSION_KEY: versions.get("ptychopinn"), **record["execution"]}
     try:
         return request, PyTorchExecutionConfig.from_snapshot(snapshot)
     except ConfigError as error:
-        request.fail(error.failures)
+        request.fail(
+            [Failure(name, f"{message} It is recorded in {place}.") for name, message in error.failures]
+        )
     request.answer(PyTorchExecutionConfig.from_snapshot({}))  # raises, with what is wrong besides
     raise AssertionError("a request with failures was answered")

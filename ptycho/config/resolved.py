@@ -309,13 +309,12 @@ class ResolvedSettings(BaseSettings):
         return {VERSION_KEY: ptycho.__version__, **self.to_dict()}
 
     def to_toml(self) -> str:
-        """Return the text of a flat TOML file that reads back equal."""
-        defaults = _checks(type(self)).defaults
-        return _views().toml(self.to_dict(), [name for name in defaults if defaults[name] is None])
+        """Return the text of a flat TOML file, with what each knob means, that reads back equal."""
+        return _views().toml_file(self.to_dict(), self._rows(), type(self).model_fields)
 
     def to_yaml(self) -> str:
-        """Return the text of a flat YAML file that reads back equal."""
-        return _views().yaml(self.to_dict())
+        """Return the text of a flat YAML file, with what each knob means, that reads back equal."""
+        return _views().yaml_file(self.to_dict(), self._rows(), type(self).model_fields)
 
     def to_env(self) -> dict[str, str]:
         """Return environment variables that read back equal."""

@@ -10,12 +10,14 @@ from typing import Any, Final, NamedTuple
 
 from ptycho.config.ambient import prefix_of
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
-from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning
+from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning, printable
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.files import ConfigFile
+from ptycho.config.files import TABLES, ConfigFile
 from ptycho.config.render import text
 from ptycho.config.request import Request, is_record, request_of
+from ptycho.config.rules import conflicts, said_by
 from ptycho.config.sources import Vocabulary, read_environment
+from ptycho.config.validated import vocabulary
 from ptycho_torch.cli.config_diff import RECORD, difference
 from ptycho_torch.cli.config_files import schema, template
 from ptycho_torch.cli.config_show import RUNS_SHOWN, show
@@ -122,13 +124,13 @@ def _check(options: argparse.Namespace) -> int:
     if failures:
         raise ConfigError(failures)
     looked_at = list(files) if files and all(map(_is_of_run, files)) else [*files, "environment"]
-    print("\n".join(f"{name}: no mistakes found" for name in looked_at))
+    print("\n".join(f"{printable(name)}: no mistakes found" for name in looked_at))
     return 0
 
 
 def _is_of_run(file: str) -> bool:
     """Whether a file is the record of a run, which is free of the environment."""
-    return Path(file).name == RECORD and is_record(ConfigFile.read(file).content)
+    return Path(file).name == RECORD and is_record(ConfigFile.read(file, collect=True).content)
 
 
 def _failures(file: str | None, strict: bool) -> list[Failure]:
@@ -136,16 +138,39 @@ def _failures(file: str | None, strict: bool) -> list[Failure]:
     failures: list[Failure] = []
     if file is not None and _is_of_run(file):
         return list(_failures_of_run(ConfigFile.read(file).content, file))
-    for cls in (TrainingConfig, InferenceConfig):
+    canonical = None if file is None else _canonical_class(file)
+    for cls in (TrainingConfig, InferenceConfig) if canonical is None else ():
         try:
             Request([ModelConfig, cls], file=file).answer()
         except ConfigError as error:
             failures += error.failures
+    if file is not None and canonical is not None:
+        failures += _failures_of_canonical(canonical, file)
     try:
         PyTorchExecutionConfig.resolve(strict=strict)
     except ConfigError as error:
         failures += error.failures
     return failures
+
+
+def _canonical_class(file: str) -> type[TrainingConfig] | type[InferenceConfig] | None:
+    """The class whose fields a file holds beside a table [model]; None for any other file."""
+    try:
+        names = ConfigFile.read(file, collect=True).content.keys()
+    except ConfigError:
+        return None
+    if "model" not in names or not names.isdisjoint(TABLES[1:]):
+        return None
+    known = {cls: len(names & {*vocabulary(cls).names()}) for cls in (TrainingConfig, InferenceConfig)}
+    found = max(known, key=lambda cls: known[cls])
+    return found if known[found] else None
+
+
+def _failures_of_canonical(cls: type[TrainingConfig] | type[InferenceConfig], file: str) -> Iterator[Failure]:
+    try:
+        yield from conflicts(said_by(cls.from_file(file)))
+    except ConfigError as error:
+        yield from error.failures
 
 
 def _failures_of_run(record: Mapping[str, Any], path: str) -> Iterator[Failure]:

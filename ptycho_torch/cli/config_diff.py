@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Origin
 from ptycho.config.render import text
 from ptycho.config.validated import Resolution, section_of, vocabulary
-from ptycho_torch.cli.console import Refusal
 from ptycho_torch.cli.tables import Row, print_table
 
 RECORD: Final = "config.json"
@@ -33,9 +32,9 @@ def difference(first: str, second: str, *, as_json: bool) -> None:
         as_json: print JSON.
 
     Raises:
-        ConfigError, Refusal, OSError: one of them cannot be read.
+        ConfigError: what is wrong with any of them.
     """
-    here, there = settings_of(first), settings_of(second)
+    here, there = _settings_of_all(first, second)
     both = [name for name in here if name in there and here[name][0] != there[name][0]]
     absent = sorted(_sections(here) ^ _sections(there))
     absent += sorted(name for name in here.keys() ^ there.keys() if name.partition(".")[0] not in absent)
@@ -49,19 +48,33 @@ def difference(first: str, second: str, *, as_json: bool) -> None:
     rows = [
         Row(
             (
-                name.partition(".")[2],
-                *(f"{text(value)} ({place})" for value, place in (here[name], there[name])),
+                printable(name.partition(".")[2]),
+                *(printable(f"{text(value)} ({place})") for value, place in (here[name], there[name])),
             ),
-            name.partition(".")[0],
+            printable(name.partition(".")[0]),
         )
         for name in both
     ]
     if rows:
-        print_table(("setting", first, second), rows)
+        print_table(("setting", printable(first), printable(second)), rows)
     else:
         print("no differences")
     if absent:
-        print(f"not compared, as only one of them has it: {', '.join(absent)}")
+        print(f"not compared, as only one of them has it: {printable(', '.join(absent))}")
+
+
+def _settings_of_all(*places: str) -> list[Settings]:
+    """Read the settings of all, or say what is wrong with any."""
+    read: list[Settings] = []
+    failures: list[Failure] = []
+    for place in places:
+        try:
+            read.append(settings_of(place))
+        except ConfigError as error:
+            failures += error.failures
+    if failures:
+        raise ConfigError(failures)
+    return read
 
 
 def settings_of(place: str) -> Settings:
@@ -71,14 +84,13 @@ def settings_of(place: str) -> Settings:
         place: folder of a run, its config.json, or a configuration file.
 
     Raises:
-        ConfigError: what is wrong with a configuration file.
-        Refusal: the folder holds no run.
-        OSError: config.json cannot be read.
+        ConfigError: what is wrong with a configuration file; or the folder holds no run.
     """
     path = Path(place)
     if path.is_dir():
         if not (path / RECORD).is_file():
-            raise Refusal(f"{place}: expected the folder of a run; got one without {RECORD}.")
+            message = f"{printable(place)}: expected the folder of a run; got one without {RECORD}."
+            raise ConfigError([Failure(place, message)])
         return _of_run(path / RECORD)
     return _of_run(path) if path.name == RECORD else _of_file(place)
 
@@ -88,9 +100,8 @@ def _of_run(path: Path) -> Settings:
     content = ConfigFile.read(path).content
     origins = content.get("origins")
     if not isinstance(origins, Mapping) or not all(_is_origin(said) for said in origins.values()):
-        raise Refusal(
-            f"{path}: expected the record of a run, with the origin of every setting; got another file."
-        )
+        rule = "expected the record of a run, with the origin of every setting; got another file"
+        raise ConfigError([Failure(str(path), f"{printable(str(path))}: {rule}.")])
     recorded = cast(Mapping[str, Mapping[str, Any]], origins)
     return {
         name: (said["value"], str(Origin(str(said["kind"]), str(said.get("locator") or ""))))
@@ -104,8 +115,8 @@ def _is_origin(said: object) -> bool:
 
 def _of_file(place: str) -> Settings:
     """What a configuration file says, over the defaults of the fields."""
-    file = ConfigFile.read(place)
-    failures: list[Failure] = []
+    file = ConfigFile.read(place, collect=True)
+    failures = list(file.repeats)
     origins: dict[str, Origin] = {}
     for cls in CANONICAL if file.has_tables else ():
         resolution: Resolution[Any] = Resolution(cls, [file.layer(vocabulary(cls), section_of(cls))])

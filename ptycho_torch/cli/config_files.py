@@ -1,6 +1,5 @@
 """What configuration files look like: a file to edit, and the JSON Schema that editors check it by."""
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ from ptycho.config.validated import pydantic_fields, recorded, section_of, vocab
 from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN, TRAINING
 from ptycho_torch.cli.flags import Flag, canonical_flags, execution_flags
 
-WIDTH: Final = 100
 CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig)
 HEAD: Final = (
     "Settings of ptycho; ptycho train and ptycho reconstruct read them with --config FILE.",
@@ -31,6 +29,12 @@ TITLES: Final[Mapping[str, str]] = {
     "inference": "What is reconstructed.",
     "execution": "How this machine runs it. PTYCHO_EXEC_<NAME> in the environment beats this table.",
 }
+
+RULES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "N": {"anyOf": [{"const": 0}, {"multipleOf": 16, "minimum": 32}]},
+    "positions_provided": {"const": True},
+}
+"""Field -> its rule that is code in the class, as a schema says it."""
 
 
 def template(*, as_yaml: bool) -> str:
@@ -70,7 +74,7 @@ def _class(table: str) -> type:
 
 def _comment(texts: Sequence[str]) -> Iterator[str]:
     for words in texts:
-        yield from textwrap.wrap(words, WIDTH, initial_indent="# ", subsequent_indent="# ")
+        yield from render.comment(words)
 
 
 def _meaning(table: str, flag: Flag) -> tuple[str, str]:
@@ -86,7 +90,7 @@ def _meaning(table: str, flag: Flag) -> tuple[str, str]:
 
 
 def schema() -> dict[str, Any]:
-    """Write the JSON Schema (draft 2020-12) of run files, and of flat files of knobs.
+    """Write the JSON Schema (draft 2020-12) of run files, of flat files of knobs, and of canonical files.
 
     It describes every value as `ptycho config init` writes it. Other spellings that the reader takes, such as yes
     for true or words in another case, are left out, so that files stay uniform.
@@ -98,13 +102,24 @@ def schema() -> dict[str, Any]:
         "properties": {table: {"$ref": f"#/$defs/{table}"} for table in TABLES} | writer,
         "additionalProperties": False,
     }
+    canonical = [
+        {
+            "properties": {name: {"$ref": f"#/$defs/{table}/properties/{name}"} for name in described}
+            | {"model": {"$ref": "#/$defs/model"}}
+            | writer,
+            "additionalProperties": False,
+        }
+        for table in ("training", "inference")
+        if (described := tables[table]["properties"])
+    ]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Settings of ptycho",
-        "description": "A run file with tables, or a flat file of the settings of [execution].",
+        "description": "A run file with tables; a flat file of the settings of [execution]; or the settings of "
+        "[training] or [inference] beside a table [model].",
         "type": "object",
         "if": {"anyOf": [{"required": [table]} for table in TABLES]},
-        "then": run_file,
+        "then": {"anyOf": [run_file, *canonical]},
         "else": {"$ref": "#/$defs/execution"},
         "$defs": tables,
     }
@@ -137,7 +152,7 @@ def _setting_schema(flag: Flag, described: Mapping[str, Any], info: FieldInfo) -
     """One setting: pydantic's description with other words for a value, none for TOML, and our texts."""
     own = {
         key: _bounded(value)
-        for key, value in described.items()
+        for key, value in (*described.items(), *RULES.get(flag.name, {}).items())
         if key not in ("title", "description", "default", "group")
     }
     markers = [marker for marker in info.metadata if isinstance(marker, Exact)]

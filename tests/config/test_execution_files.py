@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,25 @@ def test_a_dump_names_every_knob():
         assert all(f"{name}" in dump for name in PyTorchExecutionConfig.model_fields)
 
 
+@pytest.mark.parametrize("write", [PyTorchExecutionConfig.to_toml, PyTorchExecutionConfig.to_yaml])
+def test_a_dump_says_what_each_knob_means_in_the_order_of_the_table(write: Any):
+    config = PyTorchExecutionConfig(logger_backend="csv")
+    text = write(config)
+    names = re.findall(r"^#?(\w+)(?: =|:) ", text, re.MULTILINE)
+    assert names == re.findall(r"^[* ] (\w+) ", config.explain(), re.MULTILINE)
+    groups = re.findall(r"^# ---- (.+) ----$", text, re.MULTILINE)
+    assert groups == re.findall(r"^\[(.+)\]$", config.explain(), re.MULTILINE)
+    said = " ".join(text.replace("\n# ", " ").split())
+    for name, field in PyTorchExecutionConfig.model_fields.items():
+        assert re.search(rf" {re.escape(field.description or '')} #?{name}[ :]", said)
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_other_readers_of_yaml_take_none_for_none() -> None:
+    config = PyTorchExecutionConfig()
+    assert yaml.safe_load(config.to_yaml()) == config.to_dict()
+
+
 def test_a_table_that_holds_only_comments_is_an_empty_one() -> None:
     assert load("run.yaml", "model:\n  # gridsize: 2\nexecution:\n") == PyTorchExecutionConfig()
     assert "seed: expected inside a table" in refusal("run.yaml", "execution:\nseed: 3\n")
@@ -294,9 +314,9 @@ def test_a_folder_is_no_file():
         PyTorchExecutionConfig.from_file("runs")
 
 
-def test_a_key_given_twice_is_shown_without_its_values():
+def test_a_knob_given_twice_is_shown_with_its_values():
     assert refusal("a.toml", "seed = 1\nseed = 2\n") == (
-        "seed: given twice, at a.toml:1 and a.toml:2. Keep one of them.\n    seed = ...\n    seed = ..."
+        "seed: given twice, at a.toml:1 and a.toml:2. Keep one of them.\n    seed = 1\n    seed = 2"
     )
 
 
@@ -333,4 +353,4 @@ def test_the_raw_text_of_a_setting_leaves_out_its_neighbours_on_the_line(tmp_pat
     path = tmp_path / "a.json"
     path.write_text('{"seed": 3, "num_workers": 2}')
     config = PyTorchExecutionConfig.from_file(path)
-    assert config.sources["seed"].raw == '{"seed": ...'
+    assert config.sources["seed"].raw == '"seed": 3, ...'

@@ -61,8 +61,12 @@ def read_every_way(path: Path) -> None:
         load_yaml_config,
         lambda file: Request(SECTIONS, file=file).answer(),
     ):
-        with suppress(ConfigError):
+        said = ""
+        try:
             read(path)
+        except ConfigError as error:
+            said = str(error)
+        assert all(line.isprintable() for line in said.split("\n"))
 
 
 @given(mapping, mapping, mapping, st.dictionaries(names, st.text(), max_size=4))

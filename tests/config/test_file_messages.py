@@ -1,0 +1,196 @@
+"""What messages about a file repeat of it: the place, the text of the line, and nothing that steers a terminal."""
+
+from pathlib import Path
+
+import pytest
+
+from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.errors import ConfigError
+from ptycho.config.files import ConfigFile
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refusal(name: str, text: str) -> str:
+    Path(name).write_bytes(text.encode())
+    with pytest.raises(ConfigError) as caught:
+        PyTorchExecutionConfig.from_file(name)
+    return str(caught.value)
+
+
+# names, paths and lines
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "start"),
+    [
+        (
+            "a.toml",
+            '[execution]\n"\\u001b[2J\\u001b[31mX" = 1',
+            "\\x1b[2J\\x1b[31mX: no such knob at a.toml:2.",
+        ),
+        ("a.json", '{"a\\nnum_workers: fine. b": 1}', "a\\nnum_workers: fine. b: no such knob at a.json:1."),
+        ("a.json", '{"\\u001bX": {}}', "\\x1bX: no such table at a.json:1."),
+        ("a.yaml", '"\\e[2J": 1\n"\\e[2J": 2', "\\x1b[2J: given twice, at a.yaml:1 and a.yaml:2."),
+        ("a.json", '{"model": {}, "\\u202eX": 1}', "\\u202eX: expected inside a table"),
+        ("a.toml", "seed = 'x' # \u202e", "seed: expected an integer >= 0"),
+    ],
+)
+def test_what_does_not_print_is_spelled_out(name: str, text: str, start: str):
+    said = refusal(name, text)
+    assert said.startswith(start)
+    assert all(line.isprintable() for line in said.split("\n"))
+    assert not any(line.startswith("num_workers: ") for line in said.split("\n"))
+
+
+def test_a_path_that_does_not_print_is_spelled_out():
+    for path in ("a\0.toml", "\x1b[2J.toml", "a\nb.ini"):
+        with pytest.raises(ConfigError) as caught:
+            PyTorchExecutionConfig.from_file(path)
+        assert str(caught.value).isprintable()
+    assert refusal("a\nb.toml", "seed = 'x'").startswith(
+        "seed: expected an integer >= 0 and <= 4294967295; got 'x' from a\\nb.toml:1.\n    seed = 'x'"
+    )
+
+
+def test_a_long_name_and_a_long_line_are_cut():
+    said = refusal("a.toml", f"{'x' * 5000} = 1\nseed = '{'y' * 5000}'")
+    assert len(said) < 1000
+
+
+def test_an_empty_name_is_quoted():
+    assert refusal("a.toml", '"" = 1').startswith("'': no such knob at a.toml:1.\n")
+    with pytest.raises(ConfigError, match=r"^'': expected a file that ends in "):
+        PyTorchExecutionConfig.from_file("")
+
+
+def test_a_merge_key_is_refused_as_such():
+    written_out = "not supported, at a.yaml:4. Write out the keys that it stands for."
+    assert written_out in refusal("a.yaml", "base: &b\n  seed: 1\nexecution:\n  <<: *b\n")
+    assert written_out in refusal("a.yaml", "seed: 1\nbase: &b\n  seed: 1\n<<: *b\n")
+
+
+# the text of the line
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "a.json",
+            '{"learning_rate": Infinity, "num_workers": -Infinity}',
+            'got -inf from a.json:1.\n    "num_workers": -Infinity}',
+        ),
+        ("a.json", '{"num_workers": "x", "token": "hunter2"}', 'from a.json:1.\n    "num_workers": "x", ...'),
+        ("a.json", '{"token": "hunter2", "seed": 1}', 'token: no such knob at a.json:1.\n    "token": ...'),
+        (
+            "a.toml",
+            'execution = {seed = 1, num_workers = "x"}',
+            'from a.toml:1.\n    num_workers = "x"}',
+        ),
+        (
+            "a.toml",
+            "execution = {seed = 'x', num_workers = [{a = 1}], token = 'hunter2'}",
+            "from a.toml:1.\n    seed = 'x', ...",
+        ),
+        (
+            "a.yaml",
+            "execution: {seed: x, token: hunter2}",
+            "from a.yaml:1.\n    seed: x, ...",
+        ),
+        (
+            "a.toml",
+            "num_workers = 1\nnum_workers = 2",
+            "at a.toml:1 and a.toml:2. Keep one of them.\n    num_workers = 1\n    num_workers = 2",
+        ),
+        (
+            "a.yaml",
+            "token: hunter1\ntoken: hunter2",
+            "at a.yaml:1 and a.yaml:2. Keep one of them.\n    token: ...\n    token: ...",
+        ),
+        ("a.toml", "[exec]\nseed = 1", "no such table at a.toml:1. Did you mean execution?\n    [exec]"),
+        ("a.toml", "[[execution]]", "Give it a line for each setting.\n    [[execution]]"),
+        (
+            "a.toml",
+            "[execution] # hunter2\nseed = 1\n[execution]\nseed = 2",
+            "given twice, at a.toml:1 and a.toml:3. Keep one of them.\n    [execution]\n    [execution]",
+        ),
+        (
+            "a.yaml",
+            "a:\n  b:\n    c: 1\n    c: 2",
+            "c: given twice, at a.yaml:3 and a.yaml:4. Keep one of them.\n    c: ...\n    c: ...",
+        ),
+        (
+            "a.json",
+            '{"a": [{"b": 1}, {"b": 2,\n"c": 1, "c": 2}]}',
+            'c: given twice, at a.json:2. Keep one of them.\n    "c": ...\n    "c": ...',
+        ),
+        (
+            "a.toml",
+            "num_workers = ",
+            "a.toml:1: expected valid TOML; got 'Invalid value'.\n    num_workers =",
+        ),
+        (
+            "a.yaml",
+            "seed: [1\n",
+            "a.yaml:1: expected valid YAML; got \"did not find expected ',' or ']'\".\n    seed: ...",
+        ),
+        ("a.yaml", "seed: 1\nnum_workers\n", "could not find expected ':'\".\n    num_workers"),
+        ("a.yaml", "seed: 1\nnum_workers 3\n", "could not find expected ':'\".\n    num_workers ..."),
+        ("a.yaml", "seed: 1\nhunter2 3\n", "could not find expected ':'\".\n    ..."),
+        ("a.json", '{"seed": 1,\n', "a.json:1: expected valid JSON; got "),
+        ("a.yaml", "# a\u2028# b\u0085\nseed: x", "from a.yaml:2.\n    seed: x"),
+        ("a.yaml", "# a\u2028# b\u0085\nseed: [", "a.yaml:2: expected valid YAML; got "),
+    ],
+)
+def test_the_text_of_the_line_is_quoted_and_its_neighbours_are_not(name: str, text: str, message: str):
+    said = refusal(name, text)
+    assert message in said
+    assert "hunter" not in said
+
+
+def test_a_table_in_braces_has_its_lines():
+    Path("a.toml").write_text(
+        "execution = {seed = 1, accelerator = 'cpu', a.b = [1, {c = 2}], d = '#{'}\nx = 1\n"
+    )
+    file = ConfigFile.read("a.toml")
+    quoted = {
+        key: file.line_text(("execution", *key)) for key in (("seed",), ("accelerator",), ("a", "b"), ("d",))
+    }
+    assert quoted == {
+        ("seed",): "seed = 1, ...",
+        ("accelerator",): "accelerator = 'cpu', ...",
+        ("a", "b"): "a.b = [1, { ...",
+        ("d",): "d = '#{'}",
+    }
+    assert file.place(("x",)) == "a.toml:2"
+
+
+# everything at once
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "num_workers: 1\nnum_workers: 2\nfoo: 3\nlearning_rate: x\n"),
+        ("a.json", '{"num_workers": 1, "num_workers": 2,\n"foo": 3,\n"learning_rate": "x"}'),
+        ("b.yaml", "execution:\n  num_workers: 1\n  num_workers: 2\n  foo: 3\n  learning_rate: x\n"),
+    ],
+)
+def test_a_repeated_key_hides_no_other_failure(name: str, text: str):
+    said = refusal(name, text)
+    for message in (
+        "num_workers: given twice, at",
+        "foo: no such knob",
+        "learning_rate: expected a finite number",
+    ):
+        assert said.count(message) == 1
+
+
+def test_of_a_key_given_twice_the_first_value_is_judged():
+    assert "got -1 from a.json:1" in refusal("a.json", '{"seed": -1,\n"seed": 2}')
+    assert "got -1 from a.yaml:1" in refusal("a.yaml", "seed: -1\nseed: x")
