@@ -250,7 +250,10 @@ def test_diff_of_equals_says_so_and_ignores_the_environment(
             "See ptycho config show --help.",
         ),
         (["show", "demo"], "ptycho config show: demo: no such command. There are train, reconstruct."),
-        (["diff", "a.toml", "b.toml"], "ptycho config: a.toml: no such file. Check the path."),
+        (
+            ["diff", "a.toml", "b.toml"],
+            "ptycho config: a.toml: no such file. Check the path.\nb.toml: no such file. Check the path.",
+        ),
         (["diff", ".", "."], "ptycho config: .: expected the folder of a run; got one without config.json."),
     ],
 )
@@ -328,12 +331,12 @@ def test_the_record_of_a_run_is_checked_free_of_the_environment(
     code, _, said = ptycho("config", "check", "config.json")
     assert code == 2
     assert "num_workers: expected an integer >= 0" in said
-    assert "warp: no such field (file)." in said
+    assert "warp: no such field at config.json." in said
     record["execution"]["num_workers"] = 0
     Path("config.json").write_text(json.dumps(record))
     code, _, said = ptycho("config", "check", "config.json")
     assert code == 2
-    assert "warp: no such field (file)." in said
+    assert "warp: no such field at config.json." in said
     assert "needs gridsize <= 3; gridsize is 9 (config.json)" in said
 
 
