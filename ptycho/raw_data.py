@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ptycho.grouped_data import GroupedData, grouped_data
 from ptycho.photon_scale import photon_scale
-from ptycho.scan_checks import Array, Checker, DataError, mostly_whole, problem
+from ptycho.scan_checks import Array, Checker, DataError, problem
 from ptycho.scan_files import array_at, place_of, read_scan_file, write_npz
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
@@ -155,11 +155,11 @@ class RawData:
         probeGuess: npt.ArrayLike,
         scan_index: npt.ArrayLike | None = None,
         objectGuess: npt.ArrayLike | None = None,
-        domain: str = "auto",
+        domain: str = "intensity",
     ) -> Self:
         """Make a scan from columns and rows apart (historical names; shapes as in the file's keys).
 
-        With the domain left open, whole numbers are counts, of whatever type they are.
+        Patterns are counts, whole or not, unless the domain says otherwise: 'amplitude', or 'auto' as of a file.
 
         Raises:
             DataError: everything that is wrong with the arrays, together.
@@ -174,8 +174,6 @@ class RawData:
             "objectGuess": objectGuess,
         }
         arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
-        if domain == "auto" and mostly_whole(arrays["diff3d"]):
-            domain = "intensity"
         return cls._build(arrays, domain, "memory", {}, None)
 
     def generate_grouped_data(self, N: int, K: int = 4, nsamples: int = 1, gridsize: int = 1) -> GroupedData:

@@ -253,7 +253,9 @@ def test_patterns_given_in_memory_are_not_copied():
 def test_historical_names_give_and_read_the_same_arrays():
     arrays = scan_arrays()
     guess = np.ones((40, 40), np.complex64)
-    scan = RawData.from_coords_without_pc(**arrays, scan_index=np.zeros(6, int), objectGuess=guess)
+    scan = RawData.from_coords_without_pc(
+        **arrays, scan_index=np.zeros(6, int), objectGuess=guess, domain="amplitude"
+    )
     for name in ("diff3d", "xcoords", "ycoords", "probeGuess"):
         np.testing.assert_array_equal(getattr(scan, name), arrays[name])
     np.testing.assert_array_equal(scan.objectGuess, guess)
