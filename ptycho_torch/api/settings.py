@@ -4,15 +4,17 @@ import dataclasses
 import logging
 import math
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol
 
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.workflows.one_device import on_one_device
 from ptycho_torch.config_bridge import execution_arguments, to_model_config, to_training_config
 from ptycho_torch.config_factory import TrainingPayload, training_payload_of
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.runtime import find_accelerator, resolve_n_devices
+from ptycho_torch.runtime import check_machine, find_accelerator, resolve_n_devices
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,10 @@ OF_RECONSTRUCTION = (
     *("inference_batch_size", "middle_trim", "pad_eval", "reconstruction_window"),
 )
 """Knobs that a reconstruction takes from the configurations of the training."""
+GPUS = ("cuda", "gpu")
+"""Accelerators that callers name whatever the machine is."""
+ANYWHERE = (*GPUS, "mps", "tpu")
+"""Accelerators that a model was trained on, and does without."""
 ANY_START = ("auto", "ddp_spawn", "ddp_notebook")
 """Strategies that are ddp but for how they start its processes."""
 
@@ -115,15 +121,24 @@ def processes_of(execution: PyTorchExecutionConfig) -> int:
 
 
 def inference_execution(configs: Configurations) -> PyTorchExecutionConfig:
-    """The execution configuration of a reconstruction with a trained model."""
+    """The execution configuration of a reconstruction with a trained model, on one device of the machine at hand.
+
+    Raises:
+        ConfigError: the machine lacks what the environment asks for.
+    """
     stated = execution_arguments(configs.training_config, configs.inference_config)
     kept = {name: value for name, value in stated.items() if name in OF_RECONSTRUCTION}
-    return PyTorchExecutionConfig(**_on_this_machine(kept))
+    execution = on_one_device(
+        PyTorchExecutionConfig(**_on_this_machine(kept, ANYWHERE)), "this reconstruction"
+    )
+    check_machine(execution)
+    return execution
 
 
-def _on_this_machine(stated: dict[str, Any]) -> dict[str, Any]:
+def _on_this_machine(stated: dict[str, Any], replaceable: Collection[str] = GPUS) -> dict[str, Any]:
+    """The knobs with what this machine computes on, where they name a replaceable accelerator that it lacks."""
     accelerator = stated.get("accelerator", "auto")
-    if accelerator in ("cuda", "gpu") and find_accelerator(accelerator) is None:
+    if accelerator in replaceable and find_accelerator(accelerator) is None:
         here = find_accelerator("auto")
         log.warning("device: %s is not here; computing on %s", accelerator, here)
         stated["accelerator"] = here
