@@ -17,12 +17,10 @@ from ptycho.config.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows import components
 from ptycho_torch.api.base_api import ConfigManager, InferenceEngine, PtychoDataLoader, PtychoModel
-from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.model import PtychoPINN_Lightning
 from tests.legacy_dictionary import legacy_dictionary_restored
+from tests.torch.client import SMALL, manager
 from tests.torch.conftest import N
-
-SMALL = {"n_filters_scale": 1, "n_unrolled_steps": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -130,13 +128,8 @@ def test_knobs_of_the_environment_reach_a_reconstruction_of_the_other_plugin(
         predicted(tiny_scan, tmp_path)
 
 
-def manager(**training: Any) -> ConfigManager:
-    return ConfigManager(
-        DataConfig(N=N, measurement_domain="amplitude"),
-        ModelConfig(**SMALL),
-        TrainingConfig(**({"device": "cpu"} | training)),
-        InferenceConfig(window=0),
-    )
+def alone(**training: Any) -> ConfigManager:
+    return manager({"grid_size": (1, 1)}, training=training, inference={"window": 0})
 
 
 def found(scan: RawData, configs: ConfigManager) -> np.ndarray:
@@ -156,14 +149,14 @@ def test_a_reconstruction_is_done_here_on_one_device(
     monkeypatch.setenv("PTYCHO_EXEC_N_DEVICES", "2")
     monkeypatch.setenv("PTYCHO_EXEC_NUM_NODES", "2")
     monkeypatch.setenv("PTYCHO_EXEC_STRATEGY", "fsdp")
-    assert np.isfinite(found(tiny_scan, manager())).all()
+    assert np.isfinite(found(tiny_scan, alone())).all()
     assert launched == []
     for knob in ("n_devices", "num_nodes", "strategy"):
         assert f"{knob}: expected " in caplog.text
         assert f"PTYCHO_EXEC_{knob.upper()}" in caplog.text
     monkeypatch.setenv("PTYCHO_EXEC_PRECISION", "16-mixed")
     with pytest.raises(ConfigError, match="precision: expected one that cpu computes in"):
-        found(tiny_scan, manager())
+        found(tiny_scan, alone())
 
 
 @pytest.mark.parametrize("device", ["mps", "tpu"])
@@ -172,5 +165,5 @@ def test_a_model_is_used_without_the_accelerator_it_was_trained_on(
 ) -> None:
     for place in (torch.cuda, torch.backends.mps):
         monkeypatch.setattr(place, "is_available", lambda: False)
-    assert np.isfinite(found(tiny_scan, manager(device=device))).all()
+    assert np.isfinite(found(tiny_scan, alone(device=device))).all()
     assert f"device: {device} is not here; computing on cpu" in caplog.text
