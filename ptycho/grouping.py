@@ -113,10 +113,17 @@ def neighbor_groups(
     """
     positions = np.asarray(positions_px, dtype=np.float64)
     n, n_others = len(positions), gridsize**2 - 1
-    pool = neighbor_count if neighbor_pool_size is None else neighbor_pool_size
+    name, pool = (
+        ("neighbor_count", neighbor_count)
+        if neighbor_pool_size is None
+        else ("neighbor_pool_size", neighbor_pool_size)
+    )
+    if neighborhood.function == "4_quadrant":
+        name, pool = "K_quadrant", neighborhood.pool_quadrant
+    elif neighborhood.function == "Min_dist":
+        pool = MOST_WITHIN
     _check_numbers(gridsize, n_groups, n, oversample)
     if pool < n_others:
-        name = "neighbor_count" if neighbor_pool_size is None else "neighbor_pool_size"
         raise DataError(
             f"{name}: expected at least {n_others}, the other members of a group of gridsize {gridsize}; "
             f"got {pool} from the caller. Raise it, or lower gridsize."
@@ -126,9 +133,6 @@ def neighbor_groups(
     if n_others == 0:
         return _centers(rng, central, n_groups, sequential)[:, None]
     objects = np.zeros(n, dtype=np.int64) if scan_index is None else np.asarray(scan_index)
-    pool = {"4_quadrant": neighborhood.pool_quadrant, "Min_dist": MOST_WITHIN}.get(
-        neighborhood.function, pool
-    )
     if neighborhood.rectangular:
         positions = positions / [typical_step(axis) for axis in positions.T]
     neighbors = _nearest(positions, objects, pool, gridsize)

@@ -6,16 +6,24 @@ from pathlib import Path
 from ptycho.model_archive import ARCHIVE
 
 _trained: Path | None = None
+_temporary = False
 
 
-def remember(archive: Path) -> None:
-    """Note the archive of a model that was just trained."""
-    global _trained
-    _trained = archive
+def remember(archive: Path, *, temporary: bool = False) -> None:
+    """Note the archive of a model that was just trained.
+
+    Args:
+        archive: in the folder of its run.
+        temporary: whether that folder is to go once the run is saved.
+    """
+    global _trained, _temporary
+    _trained, _temporary = archive, temporary
 
 
 def save(out_prefix: str | Path) -> Path:
     """Write the model that was trained last in this process to a folder, as `wts.h5.zip`.
+
+    The files of a run in a temporary folder move there with it: `config.json`, `run.log`, `history.csv` and all others.
 
     Returns:
         The file.
@@ -30,6 +38,10 @@ def save(out_prefix: str | Path) -> Path:
     folder = Path(out_prefix)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / ARCHIVE
-    if target.resolve() != _trained.resolve():
+    if _temporary:
+        shutil.copytree(_trained.parent, folder, dirs_exist_ok=True)
+        shutil.rmtree(_trained.parent)
+        remember(target)
+    elif target.resolve() != _trained.resolve():
         shutil.copyfile(_trained, target)
     return target

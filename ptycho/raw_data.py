@@ -17,15 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.grouped_data import GroupedData, grouped_data
-from ptycho.scan_checks import Array, Checker, DataError, mostly_whole, problem
+from ptycho.photon_scale import photon_scale
+from ptycho.scan_checks import Array, Checker, DataError, problem
 from ptycho.scan_files import array_at, place_of, read_scan_file, write_npz
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
 
 Domain = Literal["amplitude", "intensity"]
 DOMAINS = ("amplitude", "intensity")
-PROBE_SCALE_RANGE = (0.8, 5.0)
-"""Sum of the probe's intensity over mean counts, within which a file's probe scale is kept."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class RawData:
         bad_pixels: bool (N, N) or (n, N, N), True where nothing was measured; or None.
         holdout: bool (n,), True for patterns kept for evaluation; or None.
         half: int8 (n,), 0 or 1, two disjoint halves; or None.
-        object_guess: complex64 (H, W), initial or known object; or None.
+        object_guess: complex64 (H, W), initial or known object, which goes with `probe`; or None.
         object_truth: complex64 (H, W), for evaluation and supervised labels only; or None.
         probe_truth: complex64 (modes, N, N), for evaluation only; or None.
         scan_index: int64 (n,), which object a position belongs to (zeros where the file does not say).
@@ -156,11 +155,11 @@ class RawData:
         probeGuess: npt.ArrayLike,
         scan_index: npt.ArrayLike | None = None,
         objectGuess: npt.ArrayLike | None = None,
-        domain: str = "auto",
+        domain: str = "intensity",
     ) -> Self:
         """Make a scan from columns and rows apart (historical names; shapes as in the file's keys).
 
-        With the domain left open, whole numbers are counts, of whatever type they are.
+        Patterns are counts, whole or not, unless the domain says otherwise: 'amplitude', or 'auto' as of a file.
 
         Raises:
             DataError: everything that is wrong with the arrays, together.
@@ -175,8 +174,6 @@ class RawData:
             "objectGuess": objectGuess,
         }
         arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
-        if domain == "auto" and mostly_whole(arrays["diff3d"]):
-            domain = "intensity"
         return cls._build(arrays, domain, "memory", {}, None)
 
     def generate_grouped_data(self, N: int, K: int = 4, nsamples: int = 1, gridsize: int = 1) -> GroupedData:
@@ -235,12 +232,14 @@ class RawData:
             raise AssertionError("an array is missing, but no problem was reported")
         logger.info("%s: the patterns are read as %s: %s.", origin, chosen, reason)
         half = optional.pop("half")
+        scaled = photon_scale(probe, optional.pop("object_guess"), positions, mean_counts, origin)
         return cls(
             patterns=patterns,
             domain=chosen,
             domain_reason=reason,
             positions_px=positions,
-            probe=_photon_scale(probe, mean_counts, origin),
+            probe=scaled.probe,
+            object_guess=scaled.object_guess,
             scan_index=_object_index(scan_index, len(patterns), origin),
             labels=None if labels is None else Labels(*labels),
             half=None if half is None else half.astype(np.int8),
@@ -370,16 +369,6 @@ def _decide_domain(
     elif "bad_pixels" in arrays:
         return "intensity", "files with bad_pixels hold counts"
     return "amplitude", "nothing in the file says intensity"
-
-
-def _photon_scale(probe: Array, mean_counts: float, origin: str) -> npt.NDArray[np.complex64]:
-    power = float(np.sum(np.abs(probe.astype(np.complex128)) ** 2))
-    low, high = PROBE_SCALE_RANGE
-    if low <= power / mean_counts <= high:
-        return probe
-    reason = "The probe has %g photons, patterns have %g on average: the probe is scaled to the latter."
-    logger.info("%s: " + reason, origin, power, mean_counts)
-    return (probe.astype(np.complex128) * np.sqrt(mean_counts / power)).astype(np.complex64)
 
 
 def _object_index(scan_index: Array | None, n: int, origin: str) -> npt.NDArray[np.int64]:

@@ -25,12 +25,6 @@ SMALLEST_EXTENT_PX = 1e-3
 """A scan of smaller extent than this (and not 0) is not in pixels."""
 
 
-WHOLE_SAMPLE = 16
-"""Patterns looked at for whole numbers, about."""
-WHOLE_SHARE = 0.98
-"""Share of whole numbers that makes them counts."""
-
-
 class DataError(ValueError):
     """Measured data that cannot be used: one message per problem, all problems of one file together.
 
@@ -91,18 +85,6 @@ def summarize(array: Array) -> Summary:
         total += float(rows.sum(dtype=np.float64))
         total_square += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64, casting="unsafe"))
     return Summary(n_not_finite, first_not_finite, minimum, minimum_row, maximum, total, total_square)
-
-
-def mostly_whole(patterns: Array) -> bool:
-    """Whether a sample of patterns holds whole numbers, some above 1: then they are counts, not amplitudes.
-
-    A few others may be among them, such as those that fill in for bad pixels.
-    """
-    if patterns.ndim != 3 or not patterns.size or patterns.dtype.kind not in "iuf":
-        return False
-    sample = np.asarray(patterns[:: max(1, len(patterns) // WHOLE_SAMPLE)])
-    whole = sample == np.round(sample)
-    return bool(whole.mean() >= WHOLE_SHARE and sample.max() > 1)
 
 
 def neighbor_distance(positions: Array) -> float:

@@ -22,7 +22,7 @@ class DataConfig:
     """Patterns in a group: grid_size[0] x grid_size[1]."""
 
     K: PositiveInt = 4
-    """A group is drawn from this many nearest neighbours of a scan position."""
+    """A group is drawn from this many nearest neighbours of a scan position, with Nearest; at least C - 1."""
 
     n_groups: PositiveInt | None = None
     """Number of groups; none is one for every scan position."""
@@ -59,7 +59,7 @@ class DataConfig:
     """Rectangular: distances are measured in typical steps of each axis when nearest neighbours are looked for."""
 
     n_subsample: PositiveInt = 1
-    """Groups drawn around every scan position; a position whose groups would all be equal gets one."""
+    """Groups drawn around every scan position; one where Nearest has no choice, since K is C - 1."""
 
     x_bounds: Bounds = (0.0, 1.0)
     """Part of the scan range, along columns, where the central positions of training groups lie."""

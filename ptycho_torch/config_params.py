@@ -123,7 +123,7 @@ class ModelConfig:
     """Share of the last decoder's channels that predict the outer band of a patch; 0 leaves it to the physics."""
 
     edge_pad: NonNegativeInt | None = None
-    """Width of the outer band with probe_big, in pixels; none is N/16."""
+    """Width of the outer band with probe_big, in pixels, at most N/4; none is N/16. Without probe_big it is N/4."""
 
     amp_loss: Smoothness = None
     """A further loss on the amplitude of the object."""

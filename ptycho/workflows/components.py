@@ -1,6 +1,8 @@
 """The historical workflow functions; what computes is the backend."""
 
+import contextlib
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho import model_manager
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.workflows.backend_selector import load_backend, run_cdi_example_with_backend
+from ptycho.workflows.one_device import on_one_device
 
 __all__ = ["load_inference_bundle", "run_cdi_example", "save_outputs"]
 
@@ -21,16 +25,24 @@ def run_cdi_example(
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Train on one scan and reconstruct another; see `run_cdi_example_with_backend`.
 
-    A configuration whose `output_dir` is no folder in particular (`Path()`) leaves its files in a temporary one; the
-    model is then saved with `ptycho.model_manager.save`. The neighbours that groups are drawn from are at least as many
-    as the groups need.
+    A configuration whose `output_dir` is no folder in particular (`Path()`) has its files in a temporary one until
+    `ptycho.model_manager.save` moves them to a place. The neighbours that groups are drawn from are at least as many as
+    the groups need. All goes on in this process, on one device: who calls these names is a program that could not be
+    started again for further ones.
     """
     others = config.model.gridsize**2 - 1
     config = replace(config, neighbor_count=max(config.neighbor_count, others))
-    if Path(config.output_dir) == Path():
-        config.output_dir = Path(tempfile.mkdtemp(prefix="ptychopinn-"))
-    outcome = run_cdi_example_with_backend(train_data, test_data, config, do_stitching)
-    model_manager.remember(Path(outcome[2]["bundle"]))
+    execution = on_one_device(PyTorchExecutionConfig(), "this training")
+    temporary = Path(config.output_dir) == Path()
+    with contextlib.ExitStack() as on_failure:
+        if temporary:
+            config.output_dir = Path(tempfile.mkdtemp(prefix="ptychopinn-"))
+            on_failure.callback(shutil.rmtree, config.output_dir)
+        outcome = run_cdi_example_with_backend(
+            train_data, test_data, config, do_stitching, torch_execution_config=execution
+        )
+        on_failure.pop_all()
+    model_manager.remember(Path(outcome[2]["bundle"]), temporary=temporary)
     return outcome
 
 

@@ -4,11 +4,8 @@ Data are as ptychodus exports them: counts, and positions in object-array pixels
 on the coordinate (N - 1) / 2 of its own.
 """
 
-import copy
 import dataclasses
-import time
 from collections.abc import Mapping
-from enum import Enum
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,11 +13,18 @@ from typing import Any, Final, Self
 import lightning
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.raw_data import RawData
-from ptycho_torch.api.settings import check_data, inference_execution, processes_of, training_payload
+from ptycho_torch.api.data_loader import DataloaderFormats, PtychoDataLoader
+from ptycho_torch.api.settings import (
+    check_checkpoints,
+    check_data,
+    execution_of,
+    inference_execution,
+    processes_of,
+    training_payload,
+)
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.data.module import ScanDataModule
@@ -32,9 +36,15 @@ from ptycho_torch.run_directory import logged
 from ptycho_torch.runtime import Ranks, build_fabric, run_environment
 from ptycho_torch.training import PreparedTraining, check, finish, folder_of, prepare
 
-CENTRED_PIXEL: Final = 0.5
-"""Here the patch around position p begins at pixel p - N/2; with ptychodus it is centred on p, so that p + 1/2 says the
-same."""
+__all__ = [
+    "ConfigManager",
+    "DataloaderFormats",
+    "InferenceEngine",
+    "PtychoDataLoader",
+    "PtychoModel",
+    "Trainer",
+]
+
 NOT_ARCHITECTURE: Final = {
     *("loss_function", "amp_loss", "amp_loss_coeff", "phase_loss", "phase_loss_coeff"),
     *("amplitude_variance_loss", "amplitude_variance_coeff", "probe_reference_coeff", "mode"),
@@ -46,12 +56,6 @@ NOT_ARCHITECTURE: Final = {
 def config_of(kind: type, value: Any) -> Any:
     """A configuration of a class, from its dictionary or as it is."""
     return kind(**value) if isinstance(value, Mapping) else value
-
-
-class DataloaderFormats(Enum):
-    """Who reads the data."""
-
-    LIGHTNING_MODULE = "lightning_only_module"
 
 
 @dataclasses.dataclass
@@ -103,105 +107,6 @@ class ConfigManager:
 
 def _architecture() -> list[str]:
     return [field.name for field in dataclasses.fields(ModelConfig) if field.name not in NOT_ARCHITECTURE]
-
-
-class PtychoDataLoader:
-    """The scans of a run.
-
-    Args:
-        data_dir: folder whose NPZ files are the data; other files in it are left alone.
-        config_manager: the configurations.
-        data_format: who reads the data.
-        output_dir: folder for runs.
-
-    Attributes:
-        output_dir: a new folder below the one given, for this run alone.
-    """
-
-    def __init__(
-        self,
-        data_dir: str | Path,
-        config_manager: ConfigManager,
-        data_format: DataloaderFormats = DataloaderFormats.LIGHTNING_MODULE,
-        output_dir: str | Path = "training_outputs",
-    ) -> None:
-        self.data_dir = Path(data_dir)
-        self.config_manager = config_manager
-        self.data_format = DataloaderFormats(data_format)
-        self.output_dir = _new_folder(Path(output_dir))
-        self._scans: list[RawData] = []
-
-    @classmethod
-    def from_np(
-        cls,
-        diff_patterns: ArrayLike,
-        probe: ArrayLike,
-        positions: ArrayLike,
-        config_manager: ConfigManager,
-    ) -> Self:
-        """The patterns, the illumination and the positions of one scan in memory.
-
-        Args:
-            diff_patterns: (n, N, N), counts, zero frequency at the centre.
-            probe: complex (N, N) or (modes, N, N).
-            positions: (n, 2), rows (y, x), object-array pixels.
-            config_manager: the configurations.
-
-        Raises:
-            DataError: everything that is wrong with the arrays.
-        """
-        loader = cls.__new__(cls)
-        loader.config_manager = config_manager
-        scan = RawData.from_arrays(
-            np.asarray(diff_patterns), np.asarray(positions) + CENTRED_PIXEL, probe, domain="intensity"
-        )
-        loader._scans = [scan]
-        loader._probe_power = float(np.sum(np.abs(np.asarray(probe, dtype=np.complex128)) ** 2))
-        return loader
-
-    def scans(self) -> list[RawData]:
-        """The scans, which are read at the first call.
-
-        Raises:
-            FileNotFoundError: there are no NPZ files.
-            DataError: a file is not what the data contract says.
-        """
-        if not self._scans:
-            domain = self.config_manager.data_config.measurement_domain
-            files = sorted(self.data_dir.glob("*.npz"))
-            if not files:
-                raise FileNotFoundError(
-                    f"{self.data_dir}: expected NPZ files to train on; got none. Export them first."
-                )
-            read = (RawData.from_file(file, "intensity" if domain == "auto" else domain) for file in files)
-            self._scans = [
-                dataclasses.replace(scan, positions_px=scan.positions_px + CENTRED_PIXEL) for scan in read
-            ]
-        return self._scans
-
-    def unread(self) -> Self:
-        """The same scans, to be read again."""
-        other = copy.copy(self)
-        other._scans = []
-        return other
-
-    @property
-    def probe_power(self) -> float:
-        """Photons of the probe that was given, in whatever unit its caller has."""
-        return self._probe_power
-
-
-def _new_folder(place: Path) -> Path:
-    """A folder for a run, named by the time; another name where there is one already."""
-    name = time.strftime("run_%Y%m%d_%H%M%S")
-    for number in range(1000):
-        folder = place / (name if number == 0 else f"{name}_{number}")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            continue
-    raise FileExistsError(f"{place / name}: expected a free name; got none. Clean the folder up.")
 
 
 class PtychoModel:
@@ -313,9 +218,12 @@ class Trainer:
 
 
 def _payload(loader: PtychoDataLoader, configs: ConfigManager) -> TrainingPayload:
+    execution = execution_of(configs.training_config, configs.inference_config)
+    check_checkpoints(execution)
     scans = loader.scans()
     check_data(configs.data_config, configs.model_config, len(scans))
-    return training_payload(configs, loader.data_dir, Path(loader.output_dir), sum(map(len, scans)))
+    n_positions = sum(map(len, scans))
+    return training_payload(configs, execution, loader.data_dir, Path(loader.output_dir), n_positions)
 
 
 def _prepared(loader: PtychoDataLoader, configs: ConfigManager, payload: TrainingPayload) -> PreparedTraining:

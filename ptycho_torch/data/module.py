@@ -220,8 +220,8 @@ class ScanDataModule(lightning.LightningDataModule):
         if n_positions - n_held < n_members <= n_positions:
             raise DataError(
                 f"val_split: expected to leave at least {n_members} of the {n_positions} positions of "
-                f"{scan.path or 'scan'} to training; got {fraction:g}, which leaves {n_positions - n_held}. "
-                "Lower it, or use more positions."
+                f"{scan.path or 'scan'} to training; got {fraction:g} from {self.execution.sources['val_split']}, "
+                f"which leaves {n_positions - n_held}. Lower it (PTYCHO_EXEC_VAL_SPLIT), or use more positions."
             )
         return n_held
 

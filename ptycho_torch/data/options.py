@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.grouping import Neighborhood
-from ptycho.raw_data import RawData
+from ptycho.raw_data import Labels, RawData
 from ptycho_torch.config_params import DataConfig
 
 SAMPLE = 64
@@ -26,13 +26,27 @@ def neighborhood_of(data: DataConfig) -> Neighborhood:
 
 
 def with_probe_options(scan: RawData, data: DataConfig) -> RawData:
-    """A scan whose probe guess is scaled, and freed of its linear phase, as a configuration asks."""
-    probe = scan.probe
+    """A scan whose probe guess is scaled, and freed of its linear phase, as a configuration asks.
+
+    What is known of the object is scaled by the inverse.
+    """
     if data.probe_ramp_removal:
-        probe = without_ramp(probe)
+        scan = dataclasses.replace(scan, probe=without_ramp(scan.probe))
     if data.data_scaling == "Max":
-        probe = scaled_to_peak(probe, scan)
-    return scan if probe is scan.probe else dataclasses.replace(scan, probe=probe)
+        probe = scaled_to_peak(scan.probe, scan)
+        scan = _with_probe(scan, probe, float(np.linalg.norm(scan.probe) / np.linalg.norm(probe)))
+    return scan
+
+
+def _with_probe(scan: RawData, probe: NDArray[np.complex64], factor: float) -> RawData:
+    """A scan with another probe, and its objects and labels times a factor."""
+    scaled = {
+        name: None if known is None else (known * factor).astype(np.complex64)
+        for name, known in (("object_guess", scan.object_guess), ("object_truth", scan.object_truth))
+    }
+    held = scan.labels
+    labels = None if held is None else Labels((held.amplitude * factor).astype(np.float32), held.phase)
+    return dataclasses.replace(scan, probe=probe, labels=labels, **scaled)
 
 
 def without_ramp(probe: NDArray[np.complex64]) -> NDArray[np.complex64]:

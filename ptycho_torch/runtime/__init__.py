@@ -10,6 +10,7 @@ Only this package asks torch which devices exist. A run goes
 
 from ptycho_torch.runtime.callbacks import CHECKPOINTS, HISTORY, LAST, LossHistory, build_callbacks
 from ptycho_torch.runtime.checks import (
+    check_machine,
     check_reconstruction,
     check_training,
     reconstruction_failures,
@@ -42,6 +43,7 @@ __all__ = [
     "build_fabric",
     "build_logger",
     "build_trainer",
+    "check_machine",
     "check_reconstruction",
     "check_training",
     "find_accelerator",

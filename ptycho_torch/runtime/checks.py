@@ -52,6 +52,16 @@ def reconstruction_failures(
     ]
 
 
+def check_machine(config: PyTorchExecutionConfig) -> None:
+    """Refuse what this machine cannot do of what a run of any kind is told.
+
+    Raises:
+        ConfigError: every setting that cannot be followed, each with the way out.
+    """
+    _raise_any(machine_failures(config))
+    _warn(config)
+
+
 def check_training(
     config: PyTorchExecutionConfig,
     training_config: TrainingConfig,

@@ -20,6 +20,7 @@ from ptycho.probe import get_probe_guess
 from ptycho.raw_data import RawData, load_scans
 from ptycho.workflows.backend_selector import load_backend
 from ptycho.workflows.components import save_outputs
+from ptycho.workflows.one_device import on_one_device
 from ptycho_torch.bundle import Bundle, load_bundle
 from ptycho_torch.config_factory import (
     InferencePayload,
@@ -31,7 +32,7 @@ from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reconstruction import reconstruct
 from ptycho_torch.reconstruction_run import ReconstructionResult, illuminated_model, reconstruct_scans
-from ptycho_torch.runtime import build_fabric, run_environment
+from ptycho_torch.runtime import build_fabric, check_machine, run_environment
 from ptycho_torch.training import TrainingResult, train
 
 __all__ = [
@@ -140,11 +141,15 @@ class LoadedModels(dict[str, PtychoPINN]):
             ValueError: no probe was set.
             DataError: the arrays do not fit together, or the model.
             ConfigError: the environment asks for what this machine lacks.
+
+        The knobs are those of the environment; the work is done in this process, on one device.
         """
         amplitude, positions = (np.asarray(values) for values in inputs)
         given = get_probe_guess()
         scan = RawData.from_arrays(amplitude, positions, given, domain="amplitude")
-        payload, execution = self._payload, PyTorchExecutionConfig()
+        payload = self._payload
+        execution = on_one_device(PyTorchExecutionConfig(), "this reconstruction")
+        check_machine(execution)
         known = self._bundle.config["data"]["probe_guess_sha256"]
         configs = (payload.pt_model_config, payload.pt_data_config)
         model = illuminated_model(*configs, self._bundle.state_dict, known, scan)
@@ -154,7 +159,13 @@ class LoadedModels(dict[str, PtychoPINN]):
                 payload.pt_model_config,
                 scan,
                 np.arange(len(scan)),
-                inference=replace(payload.pt_inference_config, window=0),
+                inference=replace(
+                    payload.pt_inference_config,
+                    batch_size=execution.inference_batch_size or payload.pt_inference_config.batch_size,
+                    middle_trim=execution.middle_trim,
+                    pad_eval=execution.pad_eval,
+                    window=0,
+                ),
                 execution=execution,
                 fabric=build_fabric(execution),
             )

@@ -166,7 +166,7 @@ def test_a_probe_in_photon_scale_is_kept(scan_file, factor):
 
 @pytest.mark.parametrize("factor", [1e-6, 0.5, 10.0, 1e6])
 def test_a_probe_in_another_scale_is_scaled_to_the_mean_counts_and_logged(scan_file, caplog, factor):
-    caplog.set_level(logging.INFO, logger="ptycho.raw_data")
+    caplog.set_level(logging.INFO, logger="ptycho.photon_scale")
     arrays = scan_arrays()
     probe = arrays["probeGuess"] * np.float32(np.sqrt(factor))
     scan = RawData.from_file(scan_file(probeGuess=probe))
@@ -174,6 +174,17 @@ def test_a_probe_in_another_scale_is_scaled_to_the_mean_counts_and_logged(scan_f
     np.testing.assert_allclose((np.abs(scan.probe) ** 2).sum(), mean_counts, rtol=1e-5)
     np.testing.assert_allclose(np.angle(scan.probe[0]), np.angle(probe), atol=1e-5)
     assert "the probe is scaled" in caplog.text
+
+
+@pytest.mark.parametrize("factor", [1e-3, 0.1, 10.0])
+def test_an_object_stays_with_its_probe_whatever_unit_the_two_are_in(scan_file, factor):
+    rng = np.random.default_rng(1)
+    guess = (0.9 + 0.1 * rng.random((40, 40))).astype(np.complex64)
+    probe = scan_arrays()["probeGuess"] * np.float32(factor)
+    together = RawData.from_file(scan_file(probeGuess=probe, objectGuess=guess / np.float32(factor)))
+    np.testing.assert_allclose(together.object_guess, guess, rtol=1e-4)
+    apart = RawData.from_file(scan_file(probeGuess=probe, objectGuess=guess))
+    np.testing.assert_array_equal(apart.object_guess, guess)
 
 
 def test_the_scale_of_a_probe_follows_the_domain(scan_file):
@@ -242,7 +253,9 @@ def test_patterns_given_in_memory_are_not_copied():
 def test_historical_names_give_and_read_the_same_arrays():
     arrays = scan_arrays()
     guess = np.ones((40, 40), np.complex64)
-    scan = RawData.from_coords_without_pc(**arrays, scan_index=np.zeros(6, int), objectGuess=guess)
+    scan = RawData.from_coords_without_pc(
+        **arrays, scan_index=np.zeros(6, int), objectGuess=guess, domain="amplitude"
+    )
     for name in ("diff3d", "xcoords", "ycoords", "probeGuess"):
         np.testing.assert_array_equal(getattr(scan, name), arrays[name])
     np.testing.assert_array_equal(scan.objectGuess, guess)

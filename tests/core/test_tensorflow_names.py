@@ -22,11 +22,14 @@ def scan() -> RawData:
     )
 
 
-def test_whole_numbers_are_counts_of_whatever_type(scan: RawData) -> None:
-    assert scan.domain == "intensity"
+@pytest.mark.parametrize("more", [0.0, 0.3])
+def test_patterns_are_counts_whole_or_not(scan: RawData, more: float) -> None:
     rows, columns = scan.positions_px.T
-    roots = scan.amplitude(np.arange(12))
-    assert RawData.from_coords_without_pc(columns, rows, roots, scan.probe).domain == "amplitude"
+    found = RawData.from_coords_without_pc(columns, rows, scan.patterns + np.float32(more), scan.probe)
+    assert found.domain == "intensity"
+    np.testing.assert_allclose(found.amplitude([3]), np.sqrt(scan.patterns[[3]] + more), rtol=1e-6)
+    told = RawData.from_coords_without_pc(columns, rows, scan.patterns, scan.probe, domain="amplitude")
+    assert told.domain == "amplitude"
 
 
 def test_loader_gives_amplitudes_and_places_from_the_middle(
@@ -76,6 +79,22 @@ def test_patches_of_one_image_are_that_image() -> None:
 def test_patches_that_do_not_fit_are_refused(n_offsets: int, side: int) -> None:
     with pytest.raises(ValueError, match="expected"):
         tf_helper.reassemble_position(np.ones((2, 16, 16), complex), np.zeros((n_offsets, 2)), M=side)
+
+
+def test_a_run_in_a_temporary_folder_is_moved_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_manager, "_trained", None)
+    monkeypatch.setattr(model_manager, "_temporary", False)
+    run, place = tmp_path / "temporary", tmp_path / "place"
+    for name in ("wts.h5.zip", "config.json", "checkpoints/last.ckpt"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(name)
+    model_manager.remember(run / "wts.h5.zip", temporary=True)
+    assert model_manager.save(place) == place / "wts.h5.zip"
+    assert not run.exists()
+    assert (place / "checkpoints" / "last.ckpt").read_text() == "checkpoints/last.ckpt"
+    assert model_manager.save(place).is_file()
+    assert model_manager.save(tmp_path / "again").read_text() == "wts.h5.zip"
+    assert (place / "wts.h5.zip").is_file()
 
 
 def test_model_trained_last_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

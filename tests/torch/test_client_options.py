@@ -15,18 +15,15 @@ from lightning.pytorch.callbacks import Callback
 
 from ptycho.raw_data import RawData
 from ptycho_torch import losses
-from ptycho_torch.api.base_api import ConfigManager, DataloaderFormats, PtychoDataLoader, PtychoModel
 from ptycho_torch.api.base_api import Trainer as Door
-from ptycho_torch.config_params import DataConfig, ModelConfig, TrainingConfig
+from ptycho_torch.config_params import DataConfig, ModelConfig
 from ptycho_torch.data.options import scaled_to_peak, with_probe_options, without_ramp
 from ptycho_torch.fine_tuning import PARTS, parts
 from ptycho_torch.forward_model import PtychoPINN, build_network, outer_band
 from ptycho_torch.lightning_utils import find_best_checkpoint
-from ptycho_torch.model import PtychoPINN_Lightning
 from tests.legacy_dictionary import legacy_dictionary_restored
+from tests.torch.client import SMALL, door, opened
 from tests.torch.conftest import N
-
-SMALL = {"n_filters_scale": 1, "n_unrolled_steps": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -189,36 +186,6 @@ class Rates(Callback):
             self.seen.append(
                 {group.get("part", ""): group["lr"] for group in trainer.optimizers[0].param_groups}
             )
-
-
-def door(
-    scan: RawData, folder: Path, callback: Callback, data: Any = None, model: Any = None, training: Any = None
-) -> tuple[Door, PtychoDataLoader]:
-    """A training through the classes that ptychodus calls."""
-    trainer, loader = opened(scan, folder, data, model, training)
-    trainer._trainer.callbacks.append(callback)
-    trainer.train(orchestration="lightning", experiment_name="")
-    return trainer, loader
-
-
-def opened(
-    scan: RawData, folder: Path, data: Any = None, model: Any = None, training: Any = None
-) -> tuple[Door, PtychoDataLoader]:
-    """The same before it begins."""
-    folder.mkdir(parents=True, exist_ok=True)
-    counts = dataclasses.replace(scan, holdout=None)
-    counts.to_file(folder / "scan.npz")
-    size = {"C_model": 4, "C_forward": 4}
-    manager = ConfigManager(
-        DataConfig(
-            **{"N": N, "C": 4, "grid_size": (2, 2), "K": 6, "measurement_domain": "amplitude", **(data or {})}
-        ),
-        ModelConfig(**{**SMALL, **size, **(model or {})}),
-        TrainingConfig(**{"epochs": 2, "device": "cpu", "learning_rate": 1e-3, **(training or {})}),
-    )
-    loader = PtychoDataLoader(folder, manager, DataloaderFormats("lightning_only_module"), folder / "out")
-    network = PtychoModel._new_model(model=PtychoPINN_Lightning, config_manager=manager)
-    return Door._from_lightning(model=network, dataloader=loader, config_manager=manager), loader
 
 
 def test_fine_tuning_goes_on_at_a_lower_rate(tiny_scan: RawData, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho.raw_data import DataError, RawData
+from ptycho.raw_data import DataError, Labels, RawData
+from ptycho_torch.config_params import DataConfig
 from ptycho_torch.data.groups import GroupDataset
 from ptycho_torch.data.module import ScanDataModule, stack_probes, usable_patterns
+from ptycho_torch.data.options import with_probe_options
 from tests.torch.conftest import N, TinyModel
 
 
@@ -51,6 +53,33 @@ def test_labels_are_the_patches_of_the_known_object(tiny_scan: RawData) -> None:
     cut = GroupDataset([tiny_scan], [np.array([[5]])], with_labels=True)[0]["label"][0]
     row, column = np.round(tiny_scan.positions_px[5]).astype(int) - N // 2
     np.testing.assert_array_equal(cut, tiny_scan.object_truth[row : row + N, column : column + N])
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_labels_belong_to_the_probe_in_use(tiny_scan: RawData, held: bool) -> None:
+    """The probe times the label is the same wave, whatever unit probe and object came in and whatever scales them."""
+    known = tiny_scan.object_truth
+    scans = [
+        RawData.from_arrays(
+            tiny_scan.patterns,
+            tiny_scan.positions_px,
+            tiny_scan.probe * factor,
+            domain="amplitude",
+            object_guess=known / factor,
+        )
+        for factor in (1.0, 0.1, 10.0)
+    ]
+    if held:
+        labels = Labels(np.ones_like(tiny_scan.patterns), np.zeros_like(tiny_scan.patterns))
+        scans = [dataclasses.replace(tiny_scan, labels=labels)]
+    scans += [with_probe_options(scan, DataConfig(data_scaling="Max")) for scan in scans]
+    waves = []
+    for scan in scans:
+        label = GroupDataset([scan], [np.array([[5]])], with_labels=True)[0]["label"][0]
+        waves.append(scan.probe * label.numpy())
+    assert not np.allclose(scans[0].probe, scans[-1].probe, rtol=1e-2)
+    for wave in waves[1:]:
+        np.testing.assert_allclose(wave, waves[0], rtol=1e-4, atol=1e-2)
 
 
 def test_the_known_object_is_looked_at_once(tiny_scan: RawData, monkeypatch: pytest.MonkeyPatch) -> None:
