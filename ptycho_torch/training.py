@@ -11,6 +11,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.strategies import FSDPStrategy
 
 from ptycho.config.canonical import TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
@@ -182,7 +183,12 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     payload, data, run_dir, module, trainer = prepared
     checkpoint = None if resumed is None else resumed.checkpoint
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    checkpoint = _take_best(trainer, module)
+    checkpoint, weights = _best_weights(trainer)
+    if isinstance(trainer.strategy, FSDPStrategy):
+        # that of the training holds a part of the weights in each process
+        module = build_module(payload, data)
+    if weights:
+        module.load_state_dict(weights)
     refuse_diverged(module)
     history = next(item for item in trainer.callbacks if isinstance(item, LossHistory)).rows
     bundle = run_dir / ARCHIVE
@@ -328,15 +334,17 @@ def _record(
     )
 
 
-def _take_best(trainer: lightning.Trainer, module: PtychoPINN_Lightning) -> Path | None:
-    """Load the best checkpoint that was kept into the module."""
+def _best_weights(trainer: lightning.Trainer) -> tuple[Path | None, Mapping[str, Any]]:
+    """The best checkpoint that was kept and its weights; no weights where the module has the last ones.
+
+    Where they are divided among processes, all of which have to ask, the first one is given the whole.
+    """
     best = [
         item.best_model_path
         for item in trainer.callbacks
         if isinstance(item, ModelCheckpoint) and item.monitor is not None and item.best_model_path
     ]
     if not best:
-        return None
-    content = torch.load(best[0], map_location="cpu", weights_only=True)
-    module.load_state_dict(content["state_dict"])
-    return Path(best[0])
+        divided = isinstance(trainer.strategy, FSDPStrategy)
+        return None, trainer.strategy.lightning_module_state_dict() if divided else {}
+    return Path(best[0]), torch.load(best[0], map_location="cpu", weights_only=True)["state_dict"]
