@@ -89,6 +89,7 @@ def held(
     dtype: type = np.uint16,
     bad_pixels: NDArray[np.bool_] | None = None,
     known_object: bool = False,
+    unit: float = 1.0,
 ) -> Held:
     """Put a scan into the application's classes.
 
@@ -97,6 +98,7 @@ def held(
         dtype: of the counts.
         bad_pixels: bool (N, N); their counts are spoiled.
         known_object: start from the true object instead of free space.
+        unit: factor of the probe, by which the object is divided.
     """
     counts = np.round(np.square(scan.amplitude(np.arange(len(scan))), dtype=np.float64)).astype(dtype)
     bad = np.zeros(counts.shape[1:], dtype=bool) if bad_pixels is None else bad_pixels
@@ -121,8 +123,8 @@ def held(
             tomography_angle_deg=0.0,
         ),
         probe_positions=ProbePositionSequence(points),
-        probes=ProbeSequence(scan.probe.astype(np.complex128), None, geometry),
-        object_=Object(start, geometry, ObjectCenter(middle[1] * PIXEL_M, middle[0] * PIXEL_M)),
+        probes=ProbeSequence(scan.probe.astype(np.complex128) * unit, None, geometry),
+        object_=Object(start / unit, geometry, ObjectCenter(middle[1] * PIXEL_M, middle[0] * PIXEL_M)),
         losses=[],
     )
     return Held(scan, product, counts, bad)

@@ -1,5 +1,6 @@
 """ptychodus trains and reconstructs through its other plugin, by names of TensorFlow's times."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -59,3 +60,21 @@ def test_a_model_is_trained_saved_loaded_and_used_again(mode: str, dtype: type, 
     other.load_model_from_file(moved)
     np.testing.assert_allclose(reconstructed(other, data), first, rtol=0, atol=1e-5)
     assert set(os.listdir()) == before
+
+
+def test_groups_of_four_and_two_probe_modes(tmp_path: Path) -> None:
+    data = held(
+        simulate_scan(N=64, n_positions=90, nphotons=1e5, n_modes=2, seed=3, holdout_fraction=0),
+        dtype=np.float32,
+    )
+    used = reconstructor({**TINY, "PtychoPINNModel": {"GridSize": 2}}, tmp_path / "settings", "PINN")
+    source, out = tmp_path / "data", tmp_path / "out"
+    source.mkdir()
+    for name in ("train_data.npz", "test_data.npz"):
+        used.export_training_data(source / name, data.input())
+    list(used.train(source, out))
+    assert json.loads((out / "config.json").read_text())["configuration"]["model"]["gridsize"] == 2
+    found = reconstructed(used, data)
+    expected = data.truth_like(found)
+    assert max(map(abs, displacement(found, expected))) <= 1
+    assert likeness(found, expected) > 0.5

@@ -186,8 +186,13 @@ def test_two_modes_and_bad_pixels(tmp_path: Path) -> None:
     check(tmp_path, held(scan(n_modes=2), bad_pixels=bad), TINY)
 
 
-def test_supervised_training_takes_labels_from_the_object(tmp_path: Path) -> None:
-    check(tmp_path, held(scan(), known_object=True), TINY, "Supervised")
+def test_supervised_training_takes_labels_from_the_object_in_its_unit(tmp_path: Path) -> None:
+    data = held(scan(), known_object=True, unit=0.1)
+    found = trained_and_reconstructed(tmp_path, data, TINY, "Supervised").found
+    expected = data.truth_like(found)
+    assert max(map(abs, displacement(found, expected))) <= 1
+    assert likeness(found, expected) > 0.5
+    assert 0.1 * np.abs(found).mean() == pytest.approx(np.abs(expected).mean(), rel=0.25)
 
 
 def test_a_point_is_found_at_its_place(tmp_path: Path) -> None:
