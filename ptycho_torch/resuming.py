@@ -43,7 +43,7 @@ of a step or the state of the optimizer, which the checkpoint holds; without che
 The scans may lie elsewhere, not be other ones."""
 
 
-_UNREADABLE: Final = (RuntimeError, EOFError, ValueError, torch.serialization.pickle.UnpicklingError)
+_UNREADABLE: Final = (OSError, RuntimeError, EOFError, ValueError, torch.serialization.pickle.UnpicklingError)
 """What torch raises for a file that is damaged, or holds more than plain values and tensors."""
 
 

@@ -288,10 +288,8 @@ def request_of(
         request.add(cls, _recorded(cls, said, place))
     snapshot: dict[str, Any] = {VERSION_KEY: versions.get("ptychopinn"), **record["execution"]}
     try:
-        return request, PyTorchExecutionConfig.from_snapshot(snapshot)
+        return request, PyTorchExecutionConfig.from_snapshot(snapshot, place=place)
     except ConfigError as error:
-        request.fail(
-            [Failure(name, f"{message} It is recorded in {place}.") for name, message in error.failures]
-        )
+        request.fail(error.failures)
     request.answer(PyTorchExecutionConfig.from_snapshot({}))  # raises, with what is wrong besides
     raise AssertionError("a request with failures was answered")

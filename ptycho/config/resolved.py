@@ -183,11 +183,12 @@ class ResolvedSettings(BaseSettings):
         return cls.resolve(file=path_of(path), arguments=arguments)
 
     @classmethod
-    def from_snapshot(cls, snapshot: Mapping[str, Any]) -> Self:
+    def from_snapshot(cls, snapshot: Mapping[str, Any], *, place: str | None = None) -> Self:
         """Rebuild saved settings exactly; the environment of this machine is not read.
 
         Args:
             snapshot: What `to_snapshot` or `to_dict` gave. Absent knobs take their defaults.
+            place: The file it was read from, for origins and messages; None: none.
 
         Raises:
             ConfigError: A value is invalid, or a knob is unknown to this version; the message says which
@@ -196,11 +197,11 @@ class ResolvedSettings(BaseSettings):
         content = _mapping(cls, snapshot)
         writer = content.pop(VERSION_KEY, None)
         layer = read_values("argument", content, _checks(cls).vocabulary)
-        failures = tuple(
-            Failure(name, f"{message} {written_by(writer, 'snapshot')}") for name, message in layer.failures
-        )
-        places = dict.fromkeys(layer.values, "snapshot")
-        return cls._from_layers([layer._replace(locators=places, failures=failures)])
+        said = f"{written_by(writer, 'snapshot')}{f' It is recorded in {place}.' if place else ''}"
+        failures = tuple(Failure(name, f"{message} {said}") for name, message in layer.failures)
+        places = dict.fromkeys(layer.values, place or "snapshot")
+        kind = "file" if place else "argument"
+        return cls._from_layers([layer._replace(kind=kind, locators=places, failures=failures)])
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:

@@ -21,7 +21,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import create_training_payload
-from ptycho_torch.resuming import resume
+from ptycho_torch.resuming import resume, resumed_payload
 from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.training import TrainingResult, train
 from tests.legacy_dictionary import legacy_dictionary_restored
@@ -359,3 +359,8 @@ def test_the_execution_configuration_of_the_environment_is_not_read(monkeypatch:
     )
     assert (config.seed, config.accum_steps, config.num_workers) == (42, 2, 1)
     assert config.sources["accum_steps"].locator == "--accum-steps"
+
+
+def test_a_recorded_value_comes_from_the_record(killed: Path) -> None:
+    payload = resumed_payload(killed, {"num_workers": 0})
+    assert str(payload.execution_config.sources["learning_rate"]) == f"{killed}/config.json"
