@@ -139,7 +139,9 @@ def test_a_split_that_leaves_no_group_to_train_on_is_refused(
     tiny = TinyModel(gridsize=gridsize, execution={"val_split": 0.99})
     module = ScanDataModule(tiny.canonical(tiny_file, n_subsample=n_subsample), tiny.execution_config)
     rule = f"val_split: expected to leave at least {gridsize**2} of the {n_subsample} positions"
-    with pytest.raises(DataError, match=rule + r" .*tiny\.npz to training; got 0\.99, which leaves 0\."):
+    with pytest.raises(
+        DataError, match=rule + r" .*tiny\.npz to training; got 0\.99 from argument, which leaves 0\."
+    ):
         module.load()
 
 
