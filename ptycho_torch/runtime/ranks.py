@@ -61,6 +61,7 @@ class Ranks:
             RuntimeError: one of them has failed.
         """
         others: list[BaseProcess] = []
+        threads = torch.get_num_threads()
         try:
             self._start(others, work, arguments)
             with self.first():
@@ -74,6 +75,7 @@ class Ranks:
                 process.join()
             if others and torch.distributed.is_initialized():
                 torch.distributed.destroy_process_group()
+            torch.set_num_threads(threads)  # Lightning shares the processors among the processes
 
     def _start(
         self, others: list[BaseProcess], work: Callable[..., None], arguments: tuple[Any, ...]
@@ -102,13 +104,15 @@ def _require_sound(others: list[BaseProcess]) -> None:
 @contextlib.contextmanager
 def _variables(told: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables meanwhile."""
-    before = {name: os.environ.get(name) for name in told}
+    before = {
+        name: os.environ.get(name) for name in (*told, "OMP_NUM_THREADS")
+    }  # the last one Lightning sets
     os.environ.update(told)
     try:
         yield
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
