@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.files import ConfigFile
@@ -194,3 +195,23 @@ def test_a_repeated_key_hides_no_other_failure(name: str, text: str):
 def test_of_a_key_given_twice_the_first_value_is_judged():
     assert "got -1 from a.json:1" in refusal("a.json", '{"seed": -1,\n"seed": 2}')
     assert "got -1 from a.yaml:1" in refusal("a.yaml", "seed: -1\nseed: x")
+
+
+# who answers for what
+
+
+def test_each_door_answers_for_its_own_tables_and_for_the_names_of_all():
+    doors = (PyTorchExecutionConfig.from_file, TrainingConfig.from_file, InferenceConfig.from_file)
+    own = {"[execution]\nfoo = 1": 0, "[training]\nfoo = 1": 1, "[inference]\nfoo = 1": 2}
+    for text, door in own.items():
+        Path("a.toml").write_text(text)
+        for number, read in enumerate(doors):
+            if number == door:
+                with pytest.raises(ConfigError, match="foo: no such "):
+                    read("a.toml")
+            else:
+                read("a.toml")
+    Path("a.toml").write_text("[model]\n[execution]\n[trainning]\n")
+    for read in doors:
+        with pytest.raises(ConfigError, match=r"trainning: no such table at a\.toml:3"):
+            read("a.toml")
