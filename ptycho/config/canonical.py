@@ -304,7 +304,7 @@ class InferenceConfig:
 def _from_run_file(cls: type[T], path: str | os.PathLike[str]) -> T:
     from ptycho.config.files import ConfigFile  # the parsers load with the first file
 
-    file = ConfigFile.read(path)
+    file = ConfigFile.read(path, collect=True)
     nested = file.content.keys().isdisjoint(("training", "inference", "execution"))
     model = Resolution(ModelConfig, [file.layer(vocabulary(ModelConfig), "model", nested=nested)])
     own = file.layer(vocabulary(cls), None if nested else section_of(cls), nested=nested)
