@@ -17,6 +17,8 @@ def remember(archive: Path, *, temporary: bool = False) -> None:
         temporary: whether that folder is to go once the run is saved.
     """
     global _trained, _temporary
+    if _temporary and _trained is not None and _trained.parent != archive.parent:
+        shutil.rmtree(_trained.parent, ignore_errors=True)  # nobody has saved that run
     _trained, _temporary = archive, temporary
 
 
@@ -40,7 +42,6 @@ def save(out_prefix: str | Path) -> Path:
     target = folder / ARCHIVE
     if _temporary:
         shutil.copytree(_trained.parent, folder, dirs_exist_ok=True)
-        shutil.rmtree(_trained.parent)
         remember(target)
     elif target.resolve() != _trained.resolve():
         shutil.copyfile(_trained, target)

@@ -1,6 +1,7 @@
 """Bringing the probe of a scan, and the object that goes with it, to the unit photon**0.5."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,21 +22,21 @@ class Scaled(NamedTuple):
 
     probe: npt.NDArray[np.complex64]
     """(modes, N, N)."""
-    object_guess: npt.NDArray[np.complex64] | None
-    """(H, W)."""
+    objects: dict[str, npt.NDArray[np.complex64] | None]
+    """Each (H, W)."""
 
 
 def photon_scale(
-    probe: Array, object_guess: Array | None, positions: Array, mean_counts: float, origin: str
+    probe: Array, objects: Mapping[str, Array | None], positions: Array, mean_counts: float, origin: str
 ) -> Scaled:
-    """Scale a probe whose power is far from the counts, and the object that goes with it by the inverse.
+    """Scale a probe whose power is far from the counts, and the objects that go with it by the inverse.
 
     An object goes with the probe as it is given where the two scatter the measured counts better than the object and
     the scaled probe do; otherwise it is in photon scale already, and stays.
 
     Args:
         probe: complex (modes, N, N), in any unit.
-        object_guess: complex (H, W), or None.
+        objects: name -> complex (H, W), or None.
         positions: float (n, 2), rows (y, x), object pixels.
         mean_counts: photons of a pattern.
         origin: where they come from, for the log.
@@ -43,30 +44,28 @@ def photon_scale(
     power = float(np.sum(np.abs(probe.astype(np.complex128)) ** 2))
     low, high = PROBE_SCALE_RANGE
     if low <= power / mean_counts <= high:
-        return Scaled(probe, object_guess)
+        return Scaled(probe, dict(objects))
     reason = "The probe has %g photons, patterns have %g on average: the probe is scaled to the latter."
     logger.info("%s: " + reason, origin, power, mean_counts)
     factor = np.sqrt(mean_counts / power)
-    if object_guess is not None and _go_together(probe, object_guess, positions, mean_counts, power):
-        logger.info("%s: The object goes with that probe: it is scaled by the inverse.", origin)
-        object_guess = (object_guess.astype(np.complex128) / factor).astype(np.complex64)
-    return Scaled((probe.astype(np.complex128) * factor).astype(np.complex64), object_guess)
+    found = dict(objects)
+    for name, known in objects.items():
+        if known is not None and _go_together(probe, known, positions, mean_counts, power):
+            logger.info("%s: %s goes with that probe: it is scaled by the inverse.", origin, name)
+            found[name] = (known.astype(np.complex128) / factor).astype(np.complex64)
+    return Scaled((probe.astype(np.complex128) * factor).astype(np.complex64), found)
 
 
-def _go_together(
-    probe: Array, object_guess: Array, positions: Array, mean_counts: float, power: float
-) -> bool:
+def _go_together(probe: Array, known: Array, positions: Array, mean_counts: float, power: float) -> bool:
     """Whether the photons that object and probe scatter are nearer to the counts as they are than with a scaled probe.
 
     They are the mean over a sample of the positions whose patch the object holds.
     """
     n_pixels = probe.shape[-1]
     corners = np.round(positions).astype(np.int64) - n_pixels // 2
-    held = corners[((corners >= 0) & (corners + n_pixels <= object_guess.shape)).all(axis=1)]
+    held = corners[((corners >= 0) & (corners + n_pixels <= known.shape)).all(axis=1)]
     light = np.square(np.abs(probe), dtype=np.float64).sum(axis=0)
-    windows = (
-        object_guess[y : y + n_pixels, x : x + n_pixels] for y, x in held[:: max(1, len(held) // SAMPLE)]
-    )
+    windows = (known[y : y + n_pixels, x : x + n_pixels] for y, x in held[:: max(1, len(held) // SAMPLE)])
     scattered = [np.sum(light * np.square(np.abs(window), dtype=np.float64)) for window in windows]
     mean = float(np.mean(scattered)) if scattered else 0.0
     return mean == 0 or bool(abs(np.log(mean / mean_counts)) <= abs(np.log(mean / power)))

@@ -232,21 +232,21 @@ class RawData:
             raise AssertionError("an array is missing, but no problem was reported")
         logger.info("%s: the patterns are read as %s: %s.", origin, chosen, reason)
         half = optional.pop("half")
-        scaled = photon_scale(probe, optional.pop("object_guess"), positions, mean_counts, origin)
+        objects = {name: optional.pop(name) for name in ("object_guess", "object_truth")}
+        scaled = photon_scale(probe, objects, positions, mean_counts, origin)
         return cls(
             patterns=patterns,
             domain=chosen,
             domain_reason=reason,
             positions_px=positions,
             probe=scaled.probe,
-            object_guess=scaled.object_guess,
             scan_index=_object_index(scan_index, len(patterns), origin),
             labels=None if labels is None else Labels(*labels),
             half=None if half is None else half.astype(np.int8),
             nphotons=nphotons,
             metadata=metadata,
             path=path,
-            **cast(Any, optional),
+            **cast(Any, optional | scaled.objects),
         )
 
     def __getstate__(self) -> dict[str, Any]:

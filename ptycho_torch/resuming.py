@@ -124,7 +124,7 @@ def resumed_payload(
 
 def _read(folder: Path) -> _Stopped:
     record = _record(folder / CONFIGURATION)
-    found = [(path, _content(path)) for path in sorted((folder / CHECKPOINTS).glob("*.ckpt"))]
+    found = list(_readable(folder / CHECKPOINTS))
     if not found:
         place = folder / CHECKPOINTS
         message = f"{place}: expected a checkpoint to go on from; got none."
@@ -140,6 +140,18 @@ def _read(folder: Path) -> _Stopped:
     waits = [state["wait_count"] for name, state in states if "EarlyStopping" in name]
     network = content["hyper_parameters"]["model_config"]
     return _Stopped(record, checkpoint, network, _epochs_done(content), max(waits, default=0))
+
+
+def _readable(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The checkpoints of a run; a damaged one beside a sound last.ckpt is passed over with a warning."""
+    paths = sorted(folder.glob("*.ckpt"), key=lambda path: (path.stem != LAST, path.name))
+    for path in paths:
+        try:
+            yield path, _content(path)
+        except ConfigError as error:
+            if path is paths[0] or paths[0].stem != LAST:
+                raise
+            log.warning("%s", error)
 
 
 def _content(checkpoint: Path) -> dict[str, Any]:
@@ -222,8 +234,8 @@ def _changes(stopped: _Stopped, payload: TrainingPayload) -> Iterator[tuple[str,
 
 
 def _may_change(name: str, change: Mapping[str, Any]) -> bool:
-    """Whether a change takes effect; a scan to validate on may lie elsewhere, not come where there was none."""
-    return name in MAY_CHANGE and not (name == "test_data_file" and change["was"] is None)
+    """Whether a change takes effect; a scan to validate on may lie elsewhere, not come or go."""
+    return name in MAY_CHANGE and not (name == "test_data_file" and None in (change["was"], change["now"]))
 
 
 def _fixed(name: str, change: Mapping[str, Any], folder: Path) -> Failure:

@@ -168,7 +168,8 @@ class Trainer:
     """A training that is about to begin.
 
     Attributes:
-        _trainer: Lightning's, whose `callbacks` may be added to; they are called in this process.
+        _trainer: Lightning's, whose `callbacks` may be added to; they are called in this process, and with several
+            devices in no other: there they may watch, and not stop the training or write checkpoints of their own.
     """
 
     def __init__(

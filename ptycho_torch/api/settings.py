@@ -14,7 +14,7 @@ from ptycho.workflows.one_device import on_one_device
 from ptycho_torch.config_bridge import execution_arguments, to_model_config, to_training_config
 from ptycho_torch.config_factory import TrainingPayload, training_payload_of
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.runtime import check_machine, find_accelerator, resolve_n_devices, warn_once
+from ptycho_torch.runtime import check_machine, find_accelerator, launch, resolve_n_devices, warn_once
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def check_checkpoints(execution: PyTorchExecutionConfig) -> None:
         ConfigError: nothing is kept.
     """
     if not execution.enable_checkpointing:
-        knob, rule = "enable_checkpointing", "True"
+        knob, rule = "enable_checkpointing", "True, with another strategy than deepspeed"
     elif execution.checkpoint_save_top_k == 0 and not execution.save_last_checkpoint:
         knob, rule = "checkpoint_save_top_k", "another number than 0 where save_last_checkpoint is False"
     else:
@@ -169,16 +169,24 @@ def execution_of(training: TrainingConfig, inference: InferenceConfig) -> PyTorc
     if training.enable_staged_finetuning:
         stated["val_split"] = training.finetune_val_split
     execution = PyTorchExecutionConfig(**_on_this_machine(stated))
-    if processes_of(execution) > 1 and execution.strategy in ANY_START:
+    if _n_devices(execution) > 1 and execution.strategy in ANY_START:
         execution = execution.replace(strategy="ddp")
     return execution
 
 
 def processes_of(execution: PyTorchExecutionConfig) -> int:
-    """Processes that train together on this machine alone; several machines are started from outside, or refused."""
+    """Processes to train with, this one and those to start beside it; 1 where torchrun or srun has started them all.
+
+    Those on several machines are started from outside, or refused.
+    """
+    started = launch()
+    is_started = started is not None and started.here * started.nodes > 1
+    return 1 if is_started or execution.num_nodes > 1 else _n_devices(execution)
+
+
+def _n_devices(execution: PyTorchExecutionConfig) -> int:
     accelerator = find_accelerator(execution.accelerator)
-    several = accelerator is not None and execution.num_nodes == 1
-    return resolve_n_devices(execution, accelerator) if several else 1
+    return 1 if accelerator is None else resolve_n_devices(execution, accelerator)
 
 
 def inference_execution(configs: Configurations) -> PyTorchExecutionConfig:

@@ -28,7 +28,7 @@ from ptycho_torch.runtime.failures import warn_once
 from ptycho_torch.runtime.inference import build_fabric, working_dtype
 from ptycho_torch.runtime.loggers import build_logger
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
-from ptycho_torch.runtime.processes import is_first_process
+from ptycho_torch.runtime.processes import is_first_process, launch
 from ptycho_torch.runtime.ranks import Ranks
 from ptycho_torch.runtime.trainer import build_trainer, loader_arguments, trainer_arguments
 
@@ -48,6 +48,7 @@ __all__ = [
     "check_training",
     "find_accelerator",
     "is_first_process",
+    "launch",
     "loader_arguments",
     "metric_interval",
     "monitored_metric",

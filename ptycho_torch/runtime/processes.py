@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from lightning.fabric.plugins.environments import (
@@ -19,6 +20,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.failures import refused
 
 _LAUNCHERS = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
+_OF_TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 
 
 def is_first_process() -> bool:
@@ -34,6 +36,34 @@ def is_launched() -> bool:
     return any(launcher.detect() for launcher in _LAUNCHERS)
 
 
+class Launch(NamedTuple):
+    """How many processes a launcher has started."""
+
+    launcher: str
+    """torchrun or srun."""
+    here: int
+    """On each machine."""
+    nodes: int
+    """Machines."""
+
+
+def launch() -> Launch | None:
+    """What torchrun or srun has started, as their variables tell; None where neither has."""
+    if TorchElasticEnvironment.detect():
+        here = _number("LOCAL_WORLD_SIZE")
+        return Launch("torchrun", here, max(1, _number("WORLD_SIZE") // here))
+    if SLURMEnvironment.detect():
+        nodes = _number("SLURM_NNODES")
+        return Launch("srun", _number("SLURM_NTASKS_PER_NODE", _number("SLURM_NTASKS") // nodes or 1), nodes)
+    return None
+
+
+def _number(variable: str, otherwise: int = 1) -> int:
+    """What a variable says, where it says a number >= 1."""
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() and int(text) else otherwise
+
+
 def launcher_failures(config: PyTorchExecutionConfig, n_devices: int) -> Iterator[Failure]:
     """Another number of processes than the knobs say, started by torchrun or srun.
 
@@ -43,18 +73,25 @@ def launcher_failures(config: PyTorchExecutionConfig, n_devices: int) -> Iterato
         config: gives num_nodes.
         n_devices: resolved.
     """
-    if TorchElasticEnvironment.detect():
-        launcher, here = "torchrun", int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // here
-    elif SLURMEnvironment.detect():
-        launcher, nodes = "srun", int(os.environ.get("SLURM_NNODES", "1"))
-        here = int(os.environ["SLURM_NTASKS"]) // nodes
-    else:
+    if TorchElasticEnvironment.detect() and (missing := sorted(_OF_TORCHRUN - os.environ.keys())):
+        name = "TORCHELASTIC_RUN_ID"
+        rule = f"expected with the other variables of torchrun; got it without {', '.join(missing)}"
+        yield Failure(name, f"{name}: {rule}. Unset it, or start the run with torchrun.")
         return
-    for name, asked, started in (("n_devices", n_devices, here), ("num_nodes", config.num_nodes, nodes)):
-        if asked != started:
+    started = launch()
+    if started is None:
+        return
+    launcher, here, nodes = started
+    if launcher == "srun" and _number("SLURM_NTASKS") > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        rule = "a number of processes that srun was told for each machine"
+        yield refused(
+            config, "n_devices", rule, "Pass --ntasks-per-node to srun or sbatch, not --ntasks alone."
+        )
+        return
+    for name, asked, expected in (("n_devices", n_devices, here), ("num_nodes", config.num_nodes, nodes)):
+        if asked != expected:
             each = "processes on each machine" if name == "n_devices" else "machines"
-            rule = f"{started}, as {launcher} started this run: {here} processes on each of {nodes} machines"
+            rule = f"{expected}, as {launcher} was told for this run: {here} processes on each of {nodes} machines"
             yield refused(config, name, rule, f"Make the {each} and {name} agree.")
 
 

@@ -69,9 +69,15 @@ class Ranks:
             for process in others:
                 process.join()
             _require_sound(others)
+        except RuntimeError:
+            # what a collective operation says here where another process has ended: tell that instead
+            for process in others:
+                process.join(POLL_S)
+            _require_sound(others)
+            raise
         finally:
             for process in others:
-                process.terminate()
+                process.kill()  # one that waits for the others in a collective operation hears of nothing else
                 process.join()
             if others and torch.distributed.is_initialized():
                 torch.distributed.destroy_process_group()

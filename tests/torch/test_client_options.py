@@ -332,3 +332,15 @@ def test_a_device_whose_process_fails_is_reported(tiny_scan: RawData, tmp_path: 
     with pytest.raises(RuntimeError, match="n_devices: process 2 of 2 ended with exit code 1"):
         trainer.train()
     assert not multiprocessing.active_children()
+
+
+def test_an_error_of_the_caller_ends_the_processes_of_other_devices(
+    tiny_scan: RawData, tmp_path: Path
+) -> None:
+    class Breaks(Callback):
+        def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+            raise LookupError("of the caller")
+
+    with pytest.raises(LookupError, match="of the caller"):
+        door(tiny_scan, tmp_path, Breaks(), training={"n_devices": 2, "strategy": "ddp"})
+    assert not multiprocessing.active_children()

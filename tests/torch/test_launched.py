@@ -12,6 +12,7 @@ from ptycho_torch.runtime.checks import machine_failures
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}
+TORCHRUN |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 SRUN = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
 
@@ -20,6 +21,7 @@ def started(monkeypatch: pytest.MonkeyPatch, launcher: str, here: int, nodes: in
     told = TORCHRUN | {"WORLD_SIZE": f"{here * nodes}", "LOCAL_WORLD_SIZE": f"{here}"}
     if launcher == "srun":
         told = SRUN | {"SLURM_NTASKS": f"{here * nodes}", "SLURM_NNODES": f"{nodes}"}
+        told |= {"SLURM_NTASKS_PER_NODE": f"{here}"}
     for name, value in told.items():
         monkeypatch.setenv(name, value)
 
@@ -40,12 +42,28 @@ def test_the_number_that_was_started_passes(
 @pytest.mark.parametrize("launcher", ["torchrun", "srun"])
 def test_another_number_is_refused_by_name(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
     started(monkeypatch, launcher, 2, 2)
+    told = f"expected 2, as {launcher} was told for this run: 2 processes on each of 2 machines"
     assert refusals(n_devices=4, num_nodes=1) == {
-        "n_devices": f"n_devices: expected 2, as {launcher} started this run: 2 processes on each of 2 machines; got "
-        "4 from argument. Make the processes on each machine and n_devices agree.",
-        "num_nodes": f"num_nodes: expected 2, as {launcher} started this run: 2 processes on each of 2 machines; got "
-        "1 from argument. Make the machines and num_nodes agree.",
+        "n_devices": f"n_devices: {told}; got 4 from argument. Make the processes on each machine and n_devices agree.",
+        "num_nodes": f"num_nodes: {told}; got 1 from argument. Make the machines and num_nodes agree.",
     }
+
+
+def test_tasks_that_are_not_told_by_machine_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    started(monkeypatch, "srun", 2, 1)
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE")
+    assert "Pass --ntasks-per-node to srun or sbatch" in refusals(n_devices=2)["n_devices"]
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert refusals(n_devices=1) == {}
+
+
+def test_a_variable_of_torchrun_that_was_left_behind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "left")
+    (message,) = refusals(n_devices=1).values()
+    assert message.startswith(
+        "TORCHELASTIC_RUN_ID: expected with the other variables of torchrun; got it without "
+    )
+    assert message.endswith("Unset it, or start the run with torchrun.")
 
 
 def test_processes_that_would_train_alone_in_one_folder_are_refused(tiny_file: Path, tmp_path: Path) -> None:
@@ -59,7 +77,7 @@ def test_processes_that_would_train_alone_in_one_folder_are_refused(tiny_file: P
         timeout=100,
     )
     assert done.returncode != 0
-    assert "n_devices: expected 2, as torchrun started this run" in done.stderr
+    assert "n_devices: expected 2, as torchrun was told for this run" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -266,6 +266,11 @@ def test_checkpoints_cannot_be_turned_off_and_a_scan_to_validate_on_not_come(
     assert "training.test_data_file: expected None" in refusal(killed, {"test_data_file": tiny_file})
 
 
+def test_a_scan_to_validate_on_cannot_go(tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = trained(tiny_file, tmp_path / "run", nepochs=1, test_data_file=tiny_file).run_dir
+    assert "training.test_data_file: expected" in refusal(run_dir, {"nepochs": 2, "test_data_file": None})
+
+
 def test_patience_counts_epochs_where_validation_is_rare(tiny_file: Path, tmp_path: Path) -> None:
     rare = {"check_val_every_n_epoch": 2, "early_stop_patience": 4, "nepochs": 12, "learning_rate": 1e-30}
     first = trained(tiny_file, tmp_path / "run", **rare)
@@ -336,6 +341,15 @@ def test_a_damaged_checkpoint_is_refused_by_name(killed: Path, tmp_path: Path, d
     )
     last.unlink()
     assert len(resume(last.parents[1], {"num_workers": 0}).history) == 4
+
+
+def test_a_damaged_checkpoint_beside_the_last_one_is_passed_over(
+    killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = copied(killed, tmp_path) / "checkpoints" / "epoch=009.ckpt"
+    other.write_bytes(b"PK")
+    assert len(resume(other.parents[1], {"num_workers": 0}).history) == 4
+    assert f"{other}: expected a checkpoint of a training; got a file that cannot be read" in caplog.text
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(killed: Path, tmp_path: Path) -> None:
