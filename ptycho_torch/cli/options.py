@@ -1,6 +1,7 @@
 """What the commands share: the options that are no fields, and how a parsed command line becomes a request."""
 
 import argparse
+import contextlib
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
-from ptycho.config.errors import ConfigError
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
+from ptycho.config.request import Request
+from ptycho.config.sources import Layer
 from ptycho.config.validated import section_of, vocabulary
 from ptycho_torch.cli.console import Refusal, is_watched
 from ptycho_torch.cli.defaults import suited
@@ -93,22 +96,37 @@ class CommandLine:
         found = self.value(section, name)
         return found if isinstance(found, str) else None
 
-    def required_place(self, section: type, name: str, positional: str) -> str:
-        """A path that must be there.
+    def required_places(
+        self, section: type, positionals: Mapping[str, str], asked: Mapping[str, Any]
+    ) -> list[str]:
+        """Paths that must be there.
+
+        Args:
+            section: the canonical class that has them.
+            positionals: field -> what the usage calls it.
+            asked: the arguments of a `Request`; what is wrong with them is reported together with what is missing.
 
         Raises:
-            ConfigError: the file of `--config` cannot be read.
-            Refusal: neither the command line nor the file names it.
+            ConfigError: neither the command line nor the file names one, or the file cannot be read.
         """
-        found = self.place(section, name)
-        if found is None:
+        found = {name: self.place(section, name) for name in positionals}
+        places = [place for place in found.values() if place is not None]
+        if len(places) == len(found):
+            return places
+        request = Request([ModelConfig, section], **asked)
+        request.add(section, Layer("argument", self.places))
+        table = section_of(section)
+        missing = [
+            Failure(word, f"{word}: expected a path; got none. Give it, or {name} in [{table}] of --config.")
+            for name, word in positionals.items()
+            if found[name] is None
+        ]
+        with contextlib.suppress(ConfigError):  # a file that cannot be read may name it
             if self.file is not None:
                 ConfigFile.read(self.file)
-            table = section_of(section)
-            raise Refusal(
-                f"{positional}: expected a path; got none. Give it, or {name} in [{table}] of --config."
-            )
-        return found
+            request.fail(missing)
+        request.answer()
+        raise AssertionError("a request with failures was answered")
 
     def request(
         self, cli_defaults: Mapping[str, object], only: Collection[str] | None = None

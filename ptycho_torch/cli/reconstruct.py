@@ -45,8 +45,8 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    model = line.required_place(InferenceConfig, "model_path", "MODEL")
-    data = line.required_place(InferenceConfig, "test_data_file", "DATA")
+    positionals = {"model_path": "MODEL", "test_data_file": "DATA"}
+    model, data = line.required_places(InferenceConfig, positionals, asked(line))
     run_dir = folder(line, model, data)
 
     from ptycho.raw_data import DataError

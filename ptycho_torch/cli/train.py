@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     line = CommandLine.of(options)
     if "resume" in options:
         return _say_result(_resumed(line, options))
-    data = line.required_place(TrainingConfig, "train_data_file", "DATA")
+    (data,) = line.required_places(TrainingConfig, {"train_data_file": "DATA"}, asked(line))
     run_dir = folder(line, data)
     refuse_to_replace(run_dir / ARCHIVE, "overwrite" in options)
 

@@ -42,6 +42,11 @@ Run = Callable[..., tuple[int, str, str]]
             "Give it, or test_data_file in [inference] of --config.",
         ),
         (
+            ["train", "--config", "none.toml", "--nepochs=x"],
+            "ptycho train: none.toml: no such file. Check the path.\n"
+            "training.nepochs: expected an integer >= 1; got 'x' from flag --nepochs.",
+        ),
+        (
             ["simulate", "--output", "a.npz", "--N", "x"],
             "ptycho simulate: N: expected an integer; got 'x' from flag --N.",
         ),
@@ -72,6 +77,27 @@ def test_every_wrong_flag_is_named_at_once(ptycho: Run, scan: Path, tmp_path: Pa
     assert code == 2
     assert "num_workers: expected an integer >= 0; got 'many' from flag --num-workers." in said
     assert "batch_size: expected an integer >= 1; got 0 from flag --batch-size." in said
+
+
+def test_a_missing_path_is_named_with_everything_else(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKERS", "many")
+    workers = (
+        "num_workers: expected an integer >= 0; got 'many' from environment variable PTYCHO_EXEC_NUM_WORKERS."
+    )
+    code, _, said = ptycho("train", "--nepochs=0")
+    assert code == 2
+    assert said.splitlines() == [
+        "ptycho train: DATA: expected a path; got none. Give it, or train_data_file in [training] of --config.",
+        "training.nepochs: expected an integer >= 1; got 0 from flag --nepochs.",
+        workers,
+    ]
+    code, _, said = ptycho("reconstruct")
+    assert code == 2
+    assert [line.split(":")[0] for line in said.removeprefix("ptycho reconstruct: ").splitlines()] == [
+        "MODEL",
+        "DATA",
+        "num_workers",
+    ]
 
 
 def test_missing_data_are_named(ptycho: Run, tmp_path: Path) -> None:
