@@ -75,6 +75,7 @@ def _resumed(
     options: argparse.Namespace,
 ) -> Callable[[CommandLine], tuple[Resolved, tuple[type, ...], tuple[str, ...]]]:
     def resolve(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+        line.refuse_unknown(TrainingConfig)
         from ptycho_torch.resuming import resumed_payload
 
         payload = resumed_payload(**train.asked_to_resume(line, options))
@@ -85,6 +86,7 @@ def _resumed(
 
 
 def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+    line.refuse_unknown(TrainingConfig, train.asked)
     data = line.place(TrainingConfig, "train_data_file")
     asked = train.asked(line, data)
     if data is None:
@@ -109,6 +111,7 @@ def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str,
 
 
 def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+    line.refuse_unknown(InferenceConfig, reconstruct.asked)
     model, data = (line.place(InferenceConfig, name) for name in ("model_path", "test_data_file"))
     asked = reconstruct.asked(line, model, data)
     if model is None or data is None:

@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ptycho_torch.cli.console import Refusal, is_watched
 from ptycho_torch.cli.defaults import suited
 from ptycho_torch.cli.flags import FlagParser
 
-OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json")
+OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json", "unknown")
 """Options of the commands themselves; every other one is a field's."""
 POSITIONAL = {"train": ("train_data_file",), "reconstruct": ("model_path", "test_data_file")}
 """Command -> fields that are given by their place in it, without a flag."""
@@ -57,6 +57,8 @@ class CommandLine:
     file: str | None
     """The file of `--config`."""
     quiet: bool
+    unknown: tuple[Failure, ...] = ()
+    """The flags that there are none of."""
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "CommandLine":
@@ -64,7 +66,25 @@ class CommandLine:
         passed = {name: text for name, text in vars(options).items() if name not in OWN and text is not None}
         command = vars(options).get("of", options.command)
         places = {name: passed.pop(name) for name in POSITIONAL.get(command, ()) if name in passed}
-        return cls(places, passed, vars(options).get("config"), "quiet" in options)
+        unknown = vars(options).get("unknown", ())
+        return cls(places, passed, vars(options).get("config"), "quiet" in options, unknown)
+
+    def refuse_unknown(
+        self, section: type, asked: Callable[["CommandLine"], Mapping[str, Any]] | None = None
+    ) -> None:
+        """Refuse flags that there are none of.
+
+        Args:
+            section: the canonical class beside ModelConfig.
+            asked: gives the arguments of a `Request`; what is wrong with them is reported as well.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        if self.unknown:
+            request = Request([ModelConfig, section], **(asked(self) if asked else {}))
+            request.fail(self.unknown)
+            request.answer()
 
     def value(self, section: type, name: str) -> Any:
         """What the command, or else the file, says about a canonical field; None where neither does."""

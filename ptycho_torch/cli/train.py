@@ -38,6 +38,7 @@ def add_arguments(parser: FlagParser) -> None:
     stated = SHOWN | TRAINING | {"output_dir": f"{RUNS}/NAME-OF-DATA"}
     flags = canonical_flags(ModelConfig) + canonical_flags(TrainingConfig, without=["train_data_file"])
     parser.add_flags(flags + execution_flags(), stated)
+    parser.hands_on_unknown = True
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
+    line.refuse_unknown(TrainingConfig, None if "resume" in options else asked)
     if "resume" in options:
         return _say_result(_resumed(line, options))
     (data,) = line.required_places(TrainingConfig, {"train_data_file": "DATA"}, asked(line))

@@ -100,6 +100,26 @@ def test_a_missing_path_is_named_with_everything_else(ptycho: Run, monkeypatch: 
     ]
 
 
+@pytest.mark.parametrize("command", [["train"], ["config", "show", "train"]])
+def test_an_unknown_flag_is_named_with_every_wrong_one(ptycho: Run, command: list[str]) -> None:
+    words = ("--num-workers", "many", "--learning-rate", "nan", "--foo", "3", "--nepoch=1")
+    code, shown, said = ptycho(*command, *words)
+    assert (code, shown) == (2, "")
+    name = " ".join(["ptycho", *command])
+    assert said.partition(": ")[2].splitlines() == [
+        f"--foo: no such flag. See {name} --help.",
+        "--nepoch: no such flag. Did you mean --nepochs?",
+        "num_workers: expected an integer >= 0; got 'many' from flag --num-workers.",
+        "learning_rate: expected a finite number > 0; got 'nan' from flag --learning-rate.",
+    ]
+
+
+@pytest.mark.parametrize("command", [["train"], ["config", "show", "train"]])
+def test_an_unknown_flag_beside_resume_is_refused(ptycho: Run, command: list[str], tmp_path: Path) -> None:
+    code, _, said = ptycho(*command, "--resume", tmp_path, "--foo")
+    assert (code, said.partition(": ")[2].partition(".")[0]) == (2, "--foo: no such flag")
+
+
 def test_missing_data_are_named(ptycho: Run, tmp_path: Path) -> None:
     code, _, said = ptycho("train", tmp_path / "scan.npz")
     assert code == 2
