@@ -1,6 +1,7 @@
 """The execution configuration against short oracles, for everything that can be written anywhere."""
 
 import json
+import math
 import pickle
 import tempfile
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -21,7 +22,7 @@ from ptycho.config.sources import Layer
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
 from tests.properties.fields import KNOBS
-from tests.properties.written import KINDS, SOURCES, Case, cases, examples
+from tests.properties.written import KINDS, SOURCES, Case, cases, examples, one
 
 DEFAULTS = PyTorchExecutionConfig().to_dict()
 HERE = tuple(source for source in SOURCES if source != "inferred")
@@ -117,6 +118,11 @@ def test_the_strongest_source_that_speaks_wins(folder: Path, case: Case, table: 
         assert [(loser.kind, loser.value) for loser in origin.shadowed] == beaten
 
 
+@example(case=one("arguments", "learning_rate", math.inf), table=False)
+@example(case=one("environment", "learning_rate", "nan"), table=False)
+@example(case=one("file", "gradient_clip_val", "inf"), table=True)
+@example(case=one("overrides", "val_split", math.nan), table=False)
+@example(case=one("arguments", "prefetch_factor", 2, 2, is_right=True), table=False)
 @given(right_or_wrong, st.booleans())
 def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case, table: bool):
     mistakes, idle = case.mistakes(), without_workers(case)
