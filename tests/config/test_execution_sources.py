@@ -203,6 +203,14 @@ def test_a_foreign_variable_is_a_warning_without_its_value():
     assert "hunter2" not in str(caught[0].message)
 
 
+def test_a_variable_is_taken_for_a_misspelt_one_from_three_quarters_of_likeness():
+    assert message(environ={f"{PREFIX}PRECISIONABCDEF": "1"}) == (  # 18 of 24 letters
+        f"{PREFIX}PRECISIONABCDEF: no such knob. Did you mean {PREFIX}PRECISION?"
+    )
+    with pytest.warns(UnknownVariableWarning):
+        resolve(environ={f"{PREFIX}DETERMINISTICABCDEFGHI": "1"})  # 26 of 35 letters
+
+
 def test_a_foreign_variable_is_an_error_when_strict():
     text = message(environ={f"{PREFIX}TOKEN": "hunter2"}, strict=True)
     assert text == f"{PREFIX}TOKEN: no such knob."

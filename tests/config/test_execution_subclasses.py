@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -110,6 +110,19 @@ def test_a_secret_that_a_subclass_adds_is_never_shown():
     with pytest.raises(ConfigError) as caught:
         WithToken(token=["hunter2"])
     assert not [text for text in (*shown, str(caught.value)) if "hunter2" in text or "swordfish" in text]
+
+
+def test_a_secret_that_is_refused_is_not_repeated(tmp_path: Path):
+    class WithLongToken(PyTorchExecutionConfig):
+        token: SecretStr = Field(SecretStr("x" * 20), min_length=20)
+
+    path = tmp_path / "exec.toml"
+    path.write_text('token = "hunter2"\n')
+    sources = {"arguments": {"token": "hunter2"}, "environ": {f"{PREFIX}TOKEN": "hunter2"}, "file": path}
+    text = message(lambda: WithLongToken.resolve(**sources))
+    assert text.count("token: expected a value of type SecretStr; got another value from ") == 3
+    assert "token = ..." in text
+    assert "hunter2" not in text
 
 
 def with_dotenv(tmp_path: Path, text: str) -> Callable[[], PyTorchExecutionConfig]:

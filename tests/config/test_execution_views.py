@@ -219,3 +219,14 @@ def test_a_checkpoint_of_the_dictionary_loads_with_weights_only(tmp_path: Any):
     torch.save({"execution": CONFIG.to_snapshot()}, tmp_path / "a.ckpt")
     loaded = torch.load(tmp_path / "a.ckpt", weights_only=True)["execution"]
     assert PyTorchExecutionConfig.from_snapshot(loaded) == CONFIG
+
+
+def test_settings_of_two_classes_are_never_equal():
+    class Other(PyTorchExecutionConfig):
+        pass
+
+    config = PyTorchExecutionConfig(seed=1)
+    assert config == PyTorchExecutionConfig(seed=1)
+    assert config != Other(seed=1)
+    assert Other(seed=1) != config
+    assert config != config.to_dict()

@@ -1,8 +1,10 @@
 """One test for each known trap of pydantic-settings and its neighbours: here, none of them is open."""
 
+import contextlib
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ptycho.config import formats
-from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig, load_yaml_config
 from ptycho.config.errors import ConfigError
 
 PREFIX = "PTYCHO_EXEC_"
@@ -112,6 +114,16 @@ def test_duplicate_keys_are_not_silent(tmp_path: Path):
     (tmp_path / "a.yaml").write_text("seed: 1\nseed: 2\n")
     with pytest.raises(ConfigError, match="seed: given twice"):
         PyTorchExecutionConfig.from_file(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("load", [PyTorchExecutionConfig.from_file, load_yaml_config])
+def test_aliases_of_aliases_stay_small_and_fast(tmp_path: Path, load: Any):
+    levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    (tmp_path / "a.yaml").write_text("\n".join(["a0: &a0 [1]", *levels]))
+    started_s = time.process_time()
+    with contextlib.suppress(ConfigError):
+        load(tmp_path / "a.yaml")
+    assert time.process_time() - started_s < 5  # written out, it would be 9 ** 29 numbers
 
 
 @pytest.mark.parametrize(

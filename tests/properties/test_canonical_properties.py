@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
@@ -18,7 +19,7 @@ from ptycho.config.sources import Layer
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
 from tests.properties.fields import FIELDS, MODEL, TRAINING
-from tests.properties.written import KINDS, SOURCES, Case, cases
+from tests.properties.written import KINDS, SOURCES, Case, cases, one
 
 HERE = tuple(source for source in SOURCES if source != "environment")
 HOMES = {ModelConfig: MODEL, TrainingConfig: TRAINING}
@@ -101,6 +102,12 @@ def test_the_strongest_source_that_speaks_wins(folder: Path, case: Case):
             assert [(loser.kind, loser.value) for loser in origin.shadowed] == beaten
 
 
+@example(one("arguments", "N", 16))
+@example(one("overrides", "N", 40))
+@example(one("file", "N", "33"))
+@example(one("arguments", "probe_scale", math.inf))
+@example(one("inferred", "nphotons", math.nan))
+@example(one("flags", "nll_weight", "--nll-weight=inf"))
 @given(cases(FIELDS, HERE, mistakes=True))
 def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case):
     mistakes, clashing = case.mistakes(), clashes(case)

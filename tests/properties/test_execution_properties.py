@@ -1,6 +1,7 @@
 """The execution configuration against short oracles, for everything that can be written anywhere."""
 
 import json
+import math
 import pickle
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -24,7 +25,7 @@ from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.config_factory import create_training_payload
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.properties.fields import KNOBS
-from tests.properties.written import KINDS, SOURCES, Case, cases, examples
+from tests.properties.written import KINDS, SOURCES, Case, cases, examples, one
 
 DEFAULTS = PyTorchExecutionConfig().to_dict()
 HERE = tuple(source for source in SOURCES if source != "inferred")
@@ -120,6 +121,11 @@ def test_the_strongest_source_that_speaks_wins(folder: Path, case: Case, table: 
         assert [(loser.kind, loser.value) for loser in origin.shadowed] == beaten
 
 
+@example(case=one("arguments", "learning_rate", math.inf), table=False)
+@example(case=one("environment", "learning_rate", "nan"), table=False)
+@example(case=one("file", "gradient_clip_val", "inf"), table=True)
+@example(case=one("overrides", "val_split", math.nan), table=False)
+@example(case=one("arguments", "prefetch_factor", 2, 2, is_right=True), table=False)
 @given(right_or_wrong, st.booleans())
 def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case, table: bool):
     mistakes, idle = case.mistakes(), without_workers(case)

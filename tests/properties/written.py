@@ -20,6 +20,7 @@ KINDS = ("override", "override", "argument", "inferred", "environment", "file", 
 FROM_PYTHON = ("overrides", "arguments", "inferred", "cli_defaults")
 ALL = KNOBS | FIELDS
 THIRD = st.sampled_from([False, False, True])
+BLANK = st.sampled_from(["", " ", " \t\n"])
 FORMATS = ("toml", "yaml", "json")
 
 
@@ -71,6 +72,8 @@ class Said(NamedTuple):
     written: Any
     value: Any
     is_right: bool
+    is_blank: bool = False
+    """Whether it counts as nothing said: a variable without text."""
 
 
 def texts(draw: st.DrawFn, accepted: Field, value: Any) -> str:
@@ -154,6 +157,8 @@ def statements(name: str, source: str, suffix: str, mistakes: bool) -> st.Search
 @st.composite
 def _statements(draw: st.DrawFn, name: str, source: str, suffix: str, mistakes: bool) -> Said:
     accepted = ALL[name]
+    if source == "environment" and draw(THIRD):
+        return Said(draw(BLANK), None, True, is_blank=True)
     wrong = mistakes and draw(THIRD) and not (source == "flags" and accepted.is_switch)
     value = None if wrong else draw(accepted.valid)
     if source in FROM_PYTHON:
@@ -184,7 +189,8 @@ class Case(NamedTuple):
 
     def levels(self, name: str) -> list[tuple[str, Said]]:
         """The sources that speak of a field, the strongest first, with what they say."""
-        return [(s, self.said[s][name]) for s in SOURCES if name in self.said.get(s, {})]
+        spoken = [(s, self.said[s][name]) for s in SOURCES if name in self.said.get(s, {})]
+        return [(source, said) for source, said in spoken if not said.is_blank]
 
     def mistakes(self) -> list[tuple[str, str]]:
         """Every mistake, by field and source."""
@@ -214,6 +220,11 @@ class Case(NamedTuple):
         )
         path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
         return path, places
+
+
+def one(source: str, name: str, written: Any, value: Any = None, *, is_right: bool = False) -> Case:
+    """A case in which one source says one thing: a mistake, unless said otherwise."""
+    return Case({source: {name: Said(written, value, is_right)}}, "toml")
 
 
 _SUFFIXES = st.sampled_from(FORMATS)
