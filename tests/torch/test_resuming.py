@@ -378,3 +378,12 @@ def test_the_execution_configuration_of_the_environment_is_not_read(monkeypatch:
 def test_a_recorded_value_comes_from_the_record(killed: Path) -> None:
     payload = resumed_payload(killed, {"num_workers": 0})
     assert str(payload.execution_config.sources["learning_rate"]) == f"{killed}/config.json"
+
+
+def test_a_best_checkpoint_that_was_removed_is_none(tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = trained(tiny_file, tmp_path / "run", nepochs=2, learning_rate=1e-30).run_dir
+    (best,) = (run_dir / "checkpoints").glob("epoch*")
+    best.unlink()
+    result = resume(run_dir, {"nepochs": 3})
+    assert result.checkpoint is not None
+    assert result.checkpoint.name.startswith("epoch=002")
