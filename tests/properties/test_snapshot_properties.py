@@ -105,7 +105,7 @@ class ChangingEnvironment(RuleBasedStateMachine):
             culprits = {failure.name for failure in error.failures}
         assert culprits == wrong | misspelt
         if not culprits:
-            told = {name: said.value for name, said in self.variables.items()}
+            told = {name: said.value for name, said in self.variables.items() if not said.is_blank}
             assert values == DEFAULTS | told | {"num_workers": 1}
 
     @invariant()
