@@ -1,9 +1,9 @@
 """The sources that nobody names in a call: the environment, and what a subclass adds."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from pydantic_settings import (
     BaseSettings,
@@ -15,7 +15,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from ptycho.config.errors import Failure, show
+from ptycho.config.errors import ConfigError, Failure, printable, show
+from ptycho.config.fields import annotation_of, other_names, scalar
 from ptycho.config.origins import PRECEDENCE
 from ptycho.config.sources import Layer, Vocabulary, read_environment, read_values
 
@@ -31,6 +32,43 @@ def is_customised(cls: type[BaseSettings]) -> bool:
     plain: Any = BaseSettings.settings_customise_sources
     config = cls.model_config
     return hook.__func__ is not plain.__func__ or any(config.get(key) for key in ("env_file", "secrets_dir"))
+
+
+def vocabulary_of(cls: type[BaseSettings], old_names: Mapping[str, str]) -> Vocabulary:
+    """Read the names off a class: of its fields, their aliases, and the old ones.
+
+    Raises:
+        ConfigError: The class asks pydantic-settings for what has no part here.
+    """
+    config = cast(Mapping[str, object], cls.model_config)
+    refused = [name for name in _WITHOUT_PART if config.get(name) != BaseSettings.model_config.get(name)]
+    if refused:
+        message = (
+            f"{cls.__name__}: model_config sets {', '.join(refused)}, which has no effect here. Drop it."
+        )
+        raise ConfigError([Failure(cls.__name__, message)])
+    cls.model_rebuild()  # an alias generator speaks with the first build
+    aliases: dict[str, str] = {}
+    variables: dict[str, str] = {}
+    for name, field in cls.model_fields.items():
+        others, whole = other_names(field)
+        aliases |= dict.fromkeys(others - cls.model_fields.keys(), name)
+        variables |= {f"{prefix_of(cls)}{alias}".lower(): name for alias in others}
+        variables |= {variable.lower(): name for variable in whole}
+    scalars = {name: scalar(annotation_of(field)) for name, field in cls.model_fields.items()}
+    return Vocabulary(scalars, old_names, aliases=aliases, variables=variables)
+
+
+_WITHOUT_PART: Final = (
+    "case_sensitive",
+    "cli_parse_args",
+    "enable_decoding",
+    "env_nested_delimiter",
+    "env_parse_none_str",
+    "env_prefix_target",
+    "nested_model_default_partial_update",
+)
+"""Options of pydantic-settings for what is decided here: how variables are spelt and read, and the command line."""
 
 
 def with_ambient(
@@ -62,6 +100,7 @@ def with_ambient(
     if not customised:
         return [*layers, environment], PRECEDENCE
     found = list(layers)
+    dotenv, failed = _dotenv_of(cls)
     arguments = {
         name: layer.values[name] for layer in found if layer.kind == "argument" for name in layer.values
     }
@@ -70,7 +109,7 @@ def with_ambient(
         cls,
         init_settings=init,
         env_settings=env,
-        dotenv_settings=DotEnvSettingsSource(cls),
+        dotenv_settings=dotenv,
         file_secret_settings=SecretsSettingsSource(cls),
     )
     order = ["override"]
@@ -86,13 +125,27 @@ def with_ambient(
             kind = getattr(source, "__name__", type(source).__name__)
             kind = kind if kind not in order else f"{kind} {len(order)}"
             _tell(source, state, by_source)
-            found.append(_read(kind, source, vocabulary))
+            read = _read(kind, source, vocabulary)
+            found.append(read._replace(failures=failed) if source is dotenv and failed else read)
             values = found[-1].values
         order.append(kind)
         by_source[type(source).__name__] = dict(values)
         state = {**values, **state}
     order += [kind for kind in PRECEDENCE if kind not in order and kind not in ("argument", "environment")]
     return [layer for layer in found if layer.kind in order], tuple(order)
+
+
+def _dotenv_of(cls: type[BaseSettings]) -> tuple[DotEnvSettingsSource, tuple[Failure, ...]]:
+    """Read the dotenv files of a class; where one cannot be read, the source is empty, and the failure says so."""
+    try:
+        return DotEnvSettingsSource(cls), ()
+    except (OSError, UnicodeDecodeError) as error:
+        files = cls.model_config.get("env_file")
+        paths = [files] if isinstance(files, (str, Path)) else files or []
+        names = ", ".join(printable(os.fspath(path)) for path in paths)
+        reason = error.strerror if isinstance(error, OSError) else f"text that is not {error.encoding}"
+        message = f"env_file: expected readable text in {names}; got: {reason}."
+        return DotEnvSettingsSource(cls, env_file=None), (Failure("env_file", message),)
 
 
 def _tell(source: object, state: dict[str, Any], by_source: dict[str, dict[str, Any]]) -> None:
@@ -108,7 +161,7 @@ def _read(kind: str, source: Any, vocabulary: Vocabulary) -> Layer:
             return _read_variables(kind, source, _of_dotenv(source), vocabulary)
         content: object = source() or {}
         if type(source) is SecretsSettingsSource:
-            return _read_variables(kind, source, dict(_of_secrets(source)), vocabulary)
+            return _read_variables(kind, source, dict(_of_secrets(source, vocabulary.variables)), vocabulary)
     except (SettingsError, OSError, UnicodeDecodeError) as error:
         return Layer(kind, {}, failures=(Failure(kind, f"{kind}: {error}."),))
     if not isinstance(content, Mapping):
@@ -147,11 +200,14 @@ def _of_dotenv(source: DotEnvSettingsSource) -> dict[str, tuple[str, str]]:
     return {name.upper(): (text or "", place) for name, text in source.env_vars.items()}
 
 
-def _of_secrets(source: SecretsSettingsSource) -> Iterator[tuple[str, tuple[str, str]]]:
+def _of_secrets(
+    source: SecretsSettingsSource, whole: Collection[str]
+) -> Iterator[tuple[str, tuple[str, str]]]:
     """The files in the secrets folders that are named like variables of ours; none that a link takes elsewhere."""
     prefix = source.env_prefix.upper()
     for folder in cast(list[Path], getattr(source, "secrets_paths", [])):
         for path in sorted(folder.iterdir()):
             is_inside = folder.resolve() in path.resolve().parents
-            if path.name.upper().startswith(prefix) and is_inside and path.is_file():
+            is_ours = path.name.upper().startswith(prefix) or path.name.lower() in whole
+            if is_ours and is_inside and path.is_file():
                 yield path.name, (path.read_text(encoding="utf-8").strip(), str(path))

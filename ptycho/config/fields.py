@@ -1,9 +1,10 @@
 """What a field accepts: named scalar types, their rule in words, and how text is read for them."""
 
+import contextlib
 import inspect
 import math
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cache, lru_cache
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -22,7 +23,7 @@ from pydantic import (
     WrapValidator,
 )
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema, from_json
 from typing_extensions import TypedDict
 
 from ptycho.config.errors import near
@@ -98,6 +99,8 @@ class Scalar(NamedTuple):
     """Folded word -> the value it stands for."""
     rule: str
     """The rule in words: 'an integer >= 0'."""
+    reads_json: bool = False
+    """Whether text may be JSON: of a list, a mapping or a model."""
 
     def exact(self, value: object) -> object:
         """Reduce a Python value to the plain scalar it is; words to their canonical spelling."""
@@ -136,6 +139,9 @@ class Scalar(NamedTuple):
                     return kind(text)
                 except ValueError:
                     continue
+        if self.reads_json and text.startswith(("[", "{")):
+            with contextlib.suppress(ValueError):
+                return from_json(text, allow_inf_nan=False)
         return text
 
     def broken_by(self, value: object) -> str:
@@ -233,7 +239,26 @@ def scalar(annotation: Any) -> Scalar:
             rules += ["true", "false"] if base is bool else [_rule(base, metadata)]
     rules.sort(key=lambda rule: rule == "none")
     rule = " or ".join(filter(None, (", ".join(rules[:-1]), rules[-1])))
-    return Scalar(frozenset(kinds), words | synonyms, rule)
+    return Scalar(frozenset(kinds), words | synonyms, rule, any(_holds_values(kind) for kind in kinds))
+
+
+def _holds_values(kind: Any) -> bool:
+    """Whether a type is one of lists, mappings or models, which JSON can spell."""
+    base = get_origin(kind) or kind
+    if not inspect.isclass(base) or issubclass(base, (str, bytes)):
+        return False
+    return issubclass(base, (Mapping, Sequence, Set, BaseModel)) or hasattr(base, "__dataclass_fields__")
+
+
+def other_names(field: FieldInfo) -> tuple[set[str], set[str]]:
+    """Return the aliases of a field: other names of it, and those that name a variable whole.
+
+    pydantic-settings reads an alias from a variable without the prefix. Here only a `validation_alias` is one.
+    """
+    chosen = field.validation_alias
+    choices = {choice for choice in getattr(chosen, "choices", [chosen]) if isinstance(choice, str)}
+    own = {field.alias} if field.alias else set[str]()
+    return own | choices, choices - own
 
 
 def _alternatives(annotation: Any, metadata: tuple[Any, ...]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -270,7 +295,8 @@ def _rule(base: Any, metadata: tuple[Any, ...]) -> str:
         str: "a line of text that is not empty",
         type(None): "none",
     }
-    name = names.get(base) or f"a value of type {base.__name__}"
+    kind = base if get_origin(base) else base.__name__
+    name = names.get(base) or f"a value of type {kind}{', in text as JSON' if _holds_values(base) else ''}"
     return f"{name} {' and '.join(bounds)}".rstrip()
 
 

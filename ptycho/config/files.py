@@ -106,7 +106,7 @@ class ConfigFile:
             section = {}
         known: dict[str, Any] = {}
         for key, value in cast(Mapping[str, Any], section).items():
-            if key in vocabulary.scalars or key in vocabulary.renamed:
+            if vocabulary.field(key):
                 known[key] = value
             elif isinstance(value, Mapping) and not where:
                 failures.append(self._stray(key))
@@ -166,7 +166,7 @@ class ConfigFile:
         value: Any = self.content
         for name in key:
             value = value[name]
-        accepts = vocabulary.scalars[vocabulary.renamed.get(meant, meant)]
+        accepts = vocabulary.scalars[vocabulary.field(meant) or meant]
         read = accepts.read(value)
         return read in accepts.words.values() if isinstance(read, str) else type(read) in accepts.kinds
 

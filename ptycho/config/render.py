@@ -26,9 +26,11 @@ class Row(NamedTuple):
 
 
 def text(value: object) -> str:
-    """Write a plain scalar as text that an environment variable or a file reads back."""
+    """Write a value as text that an environment variable or a file reads back: lists and mappings as JSON."""
     if value is None:
         return "none"
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, ensure_ascii=False)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -48,7 +50,7 @@ def toml(values: Mapping[str, Any], none_by_default: Collection[str] = ()) -> st
     Returns:
         The text of the file.
     """
-    lines = _lines(values, " = ", quoted=(str, type(None))).splitlines(keepends=True)
+    lines = _lines(values, " = ", quoted=(str, type(None), list, dict)).splitlines(keepends=True)
     return "".join(
         f"#{line}" if value is None and name in none_by_default else line
         for line, (name, value) in zip(lines, values.items(), strict=True)
@@ -57,7 +59,7 @@ def toml(values: Mapping[str, Any], none_by_default: Collection[str] = ()) -> st
 
 def yaml(values: Mapping[str, Any]) -> str:
     """Write a flat YAML file, in which none is YAML's own null."""
-    return _lines(values, ": ", quoted=(str,))
+    return _lines(values, ": ", quoted=(str, list, dict))
 
 
 def comment(words: str) -> list[str]:

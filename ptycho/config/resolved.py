@@ -10,15 +10,14 @@ from pydantic_core import from_json
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import ptycho
-from ptycho.config.ambient import is_customised, prefix_of, with_ambient
+from ptycho.config.ambient import is_customised, prefix_of, vocabulary_of, with_ambient
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, show, written_by
-from ptycho.config.fields import annotation_of, each_alone, group_of, scalar
+from ptycho.config.fields import each_alone, group_of
 from ptycho.config.origins import PRECEDENCE, Origin
 from ptycho.config.resolve import merge, ranked
 from ptycho.config.sources import (
     Checks,
     Layer,
-    Vocabulary,
     given_twice,
     read_flags,
     read_values,
@@ -35,7 +34,12 @@ class ResolvedSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", validate_default=False, defer_build=True, hide_input_in_errors=True
+        frozen=True,
+        extra="forbid",
+        validate_default=False,
+        defer_build=True,
+        hide_input_in_errors=True,
+        validate_by_name=True,
     )
 
     old_names: ClassVar[Mapping[str, str]] = {}
@@ -303,7 +307,7 @@ class ResolvedSettings(BaseSettings):
 
     def to_dict(self) -> dict[str, Any]:
         """Return knob -> plain Python scalar: safe for JSON and for `torch.load(weights_only=True)`."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", by_alias=False)
 
     def to_snapshot(self) -> dict[str, Any]:
         """Return `to_dict()` with the version of this package, for `from_snapshot`."""
@@ -372,10 +376,10 @@ _is_customised = cache(is_customised)
 @cache
 def _checks(cls: type[ResolvedSettings]) -> Checks:
     """Read off a class, once, what it accepts."""
-    fields = cls.model_fields
-    scalars = {name: scalar(annotation_of(field)) for name, field in fields.items()}
-    defaults = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
-    return Checks(Vocabulary(scalars, cls.old_names), defaults, each_alone(cls), cls.conflicts)
+    defaults = {
+        name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()
+    }
+    return Checks(vocabulary_of(cls, cls.old_names), defaults, each_alone(cls), cls.conflicts)
 
 
 def _mapping(cls: type[ResolvedSettings], content: object) -> dict[str, Any]:

@@ -4,12 +4,12 @@ import dataclasses
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 import pydantic
 
-from ptycho.config.errors import Failure, UnknownVariableWarning, near, show, unknown_name
+from ptycho.config.errors import Failure, UnknownVariableWarning, named, near, show, unknown_name
 from ptycho.config.fields import Scalar
 from ptycho.config.origins import Origin
 
@@ -30,10 +30,19 @@ class Vocabulary(NamedTuple):
     """Old or foreign name -> name; using one gives a DeprecationWarning."""
     what: str = "knob"
     """What a name stands for, in messages."""
+    aliases: Mapping[str, str] = {}
+    """A second name of a field -> its name; one is as good as the other."""
+    variables: Mapping[str, str] = {}
+    """An environment variable of an alias, in lower case -> name."""
 
     def names(self) -> tuple[str, ...]:
         """Return every name that may be written, the old ones last."""
-        return (*self.scalars, *self.renamed)
+        return (*self.scalars, *self.aliases, *self.renamed)
+
+    def field(self, written: str) -> str | None:
+        """Return the name of the field that is written; None where there is none."""
+        name = self.renamed.get(written) or self.aliases.get(written, written)
+        return name if name in self.scalars else None
 
     def meant_by(self, written: str, cutoff: float = 0.6) -> str | None:
         """Return the current name that a misspelt one is near to."""
@@ -106,8 +115,8 @@ def read_values(
     raw: dict[str, str] = {}
     failures: list[Failure] = []
     for spelling, value in written.items():
-        name = vocabulary.renamed.get(spelling, spelling)
-        if name not in scalars:
+        name = vocabulary.field(spelling)
+        if name is None:
             place = "" if kind == "argument" else f" ({kind})"
             meant = vocabulary.meant_by(str(spelling))
             failures.append(unknown_name(str(spelling), meant, what=vocabulary.what, place=place))
@@ -115,8 +124,9 @@ def read_values(
             first = spelled.get(name, name)
             failures.append(given_twice(name, _called(first, locate), _called(spelling, locate)))
         else:
-            if name != spelling:
+            if spelling in vocabulary.renamed:
                 warn_renamed(_called(spelling, locate), name)
+            if name != spelling:
                 spelled[name] = spelling
             if text:
                 values[name] = scalars[name].read(value)
@@ -150,7 +160,7 @@ def read_flags(written: Mapping[str, Any], vocabulary: Vocabulary) -> Layer:
 def read_environment(
     environ: Mapping[str, str], prefix: str, vocabulary: Vocabulary, *, strict: bool = False
 ) -> Layer:
-    """Read the variables that start with the prefix, in either case.
+    """Read the variables that start with the prefix, or that are of an alias, in either case.
 
     An empty or blank variable counts as unset. A variable that is no knob's is an error where its name is
     near a knob's, else a warning (people keep variables of their own); its value is never repeated.
@@ -171,21 +181,20 @@ def read_environment(
     locators: dict[str, str] = {}
     raw: dict[str, str] = {}
     failures: list[Failure] = []
-    for variable in _prefixed(environ, prefix):
-        spelling = variable[len(prefix) :].lower()
-        name = vocabulary.renamed.get(spelling, spelling)
+    for variable, spelling in _variables(environ, prefix, vocabulary.variables):
+        name = vocabulary.field(spelling)
         text = environ[variable]
         is_text = isinstance(cast(object, text), str)
         if is_text and not text.strip():
             continue
-        if name not in vocabulary.scalars:
+        if name is None:
             meant = vocabulary.meant_by(spelling, NEAR_ENOUGH)
             if meant or strict:
                 failures.append(unknown_name(variable, meant and f"{prefix}{meant.upper()}"))
             else:
-                _warn(f"{variable}: no such knob; the variable is ignored.", UnknownVariableWarning)
+                _warn(f"{named(variable)}: no such knob; the variable is ignored.", UnknownVariableWarning)
             continue
-        if name != spelling:
+        if spelling in vocabulary.renamed:
             warn_renamed(variable, f"{prefix}{name.upper()}")
         if name in values:
             failures.append(given_twice(name, locators[name], variable))
@@ -210,12 +219,22 @@ def _is_of_names(environ: object) -> bool:
     )
 
 
-def _prefixed(environ: Mapping[str, str], prefix: str) -> list[str]:
-    """List the variables that start with the prefix, in any case, in alphabetic order."""
+def _variables(
+    environ: Mapping[str, str], prefix: str, of_aliases: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """List the variables that start with the prefix, or that are of an alias, in any case.
+
+    Yields:
+        The variable, and what it calls the field, in alphabetic order.
+    """
     names = list(environ)
-    if prefix not in "\n".join(names).upper():
-        return []
-    return sorted(name for name in names if name[: len(prefix)].upper() == prefix)
+    if not of_aliases and prefix not in "\n".join(names).upper():
+        return
+    for name in sorted(names):
+        if name.lower() in of_aliases:
+            yield name, of_aliases[name.lower()]
+        elif name[: len(prefix)].upper() == prefix:
+            yield name, name[len(prefix) :].lower()
 
 
 def warn_renamed(written: str, name: str) -> None:

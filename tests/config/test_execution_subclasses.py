@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import Field, SecretStr, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -125,7 +131,7 @@ def test_a_secret_that_is_refused_is_not_repeated(tmp_path: Path):
     assert "hunter2" not in text
 
 
-def with_dotenv(tmp_path: Path, text: str) -> Callable[[], PyTorchExecutionConfig]:
+def with_dotenv(tmp_path: Path, text: str) -> Callable[..., PyTorchExecutionConfig]:
     path = tmp_path / "cluster.env"
     path.write_text(text)
 
@@ -159,6 +165,15 @@ def test_a_wrong_value_in_a_dotenv_file_is_refused_with_variable_and_file(tmp_pa
     text = message(with_dotenv(tmp_path, f"{PREFIX}NUM_WORKERS=many\n"))
     place = f"DotEnvSettingsSource {PREFIX}NUM_WORKERS in {tmp_path / 'cluster.env'}"
     assert text == f"num_workers: expected an integer >= 0; got 'many' from {place}."
+
+
+def test_a_dotenv_file_that_is_no_text_is_refused_with_everything_else(tmp_path: Path):
+    load = with_dotenv(tmp_path, "")
+    (tmp_path / "cluster.env").write_bytes(b"PTYCHO_EXEC_SEED=\xff\n")
+    assert message(lambda: load(num_workers=-1)).splitlines() == [
+        "num_workers: expected an integer >= 0; got -1 from argument.",
+        f"env_file: expected readable text in {tmp_path / 'cluster.env'}; got: text that is not utf-8.",
+    ]
 
 
 def test_a_blank_secret_counts_as_unset(tmp_path: Path):

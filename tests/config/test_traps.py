@@ -229,8 +229,8 @@ def test_annotations_are_inspected_once(monkeypatch: pytest.MonkeyPatch):
     def inspected(*args: Any) -> None:
         raise AssertionError("the fields were inspected again")
 
-    monkeypatch.setattr("ptycho.config.resolved.scalar", inspected)
-    monkeypatch.setattr("ptycho.config.resolved.annotation_of", inspected)
+    monkeypatch.setattr("ptycho.config.ambient.scalar", inspected)
+    monkeypatch.setattr("ptycho.config.ambient.annotation_of", inspected)
     assert PyTorchExecutionConfig(seed=7).seed == 7
 
 

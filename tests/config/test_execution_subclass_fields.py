@@ -1,0 +1,155 @@
+"""The names and types of the fields that a subclass adds."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import AliasChoices, Field, TypeAdapter
+from pydantic.alias_generators import to_camel
+from pydantic_settings import SettingsConfigDict
+
+from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.errors import ConfigError
+
+PREFIX = "PTYCHO_EXEC_"
+
+
+def message(build: Callable[[], object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build()
+    return str(caught.value)
+
+
+class WithAliases(PyTorchExecutionConfig):
+    depth: int = Field(1, alias="at")
+    shutter: int = Field(2, validation_alias="BEAMLINE_SHUTTER")
+    gain: int = Field(3, validation_alias=AliasChoices("amplification", "BEAMLINE_GAIN"))
+
+
+NAMES = [
+    (name, field)
+    for field, names in {
+        "depth": ("depth", "at"),
+        "shutter": ("shutter", "BEAMLINE_SHUTTER"),
+        "gain": ("gain", "amplification", "BEAMLINE_GAIN"),
+    }.items()
+    for name in names
+]
+
+
+@pytest.mark.parametrize(("name", "field"), NAMES)
+def test_an_alias_of_a_subclass_is_as_good_as_the_name_of_its_field(name: str, field: str, tmp_path: Path):
+    path = tmp_path / "exec.toml"
+    path.write_text(f"{name} = 7\n")
+    configs = [
+        WithAliases(**{name: 7}),
+        WithAliases.from_file(path),
+        WithAliases.model_validate({name: 7}),
+        WithAliases.model_validate_json(f'{{"{name}": 7}}'),
+        TypeAdapter(WithAliases).validate_python({name: 7}),
+        WithAliases.resolve(overrides={name: 7}, environ={}),
+        WithAliases.resolve(environ={f"{PREFIX}{name.upper()}": "7"}),
+        WithAliases().replace(**{name: 7}),
+    ]
+    assert all(getattr(config, field) == 7 for config in configs)
+    assert all(config == configs[0] for config in configs)
+
+
+@pytest.mark.parametrize(("name", "field"), NAMES)
+def test_a_wrong_value_under_an_alias_is_refused_with_the_alias(name: str, field: str):
+    by_name = "" if name == field else f" {name}"
+    assert message(lambda: WithAliases(**{name: "x"})) == (
+        f"{field}: expected an integer; got 'x' from argument{by_name}."
+    )
+
+
+def test_only_a_validation_alias_names_a_variable_whole():
+    environ = {"BEAMLINE_SHUTTER": "5", "beamline_gain": "6", "AT": "7", "DEPTH": "8"}
+    config = WithAliases.resolve(environ=environ)
+    assert (config.shutter, config.gain, config.depth) == (5, 6, 1)
+    assert config.sources["gain"].locator == "beamline_gain"
+
+
+def test_a_name_and_its_alias_in_one_source_are_refused():
+    assert message(lambda: WithAliases(at=1, depth=1)) == (
+        "depth: given twice, as at and as depth. Keep one of them."
+    )
+
+
+def test_what_a_subclass_with_aliases_writes_reads_back_equal(tmp_path: Path):
+    config = WithAliases(at=5, BEAMLINE_GAIN=6)
+    assert WithAliases.from_snapshot(config.to_snapshot()) == config
+    assert WithAliases.model_validate(config.model_dump(by_alias=True)) == config
+    assert WithAliases.resolve(environ=config.to_env()) == config
+
+
+def test_an_alias_in_the_files_of_a_subclass_is_read(tmp_path: Path):
+    (tmp_path / "cluster.env").write_text(f"{PREFIX}AT=4\n")
+    (tmp_path / "beamline_shutter").write_text("5\n")
+
+    class OfFiles(WithAliases):
+        model_config = SettingsConfigDict(env_file=tmp_path / "cluster.env", secrets_dir=tmp_path)
+
+    config = OfFiles()
+    assert (config.depth, config.shutter) == (4, 5)
+    assert config.sources["depth"].locator == f"{PREFIX}AT in {tmp_path / 'cluster.env'}"
+
+
+def test_an_alias_generator_gives_names_that_keep_the_prefix():
+    class Camel(PyTorchExecutionConfig):
+        model_config = SettingsConfigDict(alias_generator=to_camel)
+
+    assert Camel(numWorkers=3) == Camel(num_workers=3)
+    environ = {f"{PREFIX}NUMWORKERS": "3", "NUMWORKERS": "many"}
+    assert Camel.resolve(environ=environ).num_workers == 3
+
+
+class WithLists(PyTorchExecutionConfig):
+    beams: list[int] = Field([])
+    words: dict[str, str | None] = Field({})
+    texts: list[str] = Field([])
+
+
+def test_a_list_of_a_subclass_is_json_where_it_is_text():
+    environ = {f"{PREFIX}BEAMS": " [1, 2] ", f"{PREFIX}WORDS": '{"a": null}'}
+    config = WithLists.resolve(environ=environ)
+    assert (config.beams, config.words) == ([1, 2], {"a": None})
+    variable = f"another value from environment variable {PREFIX}BEAMS"
+    for text in ("[1,", "1, 2", '["x"]', "{}"):
+        assert message(lambda text=text: WithLists.resolve(environ={f"{PREFIX}BEAMS": text})) == (
+            f"beams: expected a value of type list[int], in text as JSON; got {variable}."
+        )
+
+
+def test_lists_of_a_subclass_read_back_equal_from_every_format(tmp_path: Path):
+    config = WithLists(beams=[1], words={"a": 'b "c" #', "d": None}, texts=["none", "", "1"])
+    files = {"toml": config.to_toml(), "yaml": config.to_yaml(), "json": json.dumps(config.to_dict())}
+    for suffix, text in files.items():
+        path = tmp_path / f"exec.{suffix}"
+        path.write_text(text)
+        assert WithLists.from_file(path) == config
+    assert WithLists.resolve(environ=config.to_env()) == config
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"case_sensitive": True},
+        {"cli_parse_args": True},
+        {"enable_decoding": False},
+        {"env_nested_delimiter": "__"},
+        {"env_parse_none_str": "nil"},
+        {"env_prefix_target": "all"},
+        {"nested_model_default_partial_update": True},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_an_option_that_has_no_effect_is_refused(option: Any):
+    class Hopeful(PyTorchExecutionConfig):
+        model_config = SettingsConfigDict(**option)
+
+    assert message(Hopeful) == (
+        f"Hopeful: model_config sets {next(iter(option))}, which has no effect here. Drop it."
+    )
