@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import yaml
+from yaml.reader import ReaderError
 
 from ptycho.config.errors import ConfigError, Failure
 
@@ -40,18 +41,26 @@ def load(path: str, text: str) -> dict[str, Any]:
     Raises:
         ConfigError: It is not valid YAML, or a value is not a plain one.
     """
-    loader, line = _Loader(text), 0
+    line = 0
     try:
-        return loader.get_single_data() or {}
+        return _values(text)
     except _ValueFaultError as fault:
         line = fault.line
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
     except (yaml.YAMLError, RecursionError):
         pass  # no line is known
-    finally:
-        loader.dispose()
     place = f"{path}:{line}" if line else path
     raise ConfigError(
         [Failure(path, f"{place}: expected valid YAML of plain values; got another. Quote it if it is text.")]
     )
+
+
+def _values(text: str) -> dict[str, Any]:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data() or {}
+    finally:
+        loader.dispose()

@@ -115,6 +115,7 @@ def test_load_yaml_config_gives_plain_values(tmp_path: Path):
         (f"a: {'9' * 5000}\n", "a.yaml:1: expected valid YAML of plain values"),
         (f"a: {'[' * 3000}{']' * 3000}\n", "a.yaml"),
         ("a: [1,\n", "valid YAML"),
+        ("\n\x0b", "a.yaml:2: expected valid YAML of plain values"),
     ],
 )
 def test_load_yaml_config_refuses_what_is_not_a_plain_mapping(content: str, complaint: str, tmp_path: Path):
