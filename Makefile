@@ -9,20 +9,24 @@ PROOFS := tests/evidence tests/torch/test_several_processes.py
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 PYTEST := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test check clients fuzz combinations wires clean
+.PHONY: demo test check lint integration clients fuzz combinations wires clean
 
 demo: .venv/installed
 	$(BIN)/ptycho demo
 
 test: .venv/installed-dev
-	$(PYTEST) $(PYTEST_ARGS)
+	$(PYTEST) -m "not combinations and not integration" $(PYTEST_ARGS)
 
-check: .venv/installed-dev
+check: lint test integration
+
+lint: .venv/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(PYTEST) $(PYTEST_ARGS)
+
+integration: .venv/installed-dev
+	$(PYTEST) -m "integration and not combinations" $(PYTEST_ARGS)
 
 clients: .venv-clients/installed
 	CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 .venv-clients/bin/python -m pytest -n 2 -o addopts= --import-mode=importlib \

@@ -52,6 +52,7 @@ def test_a_fixture_of_a_wider_scope_leaves_no_legacy_dictionary(pytester: pytest
     result.stdout.fnmatch_lines(["A fixture of a wider scope left ptycho.params.cfg filled."])
 
 
+@pytest.mark.integration
 def test_leaked_torch_flags_fail_the_test_that_imported_torch(pytester: pytest.Pytester) -> None:
     leaks = "import torch; torch.use_deterministic_algorithms(True); torch.set_default_dtype(torch.float64)"
     result = run(pytester, leaks, in_process=False)
@@ -98,6 +99,7 @@ def test_a_session_that_tries_too_few_cases_fails(pytester: pytest.Pytester, lea
     assert (said in result.outlines) == (status == 1)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("reads", "knob", "noticed"),
     [("config.seed", "seed", "1 of 1"), ("7", "seed", "0 of 1"), ("7", "strategy", "0 of 0")],

@@ -221,6 +221,7 @@ def test_every_run_file_in_a_document_is_accepted(path: Path, number: int, tmp_p
     PyTorchExecutionConfig.from_file(file)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("path", RUNNABLE, ids=named)
 def test_the_examples_of_a_document_run(path: Path, tmp_path: Path) -> None:
     script = tmp_path / "examples.py"

@@ -57,6 +57,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.integration
 def test_the_shell_example_runs(folder: Path) -> None:
     (script,) = blocks("sh")
     done = run(folder, "sh", "-e", "-c", script)
@@ -64,6 +65,7 @@ def test_the_shell_example_runs(folder: Path) -> None:
     assert {"reconstruction.npz", "comparison.png", "metrics.json"} <= set(done.stdout.split())
 
 
+@pytest.mark.integration
 def test_the_python_example_runs(folder: Path) -> None:
     (script,) = blocks("python")
     done = run(folder, sys.executable, "-c", script)

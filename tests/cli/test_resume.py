@@ -8,6 +8,8 @@ import pytest
 
 from tests.cli.test_refusals import Run
 
+pytestmark = pytest.mark.integration
+
 TRAINED = ("--nepochs=2", "--quiet")
 
 

@@ -17,6 +17,8 @@ from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.config_factory import TrainingPayload, create_training_payload
 from ptycho_torch.training import train
 
+pytestmark = pytest.mark.integration
+
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("--nepochs=1", "--n-unrolled-steps=1", "--n-filters-scale=1", "--accelerator=cpu", "--batch-size=16")
 

@@ -97,7 +97,7 @@ def test_batch_mode_trains_and_reconstructs(small: Held, tmp_path: Path) -> None
 
 def test_its_defaults_work_without_a_gpu(tmp_path: Path) -> None:
     """cuda, ddp_spawn, four workers, seven groups for every position, patterns of 128 pixels: only fewer epochs."""
-    check(tmp_path, held(scan(N=128, n_positions=20)), {TRAINING: {"epochs": 2}})
+    check(tmp_path, held(scan(N=128, n_positions=10)), {TRAINING: {"epochs": 2}})
 
 
 def test_variables_of_the_shell_take_effect(
@@ -106,7 +106,9 @@ def test_variables_of_the_shell_take_effect(
     monkeypatch.setenv("PTYCHO_EXEC_LOGGER_BACKEND", "csv")
     monkeypatch.setenv("PTYCHO_EXEC_VAL_SPLIT", "0.25")
     monkeypatch.setenv("PTYCHO_EXEC_LEARNING_RATE", "0.5")  # its own setting is an argument, and stronger
-    trained_and_reconstructed(tmp_path, small, TINY)
+    used = reconstructor(TINY, tmp_path)
+    used.export_training_data(tmp_path / "train.npz", small.input())
+    list(used.train(tmp_path, tmp_path / "out"))
     (run_dir,) = (tmp_path / "out").iterdir()
     assert (run_dir / "logs" / "csv").is_dir()
     assert "training on 68 groups" in (run_dir / "run.log").read_text()
@@ -118,13 +120,12 @@ CASES: dict[str, Any] = {
         DATA: {"num_channels": 1, "grid_size_x": 1, "grid_size_y": 1},
         MODEL: {"object_big": False},
     },
-    "four quadrants": {DATA: {"neighbor_lookup_method": "4_quadrant"}},
-    "distances": {DATA: {"neighbor_lookup_method": "Min_dist", "max_neighbor_distance": 20.0}},
     "amplitude error, shared decoder, cosine": {
         MODEL: {"loss_function": "MAE", "use_shared_decoder": True},
         TRAINING: {"learning_rate_scheduler": "Cosine", "learning_rate_warmup_epochs": 1},
     },
-    "attention": {
+    "distances, attention": {
+        DATA: {"neighbor_lookup_method": "Min_dist", "max_neighbor_distance": 20.0},
         MODEL: {
             "cbam_encoder": True,
             "cbam_bottleneck": True,
@@ -133,9 +134,10 @@ CASES: dict[str, Any] = {
             "eca_decoder": True,
             "spatial_decoder": True,
             "use_batch_normalization": True,
-        }
+        },
     },
-    "further losses": {
+    "four quadrants, further losses": {
+        DATA: {"neighbor_lookup_method": "4_quadrant"},
         MODEL: {
             "auxiliary_amplitude_loss": "Total_Variation",
             "auxiliary_phase_loss": "Mean_Deviation",
@@ -143,7 +145,7 @@ CASES: dict[str, Any] = {
             "auxiliary_phase_loss_coeff": 0.01,
             "amplitude_variance_loss": True,
             "probe_reference_loss_coeff": 0.1,
-        }
+        },
     },
     "data options": {
         DATA: {
@@ -176,14 +178,10 @@ def test_every_option_trains_and_reconstructs(name: str, small: Held, tmp_path: 
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint32])
-def test_counts_of_any_type(dtype: type, tmp_path: Path) -> None:
-    check(tmp_path, held(scan(), dtype=dtype), TINY)
-
-
-def test_two_modes_and_bad_pixels(tmp_path: Path) -> None:
+def test_two_modes_and_bad_pixels_in_counts_of_any_type(dtype: type, tmp_path: Path) -> None:
     bad = np.zeros((64, 64), dtype=bool)
     bad[20:23, 40] = bad[5, 5] = True
-    check(tmp_path, held(scan(n_modes=2), bad_pixels=bad), TINY)
+    check(tmp_path, held(scan(n_modes=2), dtype=dtype, bad_pixels=bad), TINY)
 
 
 def test_supervised_training_takes_labels_from_the_object_in_its_unit(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Settings in company: a run of two steps starts and finishes, or is refused before anything is opened.
 
 Every pair of representative values stands in some combination. `make combinations` runs all of them, those of several
-processes included; the unit suite runs the first few, and every refusal.
+processes included; `make check` runs the first few, and every refusal.
 """
 
 import csv
@@ -25,7 +25,7 @@ from tests.legacy_dictionary import legacy_dictionary_restored
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--n-filters-scale=1", "--n-unrolled-steps=1", "--quiet")
 IN_THE_SUITE = 3
-"""Combinations of one process that the unit suite runs."""
+"""Combinations of one process that `make check` runs."""
 MODELS = {
     "plain": ("--gridsize=1",),
     "grouped": ("--gridsize=2", "--probe-trainable", "--no-probe-big"),
@@ -62,7 +62,7 @@ def cases(rows: Sequence[Row], *, several: bool) -> list[Any]:
     """The combinations of one process, or those of several; all but the first few are for `make combinations`."""
     chosen = [row for row in rows if (row["devices"][0] == "2") == several]
     often = 0 if several else IN_THE_SUITE
-    marks = [() if number < often else pytest.mark.combinations for number in range(len(chosen))]
+    marks = [pytest.mark.integration] * often + [pytest.mark.combinations] * len(chosen)
     return [pytest.param(row, id=str(number), marks=marks[number]) for number, row in enumerate(chosen)]
 
 

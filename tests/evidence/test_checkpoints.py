@@ -8,6 +8,8 @@ import torch
 
 from tests.evidence.observed import checkpoints, observed, rows, run
 
+pytestmark = pytest.mark.integration
+
 LIVELY = {"learning_rate": 0.5, "seed": 1, "val_split": 0.25, "nepochs": 5}
 """A rate so large that the loss rises and falls."""
 

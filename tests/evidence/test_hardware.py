@@ -17,6 +17,8 @@ from tests.evidence.observed import note_process, observed, run
 from tests.torch.line import Line, config
 from tests.torch.line import train as train_line
 
+pytestmark = pytest.mark.integration
+
 TWO = {"n_devices": 2, "strategy": "ddp_notebook", "ddp_static_graph": False}
 """Two processes that are copies of this one, and so may hold what a test defines."""
 forked = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # from Python 3.12

@@ -16,6 +16,8 @@ from ptycho_torch.networks.unet import UNet
 from tests.evidence.observed import children, reconstructed, run
 from tests.legacy_dictionary import legacy_dictionary_restored
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def run_dir(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -18,6 +18,8 @@ from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.training import train
 from tests.evidence.observed import TINY, observed, run
 
+pytestmark = pytest.mark.integration
+
 HAS_ACCELERATOR = torch.accelerator.is_available()
 
 

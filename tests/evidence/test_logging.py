@@ -8,6 +8,8 @@ import pytest
 
 from tests.evidence.observed import rows, run
 
+pytestmark = pytest.mark.integration
+
 EPOCHS = {"val_split": 0.25, "nepochs": 3}
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from tests.evidence.observed import PLAIN, Seen, observed, rows
 
+pytestmark = pytest.mark.integration
+
 RATE = 0.02
 FLAT = {"learning_rate": 1e-30, "val_split": 0.25, "scheduler": "Adaptive", "nepochs": 7}
 """Steps too small to change a weight, so that the loss stays as it is."""

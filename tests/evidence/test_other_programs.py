@@ -12,6 +12,8 @@ import pytest
 
 from tests.wires import program
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -25,6 +25,8 @@ from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.torch.client import SMALL, door, opened
 from tests.torch.conftest import N
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(autouse=True)
 def _legacy_dictionary() -> Iterator[None]:

@@ -10,6 +10,8 @@ import pytest
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.checks import machine_failures
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}
 TORCHRUN |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}

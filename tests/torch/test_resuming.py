@@ -26,6 +26,8 @@ from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.training import TrainingResult, train
 from tests.legacy_dictionary import legacy_dictionary_restored
 
+pytestmark = pytest.mark.integration
+
 SMALL = {
     "n_groups": 24,
     "gridsize": 1,

@@ -60,6 +60,7 @@ def test_tensorboard_opens_what_its_logger_writes(tmp_path: Path):
     assert [event.value for event in events.Scalars("val_loss")] == [5.0, 3.0, 4.0]
 
 
+@pytest.mark.integration
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow and sqlalchemy
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_mlflow_opens_what_its_logger_writes(tmp_path: Path):

@@ -16,6 +16,8 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 from ptycho_torch.bundle import load_bundle
 from tests.wires import program
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 FLAGS = (
     *("--n-unrolled-steps=1", "--n-filters-scale=1", "--n-physics-steps=1", "--gridsize=1", "--n-groups=48"),
