@@ -5,14 +5,14 @@ import logging
 import os
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 
 from ptycho.config.execution import PyTorchExecutionConfig
 
-_ENVIRONMENT = ("CUBLAS_WORKSPACE_CONFIG", "MLFLOW_TRACKING_URI", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+_SET_BY_OTHERS = ("CUBLAS_WORKSPACE_CONFIG", "MLFLOW_TRACKING_URI", "PL_SEED_WORKERS")
 _CHATTY_LOGS = (
     "lightning.fabric.utilities.distributed",
     "lightning.fabric.utilities.rank_zero",
@@ -55,6 +55,21 @@ def seed_everything(config: PyTorchExecutionConfig) -> None:
 
 
 @contextlib.contextmanager
+def variables(told: Mapping[str, str], *others: str) -> Iterator[None]:
+    """Set environment variables meanwhile; afterwards they are as before, and so are others that libraries set."""
+    before = {name: os.environ.get(name) for name in (*told, *others)}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
 def run_environment(config: PyTorchExecutionConfig) -> Iterator[None]:
     """Seed, make torch as deterministic as the configuration says, and silence advice that does not apply.
 
@@ -62,28 +77,22 @@ def run_environment(config: PyTorchExecutionConfig) -> Iterator[None]:
     as before; the generators stay where the run left them. `deterministic=True` refuses operations that have
     no deterministic implementation on the device, 'warn' warns of them.
     """
-    environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    # the ranks of a distributed run seed themselves, and their shared sampler, from this variable
+    told = {"PL_GLOBAL_SEED": str(config.seed)}
+    if config.deterministic:
+        told["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # needed by deterministic CUDA matrix products
     determinism, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
     try:
-        # the ranks of a distributed run seed themselves, and their shared sampler, from this variable
-        os.environ["PL_GLOBAL_SEED"] = str(config.seed)
-        if config.deterministic:
-            os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # needed by deterministic CUDA matrix products
         torch.set_deterministic_debug_mode(
             {True: "error", "warn": "warn", False: "default"}[config.deterministic]
         )
         torch.backends.cudnn.benchmark = not config.deterministic
         seed_everything(config)
-        with _quiet_lightning():
+        with variables(told, *_SET_BY_OTHERS), _quiet_lightning():
             yield
     finally:
         torch.set_deterministic_debug_mode(determinism)
         torch.backends.cudnn.benchmark = benchmark
-        for name, value in environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _is_worth_saying(record: logging.LogRecord) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.runtime.environment import variables
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +53,13 @@ def _refusal_of_mlflow(server: str) -> str | None:
     from mlflow.tracking import MlflowClient
 
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-    kept = {name: os.environ.get(name) for name in patience}
+    # what its user says of patience stands
+    unsaid = {name: value for name, value in patience.items() if name not in os.environ}
     try:
-        # what its user says of patience stands
-        os.environ.update({name: value for name, value in patience.items() if kept[name] is None})
-        MlflowClient(tracking_uri=server).search_experiments(max_results=1)
+        with variables(unsaid):
+            MlflowClient(tracking_uri=server).search_experiments(max_results=1)
     except MlflowException as error:
         return f"mlflow says of {_TRACKING}: {_first_line(error)}"
-    finally:
-        for name in patience:
-            if kept[name] is None:
-                os.environ.pop(name, None)
     return None
 
 

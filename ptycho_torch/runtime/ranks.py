@@ -2,13 +2,14 @@
 
 import contextlib
 import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
+
+from ptycho_torch.runtime.environment import variables
 
 POLL_S = 0.1
 
@@ -46,7 +47,7 @@ class Ranks:
     @contextlib.contextmanager
     def first(self) -> Iterator[None]:
         """Be the first process meanwhile."""
-        with _variables(self._told(0)):
+        with variables(self._told(0), "OMP_NUM_THREADS"):  # the last one Lightning sets
             yield
 
     @contextlib.contextmanager
@@ -91,7 +92,7 @@ class Ranks:
         signs = [context.Event() for _ in range(1, self.n_processes)]
         for rank, ready in enumerate(signs, 1):
             process = context.Process(target=work, args=(*arguments, ready))
-            with _variables(self._told(rank)):
+            with variables(self._told(rank)):
                 process.start()
             others.append(process)
         while not all(sign.wait(POLL_S) for sign in signs):
@@ -105,20 +106,3 @@ def _require_sound(others: list[BaseProcess]) -> None:
                 f"n_devices: process {number} of {len(others) + 1} ended with exit code {process.exitcode}; what it "
                 "said is on the error stream. Set n_devices to 1 to train in one process."
             )
-
-
-@contextlib.contextmanager
-def _variables(told: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables meanwhile."""
-    before = {
-        name: os.environ.get(name) for name in (*told, "OMP_NUM_THREADS")
-    }  # the last one Lightning sets
-    os.environ.update(told)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
