@@ -11,11 +11,13 @@ from lightning.pytorch.callbacks import Callback
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, show
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho.config.request import KNOBS, damages, is_record, request_of
 from ptycho.config.sources import Layer
 from ptycho.config.validated import section_of
 from ptycho.model_archive import ARCHIVE
+from ptycho_torch.config_bridge import TABLE
 from ptycho_torch.config_factory import TrainingPayload, training_payload
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import LOGGED_METRICS
@@ -42,6 +44,11 @@ MAY_CHANGE: Final = frozenset(
 of a step or the state of the optimizer, which the checkpoint holds; without checkpoints no training could go on again.
 The scans may lie elsewhere, not be other ones."""
 
+_SECTIONS: Final = ("model_config", "training_config", "execution_config")
+"""What a checkpoint holds of the settings of its training."""
+
+_SAME_IN_CHECKPOINT: Final = [pair.field for pair in TABLE if pair.torch == (f"training.{pair.field}",)]
+"""Fields of the training that a checkpoint holds under the same name."""
 
 _UNREADABLE: Final = (OSError, RuntimeError, EOFError, ValueError, torch.serialization.pickle.UnpicklingError)
 """What torch raises for a file that is damaged, or holds more than plain values and tensors."""
@@ -54,8 +61,8 @@ class _Stopped(NamedTuple):
     """Its config.json."""
     checkpoint: Path
     """The one that was trained for the most epochs."""
-    network: Mapping[str, Any]
-    """The configuration of the network that the checkpoint is of."""
+    settings: Mapping[str, Any]
+    """The configurations of the training that the checkpoint is of, by section, and fingerprints of its probes."""
     epochs_done: int
     waited: int
     """Values of the monitored metric without improvement, as early stopping counts them."""
@@ -84,14 +91,15 @@ def resume(
         callbacks: as for `train`.
 
     Raises:
-        ConfigError: there is no run, no checkpoint, or nothing left to train; a setting is wrong, or cannot change.
+        ConfigError: there is no run, no checkpoint, or nothing left to train; a setting is wrong, or cannot change; the
+            checkpoint is that of another run.
         FileNotFoundError: the scan is gone.
         DataError: the scan is another one.
     """
     folder = Path(run_dir)
     stopped = _read(folder)
     payload = _payload(stopped, folder, overrides, flags, train_data_file)
-    _refuse_other_network(stopped, payload)
+    _refuse_other_training(stopped, payload)
     _refuse_finished(stopped, folder, payload)
     _warn_of_lost_epochs(stopped, folder)
     changed = dict(_changes(stopped, payload))
@@ -101,6 +109,7 @@ def resume(
     point = ResumePoint(
         stopped.checkpoint,
         stopped.record.get("fingerprints"),
+        stopped.settings.get("probe_guess_sha256"),
         [*stopped.record.get("resumed", []), record],
         {name: origin for name, origin in origins if name not in anew},
     )
@@ -138,8 +147,8 @@ def _read(folder: Path) -> _Stopped:
         raise ConfigError([Failure(str(checkpoint), f"{message} {way_out}")])
     states = content["callbacks"].items()
     waits = [state["wait_count"] for name, state in states if "EarlyStopping" in name]
-    network = content["hyper_parameters"]["model_config"]
-    return _Stopped(record, checkpoint, network, _epochs_done(content), max(waits, default=0))
+    settings = content["hyper_parameters"]
+    return _Stopped(record, checkpoint, settings, _epochs_done(content), max(waits, default=0))
 
 
 def _readable(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -157,7 +166,8 @@ def _readable(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 def _content(checkpoint: Path) -> dict[str, Any]:
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        _epochs_done(content), content["state_dict"].values(), content["hyper_parameters"]["model_config"]
+        _epochs_done(content), content["state_dict"].values()
+        [content["hyper_parameters"][section].values() for section in _SECTIONS]
     except (*_UNREADABLE, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:120]
         message = (
@@ -216,9 +226,20 @@ def _payload(
         for name, change in _changes(stopped, payload)
         if not _may_change(name.split(".")[-1], change)
     ]
+    failures += _without_checkpoints(payload.execution_config)
     if failures:
         raise ConfigError(failures)
     return payload
+
+
+def _without_checkpoints(execution: PyTorchExecutionConfig) -> Iterator[Failure]:
+    """What keeps a training from going on once more: the checkpoints before would stay, and not be of its end."""
+    if execution.checkpoint_save_top_k == 0 and not execution.save_last_checkpoint:
+        name, origins = "checkpoint_save_top_k", execution.sources
+        rule = "expected another number than 0 where save_last_checkpoint is False"
+        why = "since a training that keeps no checkpoint could not go on again"
+        got = f"got 0 from {origins[name]}, and False from {origins['save_last_checkpoint']}"
+        yield Failure(name, f"{name}: {rule}, {why}; {got}. Keep one.")
 
 
 def _changes(stopped: _Stopped, payload: TrainingPayload) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -244,17 +265,22 @@ def _fixed(name: str, change: Mapping[str, Any], folder: Path) -> Failure:
     return Failure(name, f"{name}: {rule}; got {show(change['now'])} from {change['from']}. {why}")
 
 
-def _refuse_other_network(stopped: _Stopped, payload: TrainingPayload) -> None:
-    """Refuse a checkpoint that another run has left, or whose network its record does not describe."""
-    ours = plain(payload.pt_model_config)
+def _refuse_other_training(stopped: _Stopped, payload: TrainingPayload) -> None:
+    """Refuse a checkpoint that another run has left, or whose training its record does not describe."""
+    training = plain(payload.pt_training_config)
+    ours = plain(payload.pt_model_config) | {name: training[name] for name in _SAME_IN_CHECKPOINT}
+    ours |= payload.execution_config.to_dict()
+    # a knob beats a field of the training that is called the same and may say nothing
+    theirs = {name: value for section in _SECTIONS for name, value in stopped.settings[section].items()}
+    place = str(stopped.checkpoint)
     failures = [
         Failure(
-            f"model.{name}",
-            f"{stopped.checkpoint}: expected {name} {show(value)}, as the run was trained so far; got "
-            f"{show(stopped.network.get(name))}. Remove the file, or start a new run.",
+            place,
+            f"{place}: expected {name} {show(value)}, as the run was trained so far; got {show(theirs[name])}. "
+            "Remove the file, or start a new run.",
         )
         for name, value in ours.items()
-        if stopped.network.get(name) != value
+        if theirs.get(name, value) != value and name not in MAY_CHANGE
     ]
     if failures:
         raise ConfigError(failures)

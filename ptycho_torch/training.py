@@ -54,6 +54,8 @@ class ResumePoint(NamedTuple):
     """Its latest checkpoint."""
     fingerprints: Sequence[str] | None
     """Of the scans it was trained on; None where they are not known."""
+    probes: Sequence[str] | None
+    """Fingerprints of the probes that the checkpoint was trained with; None where they are not known."""
     record: Sequence[Mapping[str, Any]]
     """Every time that it went on, and what was changed; for config.json."""
     origins: Mapping[str, Any]
@@ -110,7 +112,7 @@ def train(
 
     Raises:
         ConfigError: the machine or the model lacks what the configuration asks for; raised before data is read.
-        ConfigError: the training diverged; nothing is saved.
+        ConfigError: the training diverged, and nothing is saved; or the checkpoint to go on from is of other probes.
         DataError: the training data is not what the data contract says, too little for a batch, or not that of the
             training that goes on.
     """
@@ -151,7 +153,8 @@ def prepare(
     """Read the data, record the run, and build model and Trainer; within `run_environment`."""
     config, execution, run_dir = payload.tf_training_config, payload.execution_config, folder_of(payload)
     data.load()
-    _refuse_other_scans(data, resumed)
+    if resumed is not None:
+        _refuse_other_scans(data, resumed)
     n_groups = len(data.training or ())
     steps_per_epoch = batches_per_device(
         execution, require_accelerator(execution), n_groups, config.batch_size
@@ -251,7 +254,7 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
         execution_config=payload.execution_config,
         probes=stack_probes(data.probe_scans),
         has_validation=data.has_validation,
-        probe_guess_sha256=[probe_fingerprint(scan) for scan in data.probe_scans],
+        probe_guess_sha256=_probe_fingerprints(data),
     )
 
 
@@ -278,6 +281,10 @@ def probe_fingerprint(scan: RawData) -> str:
     return hashlib.sha256(scan.probe.tobytes()).hexdigest()
 
 
+def _probe_fingerprints(data: ScanDataModule) -> list[str]:
+    return [probe_fingerprint(scan) for scan in data.probe_scans]
+
+
 def scan_fingerprint(scan: RawData) -> str:
     """SHA-256 of a scan: shape, positions, illumination and up to 64 of its patterns."""
     told = hashlib.sha256(f"{scan.patterns.dtype} {scan.patterns.shape}".encode())
@@ -288,14 +295,19 @@ def scan_fingerprint(scan: RawData) -> str:
     return told.hexdigest()
 
 
-def _refuse_other_scans(data: ScanDataModule, resumed: ResumePoint | None) -> None:
-    expected = resumed.fingerprints if resumed else None
-    if expected is not None and [scan_fingerprint(scan) for scan in data.scans] != list(expected):
-        paths = ", ".join(str(scan.path or "scan") for scan in data.scans)
+def _refuse_other_scans(data: ScanDataModule, resumed: ResumePoint) -> None:
+    """Refuse other scans than those of the run, and a checkpoint that another run has left, of other probes."""
+    scans, probes = resumed.fingerprints, resumed.probes
+    paths = ", ".join(str(scan.path or "scan") for scan in data.scans)
+    if scans is not None and [scan_fingerprint(scan) for scan in data.scans] != list(scans):
         raise DataError(
             f"{paths}: expected the data that the run was trained on so far; got other shapes, positions, probes or "
             "patterns. Name the data of the run, or start a new one."
         )
+    if probes is not None and _probe_fingerprints(data) != list(probes):
+        place = str(resumed.checkpoint)
+        rule = f"expected a checkpoint that was trained with the probes of {paths}; got one of other probes"
+        raise ConfigError([Failure(place, f"{place}: {rule}. Remove the file, or start a new run.")])
 
 
 def _record(

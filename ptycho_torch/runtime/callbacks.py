@@ -121,7 +121,10 @@ class _EarlyStopping(EarlyStopping):
 
 
 class _Checkpoints(ModelCheckpoint):
-    """Checkpoints that are found again where the folder of a run was moved, and forgotten where they were removed."""
+    """Checkpoints that are found again where the folder of a run was moved.
+
+    Those that were removed are forgotten, and those beyond the number that is kept from now on.
+    """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         def here(path: str) -> str:
@@ -129,12 +132,15 @@ class _Checkpoints(ModelCheckpoint):
 
         moved = {name: here(state_dict[name]) for name in _PATHS if state_dict.get(name)}
         best = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        kept = {path: score for path, score in best.items() if Path(path).is_file()}
-        if best and not kept:
+        found = [path for path in best if Path(path).is_file()]
+        ranked = sorted(found, key=lambda path: float(best[path]), reverse=self.mode == "max")
+        if self.save_top_k != -1:
+            del ranked[self.save_top_k :]
+        if best and not ranked:
             return
+        kept = {path: best[path] for path in ranked}
         super().load_state_dict({**state_dict, **moved, "best_k_models": kept, "dirpath": self.dirpath})
         if len(kept) < len(best):
-            ranked = sorted(kept, key=lambda path: float(kept[path]), reverse=self.mode == "max")
             self.best_model_path, self.kth_best_model_path = ranked[0], ranked[-1]
             self.best_model_score, self.kth_value = kept[ranked[0]], kept[ranked[-1]]
 

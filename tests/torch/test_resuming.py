@@ -20,24 +20,13 @@ from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.bundle import load_bundle
-from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.resuming import resume, resumed_payload
 from ptycho_torch.simulate import simulate_scan
-from ptycho_torch.training import TrainingResult, train
+from ptycho_torch.training import TrainingResult
 from tests.legacy_dictionary import legacy_dictionary_restored
+from tests.torch.runs import SMALL, refusal, trained
 
 pytestmark = pytest.mark.integration
-
-SMALL = {
-    "n_groups": 24,
-    "gridsize": 1,
-    "batch_size": 6,
-    "nepochs": 4,
-    "n_filters_scale": 1,
-    "n_unrolled_steps": 1,
-    "accelerator": "cpu",
-    "val_split": 0.2,
-}
 
 
 class StopsInEpoch(Callback):
@@ -57,10 +46,6 @@ class StopsInEpoch(Callback):
 def _legacy_dictionary_is_restored() -> Iterator[None]:
     with legacy_dictionary_restored():
         yield
-
-
-def trained(file: Path, run_dir: Path, *callbacks: Callback, **settings: Any) -> TrainingResult:
-    return train(create_training_payload(file, run_dir, SMALL | settings), callbacks=callbacks)
 
 
 def stopped(file: Path, run_dir: Path, epoch: int = 2, **settings: Any) -> Path:
@@ -176,26 +161,6 @@ def test_more_epochs_can_be_trained_after_the_end(tiny_file: Path, tmp_path: Pat
     assert len(json.loads((run_dir / "config.json").read_text())["resumed"]) == 2
 
 
-def test_the_latest_checkpoint_is_the_one_that_says_so(tiny_file: Path, tmp_path: Path) -> None:
-    run_dir = trained(tiny_file, tmp_path / "run", nepochs=1).run_dir
-    resume(run_dir, {"nepochs": 3, "save_last_checkpoint": False, "checkpoint_save_top_k": -1})
-    assert (run_dir / "checkpoints" / "last.ckpt").is_file()  # of the first epoch
-    for number, path in enumerate(sorted((run_dir / "checkpoints").glob("epoch*.ckpt"))):
-        os.utime(path, (9 - number, 9 - number))
-    resume(run_dir, {"nepochs": 4})
-    resumed = json.loads((run_dir / "config.json").read_text())["resumed"]
-    assert [entry["epochs_done"] for entry in resumed] == [1, 3]
-
-
-def test_epochs_without_a_checkpoint_are_trained_again_with_a_warning(
-    tiny_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    run_dir = trained(tiny_file, tmp_path / "run", nepochs=1).run_dir
-    resume(run_dir, {"nepochs": 3, "save_last_checkpoint": False, "checkpoint_save_top_k": 0})
-    assert len(resume(run_dir, {"nepochs": 4}).history) == 4
-    assert "3 epochs are in the history, and the latest checkpoint (last.ckpt) is of 1" in caplog.text
-
-
 def test_rates_of_more_epochs_are_those_of_their_schedule_from_the_first_step_on(
     tiny_file: Path, tmp_path: Path
 ) -> None:
@@ -245,12 +210,6 @@ def test_a_longer_patience_takes_effect(tiny_file: Path, tmp_path: Path) -> None
 # What cannot be ---------------------------------------------------------------------------------------------------
 
 
-def refusal(*given: Any, **named: Any) -> str:
-    with pytest.raises(ConfigError) as caught:
-        resume(*given, **named)
-    return str(caught.value)
-
-
 def test_what_the_checkpoint_holds_cannot_change(killed: Path) -> None:
     said = refusal(killed, {"gridsize": 2, "learning_rate": 0.1}, flags={"seed": "7", "num_workers": "0"})
     why = "A training that goes on cannot change it: drop it, or start a new run."
@@ -278,17 +237,6 @@ def test_patience_counts_epochs_where_validation_is_rare(tiny_file: Path, tmp_pa
     first = trained(tiny_file, tmp_path / "run", **rare)
     assert len(first.history) < 12
     assert "early_stop_patience: expected more than the 4 epochs" in refusal(first.run_dir)
-
-
-def test_a_checkpoint_of_another_network_is_refused(killed: Path, tiny_file: Path, tmp_path: Path) -> None:
-    run_dir = copied(killed, tmp_path)
-    wider = trained(tiny_file, tmp_path / "wider", nepochs=3, n_filters_scale=2).run_dir
-    last = run_dir / "checkpoints" / "last.ckpt"
-    shutil.copyfile(wider / "checkpoints" / "last.ckpt", last)
-    assert refusal(run_dir) == (
-        f"{last}: expected n_filters_scale 1, as the run was trained so far; got 2. Remove the file, or start a new "
-        "run."
-    )
 
 
 def test_a_training_that_diverged_is_refused_before_it_goes_on(killed: Path, tmp_path: Path) -> None:
@@ -380,12 +328,3 @@ def test_the_execution_configuration_of_the_environment_is_not_read(monkeypatch:
 def test_a_recorded_value_comes_from_the_record(killed: Path) -> None:
     payload = resumed_payload(killed, {"num_workers": 0})
     assert str(payload.execution_config.sources["learning_rate"]) == f"{killed}/config.json"
-
-
-def test_a_best_checkpoint_that_was_removed_is_none(tiny_file: Path, tmp_path: Path) -> None:
-    run_dir = trained(tiny_file, tmp_path / "run", nepochs=2, learning_rate=1e-30).run_dir
-    (best,) = (run_dir / "checkpoints").glob("epoch*")
-    best.unlink()
-    result = resume(run_dir, {"nepochs": 3})
-    assert result.checkpoint is not None
-    assert result.checkpoint.name.startswith("epoch=002")

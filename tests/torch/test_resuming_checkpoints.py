@@ -1,0 +1,140 @@
+"""A training goes on from a checkpoint of its own, and leaves one to go on from again."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho.raw_data import RawData
+from ptycho_torch.resuming import resume
+from tests.legacy_dictionary import legacy_dictionary_restored
+from tests.torch.runs import refusal, trained
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def _legacy_dictionary_is_restored() -> Iterator[None]:
+    with legacy_dictionary_restored():
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with legacy_dictionary_restored():
+        return trained(tiny_file, tmp_path_factory.mktemp("finished") / "run", nepochs=1).run_dir
+
+
+def copied(run_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run_dir, tmp_path / "copied"))
+
+
+# Which checkpoints there are ----------------------------------------------------------------------------------------
+
+
+def test_the_latest_checkpoint_is_the_one_that_says_so(tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = trained(tiny_file, tmp_path / "run", nepochs=1).run_dir
+    resume(run_dir, {"nepochs": 3, "save_last_checkpoint": False, "checkpoint_save_top_k": -1})
+    assert (run_dir / "checkpoints" / "last.ckpt").is_file()  # of the first epoch
+    for number, path in enumerate(sorted((run_dir / "checkpoints").glob("epoch*.ckpt"))):
+        os.utime(path, (9 - number, 9 - number))
+    resume(run_dir, {"nepochs": 4})
+    resumed = json.loads((run_dir / "config.json").read_text())["resumed"]
+    assert [entry["epochs_done"] for entry in resumed] == [1, 3]
+
+
+def test_epochs_without_a_checkpoint_are_trained_again_with_a_warning(
+    tiny_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"nepochs": 3, "save_last_checkpoint": False, "checkpoint_save_top_k": -1}
+    run_dir = trained(tiny_file, tmp_path / "run", **settings).run_dir
+    first, *others = sorted((run_dir / "checkpoints").glob("epoch*"))
+    for path in others:
+        path.unlink()
+    assert len(resume(run_dir, {"nepochs": 4}).history) == 4
+    assert f"3 epochs are in the history, and the latest checkpoint ({first.name}) is of 1" in caplog.text
+
+
+def test_a_training_that_goes_on_keeps_a_checkpoint(finished: Path, tmp_path: Path) -> None:
+    run_dir, kept = copied(finished, tmp_path), {"nepochs": 2, "checkpoint_save_top_k": 0}
+    nowhere = tmp_path / "nowhere.npz"  # said before data is read
+    assert refusal(run_dir, kept, flags={"save_last_checkpoint": "false"}, train_data_file=nowhere) == (
+        "checkpoint_save_top_k: expected another number than 0 where save_last_checkpoint is False, since a training "
+        "that keeps no checkpoint could not go on again; got 0 from override, and False from flag "
+        "--save-last-checkpoint. Keep one."
+    )
+    assert len(resume(run_dir, kept).history) == 2
+
+
+def test_where_no_best_checkpoint_is_kept_from_now_on_the_model_is_the_last(
+    finished: Path, tmp_path: Path
+) -> None:
+    result = resume(copied(finished, tmp_path), {"nepochs": 3, "checkpoint_save_top_k": 0})
+    assert result.checkpoint is None
+    last = torch.load(result.run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    weights = result.module.state_dict()
+    assert all(torch.equal(weights[name], last[name]) for name in last)
+
+
+def test_fewer_best_checkpoints_are_kept_from_now_on(tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = trained(tiny_file, tmp_path / "run", nepochs=2, checkpoint_save_top_k=2).run_dir
+    before = set((run_dir / "checkpoints").glob("epoch*"))
+    result = resume(run_dir, {"nepochs": 5, "checkpoint_save_top_k": 1})
+    assert set((run_dir / "checkpoints").glob("epoch*")) - before == {result.checkpoint}
+
+
+def test_a_best_checkpoint_that_was_removed_is_none(tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = trained(tiny_file, tmp_path / "run", nepochs=2, learning_rate=1e-30).run_dir
+    (best,) = (run_dir / "checkpoints").glob("epoch*")
+    best.unlink()
+    result = resume(run_dir, {"nepochs": 3})
+    assert result.checkpoint is not None
+    assert result.checkpoint.name.startswith("epoch=002")
+
+
+# Whose checkpoint it is ---------------------------------------------------------------------------------------------
+
+
+def with_checkpoint_of(other: Path, run_dir: Path) -> Path:
+    """The last checkpoint of a run, after that of another one was copied over it."""
+    return shutil.copyfile(other / "checkpoints" / "last.ckpt", run_dir / "checkpoints" / "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"),
+    [("n_filters_scale", 1, 2), ("optimizer", "adam", "sgd"), ("batch_size", 6, 8), ("seed", 42, 7)],
+)
+def test_a_checkpoint_of_other_settings_is_refused(
+    finished: Path, tiny_file: Path, tmp_path: Path, name: str, ours: Any, theirs: Any
+) -> None:
+    run_dir = copied(finished, tmp_path)
+    other = trained(tiny_file, tmp_path / "other", nepochs=2, **{name: theirs}).run_dir
+    last = with_checkpoint_of(other, run_dir)
+    assert refusal(run_dir, {"nepochs": 3}) == (
+        f"{last}: expected {name} {ours!r}, as the run was trained so far; got {theirs!r}. Remove the file, or start "
+        "a new run."
+    )
+
+
+@pytest.mark.parametrize("n_modes", [1, 2])
+def test_a_checkpoint_of_other_probes_is_refused(
+    finished: Path, tiny_file: Path, tiny_scan: RawData, tmp_path: Path, n_modes: int
+) -> None:
+    run_dir, file = copied(finished, tmp_path), tmp_path / "other.npz"
+    modes = [np.roll(tiny_scan.probe, shift, axis=-1) for shift in range(1, n_modes + 1)]
+    replace(tiny_scan, probe=np.concatenate(modes)).to_file(file)
+    last = with_checkpoint_of(trained(file, tmp_path / "other", nepochs=2).run_dir, run_dir)
+    assert refusal(run_dir, {"nepochs": 3}) == (
+        f"{last}: expected a checkpoint that was trained with the probes of {tiny_file}; got one of other probes. "
+        "Remove the file, or start a new run."
+    )
+    assert json.loads((run_dir / "config.json").read_text())["resumed"] == []
+    last.unlink()
+    assert len(resume(run_dir, {"nepochs": 2}).history) == 2
