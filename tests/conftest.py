@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 import ptycho.params
 from tests import wires
+from tests.legacy_dictionary import legacy_dictionary_restored
 
 pytest_plugins = ["pytester"]
 
@@ -54,6 +55,13 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.upper().startswith("PTYCHO_EXEC_"):
             del os.environ[name]
+
+
+@pytest.fixture
+def legacy() -> Iterator[dict[str, object]]:
+    """The legacy dictionary, which factories fill; after the test it is as it was."""
+    with legacy_dictionary_restored() as found:
+        yield found
 
 
 _cases = 0

@@ -201,13 +201,13 @@ def _of_dotenv(source: DotEnvSettingsSource) -> dict[str, tuple[str, str]]:
 
 
 def _of_secrets(
-    source: SecretsSettingsSource, whole: Collection[str]
+    source: SecretsSettingsSource, of_aliases: Collection[str]
 ) -> Iterator[tuple[str, tuple[str, str]]]:
     """The files in the secrets folders that are named like variables of ours; none that a link takes elsewhere."""
     prefix = source.env_prefix.upper()
     for folder in cast(list[Path], getattr(source, "secrets_paths", [])):
         for path in sorted(folder.iterdir()):
             is_inside = folder.resolve() in path.resolve().parents
-            is_ours = path.name.upper().startswith(prefix) or path.name.lower() in whole
+            is_ours = path.name.upper().startswith(prefix) or path.name.lower() in of_aliases
             if is_ours and is_inside and path.is_file():
                 yield path.name, (path.read_text(encoding="utf-8").strip(), str(path))

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 import pydantic
@@ -221,20 +221,18 @@ def _is_of_names(environ: object) -> bool:
 
 def _variables(
     environ: Mapping[str, str], prefix: str, of_aliases: Mapping[str, str]
-) -> Iterator[tuple[str, str]]:
+) -> list[tuple[str, str]]:
     """List the variables that start with the prefix, or that are of an alias, in any case.
 
-    Yields:
+    Returns:
         The variable, and what it calls the field, in alphabetic order.
     """
-    names = list(environ)
-    if not of_aliases and prefix not in "\n".join(names).upper():
-        return
-    for name in sorted(names):
-        if name.lower() in of_aliases:
-            yield name, of_aliases[name.lower()]
-        elif name[: len(prefix)].upper() == prefix:
-            yield name, name[len(prefix) :].lower()
+    names, found = list(environ), dict[str, str]()
+    if prefix in "\n".join(names).upper():
+        found = {n: n[len(prefix) :].lower() for n in names if n[: len(prefix)].upper() == prefix}
+    if of_aliases:
+        found |= {name: of_aliases[name.lower()] for name in names if name.lower() in of_aliases}
+    return sorted(found.items())
 
 
 def warn_renamed(written: str, name: str) -> None:

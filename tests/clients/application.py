@@ -187,12 +187,20 @@ def trained_and_reconstructed(
     folder: Path, scan: Held, settings: Settings = TINY, mode: str = "Unsupervised"
 ) -> Outcome:
     """Export, train, reconstruct, each in the process that the application starts for it."""
+    used, output = trained_reconstructor(folder, scan, settings, mode)
+    return Outcome(output, reconstructed(used, scan), used)
+
+
+def trained_reconstructor(
+    folder: Path, scan: Held, settings: Settings = TINY, mode: str = "Unsupervised"
+) -> tuple[TrainableReconstructor, TrainOutput]:
+    """A reconstructor that was trained on what it exported, below a folder."""
     used = reconstructor(settings, folder, mode)
     source = folder / "data"
     source.mkdir()
     used.export_training_data(source / "train.npz", scan.input())
-    (trained,) = used.train(source, folder / "out")
-    return Outcome(trained, reconstructed(used, scan), used)
+    (output,) = used.train(source, folder / "out")
+    return used, output
 
 
 def reconstructed(used: TrainableReconstructor, scan: Held) -> NDArray[np.complex64]:

@@ -24,6 +24,7 @@ from tests.clients.application import (
     reconstructed,
     reconstructor,
     trained_and_reconstructed,
+    trained_reconstructor,
     write_input,
 )
 
@@ -106,9 +107,7 @@ def test_variables_of_the_shell_take_effect(
     monkeypatch.setenv("PTYCHO_EXEC_LOGGER_BACKEND", "csv")
     monkeypatch.setenv("PTYCHO_EXEC_VAL_SPLIT", "0.25")
     monkeypatch.setenv("PTYCHO_EXEC_LEARNING_RATE", "0.5")  # its own setting is an argument, and stronger
-    used = reconstructor(TINY, tmp_path)
-    used.export_training_data(tmp_path / "train.npz", small.input())
-    list(used.train(tmp_path, tmp_path / "out"))
+    trained_reconstructor(tmp_path, small)
     (run_dir,) = (tmp_path / "out").iterdir()
     assert (run_dir / "logs" / "csv").is_dir()
     assert "training on 68 groups" in (run_dir / "run.log").read_text()

@@ -8,7 +8,7 @@ import csv
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ TRAININGS = pairwise(training.FACTORS, training.REFUSED)
 RECONSTRUCTIONS = pairwise(inference.FACTORS, inference.REFUSED)
 
 pytestmark = [
+    pytest.mark.usefixtures("legacy"),
     pytest.mark.skipif(available_accelerators() != ("cpu",), reason="says what is refused on a CPU alone"),
     # meant, and tested elsewhere
     pytest.mark.filterwarnings("ignore:POLICY-001", "ignore:pin_memory:UserWarning"),
@@ -79,12 +80,6 @@ def refusals(module: Any) -> list[Any]:
 def named(row: Row) -> set[str]:
     """The settings that a refusal has to name."""
     return {word for name in row for word in (("n_devices",) if name == "devices" else (name,))}
-
-
-@pytest.fixture(autouse=True)
-def _legacy_dictionary_is_restored() -> Iterator[None]:
-    with legacy_dictionary_restored():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -22,16 +22,10 @@ from ptycho.config.canonical import (
     validate_model_config,
     validate_training_config,
 )
-from ptycho.config.errors import ConfigError
 from ptycho.config.validated import help_texts
+from tests.refusals import message
 
 CLASSES = [ModelConfig, TrainingConfig, InferenceConfig]
-
-
-def message(build: Callable[[], object]) -> str:
-    with pytest.raises(ConfigError) as caught:
-        build()
-    return str(caught.value)
 
 
 # Values ---------------------------------------------------------------------------------------------------

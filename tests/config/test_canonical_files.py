@@ -1,19 +1,11 @@
 """The canonical configurations read from files: run files, files of one configuration, plain YAML."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig, load_yaml_config
-from ptycho.config.errors import ConfigError
-
-
-def message(build: Callable[[], object]) -> str:
-    with pytest.raises(ConfigError) as caught:
-        build()
-    return str(caught.value)
-
+from tests.refusals import message
 
 RUN_FILES = {
     "run.toml": '[model]\nN = 128\n[training]\nplateau_min_lr = 5e-4\ntrain_data_file = "a.npz"\n',

@@ -1,7 +1,6 @@
 """The names and types of the fields that a subclass adds."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,9 @@ from pydantic.alias_generators import to_camel
 from pydantic_settings import SettingsConfigDict
 
 from ptycho.config.config import PyTorchExecutionConfig
-from ptycho.config.errors import ConfigError
+from tests.refusals import message
 
 PREFIX = "PTYCHO_EXEC_"
-
-
-def message(build: Callable[[], object]) -> str:
-    with pytest.raises(ConfigError) as caught:
-        build()
-    return str(caught.value)
 
 
 class WithAliases(PyTorchExecutionConfig):

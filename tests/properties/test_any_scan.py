@@ -20,8 +20,9 @@ from ptycho.raw_data import DataError, RawData
 from ptycho.scan_facts import scan_facts
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.simulate import simulate_scan
-from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.properties.written import examples
+
+pytestmark = pytest.mark.usefixtures("legacy")
 
 KEYS = (
     *("diff3d", "diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess", "metadata", "bad_pixels"),
@@ -53,13 +54,6 @@ metadata = st.text().map(np.array) | st.sampled_from(
 def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
-
-
-@pytest.fixture(autouse=True)
-def _legacy_dictionary() -> Iterator[None]:
-    """A scan that is read fills it, as it must (CONFIG-001)."""
-    with legacy_dictionary_restored():
-        yield
 
 
 @functools.cache

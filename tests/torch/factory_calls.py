@@ -2,14 +2,11 @@
 
 import json
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-from ptycho.config.errors import ConfigError
 from ptycho_torch.config_factory import (
     create_inference_payload,
     create_training_payload,
@@ -41,10 +38,3 @@ def infer(model: Path, scan: Path, **options: Any) -> Any:
     """The payload of a reconstruction, of 8 groups unless said."""
     options["overrides"] = {"n_groups": 8} | options.get("overrides", {})
     return create_inference_payload(model, scan, scan.parent / "out", **options)
-
-
-def message(build: Callable[[], object]) -> str:
-    """What the refusal of a call says."""
-    with pytest.raises(ConfigError) as caught:
-        build()
-    return str(caught.value)

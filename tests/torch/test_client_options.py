@@ -3,7 +3,6 @@
 import dataclasses
 import multiprocessing
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,10 @@ from ptycho_torch.data.options import scaled_to_peak, with_probe_options, withou
 from ptycho_torch.fine_tuning import PARTS, parts
 from ptycho_torch.forward_model import PtychoPINN, build_network, outer_band
 from ptycho_torch.lightning_utils import find_best_checkpoint
-from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.torch.client import SMALL, door, opened
 from tests.torch.conftest import N
 
-pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(autouse=True)
-def _legacy_dictionary() -> Iterator[None]:
-    """A training fills the legacy dictionary; the next test expects it as it was."""
-    with legacy_dictionary_restored():
-        yield
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
 
 
 def network(**options: Any) -> torch.nn.Module:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptycho.config import canonical
-from ptycho.config.errors import ConfigError
 from ptycho_torch import config_params as torch_side
 from ptycho_torch.config_bridge import (
     NOT_BRIDGED,
@@ -25,6 +23,7 @@ from ptycho_torch.config_bridge import (
     to_training_config,
 )
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
+from tests.refusals import message
 
 SECTIONS = {
     "data": DataConfig,
@@ -37,12 +36,6 @@ CANONICAL = (canonical.ModelConfig, canonical.TrainingConfig, canonical.Inferenc
 
 def names(cls: type) -> set[str]:
     return {field.name for field in dataclasses.fields(cls)}
-
-
-def message(build: Callable[[], object]) -> str:
-    with pytest.raises(ConfigError) as caught:
-        build()
-    return str(caught.value)
 
 
 def translated(config: canonical.TrainingConfig) -> canonical.TrainingConfig:

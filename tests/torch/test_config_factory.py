@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,10 @@ from ptycho_torch.config_factory import (
     create_training_payload,
     populate_legacy_params,
 )
-from tests.legacy_dictionary import legacy_dictionary_restored
-from tests.torch.factory_calls import message, save_scan, train
+from tests.refusals import message
+from tests.torch.factory_calls import save_scan, train
 
-
-@pytest.fixture(autouse=True)
-def legacy() -> Iterator[dict[str, object]]:
-    """The legacy dictionary, as it was again after the test."""
-    with legacy_dictionary_restored() as found:
-        yield found
+pytestmark = pytest.mark.usefixtures("legacy")
 
 
 @pytest.fixture

@@ -10,17 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho.config.errors import ConfigError
 from ptycho.config.validated import help_texts
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
+from tests.refusals import message
 
 CLASSES = [DataConfig, ModelConfig, TrainingConfig, InferenceConfig, DatagenConfig]
-
-
-def message(build: Callable[[], object]) -> str:
-    with pytest.raises(ConfigError) as caught:
-        build()
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -1,22 +1,16 @@
 """The factory of a reconstruction: what the model says, what beats it, and what is refused."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ptycho_torch.config_factory import create_inference_payload
-from tests.legacy_dictionary import legacy_dictionary_restored
-from tests.torch.factory_calls import infer, message, save_model, save_scan, train
+from tests.refusals import message
+from tests.torch.factory_calls import infer, save_model, save_scan, train
 
-
-@pytest.fixture(autouse=True)
-def legacy() -> Iterator[dict[str, object]]:
-    """The legacy dictionary, as it was again after the test."""
-    with legacy_dictionary_restored() as found:
-        yield found
+pytestmark = pytest.mark.usefixtures("legacy")
 
 
 @pytest.fixture

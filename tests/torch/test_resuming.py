@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,9 @@ from ptycho_torch.bundle import load_bundle
 from ptycho_torch.resuming import resume, resumed_payload
 from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.training import TrainingResult
-from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.torch.runs import SMALL, refusal, trained
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
 
 
 class StopsInEpoch(Callback):
@@ -40,12 +38,6 @@ class StopsInEpoch(Callback):
     ) -> None:
         if trainer.current_epoch == self.epoch and batch_idx == 1:
             raise InterruptedError
-
-
-@pytest.fixture(autouse=True)
-def _legacy_dictionary_is_restored() -> Iterator[None]:
-    with legacy_dictionary_restored():
-        yield
 
 
 def stopped(file: Path, run_dir: Path, epoch: int = 2, **settings: Any) -> Path:

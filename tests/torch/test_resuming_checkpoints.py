@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,7 @@ from ptycho_torch.resuming import resume
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.torch.runs import refusal, trained
 
-pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(autouse=True)
-def _legacy_dictionary_is_restored() -> Iterator[None]:
-    with legacy_dictionary_restored():
-        yield
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
 
 
 @pytest.fixture(scope="module")

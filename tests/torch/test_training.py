@@ -4,7 +4,6 @@ import csv
 import json
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.training import TrainingResult, train
 from tests.legacy_dictionary import legacy_dictionary_restored
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
 
 SMALL = {
     "n_groups": 60,
@@ -49,12 +48,6 @@ def reconstructed(run_dir: Path, file: Path, output_dir: Path, **overrides) -> R
         run_dir, file, output_dir, overrides=overrides, execution_config=execution
     )
     return reconstruct_scans(payload)[0]
-
-
-@pytest.fixture(autouse=True)
-def _legacy_dictionary() -> Iterator[None]:
-    with legacy_dictionary_restored():
-        yield
 
 
 @pytest.fixture(scope="module")

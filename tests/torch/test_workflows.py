@@ -1,7 +1,6 @@
 """The historical workflows: a ready configuration, scans in memory or in files."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +20,8 @@ from ptycho_torch.workflows.components import (
     run_cdi_example_torch,
     train_cdi_model_torch,
 )
-from tests.legacy_dictionary import legacy_dictionary_restored
 
-
-@pytest.fixture(autouse=True)
-def _legacy_dictionary_is_restored() -> Iterator[None]:
-    with legacy_dictionary_restored():
-        yield
+pytestmark = pytest.mark.usefixtures("legacy")
 
 
 def config(tmp_path: Path, **training: Any) -> TrainingConfig:
