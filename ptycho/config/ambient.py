@@ -38,25 +38,42 @@ def vocabulary_of(cls: type[BaseSettings], old_names: Mapping[str, str]) -> Voca
     """Read the names off a class: of its fields, their aliases, and the old ones.
 
     Raises:
-        ConfigError: The class asks pydantic-settings for what has no part here.
+        ConfigError: The class asks pydantic-settings for what has no part here, or two fields share a name.
     """
-    config = cast(Mapping[str, object], cls.model_config)
-    refused = [name for name in _WITHOUT_PART if config.get(name) != BaseSettings.model_config.get(name)]
+    config, plain = cast(Mapping[str, object], cls.model_config), BaseSettings.model_config
+    refused = [name for name in _WITHOUT_PART if (config.get(name) or None) != (plain.get(name) or None)]
     if refused:
         message = (
             f"{cls.__name__}: model_config sets {', '.join(refused)}, which has no effect here. Drop it."
         )
         raise ConfigError([Failure(cls.__name__, message)])
     cls.model_rebuild()  # an alias generator speaks with the first build
+    aliases, variables = _aliases_of(cls, old_names)
+    scalars = {name: scalar(annotation_of(field)) for name, field in cls.model_fields.items()}
+    return Vocabulary(scalars, old_names, aliases=aliases, variables=variables)
+
+
+def _aliases_of(
+    cls: type[BaseSettings], old_names: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Find the field of every alias, and of every variable of an alias, in lower case."""
+    prefix = prefix_of(cls).lower()
+    owners = {f"{prefix}{name}": name for name in cls.model_fields}
+    owners |= {f"{prefix}{old}": name for old, name in old_names.items()}
     aliases: dict[str, str] = {}
     variables: dict[str, str] = {}
     for name, field in cls.model_fields.items():
         others, whole = other_names(field)
-        aliases |= dict.fromkeys(others - cls.model_fields.keys(), name)
-        variables |= {f"{prefix_of(cls)}{alias}".lower(): name for alias in others}
-        variables |= {variable.lower(): name for variable in whole}
-    scalars = {name: scalar(annotation_of(field)) for name, field in cls.model_fields.items()}
-    return Vocabulary(scalars, old_names, aliases=aliases, variables=variables)
+        for alias in sorted(others):
+            aliases[alias] = name
+            for variable in (f"{prefix}{alias}", *({alias} & whole)):
+                variables[variable.lower()] = name
+                if (owner := owners.setdefault(variable.lower(), name)) != name:
+                    message = (
+                        f"{cls.__name__}.{name}: the alias {alias} is a name of {owner}. Choose another."
+                    )
+                    raise ConfigError([Failure(name, message)])
+    return aliases, variables
 
 
 _WITHOUT_PART: Final = (

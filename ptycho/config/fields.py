@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     GetCoreSchemaHandler,
+    Json,
     PlainValidator,
     Strict,
     StringConstraints,
@@ -100,7 +101,7 @@ class Scalar(NamedTuple):
     rule: str
     """The rule in words: 'an integer >= 0'."""
     reads_json: bool = False
-    """Whether text may be JSON: of a list, a mapping or a model."""
+    """Whether text may be JSON: of a list, a mapping or a model, where it may not be just text."""
 
     def exact(self, value: object) -> object:
         """Reduce a Python value to the plain scalar it is; words to their canonical spelling."""
@@ -140,7 +141,7 @@ class Scalar(NamedTuple):
                 except ValueError:
                     continue
         if self.reads_json and text.startswith(("[", "{")):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, TypeError):  # the latter of text that is no Unicode
                 return from_json(text, allow_inf_nan=False)
         return text
 
@@ -226,7 +227,10 @@ def scalar(annotation: Any) -> Scalar:
     words: dict[str, str | None] = {}
     synonyms: dict[str, str | None] = {}
     rules: list[str] = []
+    reads_json = False
     for base, metadata in _alternatives(annotation, ()):
+        # of a Json field the text is the value
+        reads_json |= _holds_values(base) and not any(type(marker) is Json for marker in metadata)
         for marker in metadata:
             if isinstance(marker, Exact):
                 synonyms |= {word.lower(): value for word, value in marker.synonyms}
@@ -239,7 +243,7 @@ def scalar(annotation: Any) -> Scalar:
             rules += ["true", "false"] if base is bool else [_rule(base, metadata)]
     rules.sort(key=lambda rule: rule == "none")
     rule = " or ".join(filter(None, (", ".join(rules[:-1]), rules[-1])))
-    return Scalar(frozenset(kinds), words | synonyms, rule, any(_holds_values(kind) for kind in kinds))
+    return Scalar(frozenset(kinds), words | synonyms, rule, reads_json and str not in kinds)
 
 
 def _holds_values(kind: Any) -> bool:

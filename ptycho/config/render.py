@@ -30,7 +30,7 @@ def text(value: object) -> str:
     if value is None:
         return "none"
     if isinstance(value, (list, dict)):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -50,10 +50,10 @@ def toml(values: Mapping[str, Any], none_by_default: Collection[str] = ()) -> st
     Returns:
         The text of the file.
     """
-    lines = _lines(values, " = ", quoted=(str, type(None), list, dict)).splitlines(keepends=True)
+    quoted = (str, type(None), list, dict)
     return "".join(
-        f"#{line}" if value is None and name in none_by_default else line
-        for line, (name, value) in zip(lines, values.items(), strict=True)
+        ("#" if value is None and name in none_by_default else "") + _lines({name: value}, " = ", quoted)
+        for name, value in values.items()
     )
 
 

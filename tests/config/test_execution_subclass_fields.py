@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import AliasChoices, Field, TypeAdapter
+from pydantic import AliasChoices, Field, Json, TypeAdapter
 from pydantic.alias_generators import to_camel
 from pydantic_settings import SettingsConfigDict
 
@@ -99,6 +99,26 @@ def test_an_alias_generator_gives_names_that_keep_the_prefix():
     assert Camel.resolve(environ=environ).num_workers == 3
 
 
+@pytest.mark.parametrize(
+    ("alias", "owner"),
+    [("num_workers", "num_workers"), ("lr", "learning_rate"), ("Seed", "seed"), ("z", "first")],
+)
+def test_an_alias_that_is_a_name_of_another_field_is_refused(alias: str, owner: str):
+    class Taken(PyTorchExecutionConfig):
+        first: int = Field(1, alias="z")
+        second: int = Field(1, alias=alias)
+
+    expected = f"Taken.second: the alias {alias} is a name of {owner}. Choose another."
+    assert message(lambda: Taken.resolve(environ={f"{PREFIX}NUM_WORKERS": "3"})) == expected
+
+
+def test_a_whole_variable_of_another_field_is_refused():
+    class Taken(PyTorchExecutionConfig):
+        second: int = Field(1, validation_alias=f"{PREFIX}SEED")
+
+    assert message(Taken) == f"Taken.second: the alias {PREFIX}SEED is a name of seed. Choose another."
+
+
 class WithLists(PyTorchExecutionConfig):
     beams: list[int] = Field([])
     words: dict[str, str | None] = Field({})
@@ -124,6 +144,43 @@ def test_lists_of_a_subclass_read_back_equal_from_every_format(tmp_path: Path):
         path.write_text(text)
         assert WithLists.from_file(path) == config
     assert WithLists.resolve(environ=config.to_env()) == config
+
+
+class WithTexts(PyTorchExecutionConfig):
+    json_text: Json[list[int]] = Field([], validate_default=False)
+    either: list[int] | str = Field("")
+
+
+def test_text_that_a_field_takes_as_it_is_stays_text(tmp_path: Path):
+    environ = {f"{PREFIX}JSON_TEXT": "[1, 2]", f"{PREFIX}EITHER": "[3]"}
+    config = WithTexts.resolve(environ=environ)
+    assert (config.json_text, config.either) == ([1, 2], "[3]")
+    path = tmp_path / "exec.toml"
+    path.write_text(config.replace(json_text="[]").to_toml().replace("json_text", "#"))
+    assert WithTexts.from_file(path).either == "[3]"
+
+
+@pytest.mark.parametrize("text", ["\x85", "\u2028", "\U0001f52c"])
+def test_any_text_in_a_list_reads_back_equal(text: str, tmp_path: Path):
+    config = WithLists(texts=[text], words={text: text})
+    for suffix, written in {"toml": config.to_toml(), "yaml": config.to_yaml()}.items():
+        (tmp_path / f"exec.{suffix}").write_text(written)
+        assert WithLists.from_file(tmp_path / f"exec.{suffix}") == config
+    assert WithLists.resolve(environ=config.to_env()) == config
+
+
+def test_text_that_is_no_unicode_is_refused_as_other_text_is():
+    assert message(lambda: WithLists.resolve(environ={f"{PREFIX}BEAMS": "[\udc80"})).startswith(
+        "beams: expected"
+    )
+
+
+@pytest.mark.parametrize("option", ["cli_parse_args", "env_nested_delimiter", "env_parse_none_str"])
+def test_an_option_that_is_off_is_taken(option: str):
+    class Plain(PyTorchExecutionConfig):
+        model_config = SettingsConfigDict(**{option: False if option == "cli_parse_args" else ""})
+
+    assert Plain() == Plain(num_workers=0)
 
 
 @pytest.mark.parametrize(
