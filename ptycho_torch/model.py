@@ -42,6 +42,7 @@ class PtychoPINN_Lightning(lightning.LightningModule):
         probe_shape: shape of the probes when a checkpoint brings them.
         has_validation: whether ``val_loss`` will be logged, for a schedule that follows it.
         probe_guess_sha256: fingerprints of the scans' probe guesses, kept with the checkpoint.
+        scan_sha256: fingerprints of the scans, kept with the checkpoint.
     """
 
     loss_name = "train_loss"
@@ -59,9 +60,11 @@ class PtychoPINN_Lightning(lightning.LightningModule):
         probe_shape: Sequence[int] | None = None,
         has_validation: bool = False,
         probe_guess_sha256: Sequence[str] = (),
+        scan_sha256: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.probe_guess_sha256 = list(probe_guess_sha256)
+        self.scan_sha256 = list(scan_sha256)
         self.model_config = _config(ModelConfig, model_config)
         self.data_config = _config(DataConfig, data_config)
         self.training_config = _config(TrainingConfig, training_config)
@@ -246,6 +249,7 @@ class PtychoPINN_Lightning(lightning.LightningModule):
             "execution_config": self.execution_config.to_snapshot(),
             "probe_shape": list(self.model.probe.shape[:-1]),
             "probe_guess_sha256": self.probe_guess_sha256,
+            "scan_sha256": self.scan_sha256,
         }
 
 

@@ -44,7 +44,7 @@ MAY_CHANGE: Final = frozenset(
 of a step or the state of the optimizer, which the checkpoint holds; without checkpoints no training could go on again.
 The scans may lie elsewhere, not be other ones."""
 
-_SECTIONS: Final = ("model_config", "training_config", "execution_config")
+_SECTIONS: Final = ("model_config", "data_config", "training_config", "execution_config")
 """What a checkpoint holds of the settings of its training."""
 
 _SAME_IN_CHECKPOINT: Final = [pair.field for pair in TABLE if pair.torch == (f"training.{pair.field}",)]
@@ -62,7 +62,7 @@ class _Stopped(NamedTuple):
     checkpoint: Path
     """The one that was trained for the most epochs."""
     settings: Mapping[str, Any]
-    """The configurations of the training that the checkpoint is of, by section, and fingerprints of its probes."""
+    """The configurations of the training that the checkpoint is of, by section, and fingerprints of its scans."""
     epochs_done: int
     waited: int
     """Values of the monitored metric without improvement, as early stopping counts them."""
@@ -109,7 +109,7 @@ def resume(
     point = ResumePoint(
         stopped.checkpoint,
         stopped.record.get("fingerprints"),
-        stopped.settings.get("probe_guess_sha256"),
+        stopped.settings.get("scan_sha256"),
         [*stopped.record.get("resumed", []), record],
         {name: origin for name, origin in origins if name not in anew},
     )
@@ -268,7 +268,8 @@ def _fixed(name: str, change: Mapping[str, Any], folder: Path) -> Failure:
 def _refuse_other_training(stopped: _Stopped, payload: TrainingPayload) -> None:
     """Refuse a checkpoint that another run has left, or whose training its record does not describe."""
     training = plain(payload.pt_training_config)
-    ours = plain(payload.pt_model_config) | {name: training[name] for name in _SAME_IN_CHECKPOINT}
+    ours = plain(payload.pt_model_config) | plain(payload.pt_data_config)
+    ours |= {name: training[name] for name in _SAME_IN_CHECKPOINT}
     ours |= payload.execution_config.to_dict()
     # a knob beats a field of the training that is called the same and may say nothing
     theirs = {name: value for section in _SECTIONS for name, value in stopped.settings[section].items()}

@@ -54,8 +54,8 @@ class ResumePoint(NamedTuple):
     """Its latest checkpoint."""
     fingerprints: Sequence[str] | None
     """Of the scans it was trained on; None where they are not known."""
-    probes: Sequence[str] | None
-    """Fingerprints of the probes that the checkpoint was trained with; None where they are not known."""
+    checkpoint_fingerprints: Sequence[str] | None
+    """Of the scans that the checkpoint was trained on; None where they are not known."""
     record: Sequence[Mapping[str, Any]]
     """Every time that it went on, and what was changed; for config.json."""
     origins: Mapping[str, Any]
@@ -254,7 +254,8 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
         execution_config=payload.execution_config,
         probes=stack_probes(data.probe_scans),
         has_validation=data.has_validation,
-        probe_guess_sha256=_probe_fingerprints(data),
+        probe_guess_sha256=[probe_fingerprint(scan) for scan in data.probe_scans],
+        scan_sha256=_scan_fingerprints(data),
     )
 
 
@@ -281,10 +282,6 @@ def probe_fingerprint(scan: RawData) -> str:
     return hashlib.sha256(scan.probe.tobytes()).hexdigest()
 
 
-def _probe_fingerprints(data: ScanDataModule) -> list[str]:
-    return [probe_fingerprint(scan) for scan in data.probe_scans]
-
-
 def scan_fingerprint(scan: RawData) -> str:
     """SHA-256 of a scan: shape, positions, illumination and up to 64 of its patterns."""
     told = hashlib.sha256(f"{scan.patterns.dtype} {scan.patterns.shape}".encode())
@@ -295,18 +292,22 @@ def scan_fingerprint(scan: RawData) -> str:
     return told.hexdigest()
 
 
+def _scan_fingerprints(data: ScanDataModule) -> list[str]:
+    return [scan_fingerprint(scan) for scan in data.scans]
+
+
 def _refuse_other_scans(data: ScanDataModule, resumed: ResumePoint) -> None:
-    """Refuse other scans than those of the run, and a checkpoint that another run has left, of other probes."""
-    scans, probes = resumed.fingerprints, resumed.probes
+    """Refuse other scans than those of the run, and a checkpoint that another run has left, of other scans."""
+    scans = _scan_fingerprints(data)
     paths = ", ".join(str(scan.path or "scan") for scan in data.scans)
-    if scans is not None and [scan_fingerprint(scan) for scan in data.scans] != list(scans):
+    if scans != (resumed.fingerprints or scans):
         raise DataError(
             f"{paths}: expected the data that the run was trained on so far; got other shapes, positions, probes or "
             "patterns. Name the data of the run, or start a new one."
         )
-    if probes is not None and _probe_fingerprints(data) != list(probes):
+    if scans != (resumed.checkpoint_fingerprints or scans):
         place = str(resumed.checkpoint)
-        rule = f"expected a checkpoint that was trained with the probes of {paths}; got one of other probes"
+        rule = f"expected a checkpoint that was trained on {paths}; got one of other data"
         raise ConfigError([Failure(place, f"{place}: {rule}. Remove the file, or start a new run.")])
 
 
@@ -324,7 +325,7 @@ def _record(
             "notes": payload.pt_training_config.notes,
             "experiment_number": payload.pt_inference_config.experiment_number,
         },
-        "fingerprints": [scan_fingerprint(scan) for scan in data.scans],
+        "fingerprints": _scan_fingerprints(data),
         "resumed": [] if resumed is None else resumed.record,
     }
     write_configuration(
