@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
+from pydantic import AliasPath
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -38,7 +39,7 @@ def vocabulary_of(cls: type[BaseSettings], old_names: Mapping[str, str]) -> Voca
     """Read the names off a class: of its fields, their aliases, and the old ones.
 
     Raises:
-        ConfigError: The class asks pydantic-settings for what has no part here, or two fields share a name.
+        ConfigError: The class asks pydantic for what has no part here, or two fields share a name.
     """
     config, plain = cast(Mapping[str, object], cls.model_config), BaseSettings.model_config
     refused = [name for name in _WITHOUT_PART if (config.get(name) or None) != (plain.get(name) or None)]
@@ -47,10 +48,26 @@ def vocabulary_of(cls: type[BaseSettings], old_names: Mapping[str, str]) -> Voca
             f"{cls.__name__}: model_config sets {', '.join(refused)}, which has no effect here. Drop it."
         )
         raise ConfigError([Failure(cls.__name__, message)])
+    if failures := tuple(_fields_without_part(cls)):
+        raise ConfigError(failures)
     cls.model_rebuild()  # an alias generator speaks with the first build
     aliases, variables = _aliases_of(cls, old_names)
     scalars = {name: scalar(annotation_of(field)) for name, field in cls.model_fields.items()}
     return Vocabulary(scalars, old_names, aliases=aliases, variables=variables)
+
+
+def _fields_without_part(cls: type[BaseSettings]) -> Iterator[Failure]:
+    """Refuse fields that follow from others, or stand within others: each is resolved by itself."""
+    for name, field in cls.model_fields.items():
+        place = f"{cls.__name__}.{name}"
+        if field.default_factory_takes_validated_data:
+            rule = "a default factory that takes the other fields has no part here"
+            way_out = "Give a default, or compute the value in a property."
+            yield Failure(name, f"{place}: {rule}. {way_out}")
+        chosen = field.validation_alias
+        if any(isinstance(choice, AliasPath) for choice in getattr(chosen, "choices", [chosen])):
+            way_out = "Name the field, or give it an alias."
+            yield Failure(name, f"{place}: an AliasPath has no effect here. {way_out}")
 
 
 def _aliases_of(
@@ -156,11 +173,13 @@ def _dotenv_of(cls: type[BaseSettings]) -> tuple[DotEnvSettingsSource, tuple[Fai
     """Read the dotenv files of a class; where one cannot be read, the source is empty, and the failure says so."""
     try:
         return DotEnvSettingsSource(cls), ()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, LookupError) as error:
         files = cls.model_config.get("env_file")
         paths = [files] if isinstance(files, (str, Path)) else files or []
         names = ", ".join(printable(os.fspath(path)) for path in paths)
-        reason = error.strerror if isinstance(error, OSError) else f"text that is not {error.encoding}"
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"text that is not {error.encoding}"
         message = f"env_file: expected readable text in {names}; got: {reason}."
         return DotEnvSettingsSource(cls, env_file=None), (Failure("env_file", message),)
 

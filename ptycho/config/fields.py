@@ -194,7 +194,7 @@ def each_alone(cls: type[BaseModel]) -> Callable[[Mapping[str, Any]], Mapping[st
                     fields[name] = Annotated[fields[name], marker(check)]
         return TypeAdapter(TypedDict(f"{cls.__name__}Values", fields, total=False)).validator  # pyright: ignore
 
-    return lambda values: validator().validate_python(values)
+    return lambda values: validator().validate_python(values, by_alias=True, by_name=True)
 
 
 _MARKERS: Mapping[str, tuple[Callable[[Any], Any], int]] = {

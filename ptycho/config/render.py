@@ -71,7 +71,7 @@ def toml_file(values: Mapping[str, Any], rows: Iterable[Row], fields: Mapping[st
     """Write a flat TOML file for people: in the groups and order of the table, what a knob means above it.
 
     Args:
-        values: Name -> plain scalar.
+        values: Name -> plain scalar; of every field that is not excluded from dumps.
         rows: The table.
         fields: Name -> field, whose description is the comment.
 
@@ -92,7 +92,8 @@ def _commented(rows: Iterable[Row], fields: Mapping[str, FieldInfo], write: Call
     for group, members in _by_group(rows):
         parts.append(f"# ---- {group} ----\n")
         for row in members:
-            parts.append("\n".join([*comment(fields[row.name].description or ""), write(row.name)]))
+            if not fields[row.name].exclude:
+                parts.append("\n".join([*comment(fields[row.name].description or ""), write(row.name)]))
     return "\n".join(parts)
 
 
@@ -174,7 +175,7 @@ def differences(here: Any, there: Any) -> dict[str, tuple[Any, Any]]:
     """
     if type(here) is not type(there):
         raise TypeError(f"other: expected a {type(here).__name__}; got {type(there).__name__}.")
-    mine, theirs = here.to_dict(), there.to_dict()
+    mine, theirs = here.__dict__, there.__dict__
     return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
 
 

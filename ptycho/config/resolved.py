@@ -11,13 +11,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import ptycho
 from ptycho.config.ambient import is_customised, prefix_of, vocabulary_of, with_ambient
-from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, show, written_by
+from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, written_by
 from ptycho.config.fields import each_alone, group_of
 from ptycho.config.origins import PRECEDENCE, Origin
 from ptycho.config.resolve import merge, ranked
 from ptycho.config.sources import (
     Checks,
     Layer,
+    as_mapping,
     given_twice,
     read_flags,
     read_values,
@@ -78,7 +79,9 @@ class ResolvedSettings(BaseSettings):
                     checks.check({name: layer.values[name] for name in lost})
                 values = {**layer.values, **values}
                 sound = sound and not layer.failures
-            self.__pydantic_validator__.validate_python(values, self_instance=self)
+            self.__pydantic_validator__.validate_python(
+                values, self_instance=self, by_alias=True, by_name=True
+            )
         except ValidationError as error:
             raise _refusal(standing, checks, error) from None
         if not sound:
@@ -160,9 +163,9 @@ class ResolvedSettings(BaseSettings):
         layers: list[Layer] = []
         for kind, given in (("override", overrides), ("argument", arguments), ("cli-default", cli_defaults)):
             if given is not None:
-                layers.append(read_values(kind, _mapping(cls, given), vocabulary))
+                layers.append(read_values(kind, as_mapping(cls, given), vocabulary))
         if flags is not None:
-            layers.append(read_flags(_mapping(cls, flags), vocabulary))
+            layers.append(read_flags(as_mapping(cls, flags), vocabulary))
         if file is not None:
             from ptycho.config.files import read_file  # the parsers load with the first file
 
@@ -198,7 +201,7 @@ class ResolvedSettings(BaseSettings):
             ConfigError: A value is invalid, or a knob is unknown to this version; the message says which
                 version wrote the snapshot.
         """
-        content = _mapping(cls, snapshot)
+        content = as_mapping(cls, snapshot)
         writer = content.pop(VERSION_KEY, None)
         layer = read_values("argument", content, _checks(cls).vocabulary)
         said = f"{written_by(writer, 'snapshot')}{f' It is recorded in {place}.' if place else ''}"
@@ -220,17 +223,17 @@ class ResolvedSettings(BaseSettings):
         """
         checks = _checks(cls)
         if not isinstance(obj, cls) and not options:
-            return cls._from_layers([read_values("argument", _mapping(cls, obj), checks.vocabulary)])
+            return cls._from_layers([read_values("argument", as_mapping(cls, obj), checks.vocabulary)])
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
-            given = _mapping(cls, cast(object, obj)) if isinstance(obj, Mapping) else {}
+            given = as_mapping(cls, cast(object, obj)) if isinstance(obj, Mapping) else {}
             raise _refusal([read_values("argument", given, checks.vocabulary)], checks, error) from None
 
     @classmethod
     def model_validate_strings(cls, obj: Any, **options: Any) -> Self:
         """Validate a mapping of knobs to text, which is read as that of a variable is."""
-        layer = read_values("argument", _mapping(cls, obj), _checks(cls).vocabulary, text=True)
+        layer = read_values("argument", as_mapping(cls, obj), _checks(cls).vocabulary, text=True)
         return cls._from_layers([layer]) if layer.failures else cls.model_validate(layer.values, **options)
 
     @classmethod
@@ -255,8 +258,8 @@ class ResolvedSettings(BaseSettings):
         """
         below, vocabulary = self._spoken(), _checks(type(self)).vocabulary
         level = 1 + max((layer.level for layer in below), default=-1)
-        passed = read_flags(_mapping(type(self), flags or {}), vocabulary)._replace(level=level)
-        given = read_values("override", _mapping(type(self), overrides), vocabulary, level=level + 1)
+        passed = read_flags(as_mapping(type(self), flags or {}), vocabulary)._replace(level=level)
+        given = read_values("override", as_mapping(type(self), overrides), vocabulary, level=level + 1)
         return self._from_layers([given, passed, *below], ("override", *_kinds(below)))
 
     def replace(self, **changes: Any) -> Self:
@@ -306,8 +309,11 @@ class ResolvedSettings(BaseSettings):
         return _views().differences(self, other)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return knob -> plain Python scalar: safe for JSON and for `torch.load(weights_only=True)`."""
-        return self.model_dump(mode="json", by_alias=False)
+        """Return knob -> plain Python scalar: safe for JSON and for `torch.load(weights_only=True)`.
+
+        Of a subclass, fields that are excluded from dumps are left out, and so are computed ones.
+        """
+        return self.model_dump(mode="json", by_alias=False, exclude_computed_fields=True)
 
     def to_snapshot(self) -> dict[str, Any]:
         """Return `to_dict()` with the version of this package, for `from_snapshot`."""
@@ -376,18 +382,11 @@ _is_customised = cache(is_customised)
 @cache
 def _checks(cls: type[ResolvedSettings]) -> Checks:
     """Read off a class, once, what it accepts."""
+    vocabulary = vocabulary_of(cls, cls.old_names)
     defaults = {
         name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()
     }
-    return Checks(vocabulary_of(cls, cls.old_names), defaults, each_alone(cls), cls.conflicts)
-
-
-def _mapping(cls: type[ResolvedSettings], content: object) -> dict[str, Any]:
-    """Return a copy of a mapping, or refuse what is none."""
-    if not isinstance(content, Mapping):
-        message = f"{cls.__name__}: expected a mapping of knobs to values; got {show(content)}."
-        raise ConfigError([Failure(cls.__name__, message)])
-    return dict(cast(Mapping[str, Any], content))
+    return Checks(vocabulary, defaults, each_alone(cls), cls.conflicts)
 
 
 def _kinds(layers: Iterable[Layer]) -> tuple[str, ...]:

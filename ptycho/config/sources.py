@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import pydantic
 
-from ptycho.config.errors import Failure, UnknownVariableWarning, named, near, show, unknown_name
+from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning, named, near, show, unknown_name
 from ptycho.config.fields import Scalar
 from ptycho.config.origins import Origin
 
@@ -83,6 +83,14 @@ class Layer(NamedTuple):
         """Describe where this layer has a name from, and the origins it beats."""
         locator, raw = self.locators.get(name, ""), self.raw.get(name)
         return Origin(self.kind, locator, raw, shadowed, self.values[name])
+
+
+def as_mapping(cls: type, content: object) -> dict[str, Any]:
+    """Return a copy of a mapping of a class's knobs, or refuse what is none."""
+    if not isinstance(content, Mapping):
+        message = f"{cls.__name__}: expected a mapping of knobs to values; got {show(content)}."
+        raise ConfigError([Failure(cls.__name__, message)])
+    return dict(cast(Mapping[str, Any], content))
 
 
 def read_values(

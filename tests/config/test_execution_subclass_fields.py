@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import AliasChoices, Field, Json, TypeAdapter
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, Json, TypeAdapter, computed_field
 from pydantic.alias_generators import to_camel
 from pydantic_settings import SettingsConfigDict
 
@@ -158,6 +158,86 @@ def test_text_that_a_field_takes_as_it_is_stays_text(tmp_path: Path):
     path = tmp_path / "exec.toml"
     path.write_text(config.replace(json_text="[]").to_toml().replace("json_text", "#"))
     assert WithTexts.from_file(path).either == "[3]"
+
+
+class Beam(BaseModel):
+    energy: float = Field(1.0, alias="keV")
+
+
+class WithModel(PyTorchExecutionConfig):
+    beam: Beam = Beam()
+
+
+def test_a_model_with_aliases_reads_back_equal_from_every_format(tmp_path: Path):
+    config = WithModel(beam=Beam(keV=3.0))
+    files = {"toml": config.to_toml(), "yaml": config.to_yaml(), "json": json.dumps(config.to_dict())}
+    for suffix, text in files.items():
+        path = tmp_path / f"exec.{suffix}"
+        path.write_text(text)
+        assert WithModel.from_file(path) == config
+    assert WithModel.from_snapshot(config.to_snapshot()) == config
+    assert WithModel.resolve(environ=config.to_env(), arguments={"seed": 42}) == config
+    assert WithModel.resolve(environ=config.to_env(), overrides={"beam": {"keV": 3.0}}) == config
+
+
+def test_a_model_by_the_names_of_its_fields_is_not_among_what_is_wrong():
+    class Needed(BaseModel):
+        energy: float = Field(alias="keV")
+
+    class WithNeeded(PyTorchExecutionConfig):
+        beam: Needed | None = None
+
+    assert message(lambda: WithNeeded(beam={"energy": 3.0}, num_workers=-1)) == (
+        "num_workers: expected an integer >= 0; got -1 from argument."
+    )
+
+
+def test_a_class_that_takes_aliases_alone_reads_back_what_it_writes():
+    class ByAlias(PyTorchExecutionConfig):
+        model_config = SettingsConfigDict(validate_by_name=False, validate_by_alias=True)
+        depth: int = Field(1, alias="at")
+
+    config = ByAlias(at=5)
+    assert ByAlias.from_snapshot(config.to_snapshot()) == config.replace(seed=42)
+
+
+class WithMore(PyTorchExecutionConfig):
+    hidden: int = Field(3, exclude=True)
+
+    @computed_field
+    @property
+    def doubled(self) -> int:
+        return 2 * self.seed
+
+
+def test_what_is_written_has_the_fields_that_are_not_excluded_and_no_computed_ones(tmp_path: Path):
+    config = WithMore(seed=7)
+    assert "hidden" not in config.to_dict()
+    assert "doubled" not in config.to_dict()
+    assert WithMore.from_snapshot(config.to_snapshot()) == config
+    for suffix, text in {"toml": config.to_toml(), "yaml": config.to_yaml()}.items():
+        (tmp_path / f"exec.{suffix}").write_text(text)
+        assert WithMore.from_file(tmp_path / f"exec.{suffix}") == config
+        assert "hidden" not in text
+    assert "hidden" in config.explain()
+    assert config.diff(WithMore(seed=7, hidden=4)) == {"hidden": (3, 4)}
+
+
+def test_an_alias_that_is_a_path_is_refused():
+    class Path(PyTorchExecutionConfig):
+        port: int = Field(1, validation_alias=AliasChoices("door", AliasPath("ports", 0)))
+
+    assert message(Path) == "Path.port: an AliasPath has no effect here. Name the field, or give it an alias."
+
+
+def test_a_default_that_asks_for_other_fields_is_refused():
+    class Follows(PyTorchExecutionConfig):
+        next_seed: int = Field(default_factory=lambda values: values["seed"] + 1)
+
+    assert message(Follows) == (
+        "Follows.next_seed: a default factory that takes the other fields has no part here. Give a default, or "
+        "compute the value in a property."
+    )
 
 
 @pytest.mark.parametrize("text", ["\x85", "\u2028", "\U0001f52c"])

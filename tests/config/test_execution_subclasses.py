@@ -171,6 +171,14 @@ def test_a_dotenv_file_that_is_no_text_is_refused_with_everything_else(tmp_path:
     ]
 
 
+def test_an_encoding_that_there_is_not_is_refused(tmp_path: Path):
+    class Odd(with_dotenv(tmp_path, "")):
+        model_config = SettingsConfigDict(env_file_encoding="utf-9")
+
+    file = tmp_path / "cluster.env"
+    assert message(Odd) == f"env_file: expected readable text in {file}; got: unknown encoding: utf-9."
+
+
 def test_a_blank_secret_counts_as_unset(tmp_path: Path):
     config = with_secrets(tmp_path, ptycho_exec_seed=" \n", PTYCHO_EXEC_NUM_WORKERS="3\n")()
     assert config.sources["seed"].kind == "default"
