@@ -1,15 +1,14 @@
 """Between the canonical configurations and those of this backend, by one table read in both directions."""
 
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ptycho.config.canonical import InferenceConfig as CanonicalInference
 from ptycho.config.canonical import ModelConfig as CanonicalModel
 from ptycho.config.canonical import TrainingConfig as CanonicalTraining
-from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.validated import pydantic_fields, section_of
+from ptycho.config.errors import ConfigError, Failure, warn_caller
+from ptycho.config.validated import pydantic_fields, section_of, vocabulary
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 
 
@@ -226,7 +225,9 @@ def to_model_config(
     Raises:
         ConfigError: a grid that is not square, group sizes that contradict it, or a wrong override.
     """
-    return CanonicalModel(**(_to_canonical(CanonicalModel, data=data, model=model) | dict(overrides or {})))
+    return CanonicalModel(
+        **_beaten_by(overrides, CanonicalModel, _to_canonical(CanonicalModel, data=data, model=model))
+    )
 
 
 def to_training_config(
@@ -251,9 +252,8 @@ def to_training_config(
     Warns:
         UserWarning: there is no test_data_file.
     """
-    values = _to_canonical(CanonicalTraining, data=data, model=pt_model, training=training) | dict(
-        overrides or {}
-    )
+    translated = _to_canonical(CanonicalTraining, data=data, model=pt_model, training=training)
+    values = _beaten_by(overrides, CanonicalTraining, translated)
     _require(CanonicalTraining, values, "train_data_file", "n_groups")
     return CanonicalTraining(**(values | {"model": model}))
 
@@ -278,7 +278,8 @@ def to_inference_config(
     Warns:
         UserWarning: there is no test_data_file.
     """
-    values = _to_canonical(CanonicalInference, data=data, inference=inference) | dict(overrides or {})
+    translated = _to_canonical(CanonicalInference, data=data, inference=inference)
+    values = _beaten_by(overrides, CanonicalInference, translated)
     _require(CanonicalInference, values, "model_path", "n_groups")
     return CanonicalInference(**(values | {"model": model}))
 
@@ -333,14 +334,25 @@ def _to_torch(*configs: Any) -> dict[str, dict[str, Any]]:
     return values
 
 
+def _names(cls: type, written: Iterable[str]) -> set[str]:
+    """The fields that are meant by names, of which some may be old ones."""
+    return {vocabulary(cls).field(name) or name for name in written}
+
+
+def _beaten_by(overrides: Mapping[str, Any] | None, cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was translated, without what overrides say by a current or an old name, and the overrides."""
+    given = overrides or {}
+    return {name: value for name, value in values.items() if name not in _names(cls, given)} | dict(given)
+
+
 def _require(cls: type, values: Mapping[str, Any], *names: str) -> None:
     section = section_of(cls)
     missing = [
         Failure(f"{section}.{name}", f"{section}.{name}: {name} is required; got none. Give it in overrides.")
         for name in names
-        if values.get(name) is None
+        if name not in _names(cls, {written for written, value in values.items() if value is not None})
     ]
     if missing:
         raise ConfigError(missing)
     if values.get("test_data_file") is None:
-        warnings.warn(f"{section}.test_data_file: none is given.", UserWarning, stacklevel=3)
+        warn_caller(f"{section}.test_data_file: none is given.", UserWarning)

@@ -259,9 +259,18 @@ def create_inference_payload(
     )
 
 
-def populate_legacy_params(config: TrainingConfig | InferenceConfig | ModelConfig) -> None:
-    """Fill `ptycho.params.cfg` from a canonical configuration (CONFIG-001); nothing else writes it."""
+def populate_legacy_params(
+    config: TrainingConfig | InferenceConfig | ModelConfig, *, intensity_scale: float | None = None
+) -> None:
+    """Fill `ptycho.params.cfg` from a canonical configuration (CONFIG-001); nothing else writes it.
+
+    Args:
+        config: the configuration.
+        intensity_scale: amplitude in photon**0.5 of a pattern whose loaded values are one; None leaves what is there.
+    """
     update_legacy_dict(params.cfg, config)
+    if intensity_scale is not None:
+        params.set("intensity_scale", intensity_scale)
 
 
 # The request ----------------------------------------------------------------------------------------------------

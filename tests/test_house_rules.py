@@ -24,6 +24,18 @@ RUNS_CODE_IN_YAML = {
     for name in ("FullLoader", "Loader", "UnsafeLoader", "full_load", "load", "load_all", "unsafe_load")
 }
 
+LASTING_CHANGES = {
+    ("ptycho/probe.py", "rebinds _guess"),
+    ("ptycho/model_manager.py", "rebinds _trained, _temporary"),
+    ("ptycho_torch/config_factory.py", "calls update_legacy_dict"),
+    ("ptycho_torch/config_factory.py", "calls params.set"),
+    ("ptycho_torch/runtime/environment.py", "calls os.environ.update"),
+    ("ptycho_torch/runtime/environment.py", "calls os.environ.pop"),
+    ("ptycho_torch/runtime/environment.py", "writes os.environ"),
+}
+"""Historical doors that remember for the process, the one writer of the legacy dictionary, and the one place that sets
+environment variables for a run and puts them back."""
+
 Finding = tuple[int, str]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -114,11 +126,37 @@ def missing_docstrings(tree: ast.Module) -> Iterator[Finding]:
             yield node.lineno, f"{node.name} is public and has no docstring"
 
 
+def lasting_changes(tree: ast.Module) -> Iterator[Finding]:
+    """What outlives a call, in the process: rebound globals, the legacy dictionary, the environment."""
+    writes = re.compile(
+        r"params\.set|(params\.cfg|environ)\.(clear|pop|popitem|setdefault|update)|(os\.)?putenv"
+    )
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global):
+            yield node.lineno, f"rebinds {', '.join(node.names)}"
+        elif isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            if re.search(r"params\.cfg$|environ$", owner := ast.unparse(node.value)):
+                yield node.lineno, f"writes {owner}"
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if writes.search(called) or any(ast.unparse(one) == "params.cfg" for one in node.args):
+                yield node.lineno, f"calls {called}"
+
+
 @pytest.mark.parametrize(
     "check", [long_functions, broad_excepts, loads_that_run_code, guarded_config_reads, missing_docstrings]
 )
 def test_sources_follow(check: Callable[[ast.Module], Iterator[Finding]]) -> None:
     report_in_sources(check)
+
+
+def test_one_function_writes_the_legacy_dictionary_and_two_doors_keep_state_of_the_process() -> None:
+    report(
+        (path, line, what)
+        for path in source_files()
+        for line, what in lasting_changes(ast.parse(path.read_text(), path.name))
+        if (str(path.relative_to(ROOT)), what) not in LASTING_CHANGES
+    )
 
 
 def test_files_are_short() -> None:
@@ -178,6 +216,14 @@ def test_importing_every_module_of(package: str, unwanted: set[str]) -> None:
         (loads_that_run_code, "yaml.load(text, Loader=yaml.CSafeLoader)"),
         (loads_that_run_code, "eval(text)"),
         (guarded_config_reads, "getattr(self.execution_config, 'num_workers', 0)"),
+        (lasting_changes, "def f():\n    global state\n    state = 1"),
+        (lasting_changes, "params.set('N', 64)"),
+        (lasting_changes, "ptycho.params.cfg['N'] = 64"),
+        (lasting_changes, "del params.cfg['N']"),
+        (lasting_changes, "params.cfg.update(N=64)"),
+        (lasting_changes, "update_legacy_dict(params.cfg, config)"),
+        (lasting_changes, "os.environ['PATH'] = ''"),
+        (lasting_changes, "os.environ.setdefault('PATH', '')"),
         (missing_docstrings, "def public():\n    return 1"),
         (missing_docstrings, "class Public:\n    x = 1"),
     ],

@@ -1,6 +1,8 @@
 """ConfigError, the one error of the settings layer, and the wording its messages share."""
 
+import inspect
 import os
+import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
@@ -41,6 +43,24 @@ class ConfigError(ValueError):
 
 class UnknownVariableWarning(UserWarning):
     """An environment variable carries our prefix, but its name is no knob's and near none."""
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the caller: the first one outside the library and what calls it back.
+
+    The command line is a caller, but for the helpers that it offers to scripts.
+    """
+    level, frame = 1, inspect.currentframe()
+    while frame and _hands_on(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _hands_on(module: str) -> bool:
+    """Whether code of a module only hands on what its caller wrote."""
+    if module.startswith("ptycho_torch.cli."):
+        return module == "ptycho_torch.cli.shared"
+    return module.partition(".")[0] in ("ptycho", "ptycho_torch", "pydantic", "dataclasses")
 
 
 def show(value: object) -> str:

@@ -1,22 +1,24 @@
 """One reader per source; each gives a `Layer`: values by name, where they stand, what was wrong."""
 
-import dataclasses
-import inspect
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
-import pydantic
-
-from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning, named, near, show, unknown_name
+from ptycho.config.errors import (
+    ConfigError,
+    Failure,
+    UnknownVariableWarning,
+    named,
+    near,
+    show,
+    unknown_name,
+    warn_caller,
+)
 from ptycho.config.fields import Scalar
 from ptycho.config.origins import Origin
 
 NEAR_ENOUGH: Final = 0.75
 """Similarity from which an unknown name among others (a variable, an override) is taken for a misspelt one."""
-_NO_CALLERS: Final = (os.path.dirname(__file__), os.path.dirname(pydantic.__file__), dataclasses.__file__)
-"""Where code stands that only hands on what its caller wrote."""
 FLAG_LEVEL: Final = -1
 """Standing of flags among the overrides."""
 
@@ -200,7 +202,9 @@ def read_environment(
             if meant or strict:
                 failures.append(unknown_name(variable, meant and f"{prefix}{meant.upper()}"))
             else:
-                _warn(f"{named(variable)}: no such knob; the variable is ignored.", UnknownVariableWarning)
+                warn_caller(
+                    f"{named(variable)}: no such knob; the variable is ignored.", UnknownVariableWarning
+                )
             continue
         if spelling in vocabulary.renamed:
             warn_renamed(variable, f"{prefix}{name.upper()}")
@@ -245,15 +249,7 @@ def _variables(
 
 def warn_renamed(written: str, name: str) -> None:
     """Warn that a name is an old or foreign one."""
-    _warn(f"{written} is an old name; use {name}.", DeprecationWarning)
-
-
-def _warn(message: str, category: type[Warning]) -> None:
-    """Warn at the caller's line: the first one outside this package and pydantic."""
-    level, frame = 1, inspect.currentframe()
-    while frame and frame.f_code.co_filename.startswith(_NO_CALLERS):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    warn_caller(f"{written} is an old name; use {name}.", DeprecationWarning)
 
 
 def given_twice(name: str, first: str, second: str) -> Failure:

@@ -1,9 +1,9 @@
 """Historical helpers of command-line scripts: from an argparse namespace to settings."""
 
 import argparse
-import warnings
 from pathlib import Path
 
+from ptycho.config.errors import warn_caller
 from ptycho.config.execution import PyTorchExecutionConfig
 
 MODES = ("training", "inference")
@@ -38,13 +38,9 @@ def with_device(accelerator: str, device: str | None) -> str:
     """
     if device is None:
         return accelerator
-    warnings.warn("--device is deprecated; use --accelerator.", DeprecationWarning, stacklevel=2)
+    warn_caller("--device is deprecated; use --accelerator.", DeprecationWarning)
     if accelerator != "auto":
-        warnings.warn(
-            f"Ignoring --device value {device!r}: --accelerator is {accelerator!r}.",
-            UserWarning,
-            stacklevel=2,
-        )
+        warn_caller(f"Ignoring --device value {device!r}: --accelerator is {accelerator!r}.", UserWarning)
         return accelerator
     return _ACCELERATORS.get(device, device)
 
@@ -77,10 +73,9 @@ def build_execution_config_from_args(
         flags=flags, cli_defaults={"enable_progress_bar": True} if switches else None
     )
     if config.deterministic and config.num_workers > 0:
-        warnings.warn(
+        warn_caller(
             f"deterministic with num_workers={config.num_workers}: expect a performance degradation.",
             UserWarning,
-            stacklevel=2,
         )
     return config
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from ptycho.config.execution import PyTorchExecutionConfig
 
@@ -73,15 +74,19 @@ def variables(told: Mapping[str, str], *others: str) -> Iterator[None]:
 def run_environment(config: PyTorchExecutionConfig) -> Iterator[None]:
     """Seed, make torch as deterministic as the configuration says, and silence advice that does not apply.
 
-    Afterwards torch's determinism, the environment variables that go with it and the filters of warnings are
-    as before; the generators stay where the run left them. `deterministic=True` refuses operations that have
-    no deterministic implementation on the device, 'warn' warns of them.
+    Afterwards torch's determinism, the environment variables that go with it, the filters of warnings and the
+    generators are as before. `deterministic=True` refuses operations that have no deterministic implementation
+    on the device, 'warn' warns of them.
     """
     # the ranks of a distributed run seed themselves, and their shared sampler, from this variable
     told = {"PL_GLOBAL_SEED": str(config.seed)}
     if config.deterministic:
         told["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # needed by deterministic CUDA matrix products
     determinism, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
+    generators = isolate_rng(
+        include_cuda=torch.cuda.is_initialized()
+    )  # a process that forks must not start CUDA
+    generators.__enter__()
     try:
         torch.set_deterministic_debug_mode(
             {True: "error", "warn": "warn", False: "default"}[config.deterministic]
@@ -93,6 +98,7 @@ def run_environment(config: PyTorchExecutionConfig) -> Iterator[None]:
     finally:
         torch.set_deterministic_debug_mode(determinism)
         torch.backends.cudnn.benchmark = benchmark
+        generators.__exit__(None, None, None)  # told of an error, it would put nothing back
 
 
 def _is_worth_saying(record: logging.LogRecord) -> bool:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho import params
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
@@ -26,6 +25,7 @@ from ptycho_torch.config_factory import (
     InferencePayload,
     TrainingPayload,
     inference_payload_of,
+    populate_legacy_params,
     training_payload_of,
 )
 from ptycho_torch.data.module import ScanDataModule
@@ -116,8 +116,9 @@ def load_inference_bundle_torch(path: str | Path) -> tuple[dict[str, PtychoPINN]
     probes = torch.ones(said["data"]["probe_shape"], dtype=torch.complex64)
     model = PtychoPINN(payload.pt_model_config, payload.pt_data_config, probes)
     model.load_state_dict(bundle.state_dict)
-    params.set("intensity_scale", 2 * math.sqrt(config.nphotons) / config.model.N)
-    return LoadedModels(model.eval(), payload, bundle), dataclass_to_legacy_dict(payload.tf_training_config)
+    trained = payload.tf_training_config
+    populate_legacy_params(trained, intensity_scale=2 * math.sqrt(trained.nphotons) / trained.model.N)
+    return LoadedModels(model.eval(), payload, bundle), dataclass_to_legacy_dict(trained)
 
 
 class LoadedModels(dict[str, PtychoPINN]):

@@ -268,6 +268,32 @@ def test_nothing_is_warned_about_when_everything_is_there():
     assert caught == []
 
 
+@pytest.mark.parametrize("ours", [{}, {"n_groups": 9}])
+def test_an_old_name_in_overrides_is_the_field(ours: dict[str, int]):
+    overrides = {"train_data_file": "a.npz", "test_data_file": "b.npz", "n_images": 3}
+    with pytest.warns(DeprecationWarning, match="n_images is an old name; use n_groups"):
+        config = to_training_config(
+            canonical.ModelConfig(), DataConfig(**ours), ModelConfig(), TrainingConfig(), overrides
+        )
+    assert config.n_groups == 3
+    places = {"model_path": "run", "test_data_file": "b.npz", "n_images": 4}
+    with pytest.warns(DeprecationWarning, match="n_images is an old name; use n_groups"):
+        inference = to_inference_config(
+            canonical.ModelConfig(), DataConfig(**ours), InferenceConfig(), places
+        )
+    assert inference.n_groups == 4
+
+
+def test_an_old_name_beside_the_new_one_is_refused():
+    overrides = REQUIRED | {"n_images": 3, "n_groups": 3}
+    with pytest.warns(DeprecationWarning, match="n_images"):
+        assert "training.n_groups: given twice" in message(
+            lambda: to_training_config(
+                canonical.ModelConfig(), DataConfig(), ModelConfig(), TrainingConfig(), overrides
+            )
+        )
+
+
 def test_a_wrong_override_is_refused_by_its_canonical_name():
     assert "model.gridsiz: no such field. Did you mean model.gridsize?" in message(
         lambda: to_model_config(DataConfig(), ModelConfig(), {"gridsiz": 2})

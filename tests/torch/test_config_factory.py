@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +239,30 @@ def test_the_audit_names_what_is_in_force_and_what_it_beat(scan: Path):
         "--num-workers",
     )
     assert set(audit) == {"N", "n_groups", "nphotons", "num_workers", "train_data_file", "output_dir"}
+
+
+def test_a_warning_stands_at_the_line_of_the_caller_where_python_shows_it(scan: Path, tmp_path: Path):
+    calls = f"""
+from ptycho.config.config import ModelConfig
+from ptycho_torch.cli.shared import resolve_accelerator
+from ptycho_torch.config_bridge import to_training_config
+from ptycho_torch.config_factory import create_inference_payload, create_training_payload
+from ptycho_torch.config_params import DataConfig, ModelConfig as Network, TrainingConfig
+create_training_payload({str(scan)!r}, "out", overrides={{"n_images": 20, "lr": 1e-3}})
+to_training_config(ModelConfig(), DataConfig(), Network(), TrainingConfig(), {{"n_images": 3, "train_data_file": "a"}})
+resolve_accelerator("auto", "cpu")
+"""
+    (tmp_path / "script.py").write_text(calls)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=True
+    )
+    said = [line for line in done.stderr.splitlines() if "DeprecationWarning" in line]
+    assert [line.partition("script.py:")[2] for line in said] == [
+        "7: DeprecationWarning: n_images is an old name; use n_groups.",
+        "7: DeprecationWarning: lr is an old name; use learning_rate.",
+        "8: DeprecationWarning: n_images is an old name; use n_groups.",
+        "9: DeprecationWarning: --device is deprecated; use --accelerator.",
+    ]
 
 
 def test_the_audit_is_json(scan: Path):

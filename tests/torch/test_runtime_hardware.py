@@ -1,5 +1,6 @@
 """The hardware knobs, observed in real trainings of a linear model."""
 
+import contextlib
 import random
 import typing
 from pathlib import Path
@@ -68,12 +69,31 @@ def test_determinism_holds_inside_a_run_and_not_after_it(
     assert torch.get_deterministic_debug_mode() == 0
 
 
+def draws() -> tuple[float, float, float]:
+    return random.random(), np.random.random(), float(torch.rand(()))
+
+
+def seeded_draws() -> tuple[float, float, float]:
+    with run_environment(config(seed=3)):
+        return draws()
+
+
 def test_run_environment_seeds_every_generator():
-    draws = []
-    for _ in range(2):
-        with run_environment(config(seed=3)):
-            draws.append((random.random(), np.random.random(), float(torch.rand(()))))
-    assert draws[0] == draws[1]
+    assert seeded_draws() == seeded_draws()
+
+
+@pytest.mark.parametrize("wrong", [contextlib.nullcontext(), pytest.raises(ZeroDivisionError)])
+def test_generators_go_on_as_if_there_had_been_no_run(wrong: contextlib.AbstractContextManager[Any]):
+    first, second = seeded_draws(), None
+    with run_environment(config(seed=3)):
+        assert draws() == first
+        with wrong, run_environment(config(seed=4)):
+            assert draws() != first
+            if not isinstance(wrong, contextlib.nullcontext):
+                raise ZeroDivisionError
+        second = draws()
+    with run_environment(config(seed=3)):
+        assert (draws(), draws()) == (first, second)
 
 
 STRATEGIES = ["auto", "ddp", "ddp_spawn", "ddp_notebook", "ddp_find_unused_parameters_true"]
