@@ -177,12 +177,13 @@ def inference_payload_of(config: InferenceConfig, trained: TrainingPayload) -> I
 
 
 def _as_arguments(config: TrainingConfig | InferenceConfig) -> Request:
-    """A request in which every value that is not a default is an argument."""
+    """A request in which every value that is not a default is an argument, and N, which no data will say."""
     request = Request([ModelConfig, type(config)])
     for part in (config.model, config):
         plain, names = type(part)(), vocabulary(type(part)).scalars
-        changed = {name: getattr(part, name) for name in names if getattr(part, name) != getattr(plain, name)}
-        request.add(type(part), Layer("argument", changed))
+        values = {name: getattr(part, name) for name in names}
+        said = {name for name in names if name == "N" or values[name] != getattr(plain, name)}
+        request.add(type(part), Layer("argument", {name: values[name] for name in said}))
     return request
 
 

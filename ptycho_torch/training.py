@@ -211,10 +211,30 @@ def _warn_of_idle_settings(payload: TrainingPayload) -> None:
             warn_once(message)
 
 
-def foreseeable_failures(config: TrainingConfig, execution: PyTorchExecutionConfig) -> list[Failure]:
-    """What `train` would refuse before it reads data."""
-    has_validation = ScanDataModule(config, execution).wants_validation
-    return training_failures(execution, config, has_validation=has_validation, logged_metrics=LOGGED_METRICS)
+def foreseeable_failures(
+    config: TrainingConfig, execution: PyTorchExecutionConfig, *, has_test_data: bool = False
+) -> list[Failure]:
+    """What `train` would refuse before it reads data; N = 0 is one that the data will say.
+
+    Args:
+        config: what to train.
+        execution: how to run.
+        has_test_data: whether a scan to validate on is given beside the configuration.
+    """
+    validates = has_test_data or ScanDataModule(config, execution).wants_validation
+    return training_failures(execution, config, has_validation=validates, logged_metrics=LOGGED_METRICS)
+
+
+def refuse_foreseeable(
+    config: TrainingConfig, execution: PyTorchExecutionConfig, *, has_test_data: bool = False
+) -> None:
+    """Refuse a training before its data are read; arguments as `foreseeable_failures`.
+
+    Raises:
+        ConfigError: every setting that cannot be followed.
+    """
+    if failures := foreseeable_failures(config, execution, has_test_data=has_test_data):
+        raise ConfigError(failures)
 
 
 def remove_earlier_run(run_dir: Path) -> None:

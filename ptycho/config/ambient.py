@@ -139,13 +139,20 @@ def with_ambient(
         name: layer.values[name] for layer in found if layer.kind == "argument" for name in layer.values
     }
     init, env = InitSettingsSource(cls, init_kwargs=arguments), EnvSettingsSource(cls)
-    sources = cls.settings_customise_sources(
-        cls,
-        init_settings=init,
-        env_settings=env,
-        dotenv_settings=dotenv,
-        file_secret_settings=SecretsSettingsSource(cls),
-    )
+    try:
+        sources = cls.settings_customise_sources(
+            cls,
+            init_settings=init,
+            env_settings=env,
+            dotenv_settings=dotenv,
+            file_secret_settings=SecretsSettingsSource(cls),
+        )
+    except _unreadable() as error:
+        name = f"{cls.__name__}.settings_customise_sources"
+        words = " ".join(str(error).split())
+        failure = Failure(name, f"{name}: expected sources that can be read; got: {words}.")
+        failures = (*environment.failures, *failed, failure)
+        return [*layers, environment._replace(failures=failures)], PRECEDENCE
     order = ["override"]
     state: dict[str, Any] = {}
     by_source: dict[str, dict[str, Any]] = {}
@@ -184,6 +191,13 @@ def _dotenv_of(cls: type[BaseSettings]) -> tuple[DotEnvSettingsSource, tuple[Fai
         return DotEnvSettingsSource(cls, env_file=None), (Failure("env_file", message),)
 
 
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What a source raises for a file that cannot be read, or is not valid; looked up where one raises."""
+    from yaml import YAMLError
+
+    return SettingsError, OSError, ValueError, TypeError, YAMLError
+
+
 def _tell(source: object, state: dict[str, Any], by_source: dict[str, dict[str, Any]]) -> None:
     """Tell a source what the stronger ones said, as pydantic-settings does: `current_state` and its kin."""
     if isinstance(source, PydanticBaseSettingsSource):
@@ -198,8 +212,9 @@ def _read(kind: str, source: Any, vocabulary: Vocabulary) -> Layer:
         content: object = source() or {}
         if type(source) is SecretsSettingsSource:
             return _read_variables(kind, source, dict(_of_secrets(source, vocabulary.variables)), vocabulary)
-    except (SettingsError, OSError, UnicodeDecodeError) as error:
-        return Layer(kind, {}, failures=(Failure(kind, f"{kind}: {error}."),))
+    except _unreadable() as error:
+        words = " ".join(str(error).split())
+        return Layer(kind, {}, failures=(Failure(kind, f"{kind}: {words}."),))
     if not isinstance(content, Mapping):
         message = f"{kind}: expected a mapping of names to values; got {show(content)}."
         return Layer(kind, {}, failures=(Failure(kind, message),))

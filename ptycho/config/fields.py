@@ -33,6 +33,7 @@ BOOL_WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
     ("false", "no", "off", "0"), False
 )
 NONE_WORDS = frozenset({"none", "null"})
+_PLAIN = (bool, int, float, str, type(None))
 LARGEST = (1 << 63) - 1
 """The largest integer every file format holds; a bound too far away to be worth wording."""
 
@@ -51,8 +52,8 @@ def plain(value: object) -> object:
         return value
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, Integral):
-        return int(value)
+    if isinstance(value, Integral):  # numpy counts spans of time among these
+        return value if kind.__name__ == "timedelta64" else int(value)
     if isinstance(value, Real):
         return _as_float(value)
     if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
@@ -85,10 +86,18 @@ class Exact:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         accepts, schema = scalar(Annotated[source, self]), handler(source)
+        message = f"Input should be {accepts.rule}"
         if get_origin(source) in (Union, types.UnionType):  # one error, rather than one for each alternative
-            message = f"Input should be {accepts.rule}"
             schema = core_schema.custom_error_schema(schema, "not_accepted", custom_error_message=message)
-        return core_schema.no_info_before_validator_function(accepts.exact, schema)
+
+        def exact(value: object, info: core_schema.ValidationInfo) -> object:
+            value = accepts.exact(accepts.read(value) if info.mode == "string" else value)
+            # what has a __float__ (an array, a tensor) would be converted
+            if type(value) not in _PLAIN:
+                raise PydanticCustomError("not_accepted", message)
+            return value
+
+        return core_schema.with_info_before_validator_function(exact, schema)
 
 
 class Scalar(NamedTuple):
@@ -157,7 +166,7 @@ class Scalar(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether every value is a plain scalar, which a message may repeat."""
-        return self.kinds <= {bool, int, float, str, type(None)}
+        return self.kinds <= {*_PLAIN}
 
     @property
     def choices(self) -> tuple[str, ...]:

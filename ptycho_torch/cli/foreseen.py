@@ -51,11 +51,9 @@ def refuse_training(asked: Mapping[str, Any]) -> None:
     """
     resolved = _resolved_or_none(asked, TrainingConfig)
     if resolved is not None:
-        from ptycho_torch.training import (
-            foreseeable_failures,
-        )  # loads torch: wrong values are refused without
+        from ptycho_torch.training import refuse_foreseeable  # loads torch: wrong values are refused without
 
-        _refuse(foreseeable_failures(*resolved))
+        refuse_foreseeable(*resolved)
 
 
 def refuse_reconstruction(asked: Mapping[str, Any]) -> None:
@@ -65,7 +63,8 @@ def refuse_reconstruction(asked: Mapping[str, Any]) -> None:
         from ptycho_torch.runtime import reconstruction_failures
 
         config, execution = resolved
-        _refuse(reconstruction_failures(execution, config))
+        if failures := reconstruction_failures(execution, config):
+            raise ConfigError(failures)
 
 
 def _resolved_or_none(asked: Mapping[str, Any], section: type) -> tuple[Any, PyTorchExecutionConfig] | None:
@@ -77,12 +76,10 @@ def _resolved_or_none(asked: Mapping[str, Any], section: type) -> tuple[Any, PyT
 
 def _resolved(asked: Mapping[str, Any], section: type) -> tuple[Any, PyTorchExecutionConfig]:
     with warnings.catch_warnings(action="ignore"):  # the run resolves the same again, and warns
-        answer = Request([ModelConfig, section], **asked).answer()
+        request = Request([ModelConfig, section], **asked)
+        answer = request.answer()
     config = answer.sections[section].config
     config.model = answer.sections[ModelConfig].config
+    if not request.speaks_of("N"):
+        config.model.N = 0  # the data or the model will say it
     return config, answer.execution
-
-
-def _refuse(failures: list[Failure]) -> None:
-    if failures:
-        raise ConfigError(failures)

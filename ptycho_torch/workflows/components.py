@@ -33,7 +33,7 @@ from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reconstruction import reconstruct
 from ptycho_torch.reconstruction_run import ReconstructionResult, illuminated_model, reconstruct_scans
 from ptycho_torch.runtime import build_fabric, check_machine, run_environment
-from ptycho_torch.training import TrainingResult, train
+from ptycho_torch.training import TrainingResult, refuse_foreseeable, train
 
 __all__ = [
     "load_inference_bundle_torch",
@@ -75,7 +75,7 @@ def run_cdi_example_torch(
         ConfigError, DataError: the settings or the data are wrong; BundleError: the model cannot be read back.
         ValueError, RuntimeError: the backend of the configuration is not this one.
     """
-    config, scans, tests = _prepared(train_data, test_data, config)
+    config, scans, tests, execution_config = _prepared(train_data, test_data, config, execution_config)
     trained, payload = _trained(config, scans, tests, execution_config)
     results = _results(trained)
     if not do_stitching:
@@ -92,8 +92,7 @@ def train_cdi_model_torch(
     execution_config: PyTorchExecutionConfig | None = None,
 ) -> dict[str, Any]:
     """Train a model; as ``run_cdi_example_torch`` without stitching, of which it gives the results."""
-    config, scans, tests = _prepared(train_data, test_data, config)
-    return _results(_trained(config, scans, tests, execution_config)[0])
+    return _results(_trained(*_prepared(train_data, test_data, config, execution_config))[0])
 
 
 def load_inference_bundle_torch(path: str | Path) -> tuple[dict[str, PtychoPINN], dict[str, Any]]:
@@ -178,15 +177,24 @@ class LoadedModels(dict[str, PtychoPINN]):
 
 
 def _prepared(
-    train_data: Scan | None, test_data: Scan | None, config: TrainingConfig
-) -> tuple[TrainingConfig, list[RawData], list[RawData] | None]:
-    """The configuration with its N, the training scans, and the test scans where there are any."""
+    train_data: Scan | None,
+    test_data: Scan | None,
+    config: TrainingConfig,
+    execution_config: PyTorchExecutionConfig | None,
+) -> tuple[TrainingConfig, list[RawData], list[RawData] | None, PyTorchExecutionConfig]:
+    """The configurations with N, the training scans, and the test scans where there are any.
+
+    What the settings ask for in vain is refused before any data is read.
+    """
     load_backend(config.backend)  # refuses another backend
+    execution = execution_config or PyTorchExecutionConfig()
+    refuse_foreseeable(config, execution, has_test_data=test_data is not None)
     source = config.train_data_file if train_data is None else train_data
     scans = _scans(source, config)
     tests = None if test_data is None else _scans(test_data, config)
     n_pixels = config.model.N or scans[0].patterns.shape[-1]
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, N=n_pixels)), scans, tests
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, N=n_pixels))
+    return config, scans, tests, execution
 
 
 def _scans(data: Scan | None, config: TrainingConfig) -> list[RawData]:
@@ -204,7 +212,7 @@ def _trained(
     config: TrainingConfig,
     scans: list[RawData],
     tests: list[RawData] | None,
-    execution_config: PyTorchExecutionConfig | None,
+    execution_config: PyTorchExecutionConfig,
 ) -> tuple[TrainingResult, TrainingPayload]:
     payload = training_payload_of(config, execution_config)
     data = ScanDataModule(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ptycho_torch.cli.console import Interruption, watching_for_interrupt
+from tests.torch.factory_calls import save_model, save_scan
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -165,6 +166,20 @@ def test_what_does_not_go_together_is_refused_and_shown_before_a_run(
     assert ptycho("train", scan, *place, *words) == (2, "", f"ptycho train: {expected}\n")
     code, _, said = ptycho("config", "show", "train", scan, *place, *words)
     assert (code, said.partition(": ")[2]) == (2, f"{expected}\n")
+
+
+@pytest.mark.parametrize("command", ["train", "reconstruct"])
+def test_what_depends_on_the_size_of_the_patterns_waits_for_it(
+    ptycho: Run, tmp_path: Path, command: str
+) -> None:
+    large = save_scan(tmp_path / "large.npz", n=128)
+    model = [save_model(tmp_path / "model", N=128)] if command == "reconstruct" else []
+    said = {
+        trim: ptycho(command, *model, large, "--output-dir", tmp_path / "run", f"--middle-trim={trim}")[2]
+        for trim in (128, 129)
+    }
+    assert "middle_trim: 129 (flag --middle-trim) needs patches of 129 pixels or more; N is 128" in said[129]
+    assert "middle_trim" not in said[128]
 
 
 @pytest.mark.parametrize("words", [["--gridsize=5"], ["--scheduler=Adaptive"], ["--nepochs=1"]])

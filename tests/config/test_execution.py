@@ -2,13 +2,14 @@
 
 import math
 import re
+from decimal import Decimal
 from enum import IntEnum, StrEnum
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
@@ -127,9 +128,53 @@ def test_the_rule_that_is_broken_is_in_the_message(name: str, value: Any, rule: 
     assert str(caught.value).startswith(f"{name}: expected {rule}; got ")
 
 
-def test_an_array_is_no_scalar():
-    with pytest.raises(ConfigError, match="got an object of type ndarray"):
-        PyTorchExecutionConfig(num_workers=np.array(3))
+class Convertible:
+    """Python converts it, and loses what it was."""
+
+    def __float__(self) -> float:
+        return 0.5
+
+    def __index__(self) -> int:
+        return 3
+
+
+@pytest.mark.parametrize(
+    "name", ["num_workers", "learning_rate", "val_split", "n_devices", "gradient_clip_val"]
+)
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array(3),
+        np.array("0.5"),
+        np.array(True),
+        np.complex64(0.5 + 3j),
+        np.timedelta64(3, "s"),
+        Decimal("0.5"),
+        Convertible(),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{value!r}"[:24],
+)
+def test_what_would_have_to_be_converted_is_no_scalar(name: str, value: Any):
+    with pytest.raises(ConfigError, match=f"^{name}: .*got an object of type {type(value).__name__} from"):
+        PyTorchExecutionConfig(**{name: value})
+    with pytest.raises(ConfigError, match=f"{name}: .*got an object of type {type(value).__name__} from"):
+        PyTorchExecutionConfig.resolve(overrides={name: 1}, arguments={name: value}, environ={})
+
+
+def test_text_of_a_mapping_of_strings_is_read_by_pydantic_too():
+    texts = {
+        "num_workers": " 3 ",
+        "pin_memory": "Yes",
+        "learning_rate": "5e-4",
+        "scheduler": "cosine",
+        "n_devices": "2",
+    }
+    config = TypeAdapter(PyTorchExecutionConfig).validate_strings(texts)
+    assert config == PyTorchExecutionConfig(
+        num_workers=3, pin_memory=True, learning_rate=5e-4, scheduler="WarmupCosine", n_devices=2
+    )
+    with pytest.raises(ValidationError, match="learning_rate"):
+        TypeAdapter(PyTorchExecutionConfig).validate_strings({"learning_rate": "fast"})
 
 
 def test_enum_members_become_plain_scalars():

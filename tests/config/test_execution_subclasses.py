@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import (
@@ -13,7 +13,13 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+    YamlConfigSettingsSource,
+)
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, UnknownVariableWarning
@@ -292,3 +298,30 @@ def test_a_validator_that_asks_for_other_fields_is_asked_about_what_wins(monkeyp
     assert message(lambda: Cautious(num_workers=4)) == (
         f"accum_steps: one at a time; got '2' from environment variable {PREFIX}ACCUM_STEPS."
     )
+
+
+class FromFile(PyTorchExecutionConfig):
+    """Reads a file in the very call that lists the sources, as the sources of pydantic-settings do."""
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls: Any, **sources: Any) -> tuple[Any, ...]:
+        reader = YamlConfigSettingsSource if cls.file.suffix == ".yaml" else TomlConfigSettingsSource
+        return (sources["init_settings"], sources["env_settings"], reader(settings_cls, cls.file))
+
+    file: ClassVar[Path]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.toml", "seed = 1 2"), ("a.yaml", "seed: [1"), ("a.yaml", "- 1")]
+)
+def test_a_source_that_cannot_be_read_is_refused_with_everything_else(name: str, text: str, tmp_path: Path):
+    class Wrong(FromFile):
+        file = tmp_path / name
+
+    Wrong.file.write_text("seed: 3" if name.endswith("yaml") else "seed = 3")
+    assert Wrong().seed == 3
+    Wrong.file.write_text(text)
+    lines = message(lambda: Wrong.resolve(arguments={"num_workers": -1}, environ={})).splitlines()
+    assert len(lines) == 2
+    assert lines[0] == "num_workers: expected an integer >= 0; got -1 from argument."
+    assert lines[1].startswith("Wrong.settings_customise_sources: expected sources that can be read; got: ")

@@ -1,15 +1,20 @@
 """The factory of a training: what is refused, and what the refusal says."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError
 from ptycho_torch.config_factory import (
     create_training_payload,
     infer_probe_size,
+    inference_payload_of,
+    training_payload_of,
 )
 from tests.refusals import message
 from tests.torch.factory_calls import save_scan, train
@@ -111,6 +116,19 @@ def test_middle_trim_is_at_most_the_patch(scan: Path):
     assert message(lambda: train(scan, overrides={"middle_trim": 65})).startswith(
         f"middle_trim: 65 (override) needs patches of 65 pixels or more; N is 64 (the probe in {scan})."
     )
+
+
+@pytest.mark.parametrize("n_pixels", [32, 64, 128])
+def test_middle_trim_is_at_most_the_patch_of_a_ready_configuration(n_pixels: int):
+    config = TrainingConfig(model=ModelConfig(N=n_pixels))
+    rule = f"middle_trim: {n_pixels + 1} (argument) needs patches of {n_pixels + 1} pixels or more; N is {n_pixels}"
+    too_large = PyTorchExecutionConfig(middle_trim=n_pixels + 1)
+    assert message(lambda: training_payload_of(config, too_large)).startswith(rule)
+    trained = training_payload_of(config, PyTorchExecutionConfig(middle_trim=n_pixels))
+    inference = InferenceConfig(model=config.model)
+    assert inference_payload_of(inference, trained).execution_config.middle_trim == n_pixels
+    trained = dataclasses.replace(trained, execution_config=too_large)
+    assert message(lambda: inference_payload_of(inference, trained)).startswith(rule)
 
 
 def test_data_that_do_not_tell_n_need_it_stated(tmp_path: Path):

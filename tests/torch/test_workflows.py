@@ -97,6 +97,20 @@ def test_a_subsample_has_a_group_for_each_of_its_positions_unasked(
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
+@pytest.mark.parametrize("do", [train_cdi_model_torch, run_cdi_example_torch])
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [("accelerator", "mps"), ("strategy", "deepspeed"), ("checkpoint_monitor_metric", "lost")],
+)
+def test_what_cannot_be_followed_is_refused_before_data_are_read(
+    do: Any, knob: str, value: str, tmp_path: Path
+) -> None:
+    (tmp_path / "damaged.npz").write_text("not a scan")
+    execution = PyTorchExecutionConfig(**{"accelerator": "cpu", "n_devices": 1, knob: value})
+    with pytest.raises(ConfigError, match=f"^{knob}: expected .*; got '{value}' from argument"):
+        do(tmp_path / "damaged.npz", None, config(tmp_path), execution_config=execution)
+
+
 def test_no_training_scan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"training\.train_data_file: expected a path; got none"):
         train_cdi_model_torch(None, None, config(tmp_path))
