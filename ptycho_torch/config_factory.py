@@ -21,12 +21,18 @@ from ptycho.config.origins import Origin
 from ptycho.config.request import Answer, Request
 from ptycho.config.sources import Layer
 from ptycho.config.validated import Resolution, section_of, vocabulary
-from ptycho.model_archive import find_archive
 from ptycho.scan_checks import DataError
 from ptycho.scan_facts import infer_probe_size
 from ptycho_torch import config_params as torch_side
 from ptycho_torch.config_bridge import TABLE, from_inference_config, from_training_config
-from ptycho_torch.config_facts import add_model, files_of, from_data, inferred_layer, trained_layers
+from ptycho_torch.config_facts import (
+    add_model,
+    files_of,
+    from_data,
+    inferred_layer,
+    model_and_files,
+    trained_layers,
+)
 
 __all__ = [
     "InferencePayload",
@@ -236,8 +242,7 @@ def create_inference_payload(
     places = _settled(request, InferenceConfig, places)
     _require_n_groups(request, InferenceConfig)
     with _after_the_rest(request, execution_config):
-        archive = find_archive(places["model_path"])
-        files = files_of(places["test_data_file"], "Test data file not found")
+        archive, files = model_and_files(places["model_path"], places["test_data_file"])
         trained = trained_layers(archive)
         add_model(request, trained, files)
     training = Resolution(TrainingConfig, [trained["training"]])

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.config.canonical import ModelConfig
-from ptycho.config.errors import Failure
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.request import Request
 from ptycho.config.sources import Layer
-from ptycho.model_archive import ARCHIVE_CONFIG, read_archive_config
+from ptycho.model_archive import ARCHIVE_CONFIG, find_archive, read_archive_config
 from ptycho.scan_checks import DataError
 from ptycho.scan_facts import ScanFacts, disagreement, scan_facts, scan_files
 
@@ -33,6 +33,29 @@ def files_of(path: object, complaint: str) -> list[Path]:
         return scan_files(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{complaint}: {error}") from None
+
+
+def model_and_files(model_path: str | Path | None, data: object) -> tuple[Path, list[Path]]:
+    """The archive of a model and the files of a scan to reconstruct.
+
+    Raises:
+        ConfigError: there is no such model, or neither of the two.
+        FileNotFoundError: there is no such scan.
+    """
+    missing: tuple[Failure, ...] = ()
+    try:
+        archive = find_archive(model_path)
+    except ConfigError as error:
+        archive, missing = Path(), error.failures
+    try:
+        files = files_of(data, "Test data file not found")
+    except FileNotFoundError as error:
+        if not missing:
+            raise
+        raise ConfigError([*missing, Failure("data", str(error))]) from None
+    if missing:
+        raise ConfigError(missing)
+    return archive, files
 
 
 def from_data(request: Request, files: list[Path]) -> dict[str, tuple[Any, str]]:

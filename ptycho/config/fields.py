@@ -86,15 +86,17 @@ class Exact:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         accepts, schema = scalar(Annotated[source, self]), handler(source)
-        message = f"Input should be {accepts.rule}"
         if get_origin(source) in (Union, types.UnionType):  # one error, rather than one for each alternative
+            message = f"Input should be {accepts.rule}"
             schema = core_schema.custom_error_schema(schema, "not_accepted", custom_error_message=message)
 
+        is_plain = accepts.is_plain
+
         def exact(value: object, info: core_schema.ValidationInfo) -> object:
-            value = accepts.exact(accepts.read(value) if info.mode == "string" else value)
+            value = accepts.exact(accepts.read(value) if str(info.mode) == "string" else value)
             # what has a __float__ (an array, a tensor) would be converted
-            if type(value) not in _PLAIN:
-                raise PydanticCustomError("not_accepted", message)
+            if is_plain and type(value) not in _PLAIN:
+                raise PydanticCustomError("not_accepted", "Input should be {rule}", {"rule": accepts.rule})
             return value
 
         return core_schema.with_info_before_validator_function(exact, schema)

@@ -100,7 +100,8 @@ def _word_construction(cls: type) -> None:
         try:
             construct(self, *values, **named)
         except ValidationError as error:
-            raise ConfigError(_worded(error, cls, {})) from None
+            origins = {name: Origin("argument", value=value) for name, value in named.items()}
+            raise ConfigError(_worded(error, cls, origins)) from None
 
     setattr(cls, "__init__", __init__)  # noqa: B010 (a plain assignment is a type error)
 
@@ -116,7 +117,7 @@ def _word_assignment(cls: type) -> None:
         try:
             assign(self, name, value)
         except ValidationError as error:
-            raise ConfigError(_worded(error, cls, {name: Origin("assignment")})) from None
+            raise ConfigError(_worded(error, cls, {name: Origin("assignment", value=value)})) from None
 
     def __delattr__(self: Any, name: str) -> None:
         message = f"{section_of(cls)}.{name}: expected a value; got a deletion. Assign the default instead."
@@ -271,7 +272,9 @@ def _worded(error: ValidationError, cls: type, origins: Mapping[str, Origin]) ->
         nested = cast(type, pydantic_fields(cls)[place].annotation) if inner else None
         if nested in _SECTIONS:
             owner, place = nested, str(inner[0])
-        yield _refused(owner, place, detail["type"], detail["input"], origin)
+            origin = origin._replace(value=detail["input"])
+        value = detail["input"] if origin.value is None else origin.value  # as it was given
+        yield _refused(owner, place, detail["type"], value, origin)
 
 
 def _refused(cls: type, field: str, why: str, value: object, origin: Origin) -> Failure:
@@ -285,8 +288,10 @@ def _refused(cls: type, field: str, why: str, value: object, origin: Origin) -> 
     advice = next((marker.advice for marker in info.metadata if isinstance(marker, Rule)), "")
     meant = accepts.meant_by(value)
     hint = f"Did you mean {meant}?" if meant else advice
-    message = f"{name}: expected {accepts.broken_by(value)}; got {show(value)} from {origin}. {hint}".rstrip()
-    line = quote_line(origin.raw or "", shown=True) if origin.kind == "file" else ""
+    from_file = origin.kind == "file"
+    shown = show(value if from_file or origin.raw is None else origin.raw)
+    message = f"{name}: expected {accepts.broken_by(value)}; got {shown} from {origin}. {hint}".rstrip()
+    line = quote_line(origin.raw or "", shown=True) if from_file else ""
     return Failure(name, f"{message}{line}")
 
 

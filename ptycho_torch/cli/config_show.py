@@ -85,6 +85,7 @@ def _resumed(
 
 
 def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+    line.refuse(TrainingConfig, train.asked(line), ())
     data = line.place(TrainingConfig, "train_data_file")
     asked = train.asked(line, data)
     if data is None:
@@ -109,6 +110,7 @@ def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str,
 
 
 def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+    line.refuse(InferenceConfig, reconstruct.asked(line), ())
     model, data = (line.place(InferenceConfig, name) for name in ("model_path", "test_data_file"))
     asked = reconstruct.asked(line, model, data)
     if model is None or data is None:

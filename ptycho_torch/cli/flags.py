@@ -172,7 +172,14 @@ def read_parameters(flags: Iterable[Flag], passed: Mapping[str, str]) -> dict[st
 
 
 class FlagParser(argparse.ArgumentParser):
-    """A parser whose errors are one line; it takes `--num_workers` for `--num-workers`."""
+    """A parser whose errors are one line; it takes `--num_workers` for `--num-workers`.
+
+    Attributes:
+        hands_on_unknown: Whether unknown flags are handed on, as the failures `unknown` of the namespace, for the
+            command to report them together with what is wrong with the known ones.
+    """
+
+    hands_on_unknown = False
 
     def __init__(self, **options: Any) -> None:
         options = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS} | options
@@ -216,6 +223,9 @@ class FlagParser(argparse.ArgumentParser):
         for name, value in wrong.items():
             setattr(parsed, name, value)
         strange = [word for word in unknown if word.startswith("-")]
+        if strange and self.hands_on_unknown:
+            parsed.unknown = tuple(Failure(word, self._no_such_flag(word)) for word in strange)
+            return parsed, []
         if strange:
             self.error("\n".join(self._no_such_flag(word) for word in strange))
         if unknown:

@@ -1,9 +1,8 @@
 """What the commands share: the options that are no fields, and how a parsed command line becomes a request."""
 
 import argparse
-import contextlib
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from ptycho.config.files import ConfigFile
 from ptycho.config.request import Request
 from ptycho.config.sources import Layer
 from ptycho.config.validated import section_of, vocabulary
-from ptycho_torch.cli.console import Refusal, is_watched
+from ptycho_torch.cli.console import is_watched
 from ptycho_torch.cli.defaults import suited
 from ptycho_torch.cli.flags import FlagParser
 
-OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json")
+OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json", "unknown")
 """Options of the commands themselves; every other one is a field's."""
 POSITIONAL = {"train": ("train_data_file",), "reconstruct": ("model_path", "test_data_file")}
 """Command -> fields that are given by their place in it, without a flag."""
@@ -57,6 +56,8 @@ class CommandLine:
     file: str | None
     """The file of `--config`."""
     quiet: bool
+    unknown: tuple[Failure, ...] = ()
+    """The flags that there are none of."""
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "CommandLine":
@@ -64,7 +65,25 @@ class CommandLine:
         passed = {name: text for name, text in vars(options).items() if name not in OWN and text is not None}
         command = vars(options).get("of", options.command)
         places = {name: passed.pop(name) for name in POSITIONAL.get(command, ()) if name in passed}
-        return cls(places, passed, vars(options).get("config"), "quiet" in options)
+        unknown = vars(options).get("unknown", ())
+        return cls(places, passed, vars(options).get("config"), "quiet" in options, unknown)
+
+    def refuse(self, section: type, asked: Mapping[str, Any], failures: Sequence[Failure]) -> None:
+        """Refuse what is wrong with the line, together with what is wrong with the settings.
+
+        Args:
+            section: the canonical class beside ModelConfig.
+            asked: the arguments of a `Request`.
+            failures: what is wrong with the line, besides flags that there are none of.
+
+        Raises:
+            ConfigError: there is anything.
+        """
+        if self.unknown or failures:
+            request = Request([ModelConfig, section], **asked)
+            request.add(section, Layer("argument", self.places))
+            request.fail((*self.unknown, *failures))
+            request.answer()
 
     def value(self, section: type, name: str) -> Any:
         """What the command, or else the file, says about a canonical field; None where neither does."""
@@ -97,7 +116,11 @@ class CommandLine:
         return found if isinstance(found, str) else None
 
     def required_places(
-        self, section: type, positionals: Mapping[str, str], asked: Mapping[str, Any]
+        self,
+        section: type,
+        positionals: Mapping[str, str],
+        asked: Mapping[str, Any],
+        further: Sequence[Failure] = (),
     ) -> list[str]:
         """Paths that must be there.
 
@@ -105,28 +128,26 @@ class CommandLine:
             section: the canonical class that has them.
             positionals: field -> what the usage calls it.
             asked: the arguments of a `Request`; what is wrong with them is reported together with what is missing.
+            further: what else is wrong with the line.
 
         Raises:
-            ConfigError: neither the command line nor the file names one, or the file cannot be read.
+            ConfigError: neither the command line nor the file names one, or the file cannot be read; or anything
+                else is wrong with the line.
         """
         found = {name: self.place(section, name) for name in positionals}
-        places = [place for place in found.values() if place is not None]
-        if len(places) == len(found):
-            return places
-        request = Request([ModelConfig, section], **asked)
-        request.add(section, Layer("argument", self.places))
         table = section_of(section)
         missing = [
             Failure(word, f"{word}: expected a path; got none. Give it, or {name} in [{table}] of --config.")
             for name, word in positionals.items()
             if found[name] is None
         ]
-        with contextlib.suppress(ConfigError):  # a file that cannot be read may name it
-            if self.file is not None:
+        try:
+            if self.file is not None and missing:
                 ConfigFile.read(self.file)
-            request.fail(missing)
-        request.answer()
-        raise AssertionError("a request with failures was answered")
+        except ConfigError as error:  # a file that cannot be read may name it
+            missing = [*error.failures]
+        self.refuse(section, asked, [*missing, *further])
+        return [place for place in found.values() if place is not None]
 
     def request(
         self, cli_defaults: Mapping[str, object], only: Collection[str] | None = None
@@ -146,13 +167,9 @@ class CommandLine:
         }
 
 
-def refuse_to_replace(path: Path, overwrite: bool) -> None:
-    """Keep an earlier result.
-
-    Raises:
-        Refusal: the file is there, and nobody said that it may go.
-    """
-    if path.exists() and not overwrite:
-        raise Refusal(
-            f"{path}: expected nothing there yet; got a file. Name another place, or pass --overwrite."
-        )
+def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:
+    """An earlier result that is kept, unless somebody says that it may go."""
+    if "overwrite" in options or not path.exists():
+        return []
+    message = f"{path}: expected nothing there yet; got a file. Name another place, or pass --overwrite."
+    return [Failure(str(path), message)]

@@ -36,6 +36,7 @@ def add_arguments(parser: FlagParser) -> None:
     flags = canonical_flags(InferenceConfig, without=["model_path", "test_data_file"])
     stated = SHOWN | RECONSTRUCTION | {"output_dir": "FOLDER-OF-MODEL/NAME-OF-DATA"}
     parser.add_flags(flags + execution_flags(RECONSTRUCTION_GROUPS), stated)
+    parser.hands_on_unknown = True
 
 
 def run(options: argparse.Namespace) -> int:

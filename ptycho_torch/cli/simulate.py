@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
+from ptycho.config.errors import ConfigError
 from ptycho_torch.cli.console import refusing, relative
 from ptycho_torch.cli.flags import FlagParser, parameter_flags, read_parameters
-from ptycho_torch.cli.options import OWN, add_quiet, refuse_to_replace
+from ptycho_torch.cli.options import OWN, add_quiet, in_the_way
 
 NAME = "simulate"
 SUMMARY = "simulate a scan whose object and probe are known"
@@ -26,16 +27,21 @@ def run(options: argparse.Namespace) -> int:
     """Simulate the scan and write it.
 
     Raises:
-        ConfigError: a flag does not read as its parameter.
-        Refusal: a parameter is out of range, or the file is there already.
+        ConfigError: a flag does not read as its parameter, or the file is there already.
+        Refusal: a parameter is out of range.
     """
     from ptycho.raw_data import DataError
     from ptycho_torch.simulate import simulate_scan
 
     path = Path(options.output)
-    refuse_to_replace(path, "overwrite" in options)
+    kept = in_the_way(path, options)
     passed = {name: text for name, text in vars(options).items() if name not in (*OWN, "output")}
-    parameters = read_parameters(parameter_flags(simulate_scan, "scan"), passed)
+    try:
+        parameters = read_parameters(parameter_flags(simulate_scan, "scan"), passed)
+    except ConfigError as error:
+        raise ConfigError([*error.failures, *kept]) from None
+    if kept:
+        raise ConfigError(kept)
     with refusing(DataError, ValueError):
         scan = simulate_scan(**parameters)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.errors import ConfigError
 from ptycho.model_archive import ARCHIVE
 from ptycho_torch.cli.console import Refusal, is_first_process, refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING
 from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
 from ptycho_torch.cli.foreseen import refuse_training
-from ptycho_torch.cli.options import CommandLine, add_own_options, refuse_to_replace
+from ptycho_torch.cli.options import CommandLine, add_own_options, in_the_way
 
 if TYPE_CHECKING:
     from ptycho_torch.training import TrainingResult
@@ -38,6 +39,7 @@ def add_arguments(parser: FlagParser) -> None:
     stated = SHOWN | TRAINING | {"output_dir": f"{RUNS}/NAME-OF-DATA"}
     flags = canonical_flags(ModelConfig) + canonical_flags(TrainingConfig, without=["train_data_file"])
     parser.add_flags(flags + execution_flags(), stated)
+    parser.hands_on_unknown = True
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,9 +51,10 @@ def run(options: argparse.Namespace) -> int:
     line = CommandLine.of(options)
     if "resume" in options:
         return _say_result(_resumed(line, options))
-    (data,) = line.required_places(TrainingConfig, {"train_data_file": "DATA"}, asked(line))
+    known = line.place(TrainingConfig, "train_data_file")
+    kept = in_the_way(folder(line, known) / ARCHIVE, options) if known else ()
+    (data,) = line.required_places(TrainingConfig, {"train_data_file": "DATA"}, asked(line), kept)
     run_dir = folder(line, data)
-    refuse_to_replace(run_dir / ARCHIVE, "overwrite" in options)
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_factory import create_training_payload
@@ -79,8 +82,11 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
     """The arguments of `resume` that a command line comes to.
 
     Raises:
+        ConfigError: a flag that there is none of.
         Refusal: an option that does not go with `--resume`.
     """
+    if line.unknown:
+        raise ConfigError(line.unknown)
     for option, given in (
         ("--config", line.file),
         ("--overwrite", "overwrite" in options),

@@ -101,7 +101,7 @@ def test_a_deprecation_is_one_line_for_the_person_at_the_terminal(tmp_path: Path
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == "warning: --max_epochs is deprecated; use --nepochs."
     assert done.stderr.splitlines()[1].startswith(
-        "ptycho train: training.nepochs: expected an integer >= 1; got 0"
+        "ptycho train: training.nepochs: expected an integer >= 1; got '0'"
     )
 
 

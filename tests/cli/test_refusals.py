@@ -77,7 +77,7 @@ def test_every_wrong_flag_is_named_at_once(ptycho: Run, scan: Path, tmp_path: Pa
     )
     assert code == 2
     assert "num_workers: expected an integer >= 0; got 'many' from flag --num-workers." in said
-    assert "batch_size: expected an integer >= 1; got 0 from flag --batch-size." in said
+    assert "batch_size: expected an integer >= 1; got '0' from flag --batch-size." in said
 
 
 def test_a_missing_path_is_named_with_everything_else(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_a_missing_path_is_named_with_everything_else(ptycho: Run, monkeypatch: 
     assert code == 2
     assert said.splitlines() == [
         "ptycho train: DATA: expected a path; got none. Give it, or train_data_file in [training] of --config.",
-        "training.nepochs: expected an integer >= 1; got 0 from flag --nepochs.",
+        "training.nepochs: expected an integer >= 1; got '0' from flag --nepochs.",
         workers,
     ]
     code, _, said = ptycho("reconstruct")
@@ -98,6 +98,61 @@ def test_a_missing_path_is_named_with_everything_else(ptycho: Run, monkeypatch: 
         "MODEL",
         "DATA",
         "num_workers",
+    ]
+
+
+@pytest.mark.parametrize("command", [["train"], ["config", "show", "train"]])
+def test_an_unknown_flag_is_named_with_every_wrong_one(ptycho: Run, command: list[str]) -> None:
+    words = ("--num-workers", "many", "--learning-rate", "nan", "--foo", "3", "--nepoch=1")
+    code, shown, said = ptycho(*command, *words)
+    assert (code, shown) == (2, "")
+    name = " ".join(["ptycho", *command])
+    assert said.partition(": ")[2].splitlines() == [
+        f"--foo: no such flag. See {name} --help.",
+        "--nepoch: no such flag. Did you mean --nepochs?",
+        "num_workers: expected an integer >= 0; got 'many' from flag --num-workers.",
+        "learning_rate: expected a finite number > 0; got 'nan' from flag --learning-rate.",
+    ]
+
+
+@pytest.mark.parametrize("command", [["train"], ["config", "show", "train"]])
+def test_an_unknown_flag_beside_resume_is_refused(ptycho: Run, command: list[str], tmp_path: Path) -> None:
+    code, _, said = ptycho(*command, "--resume", tmp_path, "--foo")
+    assert (code, said.partition(": ")[2].partition(".")[0]) == (2, "--foo: no such flag")
+
+
+def test_a_model_that_is_kept_is_named_with_every_mistake(
+    ptycho: Run, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "wts.h5.zip"
+    model.touch()
+    kept = f"{model}: expected nothing there yet; got a file. Name another place, or pass --overwrite."
+    assert ptycho("train", scan, "--output-dir", tmp_path) == (2, "", f"ptycho train: {kept}\n")
+    monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKER", "4")
+    said = ptycho("train", scan, "--output-dir", tmp_path, "--nepochs", "0", "--foo")[2]
+    assert said.removeprefix("ptycho train: ").splitlines() == [
+        "--foo: no such flag. See ptycho train --help.",
+        kept,
+        "training.nepochs: expected an integer >= 1; got '0' from flag --nepochs.",
+        "PTYCHO_EXEC_NUM_WORKER: no such knob. Did you mean PTYCHO_EXEC_NUM_WORKERS?",
+    ]
+    said = ptycho("simulate", "--output", model, "--n-positions=many")[2]
+    assert said.removeprefix("ptycho simulate: ").splitlines() == [
+        "n_positions: expected an integer; got 'many' from flag --n-positions.",
+        kept,
+    ]
+
+
+def test_a_missing_model_is_named_with_the_missing_data_and_every_mistake(
+    ptycho: Run, tmp_path: Path
+) -> None:
+    said = ptycho("reconstruct", tmp_path / "run", tmp_path / "scan.npz", "--num-workers=many")[2]
+    assert said.removeprefix("ptycho reconstruct: ").splitlines() == [
+        "num_workers: expected an integer >= 0; got 'many' from flag --num-workers.",
+        "inference.model_path: Model archive not found: expected the output folder of a training, which holds "
+        f"wts.h5.zip; got '{tmp_path / 'run'}'. Train first, or correct the path.",
+        f"Test data file not found: {tmp_path / 'scan.npz'}: expected a file, or a folder of *.npz files; got nothing "
+        "there. Check the path.",
     ]
 
 
