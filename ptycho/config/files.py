@@ -112,7 +112,16 @@ class ConfigFile:
                 failures.append(self._stray(key))
             else:
                 failures.append(self._unknown((*where, key), vocabulary))
-        read = read_values("file", known, vocabulary, text=True, locate=lambda key: self.place((*where, key)))
+        read = read_values(
+            "file",
+            known,
+            vocabulary,
+            text=True,
+            locate=lambda key: self.place((*where, key)),
+            quote=lambda key: quote_line(
+                self.line_text((*where, key), shown=_is_plain(key, vocabulary)), shown=True
+            ),
+        )
         spelled = {name: (*where, read.locators.get(name, name)) for name in read.values}
         return read._replace(
             locators=_Lookup(self, spelled, False),
@@ -146,7 +155,7 @@ class ConfigFile:
         if self._merges(key[-1]):
             return self._merge_key(key)
         tables = [table for table in _tables_with(key[-1]) if table not in key]
-        meant = f"[{tables[0]}] {key[-1]}" if tables else vocabulary.meant_by(key[-1])
+        meant = f"[{tables[0]}] {_current(key[-1])}" if tables else vocabulary.meant_by(key[-1])
         place = f" at {self.place(key)}"
         failure = unknown_name(key[-1], meant, what=vocabulary.what, place=place)
         line = self.line_text(key, shown=self._could_be_meant(key, vocabulary))
@@ -210,12 +219,19 @@ class _Lookup(Mapping[str, str]):
         return len(self.keys_by_name)
 
 
+def _is_plain(key: str, vocabulary: Vocabulary) -> bool:
+    """Whether a message may repeat the value of a field."""
+    return vocabulary.scalars[vocabulary.field(key) or key].is_plain
+
+
 def _says_none(section: object) -> bool:
     return section is None or (isinstance(section, str) and section.strip().lower() in NONE_WORDS)
 
 
 def _text_of(path: str, name: str) -> str:
     """Read the text of a file whose ending says a format."""
+    if not os.path.lexists(path):
+        raise ConfigError([Failure(name, f"{name}: no such file. Check the path.")])
     if formats.suffix(path) is None:
         rule = "expected a file that ends in .toml, .yaml, .yml or .json"
         if os.path.isdir(path):
@@ -224,8 +240,6 @@ def _text_of(path: str, name: str) -> str:
     try:
         with open(path, encoding="utf-8-sig") as stream:
             return stream.read()
-    except FileNotFoundError:
-        raise ConfigError([Failure(name, f"{name}: no such file. Check the path.")]) from None
     except UnicodeDecodeError:
         raise ConfigError(
             [Failure(name, f"{name}: expected UTF-8 text; got other bytes. Save it as UTF-8.")]
@@ -242,6 +256,9 @@ def _format_of(path: str) -> str:
 def _named_in(line: str) -> str:
     """What a line that is not valid says before its first value; of one that names no setting, that it is there."""
     before = up_to_value(line)
+    named = before.rstrip(" .=:").strip("'\"")
+    if _tables_with(named) and sum(map(line.count, "=:")) == 1:  # nothing else can stand on it
+        return line
     if before or not line:
         return before
     first, *rest = line.split()
@@ -259,6 +276,15 @@ def _given_twice(path: str, text: str) -> Iterator[Failure]:
         )
         name = named(key[-1])
         yield Failure(key[-1], f"{name}: given twice, at {places}. Keep one of them.{shown}")
+
+
+def _current(name: str) -> str:
+    """The name of today of a field or knob."""
+    from ptycho.config.canonical import TrainingConfig
+    from ptycho.config.execution import PyTorchExecutionConfig
+    from ptycho.config.validated import vocabulary
+
+    return {**vocabulary(TrainingConfig).renamed, **PyTorchExecutionConfig.old_names}.get(name, name)
 
 
 def _tables_with(name: str) -> list[str]:

@@ -21,6 +21,9 @@ _TOML_TOKEN: Final = re.compile(
     re.DOTALL,
 )
 _YAML_SIGN: Final = re.compile(r"[ \t]*:")
+_YAML_TAGS: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
+"""What the parser takes a value for whose kind is not written out."""
+_REPEAT: Final = "ptycho-repeat-"
 _LONG: Final = 8_000
 _DEEP: Final = 100
 _REPEATED: Final = 0
@@ -50,8 +53,16 @@ class SyntaxFaultError(Exception):
         self.line, self.reason = line, reason
 
 
-class _RepeatedKeyError(Exception):
-    """A parser that stops at a repeated key has met one."""
+class _TaggedError(Exception):
+    """A YAML value is not a plain one.
+
+    Args:
+        index: Where it starts in the text.
+    """
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
 
 
 def suffix(path: str) -> str | None:
@@ -69,7 +80,7 @@ def parse(path: str, text: str) -> tuple[dict[str, Any], bool]:
 
     Returns:
         The top mapping, in which YAML scalars stay text; and whether a key is repeated. Of a repeated key the
-        first value counts, and of a TOML file that repeats one, nothing.
+        first value counts.
 
     Raises:
         SyntaxFaultError: The text is not valid.
@@ -79,8 +90,6 @@ def parse(path: str, text: str) -> tuple[dict[str, Any], bool]:
         return {}, False
     try:
         content, is_repeated = _PARSERS[suffix(path) or ""](text)
-    except _RepeatedKeyError:
-        return {}, True
     except SyntaxFaultError as fault:
         last = text.rstrip().count("\n") + 1  # where a file ends too early, parsers name the line after
         raise SyntaxFaultError(min(fault.line, last), fault.reason) from None
@@ -173,12 +182,31 @@ def _parse_toml(text: str) -> tuple[object, bool]:
         return tomllib.loads(text), False
     except tomllib.TOMLDecodeError as error:
         reason, _, place = str(error).rpartition(" (at ")
-        if reason.startswith("Cannot ") and repeats(".toml", text):
-            raise _RepeatedKeyError from None
+        if reason.startswith("Cannot ") and (found := repeats(".toml", text)):
+            return _without_repeats(text, [span for spans in found.values() for span in spans[1:]]), True
         found = re.match(r"line (\d+)", place)
         raise SyntaxFaultError(int(found[1]) if found else text.count("\n") + 1, repr(reason)) from None
     except ValueError:
         raise SyntaxFaultError(1, "a number too long to read") from None
+
+
+def _without_repeats(text: str, repeated: list[Span]) -> object:
+    """Parse a text of which some keys are repeats, and leave these out; a text that is wrong besides says nothing."""
+    for start, end in sorted(repeated, reverse=True):
+        name = f"{_REPEAT}{start}"
+        text = f"{text[:start]}{f'[{name}]' if text[start] == '[' else f'{name} ='}{text[end:]}"
+    try:
+        content: object = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {}
+    return _pruned(content)
+
+
+def _pruned(content: object) -> object:
+    if not isinstance(content, dict):
+        return content
+    items = cast(dict[str, object], content).items()
+    return {name: _pruned(value) for name, value in items if not name.startswith(_REPEAT)}
 
 
 def _toml_keys(text: str) -> Iterator[tuple[Key, int, int]]:
@@ -281,15 +309,22 @@ def _yaml_root(text: str) -> Any:
         return loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark.index if error.problem_mark else 0
-        raise SyntaxFaultError(text.count("\n", 0, place) + 1, repr(error.problem)) from None
+        said = ", ".join(filter(None, (error.context, error.problem)))
+        # of what is in quotes only signs: a name may be a secret
+        reason = re.sub(r""" b?('[^']{2,}'|"[^"]{2,}")""", "", said)
+        raise SyntaxFaultError(text.count("\n", 0, place) + 1, repr(reason)) from None
     except yaml.YAMLError:
         raise SyntaxFaultError(1, "characters that YAML does not allow") from None
 
 
 def _parse_yaml(text: str) -> tuple[object, bool]:
     root, seen = _yaml_root(text), dict[int, object]()
-    content: object = cast(object, {}) if root is None else _yaml_value(root, seen)
-    return content, _REPEATED in seen
+    try:
+        content = None if root is None else _yaml_value(root, seen)
+    except _TaggedError as tagged:
+        reason = "a tag (!), which is not supported: quote the value if it is text"
+        raise SyntaxFaultError(text.count("\n", 0, tagged.index) + 1, reason) from None
+    return {} if content is None else content, _REPEATED in seen
 
 
 def _yaml_value(node: Any, seen: dict[int, object]) -> object:
@@ -297,6 +332,8 @@ def _yaml_value(node: Any, seen: dict[int, object]) -> object:
 
     A repeated key is noted in `seen`.
     """
+    if node.tag not in _YAML_TAGS:
+        raise _TaggedError(node.start_mark.index)
     if node.id == "scalar":
         return node.value if node.style or node.value not in ("", "~") else None
     if id(node) in seen:

@@ -1,6 +1,7 @@
 """What is wrong with the layers of one load: looked for in every layer, and worded for a person."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, get_args
 
 from pydantic import ValidationError
@@ -8,8 +9,9 @@ from pydantic_core import ErrorDetails, core_schema
 
 from ptycho.config.errors import ConfigError, Failure, quote_line, show
 from ptycho.config.fields import OWN_ERRORS, plain
+from ptycho.config.origins import Origin
 from ptycho.config.resolve import stack
-from ptycho.config.sources import Checks, Layer
+from ptycho.config.sources import Checks, Layer, Vocabulary
 
 _OURS: Final = {*get_args(core_schema.ErrorType), *OWN_ERRORS} - {"value_error", "assertion_error"}
 """Types of what the rules of pydantic, and ours, refuse: the rule of the field words these."""
@@ -37,10 +39,38 @@ def find_failures(layers: Sequence[Layer], checks: Checks) -> Iterator[Failure]:
     for layer, good in zip(reversed(layers), reversed(accepted), strict=True):
         valid = {name: value for name, value in valid.items() if name not in layer.values} | dict(good)
 
-    def origin(name: str) -> str:
-        return str(holders[name][0].origin(name)) if name in holders else "default"
+    def origin_of(name: str) -> Origin:
+        return holders[name][0].origin(name) if name in holders else Origin("default")
 
-    yield from checks.conflicts(valid, origin)
+    yield from with_lines(lambda word: checks.conflicts(valid, word), origin_of, checks.vocabulary)
+
+
+def with_lines(
+    conflicts: Callable[[Callable[[str], str]], Iterable[Failure]],
+    origin_of: Callable[[str], Origin],
+    *vocabularies: Vocabulary,
+) -> Iterator[Failure]:
+    """Word values that do not go together, and quote below each failure the lines of files that it speaks of.
+
+    Args:
+        conflicts: Finds the failures, given what words the origin of a name.
+        origin_of: Tells the origin of a name.
+        vocabularies: The names there are.
+    """
+    lines: dict[str, str] = {}
+
+    def word(name: str) -> str:
+        origin = origin_of(name)
+        if origin.kind == "file":
+            shown = all(each.scalars[name].is_plain for each in vocabularies if name in each.scalars)
+            lines[str(origin)] = quote_line(origin.raw or "", shown=shown)
+        return str(origin)
+
+    for failure in conflicts(word):
+        spoken_of = (
+            line for place, line in lines.items() if re.search(rf"{re.escape(place)}(?!\d)", failure.message)
+        )
+        yield Failure(failure.name, f"{failure.message}{''.join(spoken_of)}")
 
 
 def _sorted(layer: Layer, checks: Checks) -> tuple[Mapping[str, Any], dict[str, ErrorDetails]]:

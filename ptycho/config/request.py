@@ -10,6 +10,7 @@ from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, near, show, 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Origin
+from ptycho.config.report import with_lines
 from ptycho.config.rules import Said, conflicts
 from ptycho.config.sources import NEAR_ENOUGH, Layer, read_flags, read_values
 from ptycho.config.validated import Resolution, recorded, section_of, vocabulary
@@ -116,15 +117,15 @@ class Request:
             resolved = self._resolve_knobs(execution)
         except ConfigError as error:
             failures += error.failures
-        failures += conflicts(self._said(sections, resolved))
+        failures += self._conflicts(sections, resolved)
         if failures or resolved is None:
             raise ConfigError(failures)
         return Answer(sections, resolved)
 
-    def _said(
+    def _conflicts(
         self, sections: Mapping[type, Resolution[Any]], execution: PyTorchExecutionConfig | None
-    ) -> Said:
-        """What is right by itself, for the rules about several settings."""
+    ) -> Iterator[Failure]:
+        """What does not go together, among what is right by itself."""
         values = {name: value for found in sections.values() for name, value in found.valid.items()}
         origins = {name: origin for found in sections.values() for name, origin in found.merged.items()}
         if execution is not None:
@@ -132,7 +133,11 @@ class Request:
             origins |= execution.sources
         if not self.speaks_of("N"):  # the data or the model will say it
             values.pop("N", None)
-        return Said(values, lambda name: str(origins.get(name, "default")), section_of(self._sections[-1]))
+        section = section_of(self._sections[-1])
+        return with_lines(
+            lambda word: conflicts(Said(values, word, section)),
+            lambda name: origins.get(name, Origin("default")),
+        )
 
     def _read(self, file: str | os.PathLike[str]) -> ConfigFile | None:
         try:

@@ -102,6 +102,7 @@ def read_values(
     *,
     text: bool = False,
     locate: Callable[[str], str] = str,
+    quote: Callable[[str], str] = lambda spelling: "",
     level: int = 0,
 ) -> Layer:
     """Read named values: arguments, overrides, flags, command-line defaults, a table of a file.
@@ -112,6 +113,7 @@ def read_values(
         vocabulary: The names there are.
         text: Whether str values are text to be read (flags, files), rather than values (from Python).
         locate: Words the place of a name as written, for messages.
+        quote: Quotes the line of a name as written, for messages.
         level: Standing among layers of one kind.
 
     Returns:
@@ -132,7 +134,8 @@ def read_values(
             failures.append(unknown_name(str(spelling), meant, what=vocabulary.what, place=place))
         elif name in values:
             first = spelled.get(name, name)
-            failures.append(given_twice(name, _called(first, locate), _called(spelling, locate)))
+            failure = given_twice(name, _called(first, locate), _called(spelling, locate))
+            failures.append(Failure(name, f"{failure.message}{quote(first)}{quote(spelling)}"))
         else:
             if spelling in vocabulary.renamed:
                 warn_renamed(_called(spelling, locate), name)

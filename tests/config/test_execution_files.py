@@ -325,7 +325,8 @@ def test_an_old_name_in_a_file_is_named_with_its_place(recwarn: pytest.WarningsR
     load("a.toml", "lr = 0.1")
     assert str(recwarn.pop(DeprecationWarning).message) == "lr (a.toml:1) is an old name; use learning_rate."
     assert refusal("b.toml", "lr = 0.1\nlearning_rate = 0.1") == (
-        "learning_rate: given twice, as lr (b.toml:1) and as learning_rate (b.toml:2). Keep one of them."
+        "learning_rate: given twice, as lr (b.toml:1) and as learning_rate (b.toml:2). Keep one of them.\n"
+        "    lr = 0.1\n    learning_rate = 0.1"
     )
 
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.config.canonical import InferenceConfig, TrainingConfig
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.files import ConfigFile
+from ptycho.config.request import Request
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +66,7 @@ def test_a_long_name_and_a_long_line_are_cut():
 
 def test_an_empty_name_is_quoted():
     assert refusal("a.toml", '"" = 1').startswith("'': no such knob at a.toml:1.\n")
-    with pytest.raises(ConfigError, match=r"^'': expected a file that ends in "):
+    with pytest.raises(ConfigError, match=r"^'': no such file\. Check the path\.$"):
         PyTorchExecutionConfig.from_file("")
 
 
@@ -138,8 +139,29 @@ def test_a_merge_key_is_refused_as_such():
         (
             "a.yaml",
             "seed: [1\n",
-            "a.yaml:1: expected valid YAML; got \"did not find expected ',' or ']'\".\n    seed: ...",
+            "a.yaml:1: expected valid YAML; got \"while parsing a flow sequence, did not find expected ',' or ']'\".\n"
+            "    seed: [1",
         ),
+        (
+            "a.yaml",
+            "seed: 1\n---\nseed: 2\n",
+            "valid YAML; got 'expected a single document in the stream, but found another document'.",
+        ),
+        (
+            "a.yaml",
+            "seed: &hunter2 1\npassword: &hunter2 2\n",
+            "a.yaml:2: expected valid YAML; got 'found duplicate anchor; first occurrence, second occurrence'.",
+        ),
+        ("a.toml", "num_workers = 4 5", "after a statement'.\n    num_workers = 4 5"),
+        ("a.toml", "num_workers = 4 password = 5", "after a statement'.\n    num_workers = ..."),
+        ("a.yaml", "seed: 'a\n", "found unexpected end of stream'.\n    seed: 'a"),
+        (
+            "a.yaml",
+            "\nseed: !foo 3\n",
+            "a.yaml:2: expected valid YAML; got a tag (!), which is not supported: ",
+        ),
+        ("a.yaml", "- !!python/object/apply:os.getcwd []", "a.yaml:1: expected valid YAML; got a tag (!)"),
+        ("a.yaml", "password: !hunter2 x", "quote the value if it is text.\n    password: ..."),
         ("a.yaml", "seed: 1\nnum_workers\n", "could not find expected ':'\".\n    num_workers"),
         ("a.yaml", "seed: 1\nnum_workers 3\n", "could not find expected ':'\".\n    num_workers ..."),
         ("a.yaml", "seed: 1\nhunter2 3\n", "could not find expected ':'\".\n    ..."),
@@ -179,6 +201,8 @@ def test_a_table_in_braces_has_its_lines():
     [
         ("a.yaml", "num_workers: 1\nnum_workers: 2\nfoo: 3\nlearning_rate: x\n"),
         ("a.json", '{"num_workers": 1, "num_workers": 2,\n"foo": 3,\n"learning_rate": "x"}'),
+        ("a.toml", "num_workers = 1\nnum_workers = 2\nfoo = 3\nlearning_rate = 'x'\n"),
+        ("b.toml", "[execution]\nnum_workers = 1\nfoo = 3\n'num_workers' = [2,\n3]\nlearning_rate = 'x'\n"),
         ("b.yaml", "execution:\n  num_workers: 1\n  num_workers: 2\n  foo: 3\n  learning_rate: x\n"),
     ],
 )
@@ -195,6 +219,43 @@ def test_a_repeated_key_hides_no_other_failure(name: str, text: str):
 def test_of_a_key_given_twice_the_first_value_is_judged():
     assert "got -1 from a.json:1" in refusal("a.json", '{"seed": -1,\n"seed": 2}')
     assert "got -1 from a.yaml:1" in refusal("a.yaml", "seed: -1\nseed: x")
+
+
+@pytest.mark.parametrize("table", ["", "[execution]\n"])
+def test_values_that_do_not_go_together_are_quoted_with_their_lines(table: str):
+    line = 2 if table else 1
+    said = refusal("a.toml", f"{table}persistent_workers = true  # why not\nprefetch_factor = 2\n")
+    without = "needs num_workers > 0; num_workers is 0 (default). Set num_workers, or drop"
+    assert said.splitlines() == [
+        f"persistent_workers: True (a.toml:{line}) {without} persistent_workers.",
+        "    persistent_workers = true  # why not",
+        f"prefetch_factor: 2 (a.toml:{line + 1}) {without} prefetch_factor.",
+        "    prefetch_factor = 2",
+    ]
+
+
+def test_fields_that_do_not_go_together_are_quoted_with_their_lines():
+    Path("run.toml").write_text(
+        "[training]\nnll_weight = 0\n[model]\nN = 32\n[execution]\nmiddle_trim = 33\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        Request([ModelConfig, TrainingConfig], file="run.toml").answer()
+    said = str(caught.value)
+    assert "mae_weight is 0.0 (default)" in said
+    assert "    nll_weight = 0" in said.splitlines()
+    assert said.endswith(
+        "N is 32 (run.toml:4). Choose a smaller one, or 0 for the whole patch.\n    middle_trim = 33\n    N = 32"
+    )
+
+
+def test_an_old_name_is_not_suggested():
+    assert "Did you mean [training] n_groups?" in refusal("a.toml", "n_images = 3")
+
+
+@pytest.mark.parametrize("text", ["", "---\n# seed: 3\n", "--- ~\n", "# seed: 3\n"])
+def test_a_yaml_file_that_says_nothing_sets_nothing(text: str):
+    Path("a.yaml").write_text(text)
+    assert PyTorchExecutionConfig.from_file("a.yaml") == PyTorchExecutionConfig()
 
 
 # who answers for what
