@@ -91,13 +91,15 @@ def test_check_reports_every_mistake_of_every_file_and_the_environment(
         assert said.count(words) == 1, (words, said)
 
 
+@pytest.mark.parametrize("files", [[], ["run.toml"]])
 def test_a_strict_check_refuses_variables_that_set_no_knob(
-    ptycho: Run, monkeypatch: pytest.MonkeyPatch
+    ptycho: Run, files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    Path("run.toml").touch()
     monkeypatch.setenv("PTYCHO_EXEC_OF_MY_OWN", "hunter2")
-    code, _, said = ptycho("config", "check")
+    code, _, said = ptycho("config", "check", *files)
     assert (code, said) == (0, "warning: PTYCHO_EXEC_OF_MY_OWN: no such knob; the variable is ignored.\n")
-    code, shown, said = ptycho("config", "check", "--strict")
+    code, shown, said = ptycho("config", "check", "--strict", *files)
     assert code == 2
     assert said == "ptycho config: PTYCHO_EXEC_OF_MY_OWN: no such knob.\n"
     assert "hunter2" not in shown + said

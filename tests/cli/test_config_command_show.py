@@ -1,6 +1,8 @@
 """`ptycho config show`: what a run would run with, and where every value is from."""
 
 import json
+import os
+import pty
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +53,17 @@ def test_show_gives_value_origin_and_what_was_beaten(
     assert shown["execution.num_workers"]["locator"] == "PTYCHO_EXEC_NUM_WORKERS"
     beaten = shown["execution.num_workers"]["shadowed"]
     assert [loser["locator"] for loser in beaten] == ["run.toml:5"]
+
+
+@pytest.mark.parametrize(("ends", "is_watched"), [(pty.openpty, True), (os.pipe, False)])
+def test_the_progress_bar_is_on_where_a_terminal_shows_it(
+    ptycho: Run, ends: Callable[[], tuple[int, int]], is_watched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = ends()
+    with os.fdopen(reader), os.fdopen(writer, "w") as stream, monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", stream)
+        shown = settings(ptycho, "train")["execution.enable_progress_bar"]
+    assert (shown["value"], shown["kind"]) == (is_watched, "cli-default")
 
 
 @pytest.mark.parametrize("flags", [[], ["--nepochs=1", "--quiet"], ["--scheduler=Default", "--N=64"]])

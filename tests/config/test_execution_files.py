@@ -74,6 +74,20 @@ def test_a_table_whose_lines_are_comments_says_nothing(name: str, text: str):
     assert load(name, text) == PyTorchExecutionConfig()
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.toml", "pin_memory = 1\ndeterministic = 0\n"),
+        ("a.yaml", "pin_memory: 1\ndeterministic: 0\n"),
+        ("a.json", '{"pin_memory": 1, "deterministic": 0}'),
+    ],
+)
+def test_one_and_zero_are_true_and_false_of_a_switch(name: str, text: str):
+    config = load(name, text)
+    assert config.pin_memory is True
+    assert config.deterministic is False
+
+
 def test_an_argument_beats_the_file():
     Path("exec.toml").write_text("num_workers = 4\n")
     assert PyTorchExecutionConfig.from_file("exec.toml", num_workers=2).num_workers == 2

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_settings import SettingsConfigDict
 
 import ptycho
 from ptycho.config.config import PyTorchExecutionConfig
@@ -140,10 +141,18 @@ def test_dictionaries_and_origins_go_through_json():
     assert json.loads(json.dumps(CONFIG.sources["num_workers"].to_dict()))["value"] == 3
 
 
-def test_an_environment_dump_reads_back_equal():
-    dump = CONFIG.to_env()
-    assert dump["PTYCHO_EXEC_NUM_WORKERS"] == "3"
-    assert PyTorchExecutionConfig.resolve(environ=dump) == CONFIG
+class AtBeamline(PyTorchExecutionConfig):
+    model_config = SettingsConfigDict(env_prefix="beamline_")
+
+
+@pytest.mark.parametrize(
+    ("cls", "prefix"), [(PyTorchExecutionConfig, "PTYCHO_EXEC_"), (AtBeamline, "BEAMLINE_")]
+)
+def test_an_environment_dump_reads_back_equal(cls: type[PyTorchExecutionConfig], prefix: str):
+    config = cls.from_snapshot(CONFIG.to_dict())
+    dump = config.to_env()
+    assert dump[f"{prefix}NUM_WORKERS"] == "3"
+    assert cls.resolve(environ=dump) == config
 
 
 def test_a_snapshot_keeps_its_writer_and_gives_the_saved_values():

@@ -5,10 +5,10 @@ import math
 import pickle
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -22,10 +22,11 @@ from ptycho.config.resolve import merge
 from ptycho.config.sources import Layer
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
-from ptycho_torch.config_factory import create_training_payload
+from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.properties.fields import KNOBS
 from tests.properties.written import KINDS, SOURCES, Case, cases, examples, one
+from tests.torch.factory_calls import save_model, save_scan
 
 DEFAULTS = PyTorchExecutionConfig().to_dict()
 HERE = tuple(source for source in SOURCES if source != "inferred")
@@ -240,21 +241,26 @@ def test_execution_settings_never_enter_the_legacy_dictionary(folder: Path, case
 @pytest.fixture(scope="module")
 def scan(folder: Path) -> Path:
     """All that resolving a configuration reads of a scan."""
-    path = folder / "scan.npz"
-    np.savez(path, probeGuess=np.ones((64, 64), dtype=np.complex64))
-    return path
+    return save_scan(folder / "scan.npz")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Path:
+    """All that resolving a configuration reads of a model."""
+    return save_model(folder / "model", N=64)
 
 
 @examples(0.5)
 @given(all_values, st.booleans())
 def test_a_factory_that_fills_the_legacy_dictionary_puts_no_knob_into_it(
-    folder: Path, scan: Path, values: dict[str, Any], as_overrides: bool
+    folder: Path, scan: Path, model: Path, values: dict[str, Any], as_overrides: bool
 ):
     values |= {"middle_trim": values.get("middle_trim", 0) % 65, "scheduler": "Default"}
     config, knobs = (None, values) if as_overrides else (PyTorchExecutionConfig(**values), {})
-    with legacy_dictionary_restored() as legacy:
-        create_training_payload(scan, folder, {"n_groups": 4})
-        without = dict(legacy)
-        create_training_payload(scan, folder, {"n_groups": 4, **knobs}, config)
-        assert legacy == without
-        assert legacy.keys().isdisjoint(KNOBS)
+    for fill in (partial(create_training_payload, scan), partial(create_inference_payload, model, scan)):
+        with legacy_dictionary_restored() as legacy:
+            fill(folder, {"n_groups": 4})
+            without = dict(legacy)
+            fill(folder, {"n_groups": 4, **knobs}, config)
+            assert legacy == without
+            assert legacy.keys().isdisjoint(KNOBS)

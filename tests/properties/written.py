@@ -111,6 +111,8 @@ def literals(draw: st.DrawFn, accepted: Field, value: Any, suffix: str) -> str:
     quoted = json.dumps(texts(draw, accepted, value), ensure_ascii=False)
     if value is None:
         return quoted if suffix == "toml" else draw(st.sampled_from(["null", quoted]))
+    if isinstance(value, bool):
+        return draw(st.sampled_from([json.dumps(value), quoted, str(int(value))]))
     return quoted if isinstance(value, str) else draw(st.sampled_from([json.dumps(value), quoted]))
 
 

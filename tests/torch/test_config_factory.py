@@ -184,9 +184,14 @@ def test_n_zero_leaves_it_to_the_data(options: dict[str, Any], scan: Path):
     assert payload.sources["model.N"].kind == "inferred"
 
 
-def test_overruling_the_data_is_logged_with_both_values(scan: Path, caplog: pytest.LogCaptureFixture):
-    train(scan, overrides={"N": 128})
-    assert f"model.N: 128 (override) overrules 64 (the probe in {scan})" in caplog.text
+@pytest.mark.parametrize(
+    ("options", "origin"), [({"overrides": {"N": 128}}, "override"), ({"flags": {"N": "128"}}, "flag --N")]
+)
+def test_overruling_the_data_is_logged_with_both_values(
+    options: dict[str, Any], origin: str, scan: Path, caplog: pytest.LogCaptureFixture
+):
+    train(scan, **options)
+    assert f"model.N: 128 ({origin}) overrules 64 (the probe in {scan})" in caplog.text
 
 
 def test_an_override_that_beats_a_flag_is_logged_with_both_values(

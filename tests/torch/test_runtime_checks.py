@@ -1,8 +1,10 @@
 """Refusals before any data is read, and what this machine makes of the hardware knobs."""
 
 import importlib.util
+import shutil
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.reconstruction_run import reconstruct_scans
 from ptycho_torch.runtime import (
     check_reconstruction,
     check_training,
@@ -18,6 +21,7 @@ from ptycho_torch.runtime import (
     resolve_n_devices,
 )
 from ptycho_torch.runtime.loggers import missing_packages
+from tests.torch.factory_calls import infer, save_model, save_scan
 
 METRICS = ("train_loss", "val_loss", "learning_rate")
 
@@ -277,6 +281,20 @@ def test_reconstruction_is_not_asked_for_training_metrics():
     check_reconstruction(config(checkpoint_monitor_metric="x"), InferenceConfig())
     with pytest.raises(ConfigError, match="precision"):
         check_reconstruction(config(precision="16-mixed"), InferenceConfig())
+
+
+@pytest.mark.usefixtures("legacy", "no_gpu")
+@pytest.mark.parametrize(("knob", "value"), [("accelerator", "cuda"), ("precision", "16-mixed")])
+def test_a_reconstruction_that_cannot_be_run_here_is_refused_before_model_and_data_are_read(
+    knob: str, value: str, tmp_path: Path
+):
+    model, scan = save_model(tmp_path / "run", N=64), save_scan(tmp_path / "scan.npz")
+    payload = infer(model, scan, execution_config=config(**{knob: value}))
+    shutil.rmtree(model)
+    scan.unlink()
+    with pytest.raises(ConfigError, match=f"^{knob}: expected one that"):
+        reconstruct_scans(payload)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("no_gpu")

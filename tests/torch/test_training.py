@@ -245,6 +245,21 @@ def test_another_backend_is_refused_before_data_is_read(tiny_file: Path, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_leaves_the_legacy_dictionary_as_its_payload_filled_it(
+    tiny_file: Path, tmp_path: Path, legacy: dict[str, object]
+) -> None:
+    execution = PyTorchExecutionConfig(accelerator="cpu", val_split=0.1)
+    training = create_training_payload(tiny_file, tmp_path / "run", SMALL | {"nepochs": 1}, execution)
+    filled = dict(legacy)
+    train(training)
+    assert legacy == filled
+    picture = tmp_path / "picture"
+    inference = create_inference_payload(tmp_path / "run", tiny_file, picture, {"n_groups": 9}, execution)
+    filled = dict(legacy)
+    reconstruct_scans(inference)
+    assert legacy == filled
+
+
 def test_any_metric_the_model_logs_can_be_monitored(tiny_file: Path, tmp_path: Path) -> None:
     result = trained(tiny_file, tmp_path, nepochs=1, checkpoint_monitor_metric="epoch_time_s")
     assert "epoch_time_s" in result.checkpoint.name
