@@ -79,6 +79,10 @@ def show(value: object) -> str:
         return "an integer of more than 77 digits"
     if value is None or type(value) in (bool, int, float):
         return repr(value)
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "a mapping"
     return f"an object of type {type(value).__name__}"
 
 

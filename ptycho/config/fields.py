@@ -91,8 +91,11 @@ class Exact:
             schema = core_schema.custom_error_schema(schema, "not_accepted", custom_error_message=message)
 
         is_plain = accepts.is_plain
+        is_as_it_is = {bool, float, type(None), int if int in accepts.kinds else bool}
 
         def exact(value: object, info: core_schema.ValidationInfo) -> object:
+            if type(value) in is_as_it_is:
+                return value
             value = accepts.exact(accepts.read(value) if str(info.mode) == "string" else value)
             # what has a __float__ (an array, a tensor) would be converted
             if is_plain and type(value) not in _PLAIN:
@@ -307,12 +310,16 @@ def _rule(base: Any, metadata: tuple[Any, ...]) -> str:
     names = {
         int: "an integer",
         float: "a finite number",
-        str: "a line of text that is not empty",
+        str: "a line of text that is not empty" if _is_line(metadata) else "text",
         type(None): "none",
     }
     kind = base if get_origin(base) else base.__name__
     name = names.get(base) or f"a value of type {kind}{', in text as JSON' if _holds_values(base) else ''}"
     return f"{name} {' and '.join(bounds)}".rstrip()
+
+
+def _is_line(metadata: tuple[Any, ...]) -> bool:
+    return any(isinstance(marker, StringConstraints) and marker.min_length for marker in metadata)
 
 
 OWN_ERRORS = ("not_accepted", "not_printable")

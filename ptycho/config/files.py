@@ -230,9 +230,9 @@ def _says_none(section: object) -> bool:
 
 def _text_of(path: str, name: str) -> str:
     """Read the text of a file whose ending says a format."""
-    if not os.path.lexists(path):
-        raise ConfigError([Failure(name, f"{name}: no such file. Check the path.")])
     if formats.suffix(path) is None:
+        if not os.path.lexists(path):
+            raise _no_such_file(name)
         rule = "expected a file that ends in .toml, .yaml, .yml or .json"
         if os.path.isdir(path):
             raise ConfigError([Failure(name, f"{name}: {rule}; got a folder. Name a file.")])
@@ -240,6 +240,8 @@ def _text_of(path: str, name: str) -> str:
     try:
         with open(path, encoding="utf-8-sig") as stream:
             return stream.read()
+    except FileNotFoundError:
+        raise _no_such_file(name) from None
     except UnicodeDecodeError:
         raise ConfigError(
             [Failure(name, f"{name}: expected UTF-8 text; got other bytes. Save it as UTF-8.")]
@@ -247,6 +249,10 @@ def _text_of(path: str, name: str) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError([Failure(name, f"{name}: expected a readable file; got: {reason}.")]) from None
+
+
+def _no_such_file(name: str) -> ConfigError:
+    return ConfigError([Failure(name, f"{name}: no such file. Check the path.")])
 
 
 def _format_of(path: str) -> str:

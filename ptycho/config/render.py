@@ -153,7 +153,7 @@ _STYLE = (
 
 
 def html(title: str, rows: Iterable[Row]) -> str:
-    """Write an HTML table whose colours come from the page, light or dark; changed knobs are bold."""
+    """Write an HTML table whose colours come from the page, light or dark; changed knobs are marked."""
     from html import escape
 
     parts = [_STYLE, f'<table class="ptycho-settings"><caption>{escape(title)}</caption>']
@@ -161,7 +161,8 @@ def html(title: str, rows: Iterable[Row]) -> str:
     for group, members in _by_group(rows):
         parts.append(f'<tr><th colspan="4" scope="rowgroup">{escape(group)}</th></tr>')
         for row in members:
-            cells = (row.name, _shown(row.origin.value), str(row.origin), _beaten(row.origin))
+            name = f"* {row.name}" if row.changed else row.name  # where a viewer drops the style
+            cells = (name, _shown(row.origin.value), str(row.origin), _beaten(row.origin))
             opening = '<tr class="changed">' if row.changed else "<tr>"
             parts.append(opening + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     return "".join(parts) + "</table>"

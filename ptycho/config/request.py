@@ -148,11 +148,12 @@ class Request:
 
     def _take(self, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Sort the names of one level; returns the knobs, and keeps a layer for each section."""
-        if not isinstance(cast(object, given), Mapping) or not all(
-            isinstance(cast(object, name), str) for name in given
-        ):
+        if not isinstance(cast(object, given), Mapping):
             message = f"{kind}: expected a mapping of names to values; got {show(given)}."
             raise ConfigError([Failure(kind, message)])
+        for name in given:
+            if not isinstance(cast(object, name), str):
+                raise ConfigError([Failure(kind, f"{kind}: expected names that are text; got {show(name)}.")])
         by_section: dict[type, dict[str, Any]] = {cls: {} for cls in self._sections}
         spelled: dict[str, str] = {}
         knobs: dict[str, Any] = {}

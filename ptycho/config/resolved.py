@@ -20,6 +20,7 @@ from ptycho.config.sources import (
     Layer,
     as_mapping,
     given_twice,
+    immutable,
     read_flags,
     read_values,
     warn_renamed,
@@ -356,10 +357,10 @@ class ResolvedSettings(BaseSettings):
         if name in type(self).__private_attributes__:
             super().__setattr__(name, value)
         else:
-            raise _immutable(name)
+            raise immutable(name, _checks(type(self)).vocabulary)
 
     def __delattr__(self, name: str) -> None:
-        raise _immutable(name)
+        raise immutable(name, _checks(type(self)).vocabulary)
 
 
 def _views() -> Any:
@@ -391,8 +392,3 @@ def _checks(cls: type[ResolvedSettings]) -> Checks:
 
 def _kinds(layers: Iterable[Layer]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(layer.kind for layer in layers))
-
-
-def _immutable(name: str) -> ConfigError:
-    message = f"{name}: settings are immutable. Use replace({name}=...), which returns a changed copy."
-    return ConfigError([Failure(name, message)])

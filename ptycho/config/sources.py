@@ -255,6 +255,15 @@ def warn_renamed(written: str, name: str) -> None:
     warn_caller(f"{written} is an old name; use {name}.", DeprecationWarning)
 
 
+def immutable(written: str, vocabulary: Vocabulary) -> ConfigError:
+    """Word the refusal to assign or delete a name."""
+    name = vocabulary.field(written)
+    if name is None:
+        return ConfigError([unknown_name(written, vocabulary.meant_by(written), what=vocabulary.what)])
+    message = f"{name}: settings are immutable. Use replace({name}=...), which returns a changed copy."
+    return ConfigError([Failure(name, message)])
+
+
 def given_twice(name: str, first: str, second: str) -> Failure:
     """Word the failure for a name that one source gives twice."""
     return Failure(name, f"{name}: given twice, as {first} and as {second}. Keep one of them.")

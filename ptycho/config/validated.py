@@ -178,8 +178,11 @@ def vocabulary(cls: type) -> Vocabulary:
 
 def _scalar(info: FieldInfo) -> Scalar:
     found = scalar(annotation_of(info))
-    rule = next((marker for marker in info.metadata if isinstance(marker, Rule)), None)
-    return Scalar(found.kinds, found.words, rule.text) if rule else found
+    rule = next((marker.text for marker in info.metadata if isinstance(marker, Rule)), None)
+    kind = cast(type, info.annotation)
+    if kind in _SECTIONS:
+        rule = f"a {kind.__name__}"
+    return Scalar(found.kinds, found.words, rule) if rule else found
 
 
 @functools.cache

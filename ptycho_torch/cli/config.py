@@ -17,7 +17,7 @@ from ptycho.config.render import text
 from ptycho.config.request import Request, is_record, request_of
 from ptycho.config.rules import conflicts, said_by
 from ptycho.config.sources import Vocabulary, read_environment
-from ptycho.config.validated import vocabulary
+from ptycho.config.validated import section_of, vocabulary
 from ptycho_torch.cli.config_diff import RECORD, difference
 from ptycho_torch.cli.config_files import schema, template
 from ptycho_torch.cli.config_show import RUNS_SHOWN, show
@@ -100,7 +100,7 @@ def _add_check(parser: FlagParser) -> None:
         metavar="FILE",
         nargs="*",
         default=(),
-        help="TOML, YAML or JSON files, or config.json of a run.",
+        help="TOML, YAML or JSON files, or runs (folder or config.json).",
     )
     parser.add_argument(
         "--strict", action="store_true", help="Refuse every variable with our prefix that sets no knob."
@@ -109,7 +109,8 @@ def _add_check(parser: FlagParser) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    files: Sequence[str] = options.files
+    records = {file: str(Path(file, RECORD)) for file in options.files if Path(file, RECORD).is_file()}
+    files: Sequence[str] = [records.get(file, file) for file in options.files]
     strict = "strict" in options
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -124,7 +125,12 @@ def _check(options: argparse.Namespace) -> int:
     if failures:
         raise ConfigError(failures)
     looked_at = list(files) if files and all(map(_is_of_run, files)) else [*files, "environment"]
-    print("\n".join(f"{printable(name)}: no mistakes found" for name in looked_at))
+    for name in looked_at:
+        canonical = _canonical_class(name) if name in files else None
+        hint = (
+            f"; a command reads what is outside [model] from [{section_of(canonical)}]" if canonical else ""
+        )
+        print(f"{printable(name)}: no mistakes found{hint}")
     return 0
 
 

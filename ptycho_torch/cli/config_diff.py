@@ -86,6 +86,9 @@ def settings_of(place: str) -> Settings:
     Raises:
         ConfigError: what is wrong with a configuration file; or the folder holds no run.
     """
+    if not place.strip():
+        message = f"RUN_OR_FILE: expected a path; got {place!r}. Name a run or a file."
+        raise ConfigError([Failure("RUN_OR_FILE", message)])
     path = Path(place)
     if path.is_dir():
         if not (path / RECORD).is_file():
@@ -99,7 +102,7 @@ def _of_run(path: Path) -> Settings:
     """What `config.json` records, whichever version wrote it."""
     content = ConfigFile.read(path).content
     origins = content.get("origins")
-    if not isinstance(origins, Mapping) or not all(_is_origin(said) for said in origins.values()):
+    if not isinstance(origins, Mapping) or not origins or not all(map(_is_origin, origins.values())):
         rule = "expected the record of a run, with the origin of every setting; got another file"
         raise ConfigError([Failure(str(path), f"{printable(str(path))}: {rule}.")])
     recorded = cast(Mapping[str, Mapping[str, Any]], origins)
@@ -118,7 +121,9 @@ def _of_file(place: str) -> Settings:
     file = ConfigFile.read(place, collect=True)
     failures = list(file.repeats)
     origins: dict[str, Origin] = {}
-    for cls in CANONICAL if file.has_tables else ():
+    for cls in CANONICAL:
+        if section_of(cls) not in file.content and (cls is not ModelConfig or not file.has_tables):
+            continue
         resolution: Resolution[Any] = Resolution(cls, [file.layer(vocabulary(cls), section_of(cls))])
         failures += resolution.failures
         if not resolution.failures:

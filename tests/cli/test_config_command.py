@@ -225,6 +225,28 @@ def test_diff_of_a_run_and_a_file_names_what_only_one_has(ptycho: Run, data: Pat
     assert shown.endswith("not compared, as only one of them has it: model, training\n")
 
 
+def test_diff_compares_the_tables_that_a_file_has(ptycho: Run, data: Path) -> None:
+    run = saved_run("a", data, nepochs=4)
+    Path("run.toml").write_text("[training]\nnepochs = 3\n")
+    shown = json.loads(ptycho("config", "diff", run, "run.toml", "--json")[1])
+    assert "training.nepochs" in shown["differ"]
+    assert shown["not_compared"] == []
+
+
+def test_a_run_is_checked_by_its_folder(ptycho: Run, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = saved_run("a", data)
+    monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKERS", "many")
+    assert ptycho("config", "check", run) == (0, "a/config.json: no mistakes found\n", "")
+
+
+def test_a_check_says_where_a_command_reads_fields_that_stand_outside_tables(ptycho: Run) -> None:
+    Path("fields.toml").write_text("nepochs = 3\n[model]\nN = 64\n")
+    assert ptycho("config", "check", "fields.toml")[1].splitlines() == [
+        "fields.toml: no mistakes found; a command reads what is outside [model] from [training]",
+        "environment: no mistakes found",
+    ]
+
+
 def test_diff_of_equals_says_so_and_ignores_the_environment(
     ptycho: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +278,12 @@ def test_diff_of_equals_says_so_and_ignores_the_environment(
             ["diff", "a.toml", "b.toml"],
             "ptycho config: a.toml: no such file. Check the path.\nb.toml: no such file. Check the path.",
         ),
+        (
+            ["diff", "", " "],
+            "ptycho config: RUN_OR_FILE: expected a path; got ''. Name a run or a file.\n"
+            "RUN_OR_FILE: expected a path; got ' '. Name a run or a file.",
+        ),
+        (["check", "nowhere"], "ptycho config: nowhere: no such file. Check the path."),
         (["diff", ".", "."], "ptycho config: .: expected the folder of a run; got one without config.json."),
     ],
 )
@@ -263,8 +291,9 @@ def test_wrong_words_are_refused(ptycho: Run, words: list[str], message: str) ->
     assert ptycho("config", *words) == (2, "", f"{message}\n")
 
 
-def test_a_config_json_of_something_else_is_refused(ptycho: Run) -> None:
-    Path("config.json").write_text('{"origins": {"model.N": 3}}')
+@pytest.mark.parametrize("text", ['{"origins": {"model.N": 3}}', '{"configuration": 3, "origins": {}}'])
+def test_a_config_json_of_something_else_is_refused(ptycho: Run, text: str) -> None:
+    Path("config.json").write_text(text)
     code, _, said = ptycho("config", "diff", "config.json", "config.json")
     assert code == 2
     assert said.startswith("ptycho config: config.json: expected the record of a run")

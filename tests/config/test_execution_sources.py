@@ -226,7 +226,7 @@ def test_the_value_of_an_unknown_argument_is_not_repeated():
 
 @pytest.mark.parametrize("source", ["overrides", "flags", "arguments", "cli_defaults"])
 def test_a_source_that_is_no_mapping_is_refused(source: str):
-    assert "expected a mapping of knobs to values; got an object of type list" in message(**{source: [1]})
+    assert "expected a mapping of knobs to values; got a list" in message(**{source: [1]})
 
 
 @pytest.mark.parametrize("environ", [[1], ["PTYCHO_EXEC_SEED"], 3, {1: "2"}])

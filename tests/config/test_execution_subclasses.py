@@ -250,7 +250,7 @@ def test_a_source_of_a_subclass_that_gives_no_mapping_is_refused_by_name():
 
             return init_settings, registry
 
-    assert message(Lists) == ("registry: expected a mapping of names to values; got an object of type list.")
+    assert message(Lists) == ("registry: expected a mapping of names to values; got a list.")
 
 
 @pytest.mark.parametrize(

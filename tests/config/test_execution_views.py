@@ -120,7 +120,7 @@ class Table(html.parser.HTMLParser):
 def test_the_notebook_table_is_escaped_and_marks_what_is_not_default():
     table = Table(PyTorchExecutionConfig(checkpoint_monitor_metric="<script>&").replace(seed=7)._repr_html_())
     assert not table.open
-    assert table.marked == ["seed", "7", "override", "checkpoint_monitor_metric", "<script>&", "argument"]
+    assert table.marked == ["* seed", "7", "override", "* checkpoint_monitor_metric", "<script>&", "argument"]
     assert len(table.cells) == 4 * len(PyTorchExecutionConfig.model_fields)
 
 
@@ -128,6 +128,24 @@ def test_the_notebook_table_takes_its_colours_from_the_page():
     colours = re.findall(r"(?:color|background):([^;}]+)", CONFIG._repr_html_())
     assert colours
     assert all(colour in ("inherit", "transparent") or colour.startswith("rgba(") for colour in colours)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("n_workers", "n_workers: no such knob. Did you mean num_workers?"),
+        (
+            "devices",
+            "n_devices: settings are immutable. Use replace(n_devices=...), which returns a changed copy.",
+        ),
+        ("__dict__", "__dict__: no such knob."),
+    ],
+)
+def test_an_assignment_is_refused_by_the_name_that_replace_takes(written: str, said: str):
+    for change in (lambda: setattr(CONFIG, written, 1), lambda: delattr(CONFIG, written)):
+        with pytest.raises(ConfigError) as caught:
+            change()
+        assert str(caught.value) == said
 
 
 def test_diff_gives_both_values():

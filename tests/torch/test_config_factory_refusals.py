@@ -82,7 +82,7 @@ def test_an_unknown_name_is_refused_with_the_near_one(name: str, meant: str | No
     ("options", "complaint"),
     [
         ({"overrides": [1]}, "override: expected a mapping of names to values"),
-        ({"overrides": {3: 4}}, "override: expected a mapping of names to values"),
+        ({"overrides": {3: 4}}, "override: expected names that are text; got 3."),
         ({"overrides": {"mode": ["pinn"]}}, "training.n_groups: n_groups is required"),
         (
             {"execution_config": {"num_workers": 3}},
