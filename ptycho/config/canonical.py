@@ -302,16 +302,25 @@ class InferenceConfig:
 
 
 def _from_run_file(cls: type[T], path: str | os.PathLike[str]) -> T:
+    model, rest = sections_of(cls, path)
+    if failures := (*model.failures, *rest.failures):
+        raise ConfigError(failures)
+    return cls(**(rest.values | {"model": model.config}))
+
+
+def sections_of(cls: type[T], path: str | os.PathLike[str]) -> tuple[Resolution[ModelConfig], Resolution[T]]:
+    """What a file says of the model and of a training or an inference, right or wrong.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     from ptycho.config.files import ConfigFile  # the parsers load with the first file
 
     file = ConfigFile.read(path, collect=True)
     nested = file.content.keys().isdisjoint(("training", "inference", "execution"))
     model = Resolution(ModelConfig, [file.layer(vocabulary(ModelConfig), "model", nested=nested)])
     own = file.layer(vocabulary(cls), None if nested else section_of(cls), nested=nested)
-    rest = Resolution(cls, [own])
-    if failures := (*model.failures, *rest.failures):
-        raise ConfigError(failures)
-    return cls(**(rest.values | {"model": model.config}))
+    return model, Resolution(cls, [own])
 
 
 def validate_model_config(config: ModelConfig) -> None:

@@ -67,10 +67,11 @@ def with_lines(
         return str(origin)
 
     for failure in conflicts(word):
-        spoken_of = (
-            line for place, line in lines.items() if re.search(rf"{re.escape(place)}(?!\d)", failure.message)
-        )
-        yield Failure(failure.name, f"{failure.message}{''.join(spoken_of)}")
+        found = {
+            re.search(rf"{re.escape(place)}(?!\d)", failure.message): line for place, line in lines.items()
+        }
+        spoken_of = sorted((match.start(), line) for match, line in found.items() if match)
+        yield Failure(failure.name, "".join([failure.message, *(line for _, line in spoken_of)]))
 
 
 def _sorted(layer: Layer, checks: Checks) -> tuple[Mapping[str, Any], dict[str, ErrorDetails]]:

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ptycho.config.ambient import prefix_of
-from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig, sections_of
 from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning, printable
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import TABLES, ConfigFile
+from ptycho.config.origins import Origin
 from ptycho.config.render import text
+from ptycho.config.report import with_lines
 from ptycho.config.request import Request, is_record, request_of
-from ptycho.config.rules import conflicts, said_by
+from ptycho.config.rules import Said, conflicts
 from ptycho.config.sources import Vocabulary, read_environment
 from ptycho.config.validated import section_of, vocabulary
 from ptycho_torch.cli.config_diff import RECORD, difference
@@ -173,10 +175,15 @@ def _canonical_class(file: str) -> type[TrainingConfig] | type[InferenceConfig] 
 
 
 def _failures_of_canonical(cls: type[TrainingConfig] | type[InferenceConfig], file: str) -> Iterator[Failure]:
-    try:
-        yield from conflicts(said_by(cls.from_file(file)))
-    except ConfigError as error:
-        yield from error.failures
+    sections = sections_of(cls, file)
+    values = {name: value for found in sections for name, value in found.valid.items()}
+    origins = {name: origin for found in sections for name, origin in found.merged.items()}
+    for found in sections:
+        yield from found.failures
+    yield from with_lines(
+        lambda word: conflicts(Said(values, word, section_of(cls))),
+        lambda name: origins.get(name, Origin("default")),
+    )
 
 
 def _failures_of_run(record: Mapping[str, Any], path: str) -> Iterator[Failure]:

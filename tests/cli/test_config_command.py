@@ -247,6 +247,18 @@ def test_a_check_says_where_a_command_reads_fields_that_stand_outside_tables(pty
     ]
 
 
+def test_a_check_of_fields_that_do_not_go_together_quotes_their_lines(ptycho: Run) -> None:
+    Path("fields.toml").write_text("nll_weight = 0\n[model]\nN = 65\n")
+    assert ptycho("config", "check", "fields.toml")[2].splitlines() == [
+        "ptycho config: model.N: expected a multiple of 16 from 32 up, or 0 (from the data); got 65 from "
+        "fields.toml:3.",
+        "    N = 65",
+        "training.nll_weight: 0.0 (fields.toml:1) needs mae_weight > 0; mae_weight is 0.0 (default). Without a loss "
+        "nothing is learned. Set one of the two > 0.",
+        "    nll_weight = 0",
+    ]
+
+
 def test_diff_of_equals_says_so_and_ignores_the_environment(
     ptycho: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from ptycho.config.sources import Layer
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
 from tests.properties.fields import FIELDS, MODEL, TRAINING
-from tests.properties.written import KINDS, SOURCES, Case, cases, one
+from tests.properties.written import KINDS, SOURCES, Case, cases, one, quoted
 
 HERE = tuple(source for source in SOURCES if source != "environment")
 HOMES = {ModelConfig: MODEL, TrainingConfig: TRAINING}
@@ -129,7 +129,8 @@ def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case):
     for name, source in mistakes:
         at = expected[source].format(flag=name.replace("_", "-"), line=lines.get(name))
         full = f"{SECTION[name]}.{name}: expected "
-        assert sum(message.startswith(full) and f" from {at}." in message for message in blamed) == 1
+        (said,) = [message for message in blamed if message.startswith(full) and f" from {at}." in message]
+        assert path is None or source != "file" or quoted(said, path, lines[name])
 
 
 @given(st.fixed_dictionaries({}, optional={name: field.valid for name, field in FIELDS.items()}))

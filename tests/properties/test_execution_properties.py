@@ -25,7 +25,7 @@ from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.properties.fields import KNOBS
-from tests.properties.written import KINDS, SOURCES, Case, cases, examples, one
+from tests.properties.written import KINDS, SOURCES, Case, cases, examples, one, quoted
 from tests.torch.factory_calls import save_model, save_scan
 
 DEFAULTS = PyTorchExecutionConfig().to_dict()
@@ -140,6 +140,12 @@ def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case, t
         at = f" from {place(name, source, case, folder, tables)}."
         blamed = [f for f in failures if f.message.startswith(f"{name}: expected ") and at in f.message]
         assert len(blamed) == 1
+        path, lines = case.write(folder, tables)
+        assert path is None or source != "file" or quoted(blamed[0].message, path, lines[name])
+    for failure in (f for f in failures if f.name in idle and case.levels(f.name)[0][0] == "file"):
+        path, lines = case.write(folder, tables)
+        assert path is not None
+        assert quoted(failure.message, path, lines[failure.name])
 
 
 @given(right_or_wrong)

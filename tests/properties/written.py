@@ -224,6 +224,13 @@ class Case(NamedTuple):
         return path, places
 
 
+def quoted(message: str, path: Path, line: int) -> bool:
+    """Whether a message ends with a line of a file; a long one is cut, and what does not print is spelled out."""
+    text = path.read_bytes().decode().split("\n")[line - 1].strip()
+    start = next((end for end, sign in enumerate(text) if not sign.isprintable()), len(text))
+    return message.partition("\n    ")[2].startswith(text[: min(start, 200)])
+
+
 def one(source: str, name: str, written: Any, value: Any = None, *, is_right: bool = False) -> Case:
     """A case in which one source says one thing: a mistake, unless said otherwise."""
     return Case({source: {name: Said(written, value, is_right)}}, "toml")
