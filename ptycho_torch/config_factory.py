@@ -157,6 +157,13 @@ def training_payload_of(
     return training_payload(_as_arguments(config).answer(execution_config))
 
 
+def execution_beside(
+    config: TrainingConfig, execution_config: PyTorchExecutionConfig | None
+) -> PyTorchExecutionConfig:
+    """Resolve how a ready configuration is run; arguments and errors as of `training_payload_of`, which fills more."""
+    return _as_arguments(config).answer(execution_config).execution
+
+
 def inference_payload_of(config: InferenceConfig, trained: TrainingPayload) -> InferencePayload:
     """Take a ready configuration as it is, for the model of a training whose settings are at hand.
 
@@ -183,13 +190,12 @@ def inference_payload_of(config: InferenceConfig, trained: TrainingPayload) -> I
 
 
 def _as_arguments(config: TrainingConfig | InferenceConfig) -> Request:
-    """A request in which every value that is not a default is an argument, and N, which no data will say."""
-    request = Request([ModelConfig, type(config)])
+    """A request in which every value that is not a default is an argument."""
+    request = Request([ModelConfig, type(config)], n_is_settled=config.model.N != 0)
     for part in (config.model, config):
         plain, names = type(part)(), vocabulary(type(part)).scalars
-        values = {name: getattr(part, name) for name in names}
-        said = {name for name in names if name == "N" or values[name] != getattr(plain, name)}
-        request.add(type(part), Layer("argument", {name: values[name] for name in said}))
+        changed = {name: getattr(part, name) for name in names if getattr(part, name) != getattr(plain, name)}
+        request.add(type(part), Layer("argument", changed))
     return request
 
 

@@ -50,6 +50,11 @@ _SECTIONS: Final = ("model_config", "data_config", "training_config", "execution
 _SAME_IN_CHECKPOINT: Final = [pair.field for pair in TABLE if pair.torch == (f"training.{pair.field}",)]
 """Fields of the training that a checkpoint holds under the same name."""
 
+_DATA_IN_CHECKPOINT: Final = [
+    place.removeprefix("data.") for pair in TABLE for place in pair.torch if place.startswith("data.")
+]
+"""Options of the data that a run records, by their names in a checkpoint."""
+
 _UNREADABLE: Final = (OSError, RuntimeError, EOFError, ValueError, torch.serialization.pickle.UnpicklingError)
 """What torch raises for a file that is damaged, or holds more than plain values and tensors."""
 
@@ -110,6 +115,7 @@ def resume(
         stopped.checkpoint,
         stopped.record.get("fingerprints"),
         stopped.settings.get("scan_sha256"),
+        stopped.settings.get("probe_guess_sha256"),
         [*stopped.record.get("resumed", []), record],
         {name: origin for name, origin in origins if name not in anew},
     )
@@ -268,7 +274,8 @@ def _fixed(name: str, change: Mapping[str, Any], folder: Path) -> Failure:
 def _refuse_other_training(stopped: _Stopped, payload: TrainingPayload) -> None:
     """Refuse a checkpoint that another run has left, or whose training its record does not describe."""
     training = plain(payload.pt_training_config)
-    ours = plain(payload.pt_model_config) | plain(payload.pt_data_config)
+    data = plain(payload.pt_data_config)
+    ours = plain(payload.pt_model_config) | {name: data[name] for name in _DATA_IN_CHECKPOINT}
     ours |= {name: training[name] for name in _SAME_IN_CHECKPOINT}
     ours |= payload.execution_config.to_dict()
     # a knob beats a field of the training that is called the same and may say nothing

@@ -56,6 +56,8 @@ class ResumePoint(NamedTuple):
     """Of the scans it was trained on; None where they are not known."""
     checkpoint_fingerprints: Sequence[str] | None
     """Of the scans that the checkpoint was trained on; None where they are not known."""
+    probes: Sequence[str] | None
+    """Fingerprints of the probes that the checkpoint was trained with; None where they are not known."""
     record: Sequence[Mapping[str, Any]]
     """Every time that it went on, and what was changed; for config.json."""
     origins: Mapping[str, Any]
@@ -112,7 +114,7 @@ def train(
 
     Raises:
         ConfigError: the machine or the model lacks what the configuration asks for; raised before data is read.
-        ConfigError: the training diverged, and nothing is saved; or the checkpoint to go on from is of other probes.
+        ConfigError: the training diverged, and nothing is saved; or the checkpoint to go on from is of other data.
         DataError: the training data is not what the data contract says, too little for a batch, or not that of the
             training that goes on.
     """
@@ -274,7 +276,7 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
         execution_config=payload.execution_config,
         probes=stack_probes(data.probe_scans),
         has_validation=data.has_validation,
-        probe_guess_sha256=[probe_fingerprint(scan) for scan in data.probe_scans],
+        probe_guess_sha256=_probe_fingerprints(data),
         scan_sha256=_scan_fingerprints(data),
     )
 
@@ -312,20 +314,25 @@ def scan_fingerprint(scan: RawData) -> str:
     return told.hexdigest()
 
 
+def _probe_fingerprints(data: ScanDataModule) -> list[str]:
+    return [probe_fingerprint(scan) for scan in data.probe_scans]
+
+
 def _scan_fingerprints(data: ScanDataModule) -> list[str]:
     return [scan_fingerprint(scan) for scan in data.scans]
 
 
 def _refuse_other_scans(data: ScanDataModule, resumed: ResumePoint) -> None:
     """Refuse other scans than those of the run, and a checkpoint that another run has left, of other scans."""
-    scans = _scan_fingerprints(data)
+    scans, probes = _scan_fingerprints(data), _probe_fingerprints(data)
     paths = ", ".join(str(scan.path or "scan") for scan in data.scans)
     if scans != (resumed.fingerprints or scans):
         raise DataError(
             f"{paths}: expected the data that the run was trained on so far; got other shapes, positions, probes or "
             "patterns. Name the data of the run, or start a new one."
         )
-    if scans != (resumed.checkpoint_fingerprints or scans):
+    # a checkpoint of an earlier version tells its probes alone
+    if scans != (resumed.checkpoint_fingerprints or scans) or probes != (resumed.probes or probes):
         place = str(resumed.checkpoint)
         rule = f"expected a checkpoint that was trained on {paths}; got one of other data"
         raise ConfigError([Failure(place, f"{place}: {rule}. Remove the file, or start a new run.")])

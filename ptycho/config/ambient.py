@@ -149,9 +149,8 @@ def with_ambient(
         )
     except _unreadable() as error:
         name = f"{cls.__name__}.settings_customise_sources"
-        words = " ".join(str(error).split())
-        failure = Failure(name, f"{name}: expected sources that can be read; got: {words}.")
-        failures = (*environment.failures, *failed, failure)
+        unread = _failures(error, f"{name}: expected sources that can be read; got")
+        failures = (*environment.failures, *failed, *unread)
         return [*layers, environment._replace(failures=failures)], PRECEDENCE
     order = ["override"]
     state: dict[str, Any] = {}
@@ -193,9 +192,29 @@ def _dotenv_of(cls: type[BaseSettings]) -> tuple[DotEnvSettingsSource, tuple[Fai
 
 def _unreadable() -> tuple[type[Exception], ...]:
     """What a source raises for a file that cannot be read, or is not valid; looked up where one raises."""
+    from json import JSONDecodeError
+    from tomllib import TOMLDecodeError
+
     from yaml import YAMLError
 
-    return SettingsError, OSError, ValueError, TypeError, YAMLError
+    return (
+        ConfigError,
+        SettingsError,
+        OSError,
+        UnicodeDecodeError,
+        JSONDecodeError,
+        TOMLDecodeError,
+        YAMLError,
+    )
+
+
+def _failures(error: Exception, what: str) -> tuple[Failure, ...]:
+    """Word what a source raised, without what it quotes of a file, which may be a secret."""
+    if isinstance(error, ConfigError):
+        return error.failures
+    mark: Any = getattr(error, "problem_mark", None)
+    words = f"{error}" if mark is None else f"{getattr(error, 'problem', '')} at line {mark.line + 1}"
+    return (Failure(what.partition(":")[0], f"{what}: {' '.join(words.split())}."),)
 
 
 def _tell(source: object, state: dict[str, Any], by_source: dict[str, dict[str, Any]]) -> None:
@@ -213,8 +232,7 @@ def _read(kind: str, source: Any, vocabulary: Vocabulary) -> Layer:
         if type(source) is SecretsSettingsSource:
             return _read_variables(kind, source, dict(_of_secrets(source, vocabulary.variables)), vocabulary)
     except _unreadable() as error:
-        words = " ".join(str(error).split())
-        return Layer(kind, {}, failures=(Failure(kind, f"{kind}: {words}."),))
+        return Layer(kind, {}, failures=_failures(error, kind))
     if not isinstance(content, Mapping):
         message = f"{kind}: expected a mapping of names to values; got {show(content)}."
         return Layer(kind, {}, failures=(Failure(kind, message),))

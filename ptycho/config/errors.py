@@ -17,6 +17,10 @@ LINE_LENGTH = 200
 """Longest line of a file that a message quotes, in characters."""
 
 
+_HANDS_ON = ("ptycho", "ptycho_torch", "pydantic", "pydantic_settings", "dataclasses")
+"""Packages whose code is no caller, but for the command line."""
+
+
 class Failure(NamedTuple):
     """One thing that is wrong with a load."""
 
@@ -51,7 +55,7 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     The command line is a caller, but for the helpers that it offers to scripts.
     """
     level, frame = 1, inspect.currentframe()
-    while frame and _hands_on(frame.f_globals.get("__name__", "")):
+    while frame and _hands_on(f"{frame.f_globals.get('__name__')}"):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
 
@@ -60,7 +64,7 @@ def _hands_on(module: str) -> bool:
     """Whether code of a module only hands on what its caller wrote."""
     if module.startswith("ptycho_torch.cli."):
         return module == "ptycho_torch.cli.shared"
-    return module.partition(".")[0] in ("ptycho", "ptycho_torch", "pydantic", "dataclasses")
+    return module.partition(".")[0] in _HANDS_ON
 
 
 def show(value: object) -> str:

@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cache, lru_cache
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, cast, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import (
@@ -58,6 +58,8 @@ def plain(value: object) -> object:
         return _as_float(value)
     if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
         return bool(value)
+    if kind.__module__ == "numpy" and getattr(value, "shape", None) == ():  # of one value, as NPZ files hold
+        return plain(cast(Any, value).item())
     return value
 
 

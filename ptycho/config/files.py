@@ -1,6 +1,7 @@
 """Configuration files: TOML, YAML and JSON by suffix, with the line of every key."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -25,6 +26,10 @@ from ptycho.config.sources import Layer, Vocabulary, read_values
 
 TABLES: Final = ("model", "training", "inference", "execution")
 """The tables of a run file, which says in one place what is trained and how it runs."""
+
+
+_NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
+"""What can be no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +268,7 @@ def _named_in(line: str) -> str:
     """What a line that is not valid says before its first value; of one that names no setting, that it is there."""
     before = up_to_value(line)
     named = before.rstrip(" .=:").strip("'\"")
-    if _tables_with(named) and sum(map(line.count, "=:")) == 1:  # nothing else can stand on it
+    if _tables_with(named) and _NUMERIC.fullmatch(line[len(before.removesuffix(" ...")) :]):
         return line
     if before or not line:
         return before

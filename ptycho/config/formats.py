@@ -192,12 +192,13 @@ def _parse_toml(text: str) -> tuple[object, bool]:
 
 def _without_repeats(text: str, repeated: list[Span]) -> object:
     """Parse a text of which some keys are repeats, and leave these out; a text that is wrong besides says nothing."""
+    if any(text[start] == "[" for start, _ in repeated):  # what the first table says is not all
+        return {}
     for start, end in sorted(repeated, reverse=True):
-        name = f"{_REPEAT}{start}"
-        text = f"{text[:start]}{f'[{name}]' if text[start] == '[' else f'{name} ='}{text[end:]}"
+        text = f"{text[:start]}{_REPEAT}{start} ={text[end:]}"
     try:
         content: object = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return {}
     return _pruned(content)
 
@@ -324,7 +325,7 @@ def _parse_yaml(text: str) -> tuple[object, bool]:
     except _TaggedError as tagged:
         reason = "a tag (!), which is not supported: quote the value if it is text"
         raise SyntaxFaultError(text.count("\n", 0, tagged.index) + 1, reason) from None
-    return {} if content is None else content, _REPEATED in seen
+    return {} if content in (None, "null", "Null", "NULL") else content, _REPEATED in seen
 
 
 def _yaml_value(node: Any, seen: dict[int, object]) -> object:
@@ -376,6 +377,8 @@ def _yaml_keys_in(node: Any, path: Key, seen: set[int], text: str) -> Iterator[t
 
 def _yaml_name(key: Any) -> str:
     """Return a key's text; a list or mapping used as a key has none."""
+    if key.tag not in _YAML_TAGS:
+        raise _TaggedError(key.start_mark.index)
     return key.value if key.id == "scalar" else "?"
 
 

@@ -4,7 +4,7 @@ import json
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from pydantic.fields import FieldInfo
 
@@ -176,8 +176,9 @@ def differences(here: Any, there: Any) -> dict[str, tuple[Any, Any]]:
     """
     if type(here) is not type(there):
         raise TypeError(f"other: expected a {type(here).__name__}; got {type(there).__name__}.")
-    mine, theirs = here.__dict__, there.__dict__
-    return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+    names: Mapping[str, FieldInfo] = cast(Any, type(here)).model_fields
+    both = {name: (getattr(here, name), getattr(there, name)) for name in names}
+    return {name: (mine, theirs) for name, (mine, theirs) in both.items() if mine != theirs}
 
 
 def places(cls: type) -> dict[str, int]:

@@ -63,14 +63,15 @@ def with_lines(
         origin = origin_of(name)
         if origin.kind == "file":
             shown = all(each.scalars[name].is_plain for each in vocabularies if name in each.scalars)
-            lines[str(origin)] = quote_line(origin.raw or "", shown=shown)
+            lines[quote_line(origin.raw or "", shown=shown)] = str(origin)
         return str(origin)
 
     for failure in conflicts(word):
         found = {
-            re.search(rf"{re.escape(place)}(?!\d)", failure.message): line for place, line in lines.items()
+            line: re.search(rf"{re.escape(place)}(?!\d)", failure.message) for line, place in lines.items()
         }
-        spoken_of = sorted((match.start(), line) for match, line in found.items() if match)
+        spoken_of = [(match.start(), line) for line, match in found.items() if match]
+        spoken_of.sort(key=lambda place: place[0])
         yield Failure(failure.name, "".join([failure.message, *(line for _, line in spoken_of)]))
 
 

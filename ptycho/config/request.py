@@ -47,6 +47,7 @@ class Request:
         file: A run file, or a flat file of knobs.
         cli_defaults: What the command line states without a flag.
         synonyms: Other name -> canonical field.
+        n_is_settled: Whether N is as it says, and not waiting for the data or a model.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Request:
         file: str | os.PathLike[str] | None = None,
         cli_defaults: Mapping[str, Any] | None = None,
         synonyms: Mapping[str, str] | None = None,
+        n_is_settled: bool = False,
     ) -> None:
+        self._n_is_settled = n_is_settled
         self._sections = sections
         self._synonyms = synonyms or {}
         self._file = file
@@ -131,7 +134,7 @@ class Request:
         if execution is not None:
             values |= execution.to_dict()
             origins |= execution.sources
-        if not self.speaks_of("N"):  # the data or the model will say it
+        if not self._n_is_settled and not self.speaks_of("N"):  # the data or the model will say it
             values.pop("N", None)
         section = section_of(self._sections[-1])
         return with_lines(

@@ -111,7 +111,9 @@ def _add_check(parser: FlagParser) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    records = {file: str(Path(file, RECORD)) for file in options.files if Path(file, RECORD).is_file()}
+    records = {
+        file: str(Path(file, RECORD)) for file in options.files if file and Path(file, RECORD).is_file()
+    }
     files: Sequence[str] = [records.get(file, file) for file in options.files]
     strict = "strict" in options
     with warnings.catch_warnings(record=True) as said:

@@ -121,9 +121,11 @@ def _of_file(place: str) -> Settings:
     file = ConfigFile.read(place, collect=True)
     failures = list(file.repeats)
     origins: dict[str, Origin] = {}
-    for cls in CANONICAL:
-        if section_of(cls) not in file.content and (cls is not ModelConfig or not file.has_tables):
-            continue
+    unsaid = (
+        InferenceConfig if "training" in file.content or "inference" not in file.content else TrainingConfig
+    )
+    left_out = () if {"training", "inference"} <= file.content.keys() else (unsaid,)
+    for cls in [cls for cls in CANONICAL if file.has_tables and cls not in left_out]:
         resolution: Resolution[Any] = Resolution(cls, [file.layer(vocabulary(cls), section_of(cls))])
         failures += resolution.failures
         if not resolution.failures:

@@ -75,8 +75,8 @@ def run_environment(config: PyTorchExecutionConfig) -> Iterator[None]:
     """Seed, make torch as deterministic as the configuration says, and silence advice that does not apply.
 
     Afterwards torch's determinism, the environment variables that go with it, the filters of warnings and the
-    generators are as before. `deterministic=True` refuses operations that have no deterministic implementation
-    on the device, 'warn' warns of them.
+    generators (those of CUDA where it was started before) are as before. `deterministic=True` refuses operations
+    that have no deterministic implementation on the device, 'warn' warns of them.
     """
     # the ranks of a distributed run seed themselves, and their shared sampler, from this variable
     told = {"PL_GLOBAL_SEED": str(config.seed)}

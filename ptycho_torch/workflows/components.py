@@ -24,6 +24,7 @@ from ptycho_torch.bundle import Bundle, load_bundle
 from ptycho_torch.config_factory import (
     InferencePayload,
     TrainingPayload,
+    execution_beside,
     inference_payload_of,
     populate_legacy_params,
     training_payload_of,
@@ -187,7 +188,7 @@ def _prepared(
     What the settings ask for in vain is refused before any data is read.
     """
     load_backend(config.backend)  # refuses another backend
-    execution = execution_config or PyTorchExecutionConfig()
+    execution = execution_beside(config, execution_config)
     refuse_foreseeable(config, execution, has_test_data=test_data is not None)
     source = config.train_data_file if train_data is None else train_data
     scans = _scans(source, config)

@@ -231,6 +231,9 @@ def test_diff_compares_the_tables_that_a_file_has(ptycho: Run, data: Path) -> No
     shown = json.loads(ptycho("config", "diff", run, "run.toml", "--json")[1])
     assert "training.nepochs" in shown["differ"]
     assert shown["not_compared"] == []
+    Path("run.toml").write_text("[execution]\nseed = 3\n[inference]\ndebug = true\n")
+    shown = json.loads(ptycho("config", "diff", run, "run.toml", "--json")[1])
+    assert shown["not_compared"] == ["inference", "training"]
 
 
 def test_a_run_is_checked_by_its_folder(ptycho: Run, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,6 +298,7 @@ def test_diff_of_equals_says_so_and_ignores_the_environment(
             "ptycho config: RUN_OR_FILE: expected a path; got ''. Name a run or a file.\n"
             "RUN_OR_FILE: expected a path; got ' '. Name a run or a file.",
         ),
+        (["check", ""], "ptycho config: '': no such file. Check the path."),
         (["check", "nowhere"], "ptycho config: nowhere: no such file. Check the path."),
         (["diff", ".", "."], "ptycho config: .: expected the folder of a run; got one without config.json."),
     ],

@@ -24,7 +24,7 @@ from pydantic_settings import (
 )
 
 from ptycho.config.config import PyTorchExecutionConfig
-from ptycho.config.errors import ConfigError, UnknownVariableWarning
+from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning
 from tests.refusals import message
 
 PREFIX = "PTYCHO_EXEC_"
@@ -363,7 +363,8 @@ class FromFile(PyTorchExecutionConfig):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("a.toml", "seed = 1 2"), ("a.yaml", "seed: [1"), ("a.yaml", "- 1")]
+    ("name", "text"),
+    [("a.toml", "seed = 1 2"), ("a.yaml", "seed: [1\ntoken: 'hunter2"), ("a.yaml", "seed: \x0b")],
 )
 def test_a_source_that_cannot_be_read_is_refused_with_everything_else(name: str, text: str, tmp_path: Path):
     class Wrong(FromFile):
@@ -376,3 +377,20 @@ def test_a_source_that_cannot_be_read_is_refused_with_everything_else(name: str,
     assert len(lines) == 2
     assert lines[0] == "num_workers: expected an integer >= 0; got -1 from argument."
     assert lines[1].startswith("Wrong.settings_customise_sources: expected sources that can be read; got: ")
+    assert "hunter2" not in lines[1]
+
+
+def test_what_a_source_says_is_wrong_stands_beside_everything_else():
+    class Wrong(PyTorchExecutionConfig):
+        @classmethod
+        def settings_customise_sources(cls, settings_cls: Any, **sources: Any) -> tuple[Any, ...]:
+            def registry() -> dict[str, Any]:
+                raise ConfigError([Failure("a", "a: wrong."), Failure("b", "b: wrong.")])
+
+            return (*sources.values(), registry)
+
+    assert message(lambda: Wrong(num_workers=-1)).splitlines() == [
+        "num_workers: expected an integer >= 0; got -1 from argument.",
+        "a: wrong.",
+        "b: wrong.",
+    ]

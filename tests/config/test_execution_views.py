@@ -5,6 +5,7 @@ import html.parser
 import json
 import pickle
 import re
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -128,6 +129,18 @@ def test_the_notebook_table_takes_its_colours_from_the_page():
     colours = re.findall(r"(?:color|background):([^;}]+)", CONFIG._repr_html_())
     assert colours
     assert all(colour in ("inherit", "transparent") or colour.startswith("rgba(") for colour in colours)
+
+
+class Remembering(PyTorchExecutionConfig):
+    @cached_property
+    def twice(self) -> int:
+        return 2 * self.seed
+
+
+def test_diff_is_of_fields_alone():
+    config = Remembering()
+    assert config.twice == 84
+    assert config.diff(Remembering(seed=1)) == {"seed": (42, 1)}
 
 
 @pytest.mark.parametrize(

@@ -154,12 +154,13 @@ def test_a_merge_key_is_refused_as_such():
         ),
         ("a.toml", "num_workers = 4 5", "after a statement'.\n    num_workers = 4 5"),
         ("a.toml", "num_workers = 4 password = 5", "after a statement'.\n    num_workers = ..."),
-        ("a.yaml", "seed: 'a\n", "found unexpected end of stream'.\n    seed: 'a"),
+        ("a.yaml", "seed: 'a\n", "found unexpected end of stream'.\n    seed: ..."),
         (
             "a.yaml",
             "\nseed: !foo 3\n",
             "a.yaml:2: expected valid YAML; got a tag (!), which is not supported: ",
         ),
+        ("a.yaml", "!!int seed: 3", "a.yaml:1: expected valid YAML; got a tag (!)"),
         ("a.yaml", "- !!python/object/apply:os.getcwd []", "a.yaml:1: expected valid YAML; got a tag (!)"),
         ("a.yaml", "password: !hunter2 x", "quote the value if it is text.\n    password: ..."),
         ("a.yaml", "seed: 1\nnum_workers\n", "could not find expected ':'\".\n    num_workers"),
@@ -221,6 +222,39 @@ def test_of_a_key_given_twice_the_first_value_is_judged():
     assert "got -1 from a.yaml:1" in refusal("a.yaml", "seed: -1\nseed: x")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'learning_rate = 1e-3, password "hunter2"',
+        'seed = {password "hunter2"}',
+        "[wallet]\nseed = correct hunter2 battery",
+        'seed = 1 "hunter2"',
+    ],
+)
+def test_a_line_that_is_not_valid_may_hold_more_than_its_setting(text: str):
+    for name in ("a.toml", "a.yaml", "a.json"):
+        assert "hunter" not in refusal(
+            name, text if name == "a.toml" else text.replace(" = ", ": ", 1) + "\n- '"
+        )
+
+
+def test_of_two_settings_on_one_line_both_are_quoted():
+    said = refusal("a.json", '{"persistent_workers": true, "num_workers": 0}').splitlines()
+    assert said[1:] == ['    "persistent_workers": true, ...', '    "num_workers": 0}']
+
+
+def test_a_repeated_key_beside_what_no_parser_reads_is_reported():
+    assert refusal("a.toml", f"seed = 1\nseed = 2\nnum_workers = {'1' * 5000}\n").startswith(
+        "seed: given twice, at"
+    )
+
+
+def test_a_repeated_table_says_nothing_by_itself():
+    said = refusal("a.toml", "[execution]\npersistent_workers = true\n[execution]\nnum_workers = 4\n")
+    assert said.startswith("execution: given twice")
+    assert "needs num_workers" not in said
+
+
 @pytest.mark.parametrize("table", ["", "[execution]\n"])
 def test_values_that_do_not_go_together_are_quoted_with_their_lines(table: str):
     line = 2 if table else 1
@@ -252,7 +286,7 @@ def test_an_old_name_is_not_suggested():
     assert "Did you mean [training] n_groups?" in refusal("a.toml", "n_images = 3")
 
 
-@pytest.mark.parametrize("text", ["", "---\n# seed: 3\n", "--- ~\n", "# seed: 3\n"])
+@pytest.mark.parametrize("text", ["", "---\n# seed: 3\n", "--- ~\n", "# seed: 3\n", "null\n"])
 def test_a_yaml_file_that_says_nothing_sets_nothing(text: str):
     Path("a.yaml").write_text(text)
     assert PyTorchExecutionConfig.from_file("a.yaml") == PyTorchExecutionConfig()

@@ -122,6 +122,18 @@ def test_a_checkpoint_of_other_settings_is_refused(
     )
 
 
+def test_a_checkpoint_that_tells_of_its_probes_alone_is_refused_by_these(
+    finished: Path, tiny_scan: RawData, tmp_path: Path
+) -> None:
+    run_dir, file = copied(finished, tmp_path), tmp_path / "other.npz"
+    replace(tiny_scan, probe=np.roll(tiny_scan.probe, 1, axis=-1)).to_file(file)
+    last = with_checkpoint_of(trained(file, tmp_path / "other", nepochs=2).run_dir, run_dir)
+    content = torch.load(last, weights_only=True)
+    del content["hyper_parameters"]["scan_sha256"]
+    torch.save(content, last)
+    assert "got one of other data" in refusal(run_dir, {"nepochs": 3})
+
+
 def test_a_checkpoint_of_another_scan_is_refused_though_its_probe_is_the_same(
     finished: Path, tiny_file: Path, tiny_scan: RawData, tmp_path: Path
 ) -> None:
