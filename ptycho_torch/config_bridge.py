@@ -341,16 +341,18 @@ def _names(cls: type, written: Iterable[str]) -> set[str]:
 
 def _beaten_by(overrides: Mapping[str, Any] | None, cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """What was translated, without what overrides say by a current or an old name, and the overrides."""
-    given = overrides or {}
-    return {name: value for name, value in values.items() if name not in _names(cls, given)} | dict(given)
+    given = dict(overrides or {})
+    beaten = _names(cls, given)
+    return {name: value for name, value in values.items() if name not in beaten} | given
 
 
 def _require(cls: type, values: Mapping[str, Any], *names: str) -> None:
     section = section_of(cls)
+    given = _names(cls, [written for written, value in values.items() if value is not None])
     missing = [
         Failure(f"{section}.{name}", f"{section}.{name}: {name} is required; got none. Give it in overrides.")
         for name in names
-        if name not in _names(cls, {written for written, value in values.items() if value is not None})
+        if name not in given
     ]
     if missing:
         raise ConfigError(missing)

@@ -17,7 +17,7 @@ from pydantic_settings import (
 )
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
-from ptycho.config.fields import annotation_of, other_names, scalar
+from ptycho.config.fields import annotation_of, other_names, scalar, validation_aliases
 from ptycho.config.origins import PRECEDENCE
 from ptycho.config.sources import Layer, Vocabulary, read_environment, read_values
 
@@ -64,8 +64,7 @@ def _fields_without_part(cls: type[BaseSettings]) -> Iterator[Failure]:
             rule = "a default factory that takes the other fields has no part here"
             way_out = "Give a default, or compute the value in a property."
             yield Failure(name, f"{place}: {rule}. {way_out}")
-        chosen = field.validation_alias
-        if any(isinstance(choice, AliasPath) for choice in getattr(chosen, "choices", [chosen])):
+        if any(isinstance(choice, AliasPath) for choice in validation_aliases(field)):
             way_out = "Name the field, or give it an alias."
             yield Failure(name, f"{place}: an AliasPath has no effect here. {way_out}")
 

@@ -270,13 +270,18 @@ def _holds_values(kind: Any) -> bool:
     return issubclass(base, (Mapping, Sequence, Set, BaseModel)) or hasattr(base, "__dataclass_fields__")
 
 
+def validation_aliases(field: FieldInfo) -> list[object]:
+    """Return what the `validation_alias` of a field offers: names, paths into other fields, or None."""
+    chosen = field.validation_alias
+    return list(getattr(chosen, "choices", [chosen]))
+
+
 def other_names(field: FieldInfo) -> tuple[set[str], set[str]]:
     """Return the aliases of a field: other names of it, and those that name a variable whole.
 
     pydantic-settings reads an alias from a variable without the prefix. Here only a `validation_alias` is one.
     """
-    chosen = field.validation_alias
-    choices = {choice for choice in getattr(chosen, "choices", [chosen]) if isinstance(choice, str)}
+    choices = {choice for choice in validation_aliases(field) if isinstance(choice, str)}
     own = {field.alias} if field.alias else set[str]()
     return own | choices, choices - own
 

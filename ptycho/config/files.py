@@ -123,9 +123,7 @@ class ConfigFile:
             vocabulary,
             text=True,
             locate=lambda key: self.place((*where, key)),
-            quote=lambda key: quote_line(
-                self.line_text((*where, key), shown=_is_plain(key, vocabulary)), shown=True
-            ),
+            quote=lambda key: self._quoted((*where, key), shown=_is_plain(key, vocabulary)),
         )
         spelled = {name: (*where, read.locators.get(name, name)) for name in read.values}
         return read._replace(
@@ -142,6 +140,10 @@ class ConfigFile:
     def line_text(self, key: tuple[str, ...], *, shown: bool = True) -> str:
         """Return what the line of a key says of it, without what stands beside it, which may be a secret."""
         return formats.excerpt(self.path, self.text, key, shown=shown)
+
+    def _quoted(self, key: tuple[str, ...], *, shown: bool) -> str:
+        """Quote below a message what the line of a key says of it; the value only where it may be shown."""
+        return quote_line(self.line_text(key, shown=shown), shown=True)
 
     def _stray(self, key: str) -> Failure:
         if self._merges(key):
@@ -163,8 +165,7 @@ class ConfigFile:
         meant = f"[{tables[0]}] {_current(key[-1])}" if tables else vocabulary.meant_by(key[-1])
         place = f" at {self.place(key)}"
         failure = unknown_name(key[-1], meant, what=vocabulary.what, place=place)
-        line = self.line_text(key, shown=self._could_be_meant(key, vocabulary))
-        shown = quote_line(line, shown=True)
+        shown = self._quoted(key, shown=self._could_be_meant(key, vocabulary))
         return Failure(failure.name, f"{failure.message}{self._writer}{shown}")
 
     def _could_be_meant(self, key: tuple[str, ...], vocabulary: Vocabulary) -> bool:
@@ -185,7 +186,7 @@ class ConfigFile:
         return read in accepts.words.values() if isinstance(read, str) else type(read) in accepts.kinds
 
     def _failure(self, what: str, key: tuple[str, ...], hint: str = "") -> Failure:
-        shown = quote_line(self.line_text(key, shown=bool(_tables_with(key[-1]))), shown=True)
+        shown = self._quoted(key, shown=bool(_tables_with(key[-1])))
         return Failure(key[-1], f"{what} at {self.place(key)}.{hint}{self._writer}{shown}")
 
     def _merges(self, key: str) -> bool:

@@ -11,7 +11,7 @@ from ptycho.config.errors import ConfigError, Failure, quote_line, show
 from ptycho.config.fields import OWN_ERRORS, plain
 from ptycho.config.origins import Origin
 from ptycho.config.resolve import stack
-from ptycho.config.sources import Checks, Layer, Vocabulary
+from ptycho.config.sources import Checks, Layer
 
 _OURS: Final = {*get_args(core_schema.ErrorType), *OWN_ERRORS} - {"value_error", "assertion_error"}
 """Types of what the rules of pydantic, and ours, refuse: the rule of the field words these."""
@@ -42,28 +42,30 @@ def find_failures(layers: Sequence[Layer], checks: Checks) -> Iterator[Failure]:
     def origin_of(name: str) -> Origin:
         return holders[name][0].origin(name) if name in holders else Origin("default")
 
-    yield from with_lines(lambda word: checks.conflicts(valid, word), origin_of, checks.vocabulary)
+    def is_plain(name: str) -> bool:
+        return checks.vocabulary.scalars[name].is_plain
+
+    yield from with_lines(lambda word: checks.conflicts(valid, word), origin_of, is_plain)
 
 
 def with_lines(
     conflicts: Callable[[Callable[[str], str]], Iterable[Failure]],
     origin_of: Callable[[str], Origin],
-    *vocabularies: Vocabulary,
+    is_plain: Callable[[str], bool] = lambda name: True,
 ) -> Iterator[Failure]:
     """Word values that do not go together, and quote below each failure the lines of files that it speaks of.
 
     Args:
         conflicts: Finds the failures, given what words the origin of a name.
         origin_of: Tells the origin of a name.
-        vocabularies: The names there are.
+        is_plain: Tells whether a message may repeat the value of a name.
     """
     lines: dict[str, str] = {}
 
     def word(name: str) -> str:
         origin = origin_of(name)
         if origin.kind == "file":
-            shown = all(each.scalars[name].is_plain for each in vocabularies if name in each.scalars)
-            lines[quote_line(origin.raw or "", shown=shown)] = str(origin)
+            lines[quote_line(origin.raw or "", shown=is_plain(name))] = str(origin)
         return str(origin)
 
     for failure in conflicts(word):

@@ -10,8 +10,7 @@ from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, near, show, 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Origin
-from ptycho.config.report import with_lines
-from ptycho.config.rules import Said, conflicts
+from ptycho.config.rules import conflicts_between
 from ptycho.config.sources import NEAR_ENOUGH, Layer, read_flags, read_values
 from ptycho.config.validated import Resolution, recorded, section_of, vocabulary
 
@@ -136,11 +135,7 @@ class Request:
             origins |= execution.sources
         if not self._n_is_settled and not self.speaks_of("N"):  # the data or the model will say it
             values.pop("N", None)
-        section = section_of(self._sections[-1])
-        return with_lines(
-            lambda word: conflicts(Said(values, word, section)),
-            lambda name: origins.get(name, Origin("default")),
-        )
+        return conflicts_between(values, origins, section_of(self._sections[-1]))
 
     def _read(self, file: str | os.PathLike[str]) -> ConfigFile | None:
         try:

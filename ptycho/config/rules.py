@@ -10,6 +10,7 @@ from ptycho.config.errors import Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho.config.render import text
+from ptycho.config.report import with_lines
 from ptycho.config.validated import section_of, vocabulary
 
 
@@ -69,6 +70,22 @@ def conflicts(said: Said) -> Iterator[Failure]:
     for names, rule in _RULES.items():
         if said.values.keys() >= set(names):
             yield from rule(said)
+
+
+def conflicts_between(
+    values: Mapping[str, Any], origins: Mapping[str, Origin], section: str
+) -> Iterator[Failure]:
+    """Find what does not go together among resolved settings, and quote the lines of files that it is about.
+
+    Args:
+        values: field or knob -> value, of those that are right by themselves.
+        origins: field or knob -> where it came from; absent: the default.
+        section: of the fields of the run.
+    """
+    return with_lines(
+        lambda word: conflicts(Said(values, word, section)),
+        lambda name: origins.get(name, Origin("default")),
+    )
 
 
 def idle_settings(said: Said) -> Iterator[Failure]:

@@ -134,8 +134,8 @@ def read_values(
             failures.append(unknown_name(str(spelling), meant, what=vocabulary.what, place=place))
         elif name in values:
             first = spelled.get(name, name)
-            failure = given_twice(name, _called(first, locate), _called(spelling, locate))
-            failures.append(Failure(name, f"{failure.message}{quote(first)}{quote(spelling)}"))
+            lines = f"{quote(first)}{quote(spelling)}"
+            failures.append(given_twice(name, _called(first, locate), _called(spelling, locate), lines))
         else:
             if spelling in vocabulary.renamed:
                 warn_renamed(_called(spelling, locate), name)
@@ -264,6 +264,6 @@ def immutable(written: str, vocabulary: Vocabulary) -> ConfigError:
     return ConfigError([Failure(name, message)])
 
 
-def given_twice(name: str, first: str, second: str) -> Failure:
-    """Word the failure for a name that one source gives twice."""
-    return Failure(name, f"{name}: given twice, as {first} and as {second}. Keep one of them.")
+def given_twice(name: str, first: str, second: str, lines: str = "") -> Failure:
+    """Word the failure for a name that one source gives twice, above the lines where it does."""
+    return Failure(name, f"{name}: given twice, as {first} and as {second}. Keep one of them.{lines}")

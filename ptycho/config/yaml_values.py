@@ -8,7 +8,7 @@ from yaml.reader import ReaderError
 from ptycho.config.errors import ConfigError, Failure
 
 _WRONG: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
-"""What PyYAML raises for text that its tag, written or guessed, does not fit."""
+"""What PyYAML raises for text that the tag it guesses does not fit; written ones are refused before."""
 
 
 class _ValueFaultError(Exception):

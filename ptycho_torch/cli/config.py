@@ -13,11 +13,9 @@ from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning, printable
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import TABLES, ConfigFile
-from ptycho.config.origins import Origin
 from ptycho.config.render import text
-from ptycho.config.report import with_lines
 from ptycho.config.request import Request, is_record, request_of
-from ptycho.config.rules import Said, conflicts
+from ptycho.config.rules import conflicts_between
 from ptycho.config.sources import Vocabulary, read_environment
 from ptycho.config.validated import section_of, vocabulary
 from ptycho_torch.cli.config_diff import RECORD, difference
@@ -182,10 +180,7 @@ def _failures_of_canonical(cls: type[TrainingConfig] | type[InferenceConfig], fi
     origins = {name: origin for found in sections for name, origin in found.merged.items()}
     for found in sections:
         yield from found.failures
-    yield from with_lines(
-        lambda word: conflicts(Said(values, word, section_of(cls))),
-        lambda name: origins.get(name, Origin("default")),
-    )
+    yield from conflicts_between(values, origins, section_of(cls))
 
 
 def _failures_of_run(record: Mapping[str, Any], path: str) -> Iterator[Failure]:

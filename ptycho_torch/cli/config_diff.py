@@ -121,11 +121,9 @@ def _of_file(place: str) -> Settings:
     file = ConfigFile.read(place, collect=True)
     failures = list(file.repeats)
     origins: dict[str, Origin] = {}
-    unsaid = (
-        InferenceConfig if "training" in file.content or "inference" not in file.content else TrainingConfig
-    )
-    left_out = () if {"training", "inference"} <= file.content.keys() else (unsaid,)
-    for cls in [cls for cls in CANONICAL if file.has_tables and cls not in left_out]:
+    runs = {"training", "inference"} & file.content.keys() or {"training"}
+    compared = {"model", *runs} if file.has_tables else set[str]()
+    for cls in [cls for cls in CANONICAL if section_of(cls) in compared]:
         resolution: Resolution[Any] = Resolution(cls, [file.layer(vocabulary(cls), section_of(cls))])
         failures += resolution.failures
         if not resolution.failures:

@@ -51,8 +51,8 @@ def run(options: argparse.Namespace) -> int:
     line = CommandLine.of(options)
     if "resume" in options:
         return _say_result(_resumed(line, options))
-    known = line.place(TrainingConfig, "train_data_file")
-    kept = in_the_way(folder(line, known) / ARCHIVE, options) if known else ()
+    named = line.place(TrainingConfig, "train_data_file")
+    kept = in_the_way(folder(line, named) / ARCHIVE, options) if named else ()
     (data,) = line.required_places(TrainingConfig, {"train_data_file": "DATA"}, asked(line), kept)
     run_dir = folder(line, data)
 

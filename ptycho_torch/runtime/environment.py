@@ -83,9 +83,8 @@ def run_environment(config: PyTorchExecutionConfig) -> Iterator[None]:
     if config.deterministic:
         told["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # needed by deterministic CUDA matrix products
     determinism, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
-    generators = isolate_rng(
-        include_cuda=torch.cuda.is_initialized()
-    )  # a process that forks must not start CUDA
+    # a process that forks must not start CUDA
+    generators = isolate_rng(include_cuda=torch.cuda.is_initialized())
     generators.__enter__()
     try:
         torch.set_deterministic_debug_mode(
