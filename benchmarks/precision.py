@@ -11,9 +11,9 @@ import torch
 
 from benchmarks.throughput import N_PIXELS, be_quiet, payload_of
 from ptycho_torch.data.module import ScanDataModule
+from ptycho_torch.runs.training import train
 from ptycho_torch.runtime import find_accelerator
 from ptycho_torch.simulate import simulate_scan
-from ptycho_torch.training import train
 
 PRECISIONS = ("32-true", "bf16-mixed")
 GRIDSIZE = 2

@@ -1,8 +1,8 @@
 """Training throughput beside a bare PyTorch loop, and peak memory: `python -m benchmarks.throughput`.
 
-A training of `ptycho_torch.training` (Lightning's Trainer, the data module, every callback and checkpoint of a normal
-run) and a bare loop take turns, epoch by epoch, in one process: same initial weights, batches, loss and optimizer. The
-losses of both must agree. The bare loop finds its batches ready in memory.
+A training of `ptycho_torch.runs.training` (Lightning's Trainer, the data module, every callback and checkpoint of a
+normal run) and a bare loop take turns, epoch by epoch, in one process: same initial weights, batches, loss and
+optimizer. The losses of both must agree. The bare loop finds its batches ready in memory.
 """
 
 import argparse
@@ -30,9 +30,9 @@ from ptycho_torch.config_factory import TrainingPayload, training_payload_of
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import Batch, PtychoPINN_Lightning
 from ptycho_torch.optimization import build_optimizer
+from ptycho_torch.runs.training import build_module, train
 from ptycho_torch.runtime import run_environment
 from ptycho_torch.simulate import simulate_scan
-from ptycho_torch.training import build_module, train
 
 N_PIXELS = 64
 BATCH_SIZE = 16

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ptycho_torch.physics import zero_first
-from ptycho_torch.reconstruction import Canvas
+from ptycho_torch.reassembly import Canvas
 
 IMAGES = Path(__file__).parent / "images"
 N = 6

@@ -25,7 +25,7 @@ from ptycho.scan_checks import DataError
 from ptycho.scan_facts import infer_probe_size
 from ptycho_torch import config_params as torch_side
 from ptycho_torch.config_bridge import TABLE, from_inference_config, from_training_config
-from ptycho_torch.config_facts import (
+from ptycho_torch.config_inferred import (
     add_model,
     files_of,
     from_data,

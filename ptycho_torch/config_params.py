@@ -18,8 +18,7 @@ from ptycho.config.canonical import (
 from ptycho.config.execution import Accelerator, Scheduler, Strategy
 from ptycho.config.fields import Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt
 from ptycho.config.validated import Rule, validated
-from ptycho_torch.config_data import DataConfig
-from ptycho_torch.config_types import Engine, ProbeMask, Smoothness, only
+from ptycho_torch.config_data import DataConfig, Engine, ProbeMask, Smoothness, only
 
 __all__ = ["DataConfig", "DatagenConfig", "InferenceConfig", "ModelConfig", "TrainingConfig"]
 

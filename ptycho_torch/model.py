@@ -15,9 +15,9 @@ from ptycho_torch import losses
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.fine_tuning import StageEnds, follow_schedule, parts, plan_of
 from ptycho_torch.forward_model import Batch, PtychoPINN
+from ptycho_torch.json_values import plain
 from ptycho_torch.networks.patterns import Patterns
 from ptycho_torch.optimization import build_optimizer, build_schedule
-from ptycho_torch.plain import plain
 from ptycho_torch.runtime import metric_interval, monitored_metric
 
 PROBE_RATE = 10.0

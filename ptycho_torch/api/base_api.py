@@ -1,4 +1,4 @@
-"""The classes that ptychodus trains and reconstructs with: doors to `ptycho_torch.training` and `reconstruction`.
+"""The classes that ptychodus trains and reconstructs with: doors to `ptycho_torch.runs.training` and `reconstruction`.
 
 Data are as ptychodus exports them: counts, and positions in object-array pixels where a patch of N pixels is centred
 on the coordinate (N - 1) / 2 of its own.
@@ -30,11 +30,11 @@ from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfi
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.data.options import with_probe_options
 from ptycho_torch.model import PtychoPINN_Lightning
-from ptycho_torch.reconstruction import reconstruct
-from ptycho_torch.reconstruction_run import illuminated_model
-from ptycho_torch.run_directory import logged
+from ptycho_torch.reassembly import reconstruct
+from ptycho_torch.runs.reconstruction import illuminated_model
+from ptycho_torch.runs.record import logged
+from ptycho_torch.runs.training import PreparedTraining, check, finish, folder_of, prepare
 from ptycho_torch.runtime import Ranks, build_fabric, run_environment
-from ptycho_torch.training import PreparedTraining, check, finish, folder_of, prepare
 
 __all__ = [
     "ConfigManager",

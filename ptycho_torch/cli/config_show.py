@@ -75,7 +75,7 @@ def _resumed(
     options: argparse.Namespace,
 ) -> Callable[[CommandLine], tuple[Resolved, tuple[type, ...], tuple[str, ...]]]:
     def resolve(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
-        from ptycho_torch.resuming import resumed_payload
+        from ptycho_torch.runs.resuming import resumed_payload
 
         payload = resumed_payload(**train.asked_to_resume(line, options))
         resolved = Resolved(payload.sources, payload.execution_config, {})
@@ -143,7 +143,7 @@ _RESOLVERS: Final = {train.NAME: _training, reconstruct.NAME: _reconstruction}
 def _trained(model: str) -> Layer:
     """What a trained model says of itself."""
     from ptycho.model_archive import find_archive
-    from ptycho_torch.config_facts import trained_layers
+    from ptycho_torch.config_inferred import trained_layers
 
     return trained_layers(find_archive(model))["model"]
 

@@ -60,9 +60,9 @@ def run(options: argparse.Namespace) -> int:
     from ptycho.raw_data import DataError
     from ptycho_torch.bundle import BundleError
     from ptycho_torch.config_factory import create_inference_payload, create_training_payload
-    from ptycho_torch.reconstruction_run import reconstruct_scans
+    from ptycho_torch.runs.reconstruction import reconstruct_scans
+    from ptycho_torch.runs.training import train
     from ptycho_torch.simulate import simulate_scan
-    from ptycho_torch.training import train
 
     started_s = time.perf_counter()
     scan = run_dir / "scan.npz"

@@ -20,7 +20,7 @@ def training_failures(asked: Mapping[str, Any]) -> list[Failure]:
         config, execution = _resolved(asked, TrainingConfig)
     except ConfigError as error:
         return [*error.failures, *_of_knobs_alone(asked)]
-    from ptycho_torch.training import foreseeable_failures
+    from ptycho_torch.runs.preflight import foreseeable_failures
 
     return foreseeable_failures(config, execution)
 
@@ -51,7 +51,9 @@ def refuse_training(asked: Mapping[str, Any]) -> None:
     """
     resolved = _resolved_or_none(asked, TrainingConfig)
     if resolved is not None:
-        from ptycho_torch.training import refuse_foreseeable  # loads torch: wrong values are refused without
+        from ptycho_torch.runs.preflight import (
+            refuse_foreseeable,  # loads torch: wrong values are refused without
+        )
 
         refuse_foreseeable(*resolved)
 

@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         refuse_reconstruction(known)
         payload = create_inference_payload(*places, None, **known)
         from ptycho_torch.bundle import BundleError
-        from ptycho_torch.reconstruction_run import reconstruct_scans
+        from ptycho_torch.runs.reconstruction import reconstruct_scans
 
         with refusing(BundleError):
             results = reconstruct_scans(payload)

@@ -14,7 +14,7 @@ from ptycho_torch.cli.foreseen import refuse_training
 from ptycho_torch.cli.options import CommandLine, add_own_options, in_the_way
 
 if TYPE_CHECKING:
-    from ptycho_torch.training import TrainingResult
+    from ptycho_torch.runs.training import TrainingResult
 
 NAME = "train"
 SUMMARY = "train a model on a scan"
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         known = asked(line, data)
         refuse_training(known)
         payload = create_training_payload(line.places.get("train_data_file"), None, **known)
-        from ptycho_torch.training import train
+        from ptycho_torch.runs.training import train
 
         return _say_result(train(payload))
 
@@ -73,7 +73,7 @@ def _resumed(line: CommandLine, options: argparse.Namespace) -> "TrainingResult"
 
     known = asked_to_resume(line, options)
     with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
-        from ptycho_torch.resuming import resume
+        from ptycho_torch.runs.resuming import resume
 
         return resume(**known)
 

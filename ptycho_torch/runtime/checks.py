@@ -10,8 +10,8 @@ from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.rules import conflicts, said_by
-from ptycho_torch.runtime.compatibility import batch_failures, interval_failures
 from ptycho_torch.runtime.devices import (
+    batches_per_device,
     breaks_static_graph,
     device_count,
     find_accelerator,
@@ -101,9 +101,9 @@ def training_failures(
         *machine_failures(config),
         *conflicts(said_by(training_config, config)),
         *logger_failures(config),
-        *batch_failures(config, training_config),
+        *_batch_failures(config, training_config),
         *([metric] if isinstance(metric, Failure) else []),
-        *(interval_failures(config, training_config) if has_validation else []),
+        *(_interval_failures(config, training_config) if has_validation else []),
     ]
 
 
@@ -248,3 +248,30 @@ def logger_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
         rule = "a logger that can be written to"
         cure = f"{reason}. Mend what the environment says of it, or choose another logger."
         yield refused(config, "logger_backend", rule, cure)
+
+
+def _batch_failures(config: PyTorchExecutionConfig, training_config: TrainingConfig) -> Iterator[Failure]:
+    """So few groups that no batch is full, where only full ones are trained on."""
+    accelerator, n_groups = find_accelerator(config.accelerator), training_config.n_groups
+    if not config.drop_last_batch or n_groups is None or accelerator is None:
+        return
+    if batches_per_device(config, accelerator, n_groups, training_config.batch_size) == 0:
+        yield refused(
+            config,
+            "drop_last_batch",
+            f"False where n_groups {n_groups}, shared by all devices (n_devices), make no full batch of batch_size "
+            f"{training_config.batch_size}",
+            "Set it to False, lower batch_size, or raise n_groups.",
+        )
+
+
+def _interval_failures(config: PyTorchExecutionConfig, training_config: TrainingConfig) -> Iterator[Failure]:
+    """Validation data that would never be looked at."""
+    if config.check_val_every_n_epoch > training_config.nepochs:
+        yield refused(
+            config,
+            "check_val_every_n_epoch",
+            f"at most nepochs, the number of epochs, {training_config.nepochs}, with validation data "
+            "(val_split > 0 or test_data_file)",
+            "Lower it, raise nepochs, or train without validation data.",
+        )

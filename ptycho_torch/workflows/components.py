@@ -31,10 +31,11 @@ from ptycho_torch.config_factory import (
 )
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import PtychoPINN
-from ptycho_torch.reconstruction import reconstruct
-from ptycho_torch.reconstruction_run import ReconstructionResult, illuminated_model, reconstruct_scans
+from ptycho_torch.reassembly import reconstruct
+from ptycho_torch.runs.preflight import refuse_foreseeable
+from ptycho_torch.runs.reconstruction import ReconstructionResult, illuminated_model, reconstruct_scans
+from ptycho_torch.runs.training import TrainingResult, train
 from ptycho_torch.runtime import build_fabric, check_machine, run_environment
-from ptycho_torch.training import TrainingResult, refuse_foreseeable, train
 
 __all__ = [
     "load_inference_bundle_torch",

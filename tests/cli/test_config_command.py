@@ -18,7 +18,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.validated import vocabulary
 from ptycho_torch.cli.config_files import schema
 from ptycho_torch.config_factory import create_training_payload
-from ptycho_torch.run_directory import write_configuration
+from ptycho_torch.runs.record import write_configuration
 
 Run = Callable[..., tuple[int, str, str]]
 VARIABLES = {f"PTYCHO_EXEC_{name.upper()}" for name in PyTorchExecutionConfig.model_fields}

@@ -15,7 +15,7 @@ from ptycho_torch.cli.defaults import TRAINING
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.config_factory import TrainingPayload, create_training_payload
-from ptycho_torch.training import train
+from ptycho_torch.runs.training import train
 
 pytestmark = pytest.mark.integration
 

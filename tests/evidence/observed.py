@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
-from ptycho_torch.reconstruction_run import ReconstructionResult, reconstruct_scans
-from ptycho_torch.training import TrainingResult, train
+from ptycho_torch.runs.reconstruction import ReconstructionResult, reconstruct_scans
+from ptycho_torch.runs.training import TrainingResult, train
 
 TINY = {
     "n_groups": 16,

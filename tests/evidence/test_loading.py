@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.data.module import ScanDataModule
-from ptycho_torch.training import train
+from ptycho_torch.runs.training import train
 from tests.evidence.observed import TINY, observed, run
 
 pytestmark = pytest.mark.integration

@@ -8,8 +8,8 @@ from lightning.pytorch.callbacks import Callback
 
 from ptycho.config.errors import ConfigError
 from ptycho_torch.config_factory import create_training_payload
-from ptycho_torch.resuming import resume
-from ptycho_torch.training import TrainingResult, train
+from ptycho_torch.runs.resuming import resume
+from ptycho_torch.runs.training import TrainingResult, train
 
 SMALL = {
     "n_groups": 24,

@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.precision import measure
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
-from ptycho_torch.reconstruction_run import reconstruct_scans
-from ptycho_torch.training import train
+from ptycho_torch.runs.reconstruction import reconstruct_scans
+from ptycho_torch.runs.training import train
 from tests.legacy_dictionary import legacy_dictionary_restored
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

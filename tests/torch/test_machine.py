@@ -20,7 +20,7 @@ METRICS = ("train_loss", "val_loss")
 SCRIPT = """
 import sys
 from ptycho.config.canonical import ModelConfig, TrainingConfig
-from ptycho_torch.training import train
+from ptycho_torch.runs.training import train
 from ptycho_torch.config_factory import training_payload_of
 from ptycho.config.execution import PyTorchExecutionConfig
 knobs = PyTorchExecutionConfig(accelerator="cpu", n_devices=2, strategy=sys.argv[1])

@@ -5,7 +5,7 @@ import pytest
 from skimage import data
 from skimage.transform import resize
 
-from ptycho_torch.metrics import Block, agreement, compare
+from ptycho_torch.runs.metrics import Block, agreement, compare
 
 RNG = np.random.default_rng(3)
 

@@ -11,7 +11,7 @@ from ptycho.raw_data import RawData
 from ptycho_torch.config_params import InferenceConfig, ModelConfig
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.networks.patterns import Patterns
-from ptycho_torch.reconstruction import Reconstruction, predicted_amplitude, reconstruct, trimmed
+from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconstruct, trimmed
 from ptycho_torch.runtime import build_fabric
 from tests.torch.conftest import N, TinyModel
 

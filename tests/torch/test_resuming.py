@@ -19,9 +19,9 @@ from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.bundle import load_bundle
-from ptycho_torch.resuming import resume, resumed_payload
+from ptycho_torch.runs.resuming import resume, resumed_payload
+from ptycho_torch.runs.training import TrainingResult
 from ptycho_torch.simulate import simulate_scan
-from ptycho_torch.training import TrainingResult
 from tests.torch.runs import SMALL, refusal, trained
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
@@ -92,7 +92,7 @@ def killed(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "import sys, time\n"
         "from lightning.pytorch.callbacks import Callback\n"
         "from ptycho_torch.config_factory import create_training_payload\n"
-        "from ptycho_torch.training import train\n"
+        "from ptycho_torch.runs.training import train\n"
         "class Waits(Callback):\n"
         "    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):\n"
         "        if (trainer.current_epoch, batch_idx) == (2, 1):\n"

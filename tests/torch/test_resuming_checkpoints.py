@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ptycho.raw_data import RawData
-from ptycho_torch.resuming import resume
+from ptycho_torch.runs.resuming import resume
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.torch.runs import refusal, trained
 

@@ -12,7 +12,7 @@ import torch
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho_torch.reconstruction_run import reconstruct_scans
+from ptycho_torch.runs.reconstruction import reconstruct_scans
 from ptycho_torch.runtime import (
     check_reconstruction,
     check_training,

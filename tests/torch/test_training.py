@@ -15,9 +15,9 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
-from ptycho_torch.reconstruction_run import ReconstructionResult, reconstruct_scans
+from ptycho_torch.runs.reconstruction import ReconstructionResult, reconstruct_scans
+from ptycho_torch.runs.training import TrainingResult, train
 from ptycho_torch.simulate import simulate_scan
-from ptycho_torch.training import TrainingResult, train
 from tests.legacy_dictionary import legacy_dictionary_restored
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]

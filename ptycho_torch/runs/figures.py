@@ -10,7 +10,7 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptycho_torch.metrics import Comparison
+from ptycho_torch.runs.metrics import Comparison
 
 PANEL_INCHES = 3.6
 DOTS_PER_INCH = 110

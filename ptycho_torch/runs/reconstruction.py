@@ -16,18 +16,18 @@ from ptycho.config.errors import ConfigError, Failure
 from ptycho.grouping import neighbor_groups, select_positions
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError, RawData, load_scans
-from ptycho_torch import metrics
 from ptycho_torch.bundle import Bundle, load_bundle
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.config_params import DataConfig, ModelConfig
 from ptycho_torch.data.groups import Indices
 from ptycho_torch.data.module import usable_patterns
-from ptycho_torch.figures import save_comparison, save_reconstruction
 from ptycho_torch.model import PtychoPINN
-from ptycho_torch.reconstruction import Reconstruction, predicted_amplitude, reconstruct
-from ptycho_torch.run_directory import logged, write_configuration, write_json
+from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconstruct
+from ptycho_torch.runs import metrics
+from ptycho_torch.runs.figures import save_comparison, save_reconstruction
+from ptycho_torch.runs.fingerprints import probe_fingerprint
+from ptycho_torch.runs.record import logged, write_configuration, write_json
 from ptycho_torch.runtime import build_fabric, check_reconstruction, run_environment
-from ptycho_torch.training import probe_fingerprint
 
 log = logging.getLogger(__name__)
 

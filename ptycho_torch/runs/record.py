@@ -11,7 +11,7 @@ from typing import Any
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
-from ptycho_torch.plain import plain
+from ptycho_torch.json_values import plain
 from ptycho_torch.runtime import is_first_process
 
 CONFIGURATION = "config.json"

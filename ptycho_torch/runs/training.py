@@ -1,6 +1,5 @@
 """What happens in a training run, from a factory payload to a bundle."""
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,24 +7,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy
 
-from ptycho.config.canonical import TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.rules import idle_settings, said_by
 from ptycho.model_archive import ARCHIVE
-from ptycho.raw_data import DataError, RawData
+from ptycho.raw_data import DataError
 from ptycho_torch.bundle import save_bundle
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule, stack_probes
-from ptycho_torch.figures import save_history
+from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
-from ptycho_torch.plain import plain
-from ptycho_torch.run_directory import logged, write_configuration
+from ptycho_torch.runs.figures import save_history
+from ptycho_torch.runs.fingerprints import probe_fingerprints, scan_fingerprints
+from ptycho_torch.runs.preflight import warn_of_idle_settings
+from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runtime import (
     CHECKPOINTS,
     HISTORY,
@@ -36,15 +33,11 @@ from ptycho_torch.runtime import (
     is_first_process,
     require_accelerator,
     run_environment,
-    training_failures,
-    warn_once,
 )
 
 log = logging.getLogger(__name__)
 
 LOSS_PICTURE = "loss.png"
-FINGERPRINTED = 64
-"""Patterns that enter the fingerprint of a scan."""
 
 
 class ResumePoint(NamedTuple):
@@ -106,7 +99,7 @@ def train(
         payload: the resolved configuration.
         data: scans in memory; None: those of the files that the configuration names.
         callbacks: Lightning callbacks beside those of the execution configuration.
-        resumed: where to go on; see ``ptycho_torch.resuming.resume``.
+        resumed: where to go on; see ``ptycho_torch.runs.resuming.resume``.
 
     Returns:
         The saved model and the history. The weights are those of the best checkpoint by the monitored metric where
@@ -142,7 +135,7 @@ def check(
         data = ScanDataModule(config, execution, options=payload.pt_data_config)
     check_training(execution, config, has_validation=data.wants_validation, logged_metrics=LOGGED_METRICS)
     if resumed is None:
-        _warn_of_idle_settings(payload)
+        warn_of_idle_settings(payload)
     return data
 
 
@@ -205,40 +198,6 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     return TrainingResult(run_dir, bundle, history, module, checkpoint)
 
 
-def _warn_of_idle_settings(payload: TrainingPayload) -> None:
-    """Warn of what somebody set and nothing reads beside the other settings."""
-    kinds = {name.partition(".")[2]: origin.kind for name, origin in payload.sources.items()}
-    for name, message in idle_settings(said_by(payload.tf_training_config, payload.execution_config)):
-        if kinds.get(name, "default") not in ("default", "cli-default"):
-            warn_once(message)
-
-
-def foreseeable_failures(
-    config: TrainingConfig, execution: PyTorchExecutionConfig, *, has_test_data: bool = False
-) -> list[Failure]:
-    """What `train` would refuse before it reads data; N = 0 is one that the data will say.
-
-    Args:
-        config: what to train.
-        execution: how to run.
-        has_test_data: whether a scan to validate on is given beside the configuration.
-    """
-    validates = has_test_data or ScanDataModule(config, execution).wants_validation
-    return training_failures(execution, config, has_validation=validates, logged_metrics=LOGGED_METRICS)
-
-
-def refuse_foreseeable(
-    config: TrainingConfig, execution: PyTorchExecutionConfig, *, has_test_data: bool = False
-) -> None:
-    """Refuse a training before its data are read; arguments as `foreseeable_failures`.
-
-    Raises:
-        ConfigError: every setting that cannot be followed.
-    """
-    if failures := foreseeable_failures(config, execution, has_test_data=has_test_data):
-        raise ConfigError(failures)
-
-
 def remove_earlier_run(run_dir: Path) -> None:
     """Remove what an earlier run left in a folder under the names that this one will write.
 
@@ -276,8 +235,8 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
         execution_config=payload.execution_config,
         probes=stack_probes(data.probe_scans),
         has_validation=data.has_validation,
-        probe_guess_sha256=_probe_fingerprints(data),
-        scan_sha256=_scan_fingerprints(data),
+        probe_guess_sha256=probe_fingerprints(data),
+        scan_sha256=scan_fingerprints(data),
     )
 
 
@@ -299,32 +258,9 @@ def save_model(path: Path, module: PtychoPINN_Lightning, payload: TrainingPayloa
     return save_bundle(path, state_dict=state, config=config)
 
 
-def probe_fingerprint(scan: RawData) -> str:
-    """SHA-256 of a scan's illumination: tells whether a model has refined exactly this probe."""
-    return hashlib.sha256(scan.probe.tobytes()).hexdigest()
-
-
-def scan_fingerprint(scan: RawData) -> str:
-    """SHA-256 of a scan: shape, positions, illumination and up to 64 of its patterns."""
-    told = hashlib.sha256(f"{scan.patterns.dtype} {scan.patterns.shape}".encode())
-    told.update(scan.positions_px.tobytes())
-    told.update(scan.probe.tobytes())
-    for number in np.unique(np.linspace(0, len(scan) - 1, FINGERPRINTED).astype(int)):
-        told.update(np.ascontiguousarray(scan.patterns[number]).tobytes())
-    return told.hexdigest()
-
-
-def _probe_fingerprints(data: ScanDataModule) -> list[str]:
-    return [probe_fingerprint(scan) for scan in data.probe_scans]
-
-
-def _scan_fingerprints(data: ScanDataModule) -> list[str]:
-    return [scan_fingerprint(scan) for scan in data.scans]
-
-
 def _refuse_other_scans(data: ScanDataModule, resumed: ResumePoint) -> None:
     """Refuse other scans than those of the run, and a checkpoint that another run has left, of other scans."""
-    scans, probes = _scan_fingerprints(data), _probe_fingerprints(data)
+    scans, probes = scan_fingerprints(data), probe_fingerprints(data)
     paths = ", ".join(str(scan.path or "scan") for scan in data.scans)
     if scans != (resumed.fingerprints or scans):
         raise DataError(
@@ -352,7 +288,7 @@ def _record(
             "notes": payload.pt_training_config.notes,
             "experiment_number": payload.pt_inference_config.experiment_number,
         },
-        "fingerprints": _scan_fingerprints(data),
+        "fingerprints": scan_fingerprints(data),
         "resumed": [] if resumed is None else resumed.record,
     }
     write_configuration(

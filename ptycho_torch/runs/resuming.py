@@ -20,11 +20,11 @@ from ptycho.model_archive import ARCHIVE
 from ptycho_torch.config_bridge import TABLE
 from ptycho_torch.config_factory import TrainingPayload, training_payload
 from ptycho_torch.data.module import ScanDataModule
+from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS
-from ptycho_torch.plain import plain
-from ptycho_torch.run_directory import CONFIGURATION
+from ptycho_torch.runs.record import CONFIGURATION
+from ptycho_torch.runs.training import ResumePoint, TrainingResult, train
 from ptycho_torch.runtime import CHECKPOINTS, HISTORY, LAST, LossHistory, metric_interval, monitored_metric
-from ptycho_torch.training import ResumePoint, TrainingResult, train
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,44 @@
+"""What a run refuses, or warns of, before it reads data."""
+
+from ptycho.config.canonical import TrainingConfig
+from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.rules import idle_settings, said_by
+from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.data.module import ScanDataModule
+from ptycho_torch.model import LOGGED_METRICS
+from ptycho_torch.runtime import training_failures, warn_once
+
+
+def warn_of_idle_settings(payload: TrainingPayload) -> None:
+    """Warn of what somebody set and nothing reads beside the other settings."""
+    kinds = {name.partition(".")[2]: origin.kind for name, origin in payload.sources.items()}
+    for name, message in idle_settings(said_by(payload.tf_training_config, payload.execution_config)):
+        if kinds.get(name, "default") not in ("default", "cli-default"):
+            warn_once(message)
+
+
+def foreseeable_failures(
+    config: TrainingConfig, execution: PyTorchExecutionConfig, *, has_test_data: bool = False
+) -> list[Failure]:
+    """What `train` would refuse before it reads data; N = 0 is one that the data will say.
+
+    Args:
+        config: what to train.
+        execution: how to run.
+        has_test_data: whether a scan to validate on is given beside the configuration.
+    """
+    validates = has_test_data or ScanDataModule(config, execution).wants_validation
+    return training_failures(execution, config, has_validation=validates, logged_metrics=LOGGED_METRICS)
+
+
+def refuse_foreseeable(
+    config: TrainingConfig, execution: PyTorchExecutionConfig, *, has_test_data: bool = False
+) -> None:
+    """Refuse a training before its data are read; arguments as `foreseeable_failures`.
+
+    Raises:
+        ConfigError: every setting that cannot be followed.
+    """
+    if failures := foreseeable_failures(config, execution, has_test_data=has_test_data):
+        raise ConfigError(failures)
