@@ -1,0 +1,101 @@
+"""Writing a file so that a reader finds the old content or the new one, whole, whatever ends the writer."""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import BinaryIO
+
+if sys.platform != "win32":
+    import fcntl
+
+_PREFIX, _SUFFIX = ".ptycho-", ".partial"
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path) -> Generator[BinaryIO]:
+    """Open a file for writing; it takes its place when it is complete and on the disk.
+
+    The content goes to a temporary file beside the target, which is flushed to the disk and then renamed. An error or a
+    kill on the way leaves the target as it was. Temporary files of writers that were killed are removed. A link in
+    place of the target is replaced, not followed.
+
+    Args:
+        path: the target, in a folder that exists.
+
+    Yields:
+        A binary file that can also be read and positioned.
+
+    Raises:
+        OSError: the file cannot be written; the error names the target.
+        FileExistsError: a folder or a device is in place of the target.
+    """
+    target = Path(path)
+    _refuse_special(target)
+    remove_leftovers(target.parent)
+    try:
+        file, temporary = _open_beside(target)
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_folder(target.parent)
+    except OSError as error:
+        if error.filename is None or Path(str(error.filename)).name.endswith(_SUFFIX):
+            raise OSError(error.errno, error.strerror or str(error), str(target)) from error
+        raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder; the file of a writer at work is locked, and stays."""
+    if sys.platform == "win32":
+        return
+    for leftover in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            handle = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink()
+            finally:
+                os.close(handle)
+
+
+def _refuse_special(target: Path) -> None:
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        raise FileExistsError(errno.EEXIST, "not a file that can be replaced", str(target))
+
+
+def _open_beside(target: Path) -> tuple[BinaryIO, Path]:
+    while True:
+        temporary = target.parent / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        if sys.platform != "win32":
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if not os.fstat(handle).st_nlink:  # taken for a leftover before it was locked
+                os.close(handle)
+                continue
+        return os.fdopen(handle, "w+b"), temporary
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a renaming last; where a folder cannot be flushed, the system does it in its own time."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
