@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import json
 import logging
 import platform
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
+from ptycho.json_files import write_json
 from ptycho_torch.json_values import plain
 from ptycho_torch.runtime import is_first_process
 
@@ -60,12 +60,6 @@ def write_configuration(
         **plain(facts),
     }
     return write_json(run_dir / CONFIGURATION, content)
-
-
-def write_json(path: Path, content: Any) -> Path:
-    """Write indented JSON."""
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    return path
 
 
 @contextlib.contextmanager

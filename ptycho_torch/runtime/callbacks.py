@@ -1,6 +1,7 @@
 """What happens beside the training steps: the loss history, checkpoints and early stopping."""
 
 import csv
+import io
 import logging
 import math
 import time
@@ -12,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
+from ptycho.atomic import atomic_write
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 
@@ -24,7 +26,7 @@ _PATHS: Final = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class LossHistory(Callback):
-    """Keeps one row per epoch, in `rows` and in a CSV file that grows as the run does.
+    """Keeps one row per epoch, in `rows` and in a CSV file that is written anew with each.
 
     Columns: epoch (from 0), step (optimizer steps taken), train_loss, val_loss (None in an epoch without
     validation), learning_rate (of the first parameter group, at the epoch's first step), epoch_time_s (wall
@@ -65,10 +67,7 @@ class LossHistory(Callback):
         """Start the file."""
         if trainer.is_global_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, self.COLUMNS)
-                writer.writeheader()
-                writer.writerows(self._rows)
+            self._write()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the time and the learning rate."""
@@ -93,8 +92,15 @@ class LossHistory(Callback):
         }
         self._rows.append(row)
         if trainer.is_global_zero:
-            with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self.COLUMNS).writerow(row)
+            self._write()
+
+    def _write(self) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.COLUMNS)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        with atomic_write(self.path) as file:
+            file.write(text.getvalue().encode("ascii"))
 
 
 def _number(name: str, text: str) -> float | None:
