@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import logging
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,18 @@ def write_configuration(
     return write_json(run_dir / CONFIGURATION, content)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that a full disk keeps from growing, and nothing else: what the run needs is refused with an error."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def logged(run_dir: Path, *, further: bool = False) -> Iterator[None]:
     """Write what the package logs meanwhile, from INFO up, to ``run.log`` too; of several processes the first does.
@@ -73,7 +86,7 @@ def logged(run_dir: Path, *, further: bool = False) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    handler = logging.FileHandler(run_dir / LOG, mode="a" if further else "w", encoding="utf-8")
+    handler = _LogFile(run_dir / LOG, mode="a" if further else "w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.setLevel(logging.INFO)
     packages = [logging.getLogger(name) for name in ("ptycho", "ptycho_torch")]

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from ptycho.atomic import atomic_write
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.runtime.checkpoint_files import is_readable
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 
 log = logging.getLogger(__name__)
@@ -129,8 +130,18 @@ class _EarlyStopping(EarlyStopping):
 class _Checkpoints(ModelCheckpoint):
     """Checkpoints that are found again where the folder of a run was moved.
 
-    Those that were removed are forgotten, and those beyond the number that is kept from now on.
+    Those that were removed or damaged are forgotten, and those beyond the number that is kept from now on. Weights that
+    are not finite replace none.
     """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        finite = all(bool(value.isfinite().all()) for value in pl_module.state_dict().values())
+        if trainer.strategy.reduce_boolean_decision(finite):
+            super().on_train_epoch_end(trainer, pl_module)
+        elif trainer.is_global_zero and self.monitor is not None:
+            log.warning(
+                "Epoch %d: weights that are not finite; no checkpoint is written", trainer.current_epoch
+            )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         def here(path: str) -> str:
@@ -138,7 +149,7 @@ class _Checkpoints(ModelCheckpoint):
 
         moved = {name: here(state_dict[name]) for name in _PATHS if state_dict.get(name)}
         best = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        found = [path for path in best if Path(path).is_file()]
+        found = [path for path in best if is_readable(Path(path))]
         ranked = sorted(found, key=lambda path: float(best[path]), reverse=self.mode == "max")
         if self.save_top_k != -1:
             del ranked[self.save_top_k :]
