@@ -8,6 +8,7 @@ from typing import Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import Failure
+from ptycho.escaped import spelled_out
 from ptycho_torch.cli import train
 from ptycho_torch.cli.defaults import SHOWN, TRAINING
 from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
@@ -98,4 +99,4 @@ def _shortened(knob: str, message: str) -> str:
 def _verdict(refused: list[Failure]) -> str:
     if not refused:
         return "ptycho train would refuse none of the settings in force."
-    return "\n".join(["ptycho train would refuse:", *(failure.message for failure in refused)])
+    return "\n".join(["ptycho train would refuse:", *(spelled_out(failure.message) for failure in refused)])
