@@ -12,7 +12,8 @@ from typing import Any
 
 from ptycho.checksums import verify
 from ptycho.config.canonical import ModelConfig, TrainingConfig
-from ptycho.config.errors import Failure, printable
+from ptycho.config.errors import Failure
+from ptycho.escaped import spelled_out
 from ptycho.model_archive import ARCHIVE
 from ptycho_torch.cli import train
 from ptycho_torch.cli.console import Refusal
@@ -91,12 +92,12 @@ def _check_files(run: str, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"run": run, "files": states}, indent=2))
     else:
-        rows = [Row((printable(name), state), marked=state != "ok") for name, state in states.items()]
+        rows = [Row((name, state), marked=state != "ok") for name, state in states.items()]
         print_table(("file", "SHA-256"), rows)
         verdict = (
             f"{len(wrong)} of {len(states)} files changed or missing" if wrong else "no file has changed"
         )
-        print(f"\n{printable(run)}: {verdict}.")
+        print(f"\n{spelled_out(run)}: {verdict}.")
     return DAMAGED if wrong else 0
 
 
@@ -140,4 +141,4 @@ def _shortened(knob: str, message: str) -> str:
 def _verdict(refused: list[Failure]) -> str:
     if not refused:
         return "ptycho train would refuse none of the settings in force."
-    return "\n".join(["ptycho train would refuse:", *(failure.message for failure in refused)])
+    return "\n".join(["ptycho train would refuse:", *(spelled_out(failure.message) for failure in refused)])

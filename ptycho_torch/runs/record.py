@@ -11,6 +11,7 @@ from typing import Any
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
+from ptycho.escaped import LineFormatter
 from ptycho.json_files import write_json
 from ptycho_torch.json_values import plain
 from ptycho_torch.runtime import is_first_process
@@ -87,7 +88,7 @@ def logged(run_dir: Path, *, further: bool = False) -> Iterator[None]:
         yield
         return
     handler = _LogFile(run_dir / LOG, mode="a" if further else "w", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.setLevel(logging.INFO)
     packages = [logging.getLogger(name) for name in ("ptycho", "ptycho_torch")]
     levels = [package.level for package in packages]
