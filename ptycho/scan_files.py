@@ -19,7 +19,6 @@ In both HDF5 formats the values of pixels marked bad mean nothing; they are set 
 import contextlib
 import json
 import mmap
-import os
 import struct
 import tokenize
 import zipfile
@@ -32,6 +31,7 @@ import h5py  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 import numpy.typing as npt
 
+from ptycho.atomic import atomic_write
 from ptycho.scan_checks import DataError, blocks, problem
 
 Array = npt.NDArray[Any]
@@ -232,13 +232,8 @@ def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
         raise DataError(
             problem("scan file", "a name that ends in .npz", repr(path.name), path, "Add the suffix.")
         )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **cast(Any, dict(arrays)))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        np.savez(file, allow_pickle=False, **cast(Any, dict(arrays)))
 
 
 def _open_hdf5(path: Path) -> Any:

@@ -11,9 +11,11 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
+from ptycho.atomic import atomic_write
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.grouping import neighbor_groups, select_positions
+from ptycho.json_files import write_json
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho_torch.bundle import Bundle, load_bundle
@@ -26,7 +28,7 @@ from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconst
 from ptycho_torch.runs import metrics
 from ptycho_torch.runs.figures import save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import probe_fingerprint
-from ptycho_torch.runs.record import logged, write_configuration, write_json
+from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runtime import build_fabric, check_reconstruction, run_environment
 
 log = logging.getLogger(__name__)
@@ -276,7 +278,8 @@ def save_arrays(path: Path, result: Reconstruction, scan: RawData, *, debug: boo
             "canvas_corner_px": np.array(result.canvas_corner_px, dtype=np.int64),
             "pattern_r_factor": _pattern_r_factors(result, scan),
         }
-    np.savez(path, **arrays)
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)
     return path
 
 

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy
 
+from ptycho.checksums import CHECKSUMS, Checksums
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError
@@ -31,6 +32,7 @@ from ptycho_torch.runtime import (
     build_trainer,
     check_training,
     is_first_process,
+    read_checkpoint,
     require_accelerator,
     run_environment,
 )
@@ -193,6 +195,7 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     if trainer.is_global_zero:
         save_history(run_dir / LOSS_PICTURE, history)
         bundle = save_model(bundle, module, payload)
+        Checksums(run_dir).settle()
         log.info("model saved: %s", bundle)
     trainer.strategy.barrier()  # what the first process writes is there for every process that returns
     return TrainingResult(run_dir, bundle, history, module, checkpoint)
@@ -203,7 +206,7 @@ def remove_earlier_run(run_dir: Path) -> None:
 
     A model or checkpoints of another run beside the records of this one would pass for its own.
     """
-    for name in (ARCHIVE, HISTORY, LOSS_PICTURE):
+    for name in (ARCHIVE, HISTORY, LOSS_PICTURE, CHECKSUMS):
         (run_dir / name).unlink(missing_ok=True)
     for checkpoint in (run_dir / CHECKPOINTS).glob("*.ckpt"):
         checkpoint.unlink()
@@ -241,7 +244,7 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
 
 
 def save_model(path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload) -> Path:
-    """Write the bundle of a trained model: weights, probes, the configuration of the training."""
+    """Write the bundle of a trained model: weights, probes, the configuration of the training; and its SHA-256."""
     training = plain(payload.tf_training_config)
     model = training.pop("model")
     config = {
@@ -255,7 +258,7 @@ def save_model(path: Path, module: PtychoPINN_Lightning, payload: TrainingPayloa
         },
     }
     state = {name: value.detach().cpu().contiguous() for name, value in module.model.state_dict().items()}
-    return save_bundle(path, state_dict=state, config=config)
+    return save_bundle(path, state_dict=state, config=config, opened=Checksums(path.parent).write)
 
 
 def _refuse_other_scans(data: ScanDataModule, resumed: ResumePoint) -> None:
@@ -300,6 +303,8 @@ def _record(
         facts,
         resumed.origins if resumed else None,
     )
+    for changed in Checksums(run_dir).list_scans(scan.path for scan in data.scans if scan.path is not None):
+        log.warning("%s: other content than the run was trained on so far, by its SHA-256", changed)
     log.info(
         "training on %d groups of %d patterns, validating on %d, for %d epochs%s",
         facts["n_training_groups"],
@@ -323,4 +328,4 @@ def _best_weights(trainer: lightning.Trainer) -> tuple[Path | None, Mapping[str,
     if not best:
         divided = isinstance(trainer.strategy, FSDPStrategy)
         return None, trainer.strategy.lightning_module_state_dict() if divided else {}
-    return Path(best[0]), torch.load(best[0], map_location="cpu", weights_only=True)["state_dict"]
+    return Path(best[0]), read_checkpoint(Path(best[0]))["state_dict"]
