@@ -16,10 +16,13 @@ from typing import Any, Literal, NamedTuple, Self, cast
 import numpy as np
 import numpy.typing as npt
 
+from ptycho.data_error import DataError, problem
 from ptycho.grouped_data import GroupedData, grouped_data
+from ptycho.npz_files import write_npz
 from ptycho.photon_scale import photon_scale
-from ptycho.scan_checks import Array, Checker, DataError, problem
-from ptycho.scan_files import array_at, place_of, read_scan_file, write_npz
+from ptycho.scan_checks import Checker
+from ptycho.scan_files import read_scan_file
+from ptycho.stored_array import Array, Stack
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
 
@@ -32,8 +35,8 @@ logger = logging.getLogger(__name__)
 class Labels(NamedTuple):
     """Ground-truth object patches of a scan, each real (n, N, N); phase in radians."""
 
-    amplitude: Array
-    phase: Array
+    amplitude: Stack
+    phase: Stack
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,7 +44,8 @@ class RawData:
     """One scan, checked. Make it with `from_file`, `from_arrays` or `from_coords_without_pc`.
 
     Attributes:
-        patterns: (n, N, N) in the dtype of the file; possibly a memory map; see `domain`.
+        patterns: (n, N, N) in the dtype of the file; possibly left in the file (`StoredArray`), read as it is
+            indexed; see `domain`.
         domain: 'amplitude' (square root of photon counts) or 'intensity' (counts).
         domain_reason: why it is taken to be that.
         positions_px: float64 (n, 2), rows (y, x), object pixels.
@@ -60,7 +64,7 @@ class RawData:
         path: the file, or None.
     """
 
-    patterns: Array
+    patterns: Stack
     domain: Domain
     domain_reason: str
     positions_px: npt.NDArray[np.float64]
@@ -196,7 +200,7 @@ class RawData:
     @classmethod
     def _build(
         cls,
-        arrays: Mapping[str, Array],
+        arrays: Mapping[str, Stack],
         domain: str,
         origin: str,
         names: Mapping[str, str],
@@ -249,15 +253,6 @@ class RawData:
             **cast(Any, optional | scaled.objects),
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What a pickle holds: of a memory map its place in the file, so that no process copies the patterns."""
-        labels = None if self.labels is None else Labels(*cast(Any, map(place_of, self.labels)))
-        return vars(self) | {"patterns": place_of(self.patterns), "labels": labels}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        labels = None if state["labels"] is None else Labels(*map(array_at, state["labels"]))
-        vars(self).update(state | {"patterns": array_at(state["patterns"]), "labels": labels})
-
     def __len__(self) -> int:
         return len(self.patterns)
 
@@ -306,7 +301,7 @@ class RawData:
         write_npz(Path(path), {key: np.asarray(value) for key, value in found.items() if value is not None})
 
     @property
-    def diff3d(self) -> Array:
+    def diff3d(self) -> Stack:
         """Historical name of `patterns`."""
         return self.patterns
 
@@ -350,7 +345,7 @@ def load_scans(path: str | Path, domain: str = "auto") -> list[RawData]:
 
 
 def _decide_domain(
-    domain: str, arrays: Mapping[str, Array], metadata: Mapping[str, Any], check: Checker
+    domain: str, arrays: Mapping[str, Stack], metadata: Mapping[str, Any], check: Checker
 ) -> tuple[Domain, str]:
     """Amplitude or intensity, and why: the caller, else the metadata, else an integer dtype or bad pixels."""
     if domain != "auto":

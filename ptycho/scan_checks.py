@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from ptycho.data_error import DataError, problem
+from ptycho.memory import size_text
+from ptycho.stored_array import Array, Stack, StoredArray
 
 BLOCK_BYTES = 16 * 2**20
 """Size of the blocks in which large arrays are read."""
@@ -18,31 +19,17 @@ BLOCK_BYTES = 16 * 2**20
 INTENSITY_SUSPICION = 4.0
 """Mean counts (taken as squared amplitudes) over stated photons, above which amplitudes must be counts."""
 
+LARGEST_METADATA = 4 * 2**20
+"""No metadata are larger; in bytes, four to a character in an array of text."""
+
+DEEPEST_METADATA = 32
+"""No metadata are nested deeper."""
+
 NEIGHBOR_SAMPLE = 64
 """Positions of a scan whose nearest neighbours are looked for."""
 
 SMALLEST_EXTENT_PX = 1e-3
 """A scan of smaller extent than this (and not 0) is not in pixels."""
-
-
-class DataError(ValueError):
-    """Measured data that cannot be used: one message per problem, all problems of one file together.
-
-    Attributes:
-        problems: the messages, each naming the array, what was expected, what was found and what to do.
-    """
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems = problems
-
-    def __str__(self) -> str:
-        return "\n".join(self.problems)
-
-
-def problem(what: str, expected: str, got: str, origin: object, advice: str) -> str:
-    """One problem in the house format: the thing, the rule, what was found where, the way out."""
-    return f"{what}: expected {expected}; got {got} from {origin}. {advice}"
 
 
 class Summary(NamedTuple):
@@ -57,14 +44,21 @@ class Summary(NamedTuple):
     total_square: float
 
 
-def blocks(array: Array) -> Iterator[tuple[int, Array]]:
-    """Yield (first row, block) along the first axis, about `BLOCK_BYTES` each; memory maps stay on disk."""
+def blocks(array: Stack) -> Iterator[tuple[int, Array]]:
+    """Yield (first row, block) along the first axis, about `BLOCK_BYTES` each.
+
+    Raises:
+        DataError: at the end, where the array is in a file whose bytes are damaged.
+    """
     n_rows = max(1, BLOCK_BYTES // max(1, array.nbytes // max(1, len(array))))
+    if isinstance(array, StoredArray):
+        yield from array.verified_blocks(n_rows)
+        return
     for start in range(0, len(array), n_rows):
         yield start, np.asarray(array[start : start + n_rows])
 
 
-def summarize(array: Array) -> Summary:
+def summarize(array: Stack) -> Summary:
     """Reduce a real array of rank >= 1 to its `Summary`, block by block, in float64."""
     n_not_finite, first_not_finite, minimum_row = 0, -1, -1
     minimum, maximum, total, total_square = np.inf, -np.inf, 0.0, 0.0
@@ -103,7 +97,7 @@ class Checker:
         names: where a key has another name in that file, the name.
     """
 
-    def __init__(self, arrays: Mapping[str, Array], origin: str, names: Mapping[str, str]) -> None:
+    def __init__(self, arrays: Mapping[str, Stack], origin: str, names: Mapping[str, str]) -> None:
         self.problems: list[str] = []
         self._arrays = arrays
         self._origin = origin
@@ -122,7 +116,7 @@ class Checker:
         if self.problems:
             raise DataError(*self.problems)
 
-    def get(self, key: str, kinds: str, meaning: str, shape: tuple[int | None, ...]) -> Array | None:
+    def get(self, key: str, kinds: str, meaning: str, shape: tuple[int | None, ...]) -> Any:
         """The array of a key, if it is there with a dtype kind in `kinds` and this shape (None: any)."""
         if key not in self._arrays:
             return None
@@ -277,16 +271,26 @@ class Checker:
             got = f"dtype {array.dtype}, shape {array.shape}"
             self.report("metadata", "JSON text, shape ()", got, advice)
             return {}
+        if array.nbytes > LARGEST_METADATA:
+            expected, got = f"JSON text of at most {size_text(LARGEST_METADATA)}", size_text(array.nbytes)
+            self.report("metadata", expected, got, "Keep what the scan needs, and write the rest elsewhere.")
+            return {}
         text = array.item()
         try:
             value = json.loads(text)
-        except ValueError as error:
-            self.report("metadata", "JSON text", f"{text[:60]!r} ({error})", advice)
+        except (ValueError, RecursionError) as error:
+            deep = "too deeply nested" if isinstance(error, RecursionError) else error
+            self.report("metadata", "JSON text", f"{text[:60]!r} ({deep})", advice)
             return {}
         if not isinstance(value, dict):
             self.report("metadata", "a JSON object", f"{text[:60]!r}", advice)
             return {}
-        return cast(dict[str, Any], value)
+        stated = cast(dict[str, Any], value)
+        if _is_deeper(stated, DEEPEST_METADATA):
+            expected = f"JSON nested at most {DEEPEST_METADATA} deep"
+            self.report("metadata", expected, "values nested deeper", "Flatten it.")
+            return {}
+        return stated
 
     def photon_number(self, metadata: Mapping[str, Any]) -> float | None:
         """The photon number that is stated, as `nphotons` or in the metadata: finite and > 0, or None."""
@@ -313,6 +317,15 @@ class Checker:
                 f"a mean sum of squares of {mean_square:g}",
                 "If these are counts, say so: measurement_domain 'intensity'. Else correct nphotons.",
             )
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """Whether lists and mappings in a value lie in each other more than so many levels deep."""
+    layer: list[Any] = [value]  # of lists and mappings
+    for _ in range(levels + 1):
+        lists: list[list[Any]] = [[*one.values()] if isinstance(one, dict) else one for one in layer]
+        layer = [inner for one in lists for inner in one if isinstance(inner, dict | list)]
+    return bool(layer)
 
 
 def _shape_text(shape: tuple[int | None, ...]) -> str:
