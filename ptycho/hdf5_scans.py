@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ptycho.data_error import DataError, problem
 from ptycho.hdf5_files import Hdf5File
 from ptycho.npz_files import ScanFile
-from ptycho.scan_checks import blocks
+from ptycho.pattern_statistics import blocks
 from ptycho.stored_array import Array, Stack
 
 CXI_PROBE: Final = ("entry_1/instrument_1/source_1/illumination", "entry_1/instrument_1/source_1/probe")

@@ -87,9 +87,10 @@ def test_diffraction_is_another_name_of_diff3d(scan_file):
 @pytest.mark.parametrize(
     ("changes", "domain", "reason"),
     [
-        ({}, "amplitude", "nothing in the file"),
+        ({}, "amplitude", "not all values are whole numbers"),
         ({"diff3d": np.ones((6, 8, 8), np.uint8)}, "intensity", "uint8"),
-        ({"bad_pixels": np.eye(8, dtype=bool)}, "intensity", "bad_pixels"),
+        ({"bad_pixels": np.zeros((8, 8), dtype=bool)}, "amplitude", "not all values are whole numbers"),
+        ({"bad_pixels": np.eye(8, dtype=bool)}, "amplitude", "not all values are whole numbers"),
         ({"metadata": json.dumps({"measurement_domain": "intensity"})}, "intensity", "metadata"),
         (
             {
@@ -117,7 +118,7 @@ def test_the_domain_and_its_reason_are_logged_once(scan_file, caplog):
     caplog.set_level(logging.INFO, logger="ptycho.raw_data")
     RawData.from_file(scan_file())
     assert len(caplog.messages) == 1
-    assert "read as amplitude: nothing in the file says intensity" in caplog.text
+    assert "read as amplitude: not all values are whole numbers. The file does not state it" in caplog.text
 
 
 def test_an_unknown_domain_is_refused(scan_file):
