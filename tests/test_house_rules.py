@@ -180,7 +180,8 @@ def direct_writes(tree: ast.Module) -> Iterator[Finding]:
             only_reads = called.endswith(("ZipFile", "File")) and given[1:] in ([], ["'r'"])
             found = not only_reads and not opened.intersection(given)
         else:
-            found = WRITES_TO_A_PATH.fullmatch(called) is not None and "os.devnull" not in given
+            only_reads = called == "os.open" and "os.O_RDONLY" in given[1]
+            found = WRITES_TO_A_PATH.fullmatch(called) and "os.devnull" not in given and not only_reads
         if found:
             yield node.lineno, f"calls {called}"
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ptycho.scan_checks import DataError
+from ptycho.data_error import DataError
 
 FREQUENCY_OVERSAMPLING = 2
 """A linear phase ramp is searched in steps of half a period across the image, then refined."""

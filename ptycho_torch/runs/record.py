@@ -13,6 +13,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho.escaped import LineFormatter
 from ptycho.json_files import write_json
+from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.json_values import plain
 from ptycho_torch.runtime import is_first_process
 
@@ -62,6 +63,15 @@ def write_configuration(
         **plain(facts),
     }
     return write_json(run_dir / CONFIGURATION, content)
+
+
+def recorded_domains(record: Mapping[str, Any]) -> TrainedDomains:
+    """How a run read its scans, from its record; of an older one, where it read all alike."""
+    if "domains" in record:
+        return TrainedDomains.of("auto", record["domains"])
+    told = record.get("measurement_domain")
+    words = {str(text).partition(" ")[0] for text in told.values()} if isinstance(told, dict) else set()
+    return TrainedDomains.of(words.pop() if len(words) == 1 else "auto", None)
 
 
 class _LogFile(logging.FileHandler):

@@ -22,7 +22,7 @@ from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS
 from ptycho_torch.runs.checkpoints import SECTIONS, latest
-from ptycho_torch.runs.record import CONFIGURATION
+from ptycho_torch.runs.record import CONFIGURATION, recorded_domains
 from ptycho_torch.runs.training import ResumePoint, TrainingResult, train
 from ptycho_torch.runtime import CHECKPOINTS, HISTORY, LossHistory, metric_interval, monitored_metric
 
@@ -115,6 +115,7 @@ def resume(
         stopped.settings.get("probe_guess_sha256"),
         [*stopped.record.get("resumed", []), record],
         {name: origin for name, origin in origins if name not in anew},
+        recorded_domains(stopped.record),
     )
     return train(payload, data=data, callbacks=callbacks, resumed=point)
 

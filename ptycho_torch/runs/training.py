@@ -15,13 +15,14 @@ from ptycho.checksums import CHECKSUMS, Checksums
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError
+from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.bundle import save_bundle
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule, stack_probes
 from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
 from ptycho_torch.runs.figures import save_history
-from ptycho_torch.runs.fingerprints import probe_fingerprints, scan_fingerprints
+from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprints, scan_fingerprints
 from ptycho_torch.runs.preflight import warn_of_idle_settings
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runtime import (
@@ -57,6 +58,8 @@ class ResumePoint(NamedTuple):
     """Every time that it went on, and what was changed; for config.json."""
     origins: Mapping[str, Any]
     """Where the values that were not changed came from, as recorded."""
+    domains: TrainedDomains
+    """How its scans were read."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ def check(
     """Refuse what cannot be trained before any data is read; gives the data module in force."""
     config, execution = payload.tf_training_config, payload.execution_config
     if data is None:
-        data = ScanDataModule(config, execution, options=payload.pt_data_config)
+        trained = None if resumed is None else resumed.domains
+        data = ScanDataModule(config, execution, options=payload.pt_data_config, trained=trained)
     check_training(execution, config, has_validation=data.wants_validation, logged_metrics=LOGGED_METRICS)
     if resumed is None:
         warn_of_idle_settings(payload)
@@ -194,7 +198,7 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     bundle = run_dir / ARCHIVE
     if trainer.is_global_zero:
         save_history(run_dir / LOSS_PICTURE, history)
-        bundle = save_model(bundle, module, payload)
+        bundle = save_model(bundle, module, payload, domains_of(data.scans))
         Checksums(run_dir).settle()
         log.info("model saved: %s", bundle)
     trainer.strategy.barrier()  # what the first process writes is there for every process that returns
@@ -243,8 +247,10 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
     )
 
 
-def save_model(path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload) -> Path:
-    """Write the bundle of a trained model: weights, probes, the configuration of the training; and its SHA-256."""
+def save_model(
+    path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload, domains: TrainedDomains
+) -> Path:
+    """Write the bundle of a trained model: weights, probes, configuration, how scans were read; and its SHA-256."""
     training = plain(payload.tf_training_config)
     model = training.pop("model")
     config = {
@@ -255,6 +261,7 @@ def save_model(path: Path, module: PtychoPINN_Lightning, payload: TrainingPayloa
             "probe_shape": list(module.model.probe.shape[:-1]),
             "probe_scale": payload.pt_data_config.probe_scale,
             "probe_guess_sha256": module.probe_guess_sha256,
+            "domains": domains.to_json(),
         },
     }
     state = {name: value.detach().cpu().contiguous() for name, value in module.model.state_dict().items()}
@@ -292,6 +299,7 @@ def _record(
             "experiment_number": payload.pt_inference_config.experiment_number,
         },
         "fingerprints": scan_fingerprints(data),
+        "domains": domains_of(data.scans).to_json(),
         "resumed": [] if resumed is None else resumed.record,
     }
     write_configuration(
