@@ -38,7 +38,7 @@ environment variables for a run and puts them back."""
 
 WRITES_TO_A_PATH = re.compile(
     r"(.+\.)?(write_text|write_bytes|touch|mkstemp|\w*TemporaryFile|tofile|to_csv|to_yaml|save_file|rename)"
-    r"|np\.memmap|(.+\.)?open_memmap|os\.(open|replace|link|symlink)|(.+\.)?\w+link_to|shutil\.(?!rmtree)\w+"
+    r"|np\.memmap|(.+\.)?open_memmap|os\.(open|replace|link|symlink)|(.+\.)?\w+link_to|shutil\.(?!rmtree|ignore_patterns)\w+"
 )
 WRITES_TO_AN_ARGUMENT = re.compile(
     r"np\.(save\w*)|torch\.save|(json|yaml)\.\w*dump|(.+\.)?(savefig|imsave)|zipfile\.ZipFile|.*h5py\)?\.File"
@@ -47,7 +47,8 @@ MAY_WRITE = {
     ("ptycho_torch/runs/record.py", "uses logging.FileHandler"),  # a log grows line by line
     ("ptycho/model_manager.py", "calls shutil.copytree"),  # writes each file with its copy_function
     ("ptycho/model_manager.py", "calls shutil.copyfileobj"),  # from one open file to another
-    ("ptycho/scan_files.py", "calls np.memmap"),  # reads
+    ("ptycho/run_folder.py", "calls os.rename"),  # moves what is whole
+    ("ptycho/run_folder.py", "calls os.replace"),
 }
 """What seems to write a file otherwise than through `ptycho.atomic`, and why it may."""
 

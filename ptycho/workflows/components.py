@@ -22,7 +22,7 @@ __all__ = ["load_inference_bundle", "run_cdi_example", "save_outputs"]
 
 
 def run_cdi_example(
-    train_data: Any, test_data: Any, config: Any, do_stitching: bool = True
+    train_data: Any, test_data: Any, config: Any, do_stitching: bool = True, *, overwrite: bool = False
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Train on one scan and reconstruct another; see `run_cdi_example_with_backend`.
 
@@ -40,7 +40,12 @@ def run_cdi_example(
             config.output_dir = Path(tempfile.mkdtemp(prefix="ptychopinn-"))
             on_failure.callback(shutil.rmtree, config.output_dir)
         outcome = run_cdi_example_with_backend(
-            train_data, test_data, config, do_stitching, torch_execution_config=execution
+            train_data,
+            test_data,
+            config,
+            do_stitching,
+            torch_execution_config=execution,
+            overwrite=overwrite,
         )
         on_failure.pop_all()
     model_manager.remember(Path(outcome[2]["bundle"]), temporary=temporary)

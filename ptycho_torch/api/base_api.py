@@ -4,6 +4,7 @@ Data are as ptychodus exports them: counts, and positions in object-array pixels
 on the coordinate (N - 1) / 2 of its own.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from multiprocessing.synchronize import Event
@@ -194,8 +195,11 @@ class Trainer:
         configs = dataloader.config_manager if config_manager is None else config_manager
         payload = _payload(dataloader, configs)
         ranks = Ranks(processes_of(payload.execution_config))
-        with ranks.first():
-            prepared = _prepared(dataloader, configs, payload)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(_remove_empty, Path(dataloader.output_dir))
+            with ranks.first():
+                prepared = _prepared(dataloader, configs, payload)
+            on_failure.pop_all()
         model.model = prepared.module
         return cls(prepared, ranks, (dataloader.unread(), configs))
 
@@ -217,6 +221,11 @@ class Trainer:
             _finish(self._prepared)
 
 
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def _payload(loader: PtychoDataLoader, configs: ConfigManager) -> TrainingPayload:
     execution = execution_of(configs.training_config, configs.inference_config)
     check_checkpoints(execution)
@@ -234,13 +243,20 @@ def _prepared(loader: PtychoDataLoader, configs: ConfigManager, payload: Trainin
         options=configs.data_config,
     )
     data = check(payload, data)
-    with logged(folder_of(payload)), run_environment(payload.execution_config):
-        return prepare(payload, data)
+    with folder_of(payload) as folder:
+        folder.refuse_run()
+        with logged(folder), run_environment(payload.execution_config):
+            return prepare(folder, payload, data)
 
 
 def _finish(prepared: PreparedTraining) -> None:
     payload = prepared.payload
-    with logged(folder_of(payload), further=True), run_environment(payload.execution_config):
+    with (
+        folder_of(payload) as folder,
+        logged(folder, further=True),
+        run_environment(payload.execution_config),
+    ):
+        folder.begin(anew=False)
         finish(prepared)
 
 

@@ -59,7 +59,8 @@ def show(options: argparse.Namespace) -> int:
         names = ", ".join(module.NAME for module in RUNS_SHOWN)
         raise Refusal(f"show: expected a command ({names}); got none. See ptycho config show --help.")
     line = CommandLine.of(options)
-    resolve = _resumed(options) if "resume" in options else _RESOLVERS[command]
+    resumes = "resume" in options and not train.resumes_itself(options)
+    resolve = _resumed(options) if resumes else _RESOLVERS[command]
     settings = _settings(*resolve(line))
     if "json" in options:
         known = {

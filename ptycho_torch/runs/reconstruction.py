@@ -16,8 +16,9 @@ from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.grouping import neighbor_groups, select_positions
 from ptycho.json_files import write_json
-from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError, RawData, load_scans
+from ptycho.run_folder import RunFolder, holds_training, one_set
+from ptycho.run_names import distinct_names
 from ptycho.scan_domain import TrainedDomains, patterns_fingerprint
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.config_params import DataConfig, ModelConfig
@@ -30,7 +31,7 @@ from ptycho_torch.runs.figures import save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
-from ptycho_torch.runtime import build_fabric, check_reconstruction, run_environment
+from ptycho_torch.runtime import build_fabric, check_reconstruction, is_first_process, run_environment
 
 log = logging.getLogger(__name__)
 
@@ -56,19 +57,23 @@ class ReconstructionResult:
 
 
 def reconstruct_scans(
-    payload: InferencePayload, scans: Sequence[RawData] | None = None
+    payload: InferencePayload, scans: Sequence[RawData] | None = None, *, overwrite: bool = False
 ) -> list[ReconstructionResult]:
     """Reconstruct the scan, or every scan of the folder, that a payload names.
 
     Args:
         payload: from ``create_inference_payload``.
         scans: scans in memory; None: those that the payload names.
+        overwrite: whether a reconstruction that is in the output folder is replaced; it is kept aside until this one
+            has saved.
 
     Returns:
-        One result for each scan. A single scan writes into ``output_dir``, several into a folder each below it.
+        One result for each scan. A single scan writes into ``output_dir``, several into a folder each below it. The
+        files of a scan appear together.
 
     Raises:
         ConfigError: the machine lacks what the configuration asks for; raised before anything is read.
+        ConfigError: the output folder holds a run, or another run writes into it.
         BundleError: the model cannot be read.
         DataError: the scan does not fit the data contract or the model.
     """
@@ -76,25 +81,31 @@ def reconstruct_scans(
     check_reconstruction(execution, config)
     run_dir = Path(str(config.output_dir))
     refuse_folder_of_model(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with logged(run_dir), run_environment(execution):
+    with (
+        RunFolder(run_dir, writes=is_first_process()) as home,
+        logged(home),
+        run_environment(execution),
+    ):
+        if not overwrite:
+            home.refuse_run(may_resume=False)
         fabric = build_fabric(execution)
         trained = load_trained(Path(str(config.model_path)))
         check_tensors(trained, payload.pt_model_config, payload.pt_data_config)
         if scans is None:
             place = Path(str(config.test_data_file))
             scans = load_scans(place, config.measurement_domain, trained.domains)
+        home.begin(anew=True)
         domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
         if fabric.is_global_zero:
             facts = {"measurement_domain": domains, "domains": domains_of(scans).to_json()}
             write_configuration(run_dir, config, execution, payload.sources, payload.overrides_applied, facts)
-        folders = (
-            [run_dir] if len(scans) == 1 else [run_dir / f"{_stem(scan, i)}" for i, scan in enumerate(scans)]
-        )
+        names = distinct_names(_stem(scan, i) for i, scan in enumerate(scans))
+        folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
         results = [
             _one_scan(payload, trained, scan, folder, fabric)
             for scan, folder in zip(scans, folders, strict=True)
         ]
+        home.saved()
         fabric.barrier()  # what the first process writes is there for every process that returns
         return results
 
@@ -166,9 +177,9 @@ def refuse_folder_of_model(run_dir: Path) -> None:
     """Refuse to write a reconstruction among the files of a training, whose records it would replace.
 
     Raises:
-        ConfigError: the folder holds a model.
+        ConfigError: the folder holds a training, finished or not.
     """
-    if (run_dir / ARCHIVE).exists():
+    if holds_training(run_dir):
         message = f"expected a folder without a model; got {run_dir}. Choose another one, such as a folder below it."
         raise ConfigError([Failure("output_dir", f"output_dir: {message}")])
 
@@ -252,17 +263,16 @@ def _one_scan(
         execution=payload.execution_config,
         fabric=fabric,
     )
-    if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_arrays(folder / "reconstruction.npz", result, scan, debug=config.debug)
-        save_reconstruction(folder / "reconstruction.png", result.object, result.probe)
     figures = {"seconds": result.seconds, "n_patterns_used": result.n_patterns, **measure(result, scan)}
     pair = _compared(result, scan)
     figures |= {} if pair is None else pair.figures()
     if fabric.is_global_zero:
-        write_json(folder / "metrics.json", figures)
-        if pair is not None:
-            save_comparison(folder / "comparison.png", pair, result.probe, scan.probe_truth)
+        with one_set(Path(str(config.output_dir)), folder) as new:
+            save_arrays(new / "reconstruction.npz", result, scan, debug=config.debug)
+            save_reconstruction(new / "reconstruction.png", result.object, result.probe)
+            if pair is not None:
+                save_comparison(new / "comparison.png", pair, result.probe, scan.probe_truth)
+            write_json(new / "metrics.json", figures)
         log.info("%s: %s", scan.path, ", ".join(f"{name} {_short(value)}" for name, value in figures.items()))
     return ReconstructionResult(folder, scan, result, figures)
 

@@ -57,6 +57,8 @@ def run_cdi_example_torch(
     config: TrainingConfig,
     do_stitching: bool = True,
     execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Image | None, Image | None, dict[str, Any]]:
     """Train a model, and reconstruct a scan with it.
 
@@ -67,6 +69,7 @@ def run_cdi_example_torch(
         config: what to train. N = 0 is taken from the data.
         do_stitching: whether to reconstruct.
         execution_config: how to run; None: the defaults and the environment.
+        overwrite: whether a run that is in ``output_dir`` is replaced; it is kept aside until this one has saved.
 
     Returns:
         Amplitude and phase (rad) of the object, float32 (H, W), of the first scan where there are several; both None
@@ -74,15 +77,17 @@ def run_cdi_example_torch(
         stitching ``reconstructions`` (one for each scan) and ``metrics`` (of the first).
 
     Raises:
-        ConfigError, DataError: the settings or the data are wrong; BundleError: the model cannot be read back.
+        ConfigError, DataError: the settings or the data are wrong, or ``output_dir`` holds a run; BundleError: the
+            model cannot be read back.
         ValueError, RuntimeError: the backend of the configuration is not this one.
     """
     config, scans, tests, execution_config = _prepared(train_data, test_data, config, execution_config)
-    trained, payload = _trained(config, scans, tests, execution_config)
+    trained, payload = _trained(config, scans, tests, execution_config, overwrite)
     results = _results(trained)
     if not do_stitching:
         return None, None, results
-    found = reconstruct_scans(_inference_payload(payload, trained.run_dir), tests or scans)
+    inference = _inference_payload(payload, trained.run_dir)
+    found = reconstruct_scans(inference, tests or scans, overwrite=overwrite)
     results |= {"reconstructions": found, "metrics": found[0].metrics}
     return *_images(found[0]), results
 
@@ -92,9 +97,11 @@ def train_cdi_model_torch(
     test_data: Scan | None,
     config: TrainingConfig,
     execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Train a model; as ``run_cdi_example_torch`` without stitching, of which it gives the results."""
-    return _results(_trained(*_prepared(train_data, test_data, config, execution_config))[0])
+    return _results(_trained(*_prepared(train_data, test_data, config, execution_config), overwrite)[0])
 
 
 def load_inference_bundle_torch(path: str | Path) -> tuple[dict[str, PtychoPINN], dict[str, Any]]:
@@ -215,12 +222,13 @@ def _trained(
     scans: list[RawData],
     tests: list[RawData] | None,
     execution_config: PyTorchExecutionConfig,
+    overwrite: bool,
 ) -> tuple[TrainingResult, TrainingPayload]:
     payload = training_payload_of(config, execution_config)
     data = ScanDataModule(
         payload.tf_training_config, payload.execution_config, scans=scans, validation_scans=tests
     )
-    return train(payload, data=data), payload
+    return train(payload, data=data, overwrite=overwrite), payload
 
 
 def _inference_payload(trained: TrainingPayload, run_dir: Path) -> InferencePayload:

@@ -126,7 +126,10 @@ def test_a_model_that_is_kept_is_named_with_every_mistake(
 ) -> None:
     model = tmp_path / "wts.h5.zip"
     model.touch()
-    kept = f"{model}: expected nothing there yet; got a file. Name another place, or pass --overwrite."
+    kept = (
+        f"{tmp_path}: expected a folder without a run; got one with a trained model. "
+        "Replace it (--overwrite; overwrite=True in Python), or name another folder."
+    )
     assert ptycho("train", scan, "--output-dir", tmp_path) == (2, "", f"ptycho train: {kept}\n")
     monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKER", "4")
     said = ptycho("train", scan, "--output-dir", tmp_path, "--nepochs", "0", "--foo")[2]
@@ -139,7 +142,7 @@ def test_a_model_that_is_kept_is_named_with_every_mistake(
     said = ptycho("simulate", "--output", model, "--n-positions=many")[2]
     assert said.removeprefix("ptycho simulate: ").splitlines() == [
         "n_positions: expected an integer; got 'many' from flag --n-positions.",
-        kept,
+        f"{model}: expected nothing there yet; got a file. Name another place, or pass --overwrite.",
     ]
 
 
@@ -261,7 +264,10 @@ def test_a_trained_model_is_not_replaced_unasked(ptycho: Run, scan: Path, traine
     before = (trained / "wts.h5.zip").stat().st_mtime_ns
     code, _, said = ptycho("train", scan, "--output-dir", trained)
     assert code == 2
-    assert "Name another place, or pass --overwrite." in said
+    assert (
+        f"Go on with it (ptycho train --resume {trained}; resume() in Python), replace it (--overwrite"
+        in said
+    )
     assert (trained / "wts.h5.zip").stat().st_mtime_ns == before
 
 
