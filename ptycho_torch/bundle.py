@@ -33,6 +33,7 @@ from ptycho.model_archive import (
     decode_config,
     refuse,
     refuse_damaged,
+    refuse_too_large,
 )
 
 __all__ = ["FORMAT", "Bundle", "BundleError", "load_bundle", "save_bundle"]
@@ -161,6 +162,8 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
             else "nothing there",
             "Model archive not found: give the output folder of a training run.",
         )
+    for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS):
+        refuse_too_large(folder / name)
     return {name: (folder / name).read_bytes() for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)}
 
 
@@ -172,6 +175,7 @@ def _read_archive(source: Path) -> dict[str, bytes]:
             "nothing there",
             f"Model archive not found: give the output folder of a training run, which holds {ARCHIVE}.",
         )
+    refuse_too_large(source)
     content = source.read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -14,6 +14,7 @@ from ptycho_torch.cli.console import (
     Refusal,
     flush_streams,
     lines_of,
+    memory_failure,
     open_streams,
     plain_log,
     plain_warnings,
@@ -107,6 +108,10 @@ def _run(words: list[str]) -> int:
             return BROKEN_PIPE
         except OSError as error:
             return _say(f"{chosen}: {worded(error)}", WRONG_INPUT)
+        except (MemoryError, RuntimeError) as error:
+            if (message := memory_failure(error)) is None:
+                raise
+            return _say(f"{chosen}: {message}", WRONG_INPUT)
         except Interruption as interruption:
             return _say(f"{chosen}: {lines_of(interruption)}", interruption.code)
         except KeyboardInterrupt:

@@ -345,3 +345,30 @@ def test_an_interrupted_run_says_what_is_kept(tmp_path: Path) -> None:
 def test_an_exit_that_is_no_interrupt_passes(tmp_path: Path) -> None:
     with pytest.raises(SystemExit), watching_for_interrupt(tmp_path):
         raise SystemExit(1)
+
+
+def test_loading_processes_beyond_what_a_machine_can_hold_are_refused(ptycho, scan, tmp_path: Path) -> None:
+    code, _, err = ptycho("train", scan, "--output-dir", tmp_path / "run", "--num-workers=1000000")
+    assert code == 2
+    assert "num_workers: expected at most " in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 16.0 TiB for an array with shape (1000000, 1000000, 2)"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 16 bytes.\nC++"),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    ptycho, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error
+) -> None:
+    def run(options: object) -> int:
+        raise error
+
+    monkeypatch.setattr("ptycho_torch.cli.simulate.run", run)
+    code, _, err = ptycho("simulate", "--output", tmp_path / "x.npz")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "ptycho simulate: not enough memory: " in err
+    assert "allocate" in err
