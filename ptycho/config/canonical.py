@@ -9,16 +9,16 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AllowInfNan, BeforeValidator, Strict
+from pydantic_core import PydanticCustomError
 
+from ptycho.config.dataclass import CheckedDataclass
 from ptycho.config.errors import ConfigError, Failure, path_of
-from ptycho.config.fields import LARGEST, Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt, Seed
-from ptycho.config.validated import Resolution, Rule, section_of, validated, vocabulary
-
-T = TypeVar("T")
+from ptycho.config.fields import LARGEST, Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt, Rule, Seed
+from ptycho.config.rules import conflicts_of
 
 
 def _is_pattern_size(value: int) -> bool:
@@ -55,7 +55,7 @@ def _is_path(value: Path | None) -> bool:
 def _not_blank(value: Any) -> Any:
     """Refuse blank text, which a path would take for the current folder; Path() says that it is meant."""
     if isinstance(value, str) and not value.strip():
-        raise ValueError("is blank")
+        raise PydanticCustomError("not_accepted", "Input should not be blank")
     return value
 
 
@@ -69,8 +69,7 @@ Domain = Annotated[Literal["auto", "amplitude", "intensity"], Exact()]
 Backend = Annotated[Literal["pytorch", "tensorflow"], Exact()]
 
 
-@validated("model")
-class ModelConfig:
+class ModelConfig(CheckedDataclass, table="model"):
     """The network and the physics it is trained through."""
 
     N: PatternSize = 64
@@ -122,8 +121,7 @@ class ModelConfig:
     """Blur of each predicted correction, in pixels (standard deviation); 0 is none."""
 
 
-@validated("training", renamed={"n_images": "n_groups"})
-class TrainingConfig:
+class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n_groups"}):
     """One training: the model, its data, its losses and its optimizer."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -232,24 +230,8 @@ class TrainingConfig:
     plateau_threshold: NonNegativeFloat = 0.0
     """Smallest relative decrease of the loss that counts as improvement, with the Adaptive schedule."""
 
-    @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a file (TOML, YAML or JSON) with these fields and, nested, a table [model].
 
-        Args:
-            path: The file; or a run file, of which the tables [model] and [training] are read.
-
-        Returns:
-            The configuration; what the file does not say has its default.
-
-        Raises:
-            ConfigError: the file cannot be read, or a name or value in it is wrong.
-        """
-        return _from_run_file(cls, path)
-
-
-@validated("inference", renamed={"n_images": "n_groups"})
-class InferenceConfig:
+class InferenceConfig(CheckedDataclass, table="inference", renamed={"n_images": "n_groups"}):
     """One reconstruction: a trained model and the scan to reconstruct."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -285,43 +267,6 @@ class InferenceConfig:
     backend: Backend = "pytorch"
     """The implementation that reconstructs; tensorflow is another distribution's."""
 
-    @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a file (TOML, YAML or JSON) with these fields and, nested, a table [model].
-
-        Args:
-            path: The file; or a run file, of which the tables [model] and [inference] are read.
-
-        Returns:
-            The configuration; what the file does not say has its default.
-
-        Raises:
-            ConfigError: the file cannot be read, or a name or value in it is wrong.
-        """
-        return _from_run_file(cls, path)
-
-
-def _from_run_file(cls: type[T], path: str | os.PathLike[str]) -> T:
-    model, rest = sections_of(cls, path)
-    if failures := (*model.failures, *rest.failures):
-        raise ConfigError(failures)
-    return cls(**(rest.values | {"model": model.config}))
-
-
-def sections_of(cls: type[T], path: str | os.PathLike[str]) -> tuple[Resolution[ModelConfig], Resolution[T]]:
-    """What a file says of the model and of a training or an inference, right or wrong.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    from ptycho.config.files import ConfigFile  # the parsers load with the first file
-
-    file = ConfigFile.read(path, collect=True)
-    nested = file.content.keys().isdisjoint(("training", "inference", "execution"))
-    model = Resolution(ModelConfig, [file.layer(vocabulary(ModelConfig), "model", nested=nested)])
-    own = file.layer(vocabulary(cls), None if nested else section_of(cls), nested=nested)
-    return model, Resolution(cls, [own])
-
 
 def validate_model_config(config: ModelConfig) -> None:
     """Check that a model configuration is ready for a run.
@@ -342,7 +287,7 @@ def validate_training_config(config: TrainingConfig) -> None:
     """
     failures = list(_model_failures(config.model))
     failures += _missing("training.train_data_file", config.train_data_file)
-    failures += _conflicts(config)
+    failures += conflicts_of(config.model, config)
     if failures:
         raise ConfigError(failures)
 
@@ -356,7 +301,7 @@ def validate_inference_config(config: InferenceConfig) -> None:
     failures = list(_model_failures(config.model))
     failures += _missing("inference.model_path", config.model_path)
     failures += _missing("inference.test_data_file", config.test_data_file)
-    failures += _conflicts(config)
+    failures += conflicts_of(config.model, config)
     if failures:
         raise ConfigError(failures)
 
@@ -365,12 +310,6 @@ def _model_failures(config: ModelConfig) -> Iterator[Failure]:
     if config.N == 0:
         message = "model.N: expected the size of the patterns; got 0. Set it, or take it from the data first."
         yield Failure("model.N", message)
-
-
-def _conflicts(config: TrainingConfig | InferenceConfig) -> Iterator[Failure]:
-    from ptycho.config.rules import conflicts, said_by  # which know these classes
-
-    yield from conflicts(said_by(config))
 
 
 def _missing(name: str, path: Path | None) -> Iterator[Failure]:

@@ -150,20 +150,19 @@ def near(name: str, known: tuple[str, ...], cutoff: float = 0.6) -> str | None:
     return by_folded[matches[0]] if matches else None
 
 
-def unknown_name(written: str, suggestion: str | None, *, what: str = "knob", place: str = "") -> Failure:
+def unknown_name(written: str, suggestion: str | None, *, place: str = "") -> Failure:
     """Word the failure for a name that does not exist.
 
     Args:
         written: The name as the user wrote it.
         suggestion: What it probably means.
-        what: What kind of thing was looked for.
         place: Where it was written (` (exec.toml:7)`), empty for an argument.
 
     Returns:
         The failure.
     """
     hint = f" Did you mean {suggestion}?" if suggestion else ""
-    return Failure(written, f"{named(written)}: no such {what}{place}.{hint}")
+    return Failure(written, f"{named(written)}: no such setting{place}.{hint}")
 
 
 def written_by(version: object, what: str) -> str:

@@ -9,13 +9,12 @@ from typing import Any, Final, NamedTuple
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.canonical import TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
-from ptycho.config.request import KNOBS, damages, is_record, request_of
-from ptycho.config.sources import Layer
-from ptycho.config.validated import section_of
+from ptycho.config.record import damages, is_record, request_of
 from ptycho.model_archive import ARCHIVE
 from ptycho_torch.config_bridge import TABLE
 from ptycho_torch.config_factory import TrainingPayload, training_payload
@@ -217,16 +216,12 @@ def _payload(
     train_data_file: str | Path | None,
 ) -> TrainingPayload:
     """The recorded settings, below what is changed now."""
-    fields = [dict(overrides or {}), dict(flags or {})]
-    knobs = [{name: given.pop(name) for name in KNOBS if name in given} for given in fields]
-    place = str(folder / CONFIGURATION)
-    request, saved = request_of(stopped.record, place, overrides=fields[0], flags=fields[1])
+    request = request_of(stopped.record, str(folder / CONFIGURATION), overrides=overrides, flags=flags)
     places = {"output_dir": str(folder)} | (
         {"train_data_file": str(train_data_file)} if train_data_file else {}
     )
     request.add(TrainingConfig, Layer("argument", places))
-    execution = saved.with_overrides(knobs[0], flags=knobs[1])
-    payload = training_payload(request.answer(execution))
+    payload = training_payload(request.answer())
     failures = [
         _fixed(name, change, folder)
         for name, change in _changes(stopped, payload)
@@ -251,8 +246,8 @@ def _without_checkpoints(execution: PyTorchExecutionConfig) -> Iterator[Failure]
 def _changes(stopped: _Stopped, payload: TrainingPayload) -> Iterator[tuple[str, dict[str, Any]]]:
     """What differs from the record: `section.field` or knob -> what it was, what it is, and from where."""
     recorded = dict(stopped.record["configuration"])
-    was = {f"{section_of(ModelConfig)}.{name}": value for name, value in recorded.pop("model").items()}
-    was |= {f"{section_of(TrainingConfig)}.{name}": value for name, value in recorded.items()}
+    was = {f"model.{name}": value for name, value in recorded.pop("model").items()}
+    was |= {f"training.{name}": value for name, value in recorded.items()}
     was |= stopped.record["execution"]
     now: dict[str, Origin] = {**payload.sources, **payload.execution_config.sources}
     for name, origin in now.items():

@@ -17,9 +17,9 @@ from pydantic import TypeAdapter
 import ptycho.params
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
+from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE
 from ptycho.config.resolve import merge
-from ptycho.config.sources import Layer
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload

@@ -78,7 +78,7 @@ def test_n_images_is_an_override_with_a_warning(scan: Path):
 
 def test_an_override_must_not_be_given_under_two_names(scan: Path):
     text = message(lambda: train(scan, overrides={"epochs": 3, "nepochs": 4}))
-    assert text == "nepochs: given twice (override), as epochs and as nepochs. Keep one of them."
+    assert text == "nepochs: given twice, as epochs and as nepochs. Keep one of them."
 
 
 def test_the_execution_configuration_is_never_none(scan: Path):
@@ -95,14 +95,16 @@ def test_an_execution_configuration_given_is_used_and_overridden(scan: Path):
 
 def test_flags_for_a_resolved_execution_configuration_come_too_late(scan: Path):
     text = message(lambda: train(scan, execution_config=PyTorchExecutionConfig(), flags={"num_workers": 2}))
-    assert text.startswith("num_workers (flag): the execution configuration given is resolved already.")
+    assert text.startswith(
+        "num_workers (flag --num-workers): the execution configuration given is resolved already."
+    )
 
 
 def test_an_execution_table_comes_too_late_too(scan: Path, tmp_path: Path):
     file = tmp_path / "run.toml"
     file.write_text("[execution]\nnum_workers = 2\n")
     text = message(lambda: train(scan, execution_config=PyTorchExecutionConfig(), file=file))
-    assert "[execution]: the execution configuration given is resolved already." in text
+    assert text.startswith(f"num_workers ({file}:2): the execution configuration given is resolved already.")
 
 
 def test_reconstruction_knobs_reach_the_backend(scan: Path):
