@@ -107,14 +107,11 @@ class ConfigFile:
                 )
             )
             content = {}
-        known: dict[str, Any] = {}
-        for key, value in cast(Mapping[str, Any], content).items():
-            if section.field(key):
-                known[key] = value
-            elif isinstance(value, Mapping) and not where:
-                failures.append(self._stray(key))
-            else:
-                failures.append(self._unknown((*where, key), section))
+        written = cast(Mapping[str, Any], content)
+        known = {key: value for key, value in written.items() if section.field(key)}
+        for key in [key for key in written if key not in known]:
+            is_table = isinstance(written[key], Mapping) and not where
+            failures.append(self._stray(key) if is_table else self._unknown((*where, key), section))
         read = read_values(
             "file",
             known,

@@ -89,13 +89,18 @@ def fill(instance: Any, section: Section, layers: Iterable[Layer], order: Sequen
     """
     standing = ranked(layers, order)
     values: dict[str, Any] = {}
+    beaten: dict[str, Any] = {}
     sound = True
     try:
         for layer in standing:
-            if lost := values.keys() & layer.values.keys():
-                section.check({name: layer.values[name] for name in lost})
+            for name in values.keys() & layer.values.keys():
+                if name in beaten:
+                    section.check({name: beaten[name]})
+                beaten[name] = layer.values[name]
             values = {**layer.values, **values}
             sound = sound and not layer.failures
+        if beaten:
+            section.check(beaten)
         instance.__pydantic_validator__.validate_python(
             values, self_instance=instance, by_alias=True, by_name=True
         )

@@ -96,8 +96,9 @@ class Section:
 
     def field(self, written: str) -> str | None:
         """The name of the field that is written; None where there is none."""
-        name = self.renamed.get(written) or self.also.get(written, written)
-        return name if name in self.scalars else None
+        if written in self.scalars:
+            return written
+        return self.renamed.get(written) or self.also.get(written)
 
     def labelled(self, name: str) -> str:
         """A name as messages say it."""

@@ -43,8 +43,14 @@ def read_values(
     level: int = 0,
 ) -> Layer:
     """Read named values of one section: arguments, overrides, flags, a table of a file; as `sort_values` does."""
-    if not text and section.scalars.keys() >= written.keys():
-        return Layer(kind, dict(written), level=level)
+    scalars = section.scalars
+    if scalars.keys() >= written.keys():
+        if not text:
+            return Layer(kind, dict(written), level=level)
+        raw = {name: value for name, value in written.items() if isinstance(value, str)}
+        return Layer(
+            kind, {name: scalars[name].read(value) for name, value in written.items()}, {}, raw, level=level
+        )
     (layer,) = sort_values(kind, written, [section], text=text, locate=locate, quote=quote, level=level)
     return layer
 
@@ -115,8 +121,10 @@ class _Reading:
 
 def _home(spelling: str, sections: Sequence[Section]) -> tuple[int, str | None]:
     """Find the section of a name as written, and the field; of one that there is not, the first, and None."""
-    homes = ((at, section.field(spelling)) for at, section in enumerate(sections))
-    return next((home for home in homes if home[1]), (0, None))
+    for at, section in enumerate(sections):
+        if name := section.field(spelling):
+            return at, name
+    return 0, None
 
 
 def _unknown(kind: str, written: str, sections: Sequence[Section], synonyms: Mapping[str, str]) -> Failure:
@@ -188,7 +196,10 @@ def read_environment(environ: Mapping[str, str], section: Section, *, strict: bo
         message = f"environ: expected a mapping of variables to text; got {show(environ)}."
         return Layer("environment", {}, failures=(Failure("environ", message),))
     prefix = section.prefix or ""
-    found = _Reading()
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    raw: dict[str, str] = {}
+    failures: list[Failure] = []
     for variable in _variables(environ, prefix):
         spelling = variable[len(prefix) :].lower()
         name, text = section.field(spelling), environ[variable]
@@ -198,23 +209,23 @@ def read_environment(environ: Mapping[str, str], section: Section, *, strict: bo
         if name is None:
             meant = section.meant_by(spelling, NEAR_ENOUGH)
             if meant or strict:
-                found.failures.append(unknown_name(variable, meant and section.variable(meant)))
+                failures.append(unknown_name(variable, meant and section.variable(meant)))
             else:
                 message = f"{named(variable)}: no such setting; the variable is ignored."
                 warn_caller(message, UnknownVariableWarning)
             continue
         if spelling in section.renamed:
             warn_renamed(variable, f"{prefix}{name.upper()}")
-        if name in found.values:
-            found.failures.append(given_twice(name, found.spelled[name], variable))
+        if name in values:
+            failures.append(given_twice(name, places[name], variable))
         elif not is_text:
             shown = show(text) if section.scalars[name].is_plain else "another value"
             message = f"{name}: expected text; got {shown} from environment variable {variable}."
-            found.failures.append(Failure(name, message))
+            failures.append(Failure(name, message))
         else:
-            found.values[name] = section.scalars[name].read(text)
-            found.spelled[name], found.raw[name] = variable, text
-    return Layer("environment", found.values, found.spelled, found.raw, tuple(found.failures))
+            values[name] = section.scalars[name].read(text)
+            places[name], raw[name] = variable, text
+    return Layer("environment", values, places, raw, tuple(failures))
 
 
 def _is_of_names(environ: object) -> bool:
@@ -228,10 +239,10 @@ def _is_of_names(environ: object) -> bool:
 
 def _variables(environ: Mapping[str, str], prefix: str) -> list[str]:
     """List the variables that start with the prefix, in any case, in alphabetic order."""
-    names = list(environ)
+    names, length = list(environ), len(prefix)
     if prefix not in "\n".join(names).upper():
         return []
-    return sorted(name for name in names if name[: len(prefix)].upper() == prefix)
+    return sorted(name for name in names if len(name) > length and name[:length].upper() == prefix)
 
 
 def warn_renamed(written: str, name: str) -> None:
