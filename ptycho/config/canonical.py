@@ -9,7 +9,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AllowInfNan, BeforeValidator, Strict
@@ -59,10 +59,29 @@ def _not_blank(value: Any) -> Any:
     return value
 
 
-File = Annotated[Path, BeforeValidator(_not_blank), Rule("a path", _is_path)]
-"""A path, or its text."""
-OptionalFile = Annotated[Path | None, BeforeValidator(_not_blank), Rule("a path or none", _is_path)]
-"""A path, or its text; or None."""
+if TYPE_CHECKING:
+
+    class File:
+        """A path, or its text."""
+
+        def __get__(self, instance: object, owner: object) -> Path: ...
+        def __set__(self, instance: object, value: str | Path) -> None: ...
+
+    class OptionalFile:
+        """A path, or its text; or None."""
+
+        def __get__(self, instance: object, owner: object) -> Path | None: ...
+        def __set__(self, instance: object, value: str | Path | None) -> None: ...
+
+else:
+    File = Annotated[Path, BeforeValidator(_not_blank), Rule("a path", _is_path)]
+    OptionalFile = Annotated[Path | None, BeforeValidator(_not_blank), Rule("a path or none", _is_path)]
+
+
+def path(default: str | None) -> Any:
+    """Declare a field that holds a path, and takes its text as well."""
+    return None if default is None else Path(default)
+
 
 Activation = Annotated[Literal["sigmoid", "swish", "silu", "softplus", "relu"], Exact()]
 Domain = Annotated[Literal["auto", "amplitude", "intensity"], Exact()]
@@ -127,10 +146,10 @@ class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     """The network and the physics."""
 
-    train_data_file: OptionalFile = None
+    train_data_file: OptionalFile = path(None)
     """The scan to train on: an NPZ file, or a folder of NPZ files that are one data set."""
 
-    test_data_file: OptionalFile = None
+    test_data_file: OptionalFile = path(None)
     """A scan to validate on; none splits the training data."""
 
     batch_size: PositiveInt = 16
@@ -184,7 +203,7 @@ class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n
     intensity_scale_trainable: Flag = True
     """Train the factor between photon counts and network units."""
 
-    output_dir: File = Path("training_outputs")
+    output_dir: File = path("training_outputs")
     """Folder for everything a training writes."""
 
     backend: Backend = "pytorch"
@@ -237,10 +256,10 @@ class InferenceConfig(CheckedDataclass, table="inference", renamed={"n_images": 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     """The network and the physics, as trained."""
 
-    model_path: OptionalFile = None
+    model_path: OptionalFile = path(None)
     """Folder of the trained model; it holds wts.h5.zip."""
 
-    test_data_file: OptionalFile = None
+    test_data_file: OptionalFile = path(None)
     """The scan to reconstruct: an NPZ file, or a folder of NPZ files that are one data set."""
 
     n_groups: PositiveInt | None = None
@@ -258,7 +277,7 @@ class InferenceConfig(CheckedDataclass, table="inference", renamed={"n_images": 
     debug: Flag = False
     """Also write the coverage map and the error of every pattern."""
 
-    output_dir: File = Path("inference_outputs")
+    output_dir: File = path("inference_outputs")
     """Folder for everything a reconstruction writes."""
 
     measurement_domain: Domain = "auto"

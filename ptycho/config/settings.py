@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import Signature
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from pydantic import PrivateAttr, ValidationError, model_validator
 from pydantic_core import from_json
@@ -19,18 +19,21 @@ from ptycho.config.sources import as_flags, as_mapping, given_twice, read_values
 from ptycho.config.subclass_sources import refuse_without_effect, with_ambient
 from ptycho.config.views import Described, Views, signature_of
 
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _Class
+else:
 
-class _Class(type(BaseSettings)):
-    """The class of the settings classes."""
+    class _Class(type(BaseSettings)):
+        """The class of the settings classes."""
 
-    @property
-    def __signature__(cls) -> Signature:
-        """The parameters, with plain types."""
-        return signature_of(cls)
+        @property
+        def __signature__(cls) -> Signature:
+            """The parameters, with plain types."""
+            return signature_of(cls)
 
-    @__signature__.setter
-    def __signature__(cls, found: object) -> None:
-        """Leave what pydantic finds: it shows the rules of every type."""
+        @__signature__.setter
+        def __signature__(cls, found: object) -> None:
+            """Leave what pydantic finds: it shows the rules of every type."""
 
 
 class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
@@ -57,18 +60,20 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
     _layers: tuple[Layer, ...] = PrivateAttr(default=())
     """What the sources said, the strongest first."""
 
-    def __init__(self, /, **arguments: Any) -> None:
-        """Resolve arguments, environment and defaults.
+    if not TYPE_CHECKING:  # which takes the parameters from the fields
 
-        Raises:
-            ConfigError: Everything that is wrong with them.
-        """
-        section = section_of(type(self))
-        given = read_values("argument", arguments, section)
-        fill(self, section, *with_ambient(section, [given], os.environ))
+        def __init__(self, /, **arguments: Any) -> None:
+            """Resolve arguments, environment and defaults.
 
-    # Validation does not go through __init__, which would read the environment.
-    __init__.__pydantic_base_init__ = True  # pyright: ignore[reportFunctionMemberAccess]
+            Raises:
+                ConfigError: Everything that is wrong with them.
+            """
+            section = section_of(type(self))
+            given = read_values("argument", arguments, section)
+            fill(self, section, *with_ambient(section, [given], os.environ))
+
+        # Validation does not go through __init__, which would read the environment.
+        __init__.__pydantic_base_init__ = True
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:

@@ -18,6 +18,7 @@ from ptycho.config.origins import Origin
 from ptycho_torch.config_factory import (
     create_training_payload,
     populate_legacy_params,
+    training_payload_of,
 )
 from tests.refusals import message
 from tests.torch.factory_calls import save_scan, train
@@ -304,3 +305,17 @@ def test_populating_takes_canonical_configurations_only(legacy: dict[str, object
     with pytest.raises(TypeError, match="CONFIG-002"):
         populate_legacy_params(PyTorchExecutionConfig())
     assert legacy == {}
+
+
+class _Beamline(TrainingConfig):
+    shutter: str = "open"
+
+
+def test_a_derived_training_is_taken_as_it_is():
+    config = _Beamline(train_data_file="a.npz", n_groups=4, shutter="shut")
+    payload = training_payload_of(config)
+    assert payload.tf_training_config == config
+    assert (payload.sources["training.shutter"].kind, payload.sources["training.nepochs"].kind) == (
+        "argument",
+        "default",
+    )
