@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from ptycho.atomic import atomic_write
 from ptycho.model_archive import ARCHIVE
 
 _trained: Path | None = None
@@ -41,8 +42,13 @@ def save(out_prefix: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / ARCHIVE
     if _temporary:
-        shutil.copytree(_trained.parent, folder, dirs_exist_ok=True)
+        shutil.copytree(_trained.parent, folder, dirs_exist_ok=True, copy_function=_copy)
         remember(target)
     elif target.resolve() != _trained.resolve():
-        shutil.copyfile(_trained, target)
+        _copy(_trained, target)
     return target
+
+
+def _copy(source: str | Path, target: str | Path) -> None:
+    with Path(source).open("rb") as content, atomic_write(target) as file:
+        shutil.copyfileobj(content, file)

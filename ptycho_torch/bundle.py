@@ -10,18 +10,19 @@ Equal content gives equal bytes. Nothing is ever unpickled.
 
 import io
 import json
-import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
 import torch
 
 import ptycho
+from ptycho.atomic import atomic_write
 from ptycho.model_archive import (
     ARCHIVE,
     ARCHIVE_CONFIG,
@@ -55,7 +56,11 @@ class Bundle:
 
 
 def save_bundle(
-    path: str | Path, *, state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any]
+    path: str | Path,
+    *,
+    state_dict: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    opened: Callable[[Path], AbstractContextManager[BinaryIO]] = atomic_write,
 ) -> Path:
     """Write a bundle; a reader sees the old file or the new one, never a part.
 
@@ -63,6 +68,7 @@ def save_bundle(
         path: the file to write, or a folder, in which `wts.h5.zip` is written. Folders are created.
         state_dict: parameters and buffers by name, on any device. Complex tensors are supported.
         config: JSON data saved with them (the model's configuration and whatever else describes the run).
+        opened: opens the file, as `atomic_write` does.
 
     Returns:
         The file written.
@@ -78,20 +84,12 @@ def save_bundle(
         ARCHIVE_WEIGHTS: _encode_tensors(state_dict),
     }
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("xb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, content in members.items():
-                    member = zipfile.ZipInfo(name, _EPOCH)
-                    member.create_system = 3  # the same bytes on every system
-                    member.external_attr = 0o644 << 16
-                    archive.writestr(member, content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with opened(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            member = zipfile.ZipInfo(name, _EPOCH)
+            member.create_system = 3  # the same bytes on every system
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, content)
     return target
 
 

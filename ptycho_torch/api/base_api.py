@@ -12,7 +12,6 @@ from typing import Any, Final, Self
 
 import lightning
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure
@@ -34,7 +33,7 @@ from ptycho_torch.reassembly import reconstruct
 from ptycho_torch.runs.reconstruction import illuminated_model
 from ptycho_torch.runs.record import logged
 from ptycho_torch.runs.training import PreparedTraining, check, finish, folder_of, prepare
-from ptycho_torch.runtime import Ranks, build_fabric, run_environment
+from ptycho_torch.runtime import Ranks, build_fabric, read_checkpoint, run_environment
 
 __all__ = [
     "ConfigManager",
@@ -157,7 +156,7 @@ class PtychoModel:
         path: str,
     ) -> tuple[Any, Any, Any, Any]:
         """The dictionaries (data, model, training, inference) in a checkpoint; None for what it lacks."""
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_checkpoint(Path(path))
         kept = content.get("hyper_parameters", {})
         names = ("data_config", "model_config", "training_config", "inference_config")
         data, model, training, inference = (kept.get(name) for name in names)

@@ -100,7 +100,7 @@ def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str,
             },
         )
     else:
-        from ptycho.scan_checks import DataError
+        from ptycho.data_error import DataError
         from ptycho_torch.config_factory import create_training_payload
 
         with refusing(DataError):
@@ -127,7 +127,7 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
             layers.append((ModelConfig, _trained(model)))
         resolved = _without_data(asked, InferenceConfig, unknown, *layers)
     else:
-        from ptycho.scan_checks import DataError
+        from ptycho.data_error import DataError
         from ptycho_torch.config_factory import create_inference_payload
 
         with refusing(DataError):

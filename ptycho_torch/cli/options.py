@@ -20,8 +20,12 @@ from ptycho_torch.cli.flags import FlagParser
 
 OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json", "unknown", "whole_parser")
 """Options of the commands themselves; every other one is a field's."""
-POSITIONAL = {"train": ("train_data_file",), "reconstruct": ("model_path", "test_data_file")}
-"""Command -> fields that are given by their place in it, without a flag."""
+POSITIONAL = {
+    "doctor": ("run",),
+    "train": ("train_data_file",),
+    "reconstruct": ("model_path", "test_data_file"),
+}
+"""Command -> what is given by its place in it, without a flag."""
 
 
 def add_own_options(parser: FlagParser, *, overwrite: str = "") -> None:

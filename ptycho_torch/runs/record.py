@@ -2,15 +2,18 @@
 
 import contextlib
 import importlib.metadata
-import json
 import logging
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
+from ptycho.escaped import LineFormatter
+from ptycho.json_files import write_json
+from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.json_values import plain
 from ptycho_torch.runtime import is_first_process
 
@@ -62,10 +65,25 @@ def write_configuration(
     return write_json(run_dir / CONFIGURATION, content)
 
 
-def write_json(path: Path, content: Any) -> Path:
-    """Write indented JSON."""
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    return path
+def recorded_domains(record: Mapping[str, Any]) -> TrainedDomains:
+    """How a run read its scans, from its record; of an older one, where it read all alike."""
+    if "domains" in record:
+        return TrainedDomains.of("auto", record["domains"])
+    told = record.get("measurement_domain")
+    words = {str(text).partition(" ")[0] for text in told.values()} if isinstance(told, dict) else set()
+    return TrainedDomains.of(words.pop() if len(words) == 1 else "auto", None)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk keeps from growing, and nothing else: what the run needs is refused with an error."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 @contextlib.contextmanager
@@ -79,8 +97,8 @@ def logged(run_dir: Path, *, further: bool = False) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    handler = logging.FileHandler(run_dir / LOG, mode="a" if further else "w", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler = _LogFile(run_dir / LOG, mode="a" if further else "w", encoding="utf-8")
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.setLevel(logging.INFO)
     packages = [logging.getLogger(name) for name in ("ptycho", "ptycho_torch")]
     levels = [package.level for package in packages]

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from ptycho.config.canonical import TrainingConfig
@@ -21,9 +20,10 @@ from ptycho_torch.config_factory import TrainingPayload, training_payload
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS
-from ptycho_torch.runs.record import CONFIGURATION
+from ptycho_torch.runs.checkpoints import SECTIONS, latest
+from ptycho_torch.runs.record import CONFIGURATION, recorded_domains
 from ptycho_torch.runs.training import ResumePoint, TrainingResult, train
-from ptycho_torch.runtime import CHECKPOINTS, HISTORY, LAST, LossHistory, metric_interval, monitored_metric
+from ptycho_torch.runtime import CHECKPOINTS, HISTORY, LossHistory, metric_interval, monitored_metric
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +43,6 @@ MAY_CHANGE: Final = frozenset(
 of a step or the state of the optimizer, which the checkpoint holds; without checkpoints no training could go on again.
 The scans may lie elsewhere, not be other ones."""
 
-_SECTIONS: Final = ("model_config", "data_config", "training_config", "execution_config")
-"""What a checkpoint holds of the settings of its training."""
-
 _SAME_IN_CHECKPOINT: Final = [pair.field for pair in TABLE if pair.torch == (f"training.{pair.field}",)]
 """Fields of the training that a checkpoint holds under the same name."""
 
@@ -54,9 +51,6 @@ _DATA_IN_CHECKPOINT: Final = [
 ]
 """Options of the data that a run records, by their names in a checkpoint."""
 
-_UNREADABLE: Final = (OSError, RuntimeError, EOFError, ValueError, torch.serialization.pickle.UnpicklingError)
-"""What torch raises for a file that is damaged, or holds more than plain values and tensors."""
-
 
 class _Stopped(NamedTuple):
     """What a stopped training left."""
@@ -64,10 +58,12 @@ class _Stopped(NamedTuple):
     record: Mapping[str, Any]
     """Its config.json."""
     checkpoint: Path
-    """The one that was trained for the most epochs."""
+    """The latest sound one."""
     settings: Mapping[str, Any]
     """The configurations of the training that the checkpoint is of, by section, and fingerprints of its scans."""
     epochs_done: int
+    passed_over: Sequence[str]
+    """Names of the checkpoints that are not sound and might have been later."""
     waited: int
     """Values of the monitored metric without improvement, as early stopping counts them."""
 
@@ -108,6 +104,7 @@ def resume(
     _warn_of_lost_epochs(stopped, folder)
     changed = dict(_changes(stopped, payload))
     record = {"checkpoint": stopped.checkpoint.name, "epochs_done": stopped.epochs_done, "changed": changed}
+    record |= {"passed_over": stopped.passed_over} if stopped.passed_over else {}
     anew = changed.keys() | {f"execution.{name}" for name in changed}
     origins = stopped.record.get("origins", {}).items()
     point = ResumePoint(
@@ -117,6 +114,7 @@ def resume(
         stopped.settings.get("probe_guess_sha256"),
         [*stopped.record.get("resumed", []), record],
         {name: origin for name, origin in origins if name not in anew},
+        recorded_domains(stopped.record),
     )
     return train(payload, data=data, callbacks=callbacks, resumed=point)
 
@@ -138,53 +136,12 @@ def resumed_payload(
 
 def _read(folder: Path) -> _Stopped:
     record = _record(folder / CONFIGURATION)
-    found = list(_readable(folder / CHECKPOINTS))
-    if not found:
-        place = folder / CHECKPOINTS
-        message = f"{place}: expected a checkpoint to go on from; got none."
-        way_out = "One is written after every epoch, unless save_last_checkpoint is off. Start a new run."
-        raise ConfigError([Failure(str(place), f"{message} {way_out}")])
-    # what a file says of itself: times of files do not survive a copy
-    checkpoint, content = max(found, key=lambda item: (_epochs_done(item[1]), item[0].stem == LAST))
-    if not all(value.isfinite().all() for value in content["state_dict"].values()):
-        message = f"{checkpoint}: expected weights that are numbers; got a training that has diverged."
-        way_out = "Remove it, so that an earlier one is taken, or start a new run with a lower learning_rate."
-        raise ConfigError([Failure(str(checkpoint), f"{message} {way_out}")])
-    states = content["callbacks"].items()
-    waits = [state["wait_count"] for name, state in states if "EarlyStopping" in name]
-    settings = content["hyper_parameters"]
-    return _Stopped(record, checkpoint, settings, _epochs_done(content), max(waits, default=0))
-
-
-def _readable(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The checkpoints of a run; a damaged one beside a sound last.ckpt is passed over with a warning."""
-    paths = sorted(folder.glob("*.ckpt"), key=lambda path: (path.stem != LAST, path.name))
-    for path in paths:
-        try:
-            yield path, _content(path)
-        except ConfigError as error:
-            if path is paths[0] or paths[0].stem != LAST:
-                raise
-            log.warning("%s", error)
-
-
-def _content(checkpoint: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        _epochs_done(content), content["state_dict"].values()
-        [content["hyper_parameters"][section].values() for section in _SECTIONS]
-    except (*_UNREADABLE, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        message = (
-            f"{checkpoint}: expected a checkpoint of a training; got a file that cannot be read ({reason})."
-        )
-        way_out = "Remove it, so that an earlier one is taken, or start a new run."
-        raise ConfigError([Failure(str(checkpoint), f"{message} {way_out}")]) from None
-    return content
-
-
-def _epochs_done(content: Mapping[str, Any]) -> int:
-    return len(content["callbacks"]["LossHistory"]["rows"])
+    found = latest(folder / CHECKPOINTS)
+    waits = [
+        state["wait_count"] for name, state in found.content["callbacks"].items() if "EarlyStopping" in name
+    ]
+    settings = found.content["hyper_parameters"]
+    return _Stopped(record, found.path, settings, found.epochs_done, found.passed_over, max(waits, default=0))
 
 
 def _record(path: Path) -> Mapping[str, Any]:
@@ -274,7 +231,7 @@ def _refuse_other_training(stopped: _Stopped, payload: TrainingPayload) -> None:
     ours |= {name: training[name] for name in _SAME_IN_CHECKPOINT}
     ours |= payload.execution_config.to_dict()
     # a knob beats a field of the training that is called the same and may say nothing
-    theirs = {name: value for section in _SECTIONS for name, value in stopped.settings[section].items()}
+    theirs = {name: value for section in SECTIONS for name, value in stopped.settings[section].items()}
     place = str(stopped.checkpoint)
     failures = [
         Failure(

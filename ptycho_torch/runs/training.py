@@ -11,16 +11,18 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy
 
+from ptycho.checksums import CHECKSUMS, Checksums
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError
+from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.bundle import save_bundle
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule, stack_probes
 from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
 from ptycho_torch.runs.figures import save_history
-from ptycho_torch.runs.fingerprints import probe_fingerprints, scan_fingerprints
+from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprints, scan_fingerprints
 from ptycho_torch.runs.preflight import warn_of_idle_settings
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runtime import (
@@ -31,6 +33,7 @@ from ptycho_torch.runtime import (
     build_trainer,
     check_training,
     is_first_process,
+    read_checkpoint,
     require_accelerator,
     run_environment,
 )
@@ -55,6 +58,8 @@ class ResumePoint(NamedTuple):
     """Every time that it went on, and what was changed; for config.json."""
     origins: Mapping[str, Any]
     """Where the values that were not changed came from, as recorded."""
+    domains: TrainedDomains
+    """How its scans were read."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,8 @@ def check(
     """Refuse what cannot be trained before any data is read; gives the data module in force."""
     config, execution = payload.tf_training_config, payload.execution_config
     if data is None:
-        data = ScanDataModule(config, execution, options=payload.pt_data_config)
+        trained = None if resumed is None else resumed.domains
+        data = ScanDataModule(config, execution, options=payload.pt_data_config, trained=trained)
     check_training(execution, config, has_validation=data.wants_validation, logged_metrics=LOGGED_METRICS)
     if resumed is None:
         warn_of_idle_settings(payload)
@@ -192,7 +198,8 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     bundle = run_dir / ARCHIVE
     if trainer.is_global_zero:
         save_history(run_dir / LOSS_PICTURE, history)
-        bundle = save_model(bundle, module, payload)
+        bundle = save_model(bundle, module, payload, domains_of(data.scans))
+        Checksums(run_dir).settle()
         log.info("model saved: %s", bundle)
     trainer.strategy.barrier()  # what the first process writes is there for every process that returns
     return TrainingResult(run_dir, bundle, history, module, checkpoint)
@@ -203,7 +210,7 @@ def remove_earlier_run(run_dir: Path) -> None:
 
     A model or checkpoints of another run beside the records of this one would pass for its own.
     """
-    for name in (ARCHIVE, HISTORY, LOSS_PICTURE):
+    for name in (ARCHIVE, HISTORY, LOSS_PICTURE, CHECKSUMS):
         (run_dir / name).unlink(missing_ok=True)
     for checkpoint in (run_dir / CHECKPOINTS).glob("*.ckpt"):
         checkpoint.unlink()
@@ -240,8 +247,10 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
     )
 
 
-def save_model(path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload) -> Path:
-    """Write the bundle of a trained model: weights, probes, the configuration of the training."""
+def save_model(
+    path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload, domains: TrainedDomains
+) -> Path:
+    """Write the bundle of a trained model: weights, probes, configuration, how scans were read; and its SHA-256."""
     training = plain(payload.tf_training_config)
     model = training.pop("model")
     config = {
@@ -252,10 +261,11 @@ def save_model(path: Path, module: PtychoPINN_Lightning, payload: TrainingPayloa
             "probe_shape": list(module.model.probe.shape[:-1]),
             "probe_scale": payload.pt_data_config.probe_scale,
             "probe_guess_sha256": module.probe_guess_sha256,
+            "domains": domains.to_json(),
         },
     }
     state = {name: value.detach().cpu().contiguous() for name, value in module.model.state_dict().items()}
-    return save_bundle(path, state_dict=state, config=config)
+    return save_bundle(path, state_dict=state, config=config, opened=Checksums(path.parent).write)
 
 
 def _refuse_other_scans(data: ScanDataModule, resumed: ResumePoint) -> None:
@@ -289,6 +299,7 @@ def _record(
             "experiment_number": payload.pt_inference_config.experiment_number,
         },
         "fingerprints": scan_fingerprints(data),
+        "domains": domains_of(data.scans).to_json(),
         "resumed": [] if resumed is None else resumed.record,
     }
     write_configuration(
@@ -300,6 +311,8 @@ def _record(
         facts,
         resumed.origins if resumed else None,
     )
+    for changed in Checksums(run_dir).list_scans(scan.path for scan in data.scans if scan.path is not None):
+        log.warning("%s: other content than the run was trained on so far, by its SHA-256", changed)
     log.info(
         "training on %d groups of %d patterns, validating on %d, for %d epochs%s",
         facts["n_training_groups"],
@@ -323,4 +336,4 @@ def _best_weights(trainer: lightning.Trainer) -> tuple[Path | None, Mapping[str,
     if not best:
         divided = isinstance(trainer.strategy, FSDPStrategy)
         return None, trainer.strategy.lightning_module_state_dict() if divided else {}
-    return Path(best[0]), torch.load(best[0], map_location="cpu", weights_only=True)["state_dict"]
+    return Path(best[0]), read_checkpoint(Path(best[0]))["state_dict"]

@@ -20,7 +20,6 @@ from ptycho.raw_data import RawData, load_scans
 from ptycho.workflows.backend_selector import load_backend
 from ptycho.workflows.components import save_outputs
 from ptycho.workflows.one_device import on_one_device
-from ptycho_torch.bundle import Bundle, load_bundle
 from ptycho_torch.config_factory import (
     InferencePayload,
     TrainingPayload,
@@ -34,6 +33,7 @@ from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reassembly import reconstruct
 from ptycho_torch.runs.preflight import refuse_foreseeable
 from ptycho_torch.runs.reconstruction import ReconstructionResult, illuminated_model, reconstruct_scans
+from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
 from ptycho_torch.runs.training import TrainingResult, train
 from ptycho_torch.runtime import build_fabric, check_machine, run_environment
 
@@ -110,24 +110,25 @@ def load_inference_bundle_torch(path: str | Path) -> tuple[dict[str, PtychoPINN]
         BundleError: there is no bundle, or it cannot be read.
         ConfigError: it holds values that this version refuses.
     """
-    bundle = load_bundle(path)
-    said = bundle.config
+    trained_model = load_trained(Path(path))
+    said = trained_model.config
     config = TrainingConfig(model=ModelConfig(**said["model"]), **said["training"])
     payload = training_payload_of(config, PyTorchExecutionConfig.from_snapshot(said["execution"]))
-    probes = torch.ones(said["data"]["probe_shape"], dtype=torch.complex64)
+    check_tensors(trained_model, payload.pt_model_config, payload.pt_data_config)
+    probes = torch.ones(trained_model.state_dict["probe"].shape[:-1], dtype=torch.complex64)
     model = PtychoPINN(payload.pt_model_config, payload.pt_data_config, probes)
-    model.load_state_dict(bundle.state_dict)
+    model.load_state_dict(trained_model.state_dict)
     trained = payload.tf_training_config
     populate_legacy_params(trained, intensity_scale=2 * math.sqrt(trained.nphotons) / trained.model.N)
-    return LoadedModels(model.eval(), payload, bundle), dataclass_to_legacy_dict(trained)
+    return LoadedModels(model.eval(), payload, trained_model), dataclass_to_legacy_dict(trained)
 
 
 class LoadedModels(dict[str, PtychoPINN]):
     """The models of a bundle by name, and what they predict of a whole scan."""
 
-    def __init__(self, model: PtychoPINN, payload: TrainingPayload, bundle: Bundle) -> None:
+    def __init__(self, model: PtychoPINN, payload: TrainingPayload, trained: TrainedModel) -> None:
         super().__init__({MODEL: model})
-        self._payload, self._bundle = payload, bundle
+        self._payload, self._trained = payload, trained
 
     def predict(self, inputs: Sequence[Any]) -> NDArray[np.complex64]:
         """Reconstruct a scan with the probe of `ptycho.probe.set_probe_guess`.
@@ -152,9 +153,8 @@ class LoadedModels(dict[str, PtychoPINN]):
         payload = self._payload
         execution = on_one_device(PyTorchExecutionConfig(), "this reconstruction")
         check_machine(execution)
-        known = self._bundle.config["data"]["probe_guess_sha256"]
         configs = (payload.pt_model_config, payload.pt_data_config)
-        model = illuminated_model(*configs, self._bundle.state_dict, known, scan)
+        model = illuminated_model(*configs, self._trained.state_dict, self._trained.probes, scan)
         with run_environment(execution):
             found = reconstruct(
                 model,

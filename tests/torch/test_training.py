@@ -58,7 +58,15 @@ def result(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainin
 
 def test_a_run_directory_holds_everything_about_the_run(result: TrainingResult) -> None:
     names = {path.name for path in result.run_dir.iterdir()}
-    assert names == {"config.json", "run.log", "history.csv", "loss.png", "checkpoints", "wts.h5.zip"}
+    assert names == {
+        "SHA256SUMS",
+        "config.json",
+        "run.log",
+        "history.csv",
+        "loss.png",
+        "checkpoints",
+        "wts.h5.zip",
+    }
     content = json.loads((result.run_dir / "config.json").read_text())
     assert content["configuration"]["nepochs"] == 2
     assert content["origins"]["training.nepochs"]["kind"] == "override"
