@@ -17,6 +17,16 @@ LINE_LENGTH = 200
 """Longest line of a file that a message quotes, in characters."""
 
 
+FOREIGN = {
+    "device": ("accelerator", "n_devices"),
+    "gpus": ("accelerator", "n_devices"),
+    "bf16": ("precision",),
+    "fp16": ("precision",),
+    "max_epochs": ("nepochs",),
+    "epochs": ("nepochs",),
+}
+"""What others call a setting -> the names here that may be meant; looked up before names that are spelled alike."""
+
 _HANDS_ON = ("ptycho", "ptycho_torch", "pydantic", "pydantic_settings", "dataclasses")
 """Packages whose code is no caller, but for the command line."""
 
@@ -161,6 +171,7 @@ def unknown_name(written: str, suggestion: str | None, *, place: str = "") -> Fa
     Returns:
         The failure.
     """
+    suggestion = " or ".join(FOREIGN.get(fold(written).rpartition(".")[2], ())) or suggestion
     hint = f" Did you mean {suggestion}?" if suggestion else ""
     return Failure(written, f"{named(written)}: no such setting{place}.{hint}")
 

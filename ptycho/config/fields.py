@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import math
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -213,7 +214,12 @@ class Scalar(NamedTuple):
     def meant_by(self, value: object) -> str | None:
         """The word that a misspelt one is near to; None where the value is no text or near to none."""
         close = near(value, tuple(self.words)) if isinstance(value, str) and self.words else None
-        return close and self.words[close]
+        numbers = re.findall(r"\d+", f"{value}")
+        if close is None or (
+            numbers and numbers != re.findall(r"\d+", close)
+        ):  # another number is another meaning
+            return None
+        return self.words[close]
 
 
 @lru_cache(maxsize=512)

@@ -26,6 +26,8 @@ from ptycho.config.layer import Layer
 from ptycho.config.section import TABLES, Section, section_of_table, tables_with
 from ptycho.config.sources import read_values
 
+SCHEMA_KEY: Final = "$schema"
+"""The key by which a JSON file names its schema, for editors."""
 _NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
 """What can be no secret."""
 
@@ -90,7 +92,9 @@ class ConfigFile:
         """
         table = None if beside else section.table
         failures = list(self.repeats)
-        content: Any = {key: value for key, value in self.content.items() if key != VERSION_KEY}
+        content: Any = {
+            key: value for key, value in self.content.items() if key not in (VERSION_KEY, SCHEMA_KEY)
+        }
         where: tuple[str, ...] = ()
         if nested and table is None:
             content = {key: value for key, value in content.items() if key not in TABLES}

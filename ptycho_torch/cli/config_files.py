@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from ptycho.config import render
 from ptycho.config.errors import VERSION_KEY
 from ptycho.config.fields import LARGEST, Exact
+from ptycho.config.files import SCHEMA_KEY
 from ptycho.config.section import TABLES, recorded, section_of_table
 from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN, TRAINING
 from ptycho_torch.cli.flags import Flag, flags_of
@@ -86,7 +87,10 @@ def schema() -> dict[str, Any]:
     for true or words in another case, are left out, so that files stay uniform.
     """
     tables = {table: _table_schema(table) for table in TABLES}
-    writer = {VERSION_KEY: {"description": "Version that wrote the file.", "type": "string"}}
+    writer = {
+        VERSION_KEY: {"description": "Version that wrote the file.", "type": "string"},
+        SCHEMA_KEY: {"description": "Where this schema is.", "type": "string"},
+    }
     tables["execution"]["properties"] |= writer
     run_file = {
         "properties": {table: {"$ref": f"#/$defs/{table}"} for table in TABLES} | writer,

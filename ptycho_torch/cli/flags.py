@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
-from ptycho.config.errors import ConfigError, Failure, near, printable, show
+from ptycho.config.errors import FOREIGN, ConfigError, Failure, fold, near, printable, show
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import BOOL_WORDS, Scalar, scalar
 from ptycho.config.render import text
@@ -272,8 +272,13 @@ class FlagParser(argparse.ArgumentParser):
 
     def _no_such_flag(self, word: str) -> str:
         name = word.partition("=")[0]
+        if place := next(
+            (one for one in self._actions if [spell(one.dest)] == [name, *one.option_strings]), None
+        ):
+            return f"{name}: no such flag. Give the path as {place.metavar}, without a flag."
         known = tuple(spelling for spelling in self._option_string_actions if spelling.startswith("--"))
-        close = near(name, known, 0.7)
+        meant = " or ".join(map(spell, FOREIGN.get(fold(name.removeprefix("--")), ())))
+        close = meant or near(name, known, 0.7)
         hint = f" Did you mean {close}?" if close else f" See {self.prog} --help."
         return f"{name}: no such flag.{hint}"
 
