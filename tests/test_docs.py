@@ -141,7 +141,7 @@ def test_every_field_of_the_backend_is_read_outside_its_table() -> None:
 
 
 def vars_of(cls: type) -> list[str]:
-    return list(tables.pydantic_fields(cls))
+    return list(tables.section_of(cls).all_fields)
 
 
 def _attributes_read(module: str) -> set[str]:

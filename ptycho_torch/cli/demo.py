@@ -7,14 +7,14 @@ from typing import Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
-from ptycho.config.request import KNOBS
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.section import section_of
 from ptycho_torch.cli.console import is_first_process, refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, SHOWN
 from ptycho_torch.cli.flags import (
     Flag,
     FlagParser,
-    canonical_flags,
-    execution_flags,
+    flags_of,
     parameter_flags,
     read_parameters,
 )
@@ -30,7 +30,7 @@ USAGE = "[flags]"
 def add_arguments(parser: FlagParser) -> None:
     """Add the flags of a training, and those of a simulation; a name of both sets both."""
     add_own_options(parser, overwrite=OVERWRITE)
-    training = [*_training_flags(), *execution_flags()]
+    training = [*_training_flags(), *flags_of(PyTorchExecutionConfig)]
     shared = {flag.name for flag in training}
     scan = [flag for flag in _scan_flags() if flag.name not in shared]
     parser.add_flags(scan + training, SHOWN | DEMO | {"N": "64", "output_dir": f"{RUNS}/demo"})
@@ -38,7 +38,7 @@ def add_arguments(parser: FlagParser) -> None:
 
 def _training_flags() -> list[Flag]:
     files = ["train_data_file", "test_data_file"]
-    return canonical_flags(ModelConfig) + canonical_flags(TrainingConfig, without=files)
+    return flags_of(ModelConfig) + flags_of(TrainingConfig, without=files)
 
 
 def _scan_flags() -> list[Flag]:
@@ -68,7 +68,8 @@ def run(options: argparse.Namespace) -> int:
     started_s = time.perf_counter()
     scan = run_dir / "scan.npz"
     fields = {flag.name for flag in _training_flags()}
-    passed = line.request(stated, only=fields.union(KNOBS))
+    knobs = section_of(PyTorchExecutionConfig).names
+    passed = line.request(stated, only=fields.union(knobs))
     place, overwrite = run_dir / "reconstruction", "overwrite" in options
     with refusing(DataError, BundleError), watching_for_interrupt(run_dir):
         refuse_training(passed)
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         run_dir.mkdir(parents=True, exist_ok=True)
         simulated.to_file(scan)
         trained = train(create_training_payload(str(scan), None, **passed), overwrite=overwrite)
-        known = line.request(RECONSTRUCTION, only=KNOBS)
+        known = line.request(RECONSTRUCTION, only=knobs)
         payload = create_inference_payload(str(run_dir), str(scan), str(place), **known)
         reconstructed = reconstruct_scans(payload, overwrite=overwrite)[0]
     if is_first_process():

@@ -13,12 +13,13 @@ from typing import Any
 from ptycho.checksums import verify
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import Failure
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.escaped import spelled_out
 from ptycho.model_archive import ARCHIVE
 from ptycho_torch.cli import train
 from ptycho_torch.cli.console import Refusal
 from ptycho_torch.cli.defaults import SHOWN, TRAINING
-from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
+from ptycho_torch.cli.flags import FlagParser, flags_of
 from ptycho_torch.cli.foreseen import training_failures
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.cli.tables import Row, print_table
@@ -46,8 +47,8 @@ def add_arguments(parser: FlagParser) -> None:
     parser.add_argument("run", metavar="RUN", nargs="?", help="Folder of a training whose files are checked.")
     parser.add_argument("--config", metavar="FILE", help="TOML, YAML or JSON file, as of ptycho train.")
     parser.add_argument("--json", action="store_true", help="Print JSON, for programs.")
-    fields = canonical_flags(TrainingConfig, without=["train_data_file", "output_dir"])
-    parser.add_flags(canonical_flags(ModelConfig) + fields + execution_flags(), SHOWN | TRAINING)
+    fields = flags_of(TrainingConfig, without=["train_data_file", "output_dir"])
+    parser.add_flags(flags_of(ModelConfig) + fields + flags_of(PyTorchExecutionConfig), SHOWN | TRAINING)
 
 
 def run(options: argparse.Namespace) -> int:

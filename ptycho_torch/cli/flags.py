@@ -12,17 +12,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from ptycho.config.ambient import prefix_of
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
-from ptycho.config.errors import ConfigError, Failure, near, printable, show
+from ptycho.config.errors import FOREIGN, ConfigError, Failure, fold, near, printable, show
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.fields import BOOL_WORDS, Scalar, annotation_of, group_of, scalar
+from ptycho.config.fields import BOOL_WORDS, Scalar, scalar
 from ptycho.config.render import text
+from ptycho.config.section import section_of
 from ptycho.config.sources import warn_renamed
-from ptycho.config.validated import help_texts, pydantic_fields, section_of, vocabulary
 
-RUN_GROUPS = ("hardware", "data loading", "optimization", "checkpoints", "logging", "inference", "other")
-"""Groups of knobs that a training reads."""
 RECONSTRUCTION_GROUPS = ("hardware", "data loading", "logging", "inference")
 """Groups of knobs that a reconstruction reads."""
 
@@ -34,12 +31,8 @@ def spell(name: str) -> str:
 
 RENAMED = {
     spell(old): spell(new)
-    for renamed in (
-        PyTorchExecutionConfig.old_names,
-        vocabulary(TrainingConfig).renamed,
-        vocabulary(InferenceConfig).renamed,
-    )
-    for old, new in renamed.items()
+    for cls in (PyTorchExecutionConfig, TrainingConfig, InferenceConfig)
+    for old, new in section_of(cls).renamed.items()
 }
 """Flag of an old or foreign name -> flag."""
 
@@ -96,35 +89,30 @@ class Flag:
         return f"{self.help} [{'; '.join(shown)}]".replace("%", "%%")
 
 
-def execution_flags(groups: Collection[str] = RUN_GROUPS) -> list[Flag]:
-    """The flags of the execution configuration's knobs in these groups, the additions last in each."""
-    cls = PyTorchExecutionConfig
-    prefix = prefix_of(cls)
+def flags_of(cls: type, groups: Collection[str] = (), *, without: Collection[str] = ()) -> list[Flag]:
+    """The flags of a section, by groups; those that a subclass declares come first in each.
+
+    Args:
+        cls: its class.
+        groups: the groups to have, in order; none: all, in the order of their fields.
+        without: names to leave out, as of fields that a positional argument sets.
+    """
+    section = section_of(cls)
+    names = sorted(section.fields, key=lambda name: name not in cls.__annotations__)
+    order = list(groups or dict.fromkeys(map(section.group, names)))
     flags = [
         Flag(
             name,
-            scalar(annotation_of(info)),
-            info.description or "",
-            info.get_default(call_default_factory=True),
-            group_of(info),
-            f"{prefix}{name.upper()}",
+            section.scalars[name],
+            section.help[name],
+            section.defaults[name],
+            section.group(name),
+            section.variable(name),
         )
-        for name, info in sorted(
-            cls.model_fields.items(), key=lambda item: item[0] not in cls.__annotations__
-        )
-        if group_of(info) in groups
+        for name in names
+        if name not in without and section.group(name) in order
     ]
-    return sorted(flags, key=lambda flag: tuple(groups).index(flag.group))
-
-
-def canonical_flags(cls: type, *, without: Collection[str] = ()) -> list[Flag]:
-    """The flags of a canonical configuration's fields, but those that a positional argument sets."""
-    fields, texts = pydantic_fields(cls), help_texts(cls)
-    return [
-        Flag(name, accepts, texts[name], fields[name].get_default(call_default_factory=True), section_of(cls))
-        for name, accepts in vocabulary(cls).scalars.items()
-        if name not in without
-    ]
+    return sorted(flags, key=lambda flag: order.index(flag.group))
 
 
 def parameter_flags(function: Callable[..., Any], group: str) -> list[Flag]:
@@ -284,8 +272,13 @@ class FlagParser(argparse.ArgumentParser):
 
     def _no_such_flag(self, word: str) -> str:
         name = word.partition("=")[0]
+        if place := next(
+            (one for one in self._actions if [spell(one.dest)] == [name, *one.option_strings]), None
+        ):
+            return f"{name}: no such flag. Give the path as {place.metavar}, without a flag."
         known = tuple(spelling for spelling in self._option_string_actions if spelling.startswith("--"))
-        close = near(name, known, 0.7)
+        meant = " or ".join(map(spell, FOREIGN.get(fold(name.removeprefix("--")), ())))
+        close = meant or near(name, known, 0.7)
         hint = f" Did you mean {close}?" if close else f" See {self.prog} --help."
         return f"{name}: no such flag.{hint}"
 

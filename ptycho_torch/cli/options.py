@@ -11,15 +11,15 @@ from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
+from ptycho.config.layer import Layer
 from ptycho.config.request import Request
-from ptycho.config.sources import Layer
-from ptycho.config.validated import section_of, vocabulary
+from ptycho.config.section import section_of
 from ptycho.run_folder import run_failure
 from ptycho_torch.cli.console import is_first_process, is_watched
 from ptycho_torch.cli.defaults import suited
 from ptycho_torch.cli.flags import FlagParser
 
-OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json", "unknown")
+OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json", "unknown", "whole_parser")
 """Options of the commands themselves; every other one is a field's."""
 OVERWRITE = "Replace the run that is in the output folder; it is kept aside until the new one has saved."
 POSITIONAL = {
@@ -86,14 +86,14 @@ class CommandLine:
             ConfigError: there is anything.
         """
         if self.unknown or failures:
-            request = Request([ModelConfig, section], **asked)
+            request = Request([ModelConfig, section, PyTorchExecutionConfig], **asked)
             request.add(section, Layer("argument", self.places))
             request.fail((*self.unknown, *failures))
             request.answer()
 
     def value(self, section: type, name: str) -> Any:
         """What the command, or else the file, says about a canonical field; None where neither does."""
-        accepts = vocabulary(section)
+        accepts = section_of(section)
         passed = self.places.get(name, self.flags.get(name))
         if passed is not None:
             return accepts.scalars[name].read(passed)
@@ -103,7 +103,7 @@ class CommandLine:
             file = ConfigFile.read(self.file)
         except ConfigError:
             return None  # the run reports what is wrong
-        return file.layer(accepts, section_of(section)).values.get(name) if file.has_tables else None
+        return file.layer(accepts).values.get(name) if file.has_tables else None
 
     def training_defaults(self, table: Mapping[str, object]) -> dict[str, object]:
         """One of the tables of `defaults` for a training, as it goes with what was passed."""
@@ -141,7 +141,7 @@ class CommandLine:
                 else is wrong with the line.
         """
         found = {name: self.place(section, name) for name in positionals}
-        table = section_of(section)
+        table = section_of(section).table
         missing = [
             Failure(word, f"{word}: expected a path; got none. Give it, or {name} in [{table}] of --config.")
             for name, word in positionals.items()

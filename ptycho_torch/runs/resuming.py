@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from lightning.pytorch.callbacks import Callback
 
 from ptycho.config.errors import ConfigError, Failure, show
-from ptycho.config.request import damages, is_record
+from ptycho.config.record import damages, is_record
 from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import RunFolder, has_results
 from ptycho_torch.config_bridge import TABLE
