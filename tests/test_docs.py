@@ -104,7 +104,9 @@ def _tests_of(file: Path) -> set[str]:
     if not file.is_file():
         return set()
     nodes = ast.parse(file.read_text(), file.name).body
-    return {node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    return {
+        node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
 
 
 @pytest.mark.parametrize("section", SECTIONS)

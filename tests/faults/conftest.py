@@ -24,6 +24,7 @@ SMALL = (
 )
 """A training whose epochs take a tenth of a second."""
 TRAINING = (*SMALL, "--nepochs=3")
+LONGER = "--nepochs=4"
 
 Tally = Callable[..., None]
 
@@ -74,9 +75,19 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of TRAINING that nothing befell."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = command("train", scan, "--output-dir", folder / "run", *TRAINING, folder=folder).ended(60)
+    done = command("train", scan, "--output-dir", folder / "run", *TRAINING, folder=folder).ended()
     assert done.code == 0, done.said
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def longer(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, trained on for an epoch."""
+    folder = tmp_path_factory.mktemp("longer")
+    run = Path(shutil.copytree(undisturbed, folder / "run"))
+    done = command("train", "--resume", run, LONGER, folder=folder).ended()
+    assert done.code == 0, done.said
+    return run
 
 
 @pytest.fixture

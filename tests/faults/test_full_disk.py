@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.children import Ended, Trouble, command
-from tests.faults.conftest import SMALL, TRAINING, Tally
+from tests.faults.conftest import LONGER, TRAINING, Tally
 from tests.faults.disks import SmallDisk, may_mount, small_disk
 from tests.faults.whole import broken, differences, leftovers
 
@@ -73,22 +73,20 @@ def test_a_training_on_a_disk_that_fills_up_goes_on_later(
 
 @lefts
 def test_a_training_that_goes_on_without_room_loses_nothing(
-    left: int, disk: SmallDisk, scan: Path, undisturbed: Path, tmp_path: Path, tally: Tally
+    left: int, disk: SmallDisk, undisturbed: Path, longer: Path, tmp_path: Path, tally: Tally
 ) -> None:
-    run = disk.folder / "run"
-    first = command("train", scan, "--output-dir", run, *SMALL, "--nepochs=2", folder=tmp_path).ended()
-    assert first.code == 0, first.said
+    run = Path(shutil.copytree(undisturbed, disk.folder / "run"))
     model = (run / "wts.h5.zip").read_bytes()
     disk.fill(left * KIB)
-    done = command("train", "--resume", run, "--nepochs=3", folder=tmp_path).ended()
+    done = command("train", "--resume", run, LONGER, folder=tmp_path).ended()
     found = [] if done.code == 0 else [*untidy(done, run)]
     if done.code != 0 and (not (run / "wts.h5.zip").exists() or (run / "wts.h5.zip").read_bytes() != model):
         found.append("the model of the earlier part is lost")
     disk.empty()
     if done.code != 0:
-        done = command("train", "--resume", run, "--nepochs=3", folder=tmp_path).ended()
+        done = command("train", "--resume", run, LONGER, folder=tmp_path).ended()
     found += [] if done.code == 0 else [f"again: exit {done.code}: {done.said}"]
-    found += differences(run, undisturbed)
+    found += differences(run, longer)
     tally("full disks while a training goes on")
     assert not found, "\n".join(found)
 
