@@ -36,6 +36,9 @@ MORE_MEMORY = 4 * 2**30
 RAW = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor, change colours, break lines or turn the text around."""
 
+TAKEN_OR_REFUSED = (0, 1, 2)
+"""Exit codes of an orderly answer; 1 is that of a comparison, such as `ptycho doctor RUN`, that found a difference."""
+
 INJECTED = "INJECTED"
 """Begins a line where a line break in a name reached the output."""
 
@@ -143,7 +146,7 @@ def _place(error: BaseException) -> str:
 def _disorder(code: int, text: str) -> str | None:
     if "Traceback (most recent call last)" in text:
         return f"traceback in the output: {text[-300:]}"
-    if code not in (0, 2):
+    if code not in TAKEN_OR_REFUSED:
         return f"exit code {code}: {text[-300:]}"
     if code == 2 and not text.strip():
         return "refused without a word"
