@@ -73,32 +73,32 @@ COUNTS: tuple[tuple[str, Callable[[Arrays], Any], str, str, Callable[[RawData], 
     (
         "counts that are called amplitudes",
         lambda h: h.update(diff3d=counts(h), metadata=said(measurement_domain="amplitude")),
-        *("told", "domain|amplitude|intensity|counts", None),
+        *("orderly", "domain|amplitude|intensity|counts", None),
     ),
     (
         "amplitudes that are called counts",
         lambda h: h.update(metadata=said(measurement_domain="intensity")),
-        *("told", "domain|amplitude|intensity|counts|photon", None),
+        *("orderly", "domain|amplitude|intensity|counts|photon", None),
     ),
     (
         "zero frequency in the corner",
         lambda h: h.update(diff3d=np.fft.ifftshift(h["diff3d"], axes=(1, 2))),
         *("told", CENTRE, None),
     ),
-    ("centre off by 3 pixels", _shift(3), "told", CENTRE, None),
-    ("centre off by 8 pixels", _shift(8), "told", CENTRE, None),
+    ("centre off by 3 pixels", _shift(3), "orderly", CENTRE, None),
+    ("centre off by 8 pixels", _shift(8), "orderly", CENTRE, None),
     (
         "probe in the corners",
         lambda h: h.update(probeGuess=np.fft.ifftshift(h["probeGuess"])),
-        *("told", "probe", None),
+        *("orderly", "probe", None),
     ),
     ("gaps at the largest uint16", _as(np.uint16, 65535), "taken", "", _masks_the_gaps),
     ("gaps at the largest uint32", _as(np.uint32, 2**32 - 1), "taken", "", _masks_the_gaps),
     ("gaps at -1", _as(np.int32, -1), "told", "diff3d|mask|bad_pixels", None),
     ("gaps at -2", _as(np.int64, -2), "told", "diff3d|mask|bad_pixels", None),
-    ("five hot pixels", _hot, "told", "hot|pixel", None),
-    ("saturated at 30 %", _saturated, "told", "saturat", None),
-    ("every sixth frame is dark", _dark, "told", "empty|dark|frame|pattern|photon", None),
+    ("five hot pixels", _hot, "orderly", "hot|pixel", None),
+    ("saturated at 30 %", _saturated, "orderly", "saturat", None),
+    ("every sixth frame is dark", _dark, "orderly", "empty|dark|frame|pattern|photon", None),
     ("counts times 1e-12", lambda h: h.update(diff3d=counts(h) * 1e-12), "orderly", "", None),
     ("counts times 1e12", lambda h: h.update(diff3d=counts(h) * 1e12), "orderly", "", None),
     (
@@ -152,7 +152,7 @@ COUNTS: tuple[tuple[str, Callable[[Arrays], Any], str, str, Callable[[RawData], 
 POSITIONS: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
     ("one at 1e6", at(5, 1e6), "refused"),
     ("one at -1e6", at(5, -1e6), "refused"),
-    ("one at 1e4", at(5, 1e4), "refused"),
+    ("one at 1e4", at(5, 1e4), "orderly"),
     ("one at 1e18", at(5, 1e18), "refused"),
     ("one at 1e308", at(5, 1e308), "refused"),
     ("in metres", lambda array: array * 1e-8, "refused"),
@@ -162,7 +162,7 @@ POSITIONS: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
     ("1e9 times too large", lambda array: array * 1e9, "refused"),
     ("10 times too large", lambda array: array * 10, "told"),
     ("all equal", lambda array: array * 0 + 40, "told"),
-    ("all but one equal", lambda array: at(0, 44)(array * 0 + 40), "told"),
+    ("all but one equal", lambda array: at(0, 44)(array * 0 + 40), "orderly"),
     ("far from the origin", lambda array: array + 1e6, "taken"),
     ("negative", lambda array: -array, "orderly"),
     ("whole", lambda array: np.round(array).astype(int), "taken"),
@@ -170,9 +170,22 @@ POSITIONS: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
 )
 
 
+def _stated(change: Callable[[Arrays], Any]) -> Callable[[Arrays], None]:
+    """The change, and a statement of what the patterns are: no other words than about the change are due."""
+
+    def changed(held: Arrays) -> None:
+        change(held)
+        whole = held["diff3d"].dtype.kind in "iu"
+        held["metadata"] = said(measurement_domain="intensity" if whole else "amplitude")
+
+    return changed
+
+
 def physics() -> Iterator[tuple[str, Malformed]]:
     for name, change, answer, words, meant in COUNTS:
+        is_of_domain = meant is not None or "amplitude" in words
+        change = change if is_of_domain else _stated(change)
         yield name, Malformed(saved(change), answer, words, meant)  # type: ignore[arg-type]
     for name, change, answer in POSITIONS:
-        wrong = Malformed(saved(_places(change)), answer, "coords|position")  # type: ignore[arg-type]
+        wrong = Malformed(saved(_stated(_places(change))), answer, "coords|position")  # type: ignore[arg-type]
         yield f"positions: {name}", wrong

@@ -51,10 +51,9 @@ def plain(value: Any) -> Any:
     """A reading in a form that can be compared; paths left out."""
     if isinstance(value, RawData):
         return {name: plain(item) for name, item in vars(value).items() if name != "path"}
-    if isinstance(value, np.ndarray):
+    if hasattr(value, "__array__"):
+        value = np.asarray(value)
         return (str(value.dtype), value.shape, np.ascontiguousarray(value).tobytes())
-    if isinstance(value, torch.Tensor):
-        return plain(value.numpy())
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

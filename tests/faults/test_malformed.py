@@ -99,9 +99,11 @@ def as_arguments(file: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
     with np.load(file) as held:
         given: dict[str, Any] = dict(held)
     try:
+        if given["ycoords"].dtype != given["xcoords"].dtype:
+            raise TypeError("positions of two dtypes make no array")
         positions = np.stack([given["ycoords"], given["xcoords"]], axis=-1)
         required = given["diff3d"], positions, given["probeGuess"]
-        optional = {"metadata": json.loads(given["metadata"].item())} if "metadata" in given else {}
+        optional = {"metadata": dict(json.loads(given["metadata"].item()))} if "metadata" in given else {}
     except (KeyError, ValueError, TypeError) as error:
         pytest.skip(f"no arguments: {error}")
     labels = tuple(given.get(key) for key in ("label_amp", "label_phase"))
