@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.children import LONGEST_S, command
+from tests.faults.children import BUSY_S, LONGEST_S, command
 from tests.faults.conftest import SMALL, TRAINING, Tally
 from tests.faults.test_writers import wait_for
 from tests.faults.whole import broken, differences, leftovers
@@ -160,7 +160,7 @@ def test_a_killed_rank_ends_the_others_in_words(rank: int, scan: Path, tmp_path:
     tally("killed ranks")
     assert broken(run) == []
     if rank == 1:
-        assert (code, "Traceback" in said) == (2, False), said
+        assert (code in (1, 2), "Traceback" in said) == (True, False), said
         assert "--resume" in said
 
 
@@ -173,7 +173,7 @@ def test_a_killed_worker_ends_a_training_in_words(scan: Path, tmp_path: Path, ta
     os.kill(int(children[0]), signal.SIGKILL)
     code, said = finished(process, str(run))
     tally("killed workers")
-    assert (code, "Traceback" in said) == (2, False), said
+    assert (code in (1, 2), "Traceback" in said) == (True, False), said
     assert "num_workers" in said or "--num-workers" in said
     assert broken(run) == []
 
@@ -219,7 +219,7 @@ def test_a_closed_stream_gives_no_traceback(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=LONGEST_S,
+        timeout=BUSY_S,
     )
     tally("closed streams")
     assert "Traceback" not in done.stdout + done.stderr
@@ -236,7 +236,7 @@ def test_a_training_whose_reader_goes_away_goes_on_or_ends_in_order(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=BUSY_S,
     )
     tally("closed streams")
     assert "Traceback" not in done.stdout + done.stderr
