@@ -1,5 +1,6 @@
 """Models and folders of runs that attack their reader."""
 
+import atexit
 import functools
 import io
 import json
@@ -33,6 +34,7 @@ def trained() -> Path:
     from tests.legacy_dictionary import legacy_dictionary_restored
 
     folder = Path(tempfile.mkdtemp(prefix="ptycho-faults-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     simulate_scan(N=32, n_positions=40, nphotons=1e5, seed=3).to_file(folder / "scan.npz")
     settings = {"n_groups": 24, "gridsize": 1, "batch_size": 12, "nepochs": 2, "n_filters_scale": 1}
     settings |= {"n_unrolled_steps": 1, "n_physics_steps": 1, "accelerator": "cpu", "val_split": 0.2}
