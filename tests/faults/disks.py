@@ -19,15 +19,15 @@ class SmallDisk:
 
     def fill(self, left: int) -> None:
         """Fill it up to a number of bytes that are left (whole pages)."""
-        with (self.folder / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        with (self.folder / ".filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(4096))
-        size = (self.folder / "filler").stat().st_size
-        os.truncate(self.folder / "filler", max(0, size - left))
+        size = (self.folder / ".filler").stat().st_size
+        os.truncate(self.folder / ".filler", max(0, size - left))
 
     def empty(self) -> None:
         """Take away what it was filled with."""
-        (self.folder / "filler").unlink(missing_ok=True)
+        (self.folder / ".filler").unlink(missing_ok=True)
 
 
 def may_mount(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from tests.faults.children import Ended, Trouble, command
 from tests.faults.conftest import LONGER, TRAINING, Tally
 from tests.faults.disks import SmallDisk, may_mount, small_disk
-from tests.faults.whole import broken, differences, leftovers
+from tests.faults.whole import broken, changed, differences, leftovers
 
 KIB = 1024
 LEFT_KIB = (0, 4, 16, 28, 40, 80, 160, 240, 300, 480, 540, 600, 760, 800)
@@ -48,12 +48,14 @@ def untidy(done: Ended, run: Path) -> Iterator[str]:
 
 def gone_on(scan: Path, run: Path, undisturbed: Path, folder: Path) -> Iterator[str]:
     """What is wrong with what becomes of the run where there is room again."""
+    yield from changed(run, folder)
     again = command("train", scan, "--output-dir", run, "--resume", "auto", *TRAINING, folder=folder).ended()
     if again.code != 0:
         yield f"again: exit {again.code}: {again.said}"
     else:
         yield from differences(run, undisturbed)
         yield from broken(run)
+        yield from changed(run, folder)
 
 
 @lefts

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ptycho.checksums import Checksums
+from ptycho.run_folder import RunFolder
 from tests.faults.children import Ended, Trouble, command, steps_of
 from tests.faults.conftest import TRAINING, Tally
-from tests.faults.whole import broken, differences, leftovers
+from tests.faults.whole import broken, changed, content, differences, leftovers
 
 PARTS = 8
 KILLED = -9
@@ -23,6 +25,7 @@ parts = pytest.mark.parametrize(
 def went_on(scan: Path, run: Path, undisturbed: Path, folder: Path, other_disk: Path) -> Iterator[str]:
     """What is wrong with a run after a kill, and with what `--resume auto` makes of it."""
     yield from broken(run)
+    yield from changed(run, folder)
     words = ("train", scan, "--output-dir", run, "--resume", "auto", *TRAINING)
     done = command(*words, folder=folder, TMPDIR=str(other_disk)).ended()
     if done.code != 0 or done.has_traceback:
@@ -30,6 +33,7 @@ def went_on(scan: Path, run: Path, undisturbed: Path, folder: Path, other_disk: 
     else:
         yield from differences(run, undisturbed)
         yield from broken(run)
+        yield from changed(run, folder)
         yield from leftovers(run)
 
 
@@ -112,37 +116,71 @@ def test_a_training_that_goes_on_may_be_killed_again(
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("overwritten", ["finished", "stopped"])
-def test_a_kill_while_a_run_is_replaced_keeps_one_of_the_two(
-    overwritten: str, scan: Path, undisturbed: Path, tmp_path: Path, other_disk: Path, tally: Tally
-) -> None:
-    run = tmp_path / "run"
-    words = ("train", scan, "--output-dir", run, "--overwrite", *TRAINING, "--learning-rate=0.002")
-    shutil.copytree(undisturbed, run)
-    steps = list(steps_of(*words, folder=tmp_path, watched=tmp_path))
-    found = []
-    for number in range(0, len(steps), 6):
-        for place in (path for path in tmp_path.iterdir() if not path.name.startswith(".said")):
-            shutil.rmtree(place) if place.is_dir() else place.unlink()
-        shutil.copytree(undisturbed, run)
-        if overwritten == "stopped":
-            (run / "wts.h5.zip").unlink()
-        trouble = Trouble(tmp_path, die_before=number)
-        command(*words, folder=tmp_path, trouble=trouble, TMPDIR=str(other_disk)).ended()
-        if overwritten == "finished" and not list(tmp_path.rglob("wts.h5.zip")):
-            found.append(f"killed before step {number} ({steps[number]}): no model is left")
-        if not list(tmp_path.rglob("*.ckpt")):
-            found.append(f"killed before step {number} ({steps[number]}): no checkpoint is left")
-        found += [f"killed before step {number}: {what}" for what in broken(tmp_path)]
-        tally("kills while a run is replaced")
-    assert not found, "\n".join(found)
-
-
 RECONSTRUCTION = ("reconstruction.npz", "reconstruction.png", "comparison.png", "metrics.json", "config.json")
 
 
+@parts
+@pytest.mark.parametrize("what", ["a finished training", "a stopped training", "a reconstruction"])
+def test_a_kill_while_a_run_is_replaced_keeps_one_of_the_two(
+    what: str, part: int, scan: Path, undisturbed: Path, tmp_path: Path, other_disk: Path, tally: Tally
+) -> None:
+    old, new, run = tmp_path / "old", tmp_path / "new", tmp_path / "run"
+    begun = ("train", scan, *TRAINING, "--learning-rate=0.002", "--overwrite")
+    if what == "a reconstruction":
+        begun = ("reconstruct", undisturbed, scan, "--accelerator=cpu", "--overwrite")
+        assert command(*begun, "--output-dir", old, folder=tmp_path).ended().code == 0
+    else:
+        shutil.copytree(undisturbed, old)
+    if what == "a stopped training":
+        checksums = Checksums(old)
+        with checksums.remove(old / "wts.h5.zip"):
+            (old / "wts.h5.zip").unlink()
+        checksums.settle()
+    before, words = content(old), (*begun, "--output-dir", run)
+    shutil.copytree(old, run)
+    steps = list(steps_of(*words, folder=tmp_path, watched=run))
+    run.rename(new)
+    found = []
+    chosen = range(part, len(steps), PARTS)
+    for number in chosen:
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(old, run)
+        trouble = Trouble(run, die_before=number)
+        done = command(*words, folder=tmp_path, trouble=trouble, TMPDIR=str(other_disk)).ended()
+        wrong = [] if done.code in (KILLED, 0) else [f"exit {done.code}: {done.said}"]
+        wrong += broken(run)
+        with RunFolder(run):  # the next one that writes there
+            pass
+        places = (run, *run.glob(".earlier-*"))
+        if (
+            not any(content(place) == before for place in places)
+            and content(run).keys() != content(new).keys()
+        ):
+            wrong.append(f"neither the old run nor the new one is whole: {sorted(content(run))}")
+        wrong += changed(run, tmp_path)
+        wrong += replaced(words, run, new, tmp_path)
+        found += [f"killed before step {number} ({steps[number]}): {one}" for one in wrong]
+    tally("kills while a run is replaced", len(chosen))
+    assert not found, "\n".join(found)
+
+
+def replaced(words: tuple[object, ...], run: Path, new: Path, folder: Path) -> Iterator[str]:
+    """What is wrong with a run after the command that replaces it has come to its end."""
+    done = command(*words, folder=folder).ended()
+    if done.code != 0 or done.has_traceback:
+        yield f"again: exit {done.code}: {done.said}"
+    if content(run).keys() != content(new).keys():
+        yield f"again: {sorted(content(run))} instead of {sorted(content(new))}"
+    if (new / "wts.h5.zip").exists():
+        yield from differences(run, new)
+    yield from broken(run)
+    yield from changed(run, folder)
+    yield from map(str, run.glob(".*"))
+
+
+@parts
 def test_a_kill_in_a_reconstruction_leaves_whole_files(
-    scan: Path, undisturbed: Path, tmp_path: Path, other_disk: Path, tally: Tally
+    part: int, scan: Path, undisturbed: Path, tmp_path: Path, other_disk: Path, tally: Tally
 ) -> None:
     place = tmp_path / "place"
     words = ("reconstruct", undisturbed, scan, "--output-dir", place, "--accelerator=cpu")
@@ -150,7 +188,8 @@ def test_a_kill_in_a_reconstruction_leaves_whole_files(
     made = {name for name in os.listdir(place) if not name.startswith(".")}
     assert made >= set(RECONSTRUCTION)
     found = []
-    for number in range(0, len(steps), 3):
+    chosen = range(part, len(steps), PARTS)
+    for number in chosen:
         shutil.rmtree(place, ignore_errors=True)
         trouble = Trouble(place, die_before=number)
         command(*words, folder=tmp_path, trouble=trouble, TMPDIR=str(other_disk)).ended()
@@ -160,5 +199,5 @@ def test_a_kill_in_a_reconstruction_leaves_whole_files(
             done = command(*words, "--overwrite", folder=tmp_path).ended()
         if done.code != 0 or leftovers(place):
             found.append(f"again after step {number}: exit {done.code}, {leftovers(place)}: {done.said}")
-        tally("kills of a reconstruction")
+    tally("kills of a reconstruction", len(chosen))
     assert not found, "\n".join(found)

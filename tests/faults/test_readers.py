@@ -28,7 +28,7 @@ def looked_at(child: Child, folder: Path) -> tuple[int, list[str]]:
             if content is None:
                 continue
             readings += 1
-            if wrong := fault_of(path.suffix, content):
+            if wrong := fault_of(path.name, content):
                 halves.append(f"{inner}: {wrong}")
     return readings, halves
 

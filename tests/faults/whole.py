@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import torch
 
+from ptycho.checksums import CHECKSUMS
 from ptycho_torch.bundle import load_bundle
+from tests.faults.children import command
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 TEXTS = {".log", ".lock", ".txt"}
@@ -23,20 +26,27 @@ def broken(folder: Path) -> list[str]:
     return [f"{path.relative_to(folder)}: {what}" for path in paths if (what := fault(path))]
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    """The files with a final name below a folder: hidden ones are temporary, or of an earlier run."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder)]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
 def fault(path: Path) -> str | None:
     """What is wrong with a file, by its suffix; None where it is whole."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    return fault_of(path.suffix, content)
+    return fault_of(path.name, content)
 
 
-def fault_of(suffix: str, content: bytes) -> str | None:
-    """What is wrong with the content of a file; None where it is whole."""
-    check = _CHECKS.get(suffix)
+def fault_of(name: str, content: bytes) -> str | None:
+    """What is wrong with the content of a file, by its name; None where it is whole."""
+    kind = Path(name).suffix or name
+    check = _CHECKS.get(kind)
     if check is None:
-        return None if suffix in TEXTS else f"a file of an unknown kind ({suffix!r})"
+        return None if kind in TEXTS else f"a file of an unknown kind ({kind!r})"
     try:
         check(content)
     except (ValueError, zipfile.BadZipFile, struct.error, zlib.error, EOFError) as error:
@@ -52,6 +62,12 @@ def _csv(content: bytes) -> None:
     rows = list(csv.reader(content.decode("ascii").splitlines()))
     if not content.endswith(b"\n") or len({len(row) for row in rows}) != 1:
         raise ValueError("rows of different lengths, or an open last line")
+
+
+def _checksums(content: bytes) -> None:
+    lines = content.decode().split("\n")
+    if lines.pop() or not all(re.fullmatch("([0-9a-f]{64}  |# may be missing: ).+", line) for line in lines):
+        raise ValueError("lines that are no SHA-256, or an open last line")
 
 
 def _zip(content: bytes) -> None:
@@ -78,7 +94,27 @@ def _png(content: bytes) -> None:
         raise ValueError("no end")
 
 
-_CHECKS = {".json": _json, ".csv": _csv, ".ckpt": _zip, ".zip": _zip, ".npz": _zip, ".png": _png}
+_CHECKS = {
+    CHECKSUMS: _checksums,
+    ".json": _json,
+    ".csv": _csv,
+    ".ckpt": _zip,
+    ".zip": _zip,
+    ".npz": _zip,
+    ".png": _png,
+}
+
+
+def changed(run: Path, folder: Path) -> list[str]:
+    """What `ptycho doctor` tells of a run, without the files that are as they were written."""
+    if not (run / CHECKSUMS).exists():
+        return []  # it has not begun
+    done = command("doctor", run, "--json", folder=folder).ended()
+    try:
+        states: dict[str, str] = json.loads(done.said)["files"]
+    except (ValueError, KeyError):
+        return [f"doctor: exit {done.code}: {done.said}"]
+    return [f"doctor: {name}: {state}" for name, state in states.items() if state != "ok"]
 
 
 def leftovers(folder: Path) -> list[str]:
