@@ -27,7 +27,7 @@ from typing import Any, Final, Self
 
 from filelock import FileLock, Timeout
 
-from ptycho.atomic import atomic_write
+from ptycho.atomic import atomic_write, remove_leftovers
 from ptycho.checksums import CHECKSUMS
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.model_archive import ARCHIVE
@@ -320,6 +320,9 @@ def _set_aside(path: Path, members: tuple[str, ...]) -> None:
 
 def _recover(path: Path) -> None:
     """Finish or undo what a writer left that did not come to its end."""
+    for folder in (path, path / CHECKPOINTS):
+        if not folder.is_symlink():
+            remove_leftovers(folder)
     shutil.rmtree(path / _NEW, ignore_errors=True)
     _remove_real(path / _REMOVED)
     moving = path / _MOVING

@@ -9,7 +9,7 @@ import pytest
 from tests.faults.children import Ended, Trouble, command
 from tests.faults.conftest import LONGER, TRAINING, Tally
 from tests.faults.disks import SmallDisk, may_mount, small_disk
-from tests.faults.whole import broken, changed, differences, leftovers
+from tests.faults.whole import broken, changed, content, differences, leftovers
 
 KIB = 1024
 LEFT_KIB = (0, 4, 16, 28, 40, 80, 160, 240, 300, 480, 540, 600, 760, 800)
@@ -102,9 +102,9 @@ def test_a_run_that_cannot_be_replaced_for_want_of_room_is_kept(
     words = ("train", scan, "--output-dir", run, "--overwrite", *TRAINING, "--learning-rate=0.002")
     done = command(*words, folder=tmp_path).ended()
     found = [] if done.code == 0 else [*untidy(done, run)]
-    model = (undisturbed / "wts.h5.zip").read_bytes()
-    if done.code != 0 and not any(path.read_bytes() == model for path in disk.folder.rglob("wts.h5.zip")):
-        found.append("the model that was to be replaced is lost")
+    before, places = content(undisturbed), (run, *run.glob(".earlier-*"))
+    if done.code != 0 and not any(content(place) == before for place in places):
+        found.append("the run that was to be replaced is not whole")
     tally("full disks while a run is replaced")
     assert not found, "\n".join(found)
 

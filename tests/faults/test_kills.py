@@ -15,7 +15,7 @@ from tests.faults.children import Ended, Trouble, command, steps_of
 from tests.faults.conftest import TRAINING, Tally
 from tests.faults.whole import broken, changed, content, differences, leftovers
 
-PARTS = 8
+PARTS = 16
 KILLED = -9
 parts = pytest.mark.parametrize(
     "part", [0, *(pytest.param(part, marks=pytest.mark.thorough) for part in range(1, PARTS))]
@@ -68,7 +68,7 @@ def test_a_kill_in_the_middle_of_a_write_loses_nothing(
 ) -> None:
     run = tmp_path / "run"
     largest = max(path.stat().st_size for path in undisturbed.rglob("*") if path.is_file())
-    sizes = random.Random(part).sample(range(largest), 4)
+    sizes = random.Random(part).sample(range(largest), 2)
     found = []
     for size in sizes:
         shutil.rmtree(run, ignore_errors=True)
@@ -86,7 +86,7 @@ def test_a_kill_at_a_random_moment_loses_nothing(
 ) -> None:
     run, chance, found = tmp_path / "run", random.Random(part), []
     words = ("train", scan, "--output-dir", run, *TRAINING)
-    for _ in range(4):
+    for _ in range(2):
         shutil.rmtree(run, ignore_errors=True)
         child = command(*words, folder=tmp_path, TMPDIR=str(other_disk))
         after_s = chance.uniform(0.05, 1.5)
@@ -95,7 +95,7 @@ def test_a_kill_at_a_random_moment_loses_nothing(
         child.ended()
         wrong = went_on(scan, run, undisturbed, tmp_path, other_disk)
         found += [f"killed after {after_s:.3f} s: {what}" for what in wrong]
-    tally("kills at a random moment", 4)
+    tally("kills at a random moment", 2)
     assert not found, "\n".join(found)
 
 
@@ -120,7 +120,14 @@ RECONSTRUCTION = ("reconstruction.npz", "reconstruction.png", "comparison.png", 
 
 
 @parts
-@pytest.mark.parametrize("what", ["a finished training", "a stopped training", "a reconstruction"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "a finished training",
+        pytest.param("a stopped training", marks=pytest.mark.thorough),
+        pytest.param("a reconstruction", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_kill_while_a_run_is_replaced_keeps_one_of_the_two(
     what: str, part: int, scan: Path, undisturbed: Path, tmp_path: Path, other_disk: Path, tally: Tally
 ) -> None:

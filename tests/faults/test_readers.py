@@ -12,6 +12,8 @@ from tests.faults.children import Child, command
 from tests.faults.conftest import SMALL, Tally
 from tests.faults.whole import TEXTS, fault_of
 
+WORKING = ("train", "resume", "reconstruct", "simulate")
+
 
 def looked_at(child: Child, folder: Path) -> tuple[int, list[str]]:
     """Read every file with a final name again and again while a process runs; the number of readings, and halves."""
@@ -33,7 +35,10 @@ def looked_at(child: Child, folder: Path) -> tuple[int, list[str]]:
     return readings, halves
 
 
-@pytest.mark.parametrize("what", ["train", "resume", "overwrite", "reconstruct", "simulate"])
+@pytest.mark.parametrize(
+    "what",
+    ["overwrite", *(pytest.param(what, marks=pytest.mark.thorough) for what in WORKING)],
+)
 def test_a_reader_never_sees_half_a_file(
     what: str, scan: Path, undisturbed: Path, tmp_path: Path, tally: Tally
 ) -> None:

@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,19 @@ DOORS: dict[str, Start] = {
     "overwrite": by_overwriting,
 }
 PAIRS = [(one, other) for one in DOORS for other in DOORS if one <= other]
+IN_CHECK = {("auto", "auto"), ("command", "function"), "resume", "command", "killed", "train"}
+"""What `make check` tries too."""
+
+
+def tried(values: Iterable[Any]) -> list[Any]:
+    """Parameters of a test, those that `make check` leaves out marked."""
+    several = (value if isinstance(value, tuple) else (value,) for value in values)
+    return [
+        pytest.param(
+            *one, marks=() if (one if len(one) > 1 else one[0]) in IN_CHECK else pytest.mark.thorough
+        )
+        for one in several
+    ]
 
 
 def names_the_other(done: Ended, run: Path, pid: int | None) -> bool:
@@ -72,7 +85,7 @@ def names_the_other(done: Ended, run: Path, pid: int | None) -> bool:
     return done.code == 2 and not done.has_traceback and str(run) in done.said and str(pid) in done.said
 
 
-@pytest.mark.parametrize(("one", "other"), PAIRS)
+@pytest.mark.parametrize(("one", "other"), tried(PAIRS))
 def test_of_two_that_begin_at_once_one_trains(
     one: str, other: str, scan: Path, undisturbed: Path, from_python: Path, tmp_path: Path, tally: Tally
 ) -> None:
@@ -93,7 +106,7 @@ def test_of_two_that_begin_at_once_one_trains(
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("door", [*DOORS, "resume", "reconstruct into"])
+@pytest.mark.parametrize("door", tried([*DOORS, "resume", "reconstruct into"]))
 def test_a_second_writer_is_refused_and_told_of_the_first(
     door: str, scan: Path, undisturbed: Path, tmp_path: Path, tally: Tally
 ) -> None:
@@ -117,7 +130,7 @@ def test_a_second_writer_is_refused_and_told_of_the_first(
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("end", ["killed", "interrupted", "finished", "refused"])
+@pytest.mark.parametrize("end", tried(["killed", "interrupted", "finished", "refused"]))
 def test_a_writer_that_has_ended_locks_nobody_out(end: str, scan: Path, tmp_path: Path, tally: Tally) -> None:
     run = tmp_path / "run"
     flags = {"finished": TRAINING, "refused": (*TRAINING, "--learning-rate=1e30")}.get(end, LONG)
@@ -143,7 +156,7 @@ def test_two_reconstructions_into_one_folder_are_one_set(
     assert [*broken(place), *leftovers(place)] == []
 
 
-@pytest.mark.parametrize("refused", ["train", "train from Python", "reconstruct"])
+@pytest.mark.parametrize("refused", tried(["train", "train from Python", "reconstruct"]))
 def test_a_folder_that_holds_a_run_is_refused_with_the_ways_on(
     refused: str, scan: Path, undisturbed: Path, tmp_path: Path, tally: Tally
 ) -> None:
