@@ -28,13 +28,15 @@ def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
     parts["versions"] = {} if versions is None else versions
     if isinstance(configuration, Mapping):
         parts["configuration.model"] = cast(Mapping[str, Any], configuration).get("model", {})
+    lists = {name: record[name] for name in ("resumed", "fingerprints") if record.get(name) is not None}
+    found = [(name, part, "a mapping") for name, part in parts.items() if not isinstance(part, Mapping)]
+    found += [(name, part, "a list") for name, part in lists.items() if not isinstance(part, list)]
     return [
         Failure(
             name,
-            f"{place}: {name}: expected a mapping; got {show(part)}. The record of the run is damaged.",
+            f"{place}: {name}: expected {kind}; got {show(part)}. The record of the run is damaged.",
         )
-        for name, part in parts.items()
-        if not isinstance(part, Mapping)
+        for name, part, kind in found
     ]
 
 

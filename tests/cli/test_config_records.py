@@ -50,6 +50,14 @@ def test_a_record_with_a_part_that_is_no_mapping_is_damaged(ptycho: Run, part: s
     assert ptycho("config", "check", place) == (2, "", f"ptycho config: {message}")
 
 
+@pytest.mark.parametrize("part", ["resumed", "fingerprints"])
+def test_a_record_with_a_part_that_is_no_list_is_damaged(ptycho: Run, part: str) -> None:
+    place = written(**{part: 10**30})
+    code, _, said = ptycho("config", "check", place)
+    assert code == 2
+    assert f"{place}: {part}: expected a list; got " in said
+
+
 def test_a_record_that_lacks_a_part_is_damaged(ptycho: Run) -> None:
     Path("config.json").write_text('{"configuration": {"train_data_file": null}}')
     code, _, said = ptycho("config", "check", "config.json")

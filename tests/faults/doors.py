@@ -36,8 +36,12 @@ MORE_MEMORY = 4 * 2**30
 RAW = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor, change colours, break lines or turn the text around."""
 
-TAKEN_OR_REFUSED = (0, 1, 2)
-"""Exit codes of an orderly answer; 1 is that of a comparison, such as `ptycho doctor RUN`, that found a difference."""
+COMMAND = (0, 2)
+"""Exit codes of a command that takes or refuses a file."""
+TRAINING = (*COMMAND, 3)
+"""Those of a training; 3: it took the file, and did not learn."""
+COMPARISON = (*COMMAND, 1)
+"""Those of `ptycho doctor RUN`; 1: a file of the run has changed or is missing."""
 
 INJECTED = "INJECTED"
 """Begins a line where a line break in a name reached the output."""
@@ -51,7 +55,7 @@ class Answer(NamedTuple):
     """How a door answered."""
 
     code: int
-    """0 where the file was taken, 2 where it was refused; 1 where neither is the case."""
+    """0 where the file was taken, 2 where it was refused, another of the door's own, or -1 where something is wrong."""
     said: str
     """What was printed, warned, logged or raised."""
     problem: str | None
@@ -105,13 +109,13 @@ def _heard(said: io.StringIO) -> Iterator[None]:
                 package.removeHandler(handler)
 
 
-def ask(function: Callable[..., Any], *values: Any, is_command: bool = False) -> Answer:
+def ask(function: Callable[..., Any], *values: Any, codes: tuple[int, ...] = ()) -> Answer:
     """Call a door.
 
     Args:
         function: what is called.
         *values: with what.
-        is_command: it returns an exit code, and raises nothing but an exit.
+        codes: the exit codes of a command, which raises nothing but an exit; none for another function.
     """
     said, code, problem, value = io.StringIO(), 0, None, None
     started_s = time.monotonic()
@@ -119,21 +123,21 @@ def ask(function: Callable[..., Any], *values: Any, is_command: bool = False) ->
         try:
             with bounded():
                 value = function(*values)
-                code = value if is_command else 0
+                code = value if codes else 0
         except SystemExit as leaving:
             code = int(leaving.code or 0)
         except Hang as error:
-            code, problem = 1, f"hang: {error}"
+            code, problem = -1, f"hang: {error}"
         except BaseException as error:
             code = 2
             said.write(str(error))
-            if is_command or not isinstance(error, ORDERLY):
-                code, problem = 1, f"traceback: {type(error).__name__}: {str(error)[:200]}{_place(error)}"
+            if codes or not isinstance(error, ORDERLY):
+                code, problem = -1, f"traceback: {type(error).__name__}: {str(error)[:200]}{_place(error)}"
     text = said.getvalue()
     seconds = time.monotonic() - started_s
     if problem is None and seconds > LONGEST_S:
         problem = f"hang: {seconds:.0f} s"
-    return Answer(code, text, problem or _disorder(code, text), value)
+    return Answer(code, text, problem or _disorder(code, text, codes or COMMAND), value)
 
 
 def _place(error: BaseException) -> str:
@@ -143,10 +147,10 @@ def _place(error: BaseException) -> str:
     return f" ({place.tb_frame.f_code.co_filename}:{place.tb_lineno})" if place else ""
 
 
-def _disorder(code: int, text: str) -> str | None:
+def _disorder(code: int, text: str, codes: tuple[int, ...]) -> str | None:
     if "Traceback (most recent call last)" in text:
         return f"traceback in the output: {text[-300:]}"
-    if code not in TAKEN_OR_REFUSED:
+    if code not in codes:
         return f"exit code {code}: {text[-300:]}"
     if code == 2 and not text.strip():
         return "refused without a word"
@@ -170,8 +174,8 @@ class Place:
 Door = Callable[[Place], Answer]
 
 
-def _command(*words: Any) -> Answer:
-    return ask(lambda: main([str(word) for word in words]), is_command=True)
+def _command(*words: Any, codes: tuple[int, ...] = COMMAND) -> Answer:
+    return ask(lambda: main([str(word) for word in words]), codes=codes)
 
 
 def _workflow(train_data: Any, output_dir: Path) -> Any:
@@ -202,7 +206,7 @@ READING_SCANS: Mapping[str, Door] = {
 
 RUNNING_SCANS: Mapping[str, Door] = {
     "ptycho train": lambda at: _command(
-        "train", at.file, "--output-dir", at.new / "train", "--nepochs=1", "--quiet", *SMALL
+        "train", at.file, "--output-dir", at.new / "train", "--nepochs=1", "--quiet", *SMALL, codes=TRAINING
     ),
     "ptycho reconstruct": lambda at: _command(
         *("reconstruct", at.model, at.file, "--output-dir", at.new / "rec", "--accelerator=cpu", "--quiet")
@@ -232,9 +236,9 @@ RUNS: Mapping[str, Door] = {
     "ptycho config check": lambda at: _command("config", "check", at.file),
     "ptycho config show train --resume": lambda at: _command("config", "show", "train", "--resume", at.file),
     "ptycho train --resume": lambda at: _command(
-        "train", at.scan, "--resume", at.file, "--nepochs=4", "--quiet"
+        "train", at.scan, "--resume", at.file, "--nepochs=4", "--quiet", codes=TRAINING
     ),
-    "ptycho doctor": lambda at: _command("doctor", at.file),
+    "ptycho doctor": lambda at: _command("doctor", at.file, codes=COMPARISON),
 }
 """Doors that read the folder of a run."""
 
@@ -254,6 +258,7 @@ SETTINGS: Mapping[str, Door] = {
         "--quiet",
         "--nepochs=1",
         *SMALL,
+        codes=TRAINING,
     ),
 }
 """Doors that read a file of settings."""

@@ -21,7 +21,7 @@ from ptycho_torch.runs.resuming import resumed_payload
 from ptycho_torch.runtime import LossHistory
 from tests.faults.conftest import Tally
 from tests.faults.damage import damaged
-from tests.faults.doors import ask
+from tests.faults.doors import COMMAND, ask
 from tests.faults.hostile_models import trained
 from tests.faults.hostile_scans import sound
 from tests.faults.hostile_trees import write_cxi, write_product
@@ -144,11 +144,11 @@ KINDS = {
     "model": Kind(_bundle, _read_bundle, True),
     "checkpoint": Kind(_one_checkpoint, _read_checkpoint, True),
     "record": Kind(_record, lambda path: resumed_payload(path.parent, {"nepochs": 4}), False),
-    "record, checked": Kind(_record, lambda path: ask(_check, path, is_command=True), False),
+    "record, checked": Kind(_record, lambda path: ask(_check, path, codes=COMMAND), False),
     "history": Kind(_history, lambda path: LossHistory(path).rows, False),
     "TOML": Kind(_settings(".toml"), _read_settings, False),
     "YAML": Kind(_settings(".yaml"), _read_settings, False),
-    "TOML, checked": Kind(_settings(".toml"), lambda path: ask(_check, path, is_command=True), False),
+    "TOML, checked": Kind(_settings(".toml"), lambda path: ask(_check, path, codes=COMMAND), False),
 }
 CASES = [
     pytest.param(kind, part, marks=[] if part == 0 else [pytest.mark.thorough])

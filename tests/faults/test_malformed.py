@@ -43,9 +43,9 @@ def wrong_with(answer: Answer, scan: Malformed) -> Iterator[str]:
         yield answer.problem
     elif scan.answer == "orderly":
         return
-    elif scan.answer == "refused" and answer.code == 0:
+    elif scan.answer == "refused" and answer.code != 2:
         yield "taken"
-    elif scan.answer == "taken" and answer.code != 0:
+    elif scan.answer == "taken" and answer.code == 2:
         yield f"refused: {answer.said[:300]}"
     elif scan.answer == "taken" and scan.meant and isinstance(answer.value, RawData):
         if not scan.meant(answer.value):
