@@ -73,6 +73,14 @@ class Checksums:
         self._save({name: digests for name, digests in listed.items() if name not in before} | scans)
         return [name for name, (digest,) in scans.items() if known and digest not in known]
 
+    def list_moved(self, files: Mapping[Path, Path]) -> None:
+        """List files that are about to be moved.
+
+        Args:
+            files: where each will be -> where it is.
+        """
+        self._save(self._listed() | {self._name(place): (_digest_at(file),) for place, file in files.items()})
+
     def settle(self) -> None:
         """Leave of each name the SHA-256 of the content it has, or none where the file is gone."""
         listed = self._listed()
@@ -111,10 +119,9 @@ def read_checksums(folder: Path) -> Mapping[str, tuple[str, ...]]:
         text = path.read_bytes().decode(errors="surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         got = "one without it" if folder.is_dir() else "no folder"
-        message = f"{folder}: expected the folder of a training, which holds {CHECKSUMS}; got {got}."
-        raise ConfigError(
-            [Failure(str(folder), f"{message} Name the output folder of a training.")]
-        ) from None
+        message = f"{folder}: expected the folder of a run, which holds {CHECKSUMS}; got {got}."
+        cure = "Name the output folder of a training or of a reconstruction."
+        raise ConfigError([Failure(str(folder), f"{message} {cure}")]) from None
     found: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         match = _LINE.fullmatch(line)

@@ -40,11 +40,11 @@ def add_arguments(parser: FlagParser) -> None:
     """Add the flags of a training."""
     parser.epilog = (
         "Tells of the settings that ptycho train would have here, from flags, environment and --config, whether any "
-        "would be refused; then the exit code is 2. Nothing is run, and no data are opened. With RUN, compares scan, "
-        "checkpoints and model of that training with their SHA-256, which SHA256SUMS in its folder lists; the exit "
-        "code is 1 where one is changed or missing."
+        "would be refused; then the exit code is 2. Nothing is run, and no data are opened. With RUN, compares the "
+        "files that SHA256SUMS in its folder lists with their SHA-256: scan, checkpoints and model of a training; "
+        "scan, model and results of a reconstruction. The exit code is 1 where one is changed or missing."
     )
-    parser.add_argument("run", metavar="RUN", nargs="?", help="Folder of a training whose files are checked.")
+    parser.add_argument("run", metavar="RUN", nargs="?", help="Folder of a run whose files are checked.")
     parser.add_argument("--config", metavar="FILE", help="TOML, YAML or JSON file, as of ptycho train.")
     parser.add_argument("--json", action="store_true", help="Print JSON, for programs.")
     fields = flags_of(TrainingConfig, without=["train_data_file", "output_dir"])

@@ -149,8 +149,8 @@ def test_what_is_no_run_is_refused(ptycho: Run) -> None:
     code, _, said = ptycho("doctor", "nowhere")
     assert code == 2
     assert said == (
-        "ptycho doctor: nowhere: expected the folder of a training, which holds SHA256SUMS; got no folder. Name the "
-        "output folder of a training.\n"
+        "ptycho doctor: nowhere: expected the folder of a run, which holds SHA256SUMS; got no folder. Name the "
+        "output folder of a training or of a reconstruction.\n"
     )
 
 
