@@ -1,7 +1,7 @@
 """From what a caller says and what the data say to complete, checked configurations, with the origin of every value.
 
 Who wins, the strongest first: overrides; flags that were passed; the data (N from the probe, nphotons as stated) or
-the trained model; the file; the defaults of the command line; the default of the field.
+the trained model; the files, the last one strongest; those of PTYCHO_CONFIG; the command line's; those of the fields.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.legacy import update_legacy_dict
 from ptycho.config.origins import Origin
+from ptycho.config.paths import Files
 from ptycho.config.request import Answer, Request
 from ptycho.config.resolve import resolve
 from ptycho.config.section import section_of
@@ -113,7 +114,7 @@ def create_training_payload(
     execution_config: PyTorchExecutionConfig | None = None,
     *,
     flags: Mapping[str, Any] | None = None,
-    file: str | Path | None = None,
+    file: Files | None = None,
     cli_defaults: Mapping[str, Any] | None = None,
 ) -> TrainingPayload:
     """Resolve the configurations of a training, and fill the legacy dictionary (CONFIG-001).
@@ -124,7 +125,7 @@ def create_training_payload(
         overrides: canonical field, historical synonym or execution knob -> value.
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
         flags: command-line flags that were passed, by field or knob; text is read as the field says.
-        file: run file with [model], [training], [execution]; or a flat file of knobs.
+        file: run file with [model], [training], [execution], or flat file of knobs; or several, the last one strongest.
         cli_defaults: what the command line states without a flag, by field or knob.
 
     Raises:
@@ -221,7 +222,7 @@ def create_inference_payload(
     execution_config: PyTorchExecutionConfig | None = None,
     *,
     flags: Mapping[str, Any] | None = None,
-    file: str | Path | None = None,
+    file: Files | None = None,
     cli_defaults: Mapping[str, Any] | None = None,
 ) -> InferencePayload:
     """Resolve the configurations of a reconstruction, and fill the legacy dictionary (CONFIG-001).
@@ -230,12 +231,11 @@ def create_inference_payload(
         model_path: output folder of the training, or its `wts.h5.zip`. It says what the model is. None: as the file
             says.
         test_data_file: the scan, or a folder of NPZ files; None: as the file says.
-        output_dir: folder for everything the reconstruction writes; None: as a flag, the file or the command line
-            says.
+        output_dir: folder for what the reconstruction writes; None: as a flag, the file or the command line says.
         overrides: canonical field, historical synonym or execution knob -> value.
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
         flags: command-line flags that were passed, by field or knob; text is read as the field says.
-        file: run file with [model], [inference], [execution]; or a flat file of knobs.
+        file: run file with [model], [inference], [execution], or flat file; or several, the last one strongest.
         cli_defaults: what the command line states without a flag, by field or knob.
 
     Raises:
@@ -295,7 +295,7 @@ def _request(
     sections: list[type],
     overrides: Mapping[str, Any] | None,
     flags: Mapping[str, Any] | None,
-    file: str | Path | None,
+    file: Files | None,
     cli_defaults: Mapping[str, Any] | None,
 ) -> Request:
     if isinstance(overrides, Mapping):

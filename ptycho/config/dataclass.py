@@ -6,7 +6,6 @@ The checking is pydantic's; the errors are `ConfigError`, in the words of the se
 import copy
 import dataclasses
 import inspect
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self, cast, dataclass_transform
 
@@ -16,6 +15,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from ptycho.config.errors import ConfigError, Failure, unknown_name
 from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE, Origin
+from ptycho.config.paths import Files
 from ptycho.config.resolve import Resolution, fill, kinds_of, refusal, resolve, sources_of
 from ptycho.config.section import TABLES, Section, recorded, register, section_of
 from ptycho.config.sources import given_twice, read_values, warn_renamed
@@ -93,12 +93,12 @@ class CheckedDataclass(Views):
         raise ConfigError([Failure(label, message)])
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+    def from_file(cls, path: Files) -> Self:
         """Read a file (TOML, YAML or JSON).
 
         Args:
             path: A run file, of which the tables of these settings are read; or a file with these fields and, nested,
-                the tables of the settings that they hold, such as [model].
+                the tables of the settings that they hold, such as [model]. Of several the last one is strongest.
 
         Returns:
             The configuration; what the file does not set has its default.
@@ -107,7 +107,7 @@ class CheckedDataclass(Views):
             ConfigError: The file cannot be read, or a name or value in it is wrong.
         """
         found: dict[type, Resolution[Any]] = {
-            part: resolve(part, [layer]) for part, layer in layers_in(cls, path)
+            part: resolve(part, layers) for part, layers in layers_in(cls, path).items()
         }
         if failures := [failure for one in found.values() for failure in one.failures]:
             raise ConfigError(failures)
@@ -164,19 +164,23 @@ class CheckedDataclass(Views):
         return held | {name: recorded(getattr(self, name)) for name in section.fields}
 
 
-def layers_in(cls: type[CheckedDataclass], path: str | os.PathLike[str]) -> list[tuple[type, Layer]]:
-    """Read what a file sets of the sections that a class holds, and after them of its own.
+def layers_in(cls: type[CheckedDataclass], files: Files) -> dict[type, list[Layer]]:
+    """Read what files set of the sections that a class holds, and after them of its own.
 
     Raises:
-        ConfigError: The file cannot be read.
+        ConfigError: A file is no path.
     """
-    from ptycho.config.files import ConfigFile  # the parsers load with the first file
+    from ptycho.config.files import collect_files  # the parsers load with the first file
 
-    section, file = section_of(cls), ConfigFile.read(path, collect=True)
+    section = section_of(cls)
     held = list(section.nested.values())
-    nested = file.content.keys().isdisjoint({*TABLES} - {one.table for one in held})
-    layers = [(one.cls, file.layer(one, nested=nested)) for one in held]
-    return [*layers, (cls, file.layer(section, nested=nested, beside=nested))]
+    layers: dict[type, list[Layer]] = {one.cls: [] for one in (*held, section)}
+    for file in collect_files(files, {}):
+        nested = file.content.keys().isdisjoint({*TABLES} - {one.table for one in held})
+        for one in held:
+            layers[one.cls].append(file.layer(one, nested=nested))
+        layers[cls].append(file.layer(section, nested=nested, beside=nested))
+    return layers
 
 
 def _construct(self: CheckedDataclass, *values: Any, **named: Any) -> None:

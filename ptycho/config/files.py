@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from ptycho.config import formats
@@ -23,6 +23,7 @@ from ptycho.config.errors import (
 )
 from ptycho.config.fields import NONE_WORDS
 from ptycho.config.layer import Layer
+from ptycho.config.paths import VARIABLE, Files, ranked_paths
 from ptycho.config.section import TABLES, Section, section_of_table, tables_with
 from ptycho.config.sources import read_values
 
@@ -42,16 +43,17 @@ class ConfigFile:
     """The file's text; kept so that lines are looked up only when someone asks."""
     content: Mapping[str, Any]
     """Key -> value; YAML scalars stay text, which the fields read by their own rules."""
-    repeats: tuple[Failure, ...] = ()
-    """The failures of the keys that are given more than once; they are among those of every layer."""
+    failures: tuple[Failure, ...] = ()
+    """What is wrong with the file as a whole; it is among the failures of every layer."""
+    level: int = 0
+    """Standing among the files of a run: the higher wins; one below 0 is of the variable PTYCHO_CONFIG."""
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], *, collect: bool = False) -> "ConfigFile":
+    def read(cls, path: str | os.PathLike[str]) -> "ConfigFile":
         """Read a file.
 
         Args:
             path: A `.toml`, `.yaml`, `.yml` or `.json` file.
-            collect: Whether repeated keys are left to the layers to report, together with what else is wrong.
 
         Returns:
             The file.
@@ -60,6 +62,28 @@ class ConfigFile:
             ConfigError: It is missing, unreadable, not UTF-8, not valid, or not a mapping; or a key is
                 repeated.
         """
+        file = cls._parsed(path)
+        if file.failures:
+            raise ConfigError(file.failures)
+        return file
+
+    @classmethod
+    def collect(cls, path: str | os.PathLike[str], level: int = 0) -> "ConfigFile":
+        """Read a file, and leave what is wrong to the layers to report; one that cannot be read is empty.
+
+        Args:
+            path: As of `read`.
+            level: Standing among the files of a run.
+        """
+        try:
+            return replace(cls._parsed(path), level=level)
+        except ConfigError as error:
+            mark = f"{VARIABLE}: " if level < 0 else ""
+            failures = tuple(Failure(name, f"{mark}{message}") for name, message in error.failures)
+            return cls(path_of(path), "", {}, failures, level)
+
+    @classmethod
+    def _parsed(cls, path: str | os.PathLike[str]) -> "ConfigFile":
         given = path_of(path)
         name = printable(given) or "''"
         text = _text_of(given, name)
@@ -69,10 +93,7 @@ class ConfigFile:
             message = f"{name}:{fault.line}: expected valid {_format_of(given)}; got {fault.reason}."
             shown = quote_line(_named_in(text.split("\n")[fault.line - 1].strip()), shown=True)
             raise ConfigError([Failure(name, f"{message}{shown}")]) from None
-        repeats = tuple(_given_twice(name, text)) if is_repeated else ()
-        if repeats and not collect:
-            raise ConfigError(repeats)
-        return cls(name, text, content, repeats)
+        return cls(name, text, content, tuple(_given_twice(name, text)) if is_repeated else ())
 
     @property
     def has_tables(self) -> bool:
@@ -91,7 +112,7 @@ class ConfigFile:
             The layer. Unknown and repeated names are among its failures, with the line and its text.
         """
         table = None if beside else section.table
-        failures = list(self.repeats)
+        failures = list(self.failures)
         content: Any = {
             key: value for key, value in self.content.items() if key not in (VERSION_KEY, SCHEMA_KEY)
         }
@@ -131,6 +152,7 @@ class ConfigFile:
             locators=_Lookup(self, spelled, False),
             raw=_Lookup(self, spelled, True),
             failures=(*failures, *read.failures),
+            level=self.level,
         )
 
     def place(self, key: tuple[str, ...]) -> str:
@@ -272,17 +294,17 @@ def _current(name: str, table: str) -> str:
     return section_of_table(table).field(name) or name
 
 
-def read_file(path: str | os.PathLike[str], section: Section) -> Layer:
-    """Read a flat file, or one table of a run file, into a layer that carries every failure.
+def collect_files(files: Files | None, environ: Mapping[str, str]) -> list[ConfigFile]:
+    """Read the files of a run: those of the variable PTYCHO_CONFIG, and above them those that are named.
 
     Args:
-        path: A `.toml`, `.yaml`, `.yml` or `.json` file.
-        section: The section whose settings are read.
+        files: A `.toml`, `.yaml`, `.yml` or `.json` file, or several, the last one strongest.
+        environ: The environment.
 
     Returns:
-        The layer; for a file that cannot be read it is empty, and has the failures.
+        The files; what is wrong with one is among the failures of its layers.
+
+    Raises:
+        ConfigError: What is named is no path.
     """
-    try:
-        return ConfigFile.read(path, collect=True).layer(section)
-    except ConfigError as error:
-        return Layer("file", {}, failures=error.failures)
+    return [ConfigFile.collect(path, level) for level, path in ranked_paths(files, environ)]

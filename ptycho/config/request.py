@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from ptycho.config.errors import ConfigError, Failure, show
-from ptycho.config.files import ConfigFile
+from ptycho.config.files import ConfigFile, collect_files
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
+from ptycho.config.paths import Files
 from ptycho.config.resolve import Origins, Resolution, kinds_of, merge, resolve, worded
 from ptycho.config.rules import conflicts
 from ptycho.config.section import Section, recorded, section_of
@@ -47,7 +48,8 @@ class Request:
         classes: The classes of the sections whose settings may be named; no two share a name.
         overrides: The strongest level.
         flags: Command-line flags that were passed, by name; text is read as the field says.
-        file: A run file, or a flat file of the section without a label.
+        file: A run file, or a flat file of the section without a label; or several, the last one strongest. Those of
+            the variable PTYCHO_CONFIG are below them.
         cli_defaults: What the command line states without a flag.
         synonyms: Other name -> field.
         environ: The environment, for the sections that read it; None: that of the process.
@@ -60,7 +62,7 @@ class Request:
         *,
         overrides: Mapping[str, Any] | None = None,
         flags: Mapping[str, Any] | None = None,
-        file: str | os.PathLike[str] | None = None,
+        file: Files | None = None,
         cli_defaults: Mapping[str, Any] | None = None,
         synonyms: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
@@ -73,8 +75,8 @@ class Request:
         for kind, given in (("override", overrides), ("flag", flags), ("cli-default", cli_defaults)):
             if given is not None:
                 self._take(kind, given, synonyms or {})
-        if file is not None:
-            self._read(file)
+        for read in collect_files(file, self._environ):
+            self._read(read)
 
     @property
     def _sections(self) -> list[Section]:
@@ -147,13 +149,9 @@ class Request:
         table = next((one.table for one in reversed(self._sections) if one.label), "")
         return worded(conflicts(values, table), values, Origins(self._sections, origins))
 
-    def _read(self, path: str | os.PathLike[str]) -> None:
+    def _read(self, file: ConfigFile) -> None:
         """Read the tables of a run file, or of any other the section without a label."""
-        try:
-            file = ConfigFile.read(path, collect=True)
-        except ConfigError as error:
-            self.fail(error.failures)
-            return
+        self.fail(file.failures)
         for cls in self._layers:
             section = section_of(cls)
             if file.has_tables or not section.label:
@@ -187,12 +185,17 @@ def _is_override(layer: Layer) -> bool:
     return layer.kind == "override" and layer.level >= 0
 
 
+def _is_ambient(layer: Layer) -> bool:
+    """Whether a layer is of a file of the variable PTYCHO_CONFIG."""
+    return layer.kind == "file" and layer.level < 0
+
+
 def _too_late(section: Section, layers: Sequence[Layer]) -> Iterator[Failure]:
     """Settings that are given beside settings of their section that were resolved before."""
     given = f"the {section.table} configuration given is resolved already"
     way_out = f"{given}. Give it to its resolve(), or as an override."
     for layer in layers:
-        for name in () if _is_override(layer) else layer.values:
+        for name in () if _is_override(layer) or _is_ambient(layer) else layer.values:
             label = section.labelled(name)
             yield Failure(label, f"{label} ({layer.origin(name)}): {way_out}")
 

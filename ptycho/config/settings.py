@@ -13,10 +13,11 @@ import ptycho
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, unknown_name, written_by
 from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE, Origin
+from ptycho.config.paths import Files
 from ptycho.config.resolve import Origins, fill, kinds_of, refused, sources_of, worded
 from ptycho.config.section import Conflict, Section, register, section_of
 from ptycho.config.sources import as_flags, as_mapping, given_twice, read_values, warn_renamed
-from ptycho.config.subclass_sources import refuse_without_effect, with_ambient
+from ptycho.config.subclass_sources import file_layers, refuse_without_effect, with_ambient
 from ptycho.config.views import Described, Views, signature_of
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
             """
             section = section_of(type(self))
             given = read_values("argument", arguments, section)
-            fill(self, section, *with_ambient(section, [given], os.environ))
+            layers = [given, *file_layers(section, None, os.environ)]
+            fill(self, section, *with_ambient(section, layers, os.environ))
 
         # Validation does not go through __init__, which would read the environment.
         __init__.__pydantic_base_init__ = True
@@ -135,7 +137,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         overrides: Mapping[str, Any] | None = None,
         flags: Mapping[str, Any] | None = None,
         arguments: Mapping[str, Any] | None = None,
-        file: str | os.PathLike[str] | None = None,
+        file: Files | None = None,
         cli_defaults: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
         strict: bool = False,
@@ -146,7 +148,8 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
             overrides: What a caller sets above everything.
             flags: Command-line flags that were passed, by knob; str values are read as text.
             arguments: Arguments from Python.
-            file: A flat file, or a run file that holds these settings in a table.
+            file: A flat file, or a run file that holds these settings in a table; or several, the last one
+                strongest. Those of the variable PTYCHO_CONFIG are below them.
             cli_defaults: Defaults that the command line states.
             environ: The environment; by default that of the process.
             strict: Whether any unknown variable with our prefix is an error, rather than a warning.
@@ -164,26 +167,25 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
                 layers.append(read_values(kind, as_mapping(cls, given), section))
         if flags is not None:
             layers.append(as_flags(read_values("override", as_mapping(cls, flags), section, text=True)))
-        if file is not None:
-            from ptycho.config.files import read_file  # the parsers load with the first file
-
-            layers.append(read_file(file, section))
         environ = os.environ if environ is None else environ
+        layers += file_layers(section, file, environ)
         return cls._from_layers(*with_ambient(section, layers, environ, strict=strict))
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], **arguments: Any) -> Self:
+    def from_file(cls, path: Files, **arguments: Any) -> Self:
         """Resolve a file together with arguments and the environment, both of which beat it.
 
         Args:
-            path: A `.toml`, `.yaml`, `.yml` or `.json` file, flat or a run file.
+            path: A `.toml`, `.yaml`, `.yml` or `.json` file, flat or a run file; or several, the last one strongest.
             **arguments: Knobs.
 
         Raises:
             ConfigError: Everything that is wrong; the file is missing, unreadable, not a mapping, repeats a
                 key, or sets an unknown one.
         """
-        return cls.resolve(file=path_of(path), arguments=arguments)
+        return cls.resolve(
+            file=path if isinstance(path, (list, tuple)) else [path_of(path)], arguments=arguments
+        )
 
     @classmethod
     def from_snapshot(cls, snapshot: Mapping[str, Any]) -> Self:

@@ -19,6 +19,7 @@ from pydantic_settings import (
 from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE
+from ptycho.config.paths import Files, paths_in
 from ptycho.config.section import Section
 from ptycho.config.sources import read_environment, read_values
 
@@ -144,6 +145,15 @@ def with_ambient(
         state = {**values, **state}
     order += [kind for kind in PRECEDENCE if kind not in order and kind not in ("argument", "environment")]
     return [layer for layer in found if layer.kind in order], tuple(order)
+
+
+def file_layers(section: Section, files: Files | None, environ: Mapping[str, str]) -> list[Layer]:
+    """Read the files that are named, and those of the variable PTYCHO_CONFIG, into layers of one section."""
+    if files is None and not paths_in(environ):
+        return []
+    from ptycho.config.files import collect_files  # the parsers load with the first file
+
+    return [file.layer(section) for file in collect_files(files, environ)]
 
 
 def _dotenv_of(cls: type[BaseSettings]) -> tuple[DotEnvSettingsSource, tuple[Failure, ...]]:

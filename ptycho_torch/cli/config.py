@@ -141,7 +141,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _is_of_run(file: str) -> bool:
     """Whether a file is the record of a run, which is free of the environment."""
-    return Path(file).name == RECORD and is_record(ConfigFile.read(file, collect=True).content)
+    return Path(file).name == RECORD and is_record(ConfigFile.collect(file).content)
 
 
 def _failures(file: str | None, strict: bool) -> list[Failure]:
@@ -166,10 +166,7 @@ def _failures(file: str | None, strict: bool) -> list[Failure]:
 
 def _canonical_class(file: str) -> type[TrainingConfig] | type[InferenceConfig] | None:
     """The class whose fields a file holds beside a table [model]; None for any other file."""
-    try:
-        names = ConfigFile.read(file, collect=True).content.keys()
-    except ConfigError:
-        return None
+    names = ConfigFile.collect(file).content.keys()
     if "model" not in names or not names.isdisjoint([*TABLES][1:]):
         return None
     known = {cls: len(names & {*section_of(cls).names}) for cls in (TrainingConfig, InferenceConfig)}
@@ -181,8 +178,9 @@ def _failures_of_canonical(
     cls: type[TrainingConfig] | type[InferenceConfig], file: str
 ) -> tuple[Failure, ...]:
     request = Request([ModelConfig, cls], n_is_settled=True)
-    for part, layer in layers_in(cls, file):
-        request.add(part, layer)
+    for part, layers in layers_in(cls, file).items():
+        for layer in layers:
+            request.add(part, layer)
     try:
         request.answer()
     except ConfigError as error:

@@ -119,8 +119,8 @@ def _is_origin(said: object) -> bool:
 
 def _of_file(place: str) -> Settings:
     """What a configuration file says, over the defaults of the fields."""
-    file = ConfigFile.read(place, collect=True)
-    failures = list(file.repeats)
+    file = ConfigFile.collect(place)
+    failures = list(file.failures)
     origins: dict[str, Origin] = {}
     runs = {"training", "inference"} & file.content.keys() or {"training"}
     compared = {"model", *runs} if file.has_tables else set[str]()

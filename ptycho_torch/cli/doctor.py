@@ -21,7 +21,7 @@ from ptycho_torch.cli.console import Refusal
 from ptycho_torch.cli.defaults import SHOWN, TRAINING
 from ptycho_torch.cli.flags import FlagParser, flags_of
 from ptycho_torch.cli.foreseen import training_failures
-from ptycho_torch.cli.options import CommandLine
+from ptycho_torch.cli.options import CommandLine, add_config
 from ptycho_torch.cli.tables import Row, print_table
 
 NAME = "doctor"
@@ -45,7 +45,7 @@ def add_arguments(parser: FlagParser) -> None:
         "scan, model and results of a reconstruction. The exit code is 1 where one is changed or missing."
     )
     parser.add_argument("run", metavar="RUN", nargs="?", help="Folder of a run whose files are checked.")
-    parser.add_argument("--config", metavar="FILE", help="TOML, YAML or JSON file, as of ptycho train.")
+    add_config(parser)
     parser.add_argument("--json", action="store_true", help="Print JSON, for programs.")
     fields = flags_of(TrainingConfig, without=["train_data_file", "output_dir"])
     parser.add_flags(flags_of(ModelConfig) + fields + flags_of(PyTorchExecutionConfig), SHOWN | TRAINING)
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     """
     line = CommandLine.of(options)
     if "run" in line.places:
-        if line.flags or line.file:
+        if line.flags or line.files:
             raise Refusal(
                 "RUN: expected without flags and --config, which are of a training; got both. Drop one."
             )

@@ -6,6 +6,7 @@ in the parsed namespace: it is no value, and shadows nothing.
 
 import argparse
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import BOOL_WORDS, Scalar, scalar
 from ptycho.config.render import text
 from ptycho.config.section import section_of
-from ptycho.config.sources import warn_renamed
+from ptycho.config.sources import given_twice, warn_renamed
 
 RECONSTRUCTION_GROUPS = ("hardware", "data loading", "logging", "inference")
 """Groups of knobs that a reconstruction reads."""
@@ -163,8 +164,8 @@ class FlagParser(argparse.ArgumentParser):
     """A parser whose errors are one line; it takes `--num_workers` for `--num-workers`.
 
     Attributes:
-        hands_on_unknown: Whether unknown flags are handed on, as the failures `unknown` of the namespace, for the
-            command to report them together with what is wrong with the known ones.
+        hands_on_unknown: Whether unknown and repeated flags are handed on, as the failures `unknown` of the namespace,
+            for the command to report them together with what is wrong with the others.
     """
 
     hands_on_unknown = False
@@ -204,6 +205,7 @@ class FlagParser(argparse.ArgumentParser):
         """Parse after writing every flag with hyphens; refuse what is no flag."""
         written = [self._current(_hyphenated(word)) for word in args]
         self.refuse_flags_before_a_command(written)
+        repeated = self._given_twice(list(args), written)
         wrong: dict[str, str] = {}
         parsed, unknown = super().parse_known_args(
             [self._switched(word, wrong) for word in written], namespace
@@ -211,11 +213,12 @@ class FlagParser(argparse.ArgumentParser):
         for name, value in wrong.items():
             setattr(parsed, name, value)
         strange = [word for word in unknown if word.startswith("-")]
-        if strange and self.hands_on_unknown:
-            parsed.unknown = tuple(Failure(word, self._no_such_flag(word)) for word in strange)
+        failures = [*repeated, *(Failure(word, self._no_such_flag(word)) for word in strange)]
+        if failures and self.hands_on_unknown:
+            parsed.unknown = tuple(failures)
             return parsed, []
-        if strange:
-            self.error("\n".join(self._no_such_flag(word) for word in strange))
+        if failures:
+            self.error("\n".join(failure.message for failure in failures))
         if unknown:
             self.error(f"{unknown[0]}: expected nothing more; got another argument.")
         return parsed, []
@@ -228,6 +231,35 @@ class FlagParser(argparse.ArgumentParser):
             return word
         warn_renamed(flag, meant)
         return f"{meant}{equals}{value}"
+
+    def _given_twice(self, typed: Sequence[str], written: Sequence[str]) -> list[Failure]:
+        """Find the flags that are given more than once; only one that appends may be.
+
+        Args:
+            typed: the words of the command line.
+            written: the same, with flags by their current names.
+        """
+        if isinstance(self._subparsers, argparse._ArgumentGroup):  # what follows the command is its parser's
+            return []
+        places: dict[str, list[int]] = {}
+        end = written.index("--") if "--" in written else len(written)
+        for place, word in enumerate(written[:end]):
+            action = self._option_string_actions.get(word.partition("=")[0])
+            if action is not None and not isinstance(action, argparse._AppendAction):
+                places.setdefault(action.dest, []).append(place)
+        found: list[Failure] = []
+        for repeats in places.values():
+            for first, second in itertools.pairwise(repeats):
+                name = written[first].partition("=")[0]
+                shown = (self._as_typed(typed, written, place) for place in (first, second))
+                found.append(given_twice(name, *shown))
+        return found
+
+    def _as_typed(self, typed: Sequence[str], written: Sequence[str], place: int) -> str:
+        """A flag of the command line with its value."""
+        action, word = self._option_string_actions[written[place].partition("=")[0]], typed[place]
+        takes_next = action.nargs != 0 and "=" not in word and place + 1 < len(typed)
+        return f"{word} {typed[place + 1]}" if takes_next else word
 
     def refuse_flags_before_a_command(self, words: Sequence[str]) -> None:
         """Refuse a flag where a command has to be named first: what follows would be taken for the command."""

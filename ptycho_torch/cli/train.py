@@ -113,7 +113,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
     if line.unknown:
         raise ConfigError(line.unknown)
     for option, given in (
-        ("--config", line.file),
+        ("--config", line.files),
         ("--overwrite", "overwrite" in options),
         ("--output-dir", line.flags.get("output_dir")),
     ):
