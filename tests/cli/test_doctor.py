@@ -112,6 +112,7 @@ def run_with(*names: str) -> None:
     for name in names:
         with Checksums("run").write(Path("run", name)) as file:
             file.write(name.encode())
+    Checksums("run").settle()
 
 
 def test_a_run_whose_files_are_as_they_were_written_is_well(ptycho: Run) -> None:
