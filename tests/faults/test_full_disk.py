@@ -119,9 +119,10 @@ def test_a_reconstruction_on_a_full_disk_leaves_whole_files_of_one_set(
     done = command(*words, folder=tmp_path).ended()
     found = [] if done.code == 0 else [*untidy(done, place)]
     disk.empty()
-    again = command(*words, *(["--overwrite"] if done.code == 0 else []), folder=tmp_path).ended()
+    again = command(*words, "--overwrite", folder=tmp_path).ended()
     if again.code != 0:
         found.append(f"again: exit {again.code}: {again.said}")
+    found += broken(place)
     tally("full disks in a reconstruction")
     assert not found, "\n".join(found)
 
@@ -148,7 +149,7 @@ def test_a_simulation_without_room_keeps_the_scan_that_was_there(
     words = ("simulate", "--output", target, "--N=32", "--n-positions=40", "--overwrite")
     assert command(*words, folder=tmp_path).ended().code == 0
     before = target.read_bytes()
-    trouble = Trouble(largest_file=left * KIB + 100)
+    trouble = Trouble(largest_file=left * KIB + 700)
     done = command(*words, "--seed=9", folder=tmp_path, trouble=trouble).ended()
     found = [] if done.code == 0 else [*untidy(done, target)]
     if done.code != 0 and target.read_bytes() != before:
