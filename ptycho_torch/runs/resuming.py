@@ -170,6 +170,7 @@ def _go_on(
     data: ScanDataModule | None,
     callbacks: Sequence[Callback],
 ) -> TrainingResult:
+    _refuse_fewer_epochs(stopped, folder.path, payload)
     _warn_of_lost_epochs(stopped, folder.path)
     changed = dict(differences(stopped.record, payload))
     record = {"checkpoint": stopped.checkpoint.name, "epochs_done": stopped.epochs_done, "changed": changed}
@@ -275,6 +276,16 @@ def _warn_of_lost_epochs(stopped: _Stopped, folder: Path) -> None:
             stopped.checkpoint.name,
             stopped.epochs_done,
         )
+
+
+def _refuse_fewer_epochs(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> None:
+    """Refuse to end a training before where it is."""
+    nepochs, done = payload.tf_training_config.nepochs, stopped.epochs_done
+    if nepochs < done:
+        origin = payload.sources["training.nepochs"]
+        rule = f"expected at least {done}, the epochs that {folder} has been trained for"
+        message = f"training.nepochs: {rule}; got {nepochs} from {origin}. Raise it, or leave it out."
+        raise ConfigError([Failure("training.nepochs", message)])
 
 
 def _nothing_left(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> Failure | None:

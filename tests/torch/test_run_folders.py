@@ -99,6 +99,8 @@ def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> No
     for epochs in (0, 2):  # before the first checkpoint, and after one
         with pytest.raises(RuntimeError, match="stopped"):
             anyway(tiny_file, tmp_path / "run", StopAfter(epochs))
+    with pytest.raises(ConfigError, match=r"training\.nepochs: expected at least 2, the epochs that "):
+        anyway(tiny_file, tmp_path / "run", nepochs=1)
     result = anyway(tiny_file, tmp_path / "run")
     assert result is not None
     assert [row["epoch"] for row in result.history] == [0, 1, 2, 3]
@@ -220,8 +222,9 @@ def test_a_second_job_is_refused_and_a_killed_one_goes_on_by_the_same_line(
     finally:
         first.send_signal(signal.SIGKILL)
         first.communicate()
+    epochs = (run_dir / "history.csv").read_text().count("\n") + 1  # the header is a line too
     for end in ("trained for ", "nothing is left to train"):
-        again = started([*line, "--nepochs=2"])
+        again = started([*line, f"--nepochs={epochs}"])
         out, said = again.communicate(timeout=300)
         assert again.returncode == 0, said
         assert end in out
