@@ -160,6 +160,8 @@ def verify(folder: str | Path) -> dict[str, State]:
 
 
 def _state(path: Path, digests: tuple[str, ...]) -> State | None:
+    if path.exists() and not path.is_file():
+        return "changed"  # into what may have no end
     digest = _found(path)
     if digest == _NONE:
         return None if _NONE in digests else "missing"

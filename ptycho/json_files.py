@@ -1,14 +1,34 @@
-"""Writing JSON files."""
+"""Reading and writing JSON files."""
 
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
 from ptycho.atomic import atomic_write
+
+LARGEST: Final = 4 * 2**20
+"""Bytes of a file; no run writes more."""
+
+
+def read_json(path: Path) -> object:
+    """The value in a JSON file.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+        ValueError: it is not JSON, too large, or too deeply nested.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file.")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"more than {LARGEST} bytes")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
 
 
 def write_json(path: Path, content: Any) -> Path:

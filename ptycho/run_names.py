@@ -1,12 +1,12 @@
 """Names of folders, after the scans that are trained on or reconstructed in them."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, cast
 
+from ptycho.json_files import read_json
 from ptycho.run_folder import MEMBERS, RECORD, run_failure
 
 _LONGEST: Final = 100
@@ -73,8 +73,8 @@ def _digest(text: str) -> str:
 def _data_of(folder: Path) -> list[Path]:
     """The scans that the run in a folder names, seen from here."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record = read_json(folder / RECORD)
+    except (OSError, ValueError):
         return []
     said = cast(dict[str, Any], record).get("configuration") if isinstance(record, dict) else None
     named = [cast(dict[str, Any], said).get(name) for name in _OF_DATA] if isinstance(said, dict) else []

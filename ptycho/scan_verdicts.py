@@ -22,7 +22,10 @@ FEWEST_POSITIONS: Final = 10
 """With fewer positions nothing is said of how they lie."""
 
 SMALLEST_EXTENT: Final = 0.1
-"""Extent of a scan over the diameter of its probe, below which positions are too close together to tell anything."""
+"""Extent of most of a scan over the diameter of its probe, below which positions are too close to tell anything."""
+
+MOST: Final = (0.1, 0.9)
+"""Quantiles of the coordinates, between which most positions lie."""
 
 FAR_OFF: Final = 20.0
 """A position is far off from the others at this many times their spread and a pattern's side."""
@@ -87,11 +90,12 @@ def _of_positions(positions: Array, probe: Array) -> Iterator[str]:
         )
     if len(positions) < FEWEST_POSITIONS:
         return
-    extent, diameter = float(np.ptp(positions, axis=0).max()), probe_diameter_px(probe)
+    within = np.quantile(positions, MOST, axis=0, method="nearest")
+    extent, diameter = float(np.ptp(within, axis=0).max()), probe_diameter_px(probe)
     if extent == 0:
-        yield "all positions are equal: nothing tells object and probe apart. Check how the positions were written"
+        yield "most positions are equal: nothing tells object and probe apart. Check how the positions were written"
     elif extent < SMALLEST_EXTENT * diameter:
         yield (
-            f"all positions lie within {extent:.2g} pixels, and the probe is {diameter:.0f} pixels wide: every pattern "
-            "is of the same place. If they are in micrometres or another unit, divide them by the object pixel size"
+            f"most positions lie within {extent:.2g} pixels, and the probe is {diameter:.0f} pixels wide: these "
+            "patterns show one place. If they are in micrometres or another unit, divide them by the object pixel size"
         )

@@ -15,6 +15,8 @@ SHOWN_LENGTH = 60
 """Longest text of a value that a message repeats, in characters."""
 LINE_LENGTH = 200
 """Longest line of a file that a message quotes, in characters."""
+_QUOTED = "\n    "
+"""How a message begins the line of a file that it quotes."""
 
 
 FOREIGN = {
@@ -41,14 +43,15 @@ class Failure(NamedTuple):
 
 
 class ConfigError(ValueError):
-    """Every failure of one load, in the order they were found.
+    """Every failure of one load, in the order they were found, with messages that any terminal takes.
 
     Args:
         failures: What is wrong; repeats are dropped.
     """
 
     def __init__(self, failures: Iterable[Failure]) -> None:
-        self.failures: tuple[Failure, ...] = tuple(dict.fromkeys(failures))
+        told = (failure._replace(message=spelled_out(failure.message)) for failure in failures)
+        self.failures: tuple[Failure, ...] = tuple(dict.fromkeys(told))
         super().__init__(self.failures)
 
     def __str__(self) -> str:
@@ -114,7 +117,7 @@ def quote_line(text: str, *, shown: bool) -> str:
         text = up_to_value(text)
     text = printable(text.replace("\t", " "))
     text = text if len(text) <= LINE_LENGTH else f"{text[:LINE_LENGTH]} ..."
-    return f"\n    {text}" if text else ""
+    return f"{_QUOTED}{text}" if text else ""
 
 
 def up_to_value(line: str) -> str:
@@ -128,6 +131,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def spelled_out(message: str) -> str:
+    """Spell out what steers a terminal or breaks lines, but for the quoted lines of a message, which are indented."""
+    return _QUOTED.join(printable(part) for part in message.split(_QUOTED))
 
 
 def named(written: str) -> str:

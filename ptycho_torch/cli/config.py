@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.dataclass import layers_in
-from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning, printable
+from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning, printable, spelled_out
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.record import is_record, request_of
@@ -18,7 +18,6 @@ from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import TABLES, section_of
 from ptycho.config.sources import read_environment
-from ptycho.escaped import spelled_out
 from ptycho_torch.cli.config_diff import RECORD, difference
 from ptycho_torch.cli.config_files import schema, template
 from ptycho_torch.cli.config_show import RUNS_SHOWN, show

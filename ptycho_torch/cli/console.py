@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from ptycho.config.errors import ConfigError, printable
-from ptycho.escaped import LineFormatter, spelled_out
+from ptycho.config.errors import ConfigError, printable, spelled_out
+from ptycho.escaped import LineFormatter
 
 PACKAGES = ("ptycho", "ptycho_torch")
 LIGHTNING = "lightning.pytorch.utilities.rank_zero"

@@ -12,9 +12,8 @@ from typing import Any
 
 from ptycho.checksums import verify
 from ptycho.config.canonical import ModelConfig, TrainingConfig
-from ptycho.config.errors import Failure
+from ptycho.config.errors import Failure, spelled_out
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.escaped import spelled_out
 from ptycho.model_archive import ARCHIVE
 from ptycho_torch.cli import train
 from ptycho_torch.cli.console import Refusal

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 SECTIONS: Final = ("model_config", "data_config", "training_config", "execution_config")
 """What a checkpoint holds of the settings of its training."""
 
+_STATES: Final = ("optimizer_states", "lr_schedulers", "loops")
+"""What Lightning goes on from, beside the weights."""
+
 
 class Checkpoint(NamedTuple):
     """A checkpoint of a training."""
@@ -147,6 +150,8 @@ def _check_description(checkpoint: Checkpoint) -> None:
     content = checkpoint.content
     _ = checkpoint.monitored, content["state_dict"].values()
     _ = [content["hyper_parameters"][section].values() for section in SECTIONS]
+    if missing := [name for name in _STATES if name not in content]:
+        raise KeyError(*missing)
     if not isinstance(content["global_step"], int):
         raise TypeError(f"a number of steps that is {show(content['global_step'])}")
     if not all(isinstance(value, int | float | None) for row in checkpoint.rows for value in row.values()):
@@ -164,6 +169,6 @@ def _refuse_unsound(checkpoint: Checkpoint) -> None:
 def _tensors(content: Mapping[str, Any]) -> Iterator[Tensor]:
     """The weights and the state of the optimizers."""
     yield from content["state_dict"].values()
-    for optimizer in content.get("optimizer_states", ()):
+    for optimizer in content["optimizer_states"]:
         for state in optimizer["state"].values():
             yield from (value for value in state.values() if isinstance(value, Tensor))

@@ -1,15 +1,16 @@
 """Going on with a training that was stopped: its recorded settings, its latest checkpoint, and what may change."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from lightning.pytorch.callbacks import Callback
+from torch import Size
 
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.record import damages, is_record
+from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import RunFolder, has_results
 from ptycho_torch.config_bridge import TABLE
@@ -62,6 +63,8 @@ class _Stopped(NamedTuple):
     """Its config.json."""
     checkpoint: Path
     """The latest sound one."""
+    shapes: Mapping[str, Size]
+    """Those of its weights and buffers, by name."""
     settings: Mapping[str, Any]
     """The configurations of the training that the checkpoint is of, by section, and fingerprints of its scans."""
     epochs_done: int
@@ -179,10 +182,11 @@ def _go_on(
     origins = stopped.record.get("origins", {}).items()
     point = ResumePoint(
         stopped.checkpoint,
+        stopped.shapes,
         stopped.record.get("fingerprints"),
         stopped.settings.get("scan_sha256"),
         stopped.settings.get("probe_guess_sha256"),
-        [*stopped.record.get("resumed", []), record],
+        [*(stopped.record.get("resumed") or ()), record],
         {name: origin for name, origin in origins if name not in anew},
     )
     data = check(payload, data, domains=recorded_domains(stopped.record))
@@ -211,12 +215,14 @@ def _read(folder: Path) -> _Stopped:
         state["wait_count"] for name, state in found.content["callbacks"].items() if "EarlyStopping" in name
     ]
     settings = found.content["hyper_parameters"]
-    return _Stopped(record, found.path, settings, found.epochs_done, found.passed_over, max(waits, default=0))
+    shapes = {name: value.shape for name, value in found.content["state_dict"].items()}
+    waited = max(waits, default=0)
+    return _Stopped(record, found.path, shapes, settings, found.epochs_done, found.passed_over, waited)
 
 
 def _record(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict) or not is_record(content):

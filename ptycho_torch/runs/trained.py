@@ -68,9 +68,10 @@ def check_tensors(trained: TrainedModel, model: ModelConfig, data: DataConfig) -
     """
     found = trained.state_dict
     probe = found.get("probe")
-    if probe is None or probe.ndim != 5 or probe.shape[-1] != 2 or 0 in probe.shape:
+    if probe is None or probe.ndim != 5 or probe.shape[2:] != (data.N, data.N, 2) or 0 in probe.shape:
         shape = "none" if probe is None else f"shape {tuple(probe.shape)}"
-        refuse_damaged(trained.source, f"{shape} for the tensor 'probe', (scans, modes, N, N, 2)")
+        expected = f"(scans, modes, {data.N}, {data.N}, 2) in the model"
+        refuse_damaged(trained.source, f"{shape} for the tensor 'probe', which is {expected}")
     with torch.device("meta"):  # shapes and names alone: nothing is allocated
         expected = PtychoPINN(model, data, torch.empty(probe.shape[:-1], dtype=torch.complex64)).state_dict()
     if problem := next(_differences(found, expected), None):

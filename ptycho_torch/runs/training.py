@@ -47,6 +47,8 @@ class ResumePoint(NamedTuple):
 
     checkpoint: Path
     """Its latest checkpoint."""
+    shapes: Mapping[str, torch.Size]
+    """Those of the weights and buffers in it, by name."""
     fingerprints: Sequence[str] | None
     """Of the scans it was trained on; None where they are not known."""
     checkpoint_fingerprints: Sequence[str] | None
@@ -191,10 +193,12 @@ def prepare(
             f"drop_last_batch: expected at least batch_size = {config.batch_size} training groups on each device; "
             f"got {n_groups} in all, which make no full batch. Lower batch_size, or keep the last batch."
         )
+    module = build_module(payload, data)
+    if resumed is not None:
+        _refuse_other_weights(module, resumed)
     folder.begin(anew=resumed is None)
     if is_first_process():
         _record(payload, data, run_dir, resumed)
-    module = build_module(payload, data)
     trainer = build_trainer(
         execution,
         run_dir=run_dir,
@@ -298,6 +302,22 @@ def refuse_other_scans(data: ScanDataModule, fingerprints: Sequence[str] | None)
             f"{_paths(data)}: expected the data that the run was trained on so far; got other shapes, positions, "
             "probes or patterns. Name the data of the run, or start a new one."
         )
+
+
+def _refuse_other_weights(module: PtychoPINN_Lightning, resumed: ResumePoint) -> None:
+    """Refuse a checkpoint whose weights are not those of the model that its settings describe."""
+    shapes = {name: value.shape for name, value in module.state_dict().items()}
+    names = sorted(shapes.keys() | resumed.shapes.keys())
+    wrong = next((name for name in names if shapes.get(name) != resumed.shapes.get(name)), None)
+    if wrong is not None:
+        want, have = (held.get(wrong) for held in (shapes, resumed.shapes))
+        place = str(resumed.checkpoint)
+        rule = f"expected {_shape_text(want)} for {wrong!r:.200}, as in the model; got {_shape_text(have)}"
+        raise ConfigError([Failure(place, f"{place}: {rule}. Remove the file, or start a new run.")])
+
+
+def _shape_text(shape: torch.Size | None) -> str:
+    return "no tensor" if shape is None else f"shape {tuple(shape)}"
 
 
 def _refuse_other_checkpoint(data: ScanDataModule, resumed: ResumePoint) -> None:

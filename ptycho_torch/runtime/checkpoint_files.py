@@ -134,6 +134,8 @@ def _worded(error: Exception) -> Exception | str:
 
 
 def _compare(path: Path, *, with_tensors: bool) -> None:
+    if path.exists() and not path.is_file():
+        raise unreadable(path, "it is no regular file")
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():

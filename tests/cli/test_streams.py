@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.config.errors import ConfigError, Failure
-from ptycho.escaped import LineFormatter, spelled_out
+from ptycho.config.errors import ConfigError, Failure, spelled_out
+from ptycho.escaped import LineFormatter
 from ptycho.run_folder import RunFolder
 from ptycho_torch.cli.console import lines_of, plain_log, plain_warnings
 from ptycho_torch.runs.record import logged
@@ -37,7 +37,8 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
 
 def test_a_message_keeps_only_the_lines_it_quotes() -> None:
     assert spelled_out(f"{ODD}\n    quoted") == f"{SPELLED}\n    quoted"
-    assert lines_of(ConfigError([Failure("x", ODD), Failure("y", "second")])) == f"{SPELLED}\nsecond"
+    error = ConfigError([Failure("x", ODD), Failure("y", "second\n    quoted")])
+    assert lines_of(error) == str(error) == f"{SPELLED}\nsecond\n    quoted"
 
 
 @pytest.mark.filterwarnings("default")

@@ -38,6 +38,13 @@ def test_a_file_that_was_changed_or_removed_is_told(tmp_path: Path) -> None:
     assert verify(tmp_path) == {"changed": "changed", "missing": "missing", "sound": "ok"}
 
 
+def test_a_link_to_what_never_ends_is_a_change(tmp_path: Path) -> None:
+    write(tmp_path, "a.txt", b"a")
+    (tmp_path / "a.txt").unlink()
+    (tmp_path / "a.txt").symlink_to("/dev/zero")
+    assert verify(tmp_path) == {"a.txt": "changed"}
+
+
 def test_a_folder_that_was_moved_is_verified_where_it_is(tmp_path: Path) -> None:
     run, scan = tmp_path / "run", tmp_path / "scan.npz"
     run.mkdir()

@@ -4,11 +4,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.json_files import write_json
+from ptycho.json_files import LARGEST, read_json, write_json
 
 
 def written(folder: Path, content: object) -> object:
     return json.loads(write_json(folder / "file.json", content).read_text())
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    assert read_json(write_json(tmp_path / "file.json", {"a": [1, None]})) == {"a": [1, None]}
+
+
+@pytest.mark.parametrize("text", ["", "\x1b[31mred", "[" * 100_000, "[" + " " * LARGEST + "]"])
+def test_what_no_run_writes_is_a_value_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "file.json").write_text(text)
+    with pytest.raises(ValueError, match=r".") as caught:
+        read_json(tmp_path / "file.json")
+    assert not isinstance(caught.value, RecursionError)
+
+
+def test_a_link_to_what_never_ends_is_no_json_file(tmp_path: Path) -> None:
+    (tmp_path / "file.json").symlink_to("/dev/zero")
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "file.json")
 
 
 @pytest.mark.parametrize(

@@ -281,8 +281,8 @@ def test_one_position_far_off_is_said(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("factor", "words"),
     [
-        (0.01, "all positions lie within .* pixels, and the probe is .* pixels wide"),
-        (0.0, "all positions are equal"),
+        (0.01, "most positions lie within .* pixels, and the probe is .* pixels wide"),
+        (0.0, "most positions are equal"),
     ],
 )
 def test_positions_that_are_too_close_together_are_said(tmp_path, caplog, factor, words):
@@ -290,6 +290,13 @@ def test_positions_that_are_too_close_together_are_said(tmp_path, caplog, factor
     (warning,) = said(caplog)
     assert caplog.records[-1].levelno == logging.WARNING
     assert re.search(words, warning)
+
+
+def test_positions_that_are_equal_but_for_one_are_said(tmp_path, caplog):
+    x, y = np.full_like(SCAN.xcoords, 40), np.full_like(SCAN.ycoords, 40)
+    x[3] = 44
+    RawData.from_file(write(tmp_path, xcoords=x, ycoords=y))
+    assert any("most positions are equal" in warning for warning in said(caplog))
 
 
 def test_intensities_scaled_to_nothing_are_said(tmp_path, caplog):

@@ -33,6 +33,9 @@ ORDERLY = (ConfigError, DataError, OSError)
 MORE_MEMORY = 4 * 2**30
 """Bytes that a call may take in addition: a hundred times what the files of these tests need."""
 
+IDLE = 0.01
+"""A process that computes for a smaller part of the time waits."""
+
 RAW = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor, change colours, break lines or turn the text around."""
 
@@ -48,7 +51,7 @@ INJECTED = "INJECTED"
 
 
 class Hang(BaseException):
-    """A call took longer than it may; no error, so that nobody handles it."""
+    """A call computed or waited longer than it may; no error, so that nobody handles it."""
 
 
 class Answer(NamedTuple):
@@ -66,20 +69,28 @@ class Answer(NamedTuple):
 
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
-    """Bound the time and the memory that a call takes.
+    """Bound the time and the memory that a call takes: how long it computes, and how long it does nothing.
+
+    On a machine that does much else neither is the time that passes.
 
     Raises:
         Hang: it took longer.
         MemoryError: it asked for more.
     """
 
+    computed_s = [time.process_time()]
+
     def ring(*_: object) -> None:
-        raise Hang(f"longer than {LONGEST_S:.0f} s")
+        computed_s.append(time.process_time())
+        if computed_s[-1] - computed_s[0] > LONGEST_S:
+            raise Hang(f"computes for more than {LONGEST_S:.0f} s")
+        if computed_s[-1] - computed_s[-2] < IDLE * LONGEST_S:
+            raise Hang(f"waits for more than {LONGEST_S:.0f} s")
 
     size = int(re.findall(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024
     kept, before = resource.getrlimit(resource.RLIMIT_AS), signal.signal(signal.SIGALRM, ring)
     resource.setrlimit(resource.RLIMIT_AS, (size + MORE_MEMORY, kept[1]))
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_S, LONGEST_S)
     try:
         yield
     finally:
@@ -118,7 +129,7 @@ def ask(function: Callable[..., Any], *values: Any, codes: tuple[int, ...] = ())
         codes: the exit codes of a command, which raises nothing but an exit; none for another function.
     """
     said, code, problem, value = io.StringIO(), 0, None, None
-    started_s = time.monotonic()
+    started_s = time.process_time()
     with _heard(said):
         try:
             with bounded():
@@ -134,7 +145,7 @@ def ask(function: Callable[..., Any], *values: Any, codes: tuple[int, ...] = ())
             if codes or not isinstance(error, ORDERLY):
                 code, problem = -1, f"traceback: {type(error).__name__}: {str(error)[:200]}{_place(error)}"
     text = said.getvalue()
-    seconds = time.monotonic() - started_s
+    seconds = time.process_time() - started_s
     if problem is None and seconds > LONGEST_S:
         problem = f"hang: {seconds:.0f} s"
     return Answer(code, text, problem or _disorder(code, text, codes or COMMAND), value)

@@ -138,14 +138,14 @@ WRONG_TENSORS: dict[str, Callable[[dict[str, torch.Tensor]], Any]] = {
     "of half precision": lambda held: held.update({_first(held): held[_first(held)].half()}),
     "of NaN": lambda held: held.update({_first(held): held[_first(held)] * torch.nan}),
     "of infinity": lambda held: held.update({_first(held): held[_first(held)] / 0}),
-    "missing": lambda held: held.pop(_first(held)) and None,
+    "missing": lambda held: {name: held[name] for name in held if name != _first(held)},
     "in addition": lambda held: held.update({"network.\x1b[31mred": torch.zeros(3)}),
     "with a line break in the name": lambda held: held.update({f"network.a\n{INJECTED}": torch.zeros(3)}),
     "none": lambda held: held.clear(),
     "a probe of another size": lambda held: held.update(
         {"probe": torch.zeros(1, 1, 64, 64).to(torch.complex64)}
     ),
-    "without a probe": lambda held: held.pop("probe") and None,
+    "without a probe": lambda held: {name: held[name] for name in held if name != "probe"},
     "a probe of NaN": lambda held: held.update({"probe": held["probe"] * torch.nan}),
 }
 

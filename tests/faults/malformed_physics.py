@@ -36,6 +36,11 @@ def _saturated(held: Arrays) -> None:
     held["diff3d"] = np.minimum(whole, 0.3 * whole.max()).astype(np.uint32)
 
 
+def _saturated_at_16_bits(held: Arrays) -> None:
+    whole = counts(held)
+    held["diff3d"] = np.minimum(whole * (2**17 / whole.max()), 2**16 - 1).astype(np.uint16)
+
+
 def _dark(held: Arrays) -> None:
     held["diff3d"] = counts(held).astype(np.uint32)
     held["diff3d"][::6] = 0
@@ -73,12 +78,12 @@ COUNTS: tuple[tuple[str, Callable[[Arrays], Any], str, str, Callable[[RawData], 
     (
         "counts that are called amplitudes",
         lambda h: h.update(diff3d=counts(h), metadata=said(measurement_domain="amplitude")),
-        *("told", "domain|amplitude|intensity|counts", None),
+        *("orderly", "domain|amplitude|intensity|counts", None),
     ),
     (
         "amplitudes that are called counts",
         lambda h: h.update(metadata=said(measurement_domain="intensity")),
-        *("told", "domain|amplitude|intensity|counts|photon", None),
+        *("orderly", "domain|amplitude|intensity|counts|photon", None),
     ),
     (
         "zero frequency in the corner",
@@ -97,7 +102,8 @@ COUNTS: tuple[tuple[str, Callable[[Arrays], Any], str, str, Callable[[RawData], 
     ("gaps at -1", _as(np.int32, -1), "told", "diff3d|mask|bad_pixels", None),
     ("gaps at -2", _as(np.int64, -2), "told", "diff3d|mask|bad_pixels", None),
     ("five hot pixels", _hot, "orderly", "hot|pixel", None),
-    ("saturated at 30 %", _saturated, "told", "saturat", None),
+    ("saturated at 30 %", _saturated, "orderly", "saturat", None),
+    ("saturated at the largest uint16", _saturated_at_16_bits, "told", "saturat", None),
     ("every sixth frame is dark", _dark, "orderly", "empty|dark|frame|pattern|photon", None),
     ("counts times 1e-12", lambda h: h.update(diff3d=counts(h) * 1e-12), "orderly", "", None),
     ("counts times 1e12", lambda h: h.update(diff3d=counts(h) * 1e12), "orderly", "", None),

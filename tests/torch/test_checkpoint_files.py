@@ -112,6 +112,12 @@ def test_what_would_run_code_or_unpack_to_more_is_refused(tmp_path: Path) -> Non
         read_checkpoint(path)
 
 
+def test_a_link_to_what_never_ends_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match="it is no regular file"):
+        read_checkpoint(tmp_path / "last.ckpt")
+
+
 def test_a_file_that_is_not_there_is_an_error_of_its_own(tmp_path: Path) -> None:
     for read in (read_checkpoint, read_description):
         with pytest.raises(FileNotFoundError):

@@ -34,6 +34,8 @@ def checkpoint(
         },
         "hyper_parameters": {section: {} for section in SECTIONS} | {"execution_config": knobs},
         "state_dict": {"weight": torch.tensor([weight])},
+        "lr_schedulers": [],
+        "loops": {},
         "optimizer_states": [{"state": {0: {"exp_avg": torch.tensor([weight])}}}],
     }
     CheckpointFiles(folder.parent).save_checkpoint(content, folder / name)
@@ -129,6 +131,8 @@ def test_a_file_of_another_program_is_none_of_this_one(folder: Path, content: An
         lambda held: held["callbacks"]["LossHistory"]["rows"][0].update(val_loss="\x1b[31m"),
         lambda held: held["callbacks"]["LossHistory"].update(rows=3),
         lambda held: held.update(global_step="\x1b[31m"),
+        lambda held: held.pop("optimizer_states"),
+        lambda held: held.pop("loops"),
         lambda held: held["callbacks"].update(Checkpoints=3),
     ],
 )

@@ -122,6 +122,20 @@ def test_a_checkpoint_of_other_settings_is_refused(
     )
 
 
+def test_a_checkpoint_with_other_weights_than_its_settings_tell_is_refused(
+    finished: Path, tmp_path: Path
+) -> None:
+    run_dir = copied(finished, tmp_path)
+    last = run_dir / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    content["global_step"] += 1
+    content["state_dict"]["model.probe"] = torch.zeros(3)
+    torch.save(content, last)
+    record = (run_dir / "config.json").read_bytes()
+    assert "for 'model.probe', as in the model; got shape (3,)." in refusal(run_dir, {"nepochs": 3})
+    assert (run_dir / "config.json").read_bytes() == record
+
+
 def test_a_checkpoint_that_tells_of_its_probes_alone_is_refused_by_these(
     finished: Path, tiny_scan: RawData, tmp_path: Path
 ) -> None:

@@ -120,6 +120,10 @@ FAULTS = {
     "missing": (lambda w, n: {k: v for k, v in w.items() if k != n}, "no tensor '{}'"),
     "extra": (lambda w, n: w | {"network.\x1b[2J": torch.ones(1)}, "a tensor 'network"),
     "probe": (lambda w, n: w | {"probe": w["probe"][0].clone()}, "for the tensor 'probe'"),
+    "probe of another size": (
+        lambda w, n: w | {"probe": torch.ones(1, 1, 64, 64, 2)},
+        r"shape \(1, 1, 64, 64, 2\) for the tensor 'probe', which is \(scans, modes, 32, 32, 2\)",
+    ),
     "no probe": (lambda w, n: {k: v for k, v in w.items() if k != "probe"}, "none for the tensor 'probe'"),
 }
 
