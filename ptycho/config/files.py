@@ -142,6 +142,7 @@ class ConfigFile:
             known,
             section,
             text=True,
+            folder=os.path.dirname(os.path.abspath(self.path)),
             locate=lambda key: self.place((*where, key)),
             quote=lambda key: self._quoted(
                 (*where, key), shown=section.scalars[section.field(key) or key].is_shown
