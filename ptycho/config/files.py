@@ -22,6 +22,7 @@ from ptycho.config.errors import (
     written_by,
 )
 from ptycho.config.fields import NONE_WORDS
+from ptycho.config.hints import meant_by
 from ptycho.config.layer import Layer
 from ptycho.config.paths import VARIABLE, Files, ranked_paths
 from ptycho.config.section import TABLES, Section, section_of_table, tables_with
@@ -90,9 +91,10 @@ class ConfigFile:
         try:
             content, is_repeated = formats.parse(given, text)
         except formats.SyntaxFaultError as fault:
+            line = text.split("\n")[fault.line - 1]
             message = f"{name}:{fault.line}: expected valid {_format_of(given)}; got {fault.reason}."
-            shown = quote_line(_named_in(text.split("\n")[fault.line - 1].strip()), shown=True)
-            raise ConfigError([Failure(name, f"{message}{shown}")]) from None
+            hint, shown = _way_out(line, given), quote_line(_named_in(line.strip(), given), shown=True)
+            raise ConfigError([Failure(name, f"{message}{hint}{shown}")]) from None
         return cls(name, text, content, tuple(_given_twice(name, text)) if is_repeated else ())
 
     @property
@@ -142,6 +144,7 @@ class ConfigFile:
             known,
             section,
             text=True,
+            folder=os.path.dirname(os.path.abspath(self.path)),
             locate=lambda key: self.place((*where, key)),
             quote=lambda key: self._quoted(
                 (*where, key), shown=section.scalars[section.field(key) or key].is_shown
@@ -264,8 +267,19 @@ def _format_of(path: str) -> str:
     return {".toml": "TOML", ".json": "JSON"}.get(formats.suffix(path) or "", "YAML")
 
 
-def _named_in(line: str) -> str:
+def _way_out(line: str, path: str) -> str:
+    """What to do about a line that is not valid."""
+    ending = formats.suffix(path) or ""
+    if "\t" in line[: len(line) - len(line.lstrip())] and ending in (".yaml", ".yml"):
+        return " Indent with blanks in place of the tab."
+    meant = meant_by(line.strip(), ending)
+    return f" {meant.way_out}".rstrip() if meant and tables_with(meant.name) else ""
+
+
+def _named_in(line: str, path: str) -> str:
     """What a line that is not valid says before its first value; of one that names no setting, that it is there."""
+    if _way_out(line, path):
+        return line
     before = up_to_value(line)
     named = before.rstrip(" .=:").strip("'\"")
     if tables_with(named) and _NUMERIC.fullmatch(line[len(before.removesuffix(" ...")) :]):

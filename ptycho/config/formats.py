@@ -23,7 +23,7 @@ _TOML_TOKEN: Final = re.compile(
 _YAML_SIGN: Final = re.compile(r"[ \t]*:")
 _YAML_TAGS: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 """What the parser takes a value for whose kind is not written out."""
-_REPEAT: Final = "ptycho-repeat-"
+_YAML_FORBIDDEN: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LONG: Final = 8_000
 _DEEP: Final = 100
 _REPEATED: Final = 0
@@ -80,7 +80,7 @@ def parse(path: str, text: str) -> tuple[dict[str, Any], bool]:
 
     Returns:
         The top mapping, in which YAML scalars stay text; and whether a key is repeated. Of a repeated key the
-        first value counts.
+        first value counts; a TOML file that repeats one gives nothing.
 
     Raises:
         SyntaxFaultError: The text is not valid.
@@ -182,32 +182,12 @@ def _parse_toml(text: str) -> tuple[object, bool]:
         return tomllib.loads(text), False
     except tomllib.TOMLDecodeError as error:
         reason, _, place = str(error).rpartition(" (at ")
-        if reason.startswith("Cannot ") and (found := repeats(".toml", text)):
-            return _without_repeats(text, [span for spans in found.values() for span in spans[1:]]), True
+        if reason.startswith("Cannot ") and repeats(".toml", text):
+            return {}, True
         found = re.match(r"line (\d+)", place)
         raise SyntaxFaultError(int(found[1]) if found else text.count("\n") + 1, repr(reason)) from None
     except ValueError:
         raise SyntaxFaultError(1, "a number too long to read") from None
-
-
-def _without_repeats(text: str, repeated: list[Span]) -> object:
-    """Parse a text of which some keys are repeats, and leave these out; a text that is wrong besides says nothing."""
-    if any(text[start] == "[" for start, _ in repeated):  # what the first table says is not all
-        return {}
-    for start, end in sorted(repeated, reverse=True):
-        text = f"{text[:start]}{_REPEAT}{start} ={text[end:]}"
-    try:
-        content: object = tomllib.loads(text)
-    except ValueError:
-        return {}
-    return _pruned(content)
-
-
-def _pruned(content: object) -> object:
-    if not isinstance(content, dict):
-        return content
-    items = cast(dict[str, object], content).items()
-    return {name: _pruned(value) for name, value in items if not name.startswith(_REPEAT)}
 
 
 def _toml_keys(text: str) -> Iterator[tuple[Key, int, int]]:
@@ -315,7 +295,10 @@ def _yaml_root(text: str) -> Any:
         reason = re.sub(r""" b?('[^']{2,}'|"[^"]{2,}")""", "", said)
         raise SyntaxFaultError(text.count("\n", 0, place) + 1, repr(reason)) from None
     except yaml.YAMLError:
-        raise SyntaxFaultError(1, "characters that YAML does not allow") from None
+        place = next((found.start() for found in _YAML_FORBIDDEN.finditer(text)), 0)
+        raise SyntaxFaultError(
+            text.count("\n", 0, place) + 1, "a character that YAML does not allow"
+        ) from None
 
 
 def _parse_yaml(text: str) -> tuple[object, bool]:

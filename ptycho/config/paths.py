@@ -1,7 +1,9 @@
-"""The configuration files that a run reads: those that its user names, and those of a variable."""
+"""Paths: what stands for a folder in their text, and the configuration files that a run reads."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final, TypeAlias, cast
 
 from ptycho.config.errors import ConfigError, Failure, path_of, show
@@ -11,6 +13,46 @@ Files: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 VARIABLE: Final = "PTYCHO_CONFIG"
 """The variable that names the files of a site; they are separated as folders are in PATH."""
+
+_IN_PATH: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\}|(?=\{))", re.ASCII)
+
+
+class PathError(ValueError):
+    """A path names what is not there: a variable that is not set, or no user."""
+
+
+def expanded(written: str, folder: str = "") -> str:
+    """Replace `~`, `$NAME` and `${NAME}` in a path, by the environment of the process.
+
+    Args:
+        written: The path.
+        folder: What a relative one is relative to; empty: the working directory, and the path stays relative.
+
+    Raises:
+        PathError: A variable is not set, or empty; or there is no such user.
+    """
+    start, slash, rest = written.partition("/") if written.startswith("~") else ("", "", written)
+    home = os.path.expanduser(start)
+    if home.startswith("~"):
+        raise PathError(
+            f"expected a home folder; there is none for {home}. Write the path out, or begin it with ./"
+        )
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if not name:
+            raise PathError("expected a variable as $NAME or ${NAME}. Write it so, or write the path out")
+        if not (text := os.environ.get(name, "").strip()):
+            raise PathError(f"the variable {name} is not set. Set it, or write the path out")
+        return text
+
+    path = f"{home}{slash}{_IN_PATH.sub(value, rest)}"
+    return str(Path(folder, path)) if folder else path
+
+
+def absolute(path: str) -> str:
+    """Return a path from the root, of one that is relative to the working directory."""
+    return str(Path(path).absolute())
 
 
 def paths_of(files: Files | None) -> list[str]:
@@ -34,7 +76,10 @@ def paths_in(environ: Mapping[str, str]) -> list[str]:
     said = cast(object, environ.get(VARIABLE, "")) if isinstance(cast(object, environ), Mapping) else ""
     if not isinstance(said, str):
         raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: expected text; got {show(said)}.")])
-    return [path.strip() for path in said.split(os.pathsep) if path.strip()]
+    try:
+        return [expanded(path.strip()) for path in said.split(os.pathsep) if path.strip()]
+    except PathError as error:
+        raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: {error}.")]) from None
 
 
 def ranked_paths(files: Files | None, environ: Mapping[str, str]) -> Iterator[tuple[int, str]]:

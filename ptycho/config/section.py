@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, TypeAdapter, WrapValidator
@@ -71,6 +72,11 @@ class Section:
     def scalars(self) -> Mapping[str, Scalar]:
         """Name -> what the field accepts."""
         return {name: scalar(annotation_of(info)) for name, info in self.fields.items()}
+
+    @cached_property
+    def paths(self) -> frozenset[str]:
+        """The names of the fields that hold a path."""
+        return frozenset(name for name, accepts in self.scalars.items() if Path in accepts.kinds)
 
     @cached_property
     def defaults(self) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from ptycho.config.errors import (
     warn_caller,
 )
 from ptycho.config.layer import Layer
+from ptycho.config.paths import PathError, expanded
 from ptycho.config.section import Section
 
 NEAR_ENOUGH: Final = 0.75
@@ -40,18 +41,21 @@ def read_values(
     text: bool = False,
     locate: Callable[[str], str] = str,
     quote: Callable[[str], str] = lambda spelling: "",
+    folder: str = "",
     level: int = 0,
 ) -> Layer:
     """Read named values of one section: arguments, overrides, flags, a table of a file; as `sort_values` does."""
     scalars = section.scalars
-    if scalars.keys() >= written.keys():
+    if scalars.keys() >= written.keys() and not (text and section.paths & written.keys()):
         if not text:
             return Layer(kind, dict(written), level=level)
         raw = {name: value for name, value in written.items() if isinstance(value, str)}
         return Layer(
             kind, {name: scalars[name].read(value) for name, value in written.items()}, {}, raw, level=level
         )
-    (layer,) = sort_values(kind, written, [section], text=text, locate=locate, quote=quote, level=level)
+    (layer,) = sort_values(
+        kind, written, [section], text=text, locate=locate, quote=quote, folder=folder, level=level
+    )
     return layer
 
 
@@ -64,6 +68,7 @@ def sort_values(
     text: bool = False,
     locate: Callable[[str], str] = str,
     quote: Callable[[str], str] = lambda spelling: "",
+    folder: str = "",
     level: int = 0,
 ) -> list[Layer]:
     """Read named values, and sort them by the section that they are of.
@@ -76,6 +81,7 @@ def sort_values(
         text: Whether str values are text to be read (flags, files), rather than values (from Python).
         locate: Words the place of a name as written, for messages.
         quote: Quotes the line of a name as written, for messages.
+        folder: What relative paths in text are relative to; empty: the working directory.
         level: Standing among layers of one kind.
 
     Returns:
@@ -102,11 +108,33 @@ def sort_values(
                 reading.spelled[name] = spelling
             if text and isinstance(value, str):
                 reading.raw[name] = value
-            reading.values[name] = section.scalars[name].read(value) if text else value
+            try:
+                reading.values[name] = read_text(name, value, section, folder) if text else value
+            except PathError as error:
+                place = locate(spelling)
+                place = f"flag --{spelling.replace('_', '-')}" if place == spelling else place
+                reading.failures.append(
+                    _unplaced(section.labelled(name), value, place, error, quote(spelling))
+                )
     return [
         Layer(kind, reading.values, reading.spelled, reading.raw, tuple(reading.failures), level)
         for reading in found
     ]
+
+
+def read_text(name: str, written: object, section: Section, folder: str = "") -> object:
+    """Read what a file, a flag or a variable says of a field; in a path `~` and `$NAME` are replaced.
+
+    Raises:
+        PathError: What a path names is not there.
+    """
+    value = section.scalars[name].read(written)
+    return expanded(value, folder) if isinstance(value, str) and value and name in section.paths else value
+
+
+def _unplaced(label: str, written: object, place: str, error: PathError, lines: str = "") -> Failure:
+    what, _, way_out = f"{error}".partition(". ")
+    return Failure(label, f"{label}: {what}; got {show(written)} from {place}. {way_out}.{lines}")
 
 
 @dataclass
@@ -216,15 +244,19 @@ def read_environment(environ: Mapping[str, str], section: Section, *, strict: bo
             continue
         if spelling in section.renamed:
             warn_renamed(variable, f"{prefix}{name.upper()}")
-        if name in values:
+        if name in places:
             failures.append(given_twice(name, places[name], variable))
         elif not is_text:
             shown = show(text) if section.scalars[name].is_plain else "another value"
             message = f"{name}: expected text; got {shown} from environment variable {variable}."
             failures.append(Failure(name, message))
         else:
-            values[name] = section.scalars[name].read(text)
             places[name], raw[name] = variable, text
+            try:
+                values[name] = read_text(name, text, section)
+            except PathError as error:
+                place = f"environment variable {variable}"
+                failures.append(_unplaced(section.labelled(name), text, place, error))
     return Layer("environment", values, places, raw, tuple(failures))
 
 

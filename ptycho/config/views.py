@@ -8,6 +8,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_origin
 
 from ptycho.config.origins import Origin
+from ptycho.config.paths import absolute
 from ptycho.config.section import recorded, section_of
 
 if TYPE_CHECKING:
@@ -64,7 +65,13 @@ class Views:
 
     def _entries(self) -> "list[Entry]":
         """What a file of the settings holds; the tables of sections that are held come last."""
-        section, written, entry = section_of(type(self)), self.to_dict(), _render().Entry
+        section, entry = section_of(type(self)), _render().Entry
+        written = self.to_dict()
+        for name in section.paths & written.keys():  # a relative one would have another folder in a file
+            if written[name] == recorded(section.defaults[name]) is not None:
+                del written[name]
+            elif written[name] is not None:
+                written[name] = absolute(written[name])
         own = [
             entry(
                 "",

@@ -13,6 +13,7 @@ from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import collect_files
 from ptycho.config.layer import Layer
+from ptycho.config.paths import PathError, expanded
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.run_folder import run_failure
@@ -80,7 +81,7 @@ class CommandLine:
         command = vars(options).get("of", options.command)
         places = {name: passed.pop(name) for name in POSITIONAL.get(command, ()) if name in passed}
         unknown = vars(options).get("unknown", ())
-        return cls(places, passed, vars(options).get("config", ()), "quiet" in options, unknown)
+        return cls(places, passed, _files(options), "quiet" in options, unknown)
 
     def refuse(self, section: type, asked: Mapping[str, Any], failures: Sequence[Failure]) -> None:
         """Refuse what is wrong with the line, together with what is wrong with the settings.
@@ -171,6 +172,18 @@ class CommandLine:
             "cli_defaults": {"enable_progress_bar": is_watched(), **cli_defaults},
             "overrides": {"enable_progress_bar": False} if silent else {},
         }
+
+
+def _files(options: argparse.Namespace) -> list[str]:
+    """The files of `--config`.
+
+    Raises:
+        ConfigError: what stands for a folder in one of the paths is not there.
+    """
+    try:
+        return [expanded(path) for path in vars(options).get("config", ())]
+    except PathError as error:
+        raise ConfigError([Failure("--config", f"--config: {error}.")]) from None
 
 
 def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:

@@ -9,7 +9,9 @@ from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
+from ptycho.config.paths import absolute
 from ptycho.config.record import request_of
+from ptycho.config.section import section_of
 from ptycho_torch.config_factory import TrainingPayload, training_payload
 from ptycho_torch.runs.record import CONFIGURATION
 
@@ -98,8 +100,15 @@ def differences(record: Mapping[str, Any], payload: TrainingPayload) -> Iterator
     was |= record["execution"]
     now: dict[str, Origin] = {**payload.sources, **payload.execution_config.sources}
     for name, origin in now.items():
-        if name in was and was[name] != origin.value:
+        if name in was and not _is_same(name, was[name], origin.value):
             yield name, {"was": was[name], "now": origin.value, "from": str(origin)}
+
+
+def _is_same(name: str, was: Any, now: Any) -> bool:
+    """Whether two values are one; a record holds paths from the root."""
+    if name.removeprefix("training.") in section_of(TrainingConfig).paths and None not in (was, now):
+        return absolute(str(was)) == absolute(str(now))
+    return was == now
 
 
 def said_otherwise(

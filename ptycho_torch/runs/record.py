@@ -3,15 +3,18 @@
 import contextlib
 import importlib.metadata
 import logging
+import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
+from ptycho.config.paths import absolute
+from ptycho.config.section import section_of
 from ptycho.escaped import LineFormatter
 from ptycho.json_files import write_json
 from ptycho.run_folder import LOG, RunFolder
@@ -52,18 +55,42 @@ def write_configuration(
         facts: further JSON values about the run (measurement domain, number of patterns ...).
         kept_origins: those that an earlier part of the run recorded, of values that are still in force.
     """
+    paths = {name for settings in (canonical, execution) for name in section_of(type(settings)).paths}
+    origins = {name: origin.to_dict() for name, origin in sources.items()}
+    origins |= {f"execution.{name}": origin.to_dict() for name, origin in execution.sources.items()}
     content = {
         "versions": versions(),
+        "command_line": sys.argv,
+        "working_directory": os.getcwd(),
         "seed": execution.seed,
-        "configuration": plain(canonical),
-        "execution": execution.to_dict(),
-        "origins": {name: origin.to_dict() for name, origin in sources.items()}
-        | {f"execution.{name}": origin.to_dict() for name, origin in execution.sources.items()}
+        "configuration": _with_places(plain(canonical), paths),
+        "execution": _with_places(execution.to_dict(), paths),
+        "origins": {name: _placed(origin, name, paths) for name, origin in origins.items()}
         | plain(kept_origins or {}),
-        "overrides_applied": plain(overrides_applied),
+        "overrides_applied": {
+            name: _placed(origin, name, paths) for name, origin in plain(overrides_applied).items()
+        },
         **plain(facts),
     }
     return write_json(run_dir / CONFIGURATION, content)
+
+
+def _with_places(values: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    """Settings with paths from the root."""
+    return {
+        name: absolute(value) if name in paths and value is not None else value
+        for name, value in values.items()
+    }
+
+
+def _placed(origin: Mapping[str, Any], name: str, paths: Collection[str]) -> Mapping[str, Any]:
+    """An origin; that of a path holds it from the root, and beside it the text as written."""
+    value = origin.get("value")
+    if name.rpartition(".")[2] not in paths or not isinstance(value, str):
+        return origin
+    raw = value if origin["raw"] is None else origin["raw"]
+    shadowed = [_placed(beaten, name, paths) for beaten in origin["shadowed"]]
+    return {**origin, "value": absolute(value), "raw": raw, "shadowed": shadowed}
 
 
 def recorded_domains(record: Mapping[str, Any]) -> TrainedDomains:

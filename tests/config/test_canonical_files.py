@@ -18,7 +18,9 @@ RUN_FILES = {
 def test_a_run_file_gives_the_same_training_in_every_format(name: str, tmp_path: Path):
     path = tmp_path / name
     path.write_text(RUN_FILES[name])
-    expected = TrainingConfig(model=ModelConfig(N=128), plateau_min_lr=5e-4, train_data_file=Path("a.npz"))
+    expected = TrainingConfig(
+        model=ModelConfig(N=128), plateau_min_lr=5e-4, train_data_file=tmp_path / "a.npz"
+    )
     assert TrainingConfig.from_file(path) == expected
 
 

@@ -50,6 +50,8 @@ def test_a_conflict_names_the_line_that_it_is_about(tmp_path: Path):
 def test_what_is_written_reads_back_equal(config: TrainingConfig, suffix: str, tmp_path: Path):
     path = tmp_path / f"a.{suffix}"
     path.write_text(config.to_toml() if suffix == "toml" else config.to_yaml())
+    if isinstance(config, TrainingConfig) and config.train_data_file:
+        config = config.replace(train_data_file=config.train_data_file.absolute())
     assert type(config).from_file(path) == config
 
 

@@ -206,8 +206,6 @@ def test_a_table_in_braces_has_its_lines():
     [
         ("a.yaml", "num_workers: 1\nnum_workers: 2\nfoo: 3\nlearning_rate: x\n"),
         ("a.json", '{"num_workers": 1, "num_workers": 2,\n"foo": 3,\n"learning_rate": "x"}'),
-        ("a.toml", "num_workers = 1\nnum_workers = 2\nfoo = 3\nlearning_rate = 'x'\n"),
-        ("b.toml", "[execution]\nnum_workers = 1\nfoo = 3\n'num_workers' = [2,\n3]\nlearning_rate = 'x'\n"),
         ("b.yaml", "execution:\n  num_workers: 1\n  num_workers: 2\n  foo: 3\n  learning_rate: x\n"),
     ],
 )
@@ -219,6 +217,48 @@ def test_a_repeated_key_hides_no_other_failure(name: str, text: str):
         "learning_rate: expected a finite number",
     ):
         assert said.count(message) == 1
+
+
+def test_a_toml_file_that_repeats_a_key_is_read_no_further():
+    said = refusal("a.toml", "[execution]\nnum_workers = 1\nfoo = 3\n'num_workers' = [2,\n3]\n")
+    assert said.splitlines() == [
+        "num_workers: given twice, at a.toml:2 and a.toml:4. Keep one of them.",
+        "    num_workers = 1",
+        "    'num_workers' = [2,",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "hint"),
+    [
+        ("a.toml", "accelerator = cpu", 'Text needs quotes: "cpu".'),
+        ("a.toml", "pin_memory = True", "Write true, in lower case."),
+        ("a.toml", "num_workers = 08", "Write the number without the leading zero: 8."),
+        ("a.toml", "num_workers = 3,", "Remove the comma at the end."),
+        ("a.toml", "num_workers:3", "Write = in place of the colon."),
+        ("a.toml", "learning_rate = 0,001", "Write a decimal point: 0.001."),
+        ("a.json", '"pin_memory": False', "Write false, in lower case."),
+        ("a.json", '"accelerator": cpu', 'Text needs quotes: "cpu".'),
+        ("a.yaml", "\tseed: 3", "Indent with blanks in place of the tab."),
+    ],
+)
+def test_a_line_that_is_not_valid_is_quoted_with_what_to_do(name: str, line: str, hint: str):
+    before = {"a.toml": "\n", "a.json": "{\n", "a.yaml": "execution:\n"}[name]
+    said = refusal(name, f"{before}{line}\n" + "}" * (name == "a.json"))
+    assert said.startswith(f"{name}:2: expected valid ")
+    assert said.endswith(f"{hint}\n    {line.strip()}")
+
+
+@pytest.mark.parametrize("line", ["password = hunter2", "password = 08,", "seed = 1, password = hunter2"])
+def test_a_line_with_anything_else_is_not_quoted(line: str):
+    said = refusal("a.toml", line)
+    assert "hunter2" not in said
+    assert "08" not in said
+
+
+def test_a_character_that_yaml_does_not_allow_is_found_on_its_line():
+    said = refusal("a.yaml", "seed: 1\naccelerator: cpu\x07\n")
+    assert said.startswith("a.yaml:2: expected valid YAML; got a character that YAML does not allow.")
 
 
 def test_of_a_key_given_twice_the_first_value_is_judged():

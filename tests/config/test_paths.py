@@ -1,0 +1,150 @@
+"""Paths of settings: what they are relative to, and what stands for a folder in them."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.paths import PathError, expanded
+from ptycho.config.request import Request
+from tests.refusals import message
+
+SECTIONS = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+PARTS = {"$SCRATCH": "/scratch/me", "${SCRATCH}": "/scratch/me", "$A_1": "a", "${A_1}": "a"}
+"""What is written -> what it stands for."""
+WORDS = ("runs", "a b", "/", ".", "..", "-", "$", "~", "%", "$ ", "$1")
+
+
+class Cluster(PyTorchExecutionConfig):
+    """Settings with a path that a variable may set."""
+
+    scratch: Path | None = None
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("SCRATCH", "/scratch/me")
+    monkeypatch.setenv("A_1", "a")
+    monkeypatch.setenv("EMPTY", " ")
+    monkeypatch.chdir(tmp_path)
+
+
+@example(["~", "/", "$A_1"])
+@example(["$A_1", "/", "~"])
+@given(st.lists(st.sampled_from([*PARTS, *WORDS]), min_size=1, max_size=6))
+def test_variables_and_home_are_replaced_and_nothing_else(parts: list[str]):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("HOME", "/home/me"), ("SCRATCH", "/scratch/me"), ("A_1", "a")):
+            patch.setenv(name, value)
+        written = "/".join(parts)
+        meant = "/".join(PARTS.get(part, part) for part in parts)
+        if meant.startswith("~"):
+            meant = "/home/me" + meant[1:]
+        assert expanded(written) == meant
+        assert expanded(written, "/folder") == str(Path("/folder", meant))
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("$GONE/x", "variable GONE is not set"),
+        ("a/${GONE}", "variable GONE is not set"),
+        ("${EMPTY}/runs", "variable EMPTY is not set"),
+        ("${GONE:-x}", re.escape("expected a variable as $NAME or ${NAME}")),
+        ("~nobody-of-this-name/x", "there is none for ~nobody-of-this-name"),
+    ],
+)
+def test_what_is_not_there_is_an_error_that_names_it(written: str, said: str):
+    with pytest.raises(PathError, match=said):
+        expanded(written)
+
+
+def test_a_relative_path_in_a_file_is_relative_to_its_folder(tmp_path: Path):
+    for name in ("site", "mine"):
+        (tmp_path / name).mkdir()
+    Path("site/run.toml").write_text("[training]\ntrain_data_file = 'scan.npz'\noutput_dir = '../runs'\n")
+    Path("mine/run.yaml").write_text("training:\n  output_dir: out\n")
+    request = Request(SECTIONS, file=["site/run.toml", "mine/run.yaml"])
+    config = request.answer()[TrainingConfig]
+    assert config.train_data_file == tmp_path / "site/scan.npz"
+    assert config.output_dir == tmp_path / "mine/out"
+    assert config.sources["output_dir"].raw == "output_dir: out"
+    assert config.sources["output_dir"].shadowed[0].value == str(tmp_path / "site/../runs")
+    assert TrainingConfig.from_file("site/run.toml").train_data_file == tmp_path / "site/scan.npz"
+
+
+def test_elsewhere_it_is_relative_to_the_working_directory(monkeypatch: pytest.MonkeyPatch):
+    answer = Request(SECTIONS, flags={"output_dir": "out"}, overrides={"test_data_file": "a.npz"}).answer()
+    config = answer[TrainingConfig]
+    assert (config.output_dir, config.test_data_file) == (Path("out"), Path("a.npz"))
+    monkeypatch.setenv("PTYCHO_EXEC_SCRATCH", "tmp")
+    assert Cluster().scratch == Path("tmp")
+
+
+def test_home_and_variables_are_replaced_in_files_flags_and_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    Path("run.json").write_text('{"training": {"output_dir": "~/runs", "train_data_file": "$SCRATCH/a.npz"}}')
+    answer = Request(SECTIONS, file="run.json", flags={"test_data_file": "${A_1}/b.npz"}).answer()
+    config = answer[TrainingConfig]
+    assert config.output_dir == Path("/home/me/runs")
+    assert config.train_data_file == Path("/scratch/me/a.npz")
+    assert config.test_data_file == Path("a/b.npz")
+    assert answer.sources["training.test_data_file"].raw == "${A_1}/b.npz"
+    monkeypatch.setenv("PTYCHO_EXEC_SCRATCH", "$SCRATCH/x")
+    assert Cluster().scratch == Path("/scratch/me/x")
+    Path("cluster.toml").write_text("scratch = '~'\n")
+    assert Cluster.resolve(file="cluster.toml", environ={}).scratch == Path("/home/me")
+    monkeypatch.delenv("PTYCHO_EXEC_SCRATCH")
+    monkeypatch.setenv("PTYCHO_CONFIG", "$A_1/site.toml:~/site.toml")
+    assert message(PyTorchExecutionConfig).splitlines() == [
+        "PTYCHO_CONFIG: /home/me/site.toml: no such file. Check the path.",
+        "PTYCHO_CONFIG: a/site.toml: no such file. Check the path.",
+    ]
+
+
+def test_other_text_and_values_from_python_stay_as_they_are():
+    Path("run.toml").write_text("checkpoint_monitor_metric = '$SCRATCH'\n")
+    assert PyTorchExecutionConfig.from_file("run.toml").checkpoint_monitor_metric == "$SCRATCH"
+    config = TrainingConfig(output_dir="~/$SCRATCH")
+    assert config.output_dir == Path("~/$SCRATCH")
+    override = Request(SECTIONS, overrides={"output_dir": "~/$GONE"}).answer()[TrainingConfig]
+    assert override.output_dir == Path("~/$GONE")
+    assert Cluster(scratch=Path("~")).scratch == Path("~")
+
+
+def test_a_variable_that_is_not_set_is_reported_with_its_place_and_all_else(monkeypatch: pytest.MonkeyPatch):
+    Path("run.toml").write_text("[training]\noutput_dir = '$GONE/runs'\nnepochs = 0\n")
+    found = message(
+        lambda: Request(
+            SECTIONS, file="run.toml", flags={"test_data_file": "$GONE/b", "output_dir": "x"}
+        ).answer()
+    )
+    assert found.splitlines() == [
+        "training.test_data_file: the variable GONE is not set; got '$GONE/b' from flag --test-data-file. "
+        "Set it, or write the path out.",
+        "training.output_dir: the variable GONE is not set; got '$GONE/runs' from run.toml:2. "
+        "Set it, or write the path out.",
+        "    output_dir = '$GONE/runs'",
+        "training.nepochs: expected an integer >= 1; got 0 from run.toml:3.",
+        "    nepochs = 0",
+    ]
+    monkeypatch.setenv("PTYCHO_EXEC_SCRATCH", "$GONE")
+    assert message(Cluster) == (
+        "scratch: the variable GONE is not set; got '$GONE' from environment variable PTYCHO_EXEC_SCRATCH. "
+        "Set it, or write the path out."
+    )
+
+
+def test_what_is_written_means_the_same_place_wherever_the_file_lies(tmp_path: Path):
+    config = InferenceConfig(model_path="model", test_data_file="/data/a.npz")
+    (tmp_path / "below").mkdir()
+    for suffix, text in (("toml", config.to_toml()), ("yaml", config.to_yaml())):
+        path = tmp_path / "below" / f"a.{suffix}"
+        path.write_text(text)
+        assert InferenceConfig.from_file(path) == config.replace(model_path=tmp_path / "model")
