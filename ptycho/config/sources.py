@@ -196,7 +196,10 @@ def read_environment(
     failures: list[Failure] = []
     for variable, spelling in _variables(environ, prefix, vocabulary.variables):
         name = vocabulary.field(spelling)
-        text = environ[variable]
+        try:
+            text = environ[variable]
+        except KeyError:  # another thread has removed it since it was listed
+            continue
         is_text = isinstance(cast(object, text), str)
         if is_text and not text.strip():
             continue

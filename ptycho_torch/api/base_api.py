@@ -235,13 +235,13 @@ def _prepared(loader: PtychoDataLoader, configs: ConfigManager, payload: Trainin
         options=configs.data_config,
     )
     data = check(payload, data)
-    with logged(folder_of(payload)), run_environment(payload.execution_config):
+    with run_environment(payload.execution_config), logged(folder_of(payload)):
         return prepare(payload, data)
 
 
 def _finish(prepared: PreparedTraining) -> None:
     payload = prepared.payload
-    with logged(folder_of(payload), further=True), run_environment(payload.execution_config):
+    with run_environment(payload.execution_config), logged(folder_of(payload), further=True):
         finish(prepared)
 
 

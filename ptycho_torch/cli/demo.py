@@ -7,7 +7,13 @@ from typing import Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.request import KNOBS
-from ptycho_torch.cli.console import is_first_process, refusing, relative, watching_for_interrupt
+from ptycho_torch.cli.console import (
+    is_first_process,
+    refuse_unlearned,
+    refusing,
+    relative,
+    watching_for_interrupt,
+)
 from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, SHOWN
 from ptycho_torch.cli.flags import (
     Flag,
@@ -82,6 +88,7 @@ def run(options: argparse.Namespace) -> int:
     if is_first_process():
         _report(run_dir, picture(reconstructed.run_dir), reconstructed.metrics, len(trained.history))
         print(f"{time.perf_counter() - started_s:.0f} s in all")
+    refuse_unlearned(trained.problem)
     return 0
 
 

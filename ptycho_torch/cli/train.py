@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.model_archive import ARCHIVE
-from ptycho_torch.cli.console import Refusal, is_first_process, refusing, relative, watching_for_interrupt
+from ptycho_torch.cli.console import (
+    Refusal,
+    is_first_process,
+    refuse_unlearned,
+    refusing,
+    relative,
+    watching_for_interrupt,
+)
 from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING
 from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
 from ptycho_torch.cli.foreseen import refuse_training
@@ -109,6 +116,7 @@ def _say_result(result: "TrainingResult") -> int:
     history = result.history
     if is_first_process():
         print(f"{relative(result.bundle)}: trained for {len(history)} epochs, {last_losses(history)}")
+    refuse_unlearned(result.problem)
     return 0
 
 

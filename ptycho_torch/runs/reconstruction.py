@@ -27,7 +27,7 @@ from ptycho_torch.runs import metrics
 from ptycho_torch.runs.figures import save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import probe_fingerprint
 from ptycho_torch.runs.record import logged, write_configuration, write_json
-from ptycho_torch.runtime import build_fabric, check_reconstruction, run_environment
+from ptycho_torch.runtime import build_fabric, check_reconstruction, naming_losses, run_environment
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def reconstruct_scans(
     run_dir = Path(str(config.output_dir))
     refuse_folder_of_model(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    with logged(run_dir), run_environment(execution):
+    with run_environment(execution), logged(run_dir), naming_losses(execution, run_dir):
         fabric = build_fabric(execution)
         bundle = load_bundle(Path(str(config.model_path)))
         if scans is None:

@@ -1,6 +1,7 @@
 """What a run leaves behind about itself: the resolved configuration, versions, the log."""
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import logging
@@ -14,6 +15,7 @@ from ptycho.config.origins import Origin
 from ptycho.escaped import LineFormatter
 from ptycho_torch.json_values import plain
 from ptycho_torch.runtime import is_first_process
+from ptycho_torch.stopping import Terminated
 
 CONFIGURATION = "config.json"
 LOG = "run.log"
@@ -89,9 +91,27 @@ def logged(run_dir: Path, *, further: bool = False) -> Iterator[None]:
         package.addHandler(handler)
         package.setLevel(logging.INFO)
     try:
-        yield
+        with contextlib.ExitStack() as stack:
+            stack.push(functools.partial(_note_end, handler))
+            yield
     finally:
         for package, level in zip(packages, levels, strict=True):
             package.removeHandler(handler)
             package.setLevel(level)
         handler.close()
+
+
+def _note_end(
+    handler: logging.Handler, kind: type[BaseException] | None, error: BaseException | None, _: object
+) -> None:
+    """Write into a log alone how a run ended; at the terminal its caller tells it."""
+    level, words = logging.INFO, "the run has ended"
+    if isinstance(error, KeyboardInterrupt) or isinstance(
+        getattr(error, "__context__", None), KeyboardInterrupt
+    ):
+        level, words = logging.WARNING, "the run was interrupted"
+    elif isinstance(error, Terminated):
+        level, words = logging.WARNING, "the run was ended by SIGTERM"
+    elif kind is not None:
+        level, words = logging.ERROR, f"the run failed: {kind.__name__}: {error}"
+    handler.handle(logging.LogRecord(__name__, level, __file__, 0, words, None, None))

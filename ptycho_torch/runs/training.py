@@ -21,6 +21,7 @@ from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
 from ptycho_torch.runs.figures import save_history
 from ptycho_torch.runs.fingerprints import probe_fingerprints, scan_fingerprints
+from ptycho_torch.runs.outcome import problem_of
 from ptycho_torch.runs.preflight import warn_of_idle_settings
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runtime import (
@@ -31,9 +32,11 @@ from ptycho_torch.runtime import (
     build_trainer,
     check_training,
     is_first_process,
+    naming_losses,
     require_accelerator,
     run_environment,
 )
+from ptycho_torch.stopping import DivergedError
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +70,7 @@ class TrainingResult:
         history: one row an epoch: epoch, step, train_loss, val_loss, learning_rate, epoch_time_s.
         module: the model with the weights that were saved.
         checkpoint: the checkpoint these weights come from; None when none was kept.
+        problem: why the training came to nothing, or ended with losses that are no numbers; None where it is sound.
     """
 
     run_dir: Path
@@ -74,6 +78,7 @@ class TrainingResult:
     history: list[dict[str, float | None]]
     module: PtychoPINN_Lightning
     checkpoint: Path | None
+    problem: str | None = None
 
 
 class PreparedTraining(NamedTuple):
@@ -107,14 +112,17 @@ def train(
 
     Raises:
         ConfigError: the machine or the model lacks what the configuration asks for; raised before data is read.
-        ConfigError: the training diverged, and nothing is saved; or the checkpoint to go on from is of other data.
+        DivergedError: the training diverged, and no sound weights are left to save.
+        ConfigError: the checkpoint to go on from is of other data.
         DataError: the training data is not what the data contract says, too little for a batch, or not that of the
             training that goes on.
+        RunError: a process of the run is gone, or memory, shared memory or file handles ran out.
+        Terminated: SIGTERM; the checkpoints of the epochs before are kept.
     """
     data = check(payload, data, resumed)
     with (
-        logged(folder_of(payload), further=resumed is not None),
         run_environment(payload.execution_config),
+        logged(folder_of(payload), further=resumed is not None),
     ):
         return finish(prepare(payload, data, callbacks, resumed), resumed)
 
@@ -180,7 +188,8 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     """Train, and save the model; within `run_environment`."""
     payload, data, run_dir, module, trainer = prepared
     checkpoint = None if resumed is None else resumed.checkpoint
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    with naming_losses(payload.execution_config, run_dir):
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     checkpoint, weights = _best_weights(trainer)
     if isinstance(trainer.strategy, FSDPStrategy):
         # that of the training holds a part of the weights in each process
@@ -195,7 +204,22 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
         bundle = save_model(bundle, module, payload)
         log.info("model saved: %s", bundle)
     trainer.strategy.barrier()  # what the first process writes is there for every process that returns
-    return TrainingResult(run_dir, bundle, history, module, checkpoint)
+    return TrainingResult(
+        run_dir, bundle, history, module, checkpoint, _tell_problem(history, bundle, checkpoint)
+    )
+
+
+def _tell_problem(
+    history: Sequence[Mapping[str, float | None]], bundle: Path, checkpoint: Path | None
+) -> str | None:
+    """Log why a training came to nothing, and which weights its model has."""
+    problem = problem_of(history)
+    if problem is None:
+        return None
+    weights = "the last epoch" if checkpoint is None else checkpoint.name
+    problem = f"{problem}. {bundle} has the weights of {weights}."
+    log.error("%s", problem)
+    return problem
 
 
 def remove_earlier_run(run_dir: Path) -> None:
@@ -213,7 +237,7 @@ def refuse_diverged(module: PtychoPINN_Lightning) -> None:
     """Refuse to save a model whose weights are not numbers any more.
 
     Raises:
-        ConfigError: the training diverged.
+        DivergedError: the training diverged.
     """
     if all(torch.isfinite(value).all() for value in module.state_dict().values()):
         return
@@ -222,7 +246,7 @@ def refuse_diverged(module: PtychoPINN_Lightning) -> None:
         f"learning_rate: expected a rate at which the loss stays finite; got {execution.learning_rate:g} from "
         f"{execution.sources['learning_rate']}, and weights that are not finite. Lower it, or set gradient_clip_val."
     )
-    raise ConfigError([Failure("learning_rate", message)])
+    raise DivergedError([Failure("learning_rate", message)])
 
 
 def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_Lightning:

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
+from ptycho_torch.stopping import take_signals
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,13 @@ class LossHistory(Callback):
                 csv.DictWriter(file, self.COLUMNS).writerow(row)
 
 
+class _Signals(Callback):
+    """Ends a run at a signal by our rules, in place of Lightning's, which wait for a process that may be gone."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        take_signals([])  # which the Trainer took since
+
+
 def _number(name: str, text: str) -> float | None:
     if name in ("epoch", "step"):
         return int(text)
@@ -160,6 +168,7 @@ def build_callbacks(
     metric = monitored_metric(config, has_validation=has_validation, logged_metrics=logged_metrics)
     interval = metric_interval(config, metric)
     callbacks: list[Callback] = [
+        _Signals(),
         LossHistory(run_dir / HISTORY),
         _EarlyStopping(
             metric,

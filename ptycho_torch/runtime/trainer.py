@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.callbacks import build_callbacks
@@ -18,6 +20,8 @@ from ptycho_torch.runtime.devices import (
     resolve_n_devices,
 )
 from ptycho_torch.runtime.loggers import build_logger
+from ptycho_torch.runtime.processes import launch
+from ptycho_torch.stopping import take_signals
 
 _START_METHODS = {
     "ddp": "popen",
@@ -72,10 +76,17 @@ def trainer_arguments(
         "use_distributed_sampler": False,  # the data module divides the groups
         "default_root_dir": run_dir,
         "logger": build_logger(config, run_dir) or False,
+        "plugins": _own_slurm(),
         "callbacks": build_callbacks(
             config, run_dir=run_dir, has_validation=has_validation, logged_metrics=logged_metrics
         ),
     }
+
+
+def _own_slurm() -> list[SLURMEnvironment]:
+    """SLURM without Lightning's own requeueing, whose checkpoints are of the middle of an epoch."""
+    started = launch()
+    return [SLURMEnvironment(auto_requeue=False)] if started and started.launcher == "srun" else []
 
 
 def build_trainer(
@@ -123,6 +134,15 @@ def loader_arguments(config: PyTorchExecutionConfig, *, training: bool, batch_si
     }
 
 
+class _Ddp(DDPStrategy):
+    """ddp that ends with its processes by our rules from the moment they are started."""
+
+    def setup_environment(self) -> None:
+        launcher = self.launcher
+        take_signals(launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else [])
+        super().setup_environment()
+
+
 def _strategy(config: PyTorchExecutionConfig, accelerator: str, n_devices: int) -> str | DDPStrategy:
     """One device on one node trains in this process, several train with DistributedDataParallel."""
     if config.strategy in ("fsdp", "deepspeed"):
@@ -131,7 +151,7 @@ def _strategy(config: PyTorchExecutionConfig, accelerator: str, n_devices: int) 
         return "auto"
     interactive = hasattr(sys, "ps1")
     name = ("ddp_notebook" if interactive else "ddp") if config.strategy == "auto" else config.strategy
-    return DDPStrategy(
+    return _Ddp(
         start_method=_START_METHODS[name],
         process_group_backend=None if config.ddp_backend == "auto" else config.ddp_backend,
         find_unused_parameters=finds_unused_parameters(config),

@@ -1,0 +1,200 @@
+"""Ending a run by a signal: at once, with every process of it, and within seconds even where a process hangs."""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+from ptycho.config.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes of a run that was stopped: 128 and the number of the signal."""
+GRACE_S = 5.0
+"""Time for a run to end by itself after a signal, or the loss of one of its processes."""
+POLL_S = 0.1
+
+
+class RunError(RuntimeError):
+    """A run failed while it ran, for a reason outside the package; the message says how to go on."""
+
+
+class DivergedError(ConfigError):
+    """A training has no sound weights left; the message names the setting to change."""
+
+
+class Terminated(SystemExit):
+    """A run was asked to end by SIGTERM (`kill`, scancel, a time limit)."""
+
+    def __init__(self) -> None:
+        super().__init__(TERMINATED)
+
+
+class _Stop:
+    """Turns the first signal into an exception in the main thread, and ends the process where that has no effect."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self.before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+        self.others: Sequence[subprocess.Popen[Any]] = ()
+        self.received: int | None = None
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.writer, False)
+        # the system writes there even while the main thread waits for another process in foreign code
+        self.woken = signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
+        self.ended = threading.Event()
+        threading.Thread(target=self._watch, name="ptycho-signals", daemon=True).start()
+
+    def arm(self) -> None:
+        for number in self.before:
+            signal.signal(number, self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Stop the run in the main thread; a second signal changes nothing."""
+        if self.received is not None:
+            return
+        self.received = number
+        self.tell_others(signal.SIGTERM)
+        before = self.before[number]
+        if callable(before) and before is not signal.default_int_handler:
+            before(number, frame)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Terminated
+
+    def tell_others(self, number: int) -> None:
+        """Send a signal to the other processes of the run on this machine."""
+        for process in self.others:
+            with contextlib.suppress(OSError):
+                process.send_signal(number)
+        for child in multiprocessing.active_children():
+            if not child.daemon and child.pid is not None:
+                with contextlib.suppress(OSError):
+                    os.kill(child.pid, number)
+
+    def failed(self) -> int | None:
+        """The exit code of the first other process that failed."""
+        return next((code for process in self.others if (code := process.poll())), None)
+
+    def watch_others(self) -> None:
+        """End this process where another one has failed, and a collective operation waits for it in vain."""
+        while not self.ended.wait(POLL_S):
+            if (code := self.failed()) is None:
+                continue
+            if not self.ended.wait(GRACE_S):
+                log.error(
+                    "another process of the run is gone: %s; this one waits for it, and ends",
+                    describe_end(code),
+                )
+                self.tell_others(signal.SIGKILL)
+                os._exit(1)
+            return
+
+    def _watch(self) -> None:
+        while True:
+            numbers = os.read(self.reader, 1)
+            if not numbers:
+                os.close(self.reader)
+                return
+            if numbers[0] in self.before and not self.ended.wait(GRACE_S):
+                log.error("the run did not end within %g s of the signal, and was ended by force", GRACE_S)
+                self.tell_others(signal.SIGKILL)
+                os._exit(128 + numbers[0])
+
+    def disarm(self) -> None:
+        self.ended.set()
+        signal.set_wakeup_fd(self.woken)
+        os.close(self.writer)
+        for number, handler in self.before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+_active: list[_Stop] = []
+"""The one in force; none outside a run."""
+
+
+@contextlib.contextmanager
+def stoppable(*numbers: int) -> Iterator[None]:
+    """Let a signal end what runs meanwhile: the first one raises in the main thread, later ones change nothing.
+
+    A process that has not ended `GRACE_S` seconds later is ended by force, with the other processes of its run. In
+    another thread than the main one, and within another `stoppable`, nothing changes.
+
+    Args:
+        numbers: the signals; none: SIGTERM, as befits code that runs in the process of somebody else.
+
+    Raises:
+        Terminated: SIGTERM.
+        KeyboardInterrupt: SIGINT.
+    """
+    if _active or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stop = _Stop(numbers or (signal.SIGTERM,))
+    _active.append(stop)
+    stop.arm()
+    try:
+        yield
+    finally:
+        _active.clear()
+        stop.disarm()
+
+
+def take_signals(others: list[subprocess.Popen[Any]]) -> None:
+    """Take the signals back from a library that took them, and the processes that it started.
+
+    Args:
+        others: the other processes of the run; they end with this one, and this one ends where one of them fails. The
+            list is emptied, so that nobody else watches them.
+    """
+    for stop in _active:
+        if threading.current_thread() is threading.main_thread():
+            stop.arm()
+        if others:
+            stop.others = tuple(others)
+            others.clear()
+            threading.Thread(target=stop.watch_others, name="ptycho-processes", daemon=True).start()
+
+
+def lost_process(wait_s: float = 2.0) -> str | None:
+    """What ended another process of the run, in words, where one fails within a time; None where none does."""
+    for stop in _active:
+        for _ in range(round(wait_s / POLL_S)):
+            if (code := stop.failed()) is not None:
+                return describe_end(code)
+            time.sleep(POLL_S)
+    return None
+
+
+def describe_end(code: int) -> str:
+    """Word the exit code of a process."""
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    usual = ", usually because memory ran out" if -code == signal.SIGKILL else ""
+    return f"it was killed by {signal.Signals(-code).name}{usual}"
+
+
+def is_stopping() -> bool:
+    """Whether a signal has come."""
+    return any(stop.received is not None for stop in _active)
+
+
+def _forget() -> None:
+    """In a forked process: its signals are its own."""
+    for stop in _active:
+        signal.set_wakeup_fd(-1)
+        for number in stop.before:
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+    _active.clear()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget)
