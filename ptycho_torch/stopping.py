@@ -192,8 +192,13 @@ def _forget() -> None:
     for stop in _active:
         signal.set_wakeup_fd(-1)
         for number in stop.before:
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else _leave)
     _active.clear()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End a forked process; a loading process that ends with its run is no failure to tell of."""
+    os._exit(0 if multiprocessing.current_process().daemon else 128 + number)
 
 
 if sys.platform != "win32":
