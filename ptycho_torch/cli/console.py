@@ -125,6 +125,16 @@ def flush_streams() -> OSError | None:
     return failed
 
 
+def memory_failure(error: MemoryError | RuntimeError) -> str | None:
+    """Word an error of a run that asked for more memory than there is, on one line; None for another error."""
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said:
+        return (
+            f"not enough memory{f': {said:.300}' if said else ''}. Use smaller batches, or a larger machine."
+        )
+    return None
+
+
 def is_first_process() -> bool:
     """Whether this process speaks: the first that torchrun, SLURM or Lightning started, or the only one."""
     names = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")

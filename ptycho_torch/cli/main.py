@@ -16,6 +16,7 @@ from ptycho_torch.cli.console import (
     flush_streams,
     is_first_process,
     lines_of,
+    memory_failure,
     open_streams,
     plain_log,
     plain_warnings,
@@ -115,10 +116,14 @@ def _run(words: list[str]) -> int:
             return BROKEN_PIPE
         except OSError as error:
             return _say(f"{chosen}: {worded(error)}", WRONG_INPUT)
-        except Interruption as interruption:
-            return _say(f"{chosen}: {lines_of(interruption)}", interruption.code, first_only=True)
         except RunError as error:
             return _say(f"{chosen}: {lines_of(error)}", FAILED)
+        except (MemoryError, RuntimeError) as error:
+            if (message := memory_failure(error)) is None:
+                raise
+            return _say(f"{chosen}: {message}", WRONG_INPUT)
+        except Interruption as interruption:
+            return _say(f"{chosen}: {lines_of(interruption)}", interruption.code, first_only=True)
         except KeyboardInterrupt:
             return _say(f"{chosen}: interrupted; nothing was kept.", INTERRUPTED, first_only=True)
         except Terminated:

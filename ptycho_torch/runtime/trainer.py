@@ -13,6 +13,7 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.callbacks import build_callbacks
+from ptycho_torch.runtime.checkpoint_files import CheckpointFiles
 from ptycho_torch.runtime.devices import (
     breaks_static_graph,
     finds_unused_parameters,
@@ -76,14 +77,15 @@ def trainer_arguments(
         "use_distributed_sampler": False,  # the data module divides the groups
         "default_root_dir": run_dir,
         "logger": build_logger(config, run_dir) or False,
-        "plugins": _own_slurm(),
+        # XLA and deepspeed write checkpoints with means of their own
+        "plugins": _own_slurm() + ([] if accelerator == "tpu" else [CheckpointFiles(run_dir)]),
         "callbacks": build_callbacks(
             config, run_dir=run_dir, has_validation=has_validation, logged_metrics=logged_metrics
         ),
     }
 
 
-def _own_slurm() -> list[SLURMEnvironment]:
+def _own_slurm() -> list[Any]:
     """SLURM without Lightning's own requeueing, whose checkpoints are of the middle of an epoch."""
     started = launch()
     return [SLURMEnvironment(auto_requeue=False)] if started and started.launcher == "srun" else []
