@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from ptycho.config.errors import ConfigError
 
@@ -22,6 +22,7 @@ INTERRUPTED, TERMINATED = 130, 143
 GRACE_S = 5.0
 """Time for a run to end by itself after a signal, or the loss of one of its processes."""
 POLL_S = 0.1
+LAST_WORDS_S = 1.0
 
 
 class RunError(RuntimeError):
@@ -46,6 +47,11 @@ class _Stop:
         self.before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
         self.others: Sequence[subprocess.Popen[Any]] = ()
         self.received: int | None = None
+        self.pid = os.getpid()
+        self.lost = False
+        self.of_children: Any = None
+        # Python ignores what is raised within a destructor or beside a fork, and tells this alone of it
+        self.ignored, sys.unraisablehook = sys.unraisablehook, self._take_ignored
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.writer, False)
         # the system writes there even while the main thread waits for another process in foreign code
@@ -58,17 +64,36 @@ class _Stop:
             signal.signal(number, self)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Stop the run in the main thread; a second signal changes nothing."""
-        if self.received is not None:
+        """Stop the run in the main thread; a second signal changes nothing, unless the first had no effect."""
+        if os.getpid() != self.pid:
+            _leave(number, frame)  # a process that is just being forked
+        if self.received is None:
+            self.received = number
+            if hasattr(
+                signal, "SIGCHLD"
+            ):  # torch raises an error there where a loading process ends with its run
+                self.of_children = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self.tell_others(signal.SIGTERM)
+            before = self.before[number]
+            if callable(before) and before is not signal.default_int_handler:
+                before(number, frame)
+        elif not self.lost:
             return
-        self.received = number
-        self.tell_others(signal.SIGTERM)
-        before = self.before[number]
-        if callable(before) and before is not signal.default_int_handler:
-            before(number, frame)
-        if number == signal.SIGINT:
+        self.lost = False
+        self.stop()
+
+    def stop(self) -> NoReturn:
+        """Raise what ends the run."""
+        if self.received == signal.SIGINT:
             raise KeyboardInterrupt
         raise Terminated
+
+    def _take_ignored(self, what: "sys.UnraisableHookArgs") -> None:
+        """Note that the run has not been stopped; what else fails while it ends is of no interest."""
+        if self.received is None:
+            self.ignored(what)
+        elif isinstance(what.exc_value, KeyboardInterrupt | Terminated):
+            self.lost = True
 
     def tell_others(self, number: int) -> None:
         """Send a signal to the other processes of the run on this machine."""
@@ -90,12 +115,10 @@ class _Stop:
             if (code := self.failed()) is None:
                 continue
             if not self.ended.wait(GRACE_S):
-                log.error(
-                    "another process of the run is gone: %s; this one waits for it, and ends",
-                    describe_end(code),
+                self.end(
+                    1,
+                    f"another process of the run is gone: {describe_end(code)}; this one waits for it, and ends",
                 )
-                self.tell_others(signal.SIGKILL)
-                os._exit(1)
             return
 
     def _watch(self) -> None:
@@ -104,15 +127,34 @@ class _Stop:
             if not numbers:
                 os.close(self.reader)
                 return
-            if numbers[0] in self.before and not self.ended.wait(GRACE_S):
-                log.error("the run did not end within %g s of the signal, and was ended by force", GRACE_S)
-                self.tell_others(signal.SIGKILL)
-                os._exit(128 + numbers[0])
+            if numbers[0] not in self.before:
+                continue
+            deadline = time.monotonic() + GRACE_S
+            while not self.ended.wait(POLL_S):
+                if self.lost:
+                    signal.pthread_kill(threading.main_thread().ident or 0, numbers[0])
+                if time.monotonic() > deadline:
+                    self.end(
+                        128 + numbers[0],
+                        f"the run did not end within {GRACE_S:g} s of the signal, and was ended by force",
+                    )
+
+    def end(self, code: int, why: str) -> None:
+        """End this process and the others, whatever the main thread does."""
+        # the main thread may hold what a message needs, as where nobody reads the stream that it writes to
+        telling = threading.Thread(target=log.error, args=(why,), daemon=True)
+        telling.start()
+        telling.join(LAST_WORDS_S)
+        self.tell_others(signal.SIGKILL)
+        os._exit(code)
 
     def disarm(self) -> None:
         self.ended.set()
+        sys.unraisablehook = self.ignored
         signal.set_wakeup_fd(self.woken)
         os.close(self.writer)
+        if self.of_children is not None:
+            signal.signal(signal.SIGCHLD, self.of_children)
         for number, handler in self.before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
@@ -182,9 +224,15 @@ def describe_end(code: int) -> str:
     return f"it was killed by {signal.Signals(-code).name}{usual}"
 
 
-def is_stopping() -> bool:
-    """Whether a signal has come."""
-    return any(stop.received is not None for stop in _active)
+def stop_if_asked() -> None:
+    """Stop where a signal has come, and what it raised was lost on the way, or another error took its place.
+
+    Raises:
+        KeyboardInterrupt, Terminated: it has.
+    """
+    for stop in _active:
+        if stop.received is not None and threading.current_thread() is threading.main_thread():
+            stop.stop()
 
 
 def _forget() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ptycho.config.errors import ConfigError, printable
 from ptycho.escaped import LineFormatter, spelled_out
+from ptycho.run_folder import holds_training
 from ptycho_torch.stopping import INTERRUPTED, TERMINATED, Terminated
 
 PACKAGES = ("ptycho", "ptycho_torch")
@@ -68,8 +69,11 @@ def watching_for_interrupt(run_dir: Path) -> Iterator[None]:
 
 def _kept(run_dir: Path) -> str:
     checkpoints = sorted((run_dir / "checkpoints").glob("*.ckpt"))
-    if not checkpoints:
+    if not checkpoints and holds_training(run_dir):
         return "no checkpoint was written yet."
+    if not checkpoints:
+        done = ", ".join(relative(path.parent) for path in sorted(run_dir.glob("*/metrics.json")))
+        return f"complete: {done}." if done else "nothing was kept."
     names = ", ".join(path.name for path in checkpoints)
     place = relative(run_dir / "checkpoints")
     return f"kept in {place}: {names}. Go on with ptycho train --resume {relative(run_dir)}."

@@ -17,7 +17,7 @@ from ptycho.atomic import atomic_write
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.checkpoint_files import is_readable
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
-from ptycho_torch.stopping import take_signals
+from ptycho_torch.stopping import stop_if_asked, take_signals
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +110,12 @@ class _Signals(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         take_signals([])  # which the Trainer took since
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+        stop_if_asked()
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+        stop_if_asked()
 
 
 def _number(name: str, text: str) -> float | None:

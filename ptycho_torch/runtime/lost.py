@@ -1,9 +1,14 @@
 """What a run says where the machine takes something away from it: a process, memory, files."""
 
 import contextlib
+import errno
+import os
 import re
+import sys
 import time
+import traceback
 from collections.abc import Iterator
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +16,10 @@ import torch
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.callbacks import CHECKPOINTS
-from ptycho_torch.stopping import RunError, lost_process
+from ptycho_torch.stopping import RunError, lost_process, stop_if_asked
 
 SETTLE_S: Final = 0.3
-"""A signal to all processes of a run may reach a loading process first, and this one a little later."""
+"""For what is told after the error."""
 
 _SHARED: Final = (
     "num_workers: expected shared memory (/dev/shm) that holds the batches of the loading processes; it is full. "
@@ -33,6 +38,8 @@ _KNOWN: Final = (
     (r"Too many open files|received 0 items of ancdata", _HANDLES),
     (r"DefaultCPUAllocator|out of memory|Cannot allocate memory", _MEMORY),
 )
+_EXIT_CODE: Final = 100
+"""Of a loading process that a known cause ended, and that cause's number more."""
 _WORKER: Final = re.compile(r"DataLoader worker \(pid\D*([\d, ]+)\) (.*?)(?:\. |\.?$)", re.MULTILINE)
 _OF_COLLECTIVES: Final = re.compile(
     r"gloo|NCCL|Connection (closed|reset) by peer|Broken pipe|Socket Timeout", re.IGNORECASE
@@ -48,18 +55,70 @@ def naming_losses(config: PyTorchExecutionConfig, run_dir: Path) -> Iterator[Non
     """
     try:
         yield
-    except (RuntimeError, OSError, MemoryError) as error:
-        time.sleep(SETTLE_S)
-        if isinstance(error, RunError) or (cause := _cause(error, config)) is None:
+    except (RuntimeError, OSError, EOFError, MemoryError) as error:
+        later = _settled()
+        stop_if_asked()
+        causes = (_cause(each, config) for each in (*_origins(later), *_origins(error)))
+        cause = next(filter(None, causes), None)
+        if isinstance(error, RunError) or cause is None:
             raise
+        traceback.clear_frames(
+            error.__traceback__
+        )  # they hold the files and processes that there are too many of
         raise RunError(f"{cause}. {_way_on(run_dir)}".strip()) from error
 
 
-def _cause(error: Exception, config: PyTorchExecutionConfig) -> str | None:
+def end_where_a_batch_is_lost(worker: int) -> None:
+    """In a loading process: end it where a batch cannot be handed over, which the run would wait for without end.
+
+    Such an error arises in a thread of `multiprocessing`, which prints it and goes on. The exit code tells the cause.
+    """
+
+    def leave(error: BaseException) -> None:
+        number = _known(error)
+        if number is None and not isinstance(error, EOFError | ConnectionError):  # as where the run is gone
+            traceback.print_exception(error)
+        os._exit(1 if number is None else _EXIT_CODE + number)
+
+    Queue._on_queue_feeder_error = staticmethod(lambda error, batch: leave(error))  # pyright: ignore[reportAttributeAccessIssue]
+    sys.excepthook = lambda kind, error, trace: leave(error)
+
+
+def _settled() -> Exception | None:
+    """Wait for what is told a little later: a signal to all processes of a run, and how a loading process ended."""
+    try:
+        time.sleep(SETTLE_S)
+    except RuntimeError as error:
+        return error
+    return None
+
+
+def _origins(error: BaseException | None) -> Iterator[BaseException]:
+    """What an error arose from, the origin first, and the error itself."""
+    if error is not None:
+        yield from _origins(error.__cause__ or error.__context__)
+        yield error
+
+
+def _made_a_lock(error: BaseException) -> bool:
+    """Whether an error arose where multiprocessing makes a lock, which lies in shared memory."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).name == "synchronize.py"
+
+
+def _known(error: BaseException) -> int | None:
+    found = (n for n, (pattern, _) in enumerate(_KNOWN) if re.search(pattern, str(error), re.I | re.DOTALL))
+    return next(found, None)
+
+
+def _cause(error: BaseException, config: PyTorchExecutionConfig) -> str | None:
     text = str(error)
-    for pattern, words in _KNOWN:
-        if re.search(pattern, text, re.IGNORECASE | re.DOTALL):
-            return words
+    if (number := _known(error)) is not None:
+        return _KNOWN[number][1]
+    if (left := re.search(r"exit code (\d+)", text)) and 0 <= int(left[1]) - _EXIT_CODE < len(_KNOWN):
+        return _KNOWN[int(left[1]) - _EXIT_CODE][1]
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and _made_a_lock(error):
+        return _SHARED
     if isinstance(error, MemoryError):
         return _MEMORY
     if found := _WORKER.search(text):

@@ -1,6 +1,8 @@
 """Signals to runs in real processes, processes that are killed, and runs in several threads."""
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,22 +10,29 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho_torch.runtime import naming_losses, run_environment
-from ptycho_torch.stopping import RunError, Terminated, stoppable
+from ptycho_torch.runs.resuming import resume
+from ptycho_torch.runtime import naming_losses, read_checkpoint, run_environment
+from ptycho_torch.simulate import simulate_scan
+from ptycho_torch.stopping import GRACE_S, RunError, Terminated, stoppable
+from tests.legacy_dictionary import legacy_dictionary_restored
+from tests.torch.runs import SMALL, assert_same, trained
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 30
+"""Within which every process ends."""
+START_S = 200
+"""A busy machine starts slowly."""
 FLAGS = (
     *("--nepochs=5000", "--n-unrolled-steps=1", "--n-filters-scale=1", "--n-physics-steps=1", "--gridsize=1"),
     *("--n-groups=24", "--batch-size=6", "--accelerator=cpu"),
 )
 TWO = ("--n-devices=2", "--strategy=ddp")
+ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT)}
+LINUX = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux")
 
 
 @pytest.fixture
@@ -58,6 +67,66 @@ def test_a_handler_that_was_there_hears_of_the_signal() -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == [signal.SIGTERM]
+
+
+class Interrupted:
+    """Its destructor is where a signal arrives."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _deleted() -> None:
+    Interrupted()
+    time.sleep(LIMIT_S)
+
+
+@pytest.mark.usefixtures("_as_before")
+def test_a_signal_that_arrives_in_a_destructor_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    with pytest.raises(Terminated), stoppable():
+        _deleted()
+    assert time.monotonic() - began < GRACE_S
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("_as_before")
+@pytest.mark.parametrize("error", [RuntimeError("DataLoader worker (pid 7) is killed"), EOFError()])
+def test_what_fails_because_a_run_ends_does_not_hide_it(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(Terminated), stoppable(), naming_losses(PyTorchExecutionConfig(), tmp_path):
+        _failed(error)
+
+
+def _failed(error: Exception) -> None:
+    with contextlib.suppress(Terminated):
+        signal.raise_signal(signal.SIGTERM)
+    raise error
+
+
+NEVER_ENDS = """
+import os, signal, time
+from ptycho_torch.stopping import Terminated, stoppable
+os.register_at_fork(before=lambda: signal.raise_signal(signal.SIGTERM))
+os.write(2, b"x" * 65536)  # nobody reads, and the last words do not fit
+with stoppable():
+    try:
+        if os.fork() == 0:
+            os._exit(0)
+        time.sleep(60)
+    except Terminated:
+        print("raised", flush=True)
+    time.sleep(60)
+"""
+
+
+@LINUX
+def test_a_signal_beside_a_fork_ends_even_what_does_not_end() -> None:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", NEVER_ENDS]
+    with subprocess.Popen(command, env=ENVIRON, stdout=pipe, stderr=pipe, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "raised\n"
+        assert run.wait(LIMIT_S) == 143
 
 
 def test_runs_in_two_threads_take_turns() -> None:
@@ -113,19 +182,22 @@ def test_a_defect_stays_what_it_is(tmp_path: Path) -> None:
 
 def started(file: Path, run_dir: Path, *flags: str) -> subprocess.Popen[str]:
     """A training of its own process group."""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "ptycho_torch", "train", str(file), f"--output-dir={run_dir}", *FLAGS]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [*command, *flags], env=environ, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    return grouped(
+        *(sys.executable, "-m", "ptycho_torch", "train", str(file), f"--output-dir={run_dir}", *FLAGS, *flags)
     )
 
 
+def grouped(*command: str) -> subprocess.Popen[str]:
+    """A process of its own process group."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=ENVIRON, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
 def wait_for(path: Path, run: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 100  # a busy machine starts slowly
+    deadline = time.monotonic() + START_S
     while not path.exists() and time.monotonic() < deadline:
         assert run.poll() is None, run.communicate()
-        time.sleep(0.05)
+        time.sleep(0.01)
     assert path.exists()
 
 
@@ -139,10 +211,10 @@ def alive_in_group(group: int) -> list[str]:
     return [row[-1] for row in rows if row[0] == str(group) and not row[1].startswith("Z")]
 
 
-def said_at_the_end(run: subprocess.Popen[str], code: int) -> str:
+def said_at_the_end(run: subprocess.Popen[str], code: int, limit_s: float = LIMIT_S) -> str:
     """What it said, where it ended with this code in time, and left no process."""
     try:
-        said = run.communicate(timeout=LIMIT_S)[1]
+        said = run.communicate(timeout=limit_s)[1]
     except subprocess.TimeoutExpired:
         os.killpg(run.pid, signal.SIGKILL)
         run.communicate()
@@ -157,14 +229,23 @@ def said_at_the_end(run: subprocess.Popen[str], code: int) -> str:
 
 
 @pytest.mark.integration
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux")
-@pytest.mark.parametrize("flags", [(), ("--num-workers=2",), TWO])
-@pytest.mark.parametrize("to_group", [False, True])
+@LINUX
 @pytest.mark.parametrize(
-    ("numbers", "code"), [((signal.SIGTERM,), 143), ((signal.SIGINT, signal.SIGINT), 130)]
+    ("numbers", "code", "to_group", "flags"),
+    [
+        ((signal.SIGTERM,), 143, True, ("--num-workers=2",)),
+        ((signal.SIGTERM,), 143, False, TWO),
+        ((signal.SIGINT, signal.SIGINT), 130, True, TWO),
+    ],
+    ids=["group with loading processes", "first of two processes", "^C twice, two processes"],
 )
-def test_a_signal_ends_every_process_of_a_training_which_goes_on_later(
-    numbers: tuple[int, ...], code: int, to_group: bool, flags: Any, tiny_file: Path, tmp_path: Path
+def test_a_signal_ends_every_process_of_a_training(
+    numbers: tuple[int, ...],
+    code: int,
+    to_group: bool,
+    flags: tuple[str, ...],
+    tiny_file: Path,
+    tmp_path: Path,
 ) -> None:
     run_dir = tmp_path / "run"
     run = started(tiny_file, run_dir, *flags)
@@ -172,39 +253,120 @@ def test_a_signal_ends_every_process_of_a_training_which_goes_on_later(
     for number in numbers:
         (os.killpg if to_group else os.kill)(run.pid, number)
     said = said_at_the_end(run, code)
-    assert said.count("Go on with ptycho train --resume") == 1
+    assert said.count("Go on with ptycho train --resume") == 1, said
+    assert "killed" not in said
     last = (run_dir / "run.log").read_text().splitlines()[-1]
     assert ("ended by SIGTERM" if code == 143 else "interrupted") in last
-    torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    assert not (run_dir / ".lock").exists()
+    read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
 
 
 @pytest.mark.integration
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux")
-@pytest.mark.parametrize("flags", [(), TWO])
-def test_a_signal_before_the_first_epoch_ends_it_as_well(
-    flags: tuple[str, ...], tiny_file: Path, tmp_path: Path
-) -> None:
-    run = started(tiny_file, tmp_path / "run", *flags)
+@LINUX
+def test_a_signal_before_the_first_epoch_ends_it_as_well(tiny_file: Path, tmp_path: Path) -> None:
+    run = started(tiny_file, tmp_path / "run", *TWO)
     wait_for(tmp_path / "run" / "config.json", run)
     os.kill(run.pid, signal.SIGTERM)
     said_at_the_end(run, 143)
 
 
 @pytest.mark.integration
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux")
+@LINUX
+def test_a_signal_ends_a_reconstruction(tiny_file: Path, tmp_path: Path) -> None:
+    with legacy_dictionary_restored():
+        model = trained(tiny_file, tmp_path / "model", nepochs=1).bundle
+    simulate_scan(N=32, n_positions=6000, nphotons=1e5, seed=4).to_file(tmp_path / "long.npz")
+    flags = (f"--output-dir={tmp_path / 'run'}", "--accelerator=cpu", "--inference-batch-size=1")
+    command = [sys.executable, "-m", "ptycho_torch", "reconstruct", str(model), str(tmp_path / "long.npz")]
+    run = grouped(*command, *flags)
+    wait_for(tmp_path / "run" / "config.json", run)
+    os.kill(run.pid, signal.SIGTERM)
+    assert said_at_the_end(run, 143).endswith("ended by SIGTERM; nothing was kept.\n")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "run.log"}
+
+
+WAITS = """
+import sys, time
+from lightning.pytorch.callbacks import Callback
+from ptycho_torch.config_factory import create_training_payload
+from ptycho_torch.runs.training import train
+from ptycho_torch.stopping import RunError
+
+class Waits(Callback):
+    def {hook}(self, trainer, *rest):
+        if trainer.current_epoch == 2:
+            print("now", flush=True)
+            time.sleep(60)
+
+try:
+    train(create_training_payload(sys.argv[1], sys.argv[2], {settings}), callbacks=[Waits()])
+except RunError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.integration
+@LINUX
+@pytest.mark.usefixtures("legacy")
 @pytest.mark.parametrize(
-    ("flags", "knob"),
-    [(("--num-workers=1", "--persistent-workers"), "num_workers"), (TWO, "n_devices")],
+    ("hook", "workers", "code"), [("on_validation_batch_end", 0, 143), ("on_train_batch_end", 1, 1)]
 )
-def test_a_process_that_is_killed_is_an_error_with_the_way_on(
-    flags: tuple[str, ...], knob: str, tiny_file: Path, tmp_path: Path
+def test_a_training_goes_on_bit_for_bit(
+    hook: str, workers: int, code: int, tiny_file: Path, tmp_path: Path
 ) -> None:
+    run_dir, settings = tmp_path / "run", SMALL | {"num_workers": workers}
+    script = WAITS.format(hook=hook, settings=settings)
+    run = grouped(sys.executable, "-c", script, str(tiny_file), str(run_dir))
+    assert run.stdout is not None
+    assert run.stdout.readline() == "now\n", run.communicate()
+    if workers:
+        os.kill(children(run.pid)[-1], signal.SIGKILL)
+    else:
+        os.kill(run.pid, signal.SIGTERM)
+    said = said_at_the_end(run, code)
+    if workers:
+        cause = "num_workers: expected 1 loading processes that stay; one is killed by signal: Killed"
+        assert said.splitlines()[-1].startswith(cause)
+        assert said.endswith(f"Go on with ptycho train --resume {run_dir}.\n")
+    assert_same(trained(tiny_file, tmp_path / "whole", num_workers=workers), resume(run_dir))
+
+
+@pytest.mark.integration
+@LINUX
+def test_a_process_that_is_killed_is_an_error_with_the_way_on(tiny_file: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    run = started(tiny_file, run_dir, *flags, "--val-split=0")
+    run = started(tiny_file, run_dir, *TWO, "--val-split=0")
     wait_for(run_dir / "checkpoints" / "last.ckpt", run)
     os.kill(children(run.pid)[-1], signal.SIGKILL)
     last = said_at_the_end(run, 1).strip().split("\n")[-1]
-    assert last.startswith(f"ptycho train: {knob}: ")
+    assert last.startswith("ptycho train: n_devices: ")
     assert "memory" in last
     assert last.endswith(f"Go on with ptycho train --resume {run_dir}.")
     assert "the run failed: RunError" in (run_dir / "run.log").read_text().splitlines()[-1]
+
+
+FULL = 'mount -t tmpfs -o size={} tmpfs /dev/shm && exec "$@"'
+NO_LOCKS, NO_BATCH = (("unshare", "-m", "sh", "-c", FULL.format(size), "sh") for size in ("16k", "64k"))
+FEW_FILES = ("sh", "-c", 'ulimit -n 40; exec "$@"', "sh")
+
+
+@pytest.mark.integration
+@LINUX
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (NO_LOCKS, "shared memory (/dev/shm)"),
+        (NO_BATCH, "shared memory (/dev/shm)"),
+        (FEW_FILES, "Raise it (ulimit -n)"),
+    ],
+)
+def test_what_loading_processes_lack_is_named(
+    limits: tuple[str, ...], words: str, tiny_file: Path, tmp_path: Path
+) -> None:
+    if shutil.which(limits[0]) is None or subprocess.run([*limits, "true"], capture_output=True).returncode:
+        pytest.skip(f"{limits[0]}: not permitted here")
+    command = [sys.executable, "-m", "ptycho_torch", "train", str(tiny_file)]
+    flags = [flag for flag in FLAGS if not flag.startswith("--batch-size")]
+    flags += [f"--output-dir={tmp_path / 'run'}", "--batch-size=20", "--val-split=0", "--num-workers=4"]
+    said = said_at_the_end(grouped(*limits, *command, *flags), 1, START_S)
+    assert words in said.splitlines()[-1]
