@@ -309,7 +309,19 @@ except RunError as error:
 @LINUX
 @pytest.mark.usefixtures("legacy")
 @pytest.mark.parametrize(
-    ("hook", "workers", "code"), [("on_validation_batch_end", 0, 143), ("on_train_batch_end", 1, 1)]
+    ("hook", "workers", "code"),
+    [
+        ("on_validation_batch_end", 0, 143),
+        pytest.param(
+            "on_train_batch_end",
+            1,
+            1,
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="loading processes take the order of another epoch where a training goes on",
+            ),
+        ),
+    ],
 )
 def test_a_training_goes_on_bit_for_bit(
     hook: str, workers: int, code: int, tiny_file: Path, tmp_path: Path
