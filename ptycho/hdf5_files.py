@@ -144,7 +144,9 @@ class Hdf5File:
 
     def _check_values(self, dataset: Any, n_bytes: int) -> None:
         """Refuse a shape that was declared without values, and more bytes than there is memory for."""
-        if dataset.size and not dataset.id.get_storage_size():
+        with self._reading(dataset.name):
+            is_empty = dataset.size and not dataset.id.get_storage_size()
+        if is_empty:
             got = f"shape {dataset.shape}, of which nothing was written"
             self._refuse(dataset.name, "values", got, "Write the file again.")
         if too_large(n_bytes):

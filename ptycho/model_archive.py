@@ -22,6 +22,8 @@ UNREADABLE: Final = (zipfile.BadZipFile, EOFError, OverflowError, RuntimeError, 
 """What zipfile raises where sizes, offsets or names in its tables are damaged."""
 
 _ENCRYPTED: Final = 0x1
+_LISTED: Final = 3
+"""Models that a message names."""
 
 
 class BundleError(ConfigError):
@@ -46,11 +48,21 @@ def find_archive(model_path: str | Path | None) -> Path:
         if (path / ARCHIVE_CONFIG).is_file() and (path / ARCHIVE_WEIGHTS).is_file():
             return path
     rule = f"expected the output folder of a training, which holds {ARCHIVE}"
-    got = f"'{printable(str(model_path))}'" if isinstance(model_path, str | Path) else show(model_path)
-    message = (
-        f"inference.model_path: Model archive not found: {rule}; got {got}. Train first, or correct the path."
-    )
+    got, cure = show(model_path), "Train first, or correct the path."
+    if isinstance(model_path, str | Path):
+        got = f"'{printable(str(model_path))}'"
+        below = sorted(found.parent for found in Path(model_path).glob(f"*/{ARCHIVE}"))
+        if below:  # of an earlier run that is kept until the new one has saved, or of several
+            cure = f"Name the folder of a model that is there: {printable(', '.join(map(str, below[:_LISTED])))}."
+    message = f"inference.model_path: Model archive not found: {rule}; got {got}. {cure}"
     raise ConfigError([Failure("inference.model_path", message)])
+
+
+def archive_files(archive: Path) -> list[Path]:
+    """The files of a model, of its archive or the folder that `find_archive` also takes."""
+    if (archive / ARCHIVE).is_file():
+        return [archive / ARCHIVE]
+    return [archive / name for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)] if archive.is_dir() else [archive]
 
 
 def read_archive_config(archive: Path) -> dict[str, Any] | None:

@@ -170,6 +170,7 @@ def _largest_of_its_kind(block: Array, whole: bool) -> float | None:
     return largest if whole and largest in known else None
 
 
+@np.errstate(over="ignore")  # the largest value tells
 def _add(summary: Summary, start: int, block: Array) -> None:
     rows = block.reshape(len(block), -1)
     smallest = float(rows.min())

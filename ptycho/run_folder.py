@@ -27,7 +27,7 @@ from typing import Any, Final, Self
 
 from filelock import FileLock, Timeout
 
-from ptycho.atomic import atomic_write
+from ptycho.atomic import atomic_write, remove_leftovers
 from ptycho.checksums import CHECKSUMS
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.model_archive import ARCHIVE
@@ -35,9 +35,10 @@ from ptycho.model_archive import ARCHIVE
 RECORD: Final = "config.json"
 LOG: Final = "run.log"
 CHECKPOINTS: Final = "checkpoints"
-OF_TRAINING: Final = (RECORD, LOG, "history.csv", "loss.png", CHECKSUMS, CHECKPOINTS, ARCHIVE)
+OF_ANY: Final = (RECORD, LOG, CHECKSUMS)
+OF_TRAINING: Final = (*OF_ANY, "history.csv", "loss.png", CHECKPOINTS, ARCHIVE)
 OF_RECONSTRUCTION: Final = ("reconstruction.npz", "reconstruction.png", "comparison.png", "metrics.json")
-"""Of a training and of a reconstruction; the last one is there last."""
+"""Of every run, of a training, and of a reconstruction; the last one is there last."""
 MEMBERS: Final = (*OF_TRAINING, *OF_RECONSTRUCTION)
 """What belongs to a run; loggers keep their runs apart themselves, and other files are not ours."""
 
@@ -145,7 +146,7 @@ def run_failure(path: Path, *, may_resume: bool = True) -> Failure | None:
 
 def holds_training(path: Path) -> bool:
     """Whether a folder holds a training, finished or not."""
-    return any(os.path.lexists(path / name) for name in OF_TRAINING if name not in (RECORD, LOG))
+    return any(os.path.lexists(path / name) for name in OF_TRAINING if name not in OF_ANY)
 
 
 def has_results(path: Path) -> bool:
@@ -261,7 +262,7 @@ def _present(path: Path, members: tuple[str, ...]) -> list[Path]:
 
 
 def _held_run(path: Path, *, may_resume: bool) -> Failure | None:
-    present = {str(name) for name in _present(path, MEMBERS)} - {LOG}
+    present = {str(name) for name in _present(path, MEMBERS)} - {LOG, CHECKSUMS}
     if not present:
         return None
     if ARCHIVE in present:
@@ -320,6 +321,9 @@ def _set_aside(path: Path, members: tuple[str, ...]) -> None:
 
 def _recover(path: Path) -> None:
     """Finish or undo what a writer left that did not come to its end."""
+    for folder in (path, path / CHECKPOINTS):
+        if not folder.is_symlink():
+            remove_leftovers(folder)
     shutil.rmtree(path / _NEW, ignore_errors=True)
     _remove_real(path / _REMOVED)
     moving = path / _MOVING
@@ -362,7 +366,7 @@ def _move(source: Path, target: Path, names: list[Path]) -> None:
     """Move files and folders one by one, and remove the folders that this leaves empty."""
     for name in names:
         (target / name).parent.mkdir(exist_ok=True)
-        os.rename(source / name, target / name)
+        os.replace(source / name, target / name)
         if name.parent != Path():
             with contextlib.suppress(OSError):  # something else is in it
                 (source / name).parent.rmdir()

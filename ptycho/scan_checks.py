@@ -20,6 +20,12 @@ INTENSITY_SUSPICION = 4.0
 
 LARGEST_NUMBER = 1e300
 
+LARGEST_VALUE = 1e18
+"""No pattern or label holds more, in whatever unit: its square is finite in single precision."""
+
+LARGEST_POSITION_PX = 1e12
+"""No position is farther from the origin."""
+
 CANVAS_BYTES = 40
 """Bytes for each pixel of the object while it is put together."""
 
@@ -124,6 +130,9 @@ class Checker:
             got = f"{summary.minimum:g} in pattern {summary.minimum_row}"
             advice = "Set them to 0; mark in bad_pixels what was not measured."
             self.report(key, "values >= 0", got, advice)
+        if summary.maximum > LARGEST_VALUE:
+            expected = f"values of at most {LARGEST_VALUE:g}"
+            self.report(key, expected, f"{summary.maximum:g}", "Divide by the value of one count.")
         return summary
 
     def patterns(self) -> tuple[Stack | None, Summary | None]:
@@ -144,7 +153,7 @@ class Checker:
         if not summary.n_not_finite and summary.total_square == 0:
             got = f"no value above {summary.maximum:g}"
             self.report("diff3d", "some photons", got, "Check how the file was written.")
-        elif not summary.n_not_finite and summary.minimum >= 0:
+        elif not summary.n_not_finite and 0 <= summary.minimum <= summary.maximum <= LARGEST_VALUE:
             self._zero_frequency(sample_of(array, ignored if summary.flagged is None else summary.flagged))
         return array, summary
 
@@ -177,8 +186,14 @@ class Checker:
         if len(columns) < 2 or len(columns[0]) != len(columns[1]):
             return None
         positions = np.stack(columns, axis=1)
-        extent = float(np.ptp(positions, axis=0).max(initial=0)) if len(positions) else 0.0
-        if 0 < extent < SMALLEST_EXTENT_PX:
+        with np.errstate(over="ignore"):
+            extent = float(np.ptp(positions, axis=0).max(initial=0)) if len(positions) else 0.0
+        largest = float(np.abs(positions).max(initial=0))
+        if largest > LARGEST_POSITION_PX:
+            expected = f"object pixels, at most {LARGEST_POSITION_PX:g} from the origin"
+            advice = "Correct that position, or their unit."
+            self.report("xcoords, ycoords", expected, f"a coordinate of {largest:g}", advice)
+        elif 0 < extent < SMALLEST_EXTENT_PX:
             advice = "If these are metres, divide them by the object pixel size."
             self.report("xcoords, ycoords", "object pixels", f"an extent of {extent:g}", advice)
         elif size is not None and len(positions) > 2 and (distance := neighbor_distance(positions)) > size:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure
+from ptycho.run_folder import RunFolder
 from ptycho_torch.api.data_loader import DataloaderFormats, PtychoDataLoader
 from ptycho_torch.api.settings import (
     check_checkpoints,
@@ -173,9 +174,20 @@ class Trainer:
     """
 
     def __init__(
-        self, prepared: PreparedTraining, ranks: Ranks, told: tuple[PtychoDataLoader, ConfigManager]
+        self,
+        prepared: PreparedTraining,
+        folder: RunFolder,
+        held: contextlib.ExitStack,
+        ranks: Ranks,
+        told: tuple[PtychoDataLoader, ConfigManager],
     ) -> None:
-        self._prepared, self._ranks, self._told = prepared, ranks, told
+        self._prepared, self._folder, self._held, self._ranks, self._told = (
+            prepared,
+            folder,
+            held,
+            ranks,
+            told,
+        )
         self._trainer: lightning.Trainer = prepared.trainer
 
     @classmethod
@@ -195,13 +207,15 @@ class Trainer:
         configs = dataloader.config_manager if config_manager is None else config_manager
         payload = _payload(dataloader, configs)
         ranks = Ranks(processes_of(payload.execution_config))
-        with contextlib.ExitStack() as on_failure:
-            on_failure.callback(_remove_empty, Path(dataloader.output_dir))
+        with contextlib.ExitStack() as entered:
+            entered.callback(_remove_empty, Path(dataloader.output_dir))
             with ranks.first():
-                prepared = _prepared(dataloader, configs, payload)
-            on_failure.pop_all()
+                folder = entered.enter_context(folder_of(payload))
+                folder.refuse_run()
+                prepared = _prepared(folder, dataloader, configs, payload)
+            held = entered.pop_all()  # until it has trained, the folder is its own
         model.model = prepared.module
-        return cls(prepared, ranks, (dataloader.unread(), configs))
+        return cls(prepared, folder, held, ranks, (dataloader.unread(), configs))
 
     def train(self, orchestration: str = "lightning", experiment_name: str = "") -> None:
         """Train, and keep the best weights.
@@ -217,8 +231,8 @@ class Trainer:
         """
         _check_word("orchestration", orchestration, "lightning")
         _check_word("experiment_name", experiment_name, "")
-        with self._ranks.beside(_train_beside, *self._told):
-            _finish(self._prepared)
+        with self._held, self._ranks.beside(_train_beside, *self._told):
+            _finish(self._prepared, self._folder)
 
 
 def _remove_empty(folder: Path) -> None:
@@ -235,7 +249,9 @@ def _payload(loader: PtychoDataLoader, configs: ConfigManager) -> TrainingPayloa
     return training_payload(configs, execution, loader.data_dir, Path(loader.output_dir), n_positions)
 
 
-def _prepared(loader: PtychoDataLoader, configs: ConfigManager, payload: TrainingPayload) -> PreparedTraining:
+def _prepared(
+    folder: RunFolder, loader: PtychoDataLoader, configs: ConfigManager, payload: TrainingPayload
+) -> PreparedTraining:
     data = ScanDataModule(
         payload.tf_training_config,
         payload.execution_config,
@@ -243,28 +259,23 @@ def _prepared(loader: PtychoDataLoader, configs: ConfigManager, payload: Trainin
         options=configs.data_config,
     )
     data = check(payload, data)
-    with folder_of(payload) as folder:
-        folder.refuse_run()
-        with run_environment(payload.execution_config), logged(folder):
-            return prepare(folder, payload, data)
+    with run_environment(payload.execution_config), logged(folder):
+        return prepare(folder, payload, data)
 
 
-def _finish(prepared: PreparedTraining) -> None:
-    payload = prepared.payload
-    with (
-        folder_of(payload) as folder,
-        run_environment(payload.execution_config),
-        logged(folder, further=True),
-    ):
+def _finish(prepared: PreparedTraining, folder: RunFolder) -> None:
+    with run_environment(prepared.payload.execution_config), logged(folder, further=True):
         folder.begin(anew=False)
         finish(prepared)
 
 
 def _train_beside(loader: PtychoDataLoader, configs: ConfigManager, ready: Event) -> None:
     """Train in the process of another device."""
-    prepared = _prepared(loader, configs, _payload(loader, configs))
+    payload = _payload(loader, configs)
+    folder = folder_of(payload)
+    prepared = _prepared(folder, loader, configs, payload)
     ready.set()
-    _finish(prepared)
+    _finish(prepared, folder)
 
 
 def _check_word(name: str, given: str, only: str) -> None:

@@ -10,6 +10,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ptycho.config.errors import printable
 from ptycho.raw_data import RawData
 from ptycho_torch.api.settings import Configurations
 
@@ -95,7 +96,7 @@ class PtychoDataLoader:
             files = sorted(self.data_dir.glob("*.npz"))
             if not files:
                 raise FileNotFoundError(
-                    f"{self.data_dir}: expected NPZ files to train on; got none. Export them first."
+                    f"{printable(str(self.data_dir))}: expected NPZ files to train on; got none. Export them first."
                 )
             read = (RawData.from_file(file, "intensity" if domain == "auto" else domain) for file in files)
             self._scans = [

@@ -13,14 +13,15 @@ from typing import Any
 from ptycho.checksums import verify
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import Failure
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.escaped import spelled_out
 from ptycho.model_archive import ARCHIVE
 from ptycho_torch.cli import train
 from ptycho_torch.cli.console import Refusal
 from ptycho_torch.cli.defaults import SHOWN, TRAINING
-from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
+from ptycho_torch.cli.flags import FlagParser, flags_of
 from ptycho_torch.cli.foreseen import training_failures
-from ptycho_torch.cli.options import CommandLine
+from ptycho_torch.cli.options import CommandLine, add_config
 from ptycho_torch.cli.tables import Row, print_table
 
 NAME = "doctor"
@@ -39,15 +40,15 @@ def add_arguments(parser: FlagParser) -> None:
     """Add the flags of a training."""
     parser.epilog = (
         "Tells of the settings that ptycho train would have here, from flags, environment and --config, whether any "
-        "would be refused; then the exit code is 2. Nothing is run, and no data are opened. With RUN, compares scan, "
-        "checkpoints and model of that training with their SHA-256, which SHA256SUMS in its folder lists; the exit "
-        "code is 1 where one is changed or missing."
+        "would be refused; then the exit code is 2. Nothing is run, and no data are opened. With RUN, compares the "
+        "files that SHA256SUMS in its folder lists with their SHA-256: scan, checkpoints and model of a training; "
+        "scan, model and results of a reconstruction. The exit code is 1 where one is changed or missing."
     )
-    parser.add_argument("run", metavar="RUN", nargs="?", help="Folder of a training whose files are checked.")
-    parser.add_argument("--config", metavar="FILE", help="TOML, YAML or JSON file, as of ptycho train.")
+    parser.add_argument("run", metavar="RUN", nargs="?", help="Folder of a run whose files are checked.")
+    add_config(parser)
     parser.add_argument("--json", action="store_true", help="Print JSON, for programs.")
-    fields = canonical_flags(TrainingConfig, without=["train_data_file", "output_dir"])
-    parser.add_flags(canonical_flags(ModelConfig) + fields + execution_flags(), SHOWN | TRAINING)
+    fields = flags_of(TrainingConfig, without=["train_data_file", "output_dir"])
+    parser.add_flags(flags_of(ModelConfig) + fields + flags_of(PyTorchExecutionConfig), SHOWN | TRAINING)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     """
     line = CommandLine.of(options)
     if "run" in line.places:
-        if line.flags or line.file:
+        if line.flags or line.files:
             raise Refusal(
                 "RUN: expected without flags and --config, which are of a training; got both. Drop one."
             )

@@ -47,6 +47,7 @@ def build_parser(*chosen: str | None) -> FlagParser:
         prog="ptycho", description="Reconstruct ptychographic scans with a physics-informed network."
     )
     parser.add_argument("--version", action="version", version=f"ptychopinn {ptycho.__version__}")
+    parser.set_defaults(whole_parser=lambda: build_parser(*COMMANDS))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="ptycho")
     for name, module in COMMANDS.items():
         command = commands.add_parser(

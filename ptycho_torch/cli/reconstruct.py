@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.config.canonical import InferenceConfig
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.run_names import default_folder
 from ptycho_torch.cli.console import is_first_process, refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN
 from ptycho_torch.cli.flags import (
     RECONSTRUCTION_GROUPS,
     FlagParser,
-    canonical_flags,
-    execution_flags,
+    flags_of,
 )
 from ptycho_torch.cli.foreseen import refuse_reconstruction
 from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way
@@ -34,9 +34,9 @@ def add_arguments(parser: FlagParser) -> None:
         help="The scan: NPZ, ptychodus product or CXI; or a folder of NPZ files.",
     )
     add_own_options(parser, overwrite=OVERWRITE)
-    flags = canonical_flags(InferenceConfig, without=["model_path", "test_data_file"])
+    flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
     stated = SHOWN | RECONSTRUCTION | {"output_dir": "FOLDER-OF-MODEL/NAME-OF-DATA"}
-    parser.add_flags(flags + execution_flags(RECONSTRUCTION_GROUPS), stated)
+    parser.add_flags(flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), stated)
     parser.hands_on_unknown = True
 
 

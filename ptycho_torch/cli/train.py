@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.run_names import default_folder
 from ptycho_torch.cli.console import (
     Refusal,
@@ -16,7 +17,7 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING
-from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
+from ptycho_torch.cli.flags import FlagParser, flags_of
 from ptycho_torch.cli.foreseen import refuse_training
 from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way
 
@@ -48,8 +49,8 @@ def add_arguments(parser: FlagParser) -> None:
         "again needs no other command.",
     )
     stated = SHOWN | TRAINING | {"output_dir": f"{RUNS}/NAME-OF-DATA"}
-    flags = canonical_flags(ModelConfig) + canonical_flags(TrainingConfig, without=["train_data_file"])
-    parser.add_flags(flags + execution_flags(), stated)
+    flags = flags_of(ModelConfig) + flags_of(TrainingConfig, without=["train_data_file"])
+    parser.add_flags(flags + flags_of(PyTorchExecutionConfig), stated)
     parser.hands_on_unknown = True
 
 
@@ -119,7 +120,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
     if line.unknown:
         raise ConfigError(line.unknown)
     for option, given in (
-        ("--config", line.file),
+        ("--config", line.files),
         ("--overwrite", "overwrite" in options),
         ("--output-dir", line.flags.get("output_dir")),
     ):

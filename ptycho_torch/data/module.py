@@ -282,6 +282,9 @@ class ScanDataModule(lightning.LightningDataModule):
             rank=rank,
             n_processes=n_processes,
         )
+        if self.trainer is not None:
+            # loading processes ask for the first groups of a training that goes on before Lightning tells its epoch
+            order.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
         return batches(dataset, sampler=order, **arguments)
 
 

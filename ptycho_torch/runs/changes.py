@@ -4,13 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.canonical import TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
-from ptycho.config.request import KNOBS, request_of
-from ptycho.config.sources import Layer
-from ptycho.config.validated import section_of
+from ptycho.config.record import request_of
 from ptycho_torch.config_factory import TrainingPayload, training_payload
 from ptycho_torch.runs.record import CONFIGURATION
 
@@ -54,16 +53,12 @@ def recorded_payload(
     Raises:
         ConfigError: a setting is wrong, or cannot change.
     """
-    fields = [dict(overrides or {}), dict(flags or {})]
-    knobs = [{name: given.pop(name) for name in KNOBS if name in given} for given in fields]
-    place = str(folder / CONFIGURATION)
-    request, saved = request_of(record, place, overrides=fields[0], flags=fields[1])
+    request = request_of(record, str(folder / CONFIGURATION), overrides=overrides, flags=flags)
     places = {"output_dir": str(folder)} | (
         {"train_data_file": str(train_data_file)} if train_data_file else {}
     )
     request.add(TrainingConfig, Layer("argument", places))
-    execution = saved.with_overrides(knobs[0], flags=knobs[1])
-    payload = training_payload(request.answer(execution))
+    payload = training_payload(request.answer())
     refuse_fixed(dict(differences(record, payload)), folder, _without_checkpoints(payload.execution_config))
     return payload
 
@@ -98,8 +93,8 @@ def _without_checkpoints(execution: PyTorchExecutionConfig) -> Iterator[Failure]
 def differences(record: Mapping[str, Any], payload: TrainingPayload) -> Iterator[tuple[str, dict[str, Any]]]:
     """What differs from the record: `section.field` or knob -> what it was, what it is, and from where."""
     recorded = dict(record["configuration"])
-    was = {f"{section_of(ModelConfig)}.{name}": value for name, value in recorded.pop("model").items()}
-    was |= {f"{section_of(TrainingConfig)}.{name}": value for name, value in recorded.items()}
+    was = {f"model.{name}": value for name, value in recorded.pop("model").items()}
+    was |= {f"training.{name}": value for name, value in recorded.items()}
     was |= record["execution"]
     now: dict[str, Origin] = {**payload.sources, **payload.execution_config.sources}
     for name, origin in now.items():

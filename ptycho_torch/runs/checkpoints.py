@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from torch import Tensor
 
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError, Failure, show
 from ptycho_torch.runtime import LAST, CheckpointError, read_description, refuse_damaged, unreadable
 
 log = logging.getLogger(__name__)
@@ -126,8 +126,7 @@ def _described(folder: Path) -> tuple[list[Checkpoint], list[CheckpointError]]:
     for path in sorted(folder.glob("*.ckpt")):
         try:
             checkpoint = Checkpoint(path, dict(read_description(path)))
-            _ = checkpoint.age, checkpoint.monitored, checkpoint.content["state_dict"].values()
-            _ = [checkpoint.content["hyper_parameters"][section].values() for section in SECTIONS]
+            _check_description(checkpoint)
         except CheckpointError as fault:
             faults.append(fault)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -137,6 +136,21 @@ def _described(folder: Path) -> tuple[list[Checkpoint], list[CheckpointError]]:
         else:
             found.append(checkpoint)
     return found, faults
+
+
+def _check_description(checkpoint: Checkpoint) -> None:
+    """Look for what is asked of a checkpoint.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: it lacks something, or has something else in its place.
+    """
+    content = checkpoint.content
+    _ = checkpoint.monitored, content["state_dict"].values()
+    _ = [content["hyper_parameters"][section].values() for section in SECTIONS]
+    if not isinstance(content["global_step"], int):
+        raise TypeError(f"a number of steps that is {show(content['global_step'])}")
+    if not all(isinstance(value, int | float | None) for row in checkpoint.rows for value in row.values()):
+        raise TypeError("a history that holds something else than numbers")
 
 
 def _refuse_unsound(checkpoint: Checkpoint) -> None:

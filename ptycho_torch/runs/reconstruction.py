@@ -12,10 +12,12 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from ptycho.atomic import atomic_write
+from ptycho.checksums import Checksums
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.grouping import neighbor_groups, select_positions
 from ptycho.json_files import write_json
+from ptycho.model_archive import archive_files
 from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho.run_folder import RunFolder, holds_training, one_set
 from ptycho.run_names import distinct_names
@@ -50,7 +52,7 @@ class ReconstructionResult:
     """A finished reconstruction of one scan.
 
     Attributes:
-        run_dir: folder with reconstruction.npz, reconstruction.png, metrics.json and config.json.
+        run_dir: folder with reconstruction.npz, reconstruction.png, metrics.json, config.json and SHA256SUMS.
         scan: what was reconstructed.
         reconstruction: the object and its registration.
         metrics: R factor, deviance, and figures against the known object where there is one.
@@ -106,6 +108,8 @@ def reconstruct_scans(
         if fabric.is_global_zero:
             facts = {"measurement_domain": domains, "domains": domains_of(scans).to_json()}
             write_configuration(run_dir, config, execution, payload.sources, payload.overrides_applied, facts)
+            read = [scan.path for scan in scans if scan.path is not None]
+            Checksums(run_dir).list_scans([*archive_files(trained.source), *read])
         names = distinct_names(_stem(scan, i) for i, scan in enumerate(scans))
         folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
         results = [
@@ -280,6 +284,7 @@ def _one_scan(
             if pair is not None:
                 save_comparison(new / "comparison.png", pair, result.probe, scan.probe_truth)
             write_json(new / "metrics.json", figures)
+            Checksums(config.output_dir).list_moved({folder / file.name: file for file in new.iterdir()})
         log.info("%s: %s", scan.path, ", ".join(f"{name} {_short(value)}" for name, value in figures.items()))
     return ReconstructionResult(folder, scan, result, figures)
 

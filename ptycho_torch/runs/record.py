@@ -107,7 +107,11 @@ def logged(folder: RunFolder, *, further: bool = False) -> Iterator[None]:
     packages = [logging.getLogger(name) for name in ("ptycho", "ptycho_torch")]
     levels = [package.level for package in packages]
     with contextlib.ExitStack() as opened:
-        folder.when_begun.append(lambda: handler.setTarget(_log_file(folder, further, opened)))
+
+        def begin() -> None:
+            handler.setTarget(_log_file(folder, further, opened))
+
+        folder.when_begun.append(begin)
         for package in packages:
             package.addHandler(handler)
             package.setLevel(logging.INFO)
@@ -116,6 +120,7 @@ def logged(folder: RunFolder, *, further: bool = False) -> Iterator[None]:
                 stack.push(functools.partial(_note_end, handler))
                 yield
         finally:
+            folder.when_begun.remove(begin)
             for package, level in zip(packages, levels, strict=True):
                 package.removeHandler(handler)
                 package.setLevel(level)

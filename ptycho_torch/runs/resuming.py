@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from lightning.pytorch.callbacks import Callback
 
 from ptycho.config.errors import ConfigError, Failure, show
-from ptycho.config.request import damages, is_record
+from ptycho.config.record import damages, is_record
 from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import RunFolder, has_results
 from ptycho_torch.config_bridge import TABLE
@@ -258,8 +258,15 @@ def _refuse_other_training(stopped: _Stopped, payload: TrainingPayload) -> None:
 
 
 def _warn_of_lost_epochs(stopped: _Stopped, folder: Path) -> None:
-    """Say where the history goes on beyond the latest checkpoint by more than the epoch that was under way."""
-    in_history = len(LossHistory(folder / HISTORY).rows)
+    """Say where the history goes on beyond the latest checkpoint by more than the epoch that was under way.
+
+    The checkpoint holds the history up to it, and the file is written anew from that.
+    """
+    try:
+        in_history = len(LossHistory(folder / HISTORY).rows)
+    except ConfigError as damaged:
+        log.warning("%s", damaged)
+        return
     if in_history > stopped.epochs_done + 1:
         log.warning(
             "%s: %d epochs are in the history, and the latest checkpoint (%s) is of %d; the others are trained again",

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from ptycho.atomic import atomic_write
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.checkpoint_files import is_readable
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
@@ -49,12 +50,13 @@ class LossHistory(Callback):
 
     @property
     def rows(self) -> list[dict[str, float | None]]:
-        """The rows of the last run; from the file when other processes trained (ddp_spawn, ddp_notebook)."""
+        """The rows of the last run; from the file when other processes trained (ddp_spawn, ddp_notebook).
+
+        Raises:
+            ConfigError: the file is no such history.
+        """
         if not self._rows and self.path.is_file():
-            with self.path.open(newline="") as file:
-                return [
-                    {name: _number(name, text) for name, text in row.items()} for row in csv.DictReader(file)
-                ]
+            return _read_rows(self.path)
         return self._rows
 
     def state_dict(self) -> dict[str, Any]:
@@ -116,6 +118,18 @@ class _Signals(Callback):
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
         stop_if_asked()
+
+
+def _read_rows(path: Path) -> list[dict[str, float | None]]:
+    try:
+        head, *rows = csv.reader(io.StringIO(path.read_text("ascii"), newline=""), strict=True)
+        if head != list(LossHistory.COLUMNS):
+            raise ValueError(f"other columns than {', '.join(LossHistory.COLUMNS)}")
+        return [{name: _number(name, text) for name, text in zip(head, row, strict=True)} for row in rows]
+    except (csv.Error, ValueError) as error:
+        message = f"{path}: expected the history of a training; got a damaged file ({error!s:.200})."
+        way_out = "Copy it again, or move it away: a training that goes on writes it anew."
+        raise ConfigError([Failure(str(path), f"{message} {way_out}")]) from error
 
 
 def _number(name: str, text: str) -> float | None:

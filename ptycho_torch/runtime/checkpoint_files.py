@@ -70,8 +70,8 @@ class CheckpointFiles(TorchCheckpointIO):
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove a checkpoint."""
-        self._checksums.forget(Path(path))
-        super().remove_checkpoint(path)
+        with self._checksums.remove(Path(path)):
+            super().remove_checkpoint(path)
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:

@@ -112,6 +112,7 @@ def run_with(*names: str) -> None:
     for name in names:
         with Checksums("run").write(Path("run", name)) as file:
             file.write(name.encode())
+    Checksums("run").settle()
 
 
 def test_a_run_whose_files_are_as_they_were_written_is_well(ptycho: Run) -> None:
@@ -149,8 +150,8 @@ def test_what_is_no_run_is_refused(ptycho: Run) -> None:
     code, _, said = ptycho("doctor", "nowhere")
     assert code == 2
     assert said == (
-        "ptycho doctor: nowhere: expected the folder of a training, which holds SHA256SUMS; got no folder. Name the "
-        "output folder of a training.\n"
+        "ptycho doctor: nowhere: expected the folder of a run, which holds SHA256SUMS; got no folder. Name the "
+        "output folder of a training or of a reconstruction.\n"
     )
 
 

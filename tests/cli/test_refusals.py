@@ -137,7 +137,7 @@ def test_a_model_that_is_kept_is_named_with_every_mistake(
         "--foo: no such flag. See ptycho train --help.",
         kept,
         "training.nepochs: expected an integer >= 1; got '0' from flag --nepochs.",
-        "PTYCHO_EXEC_NUM_WORKER: no such knob. Did you mean PTYCHO_EXEC_NUM_WORKERS?",
+        "PTYCHO_EXEC_NUM_WORKER: no such setting. Did you mean PTYCHO_EXEC_NUM_WORKERS?",
     ]
     said = ptycho("simulate", "--output", model, "--n-positions=many")[2]
     assert said.removeprefix("ptycho simulate: ").splitlines() == [
@@ -317,7 +317,7 @@ def test_a_variable_of_ones_own_is_no_error_where_python_makes_warnings_errors(t
     assert (done.returncode, done.stdout) == (0, "environment: no mistakes found\n")
     assert done.stderr.splitlines() == [
         "warning: PTYCHO_EXEC_LR is an old name; use PTYCHO_EXEC_LEARNING_RATE.",
-        "warning: PTYCHO_EXEC_OF_MY_OWN: no such knob; the variable is ignored.",
+        "warning: PTYCHO_EXEC_OF_MY_OWN: no such setting; the variable is ignored.",
     ]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.escaped import LineFormatter, spelled_out
+from ptycho.run_folder import RunFolder
 from ptycho_torch.cli.console import lines_of, plain_log, plain_warnings
 from ptycho_torch.runs.record import logged
 
@@ -43,7 +44,8 @@ def test_a_message_keeps_only_the_lines_it_quotes() -> None:
 def test_the_log_of_the_command_and_of_a_run_and_warnings_spell_odd_signs_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with plain_log(quiet=False), plain_warnings(), logged(tmp_path):
+    with plain_log(quiet=False), plain_warnings(), RunFolder(tmp_path) as folder, logged(folder):
+        folder.begin(anew=True)
         logging.getLogger("ptycho").info("reading %s", ODD)
         warnings.warn(f"odd {ODD}", stacklevel=1)
     said = capsys.readouterr().err.splitlines()

@@ -24,6 +24,7 @@ def write(folder: Path, name: str, content: bytes, checksums: Checksums | None =
 def test_a_file_is_listed_by_its_place_in_the_folder(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     write(tmp_path, "checkpoints/last.ckpt", b"one")
+    Checksums(tmp_path).settle()
     assert (tmp_path / CHECKSUMS).read_text() == f"{sha(b'one')}  checkpoints/last.ckpt\n"
     assert verify(tmp_path) == {"checkpoints/last.ckpt": "ok"}
 
@@ -31,6 +32,7 @@ def test_a_file_is_listed_by_its_place_in_the_folder(tmp_path: Path) -> None:
 def test_a_file_that_was_changed_or_removed_is_told(tmp_path: Path) -> None:
     for name in ("changed", "missing", "sound"):
         write(tmp_path, name, b"one")
+    Checksums(tmp_path).settle()
     (tmp_path / "changed").write_bytes(b"onE")
     (tmp_path / "missing").unlink()
     assert verify(tmp_path) == {"changed": "changed", "missing": "missing", "sound": "ok"}
@@ -50,33 +52,82 @@ def test_a_folder_that_was_moved_is_verified_where_it_is(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["a b", "line\nbreak", "back\\slash", "r\rn", "\udcff", " *x"])
 def test_any_name_is_read_back_also_by_sha256sum(tmp_path: Path, name: str) -> None:
     write(tmp_path, name, b"one")
-    assert read_checksums(tmp_path) == {name: (sha(b"one"),)}
+    for listed in (("", sha(b"one")), (sha(b"one"),)):
+        assert read_checksums(tmp_path) == {name: listed}
+        Checksums(tmp_path).settle()
     if program := shutil.which("sha256sum"):
         assert subprocess.run([program, "--check", "--strict", CHECKSUMS], cwd=tmp_path).returncode == 0
+
+
+KILLED_BEFORE_ITS_PLACE = """
+import os, signal, sys
+from pathlib import Path
+from ptycho.checksums import Checksums
+
+def put(old, new, put=os.replace):
+    put(old, new) if str(new).endswith("SHA256SUMS") else os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = put
+with Checksums(sys.argv[1]).write(Path(sys.argv[1], "last.ckpt")) as file:
+    file.write(b"two")
+"""
+KILLED_BEFORE_THE_REMOVAL = """
+import os, signal, sys
+from pathlib import Path
+from ptycho.checksums import Checksums
+
+with Checksums(sys.argv[1]).remove(Path(sys.argv[1], "last.ckpt")):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed(script: str, folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", script, str(folder)])
+    assert done.returncode == -signal.SIGKILL
 
 
 def test_a_file_that_is_written_again_is_verified_whether_or_not_the_writer_came_to_its_end(
     tmp_path: Path,
 ) -> None:
     write(tmp_path, "last.ckpt", b"one")
-    script = (
-        "import os, signal, sys\n"
-        "from pathlib import Path\n"
-        "from ptycho.checksums import Checksums\n"
-        "sums = Checksums(sys.argv[1])\n"
-        "os.replace = (lambda put: lambda old, new: put(old, new) if str(new).endswith('SHA256SUMS')\n"
-        "              else os.kill(os.getpid(), signal.SIGKILL))(os.replace)\n"
-        "with sums.write(Path(sys.argv[1], 'last.ckpt')) as file:\n"
-        "    file.write(b'two')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)])
-    assert done.returncode == -signal.SIGKILL
+    Checksums(tmp_path).settle()
+    killed(KILLED_BEFORE_ITS_PLACE, tmp_path)
     assert read_checksums(tmp_path) == {"last.ckpt": (sha(b"one"), sha(b"two"))}
     assert verify(tmp_path) == {"last.ckpt": "ok"}
     write(tmp_path, "last.ckpt", b"two")
     assert verify(tmp_path) == {"last.ckpt": "ok"}
     Checksums(tmp_path).settle()
     assert read_checksums(tmp_path) == {"last.ckpt": (sha(b"two"),)}
+    (tmp_path / "last.ckpt").unlink()
+    assert verify(tmp_path) == {"last.ckpt": "missing"}
+
+
+def test_a_new_file_whose_writer_was_killed_is_not_missed(tmp_path: Path) -> None:
+    killed(KILLED_BEFORE_ITS_PLACE, tmp_path)
+    assert verify(tmp_path) == {}
+    Checksums(tmp_path).settle()
+    assert (tmp_path / CHECKSUMS).read_text() == ""
+
+
+def test_a_file_is_listed_until_it_is_removed(tmp_path: Path) -> None:
+    write(tmp_path, "last.ckpt", b"one")
+    Checksums(tmp_path).settle()
+    killed(KILLED_BEFORE_THE_REMOVAL, tmp_path)
+    assert verify(tmp_path) == {"last.ckpt": "ok"}
+    with Checksums(tmp_path).remove(tmp_path / "last.ckpt"):
+        (tmp_path / "last.ckpt").unlink()
+    assert verify(tmp_path) == {}
+    Checksums(tmp_path).settle()
+    assert read_checksums(tmp_path) == {}
+
+
+def test_settling_a_file_that_somebody_removed_goes_on(tmp_path: Path) -> None:
+    write(tmp_path, "last.ckpt", b"one")
+    Checksums(tmp_path).settle()
+    write(tmp_path, "last.ckpt", b"two")
+    (tmp_path / "last.ckpt").unlink()
+    Checksums(tmp_path).settle()
+    assert verify(tmp_path) == {"last.ckpt": "missing"}
 
 
 def test_what_a_writer_has_put_in_its_place_is_listed_once(tmp_path: Path) -> None:
@@ -97,11 +148,14 @@ def test_settling_does_not_cover_up_a_change(tmp_path: Path) -> None:
     assert verify(tmp_path) == {"last.ckpt": "changed"}
 
 
-def test_a_file_that_is_about_to_be_removed_is_taken_off(tmp_path: Path) -> None:
+def test_a_file_that_was_removed_is_taken_off_with_the_next_that_is_written(tmp_path: Path) -> None:
     checksums = Checksums(tmp_path)
-    write(tmp_path, "epoch.ckpt", b"one", checksums)
-    checksums.forget(tmp_path / "epoch.ckpt")
-    assert read_checksums(tmp_path) == {}
+    for name in ("first", "second"):
+        write(tmp_path, name, b"one", checksums)
+    with checksums.remove(tmp_path / "first"):
+        (tmp_path / "first").unlink()
+    write(tmp_path, "third", b"one", checksums)
+    assert set(read_checksums(tmp_path)) == {"second", "third"}
 
 
 def test_a_scan_with_other_content_than_before_is_named(tmp_path: Path) -> None:

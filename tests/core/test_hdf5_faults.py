@@ -161,14 +161,16 @@ def test_lists_of_another_length_are_named(tmp_path):
         load_scans(path)
 
 
-def test_a_damaged_chunk_is_named(tmp_path):
+@pytest.mark.parametrize("what", ["chunk", "table of chunks"])
+def test_a_damaged_chunk_is_named(tmp_path, what):
     path = write_cxi(tmp_path / "scan.cxi", COUNTS)
     with h5py.File(path, "a") as file:
         del file["entry_1/data_1/data"]
         file.create_dataset("entry_1/data_1/data", data=COUNTS, chunks=(1, 8, 8), compression="gzip")
         chunk = file["entry_1/data_1/data"].id.get_chunk_info(2)
     content = bytearray(path.read_bytes())
-    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    place = chunk.byte_offset if what == "chunk" else content.index(b"TREE\x01")
+    content[place : place + chunk.size] = bytes(chunk.size)
     path.write_bytes(content)
     with pytest.raises(
         DataError, match=r"entry_1/data_1/data: expected a readable dataset; got '.*scan\.cxi"

@@ -41,6 +41,10 @@ def with_value(array, index, value):
         ({"diff3d": with_value(AMPLITUDE, (3, 1, 1), np.nan)}, r"got 1 NaN or infinite.*pattern 3"),
         ({"diff3d": with_value(AMPLITUDE, (4, 1, 1), np.inf)}, r"got 1 NaN or infinite.*pattern 4"),
         ({"diff3d": with_value(AMPLITUDE, (5, 1, 1), -2)}, r"expected values >= 0; got -2 in pattern 5"),
+        (
+            {"diff3d": AMPLITUDE.astype(float) * 1e300},
+            r"diff3d: expected values of at most 1e\+18; got [\d.]+e\+300",
+        ),
         ({"diff3d": AMPLITUDE * 0}, r"diff3d: expected some photons; got no value above 0"),
         ({"diff3d": np.full((6, 8, 8), 1e-300)}, r"diff3d: expected some photons; got no value above 1e-300"),
         ({"diff3d": AMPLITUDE**2, "nphotons": 3200.0}, r"diff3d: expected amplitudes.*measurement_domain"),
@@ -49,6 +53,10 @@ def with_value(array, index, value):
         (
             {"xcoords": np.arange(6) * 1e-9, "ycoords": np.ones(6)},
             r"xcoords, ycoords: .*extent of 5e-09.*metres",
+        ),
+        (
+            {"xcoords": with_value(np.arange(6.0), 2, -1e308)},
+            r"xcoords, ycoords: .*at most 1e\+12 from the origin; got a coordinate of 1e\+308",
         ),
         ({"ycoords": np.arange(6) * 1j}, r"ycoords: expected real numbers.*got dtype complex128"),
         ({"probeGuess": np.zeros((8, 8), complex)}, r"probeGuess: .*got only zeros"),

@@ -226,6 +226,15 @@ def test_a_kill_before_any_step_on_the_files_loses_no_run(tmp_path: Path) -> Non
     assert ends == {"put back", "kept aside", "replaced"}
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next(run: Path) -> None:
+    left = [run / ".ptycho-0.partial", run / "checkpoints" / ".ptycho-1.partial"]
+    for path in left:
+        path.touch()
+    with RunFolder(run):
+        assert not any(path.exists() for path in left)
+    assert contents(run) == whole("old")
+
+
 # One writer ---------------------------------------------------------------------------------------------------------
 
 HOLD = """

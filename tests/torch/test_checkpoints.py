@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,27 @@ def test_a_file_of_another_program_is_none_of_this_one(folder: Path, content: An
     sound = checkpoint(folder, "a.ckpt", 1)
     torch.save(content, folder / "z.ckpt")
     assert (latest(folder).path, latest(folder).passed_over) == (sound, ["z.ckpt"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda held: held["callbacks"]["LossHistory"].update(rows=["\x1b[31m"]),
+        lambda held: held["callbacks"]["LossHistory"]["rows"][0].update(val_loss="\x1b[31m"),
+        lambda held: held["callbacks"]["LossHistory"].update(rows=3),
+        lambda held: held.update(global_step="\x1b[31m"),
+        lambda held: held["callbacks"].update(Checkpoints=3),
+    ],
+)
+def test_one_that_says_something_else_of_itself_is_passed_over(
+    folder: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    sound, other = checkpoint(folder, "a.ckpt", 1), checkpoint(folder, "z.ckpt", 2)
+    content = torch.load(other, weights_only=True)
+    change(content)
+    torch.save(content, other)
+    assert (latest(folder).path, latest(folder).passed_over) == (sound, ["z.ckpt"])
+    assert best(folder) == sound
 
 
 def test_a_folder_without_checkpoints_is_told(folder: Path) -> None:

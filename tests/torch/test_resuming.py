@@ -245,7 +245,7 @@ def test_a_wrong_value_is_refused_as_always(killed: Path) -> None:
     assert (
         refusal(killed, {"num_workers": -1}) == "num_workers: expected an integer >= 0; got -1 from override."
     )
-    assert "nepoch: no such field or knob (override). Did you mean nepochs?" in refusal(killed, {"nepoch": 3})
+    assert "nepoch: no such setting (override). Did you mean nepochs?" in refusal(killed, {"nepoch": 3})
 
 
 def test_a_folder_without_a_stopped_training_is_refused(tmp_path: Path, killed: Path) -> None:
@@ -342,7 +342,9 @@ def test_a_record_of_a_newer_version_says_so(killed: Path, tmp_path: Path) -> No
     record = json.loads(path.read_text())
     record["execution"]["warp"], record["versions"]["ptychopinn"] = 9, "9.9"
     path.write_text(json.dumps(record))
-    assert "warp: no such knob. The snapshot was written by ptychopinn 9.9; this is " in refusal(path.parent)
+    assert "warp: no such setting. The snapshot was written by ptychopinn 9.9; this is " in refusal(
+        path.parent
+    )
 
 
 def test_the_execution_configuration_of_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

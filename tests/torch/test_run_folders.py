@@ -15,6 +15,7 @@ import pytest
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from ptycho.checksums import verify
 from ptycho.config.errors import ConfigError
 from ptycho.run_folder import MEMBERS, earlier_run
 from ptycho.scan_checks import DataError
@@ -30,6 +31,10 @@ from tests.wires import program
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
 
 ROOT = Path(__file__).parents[2]
+
+
+OF_UNKNOWN = ("metrics.json", "reconstruction.npz", "reconstruction.png")
+"""Results of a scan whose object is not known."""
 
 
 class StopAfter(Callback):
@@ -146,7 +151,12 @@ def test_a_reconstruction_is_one_set_and_not_repeated_over_itself_unasked(
     unknown.to_file(tmp_path / "unknown.npz")
     reconstructed(finished, tmp_path / "unknown.npz", folder, overwrite=True)
     names = {path.name for path in folder.iterdir()}
-    assert names == {"config.json", "run.log", "metrics.json", "reconstruction.npz", "reconstruction.png"}
+    assert names == {"SHA256SUMS", "config.json", "run.log", *OF_UNKNOWN}
+    results = dict.fromkeys(OF_UNKNOWN, "ok")
+    read = (tmp_path / "unknown.npz", finished / "wts.h5.zip")
+    assert verify(folder) == dict.fromkeys(map(str, read), "ok") | results
+    (folder / "metrics.json").write_text("{}")
+    assert verify(folder)["metrics.json"] == "changed"
 
 
 def test_a_reconstruction_does_not_replace_a_training_that_was_not_finished(
@@ -164,7 +174,11 @@ def test_odd_names_of_scans_stay_in_the_folder(finished: Path, tiny_file: Path, 
     for name in ("...npz", "a\n.npz", "a\t.npz", "checkpoints.npz"):
         shutil.copyfile(tiny_file, scans / name)
     found = reconstructed(finished, scans, tmp_path / "out")
-    assert {result.run_dir.name for result in found} == {"scan", "a-", "a--2", "checkpoints-scan"}
+    folders = {result.run_dir.name for result in found}
+    assert folders == {"scan", "a-", "a--2", "checkpoints-scan"}
+    states = verify(tmp_path / "out")
+    assert set(states.values()) == {"ok"}
+    assert {f"{name}/reconstruction.npz" for name in folders} <= states.keys()
     assert {path.name for path in tmp_path.iterdir()} == {"scans", "out"}
 
 
