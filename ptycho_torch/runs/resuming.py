@@ -178,6 +178,7 @@ def _go_on(
     origins = stopped.record.get("origins", {}).items()
     point = ResumePoint(
         stopped.checkpoint,
+        stopped.epochs_done,
         stopped.record.get("fingerprints"),
         stopped.settings.get("scan_sha256"),
         stopped.settings.get("probe_guess_sha256"),

@@ -50,6 +50,8 @@ class ResumePoint(NamedTuple):
 
     checkpoint: Path
     """Its latest checkpoint."""
+    epochs_done: int
+    """Epochs that it was trained for."""
     fingerprints: Sequence[str] | None
     """Of the scans it was trained on; None where they are not known."""
     checkpoint_fingerprints: Sequence[str] | None
@@ -188,6 +190,7 @@ def prepare(
     data.load()
     if resumed is not None:
         refuse_other_scans(data, resumed.fingerprints)
+        data.first_epoch = resumed.epochs_done
         _refuse_other_checkpoint(data, resumed)
     n_groups = len(data.training or ())
     steps_per_epoch = batches_per_device(

@@ -312,15 +312,7 @@ except RunError as error:
     ("hook", "workers", "code"),
     [
         ("on_validation_batch_end", 0, 143),
-        pytest.param(
-            "on_train_batch_end",
-            1,
-            1,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="loading processes take the order of another epoch where a training goes on",
-            ),
-        ),
+        ("on_train_batch_end", 1, 1),
     ],
 )
 def test_a_training_goes_on_bit_for_bit(
