@@ -89,8 +89,12 @@ class _Stop:
         raise Terminated
 
     def _take_ignored(self, what: "sys.UnraisableHookArgs") -> None:
-        """Note that the run has not been stopped; what else fails while it ends is of no interest."""
-        if self.received is None:
+        """Note that the run has not been stopped; what else fails while it ends is of no interest.
+
+        Nor is what torch meets where it drops loading processes that could not start: the run ends with the reason.
+        """
+        of_loading = getattr(what.object, "__qualname__", "").startswith("_MultiProcessingDataLoaderIter.")
+        if self.received is None and not of_loading:
             self.ignored(what)
         elif isinstance(what.exc_value, KeyboardInterrupt | Terminated):
             self.lost = True
