@@ -4,10 +4,14 @@ Rule POLICY-001: PyTorch >= 2.2 is required, and importing this package without 
 is installed and imports nothing: torch and lightning load with the modules that compute.
 """
 
+import os
 import re
+import sys
 from importlib import metadata, util
 
 _REQUIRED = (2, 2)
+_WAITING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+"""Variables by which a user says how idle threads wait."""
 
 
 def _installed() -> str | None:
@@ -37,4 +41,15 @@ def _require_torch() -> None:
     )
 
 
+def _wait_passively() -> None:
+    """Let idle threads of torch sleep, where nobody said how they wait and torch is not loaded yet.
+
+    They spin by default, which on a busy machine makes several threads slower than one; see docs/decisions/threads.md.
+    OpenMP reads the variable once, when torch loads it. It stays set: the processes of a run need it as well.
+    """
+    if "torch" not in sys.modules and _WAITING.isdisjoint(os.environ):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
 _require_torch()
+_wait_passively()

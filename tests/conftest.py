@@ -24,6 +24,7 @@ settings.load_profile("quick")
 
 # Set by pytest for each phase of a test, and once by the import of the library named.
 _ENVIRONMENT_OF_OTHERS = {
+    "OMP_WAIT_POLICY",  # ptycho_torch
     "PYTEST_CURRENT_TEST",
     "PYTORCH_NVML_BASED_CUDA_CHECK",  # lightning
     "TORCHINDUCTOR_CACHE_DIR",  # lightning

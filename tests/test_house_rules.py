@@ -29,12 +29,13 @@ LASTING_CHANGES = {
     ("ptycho/model_manager.py", "rebinds _trained, _temporary"),
     ("ptycho_torch/config_factory.py", "calls update_legacy_dict"),
     ("ptycho_torch/config_factory.py", "calls params.set"),
+    ("ptycho_torch/__init__.py", "writes os.environ"),
     ("ptycho_torch/runtime/environment.py", "calls os.environ.update"),
     ("ptycho_torch/runtime/environment.py", "calls os.environ.pop"),
     ("ptycho_torch/runtime/environment.py", "writes os.environ"),
 }
 """Historical doors that remember for the process, the one writer of the legacy dictionary, and the one place that sets
-environment variables for a run and puts them back."""
+environment variables for a run and puts them back. The package says for the process how idle threads wait."""
 
 WRITES_TO_A_PATH = re.compile(
     r"(.+\.)?(write_text|write_bytes|touch|mkstemp|\w*TemporaryFile|tofile|to_csv|to_yaml|save_file|rename)"

@@ -86,6 +86,11 @@ class AdditionalKnobs(ResolvedSettings):
         "Number format: all 32-bit, 16-bit or bfloat16 where it is safe, or all 64-bit.",
     )
     num_nodes: PositiveInt = knob(1, "hardware", "Machines that train together.")
+    num_threads: PositiveInt | None = knob(
+        None,
+        "hardware",
+        "Threads that each process computes with on the CPU; none shares out the CPUs that this process may use.",
+    )
     seed: Seed = knob(42, "hardware", "Seed of weights, shuffling and augmentation.")
     ddp_backend: DdpBackend = knob(
         "auto", "hardware", "How devices talk under ddp; auto is nccl on GPUs and gloo on CPUs."

@@ -230,7 +230,11 @@ def read_environment(environ: Mapping[str, str], section: Section, *, strict: bo
     failures: list[Failure] = []
     for variable in _variables(environ, prefix):
         spelling = variable[len(prefix) :].lower()
-        name, text = section.field(spelling), environ[variable]
+        name = section.field(spelling)
+        try:
+            text = environ[variable]
+        except KeyError:  # another thread has removed it since it was listed
+            continue
         is_text = isinstance(cast(object, text), str)
         if is_text and not text.strip():
             continue

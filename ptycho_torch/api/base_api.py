@@ -259,12 +259,12 @@ def _prepared(
         options=configs.data_config,
     )
     data = check(payload, data)
-    with logged(folder), run_environment(payload.execution_config):
+    with run_environment(payload.execution_config), logged(folder):
         return prepare(folder, payload, data)
 
 
 def _finish(prepared: PreparedTraining, folder: RunFolder) -> None:
-    with logged(folder, further=True), run_environment(prepared.payload.execution_config):
+    with run_environment(prepared.payload.execution_config), logged(folder, further=True):
         folder.begin(anew=False)
         finish(prepared)
 

@@ -10,21 +10,23 @@ from pathlib import Path
 
 from ptycho.config.errors import ConfigError, printable, spelled_out
 from ptycho.escaped import LineFormatter
+from ptycho.run_folder import holds_training
+from ptycho_torch.stopping import INTERRUPTED, TERMINATED, Terminated
 
 PACKAGES = ("ptycho", "ptycho_torch")
 LIGHTNING = "lightning.pytorch.utilities.rank_zero"
+
+
+UNLEARNED = 3
+"""Exit code of a training that diverged or did not learn."""
 
 
 class Refusal(Exception):
     """Wrong input, in the words a person reads."""
 
 
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes of a run that was stopped: 128 and the number of the signal."""
-
-
 class Interruption(Exception):
-    """A run was stopped from outside; the message says what is kept.
+    """A run was stopped from outside, or came to nothing; the message says what is kept.
 
     Args:
         message: for the person at the terminal.
@@ -34,6 +36,16 @@ class Interruption(Exception):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+def refuse_unlearned(problem: str | None) -> None:
+    """End a command whose training came to nothing.
+
+    Raises:
+        Interruption: it did; the files are written all the same.
+    """
+    if problem is not None:
+        raise Interruption(problem, UNLEARNED)
 
 
 @contextlib.contextmanager
@@ -47,20 +59,21 @@ def watching_for_interrupt(run_dir: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interruption(f"interrupted; {_kept(run_dir)}", INTERRUPTED) from None
+    except Terminated:
+        raise Interruption(f"ended by SIGTERM; {_kept(run_dir)}", TERMINATED) from None
     except SystemExit as leaving:
         if isinstance(leaving.__context__, KeyboardInterrupt):
             raise Interruption(f"interrupted; {_kept(run_dir)}", INTERRUPTED) from None
-        from lightning.pytorch.utilities.exceptions import SIGTERMException
-
-        if isinstance(leaving, SIGTERMException):
-            raise Interruption(f"told to end; {_kept(run_dir)}", TERMINATED) from None
         raise
 
 
 def _kept(run_dir: Path) -> str:
     checkpoints = sorted((run_dir / "checkpoints").glob("*.ckpt"))
-    if not checkpoints:
+    if not checkpoints and holds_training(run_dir):
         return "no checkpoint was written yet."
+    if not checkpoints:
+        done = ", ".join(relative(path.parent) for path in sorted(run_dir.glob("*/metrics.json")))
+        return f"complete: {done}." if done else "nothing was kept."
     names = ", ".join(path.name for path in checkpoints)
     place = relative(run_dir / "checkpoints")
     return f"kept in {place}: {names}. Go on with ptycho train --resume {relative(run_dir)}."

@@ -10,7 +10,13 @@ from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.section import section_of
 from ptycho.run_folder import MEMBERS, RunFolder
-from ptycho_torch.cli.console import is_first_process, refusing, relative, watching_for_interrupt
+from ptycho_torch.cli.console import (
+    is_first_process,
+    refuse_unlearned,
+    refusing,
+    relative,
+    watching_for_interrupt,
+)
 from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, SHOWN
 from ptycho_torch.cli.flags import (
     Flag,
@@ -92,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
     if is_first_process():
         _report(run_dir, picture(reconstructed.run_dir), reconstructed.metrics, len(trained.history))
         print(f"{time.perf_counter() - started_s:.0f} s in all")
+    refuse_unlearned(trained.problem)
     return 0
 
 

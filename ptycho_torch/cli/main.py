@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -9,10 +10,11 @@ import ptycho
 from ptycho.config.errors import ConfigError, near
 from ptycho_torch.cli import completion, config, demo, doctor, reconstruct, simulate, train
 from ptycho_torch.cli.console import (
-    INTERRUPTED,
+    UNLEARNED,
     Interruption,
     Refusal,
     flush_streams,
+    is_first_process,
     lines_of,
     memory_failure,
     open_streams,
@@ -21,12 +23,15 @@ from ptycho_torch.cli.console import (
     worded,
 )
 from ptycho_torch.cli.flags import FlagParser
+from ptycho_torch.stopping import INTERRUPTED, TERMINATED, DivergedError, RunError, Terminated, stoppable
 
 COMMANDS = {
     module.NAME: module for module in (simulate, train, reconstruct, demo, config, doctor, completion)
 }
 """Command -> module with NAME, SUMMARY, USAGE, add_arguments(parser) and run(options) -> exit code."""
 
+FAILED = 1
+"""Exit code of a run that the machine ended, and of a defect of ours."""
 WRONG_INPUT = 2
 BROKEN_PIPE = 141
 """Exit code where a reader such as `head` has seen enough: 128 and the number of the signal."""
@@ -63,14 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None: those of the process.
 
     Returns:
-        0; 2 for wrong input; 130 when interrupted, 143 when told to end, 141 when nobody reads the output on.
+        0; 1 where the machine ended a run; 2 for wrong input; 3 where a training diverged or did not learn; 130 when
+        interrupted, 143 when ended by SIGTERM, 141 when nobody reads the output on.
 
     Raises:
         SystemExit: help or the version was asked for (0), or the command line is wrong (2).
     """
     open_streams()
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
+        with stoppable(signal.SIGINT, signal.SIGTERM):
+            code = _run(list(sys.argv[1:] if argv is None else argv))
     except SystemExit as leaving:
         if isinstance(flush_streams(), BrokenPipeError):
             raise SystemExit(BROKEN_PIPE) from None
@@ -101,7 +108,8 @@ def _run(words: list[str]) -> int:
         try:
             return COMMANDS[options.command].run(options)
         except (ConfigError, Refusal) as error:
-            return _say(f"{chosen}: {lines_of(error)}", WRONG_INPUT)
+            code = UNLEARNED if isinstance(error, DivergedError) else WRONG_INPUT
+            return _say(f"{chosen}: {lines_of(error)}", code)
         except Warning as raised:
             message = f"a warning, which Python was told to take for an error (-W, PYTHONWARNINGS): {lines_of(raised)}"
             return _say(f"{chosen}: {message}", WRONG_INPUT)
@@ -109,17 +117,23 @@ def _run(words: list[str]) -> int:
             return BROKEN_PIPE
         except OSError as error:
             return _say(f"{chosen}: {worded(error)}", WRONG_INPUT)
+        except RunError as error:
+            return _say(f"{chosen}: {lines_of(error)}", FAILED)
         except (MemoryError, RuntimeError) as error:
             if (message := memory_failure(error)) is None:
                 raise
             return _say(f"{chosen}: {message}", WRONG_INPUT)
         except Interruption as interruption:
-            return _say(f"{chosen}: {lines_of(interruption)}", interruption.code)
+            return _say(f"{chosen}: {lines_of(interruption)}", interruption.code, first_only=True)
         except KeyboardInterrupt:
-            return _say(f"{chosen}: interrupted; nothing was kept.", INTERRUPTED)
+            return _say(f"{chosen}: interrupted; nothing was kept.", INTERRUPTED, first_only=True)
+        except Terminated:
+            return _say(f"{chosen}: ended by SIGTERM; nothing was kept.", TERMINATED, first_only=True)
 
 
-def _say(message: str, code: int) -> int:
+def _say(message: str, code: int, *, first_only: bool = False) -> int:
+    if first_only and not is_first_process():
+        return code
     with contextlib.suppress(OSError):  # nobody listens; the exit code tells
         print(f"ptycho {message}", file=sys.stderr)
     return code

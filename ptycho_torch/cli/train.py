@@ -8,7 +8,14 @@ from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.run_names import default_folder
-from ptycho_torch.cli.console import Refusal, is_first_process, refusing, relative, watching_for_interrupt
+from ptycho_torch.cli.console import (
+    Refusal,
+    is_first_process,
+    refuse_unlearned,
+    refusing,
+    relative,
+    watching_for_interrupt,
+)
 from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING
 from ptycho_torch.cli.flags import FlagParser, flags_of
 from ptycho_torch.cli.foreseen import refuse_training
@@ -136,6 +143,8 @@ def _say_result(result: "TrainingResult | None") -> int:
         print("nothing is left to train")
     elif is_first_process() and result is not None:
         print(f"{relative(result.bundle)}: trained for {len(history)} epochs, {last_losses(history)}")
+    if result is not None:
+        refuse_unlearned(result.problem)
     return 0
 
 

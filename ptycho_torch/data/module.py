@@ -94,6 +94,8 @@ class ScanDataModule(lightning.LightningDataModule):
         probe_scans: the scans whose illuminations are the model's probes, in their order: every training scan, and
             the validation scans whose illumination is that of no scan before.
         training, validation: their groups; None where there are none.
+        first_epoch: the epoch that a training begins with. Loading processes ask for its first groups before Lightning
+            tells them which epoch it is.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class ScanDataModule(lightning.LightningDataModule):
         self._given_for_validation = validation_scans
         self.config = config
         self.execution = execution
+        self.first_epoch = 0
         self.scans: list[RawData] = []
         self.probe_scans: list[RawData] = []
         self.training: GroupDataset | None = None
@@ -282,6 +285,7 @@ class ScanDataModule(lightning.LightningDataModule):
             rank=rank,
             n_processes=n_processes,
         )
+        order.set_epoch(self.first_epoch)
         return batches(dataset, sampler=order, **arguments)
 
 

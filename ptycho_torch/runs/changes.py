@@ -20,7 +20,7 @@ MAY_CHANGE: Final = frozenset(
         *("nepochs", "train_data_file", "test_data_file", "output_dir"),
         *("accelerator", "strategy", "deterministic"),
         *("ddp_backend", "ddp_find_unused_parameters", "ddp_static_graph", "ddp_gradient_as_bucket_view"),
-        *("num_workers", "pin_memory", "persistent_workers", "prefetch_factor"),
+        *("num_threads", "num_workers", "pin_memory", "persistent_workers", "prefetch_factor"),
         *("gradient_clip_val", "gradient_clip_algorithm"),
         *("checkpoint_save_top_k", "save_last_checkpoint", "early_stop_patience"),
         *("enable_progress_bar", "logger_backend", "disable_mlflow"),

@@ -33,7 +33,13 @@ from ptycho_torch.runs.figures import save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
-from ptycho_torch.runtime import build_fabric, check_reconstruction, is_first_process, run_environment
+from ptycho_torch.runtime import (
+    build_fabric,
+    check_reconstruction,
+    is_first_process,
+    naming_losses,
+    run_environment,
+)
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +91,9 @@ def reconstruct_scans(
     refuse_folder_of_model(run_dir)
     with (
         RunFolder(run_dir, writes=is_first_process()) as home,
-        logged(home),
         run_environment(execution),
+        logged(home),
+        naming_losses(execution, run_dir),
     ):
         if not overwrite:
             home.refuse_run(may_resume=False)

@@ -1,6 +1,7 @@
 """What a run leaves behind about itself: the resolved configuration, versions, the log."""
 
 import contextlib
+import functools
 import importlib.metadata
 import logging
 import os
@@ -22,6 +23,7 @@ from ptycho.run_folder import RECORD as CONFIGURATION
 from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.json_values import plain
 from ptycho_torch.runtime import is_first_process
+from ptycho_torch.stopping import Terminated
 
 PACKAGES = ("ptychopinn", "torch", "lightning", "pydantic", "pydantic-settings", "numpy", "scipy")
 
@@ -141,13 +143,31 @@ def logged(folder: RunFolder, *, further: bool = False) -> Iterator[None]:
             package.addHandler(handler)
             package.setLevel(logging.INFO)
         try:
-            yield
+            with contextlib.ExitStack() as stack:
+                stack.push(functools.partial(_note_end, handler))
+                yield
         finally:
             folder.when_begun.remove(begin)
             for package, level in zip(packages, levels, strict=True):
                 package.removeHandler(handler)
                 package.setLevel(level)
             handler.close()
+
+
+def _note_end(
+    handler: logging.Handler, kind: type[BaseException] | None, error: BaseException | None, _: object
+) -> None:
+    """Write into a log alone how a run ended; at the terminal its caller tells it."""
+    level, words = logging.INFO, "the run has ended"
+    if isinstance(error, KeyboardInterrupt) or isinstance(
+        getattr(error, "__context__", None), KeyboardInterrupt
+    ):
+        level, words = logging.WARNING, "the run was interrupted"
+    elif isinstance(error, Terminated):
+        level, words = logging.WARNING, "the run was ended by SIGTERM"
+    elif kind is not None:
+        level, words = logging.ERROR, f"the run failed: {kind.__name__}: {error}"
+    handler.handle(logging.LogRecord(__name__, level, __file__, 0, words, None, None))
 
 
 def _log_file(folder: RunFolder, further: bool, opened: contextlib.ExitStack) -> logging.Handler:

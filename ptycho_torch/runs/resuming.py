@@ -182,6 +182,7 @@ def _go_on(
     origins = stopped.record.get("origins", {}).items()
     point = ResumePoint(
         stopped.checkpoint,
+        stopped.epochs_done,
         stopped.shapes,
         stopped.record.get("fingerprints"),
         stopped.settings.get("scan_sha256"),

@@ -24,6 +24,7 @@ from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
 from ptycho_torch.runs.figures import save_history
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprints, scan_fingerprints
+from ptycho_torch.runs.outcome import refuse_diverged, tell_problem
 from ptycho_torch.runs.preflight import warn_of_idle_settings
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runtime import (
@@ -32,6 +33,7 @@ from ptycho_torch.runtime import (
     build_trainer,
     check_training,
     is_first_process,
+    naming_losses,
     read_checkpoint,
     require_accelerator,
     run_environment,
@@ -47,6 +49,8 @@ class ResumePoint(NamedTuple):
 
     checkpoint: Path
     """Its latest checkpoint."""
+    epochs_done: int
+    """Epochs that it was trained for."""
     shapes: Mapping[str, torch.Size]
     """Those of the weights and buffers in it, by name."""
     fingerprints: Sequence[str] | None
@@ -71,6 +75,7 @@ class TrainingResult:
         history: one row an epoch: epoch, step, train_loss, val_loss, learning_rate, epoch_time_s.
         module: the model with the weights that were saved.
         checkpoint: the checkpoint these weights come from; None when none was kept.
+        problem: why the training came to nothing, or ended with losses that are no numbers; None where it is sound.
     """
 
     run_dir: Path
@@ -78,6 +83,7 @@ class TrainingResult:
     history: list[dict[str, float | None]]
     module: PtychoPINN_Lightning
     checkpoint: Path | None
+    problem: str | None = None
 
 
 class PreparedTraining(NamedTuple):
@@ -112,8 +118,10 @@ def train(
     Raises:
         ConfigError: the machine or the model lacks what the configuration asks for; raised before data is read.
         ConfigError: the output folder holds a run, or another run writes into it.
-        ConfigError: the training diverged, and nothing is saved.
+        DivergedError: the training diverged, and no sound weights are left to save.
         DataError: the training data is not what the data contract says, or too little for a batch.
+        RunError: a process of the run is gone, or memory, shared memory or file handles ran out.
+        Terminated: SIGTERM; the checkpoints of the epochs before are kept.
     """
     data = check(payload, data)
     with folder_of(payload) as folder:
@@ -141,7 +149,7 @@ def train_in(
     Raises:
         ConfigError, DataError: as ``train``; or the data, or the checkpoint to go on from, are not those of the run.
     """
-    with logged(folder, further=resumed is not None), run_environment(payload.execution_config):
+    with run_environment(payload.execution_config), logged(folder, further=resumed is not None):
         result = finish(prepare(folder, payload, data, callbacks, resumed), resumed)
         folder.saved()
         return result
@@ -183,6 +191,7 @@ def prepare(
     data.load()
     if resumed is not None:
         refuse_other_scans(data, resumed.fingerprints)
+        data.first_epoch = resumed.epochs_done
         _refuse_other_checkpoint(data, resumed)
     n_groups = len(data.training or ())
     steps_per_epoch = batches_per_device(
@@ -215,7 +224,8 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     """Train, and save the model; within `run_environment`."""
     payload, data, run_dir, module, trainer = prepared
     checkpoint = None if resumed is None else resumed.checkpoint
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    with naming_losses(payload.execution_config, run_dir):
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     checkpoint, weights = _best_weights(trainer)
     if isinstance(trainer.strategy, FSDPStrategy):
         # that of the training holds a part of the weights in each process
@@ -231,23 +241,9 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
         Checksums(run_dir).settle()
         log.info("model saved: %s", bundle)
     trainer.strategy.barrier()  # what the first process writes is there for every process that returns
-    return TrainingResult(run_dir, bundle, history, module, checkpoint)
-
-
-def refuse_diverged(module: PtychoPINN_Lightning) -> None:
-    """Refuse to save a model whose weights are not numbers any more.
-
-    Raises:
-        ConfigError: the training diverged.
-    """
-    if all(torch.isfinite(value).all() for value in module.state_dict().values()):
-        return
-    execution = module.execution_config
-    message = (
-        f"learning_rate: expected a rate at which the loss stays finite; got {execution.learning_rate:g} from "
-        f"{execution.sources['learning_rate']}, and weights that are not finite. Lower it, or set gradient_clip_val."
+    return TrainingResult(
+        run_dir, bundle, history, module, checkpoint, tell_problem(history, bundle, checkpoint)
     )
-    raise ConfigError([Failure("learning_rate", message)])
 
 
 def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_Lightning:

@@ -34,6 +34,7 @@ from ptycho_torch.runtime.environment import run_environment, seed_everything
 from ptycho_torch.runtime.failures import warn_once
 from ptycho_torch.runtime.inference import build_fabric, working_dtype
 from ptycho_torch.runtime.loggers import build_logger
+from ptycho_torch.runtime.lost import naming_losses
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 from ptycho_torch.runtime.processes import is_first_process, launch
 from ptycho_torch.runtime.ranks import Ranks
@@ -60,6 +61,7 @@ __all__ = [
     "loader_arguments",
     "metric_interval",
     "monitored_metric",
+    "naming_losses",
     "read_checkpoint",
     "read_description",
     "reconstruction_failures",

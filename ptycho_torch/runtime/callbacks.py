@@ -18,6 +18,7 @@ from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.checkpoint_files import is_readable
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
+from ptycho_torch.stopping import stop_if_asked, take_signals
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,19 @@ class LossHistory(Callback):
             file.write(text.getvalue().encode("ascii"))
 
 
+class _Signals(Callback):
+    """Ends a run at a signal by our rules, in place of Lightning's, which wait for a process that may be gone."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        take_signals([])  # which the Trainer took since
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+        stop_if_asked()
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+        stop_if_asked()
+
+
 def _read_rows(path: Path) -> list[dict[str, float | None]]:
     try:
         head, *rows = csv.reader(io.StringIO(path.read_text("ascii"), newline=""), strict=True)
@@ -191,6 +205,7 @@ def build_callbacks(
     metric = monitored_metric(config, has_validation=has_validation, logged_metrics=logged_metrics)
     interval = metric_interval(config, metric)
     callbacks: list[Callback] = [
+        _Signals(),
         LossHistory(run_dir / HISTORY),
         _EarlyStopping(
             metric,

@@ -4,14 +4,20 @@ import contextlib
 import logging
 import os
 import random
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.runtime.threads import computing_threads
+from ptycho_torch.stopping import stoppable
+
+log = logging.getLogger(__name__)
 
 _SET_BY_OTHERS = ("CUBLAS_WORKSPACE_CONFIG", "MLFLOW_TRACKING_URI", "PL_SEED_WORKERS")
 _CHATTY_LOGS = (
@@ -70,16 +76,39 @@ def variables(told: Mapping[str, str], *others: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+_one_at_a_time: Final = threading.RLock()
+"""Held by a run: seeds, determinism, variables, filters of warnings, log handlers are those of the process."""
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait for a run in another thread of this process."""
+    if not _one_at_a_time.acquire(blocking=False):
+        log.warning("another run of this process is under way; this one waits until it has ended")
+        _one_at_a_time.acquire()
+    try:
+        yield
+    finally:
+        _one_at_a_time.release()
+
+
 @contextlib.contextmanager
 def run_environment(config: PyTorchExecutionConfig) -> Iterator[None]:
     """Seed, make torch as deterministic as the configuration says, and silence advice that does not apply.
 
-    Afterwards torch's determinism, the environment variables that go with it, the filters of warnings and the
-    generators (those of CUDA where it was started before) are as before. `deterministic=True` refuses operations
-    that have no deterministic implementation on the device, 'warn' warns of them.
+    Afterwards torch's determinism and number of threads, the environment variables that go with them, the filters of
+    warnings and the generators (those of CUDA where it was started before) are as before. `deterministic=True` refuses
+    operations that have no deterministic implementation on the device, 'warn' warns of them. Runs in several threads of
+    a process take turns, and SIGTERM ends a run in the main thread (see `ptycho_torch.stopping`).
     """
-    # the ranks of a distributed run seed themselves, and their shared sampler, from this variable
-    told = {"PL_GLOBAL_SEED": str(config.seed)}
+    with _alone(), stoppable(), computing_threads(config):
+        yield from _set_for_a_run(config)
+
+
+def _set_for_a_run(config: PyTorchExecutionConfig) -> Iterator[None]:
+    # the ranks of a distributed run seed themselves, and their shared sampler, from the first variable; Lightning sets
+    # the number of threads itself where the second is missing
+    told = {"PL_GLOBAL_SEED": str(config.seed), "OMP_NUM_THREADS": str(torch.get_num_threads())}
     if config.deterministic:
         told["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # needed by deterministic CUDA matrix products
     determinism, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark

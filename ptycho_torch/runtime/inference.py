@@ -6,9 +6,11 @@ import sys
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.devices import require_accelerator, resolve_n_devices
+from ptycho_torch.stopping import take_signals
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ def build_fabric(config: PyTorchExecutionConfig) -> Fabric:
         precision=config.precision,
     )
     fabric.launch()
+    launcher = fabric.strategy.launcher
+    take_signals(launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else [])
     return fabric
 
 

@@ -3,7 +3,6 @@
 Nothing here decides: every value is put to the functions that refuse when a run starts.
 """
 
-import os
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -16,6 +15,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.section import section_of
 from ptycho_torch.runtime.checks import idle_settings, logger_failures, machine_failures
 from ptycho_torch.runtime.devices import available_accelerators, device_count
+from ptycho_torch.runtime.threads import usable_cpus
 
 PACKAGES: Final = ("torch", "lightning", "pydantic", "pydantic-settings", "numpy")
 """Packages whose versions are told beside our own."""
@@ -59,13 +59,7 @@ def machine() -> Machine:
     devices = {
         name: [_device(name, i) for i in range(device_count(name) or 0)] for name in available_accelerators()
     }
-    return Machine(versions, _cores(), devices)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return Machine(versions, usable_cpus(), devices)
 
 
 def _device(accelerator: str, index: int) -> str:

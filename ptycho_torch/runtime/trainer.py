@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.callbacks import build_callbacks
@@ -19,6 +21,9 @@ from ptycho_torch.runtime.devices import (
     resolve_n_devices,
 )
 from ptycho_torch.runtime.loggers import build_logger
+from ptycho_torch.runtime.lost import end_where_a_batch_is_lost
+from ptycho_torch.runtime.processes import launch
+from ptycho_torch.stopping import take_signals
 
 _START_METHODS = {
     "ddp": "popen",
@@ -72,13 +77,19 @@ def trainer_arguments(
         "enable_model_summary": False,
         "use_distributed_sampler": False,  # the data module divides the groups
         "default_root_dir": run_dir,
-        # XLA and deepspeed write checkpoints with means of their own
-        "plugins": [] if accelerator == "tpu" else [CheckpointFiles(run_dir)],
         "logger": build_logger(config, run_dir) or False,
+        # XLA and deepspeed write checkpoints with means of their own
+        "plugins": _own_slurm() + ([] if accelerator == "tpu" else [CheckpointFiles(run_dir)]),
         "callbacks": build_callbacks(
             config, run_dir=run_dir, has_validation=has_validation, logged_metrics=logged_metrics
         ),
     }
+
+
+def _own_slurm() -> list[Any]:
+    """SLURM without Lightning's own requeueing, whose checkpoints are of the middle of an epoch."""
+    started = launch()
+    return [SLURMEnvironment(auto_requeue=False)] if started and started.launcher == "srun" else []
 
 
 def build_trainer(
@@ -120,10 +131,20 @@ def loader_arguments(config: PyTorchExecutionConfig, *, training: bool, batch_si
         "pin_memory": config.pin_memory,
         "persistent_workers": config.persistent_workers,
         "prefetch_factor": config.prefetch_factor,
+        "worker_init_fn": end_where_a_batch_is_lost if config.num_workers else None,
         "drop_last": training and config.drop_last_batch,
         # a generator cannot be sent to a spawned process; there the run's own generators take its place
         "generator": None if config.strategy == "ddp_spawn" else torch.Generator().manual_seed(config.seed),
     }
+
+
+class _Ddp(DDPStrategy):
+    """ddp that ends with its processes by our rules from the moment they are started."""
+
+    def setup_environment(self) -> None:
+        launcher = self.launcher
+        take_signals(launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else [])
+        super().setup_environment()
 
 
 def _strategy(config: PyTorchExecutionConfig, accelerator: str, n_devices: int) -> str | DDPStrategy:
@@ -134,7 +155,7 @@ def _strategy(config: PyTorchExecutionConfig, accelerator: str, n_devices: int) 
         return "auto"
     interactive = hasattr(sys, "ps1")
     name = ("ddp_notebook" if interactive else "ddp") if config.strategy == "auto" else config.strategy
-    return DDPStrategy(
+    return _Ddp(
         start_method=_START_METHODS[name],
         process_group_backend=None if config.ddp_backend == "auto" else config.ddp_backend,
         find_unused_parameters=finds_unused_parameters(config),

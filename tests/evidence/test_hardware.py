@@ -43,6 +43,25 @@ def test_an_accelerator_is_the_one_named(name: str, tiny_file: Path, tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
+class Threads(Callback):
+    """Notes with how many threads a training computes."""
+
+    seen: int
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.seen = torch.get_num_threads()
+
+
+@pytest.mark.proves(
+    "num_threads", seen="a training computes with this many threads, and puts their number back"
+)
+def test_a_training_computes_with_as_many_threads(tiny_file: Path, tmp_path: Path) -> None:
+    before, threads = torch.get_num_threads(), Threads()
+    run(tiny_file, tmp_path / "run", threads, num_threads=before + 2, nepochs=1)
+    assert threads.seen == before + 2
+    assert torch.get_num_threads() == before
+
+
 @forked
 @pytest.mark.proves("n_devices", seen="two processes train, each on half of the groups")
 @pytest.mark.proves("strategy", seen="ddp_notebook makes them copies of this process")

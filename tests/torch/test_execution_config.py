@@ -38,6 +38,7 @@ MATRIX = {
 ADDITIONS = {
     "precision": "32-true",
     "num_nodes": 1,
+    "num_threads": None,
     "seed": 42,
     "gradient_clip_algorithm": "norm",
     "checkpoint_mode": "min",

@@ -21,11 +21,9 @@ from ptycho.checksums import verify
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
-from ptycho_torch.bundle import load_bundle
 from ptycho_torch.runs.resuming import resume, resumed_payload
-from ptycho_torch.runs.training import TrainingResult
 from ptycho_torch.simulate import simulate_scan
-from tests.torch.runs import SMALL, refusal, trained
+from tests.torch.runs import SMALL, assert_same, refusal, trained
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
 
@@ -48,19 +46,6 @@ def stopped(file: Path, run_dir: Path, epoch: int = 2, **settings: Any) -> Path:
         trained(file, run_dir, StopsInEpoch(epoch), **settings)
     assert not (run_dir / "wts.h5.zip").exists()
     return run_dir
-
-
-def numbers(result: TrainingResult) -> tuple[list[dict[str, Any]], str]:
-    """Everything of the history but the time it took, and the name of the best checkpoint."""
-    rows = [{name: value for name, value in row.items() if name != "epoch_time_s"} for row in result.history]
-    return rows, str(result.checkpoint and result.checkpoint.name)
-
-
-def assert_same(first: TrainingResult, second: TrainingResult) -> None:
-    assert numbers(first) == numbers(second)
-    weights = [load_bundle(result.bundle).state_dict for result in (first, second)]
-    assert weights[0].keys() == weights[1].keys()
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 @pytest.mark.parametrize(

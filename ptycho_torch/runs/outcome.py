@@ -1,0 +1,87 @@
+"""Whether a training came to something, by its losses and weights."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from ptycho.config.errors import Failure
+from ptycho_torch.model import PtychoPINN_Lightning
+from ptycho_torch.stopping import DivergedError
+
+log = logging.getLogger(__name__)
+
+CONSTANT: Final = 1e-7
+"""Relative spread of losses that are the same number in 32 bits."""
+LEAST_EPOCHS, LEAST_FALLING = 3, 5
+"""Epochs after which a constant loss, and one that never fell, are no accident any more."""
+
+_CAUSES: Final = (
+    "Usual causes: a learning_rate that is too high or far too low, patterns read in the wrong measurement_domain, or "
+    "a probe that is not that of the scan"
+)
+
+
+def problem_of(history: Sequence[Mapping[str, float | None]]) -> str | None:
+    """What is wrong with a training, from its history (`LossHistory`); None where nothing is.
+
+    A loss that is not finite in the last epoch; a training loss that is the same in all of 3 or more epochs; and one
+    that in 5 or more epochs was never below that of the first. Fewer epochs tell nothing, and a training that goes on
+    is judged by all of its epochs, so that one which has converged is sound.
+    """
+    if not history:
+        return None
+    for name in ("train_loss", "val_loss"):
+        value = history[-1].get(name)
+        if value is not None and not math.isfinite(value):
+            epoch = next(index for index, row in enumerate(history, 1) if not _is_sound(row))
+            return (
+                f"{name}: expected a number; got {value} in epoch {len(history)}, after {epoch - 1} sound epochs. "
+                "Usual causes: a learning_rate that is too high (lower it, or set gradient_clip_val), or "
+                "16 bits (precision)"
+            )
+    losses = [loss for row in history if (loss := row.get("train_loss")) is not None]
+    if len(losses) >= LEAST_EPOCHS and max(losses) - min(losses) <= CONSTANT * abs(losses[0]):
+        return f"train_loss: expected a loss that falls; got {losses[0]:.6g} in all of {len(losses)} epochs. {_CAUSES}"
+    if len(losses) >= LEAST_FALLING and min(losses[1:]) >= losses[0]:
+        return (
+            f"train_loss: expected a loss that falls; got {losses[0]:.6g} in the first epoch, and never less in the "
+            f"{len(losses) - 1} after it. {_CAUSES}"
+        )
+    return None
+
+
+def _is_sound(row: Mapping[str, float | None]) -> bool:
+    return all(value is None or math.isfinite(value) for value in row.values())
+
+
+def tell_problem(
+    history: Sequence[Mapping[str, float | None]], bundle: Path, checkpoint: Path | None
+) -> str | None:
+    """Log why a training came to nothing, and which weights its model has."""
+    problem = problem_of(history)
+    if problem is None:
+        return None
+    weights = "the last epoch" if checkpoint is None else checkpoint.name
+    problem = f"{problem}. {bundle} has the weights of {weights}."
+    log.error("%s", problem)
+    return problem
+
+
+def refuse_diverged(module: PtychoPINN_Lightning) -> None:
+    """Refuse to save a model whose weights are not numbers any more.
+
+    Raises:
+        DivergedError: the training diverged.
+    """
+    if all(torch.isfinite(value).all() for value in module.state_dict().values()):
+        return
+    execution = module.execution_config
+    message = (
+        f"learning_rate: expected a rate at which the loss stays finite; got {execution.learning_rate:g} from "
+        f"{execution.sources['learning_rate']}, and weights that are not finite. Lower it, or set gradient_clip_val."
+    )
+    raise DivergedError([Failure("learning_rate", message)])

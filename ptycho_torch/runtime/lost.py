@@ -1,0 +1,139 @@
+"""What a run says where the machine takes something away from it: a process, memory, files."""
+
+import contextlib
+import errno
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.runtime.callbacks import CHECKPOINTS
+from ptycho_torch.stopping import RunError, lost_process, stop_if_asked
+
+SETTLE_S: Final = 0.3
+"""For what is told after the error."""
+
+_SHARED: Final = (
+    "num_workers: expected shared memory (/dev/shm) that holds the batches of the loading processes; it is full. "
+    "Enlarge it (docker run --shm-size=8g), lower num_workers or prefetch_factor, or set num_workers=0"
+)
+_HANDLES: Final = (
+    "num_workers: expected as many open files as the loading processes share batches by; the limit is reached. "
+    "Raise it (ulimit -n), lower num_workers or prefetch_factor, or set num_workers=0"
+)
+_MEMORY: Final = (
+    "batch_size: expected a training that the memory of the device holds; it ran out. Lower batch_size (a higher "
+    "accum_steps keeps the effective batch), or use a larger device"
+)
+_KNOWN: Final = (
+    (r"worker.*bus error|shared memory.*No space left|unable to (write|mmap).*torch_", _SHARED),
+    (r"Too many open files|received 0 items of ancdata", _HANDLES),
+    (r"DefaultCPUAllocator|out of memory|Cannot allocate memory", _MEMORY),
+)
+_EXIT_CODE: Final = 100
+"""Of a loading process that a known cause ended, and that cause's number more."""
+_WORKER: Final = re.compile(r"DataLoader worker \(pid\D*([\d, ]+)\) (.*?)(?:\. |\.?$)", re.MULTILINE)
+_OF_COLLECTIVES: Final = re.compile(
+    r"gloo|NCCL|Connection (closed|reset) by peer|Broken pipe|Socket Timeout", re.IGNORECASE
+)
+
+
+@contextlib.contextmanager
+def naming_losses(config: PyTorchExecutionConfig, run_dir: Path) -> Iterator[None]:
+    """Word what ends a run for a reason outside the package: its usual cause, and how to go on.
+
+    Raises:
+        RunError: a process of the run is gone, or memory, shared memory or file handles ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError, EOFError, MemoryError) as error:
+        later = _settled()
+        stop_if_asked()
+        causes = (_cause(each, config) for each in (*_origins(later), *_origins(error)))
+        cause = next(filter(None, causes), None)
+        if isinstance(error, RunError) or cause is None:
+            raise
+        traceback.clear_frames(
+            error.__traceback__
+        )  # they hold the files and processes that there are too many of
+        raise RunError(f"{cause}. {_way_on(run_dir)}".strip()) from error
+
+
+def end_where_a_batch_is_lost(worker: int) -> None:
+    """In a loading process: end it where a batch cannot be handed over, which the run would wait for without end.
+
+    Such an error arises in a thread of `multiprocessing`, which prints it and goes on. The exit code tells the cause.
+    """
+
+    def leave(error: BaseException) -> None:
+        number = _known(error)
+        if number is None and not isinstance(error, EOFError | ConnectionError):  # as where the run is gone
+            traceback.print_exception(error)
+        os._exit(1 if number is None else _EXIT_CODE + number)
+
+    Queue._on_queue_feeder_error = staticmethod(lambda error, batch: leave(error))  # pyright: ignore[reportAttributeAccessIssue]
+    sys.excepthook = lambda kind, error, trace: leave(error)
+
+
+def _settled() -> Exception | None:
+    """Wait for what is told a little later: a signal to all processes of a run, and how a loading process ended."""
+    try:
+        time.sleep(SETTLE_S)
+    except RuntimeError as error:
+        return error
+    return None
+
+
+def _origins(error: BaseException | None) -> Iterator[BaseException]:
+    """What an error arose from, the origin first, and the error itself."""
+    if error is not None:
+        yield from _origins(error.__cause__ or error.__context__)
+        yield error
+
+
+def _made_a_lock(error: BaseException) -> bool:
+    """Whether an error arose where multiprocessing makes a lock, which lies in shared memory."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).name == "synchronize.py"
+
+
+def _known(error: BaseException) -> int | None:
+    found = (n for n, (pattern, _) in enumerate(_KNOWN) if re.search(pattern, str(error), re.I | re.DOTALL))
+    return next(found, None)
+
+
+def _cause(error: BaseException, config: PyTorchExecutionConfig) -> str | None:
+    text = str(error)
+    if (number := _known(error)) is not None:
+        return _KNOWN[number][1]
+    if (left := re.search(r"exit code (\d+)", text)) and 0 <= int(left[1]) - _EXIT_CODE < len(_KNOWN):
+        return _KNOWN[int(left[1]) - _EXIT_CODE][1]
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and _made_a_lock(error):
+        return _SHARED
+    if isinstance(error, MemoryError):
+        return _MEMORY
+    if found := _WORKER.search(text):
+        return (
+            f"num_workers: expected {config.num_workers} loading processes that stay; one {found[2]} "
+            "(usually because memory ran out). Lower num_workers or prefetch_factor, or ask for more memory"
+        )
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if several and (_OF_COLLECTIVES.search(text) or isinstance(error, torch.distributed.DistError)):
+        how = lost_process() or "the connection to it closed"
+        return f"n_devices: expected processes that stay; another one of the run is gone: {how}"
+    return None
+
+
+def _way_on(run_dir: Path) -> str:
+    if not any((run_dir / CHECKPOINTS).glob("*.ckpt")):
+        return ""
+    return f"Go on with ptycho train --resume {run_dir}."

@@ -1,0 +1,257 @@
+"""Ending a run by a signal: at once, with every process of it, and within seconds even where a process hangs."""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any, NoReturn
+
+from ptycho.config.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes of a run that was stopped: 128 and the number of the signal."""
+GRACE_S = 5.0
+"""Time for a run to end by itself after a signal, or the loss of one of its processes."""
+POLL_S = 0.1
+LAST_WORDS_S = 1.0
+
+
+class RunError(RuntimeError):
+    """A run failed while it ran, for a reason outside the package; the message says how to go on."""
+
+
+class DivergedError(ConfigError):
+    """A training has no sound weights left; the message names the setting to change."""
+
+
+class Terminated(SystemExit):
+    """A run was asked to end by SIGTERM (`kill`, scancel, a time limit)."""
+
+    def __init__(self) -> None:
+        super().__init__(TERMINATED)
+
+
+class _Stop:
+    """Turns the first signal into an exception in the main thread, and ends the process where that has no effect."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self.before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+        self.others: Sequence[subprocess.Popen[Any]] = ()
+        self.received: int | None = None
+        self.pid = os.getpid()
+        self.lost = False
+        self.of_children: Any = None
+        # Python ignores what is raised within a destructor or beside a fork, and tells this alone of it
+        self.ignored, sys.unraisablehook = sys.unraisablehook, self._take_ignored
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.writer, False)
+        # the system writes there even while the main thread waits for another process in foreign code
+        self.woken = signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
+        self.ended = threading.Event()
+        threading.Thread(target=self._watch, name="ptycho-signals", daemon=True).start()
+
+    def arm(self) -> None:
+        for number in self.before:
+            signal.signal(number, self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Stop the run in the main thread; a second signal changes nothing, unless the first had no effect."""
+        if os.getpid() != self.pid:
+            _leave(number, frame)  # a process that is just being forked
+        if self.received is None:
+            self.received = number
+            if hasattr(
+                signal, "SIGCHLD"
+            ):  # torch raises an error there where a loading process ends with its run
+                self.of_children = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self.tell_others(signal.SIGTERM)
+            before = self.before[number]
+            if callable(before) and before is not signal.default_int_handler:
+                before(number, frame)
+        elif not self.lost:
+            return
+        self.lost = False
+        self.stop()
+
+    def stop(self) -> NoReturn:
+        """Raise what ends the run."""
+        if self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Terminated
+
+    def _take_ignored(self, what: "sys.UnraisableHookArgs") -> None:
+        """Note that the run has not been stopped; what else fails while it ends is of no interest.
+
+        Nor is what torch meets where it drops loading processes that could not start: the run ends with the reason.
+        """
+        of_loading = getattr(what.object, "__qualname__", "").startswith("_MultiProcessingDataLoaderIter.")
+        if self.received is None and not of_loading:
+            self.ignored(what)
+        elif isinstance(what.exc_value, KeyboardInterrupt | Terminated):
+            self.lost = True
+
+    def tell_others(self, number: int) -> None:
+        """Send a signal to the other processes of the run on this machine."""
+        for process in self.others:
+            with contextlib.suppress(OSError):
+                process.send_signal(number)
+        for child in multiprocessing.active_children():
+            if not child.daemon and child.pid is not None:
+                with contextlib.suppress(OSError):
+                    os.kill(child.pid, number)
+
+    def failed(self) -> int | None:
+        """The exit code of the first other process that failed."""
+        return next((code for process in self.others if (code := process.poll())), None)
+
+    def watch_others(self) -> None:
+        """End this process where another one has failed, and a collective operation waits for it in vain."""
+        while not self.ended.wait(POLL_S):
+            if (code := self.failed()) is None:
+                continue
+            if not self.ended.wait(GRACE_S):
+                self.end(
+                    1,
+                    f"another process of the run is gone: {describe_end(code)}; this one waits for it, and ends",
+                )
+            return
+
+    def _watch(self) -> None:
+        while True:
+            numbers = os.read(self.reader, 1)
+            if not numbers:
+                os.close(self.reader)
+                return
+            if numbers[0] not in self.before:
+                continue
+            deadline = time.monotonic() + GRACE_S
+            while not self.ended.wait(POLL_S):
+                if self.lost:
+                    signal.pthread_kill(threading.main_thread().ident or 0, numbers[0])
+                if time.monotonic() > deadline:
+                    self.end(
+                        128 + numbers[0],
+                        f"the run did not end within {GRACE_S:g} s of the signal, and was ended by force",
+                    )
+
+    def end(self, code: int, why: str) -> None:
+        """End this process and the others, whatever the main thread does."""
+        # the main thread may hold what a message needs, as where nobody reads the stream that it writes to
+        telling = threading.Thread(target=log.error, args=(why,), daemon=True)
+        telling.start()
+        telling.join(LAST_WORDS_S)
+        self.tell_others(signal.SIGKILL)
+        os._exit(code)
+
+    def disarm(self) -> None:
+        self.ended.set()
+        sys.unraisablehook = self.ignored
+        signal.set_wakeup_fd(self.woken)
+        os.close(self.writer)
+        if self.of_children is not None:
+            signal.signal(signal.SIGCHLD, self.of_children)
+        for number, handler in self.before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+_active: list[_Stop] = []
+"""The one in force; none outside a run."""
+
+
+@contextlib.contextmanager
+def stoppable(*numbers: int) -> Iterator[None]:
+    """Let a signal end what runs meanwhile: the first one raises in the main thread, later ones change nothing.
+
+    A process that has not ended `GRACE_S` seconds later is ended by force, with the other processes of its run. In
+    another thread than the main one, and within another `stoppable`, nothing changes.
+
+    Args:
+        numbers: the signals; none: SIGTERM, as befits code that runs in the process of somebody else.
+
+    Raises:
+        Terminated: SIGTERM.
+        KeyboardInterrupt: SIGINT.
+    """
+    if _active or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stop = _Stop(numbers or (signal.SIGTERM,))
+    _active.append(stop)
+    stop.arm()
+    try:
+        yield
+    finally:
+        _active.clear()
+        stop.disarm()
+
+
+def take_signals(others: list[subprocess.Popen[Any]]) -> None:
+    """Take the signals back from a library that took them, and the processes that it started.
+
+    Args:
+        others: the other processes of the run; they end with this one, and this one ends where one of them fails. The
+            list is emptied, so that nobody else watches them.
+    """
+    for stop in _active:
+        if threading.current_thread() is threading.main_thread():
+            stop.arm()
+        if others:
+            stop.others = tuple(others)
+            others.clear()
+            threading.Thread(target=stop.watch_others, name="ptycho-processes", daemon=True).start()
+
+
+def lost_process(wait_s: float = 2.0) -> str | None:
+    """What ended another process of the run, in words, where one fails within a time; None where none does."""
+    for stop in _active:
+        for _ in range(round(wait_s / POLL_S)):
+            if (code := stop.failed()) is not None:
+                return describe_end(code)
+            time.sleep(POLL_S)
+    return None
+
+
+def describe_end(code: int) -> str:
+    """Word the exit code of a process."""
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    usual = ", usually because memory ran out" if -code == signal.SIGKILL else ""
+    return f"it was killed by {signal.Signals(-code).name}{usual}"
+
+
+def stop_if_asked() -> None:
+    """Stop where a signal has come, and what it raised was lost on the way, or another error took its place.
+
+    Raises:
+        KeyboardInterrupt, Terminated: it has.
+    """
+    for stop in _active:
+        if stop.received is not None and threading.current_thread() is threading.main_thread():
+            stop.stop()
+
+
+def _forget() -> None:
+    """In a forked process: its signals are its own."""
+    for stop in _active:
+        signal.set_wakeup_fd(-1)
+        for number in stop.before:
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else _leave)
+    _active.clear()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End a forked process; a loading process that ends with its run is no failure to tell of."""
+    os._exit(0 if multiprocessing.current_process().daemon else 128 + number)
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget)

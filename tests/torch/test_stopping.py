@@ -1,0 +1,376 @@
+"""Signals to runs in real processes, processes that are killed, and runs in several threads."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.runs.resuming import resume
+from ptycho_torch.runtime import naming_losses, read_checkpoint, run_environment
+from ptycho_torch.simulate import simulate_scan
+from ptycho_torch.stopping import GRACE_S, RunError, Terminated, stoppable
+from tests.legacy_dictionary import legacy_dictionary_restored
+from tests.torch.runs import SMALL, assert_same, trained
+
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 30
+"""Within which every process ends."""
+START_S = 200
+"""A busy machine starts slowly."""
+FLAGS = (
+    *("--nepochs=5000", "--n-unrolled-steps=1", "--n-filters-scale=1", "--n-physics-steps=1", "--gridsize=1"),
+    *("--n-groups=24", "--batch-size=6", "--accelerator=cpu"),
+)
+TWO = ("--n-devices=2", "--strategy=ddp")
+ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT)}
+LINUX = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux")
+
+
+@pytest.fixture
+def _as_before() -> Iterator[None]:
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    assert {number: signal.getsignal(number) for number in kept} == kept
+
+
+@pytest.mark.usefixtures("_as_before")
+def test_the_first_signal_raises_and_the_second_changes_nothing() -> None:
+    with pytest.raises(Terminated), stoppable():
+        signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), stoppable(signal.SIGINT):
+        _interrupted_twice()
+
+
+def _interrupted_twice() -> None:
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("_as_before")
+def test_a_handler_that_was_there_hears_of_the_signal() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        with pytest.raises(Terminated), stoppable():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
+class Interrupted:
+    """Its destructor is where a signal arrives."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _deleted() -> None:
+    Interrupted()
+    time.sleep(LIMIT_S)
+
+
+@pytest.mark.usefixtures("_as_before")
+def test_a_signal_that_arrives_in_a_destructor_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    with pytest.raises(Terminated), stoppable():
+        _deleted()
+    assert time.monotonic() - began < GRACE_S
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("_as_before")
+@pytest.mark.parametrize("error", [RuntimeError("DataLoader worker (pid 7) is killed"), EOFError()])
+def test_what_fails_because_a_run_ends_does_not_hide_it(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(Terminated), stoppable(), naming_losses(PyTorchExecutionConfig(), tmp_path):
+        _failed(error)
+
+
+def _failed(error: Exception) -> None:
+    with contextlib.suppress(Terminated):
+        signal.raise_signal(signal.SIGTERM)
+    raise error
+
+
+NEVER_ENDS = """
+import os, signal, time
+from ptycho_torch.stopping import Terminated, stoppable
+os.register_at_fork(before=lambda: signal.raise_signal(signal.SIGTERM))
+os.write(2, b"x" * 65536)  # nobody reads, and the last words do not fit
+with stoppable():
+    try:
+        if os.fork() == 0:
+            os._exit(0)
+        time.sleep(60)
+    except Terminated:
+        print("raised", flush=True)
+    time.sleep(60)
+"""
+
+
+@LINUX
+def test_a_signal_beside_a_fork_ends_even_what_does_not_end() -> None:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", NEVER_ENDS]
+    with subprocess.Popen(command, env=ENVIRON, stdout=pipe, stderr=pipe, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "raised\n"
+        assert run.wait(LIMIT_S) == 143
+
+
+def test_runs_in_two_threads_take_turns() -> None:
+    config, seen, inside = PyTorchExecutionConfig(accelerator="cpu"), [], threading.Event()
+
+    def second() -> None:
+        inside.wait()
+        with run_environment(config):
+            seen.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with run_environment(config):
+        inside.set()
+        time.sleep(0.3)
+        seen.append("first")
+    thread.join(LIMIT_S)
+    assert seen == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("DataLoader worker (pid 7) is killed by signal: Killed. ", "is killed by signal: Killed (usually"),
+        (
+            "DataLoader worker (pid(s) 7, 8) exited unexpectedly",
+            "exited unexpectedly (usually because memory",
+        ),
+        ("DataLoader worker (pid 7) is killed by signal: Bus error. ", "shared memory (/dev/shm)"),
+        ("unable to write to file </torch_1>: No space left on device (28)", "shared memory (/dev/shm)"),
+        ("received 0 items of ancdata", "ulimit -n"),
+        ("[Errno 24] Too many open files", "ulimit -n"),
+        ("CUDA out of memory. Tried to allocate 2 GiB", "Lower batch_size"),
+    ],
+)
+def test_what_the_machine_takes_away_is_named_with_the_way_on(said: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(RunError) as raised, naming_losses(PyTorchExecutionConfig(num_workers=2), tmp_path):
+        raise RuntimeError(said)
+    assert words in str(raised.value)
+    assert str(raised.value).endswith(f"Go on with ptycho train --resume {tmp_path}.")
+
+
+def test_a_defect_stays_what_it_is(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match="shapes") as raised,
+        naming_losses(PyTorchExecutionConfig(), tmp_path),
+    ):
+        raise RuntimeError("shapes do not match")
+    assert type(raised.value) is RuntimeError
+
+
+def started(file: Path, run_dir: Path, *flags: str) -> subprocess.Popen[str]:
+    """A training of its own process group."""
+    return grouped(
+        *(sys.executable, "-m", "ptycho_torch", "train", str(file), f"--output-dir={run_dir}", *FLAGS, *flags)
+    )
+
+
+def grouped(*command: str) -> subprocess.Popen[str]:
+    """A process of its own process group."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=ENVIRON, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
+def wait_for(path: Path, run: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + START_S
+    while not path.exists() and time.monotonic() < deadline:
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.01)
+    assert path.exists()
+
+
+def children(pid: int) -> list[int]:
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive_in_group(group: int) -> list[str]:
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True).stdout
+    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
+    return [row[-1] for row in rows if row[0] == str(group) and not row[1].startswith("Z")]
+
+
+def said_at_the_end(run: subprocess.Popen[str], code: int, limit_s: float = LIMIT_S) -> str:
+    """What it said, where it ended with this code in time, and left no process."""
+    try:
+        said = run.communicate(timeout=limit_s)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+        raise
+    assert run.returncode == code, said
+    assert "Traceback" not in said
+    deadline = time.monotonic() + LIMIT_S
+    while (left := alive_in_group(run.pid)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+    return said
+
+
+@pytest.mark.integration
+@LINUX
+@pytest.mark.parametrize(
+    ("numbers", "code", "to_group", "flags"),
+    [
+        ((signal.SIGTERM,), 143, True, ("--num-workers=2",)),
+        ((signal.SIGTERM,), 143, False, TWO),
+        ((signal.SIGINT, signal.SIGINT), 130, True, TWO),
+    ],
+    ids=["group with loading processes", "first of two processes", "^C twice, two processes"],
+)
+def test_a_signal_ends_every_process_of_a_training(
+    numbers: tuple[int, ...],
+    code: int,
+    to_group: bool,
+    flags: tuple[str, ...],
+    tiny_file: Path,
+    tmp_path: Path,
+) -> None:
+    run_dir = tmp_path / "run"
+    run = started(tiny_file, run_dir, *flags)
+    wait_for(run_dir / "checkpoints" / "last.ckpt", run)
+    for number in numbers:
+        (os.killpg if to_group else os.kill)(run.pid, number)
+    said = said_at_the_end(run, code)
+    assert said.count("Go on with ptycho train --resume") == 1, said
+    assert "killed" not in said
+    last = (run_dir / "run.log").read_text().splitlines()[-1]
+    assert ("ended by SIGTERM" if code == 143 else "interrupted") in last
+    assert not (run_dir / ".lock").exists()
+    read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+
+
+@pytest.mark.integration
+@LINUX
+def test_a_signal_before_the_first_epoch_ends_it_as_well(tiny_file: Path, tmp_path: Path) -> None:
+    run = started(tiny_file, tmp_path / "run", *TWO)
+    wait_for(tmp_path / "run" / "config.json", run)
+    os.kill(run.pid, signal.SIGTERM)
+    said_at_the_end(run, 143)
+
+
+@pytest.mark.integration
+@LINUX
+def test_a_signal_ends_a_reconstruction(tiny_file: Path, tmp_path: Path) -> None:
+    with legacy_dictionary_restored():
+        model = trained(tiny_file, tmp_path / "model", nepochs=1).bundle
+    simulate_scan(N=32, n_positions=6000, nphotons=1e5, seed=4).to_file(tmp_path / "long.npz")
+    flags = (f"--output-dir={tmp_path / 'run'}", "--accelerator=cpu", "--inference-batch-size=1")
+    command = [sys.executable, "-m", "ptycho_torch", "reconstruct", str(model), str(tmp_path / "long.npz")]
+    run = grouped(*command, *flags)
+    wait_for(tmp_path / "run" / "config.json", run)
+    os.kill(run.pid, signal.SIGTERM)
+    assert said_at_the_end(run, 143).endswith("ended by SIGTERM; nothing was kept.\n")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "run.log"}
+
+
+WAITS = """
+import sys, time
+from lightning.pytorch.callbacks import Callback
+from ptycho_torch.config_factory import create_training_payload
+from ptycho_torch.runs.training import train
+from ptycho_torch.stopping import RunError
+
+class Waits(Callback):
+    def {hook}(self, trainer, *rest):
+        if trainer.current_epoch == 2:
+            print("now", flush=True)
+            time.sleep(60)
+
+try:
+    train(create_training_payload(sys.argv[1], sys.argv[2], {settings}), callbacks=[Waits()])
+except RunError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.integration
+@LINUX
+@pytest.mark.usefixtures("legacy")
+@pytest.mark.parametrize(
+    ("hook", "workers", "code"),
+    [
+        ("on_validation_batch_end", 0, 143),
+        ("on_train_batch_end", 1, 1),
+    ],
+)
+def test_a_training_goes_on_bit_for_bit(
+    hook: str, workers: int, code: int, tiny_file: Path, tmp_path: Path
+) -> None:
+    run_dir, settings = tmp_path / "run", SMALL | {"num_workers": workers}
+    script = WAITS.format(hook=hook, settings=settings)
+    run = grouped(sys.executable, "-c", script, str(tiny_file), str(run_dir))
+    assert run.stdout is not None
+    assert run.stdout.readline() == "now\n", run.communicate()
+    if workers:
+        os.kill(children(run.pid)[-1], signal.SIGKILL)
+    else:
+        os.kill(run.pid, signal.SIGTERM)
+    said = said_at_the_end(run, code)
+    if workers:
+        cause = "num_workers: expected 1 loading processes that stay; one is killed by signal: Killed"
+        assert said.splitlines()[-1].startswith(cause)
+        assert said.endswith(f"Go on with ptycho train --resume {run_dir}.\n")
+    assert_same(trained(tiny_file, tmp_path / "whole", num_workers=workers), resume(run_dir))
+
+
+@pytest.mark.integration
+@LINUX
+def test_a_process_that_is_killed_is_an_error_with_the_way_on(tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run = started(tiny_file, run_dir, *TWO, "--val-split=0")
+    wait_for(run_dir / "checkpoints" / "last.ckpt", run)
+    os.kill(children(run.pid)[-1], signal.SIGKILL)
+    last = said_at_the_end(run, 1).strip().split("\n")[-1]
+    assert last.startswith("ptycho train: n_devices: ")
+    assert "memory" in last
+    assert last.endswith(f"Go on with ptycho train --resume {run_dir}.")
+    assert "the run failed: RunError" in (run_dir / "run.log").read_text().splitlines()[-1]
+
+
+FULL = 'mount -t tmpfs -o size={} tmpfs /dev/shm && exec "$@"'
+NO_LOCKS, NO_BATCH = (("unshare", "-m", "sh", "-c", FULL.format(size), "sh") for size in ("16k", "64k"))
+FEW_FILES = ("sh", "-c", 'ulimit -n 40; exec "$@"', "sh")
+
+
+@pytest.mark.integration
+@LINUX
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (NO_LOCKS, "shared memory (/dev/shm)"),
+        (NO_BATCH, "shared memory (/dev/shm)"),
+        (FEW_FILES, "Raise it (ulimit -n)"),
+    ],
+)
+def test_what_loading_processes_lack_is_named(
+    limits: tuple[str, ...], words: str, tiny_file: Path, tmp_path: Path
+) -> None:
+    if shutil.which(limits[0]) is None or subprocess.run([*limits, "true"], capture_output=True).returncode:
+        pytest.skip(f"{limits[0]}: not permitted here")
+    command = [sys.executable, "-m", "ptycho_torch", "train", str(tiny_file)]
+    flags = [flag for flag in FLAGS if not flag.startswith("--batch-size")]
+    flags += [f"--output-dir={tmp_path / 'run'}", "--batch-size=20", "--val-split=0", "--num-workers=4"]
+    said = said_at_the_end(grouped(*limits, *command, *flags), 1, START_S)
+    assert words in said.splitlines()[-1]
