@@ -28,6 +28,7 @@ LOADING: Mapping[str, Sequence[Any]] = {
     "val_split": (0.05, 0, 0.4),
     "val_split_seed": (42, 0),
     "drop_last_batch": (False, True),
+    "num_threads": ("none", 1),
     "test_data_file": (None, "SCAN"),
     "batch_size": (4, 3),
     "n_groups": (16, "none"),

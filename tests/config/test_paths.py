@@ -27,7 +27,7 @@ class Cluster(PyTorchExecutionConfig):
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/users/me")
     monkeypatch.setenv("SCRATCH", "/scratch/me")
     monkeypatch.setenv("A_1", "a")
     monkeypatch.setenv("EMPTY", " ")
@@ -39,12 +39,12 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @given(st.lists(st.sampled_from([*PARTS, *WORDS]), min_size=1, max_size=6))
 def test_variables_and_home_are_replaced_and_nothing_else(parts: list[str]):
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("HOME", "/home/me"), ("SCRATCH", "/scratch/me"), ("A_1", "a")):
+        for name, value in (("HOME", "/users/me"), ("SCRATCH", "/scratch/me"), ("A_1", "a")):
             patch.setenv(name, value)
         written = "/".join(parts)
         meant = "/".join(PARTS.get(part, part) for part in parts)
         if meant.startswith("~"):
-            meant = "/home/me" + meant[1:]
+            meant = "/users/me" + meant[1:]
         assert expanded(written) == meant
         assert expanded(written, "/folder") == str(Path("/folder", meant))
 
@@ -92,18 +92,18 @@ def test_home_and_variables_are_replaced_in_files_flags_and_variables(
     Path("run.json").write_text('{"training": {"output_dir": "~/runs", "train_data_file": "$SCRATCH/a.npz"}}')
     answer = Request(SECTIONS, file="run.json", flags={"test_data_file": "${A_1}/b.npz"}).answer()
     config = answer[TrainingConfig]
-    assert config.output_dir == Path("/home/me/runs")
+    assert config.output_dir == Path("/users/me/runs")
     assert config.train_data_file == Path("/scratch/me/a.npz")
     assert config.test_data_file == Path("a/b.npz")
     assert answer.sources["training.test_data_file"].raw == "${A_1}/b.npz"
     monkeypatch.setenv("PTYCHO_EXEC_SCRATCH", "$SCRATCH/x")
     assert Cluster().scratch == Path("/scratch/me/x")
     Path("cluster.toml").write_text("scratch = '~'\n")
-    assert Cluster.resolve(file="cluster.toml", environ={}).scratch == Path("/home/me")
+    assert Cluster.resolve(file="cluster.toml", environ={}).scratch == Path("/users/me")
     monkeypatch.delenv("PTYCHO_EXEC_SCRATCH")
     monkeypatch.setenv("PTYCHO_CONFIG", "$A_1/site.toml:~/site.toml")
     assert message(PyTorchExecutionConfig).splitlines() == [
-        "PTYCHO_CONFIG: /home/me/site.toml: no such file. Check the path.",
+        "PTYCHO_CONFIG: /users/me/site.toml: no such file. Check the path.",
         "PTYCHO_CONFIG: a/site.toml: no such file. Check the path.",
     ]
 

@@ -108,7 +108,7 @@ KNOBS: dict[str, Field] = {
     "pad_eval": flag,
     "precision": field("32-true", "16-mixed", "bf16-mixed", "64-true"),
     "num_nodes": from_one,
-    "num_threads": st.none() | from_one,
+    "num_threads": one_or_none,
     "seed": seed,
     "ddp_backend": field("auto", "nccl", "gloo", "mpi"),
     "ddp_find_unused_parameters": flag,
