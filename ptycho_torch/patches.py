@@ -1,4 +1,4 @@
-"""Cut patches out of canvases, add them to canvases, and average what overlaps.
+"""The canvas of an object: where it lies, patches cut from it and added to it in place, averages of what overlaps.
 
 Adding is the adjoint of cutting. Corners are whole pixels: the sub-pixel part of a scan position is carried by the
 probe (see docs/physics.md). On a CPU patches are slices of the canvas, which is many times faster than index arrays;
@@ -10,6 +10,32 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+
+class Frame(NamedTuple):
+    """Where a canvas lies: canvas pixel (r, c) is pixel (r, c) + corner_px of the scan positions' coordinates."""
+
+    corner_px: tuple[int, int]
+    shape: tuple[int, int]
+
+
+def frame_of(positions_px: Tensor, n_pixels: int, margin_px: int = 0) -> Frame:
+    """The smallest canvas that holds every patch, and a margin for positions that may move.
+
+    Args:
+        positions_px: float (n, 2), rows (y, x).
+        n_pixels: side N of the patches.
+        margin_px: pixels added on each side.
+    """
+    corners = corners_of(positions_px, n_pixels)
+    low, high = corners.amin(dim=0) - margin_px, corners.amax(dim=0) + n_pixels + margin_px
+    (row, column), (height, width) = low.tolist(), (high - low).tolist()
+    return Frame((row, column), (height, width))
+
+
+def corners_of(positions_px: Tensor, n_pixels: int) -> Tensor:
+    """First pixel of each patch: int64 (n, 2), in the pixels of the positions."""
+    return torch.round(positions_px).long() - n_pixels // 2
 
 
 def cut(canvas: Tensor, corners: Tensor, out: Tensor) -> Tensor:

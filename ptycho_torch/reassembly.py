@@ -26,7 +26,7 @@ from ptycho_torch.config_params import InferenceConfig, ModelConfig
 from ptycho_torch.data.groups import GroupDataset, Indices, batches
 from ptycho_torch.forward_model import Batch, PtychoPINN, outer_band
 from ptycho_torch.networks.patterns import Patterns
-from ptycho_torch.patches import add, cut
+from ptycho_torch.patches import add, corners_of, cut, frame_of
 from ptycho_torch.runtime import loader_arguments, working_dtype
 
 KEPT_BYTES = 2**28
@@ -65,12 +65,9 @@ class Canvas:
     """The object of a whole scan under reassembly; numerator and weight are kept apart until the pass is done."""
 
     def __init__(self, positions_px: NDArray[np.float64], n_pixels: int, device: torch.device) -> None:
-        corners = np.round(positions_px).astype(np.int64) - n_pixels // 2
-        self.corner_px = corners.min(axis=0)
-        height, width = corners.max(axis=0) - self.corner_px + n_pixels
-        self.shape = (int(height), int(width))
+        self.corner_px, self.shape = frame_of(torch.tensor(positions_px), n_pixels)
         self.n_pixels = n_pixels
-        self._origin = torch.from_numpy(self.corner_px).to(device)
+        self._origin = torch.tensor(self.corner_px, device=device)
         self._total = torch.zeros(self.shape, dtype=torch.complex64, device=device)
         self._weight = torch.zeros(self.shape, device=device)
         self.object = torch.ones_like(self._total)
@@ -208,7 +205,7 @@ def _finished(
     assembled, coverage = canvas.result()
     most = max(0, (min(canvas.shape) - WINDOW_MARGIN) // 2)
     border = min(window_px, most)
-    row, column = (int(value) for value in canvas.corner_px)
+    row, column = canvas.corner_px
     inner = slice(border, -border or None)
     return Reconstruction(
         object=np.ascontiguousarray(assembled[inner, inner]),
@@ -227,12 +224,11 @@ def predicted_amplitude(
 ) -> NDArray[np.float32]:
     """Amplitudes that a reconstruction predicts for chosen patterns: float32 (k, N, N), photon**0.5."""
     n_pixels = scan.patterns.shape[-1]
-    positions = scan.positions_px[indices]
-    rounded = np.round(positions).astype(np.int64)
-    corners = rounded - n_pixels // 2 - np.array(reconstruction.canvas_corner_px)
+    positions = torch.from_numpy(scan.positions_px[indices])
+    corners = corners_of(positions, n_pixels) - torch.tensor(reconstruction.canvas_corner_px)
     canvas = torch.from_numpy(reconstruction.canvas)
-    patch = cut(canvas, torch.from_numpy(corners), canvas.new_empty(len(corners), n_pixels, n_pixels))
-    remainder = torch.from_numpy((positions - rounded).astype(np.float32))
+    patch = cut(canvas, corners, canvas.new_empty(len(corners), n_pixels, n_pixels))
+    remainder = (positions - torch.round(positions)).float()
     probe = physics.fourier_shift(torch.from_numpy(reconstruction.probe)[None], remainder[:, None])
     waves = physics.far_field(physics.exit_waves(patch, probe))
     return physics.zero_centred(physics.intensity(waves).sqrt()).numpy()

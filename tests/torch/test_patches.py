@@ -6,7 +6,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptycho_torch.patches import add, add_slices, averaged, cut, cut_slices, gather, overlap_of, scatter
+from ptycho_torch.patches import (
+    add,
+    add_slices,
+    averaged,
+    cut,
+    cut_slices,
+    frame_of,
+    gather,
+    overlap_of,
+    scatter,
+)
 
 SHAPE = (11, 9)
 PATCH = (4, 3)
@@ -96,3 +106,9 @@ def test_the_average_has_the_weights() -> None:
     values = torch.tensor([[[1.0]], [[4.0]]], dtype=torch.complex64)
     overlap = overlap_of(torch.tensor([[[0, 0], [0, 0]]]), torch.tensor([[[1.0]], [[2.0]]]))
     assert averaged(values, overlap).real.flatten().tolist() == pytest.approx([3.0, 3.0])
+
+
+def test_the_frame_is_the_smallest_canvas_of_all_patches_and_its_margin() -> None:
+    positions = torch.tensor([[10.4, 20.6], [13.5, 18.0]], dtype=torch.float64)
+    assert frame_of(positions, 4) == ((8, 16), (8, 7))
+    assert frame_of(positions, 4, margin_px=3) == ((5, 13), (14, 13))
