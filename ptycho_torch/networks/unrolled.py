@@ -1,9 +1,9 @@
 """The default architecture: unrolled steps of known physics, a learned correction after every few of them."""
 
-import torch
 from torch import Tensor, nn
 
 from ptycho_torch.networks.correction import Correction
+from ptycho_torch.networks.layout import as_channels
 from ptycho_torch.networks.patterns import Patterns
 from ptycho_torch.networks.unet import PLAIN, Options, UNet
 from ptycho_torch.physics import object_update
@@ -67,7 +67,5 @@ class UnrolledNetwork(nn.Module):
         )
         if not self.is_learned(k):
             return patch + update
-        channels = [patch.real - 1, patch.imag, UPDATE_GAIN * update.real, UPDATE_GAIN * update.imag]
-        return self.correction(
-            patch + update, self.unets[k // self.physics_steps](torch.stack(channels, dim=1))
-        )
+        output = self.unets[k // self.physics_steps](as_channels(patch - 1, UPDATE_GAIN * update))
+        return self.correction(patch + update, output)

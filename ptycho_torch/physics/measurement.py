@@ -35,7 +35,23 @@ def intensity(waves: Tensor) -> Tensor:
     Returns:
         Real (..., N, N), photons.
     """
-    return _over_modes(waves.real.square() + waves.imag.square())
+    result: Tensor = _Intensity.apply(waves)
+    return result
+
+
+class _Intensity(torch.autograd.Function):
+    """Forward and backward pass of :func:`intensity`."""
+
+    @staticmethod
+    def forward(ctx: Any, waves: Tensor) -> Tensor:
+        ctx.save_for_backward(waves)
+        return _over_modes(waves.real.square().add_(waves.imag.square()))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (waves,) = ctx.saved_tensors
+        return waves * (2 * gradient).unsqueeze(-3)
 
 
 def object_update(

@@ -6,6 +6,7 @@ import torch
 from ptycho_torch import physics
 from ptycho_torch.networks.cnn import PatternNetwork
 from ptycho_torch.networks.correction import ACTIVATIONS, Correction, amplitude_gain, outer_band_px
+from ptycho_torch.networks.layout import as_channels, fold, unfold
 from ptycho_torch.networks.patterns import Patterns
 from ptycho_torch.networks.unet import UNet
 from ptycho_torch.networks.unrolled import UnrolledNetwork
@@ -46,6 +47,38 @@ def test_correction_multiplies_by_gain_and_phase() -> None:
     output = torch.randn(2, 2, N, N)
     expected = patch * 2 * torch.sigmoid(output[:, 0]) * torch.exp(1j * output[:, 1])
     torch.testing.assert_close(correction()(patch, output), expected)
+
+
+def double(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(*shape, dtype=dtype, generator=generator).requires_grad_()
+
+
+def test_gradients_of_a_correction_are_those_of_the_formula() -> None:
+    small = Correction(6, "sigmoid", 1, 0.0).double()
+    patch, output = double(2, 6, 6, dtype=torch.complex128), double(2, 2, 6, 6)
+    assert torch.autograd.gradcheck(small, (patch, output))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_folding_is_that_of_torch_and_back(dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+    image = torch.randn(2, 3, 4, 6).to(dtype).contiguous(memory_format=memory_format)
+    folded = fold(image)
+    assert torch.equal(folded, torch.nn.functional.pixel_unshuffle(image, 2))
+    assert folded.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(unfold(folded), image)
+    assert torch.equal(unfold(folded.contiguous()), image)
+
+
+def test_gradients_of_the_moves_between_layouts_are_the_moves_back() -> None:
+    complex_image = double(2, 4, 4, dtype=torch.complex128)
+    assert torch.autograd.gradcheck(fold, double(2, 3, 4, 6))
+    assert torch.autograd.gradcheck(unfold, double(2, 8, 3, 2))
+    assert torch.autograd.gradcheck(lambda one: as_channels(one, 2 * one), complex_image)
+    channels = as_channels(complex_image, 2 * complex_image)
+    expected = torch.stack([complex_image.real, complex_image.imag], dim=1)
+    assert torch.equal(channels, torch.cat([expected, 2 * expected], dim=1))
 
 
 def test_outer_band_stays_as_it_is() -> None:

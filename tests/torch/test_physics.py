@@ -118,6 +118,11 @@ def test_incoherent_modes_add_their_intensities() -> None:
     np.testing.assert_allclose(together.numpy(), apart, rtol=1e-10)
 
 
+@pytest.mark.parametrize("n_modes", [1, 3])
+def test_the_gradient_of_the_intensity_is_that_of_its_formula(n_modes: int) -> None:
+    assert torch.autograd.gradcheck(physics.intensity, random_complex(2, n_modes, 4, 4).requires_grad_())
+
+
 def test_a_global_phase_of_the_object_changes_no_intensity() -> None:
     patch, probe = random_complex(1, N, N), random_complex(1, 1, N, N, seed=6)
     turned = patch * np.exp(0.7j)
