@@ -9,7 +9,7 @@ from ptycho_torch import physics
 from ptycho_torch.config_params import DataConfig, ModelConfig
 from ptycho_torch.networks.cnn import PatternNetwork
 from ptycho_torch.networks.correction import Correction, outer_band_px
-from ptycho_torch.networks.patterns import Patterns
+from ptycho_torch.networks.patterns import Estimate, Patterns
 from ptycho_torch.networks.unet import Options
 from ptycho_torch.networks.unrolled import UnrolledNetwork
 from ptycho_torch.patches import averaged, overlap_of
@@ -128,23 +128,22 @@ class PtychoPINN(nn.Module):
             photon_scale=scale,
         )
 
-    def step(self, k: int, patch: Tensor, patterns: Patterns) -> Tensor:
-        """One pass of the network for single patterns: complex (M, N, N) to complex (M, N, N)."""
-        return self.network.step(k, patch, patterns)
+    def step(self, k: int, estimate: Estimate, patterns: Patterns) -> Tensor:
+        """One pass of the network for single patterns: complex (M, N, N)."""
+        return self.network.step(k, estimate, patterns)
 
-    def expected_counts(self, patch: Tensor, patterns: Patterns) -> Tensor:
+    def expected_counts(self, estimate: Estimate, patterns: Patterns) -> Tensor:
         """Photons per pixel that object patches would scatter: float (M, N, N), zero frequency first."""
-        waves = physics.far_field(physics.exit_waves(patch, patterns.probe))
-        return physics.intensity(waves) * (patterns.intensity_factor * patterns.photon_scale.square())
+        return estimate.scattered.intensity * (patterns.intensity_factor * patterns.photon_scale.square())
 
-    def forward(self, batch: Batch) -> tuple[list[Tensor], Patterns]:
+    def forward(self, batch: Batch) -> tuple[list[Estimate], Patterns]:
         """Object patches after every learned correction, averaged within each group where they overlap.
 
         Args:
             batch: groups of patterns.
 
         Returns:
-            A list with one complex (B * C, N, N) for each correction, and the single patterns they belong to.
+            A list with B * C patches for each correction, and the single patterns they belong to.
 
         Raises:
             ValueError: the groups have another size than the model was built for.
@@ -157,15 +156,16 @@ class PtychoPINN(nn.Module):
             )
         patterns = self.patterns(batch)
         overlap = overlap_of(batch["corner"], patterns.weight) if self.combine else None
-        patch = torch.ones_like(patterns.probe[:, 0])
-        patches: list[Tensor] = []
+        estimate = Estimate(torch.ones_like(patterns.probe[:, 0]), patterns.probe)
+        estimates: list[Estimate] = []
         for k in range(self.network.n_passes):
-            patch = self.step(k, patch, patterns)
+            patch = self.step(k, estimate, patterns)
             if overlap is not None:
                 patch = averaged(patch, overlap)
+            estimate = Estimate(patch, patterns.probe)
             if self.network.is_learned(k):
-                patches.append(patch)
-        return patches, patterns
+                estimates.append(estimate)
+        return estimates, patterns
 
 
 def _probe_support(model: ModelConfig, n_pixels: int) -> Tensor | None:

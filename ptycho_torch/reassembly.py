@@ -25,7 +25,7 @@ from ptycho_torch import physics
 from ptycho_torch.config_params import InferenceConfig, ModelConfig
 from ptycho_torch.data.groups import GroupDataset, Indices, batches
 from ptycho_torch.forward_model import Batch, PtychoPINN, outer_band
-from ptycho_torch.networks.patterns import Patterns
+from ptycho_torch.networks.patterns import Estimate, Patterns
 from ptycho_torch.patches import add, corners_of, cut, frame_of
 from ptycho_torch.runtime import loader_arguments, working_dtype
 
@@ -167,7 +167,7 @@ def reconstruct(
             for corner, patterns in itertools.chain(ready, map(prepare, others)):
                 patch = canvas.patches(corner)
                 for k in passes:
-                    patch = model.step(k, patch, patterns)
+                    patch = model.step(k, Estimate(patch, patterns.probe), patterns)
                 canvas.add(patch[:, inner, inner], patterns.weight[:, inner, inner], corner + inner.start)
             canvas.finish_pass(fabric)
     return _finished(canvas, model, inference.window, len(indices), started_s)

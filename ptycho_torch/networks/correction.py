@@ -115,14 +115,13 @@ class _Turned(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, patch: Tensor, gain: Tensor, phase: Tensor) -> Tensor:
-        turn = torch.polar(torch.ones_like(phase), phase)
-        ctx.save_for_backward(patch, gain, turn)
-        return (patch * turn).mul_(gain)
+        ctx.save_for_backward(patch, gain, phase)
+        return patch * torch.polar(gain, phase)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        patch, gain, turn = ctx.saved_tensors
-        back = turn.conj_physical().mul_(gradient)
+        patch, gain, phase = ctx.saved_tensors
+        back = torch.polar(torch.ones_like(phase), -phase).mul_(gradient)
         along = patch.conj_physical().mul_(back)
         return back.mul_(gain), along.real, along.imag * gain

@@ -1,8 +1,11 @@
-"""What a network is given besides the current object."""
+"""What a network is given: the measured patterns, and the object as far as it is known."""
 
+from functools import cached_property
 from typing import NamedTuple
 
 from torch import Tensor
+
+from ptycho_torch.physics import Scattering, scattering
 
 
 class Patterns(NamedTuple):
@@ -27,3 +30,21 @@ class Patterns(NamedTuple):
     """float (M, N, N), how well each object pixel is illuminated, at most about 1."""
     photon_scale: Tensor
     """float (M, 1, 1), photon**0.5 for one network unit of amplitude."""
+
+
+class Estimate:
+    """Object patches, and what they scatter, which the losses and the next pass ask for alike.
+
+    Args:
+        patch: complex (M, N, N), transmission.
+        probe: complex (M, modes, N, N), displaced by the sub-pixel remainder.
+    """
+
+    def __init__(self, patch: Tensor, probe: Tensor) -> None:
+        self.patch = patch
+        self._probe = probe
+
+    @cached_property
+    def scattered(self) -> Scattering:
+        """Far field and intensity, computed once."""
+        return scattering(self.patch, self._probe)

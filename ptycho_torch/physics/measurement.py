@@ -1,6 +1,6 @@
 """What the detector sees of an object patch, and what a measured pattern says about the patch."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,8 +54,23 @@ class _Intensity(torch.autograd.Function):
         return waves * (2 * gradient).unsqueeze(-3)
 
 
+class Scattering(NamedTuple):
+    """What object patches scatter, for as many uses as there are."""
+
+    far: Tensor
+    """complex (M, modes, N, N), photon**0.5, zero frequency first."""
+    intensity: Tensor
+    """float (M, N, N), photons."""
+
+
+def scattering(patch: Tensor, probe: Tensor) -> Scattering:
+    """Far field of complex patches (M, N, N) under a probe (M, modes, N, N), and its intensity."""
+    far = far_field(exit_waves(patch, probe))
+    return Scattering(far, intensity(far))
+
+
 def object_update(
-    patch: Tensor,
+    scattered: Scattering,
     probe: Tensor,
     amplitude: Tensor,
     step_length: Tensor,
@@ -69,11 +84,10 @@ def object_update(
     the extended ptychographic iterative engine (Maiden and Rodenburg 2009):
     d = step sum_m conj(P_m) (F^-1[A F(P_m O) / sqrt(c I + DARK)] - P_m O), step = 1 / max sum_m abs(P_m)**2.
 
-    The backward pass is written out: it keeps one complex array of each mode, and has two Fourier transforms. There is
-    a gradient for the patch, the probe, the step and the factor, none for what was measured.
+    The backward pass is written out. There is a gradient for all but what was measured.
 
     Args:
-        patch: complex (M, N, N), current object patches.
+        scattered: what the current object patches scatter under the probe.
         probe: complex (M, modes, N, N) at each patch.
         amplitude: float (M, N, N), measured amplitude, photon**0.5, zero frequency first.
         step_length: float (M, 1, 1), photon**-1.
@@ -84,7 +98,9 @@ def object_update(
     Returns:
         The update d, complex (M, N, N), dimensionless.
     """
-    update: Tensor = _ObjectUpdate.apply(patch, probe, amplitude, step_length, intensity_factor, measured)
+    update: Tensor = _ObjectUpdate.apply(
+        *scattered, probe, amplitude, step_length, intensity_factor, measured
+    )
     return update
 
 
@@ -94,51 +110,44 @@ class _ObjectUpdate(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        patch: Tensor,
+        far: Tensor,
+        predicted: Tensor,
         probe: Tensor,
         amplitude: Tensor,
         step_length: Tensor,
         intensity_factor: Tensor,
         measured: Tensor | None,
     ) -> Tensor:
-        waves = exit_waves(patch, probe)
-        far = far_field(waves)
-        predicted = intensity(far)
         root = (predicted * intensity_factor).add_(DARK).rsqrt_()
-        if any(ctx.needs_input_grad):
-            given = (patch, probe, amplitude, step_length, intensity_factor, measured)
-            ctx.save_for_backward(*given, far, predicted, root)
+        given = (far, predicted, probe, amplitude, step_length, intensity_factor, measured)
+        ctx.save_for_backward(*given, root)
         excess = _excess(amplitude, root, measured).mul_(step_length).unsqueeze(-3)
-        change = back_propagate(torch.mul(far, excess, out=waves))
-        return _over_modes(change.mul_(torch.conj_physical(probe, out=waves)))
+        change = back_propagate(far * excess)
+        return _over_modes(change.mul_(probe.conj()))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        patch, probe, amplitude, step_length, factor, measured, far, predicted, root = ctx.saved_tensors
-        needs_patch, needs_probe, _, needs_step, needs_factor, _ = ctx.needs_input_grad
+        far, predicted, probe, amplitude, step_length, factor, measured, root = ctx.saved_tensors
+        needs_far, needs_predicted, needs_probe, _, needs_step, needs_factor, _ = ctx.needs_input_grad
         excess = _excess(amplitude, root, measured).unsqueeze(-3)
-        work = probe * (gradient * step_length).unsqueeze(-3)
-        carried = far_field(work)
-        slope = root.pow(3).mul_(amplitude).mul_(-0.5)
-        if measured is not None:
-            slope.mul_(measured)
-        slope.mul_(_over_modes(torch.conj_physical(far, out=work).mul_(carried).real))
-        of_patch = of_probe = of_step = of_factor = None
-        if needs_factor:
+        carried = far_field(probe * (gradient * step_length).unsqueeze(-3))
+        of_far = of_predicted = of_probe = of_step = of_factor = None
+        if needs_predicted or needs_factor:
+            slope = root.pow(3).mul_(amplitude).mul_(-0.5)
+            if measured is not None:
+                slope.mul_(measured)
+            slope.mul_(_over_modes(far.conj_physical().mul_(carried).real))
             of_factor = (slope * predicted).sum(dim=(-2, -1), keepdim=True)
-        if needs_patch or needs_probe:
-            torch.mul(far, slope.mul_(factor).mul_(2).unsqueeze(-3), out=work)
-            waves = back_propagate(carried.mul_(excess).add_(work))
-            of_patch = _over_modes(torch.conj_physical(probe, out=work).mul_(waves))
+            of_predicted = slope.mul_(factor)
         if needs_probe or needs_step:
             change = back_propagate(far * excess)
             along = (gradient.conj() * _over_modes(probe.conj() * change)).real
             of_step = along.sum(dim=(-2, -1), keepdim=True)
-        if needs_probe:
-            change.mul_((gradient.conj() * step_length).unsqueeze(-3))
-            of_probe = waves.mul_(patch.conj().unsqueeze(-3)).add_(change)
-        return of_patch, of_probe, None, of_step, of_factor, None
+            of_probe = change.mul_((gradient.conj() * step_length).unsqueeze(-3))
+        if needs_far:
+            of_far = carried.mul_(excess)
+        return of_far, of_predicted, of_probe, None, of_step, of_factor, None
 
 
 def _excess(amplitude: Tensor, root: Tensor, measured: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ from ptycho_torch import physics
 from ptycho_torch.networks.cnn import PatternNetwork
 from ptycho_torch.networks.correction import ACTIVATIONS, Correction, amplitude_gain, outer_band_px
 from ptycho_torch.networks.layout import as_channels, fold, unfold
-from ptycho_torch.networks.patterns import Patterns
+from ptycho_torch.networks.patterns import Estimate, Patterns
 from ptycho_torch.networks.unet import UNet
 from ptycho_torch.networks.unrolled import UnrolledNetwork
 
@@ -109,7 +109,7 @@ def test_field_of_view_follows_probe_and_padding(probe_big: bool, pad_object: bo
     assert outer_band_px(64, probe_big=probe_big, pad_object=pad_object) == band
 
 
-def scattering(seed: int = 1, remainder_px: float = 0.0) -> Patterns:
+def measured_at(seed: int = 1, remainder_px: float = 0.0) -> Patterns:
     """What a Gaussian probe scatters from an object."""
     axis = torch.arange(N) - N // 2
     gaussian = torch.exp(-(axis[:, None].square() + axis[None, :].square()) / 50.0)
@@ -133,13 +133,13 @@ def amplitude_error(patch: torch.Tensor, patterns: Patterns) -> float:
 
 
 def test_untrained_unrolled_network_already_reduces_the_error() -> None:
-    patterns = scattering()
+    patterns = measured_at()
     network = UnrolledNetwork(2, 3, 8, correction())
     patch = torch.ones(2, N, N, dtype=torch.complex64)
     errors = [amplitude_error(patch, patterns)]
     with torch.no_grad():
         for k in range(network.n_passes):
-            patch = network.step(k, patch, patterns)
+            patch = network.step(k, Estimate(patch, patterns.probe), patterns)
             errors.append(amplitude_error(patch, patterns))
     assert network.n_passes == 6
     assert errors[-1] < 0.5 * errors[0]
@@ -153,10 +153,10 @@ def test_only_the_last_pass_of_a_round_is_learned() -> None:
 def test_pattern_network_follows_the_sub_pixel_position() -> None:
     network = PatternNetwork(8, correction())
     torch.nn.init.normal_(network.unet.decoders[0].head.weight, std=0.3)
-    start = torch.ones(2, N, N, dtype=torch.complex64)
+    start = Estimate(torch.ones(2, N, N, dtype=torch.complex64), measured_at().probe)
     with torch.no_grad():
-        still = network.step(0, start, scattering())
-        moved = network.step(0, start, scattering(remainder_px=0.25))
+        still = network.step(0, start, measured_at())
+        moved = network.step(0, start, measured_at(remainder_px=0.25))
     expected = 1 + physics.fourier_shift(still - 1, torch.full((2, 2), 0.25))
     torch.testing.assert_close(moved, expected, atol=1e-5, rtol=1e-5)
     assert (moved - still).abs().max() > 1e-3
@@ -165,11 +165,11 @@ def test_pattern_network_follows_the_sub_pixel_position() -> None:
 def test_pattern_network_does_not_look_at_unmeasured_pixels() -> None:
     measured = torch.ones(2, N, N, dtype=torch.bool)
     measured[:, 5, 6] = False
-    patterns = scattering()._replace(measured=measured)
+    patterns = measured_at()._replace(measured=measured)
     spoiled = patterns.amplitude.clone()
     spoiled[:, 5, 6] = 1e4
     network = PatternNetwork(8, correction())
-    start = torch.ones(2, N, N, dtype=torch.complex64)
+    start = Estimate(torch.ones(2, N, N, dtype=torch.complex64), patterns.probe)
     with torch.no_grad():
         results = [network.step(0, start, p) for p in (patterns, patterns._replace(amplitude=spoiled))]
     torch.testing.assert_close(results[0], results[1])

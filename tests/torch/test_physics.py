@@ -140,7 +140,8 @@ def updated(
     patch: torch.Tensor, probe: torch.Tensor, amplitude: torch.Tensor, measured: torch.Tensor | None = None
 ) -> torch.Tensor:
     step = 1 / physics.probe_peak(probe).square()[:, None, None]
-    return physics.object_update(patch, probe, amplitude, step, torch.ones_like(step), measured)
+    scattered = physics.scattering(patch, probe)
+    return physics.object_update(scattered, probe, amplitude, step, torch.ones_like(step), measured)
 
 
 def test_the_true_object_is_not_updated() -> None:
@@ -177,7 +178,7 @@ def test_a_brighter_beam_with_its_factor_gives_the_same_update() -> None:
     step = 1 / physics.probe_peak(probe).square()[:, None, None]
     factor = torch.full_like(step, 2.25)
     torch.testing.assert_close(
-        physics.object_update(patch, probe, amplitude, step, factor),
+        physics.object_update(physics.scattering(patch, probe), probe, amplitude, step, factor),
         updated(patch, 1.5 * probe, amplitude),
     )
 
@@ -216,7 +217,8 @@ def test_update_and_its_gradients_are_those_of_the_plain_formula(
     needed, towards = [value for value in inputs if value.requires_grad], random_complex(2, 6, 6, seed=15)
 
     def update(patch, probe, step, factor):
-        return physics.object_update(patch, probe, amplitude, step, factor, measured)
+        scattered = physics.scattering(patch, probe)
+        return physics.object_update(scattered, probe, amplitude, step, factor, measured)
 
     results = update(*inputs), plain_update(inputs[0], inputs[1], amplitude, step, factor, measured)
     torch.testing.assert_close(*results)

@@ -12,7 +12,7 @@ from ptycho_torch import reassembly
 from ptycho_torch.config_params import InferenceConfig, ModelConfig
 from ptycho_torch.data.groups import GroupDataset
 from ptycho_torch.model import PtychoPINN
-from ptycho_torch.networks.patterns import Patterns
+from ptycho_torch.networks.patterns import Estimate, Patterns
 from ptycho_torch.reassembly import Reconstruction, kept_square, predicted_amplitude, reconstruct
 from ptycho_torch.runtime import build_fabric
 from tests.torch.conftest import N, TinyModel
@@ -28,8 +28,8 @@ class Oracle(torch.nn.Module):
         self.scan = scan
         self.seen = 0
 
-    def step(self, k: int, patch: torch.Tensor, patterns: Patterns) -> torch.Tensor:
-        first, self.seen = self.seen, self.seen + len(patch)
+    def step(self, k: int, estimate: Estimate, patterns: Patterns) -> torch.Tensor:
+        first, self.seen = self.seen, self.seen + len(estimate.patch)
         rows, columns = (np.round(self.scan.positions_px[first : self.seen]).astype(int) - N // 2).T
         windows = np.lib.stride_tricks.sliding_window_view(self.scan.object_truth, (N, N))
         return torch.from_numpy(np.ascontiguousarray(windows[rows, columns]))
@@ -114,7 +114,9 @@ def plain(model: PtychoPINN, scan: RawData, inner: slice) -> np.ndarray:
         for i, (row, column) in enumerate(corners):
             window = slice(row, row + N), slice(column, column + N)
             patterns = model.patterns(dataset.__getitems__([i]))
-            patch = model.step(k, torch.from_numpy(canvas[window])[None], patterns)[0].numpy()
+            patch = model.step(k, Estimate(torch.from_numpy(canvas[window])[None], patterns.probe), patterns)[
+                0
+            ].numpy()
             weight = np.zeros((N, N), dtype=np.float32)
             weight[inner, inner] = patterns.weight[0, inner, inner]
             total[window] += weight * patch
