@@ -9,13 +9,13 @@ PROOFS := tests/evidence tests/torch/test_several_processes.py
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 PYTEST := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test check lint integration clients fuzz combinations wires clean
+.PHONY: demo test check lint integration clients faults fuzz combinations wires clean
 
 demo: .venv/installed
-	$(BIN)/ptycho demo
+	$(BIN)/ptycho demo --overwrite
 
 test: .venv/installed-dev
-	$(PYTEST) -m "not combinations and not integration" $(PYTEST_ARGS)
+	$(PYTEST) -m "not combinations and not integration and not faults" $(PYTEST_ARGS)
 
 check: lint test integration
 
@@ -26,11 +26,14 @@ lint: .venv/installed-dev
 	$(BIN)/lint-imports
 
 integration: .venv/installed-dev
-	$(PYTEST) -m "integration and not combinations" $(PYTEST_ARGS)
+	$(PYTEST) -m "(integration or faults) and not combinations and not thorough" $(PYTEST_ARGS)
 
 clients: .venv-clients/installed
 	CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 .venv-clients/bin/python -m pytest -n 2 -o addopts= --import-mode=importlib \
 		-ra tests/clients $(PYTEST_ARGS)
+
+faults: .venv/installed-dev
+	$(PYTEST) -m faults tests/faults $(PYTEST_ARGS)
 
 combinations: .venv/installed-dev
 	$(PYTEST) -m "" tests/combinations tests/torch/test_machine.py $(PYTEST_ARGS)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ptycho.config.validated import help_texts, vocabulary
+from ptycho.config.section import section_of
 from ptycho_torch import config_params
 
 SETTINGS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = tomllib.loads(
@@ -22,6 +22,6 @@ def rows(group: str) -> list[tuple[str, str, str, str]]:
         if fields:
             section, _, name = fields[0].partition(".")
             cls = getattr(config_params, section)
-            rule, meaning = vocabulary(cls).scalars[name].rule, help_texts(cls)[name]
+            rule, meaning = section_of(cls).scalars[name].rule, section_of(cls).help[name]
         found.append((f"`{setting}`", ", ".join(f"`{field}`" for field in fields) or "-", rule, meaning))
     return found

@@ -17,11 +17,10 @@ from typing import Any, Final
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import OLD_NAMES, PyTorchExecutionConfig
-from ptycho.config.fields import annotation_of, group_of, scalar
 from ptycho.config.legacy import KEY_MAPPINGS
 from ptycho.config.origins import PRECEDENCE
 from ptycho.config.render import text
-from ptycho.config.validated import help_texts, pydantic_fields, section_of, vocabulary
+from ptycho.config.section import section_of, section_of_table
 from ptycho_torch import config_params
 from ptycho_torch.cli.config import ACTIONS
 from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, TRAINING
@@ -77,14 +76,8 @@ def updated(document: str) -> str:
 
 def rows_of(section: str) -> list[str]:
     """The fields of a section, in the order of their declaration; knobs of the matrix before the others."""
-    if section == "execution":
-        cls = PyTorchExecutionConfig
-        return [*cls.__annotations__, *(name for name in cls.model_fields if name not in cls.__annotations__)]
-    return list(vocabulary(_class(section)).scalars)
-
-
-def _class(section: str) -> type:
-    return next(cls for cls in CANONICAL if section_of(cls) == section)
+    found = section_of_table(section)
+    return sorted(found.fields, key=lambda name: name not in found.cls.__annotations__)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -97,17 +90,12 @@ def _code(word: object) -> str:
 
 
 def _default(section: str, name: str) -> str:
-    fields = (
-        PyTorchExecutionConfig.model_fields if section == "execution" else pydantic_fields(_class(section))
-    )
-    value = fields[name].get_default(call_default_factory=True)
+    value = section_of_table(section).defaults[name]
     return _code(f"{value:g}" if isinstance(value, float) else text(value))
 
 
 def _accepts(section: str, name: str) -> str:
-    if section == "execution":
-        return scalar(annotation_of(PyTorchExecutionConfig.model_fields[name])).rule
-    return vocabulary(_class(section)).scalars[name].rule
+    return section_of_table(section).scalars[name].rule
 
 
 def _variable(name: str) -> str:
@@ -116,7 +104,7 @@ def _variable(name: str) -> str:
 
 def _fields(section: str) -> str:
     """Field, range, default and help text of a canonical configuration."""
-    words = help_texts(_class(section))
+    words = section_of_table(section).help
     head = ("field", "accepts", "default", "meaning")
     return _table(
         head,
@@ -138,7 +126,7 @@ def _knobs(*, of_matrix: bool) -> str:
         described = field.description or ""
         rows.append(
             (
-                group_of(field),
+                section_of(PyTorchExecutionConfig).group(name),
                 _code(name),
                 _accepts("execution", name),
                 _default("execution", name),
@@ -235,7 +223,7 @@ def _left_out() -> str:
 
 def _key_mappings() -> str:
     owners = {
-        name: ", ".join(cls.__name__ for cls in CANONICAL if name in vocabulary(cls).scalars)
+        name: ", ".join(cls.__name__ for cls in CANONICAL if name in section_of(cls).fields)
         for name in KEY_MAPPINGS
     }
     rows = ((_code(name), _code(key), owners[name]) for name, key in KEY_MAPPINGS.items())
@@ -244,7 +232,9 @@ def _key_mappings() -> str:
 
 def _old_names() -> str:
     canonical = {
-        old: f"{section_of(cls)}.{new}" for cls in CANONICAL for old, new in vocabulary(cls).renamed.items()
+        old: section_of(cls).labelled(new)
+        for cls in CANONICAL
+        for old, new in section_of(cls).renamed.items()
     }
     shared = {old: new.partition(".")[2] for old, new in canonical.items()}
     rows = ((_code(old), _code(new)) for old, new in {**OLD_NAMES, **shared}.items())
@@ -326,7 +316,7 @@ def _command_defaults() -> str:
             else "-"
             for table in (TRAINING, DEMO, RECONSTRUCTION)
         ]
-        section = "training" if name in vocabulary(TrainingConfig).scalars else homes[name]
+        section = "training" if name in section_of(TrainingConfig).fields else homes[name]
         rows.append((_code(name), _default(section, name), *stated))
     commands = (f"`ptycho {command}`" for command in ("train", "demo", "reconstruct"))
     return _table(("field", "default of the field", *commands), rows)
@@ -340,22 +330,22 @@ def _backend_fields() -> str:
     """Every field of the backend's classes: what it accepts, its default, where it comes from, and what it says."""
     rows: list[tuple[str, ...]] = []
     for section, cls in BACKEND.items():
-        words = help_texts(cls)
-        for name, info in pydantic_fields(cls).items():
+        words = section_of(cls).help
+        for name, info in section_of(cls).fields.items():
             default = info.get_default(call_default_factory=True)
             shown = f"{default:g}" if isinstance(default, float) else text(default)
             place = f"{section}.{name}"
             origins = [f"`{pair.field}`" for pair in TABLE if place in pair.torch]
             knob = [f"execution: `{EXECUTION[place]}`"] if place in EXECUTION else []
             origin = ", ".join(dict.fromkeys(origins + knob)) or NOT_BRIDGED[place]
-            accepted = vocabulary(cls).scalars[name].rule
+            accepted = section_of(cls).scalars[name].rule
             rows.append((f"`{cls.__name__}.{name}`", accepted, _code(shown), origin, words[name]))
     return _table(("field", "accepts", "default", "comes from", "meaning"), rows)
 
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "backend-fields": _backend_fields,
-    **{f"{section_of(cls)}-fields": lambda cls=cls: _fields(section_of(cls)) for cls in CANONICAL},
+    **{f"{table}-fields": lambda table=table: _fields(table) for table in ("model", "training", "inference")},
     "matrix-knobs": lambda: _knobs(of_matrix=True),
     "additional-knobs": lambda: _knobs(of_matrix=False),
     **{f"{section}-sources": lambda section=section: _sources(section) for section in CONSUMERS},

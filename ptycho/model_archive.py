@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
-from ptycho.config.errors import ConfigError, Failure, show
+from ptycho.config.errors import ConfigError, Failure, printable, show
+from ptycho.memory import available_bytes, size_text, too_large
 
 ARCHIVE: Final = "wts.h5.zip"
 """The file of a trained model in the output folder of its training."""
@@ -21,6 +22,8 @@ UNREADABLE: Final = (zipfile.BadZipFile, EOFError, OverflowError, RuntimeError, 
 """What zipfile raises where sizes, offsets or names in its tables are damaged."""
 
 _ENCRYPTED: Final = 0x1
+_LISTED: Final = 3
+"""Models that a message names."""
 
 
 class BundleError(ConfigError):
@@ -45,11 +48,21 @@ def find_archive(model_path: str | Path | None) -> Path:
         if (path / ARCHIVE_CONFIG).is_file() and (path / ARCHIVE_WEIGHTS).is_file():
             return path
     rule = f"expected the output folder of a training, which holds {ARCHIVE}"
-    got = f"'{model_path}'" if isinstance(model_path, str | Path) else show(model_path)
-    message = (
-        f"inference.model_path: Model archive not found: {rule}; got {got}. Train first, or correct the path."
-    )
+    got, cure = show(model_path), "Train first, or correct the path."
+    if isinstance(model_path, str | Path):
+        got = f"'{printable(str(model_path))}'"
+        below = sorted(found.parent for found in Path(model_path).glob(f"*/{ARCHIVE}"))
+        if below:  # of an earlier run that is kept until the new one has saved, or of several
+            cure = f"Name the folder of a model that is there: {printable(', '.join(map(str, below[:_LISTED])))}."
+    message = f"inference.model_path: Model archive not found: {rule}; got {got}. {cure}"
     raise ConfigError([Failure("inference.model_path", message)])
+
+
+def archive_files(archive: Path) -> list[Path]:
+    """The files of a model, of its archive or the folder that `find_archive` also takes."""
+    if (archive / ARCHIVE).is_file():
+        return [archive / ARCHIVE]
+    return [archive / name for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)] if archive.is_dir() else [archive]
 
 
 def read_archive_config(archive: Path) -> dict[str, Any] | None:
@@ -74,7 +87,8 @@ def read_archive_config(archive: Path) -> dict[str, Any] | None:
 
 def refuse(source: Path, expected: str, found: str, way_out: str) -> NoReturn:
     """Raise the BundleError of a file: the rule, what was found, what to do."""
-    raise BundleError([Failure(str(source), f"{source}: expected {expected}; got {found}. {way_out}")])
+    message = printable(f"{source}: expected {expected}; got {found}. {way_out}")
+    raise BundleError([Failure(str(source), message)])
 
 
 def refuse_damaged(source: Path, found: str) -> NoReturn:
@@ -82,6 +96,18 @@ def refuse_damaged(source: Path, found: str) -> NoReturn:
     refuse(
         source, "an intact model archive", found, "Copy it again from where it was written, or train again."
     )
+
+
+def refuse_too_large(path: Path) -> None:
+    """Refuse a file of a model that there is no memory to read.
+
+    Raises:
+        BundleError: it is larger.
+    """
+    n_bytes = path.stat().st_size
+    if too_large(n_bytes):
+        expected = f"a model that fits into the memory there is, {size_text(available_bytes())}"
+        refuse(path, expected, size_text(n_bytes), "Use a machine with more memory.")
 
 
 def check_stored(source: Path, members: Iterable[zipfile.ZipInfo]) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ptycho.scan_checks import Checker, DataError, problem
+from ptycho.config.errors import printable
+from ptycho.data_error import DataError, problem
+from ptycho.scan_checks import Checker
 from ptycho.scan_files import read_probe_shape, read_statements
 
 
@@ -29,7 +31,7 @@ def scan_files(path: str | Path) -> list[Path]:
     if not files:
         got = "a folder without any" if path.is_dir() else "neither" if path.exists() else "nothing there"
         raise FileNotFoundError(
-            f"{path}: expected a file, or a folder of *.npz files; got {got}. Check the path."
+            f"{printable(str(path))}: expected a file, or a folder of *.npz files; got {got}. Check the path."
         )
     return files
 

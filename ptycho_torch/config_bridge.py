@@ -8,7 +8,7 @@ from ptycho.config.canonical import InferenceConfig as CanonicalInference
 from ptycho.config.canonical import ModelConfig as CanonicalModel
 from ptycho.config.canonical import TrainingConfig as CanonicalTraining
 from ptycho.config.errors import ConfigError, Failure, warn_caller
-from ptycho.config.validated import pydantic_fields, section_of, vocabulary
+from ptycho.config.section import section_of
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 
 
@@ -315,7 +315,7 @@ def _to_canonical(cls: type, **sections: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for pair in TABLE:
         places = [place.split(".") for place in pair.torch]
-        if pair.field in pydantic_fields(cls) and all(section in sections for section, _ in places):
+        if pair.field in section_of(cls).fields and all(section in sections for section, _ in places):
             values[pair.field] = pair.to_canonical(
                 *(getattr(sections[section], name) for section, name in places)
             )
@@ -327,7 +327,7 @@ def _to_torch(*configs: Any) -> dict[str, dict[str, Any]]:
     values: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "training": {}}
     for pair in TABLE:
         for config in configs:
-            if pair.field in pydantic_fields(type(config)):
+            if pair.field in section_of(type(config)).fields:
                 for place, value in zip(pair.torch, pair.to_torch(getattr(config, pair.field)), strict=True):
                     section, name = place.split(".")
                     values[section][name] = value
@@ -336,18 +336,19 @@ def _to_torch(*configs: Any) -> dict[str, dict[str, Any]]:
 
 def _names(cls: type, written: Iterable[str]) -> set[str]:
     """The fields that are meant by names, of which some may be old ones."""
-    return {vocabulary(cls).field(name) or name for name in written}
+    return {section_of(cls).field(name) or name for name in written}
 
 
 def _beaten_by(overrides: Mapping[str, Any] | None, cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What was translated, without what overrides say by a current or an old name, and the overrides."""
-    given = dict(overrides or {})
+    """What was translated and is no default, but for what overrides set by a current or an old name; and these."""
+    given, defaults = dict(overrides or {}), section_of(cls).defaults
     beaten = _names(cls, given)
-    return {name: value for name, value in values.items() if name not in beaten} | given
+    changed = {name: value for name, value in values.items() if value != defaults[name]}
+    return {name: value for name, value in changed.items() if name not in beaten} | given
 
 
 def _require(cls: type, values: Mapping[str, Any], *names: str) -> None:
-    section = section_of(cls)
+    section = section_of(cls).label
     given = _names(cls, [written for written, value in values.items() if value is not None])
     missing = [
         Failure(f"{section}.{name}", f"{section}.{name}: {name} is required; got none. Give it in overrides.")

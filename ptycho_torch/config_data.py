@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from ptycho.config.canonical import Domain, NonNegativeFloat, PatternSize
-from ptycho.config.fields import Exact, Flag, PositiveFloat, PositiveInt, Seed
-from ptycho.config.validated import Rule, validated
+from ptycho.config.dataclass import CheckedDataclass
+from ptycho.config.fields import Exact, Flag, PositiveFloat, PositiveInt, Rule, Seed
 
 GridSize = Annotated[tuple[PositiveInt, PositiveInt], Rule("two integers >= 1")]
 """Neighbours in a group along y and x."""
@@ -48,8 +48,7 @@ def only(value: int, reason: str) -> Rule:
     return Rule(f"{value}", lambda given: given == value, f"{reason} Leave it as it is.")
 
 
-@validated("DataConfig")
-class DataConfig:
+class DataConfig(CheckedDataclass, label="DataConfig"):
     """What the patterns are, and which of them form groups."""
 
     N: PatternSize = 64

@@ -1,10 +1,11 @@
 """From what a caller says and what the data say to complete, checked configurations, with the origin of every value.
 
 Who wins, the strongest first: overrides; flags that were passed; the data (N from the probe, nphotons as stated) or
-the trained model; the file; the defaults of the command line; the default of the field.
+the trained model; the files, the last one strongest; those of PTYCHO_CONFIG; the command line's; those of the fields.
 """
 
 import contextlib
+import copy
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -16,12 +17,14 @@ from ptycho import params
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.layer import Layer
 from ptycho.config.legacy import update_legacy_dict
 from ptycho.config.origins import Origin
+from ptycho.config.paths import Files
 from ptycho.config.request import Answer, Request
-from ptycho.config.sources import Layer
-from ptycho.config.validated import Resolution, section_of, vocabulary
-from ptycho.scan_checks import DataError
+from ptycho.config.resolve import resolve
+from ptycho.config.section import section_of
+from ptycho.data_error import DataError
 from ptycho.scan_facts import infer_probe_size
 from ptycho_torch import config_params as torch_side
 from ptycho_torch.config_bridge import TABLE, from_inference_config, from_training_config
@@ -111,7 +114,7 @@ def create_training_payload(
     execution_config: PyTorchExecutionConfig | None = None,
     *,
     flags: Mapping[str, Any] | None = None,
-    file: str | Path | None = None,
+    file: Files | None = None,
     cli_defaults: Mapping[str, Any] | None = None,
 ) -> TrainingPayload:
     """Resolve the configurations of a training, and fill the legacy dictionary (CONFIG-001).
@@ -122,7 +125,7 @@ def create_training_payload(
         overrides: canonical field, historical synonym or execution knob -> value.
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
         flags: command-line flags that were passed, by field or knob; text is read as the field says.
-        file: run file with [model], [training], [execution]; or a flat file of knobs.
+        file: run file with [model], [training], [execution], or flat file of knobs; or several, the last one strongest.
         cli_defaults: what the command line states without a flag, by field or knob.
 
     Raises:
@@ -130,7 +133,9 @@ def create_training_payload(
         DataError: the data do not tell N, and nobody else does; or they contradict each other.
         ConfigError: all that is wrong with the values; or n_groups, which is required, is missing.
     """
-    request = _request([ModelConfig, TrainingConfig], overrides, flags, file, cli_defaults)
+    request = _request(
+        [ModelConfig, TrainingConfig, PyTorchExecutionConfig], overrides, flags, file, cli_defaults
+    )
     places = {"train_data_file": train_data_file, "output_dir": output_dir}
     places = _settled(request, TrainingConfig, places)
     _require_n_groups(request, TrainingConfig)
@@ -139,7 +144,7 @@ def create_training_payload(
         inferred = from_data(request, files)
     request.add(ModelConfig, inferred_layer(inferred, "N"))
     request.add(TrainingConfig, inferred_layer(inferred, "nphotons"))
-    return training_payload(request.answer(execution_config))
+    return training_payload(request.answer({PyTorchExecutionConfig: execution_config}))
 
 
 def training_payload_of(
@@ -154,14 +159,14 @@ def training_payload_of(
     Raises:
         ConfigError: what is wrong with the environment, or with the two together.
     """
-    return training_payload(_as_arguments(config).answer(execution_config))
+    return training_payload(_as_it_is(config, execution_config))
 
 
 def execution_beside(
     config: TrainingConfig, execution_config: PyTorchExecutionConfig | None
 ) -> PyTorchExecutionConfig:
     """Resolve how a ready configuration is run; arguments and errors as of `training_payload_of`, which fills more."""
-    return _as_arguments(config).answer(execution_config).execution
+    return _as_it_is(config, execution_config)[PyTorchExecutionConfig]
 
 
 def inference_payload_of(config: InferenceConfig, trained: TrainingPayload) -> InferencePayload:
@@ -174,29 +179,26 @@ def inference_payload_of(config: InferenceConfig, trained: TrainingPayload) -> I
     Raises:
         ConfigError: what is wrong with the two together.
     """
-    answer = _as_arguments(config).answer(trained.execution_config)
-    ready = answer.sections[InferenceConfig].config
-    ready.model = answer.sections[ModelConfig].config
+    answer = _as_it_is(config, trained.execution_config)
+    ready = answer[InferenceConfig]
+    ready.model = answer[ModelConfig]
     return InferencePayload(
         ready,
         trained.pt_data_config,
         trained.pt_model_config,
         trained.pt_training_config,
         trained.pt_inference_config,
-        answer.execution,
+        answer[PyTorchExecutionConfig],
         _audit(answer),
         answer.sources,
     )
 
 
-def _as_arguments(config: TrainingConfig | InferenceConfig) -> Request:
-    """A request in which every value that is not a default is an argument."""
-    request = Request([ModelConfig, type(config)], n_is_settled=config.model.N != 0)
-    for part in (config.model, config):
-        plain, names = type(part)(), vocabulary(type(part)).scalars
-        changed = {name: getattr(part, name) for name in names if getattr(part, name) != getattr(plain, name)}
-        request.add(type(part), Layer("argument", changed))
-    return request
+def _as_it_is(config: TrainingConfig | InferenceConfig, execution: PyTorchExecutionConfig | None) -> Answer:
+    """A copy of ready settings, looked at together; None resolves how they are run, with the environment."""
+    config = copy.deepcopy(config)
+    ready = {type(config.model): config.model, type(config): config, PyTorchExecutionConfig: execution}
+    return Request([*ready], n_is_settled=config.model.N != 0).answer(ready)
 
 
 def training_payload(answer: Answer) -> TrainingPayload:
@@ -205,8 +207,8 @@ def training_payload(answer: Answer) -> TrainingPayload:
     return TrainingPayload(
         config,
         *from_training_config(config),
-        _inference_side(answer.execution, config.batch_size * config.model.gridsize**2),
-        answer.execution,
+        _inference_side(answer[PyTorchExecutionConfig], config.batch_size * config.model.gridsize**2),
+        answer[PyTorchExecutionConfig],
         _audit(answer),
         answer.sources,
     )
@@ -220,7 +222,7 @@ def create_inference_payload(
     execution_config: PyTorchExecutionConfig | None = None,
     *,
     flags: Mapping[str, Any] | None = None,
-    file: str | Path | None = None,
+    file: Files | None = None,
     cli_defaults: Mapping[str, Any] | None = None,
 ) -> InferencePayload:
     """Resolve the configurations of a reconstruction, and fill the legacy dictionary (CONFIG-001).
@@ -229,12 +231,11 @@ def create_inference_payload(
         model_path: output folder of the training, or its `wts.h5.zip`. It says what the model is. None: as the file
             says.
         test_data_file: the scan, or a folder of NPZ files; None: as the file says.
-        output_dir: folder for everything the reconstruction writes; None: as a flag, the file or the command line
-            says.
+        output_dir: folder for what the reconstruction writes; None: as a flag, the file or the command line says.
         overrides: canonical field, historical synonym or execution knob -> value.
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
         flags: command-line flags that were passed, by field or knob; text is read as the field says.
-        file: run file with [model], [inference], [execution]; or a flat file of knobs.
+        file: run file with [model], [inference], [execution], or flat file; or several, the last one strongest.
         cli_defaults: what the command line states without a flag, by field or knob.
 
     Raises:
@@ -243,7 +244,9 @@ def create_inference_payload(
         ConfigError: there is no such model; its patterns have another size than the data; n_groups, which is
             required, is missing; or all that is wrong with the values.
     """
-    request = _request([ModelConfig, InferenceConfig], overrides, flags, file, cli_defaults)
+    request = _request(
+        [ModelConfig, InferenceConfig, PyTorchExecutionConfig], overrides, flags, file, cli_defaults
+    )
     places = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
     places = _settled(request, InferenceConfig, places)
     _require_n_groups(request, InferenceConfig)
@@ -251,9 +254,9 @@ def create_inference_payload(
         archive, files = model_and_files(places["model_path"], places["test_data_file"])
         trained = trained_layers(archive)
         add_model(request, trained, files)
-    training = Resolution(TrainingConfig, [trained["training"]])
+    training = resolve(TrainingConfig, [trained["training"]])
     request.fail(training.failures)
-    answer = request.answer(execution_config)
+    answer = request.answer({PyTorchExecutionConfig: execution_config})
     config = _completed(answer, InferenceConfig)
     as_trained = training.config
     as_trained.model = config.model
@@ -264,8 +267,8 @@ def create_inference_payload(
         replace(data, nphotons=trained_data.nphotons),
         model,
         pt_training,
-        _inference_side(answer.execution, as_trained.batch_size * config.model.gridsize**2),
-        answer.execution,
+        _inference_side(answer[PyTorchExecutionConfig], as_trained.batch_size * config.model.gridsize**2),
+        answer[PyTorchExecutionConfig],
         _audit(answer),
         answer.sources,
     )
@@ -292,7 +295,7 @@ def _request(
     sections: list[type],
     overrides: Mapping[str, Any] | None,
     flags: Mapping[str, Any] | None,
-    file: str | Path | None,
+    file: Files | None,
     cli_defaults: Mapping[str, Any] | None,
 ) -> Request:
     if isinstance(overrides, Mapping):
@@ -321,13 +324,13 @@ def _settled(request: Request, cls: type, places: Mapping[str, str | Path | None
     request.add(cls, Layer("argument", given))
     for name, place in given.items():
         asked = request.asks_for(name)
-        if asked is not None and asked.value != os.fspath(place):
-            field = f"{section_of(cls)}.{name}"
+        if asked is not None and os.path.abspath(asked.value) != os.path.abspath(place):
+            field = section_of(cls).labelled(name)
             message = (
                 f"{field}: given twice, as {os.fspath(place)!r} (argument) and {asked.value!r} ({asked})."
             )
             request.fail([Failure(field, f"{message} Drop the latter.")])
-    return {name: given.get(name, request.says(cls, name)) for name in places}
+    return {name: given.get(name, request.says(name)) for name in places}
 
 
 @contextlib.contextmanager
@@ -341,7 +344,7 @@ def _after_the_rest(request: Request, execution_config: PyTorchExecutionConfig |
         yield
     except (FileNotFoundError, DataError, ConfigError) as error:
         try:
-            request.answer(execution_config)
+            request.answer({PyTorchExecutionConfig: execution_config})
         except ConfigError as wrong:
             also = error.failures if isinstance(error, ConfigError) else (Failure("data", str(error)),)
             raise ConfigError([*wrong.failures, *also]) from None
@@ -350,7 +353,7 @@ def _after_the_rest(request: Request, execution_config: PyTorchExecutionConfig |
 
 def _require_n_groups(request: Request, cls: type) -> None:
     if not request.speaks_of("n_groups"):
-        field = f"{section_of(cls)}.n_groups"
+        field = section_of(cls).labelled("n_groups")
         rule = "expected an integer >= 1, or none for one group at every scan position"
         message = f"{field}: n_groups is required: {rule}; got nothing. Give it as an override, a flag or in the file."
         request.fail([Failure(field, message)])
@@ -358,8 +361,8 @@ def _require_n_groups(request: Request, cls: type) -> None:
 
 def _completed(answer: Answer, cls: type[T]) -> T:
     """The canonical configuration of an answer, checked as a whole, announced, and in the legacy dictionary."""
-    config: Any = answer.sections[cls].config
-    config.model = answer.sections[ModelConfig].config
+    config: Any = answer[cls]
+    config.model = answer[ModelConfig]
     _announce(answer)
     populate_legacy_params(config)
     return config
@@ -380,7 +383,7 @@ def _inference_side(execution: PyTorchExecutionConfig, training_patterns: int) -
 
 def _announce(answer: Answer) -> None:
     """Log, with both values, what overrules the data or a flag that was passed."""
-    for name, origin in {**answer.sources, **answer.execution.sources}.items():
+    for name, origin in {**answer.sources, **answer[PyTorchExecutionConfig].sources}.items():
         for beaten in origin.shadowed:
             overruled = beaten.kind == "inferred" or (beaten.is_flag and origin.kind == "override")
             if overruled and beaten.value != origin.value:
@@ -392,5 +395,5 @@ def _announce(answer: Answer) -> None:
 def _audit(answer: Answer) -> dict[str, Any]:
     """Every value that is not a default, by field or knob, with its origin and what it beat."""
     canonical = {name.split(".")[1]: origin for name, origin in answer.sources.items()}
-    everything = {**canonical, **answer.execution.sources}
+    everything = {**canonical, **answer[PyTorchExecutionConfig].sources}
     return {name: origin.to_dict() for name, origin in everything.items() if origin.kind != "default"}

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ptycho.config.canonical import ModelConfig
+from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.layer import Layer
 from ptycho.config.request import Request
-from ptycho.config.sources import Layer
+from ptycho.config.section import section_of
+from ptycho.config.sources import read_saved
+from ptycho.data_error import DataError
 from ptycho.model_archive import ARCHIVE_CONFIG, find_archive, read_archive_config
-from ptycho.scan_checks import DataError
 from ptycho.scan_facts import ScanFacts, disagreement, scan_facts, scan_files
 
 logger = logging.getLogger(__name__)
@@ -96,10 +98,8 @@ def trained_layers(archive: Path) -> dict[str, Layer]:
         )
         said = {"model": {}, "training": {}}
     place = f"{ARCHIVE_CONFIG} in {archive}, written by version {said.get('version', 'unknown')}"
-    return {
-        name: Layer("inferred", said[name], dict.fromkeys(said[name], place), level=1)
-        for name in ("model", "training")
-    }
+    sections = (section_of(ModelConfig), section_of(TrainingConfig))
+    return {one.table: read_saved("inferred", said[one.table], one, place, "", level=1) for one in sections}
 
 
 def add_model(request: Request, trained: Mapping[str, Layer], files: list[Path]) -> None:

@@ -15,16 +15,15 @@ from ptycho.config.canonical import (
     OptionalFile,
     ShrinkFactor,
 )
+from ptycho.config.dataclass import CheckedDataclass
 from ptycho.config.execution import Accelerator, Scheduler, Strategy
-from ptycho.config.fields import Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt
-from ptycho.config.validated import Rule, validated
+from ptycho.config.fields import Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt, Rule
 from ptycho_torch.config_data import DataConfig, Engine, ProbeMask, Smoothness, only
 
 __all__ = ["DataConfig", "DatagenConfig", "InferenceConfig", "ModelConfig", "TrainingConfig"]
 
 
-@validated("ModelConfig")
-class ModelConfig:
+class ModelConfig(CheckedDataclass, label="ModelConfig"):
     """The network and the physics it is trained through."""
 
     mode: Annotated[Literal["Unsupervised", "Supervised"], Exact()] = "Unsupervised"
@@ -160,8 +159,11 @@ class ModelConfig:
     """Has one value: groups are made of scan positions."""
 
 
-@validated("TrainingConfig", also={"warmup_epochs": "lr_warmup_epochs", "min_lr_ratio": "lr_min_ratio"})
-class TrainingConfig:
+class TrainingConfig(
+    CheckedDataclass,
+    label="TrainingConfig",
+    also={"warmup_epochs": "lr_warmup_epochs", "min_lr_ratio": "lr_min_ratio"},
+):
     """Losses, optimizer and files of a training."""
 
     epochs: PositiveInt = 50
@@ -318,8 +320,7 @@ class TrainingConfig:
     """Kept with the model."""
 
 
-@validated("InferenceConfig")
-class InferenceConfig:
+class InferenceConfig(CheckedDataclass, label="InferenceConfig"):
     """How a trained network's patches become one picture."""
 
     batch_size: PositiveInt = 16
@@ -341,6 +342,5 @@ class InferenceConfig:
     """Weight of a patch's pixels in the picture: their illumination, or all the same."""
 
 
-@validated("DatagenConfig")
-class DatagenConfig:
+class DatagenConfig(CheckedDataclass, label="DatagenConfig"):
     """Nothing: simulated scans are described where they are made. Callers pass one on, so it can be built."""

@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from ptycho.config import canonical
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.rules import Said, conflicts
+from ptycho.config.resolve import Origins, worded
+from ptycho.config.rules import conflicts
 from ptycho_torch import config_params
 from ptycho_torch.fine_tuning import Plan
 
@@ -109,8 +110,7 @@ def build_schedule(
     """
     values = {"scheduler": execution_config.scheduler, "nepochs": n_epochs}
     values |= {name: getattr(training_config, name) for name in ("lr_warmup_epochs", "lr_min_ratio")}
-    failures = list(conflicts(Said(values, lambda name: "argument", "training")))
-    if failures:
+    if failures := worded(conflicts(values, "training"), values, Origins([], otherwise="argument")):
         raise ConfigError(failures)
     scheduler = execution_config.scheduler
     followed = plan is not None and plan.epochs > plan.main

@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # a worker of pytest-xdist has no script, and a training on two devices asks for one
         sys.argv[0] = __file__
     for name in list(os.environ):
-        if name.upper().startswith("PTYCHO_EXEC_"):
+        if name.upper().startswith(("PTYCHO_EXEC_", "PTYCHO_CONFIG")):
             del os.environ[name]
 
 

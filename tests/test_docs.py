@@ -16,7 +16,7 @@ import pytest
 
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.scan_files import NPZ_KEYS
+from ptycho.npz_files import NPZ_KEYS
 from ptycho_torch.cli.main import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +24,7 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 INDENTED = re.compile(r"^    .*$", re.MULTILINE)
 """Formulas and figures made of characters."""
 CODE_PATH = re.compile(r"`((?:ptycho|ptycho_torch|tests|docs|specs|benchmarks)/[\w/.-]+)`")
+NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 VARIABLE = re.compile(r"PTYCHO_EXEC_([A-Z][A-Z_]*)")
 
 
@@ -84,6 +85,30 @@ def test_every_file_of_the_code_that_a_document_names_is_there(path: Path) -> No
     assert not missing
 
 
+@pytest.mark.parametrize("path", tables.documents(), ids=named)
+def test_every_test_that_a_document_names_is_there(path: Path) -> None:
+    claims = NAMED_TEST.findall(path.read_text())
+    missing = [f"{file}::{name}" for file, name in claims if name not in _tests_of(ROOT / file)]
+    assert not missing
+
+
+def test_every_test_of_the_faults_holds_a_guarantee() -> None:
+    claims = NAMED_TEST.findall((ROOT / "docs" / "guarantees.md").read_text())
+    files = (ROOT / "tests" / "faults").glob("test_*.py")
+    found = {(f"tests/faults/{file.name}", name) for file in files for name in _tests_of(file)}
+    # how many cases there are is no guarantee
+    assert {test for test in found if not test[1].startswith("test_there_are_enough_")} == set(claims)
+
+
+def _tests_of(file: Path) -> set[str]:
+    if not file.is_file():
+        return set()
+    nodes = ast.parse(file.read_text(), file.name).body
+    return {
+        node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_field_is_accounted_for(section: str) -> None:
     assert set(tables.CONSUMERS[section]) == set(tables.rows_of(section))
@@ -141,7 +166,7 @@ def test_every_field_of_the_backend_is_read_outside_its_table() -> None:
 
 
 def vars_of(cls: type) -> list[str]:
-    return list(tables.pydantic_fields(cls))
+    return list(tables.section_of(cls).all_fields)
 
 
 def _attributes_read(module: str) -> set[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from ptycho.config.canonical import TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.validated import pydantic_fields
+from ptycho.config.section import section_of
 from ptycho_torch import config_params
 
 CUT = "CUT_WIRE"
@@ -27,11 +27,11 @@ def cut(knob: str) -> None:
     """Give every reader of a knob its default, here and in every program that a test starts as `program()`.
 
     Raises:
-        pytest.UsageError: there is no such knob.
+        pytest.UsageError: there is no such setting.
     """
     known = False
     for cls in (PyTorchExecutionConfig, TrainingConfig, config_params.TrainingConfig):
-        fields = cls.model_fields if cls is PyTorchExecutionConfig else pydantic_fields(cls)
+        fields = section_of(cls).all_fields
         if knob in fields:
             default = fields[knob].get_default(call_default_factory=True)
             setattr(cls, knob, property(lambda _, default=default: default, lambda _, value: None))

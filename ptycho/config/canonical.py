@@ -9,16 +9,16 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AllowInfNan, BeforeValidator, Strict
+from pydantic_core import PydanticCustomError
 
+from ptycho.config.dataclass import CheckedDataclass
 from ptycho.config.errors import ConfigError, Failure, path_of
-from ptycho.config.fields import LARGEST, Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt, Seed
-from ptycho.config.validated import Resolution, Rule, section_of, validated, vocabulary
-
-T = TypeVar("T")
+from ptycho.config.fields import LARGEST, Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt, Rule, Seed
+from ptycho.config.rules import conflicts_of
 
 
 def _is_pattern_size(value: int) -> bool:
@@ -55,22 +55,40 @@ def _is_path(value: Path | None) -> bool:
 def _not_blank(value: Any) -> Any:
     """Refuse blank text, which a path would take for the current folder; Path() says that it is meant."""
     if isinstance(value, str) and not value.strip():
-        raise ValueError("is blank")
+        raise PydanticCustomError("not_accepted", "Input should not be blank")
     return value
 
 
-File = Annotated[Path, BeforeValidator(_not_blank), Rule("a path", _is_path)]
-"""A path, or its text."""
-OptionalFile = Annotated[Path | None, BeforeValidator(_not_blank), Rule("a path or none", _is_path)]
-"""A path, or its text; or None."""
+if TYPE_CHECKING:
+
+    class File:
+        """A path, or its text."""
+
+        def __get__(self, instance: object, owner: object) -> Path: ...
+        def __set__(self, instance: object, value: str | Path) -> None: ...
+
+    class OptionalFile:
+        """A path, or its text; or None."""
+
+        def __get__(self, instance: object, owner: object) -> Path | None: ...
+        def __set__(self, instance: object, value: str | Path | None) -> None: ...
+
+else:
+    File = Annotated[Path, BeforeValidator(_not_blank), Rule("a path", _is_path)]
+    OptionalFile = Annotated[Path | None, BeforeValidator(_not_blank), Rule("a path or none", _is_path)]
+
+
+def path(default: str | None) -> Any:
+    """Declare a field that holds a path, and takes its text as well."""
+    return None if default is None else Path(default)
+
 
 Activation = Annotated[Literal["sigmoid", "swish", "silu", "softplus", "relu"], Exact()]
 Domain = Annotated[Literal["auto", "amplitude", "intensity"], Exact()]
 Backend = Annotated[Literal["pytorch", "tensorflow"], Exact()]
 
 
-@validated("model")
-class ModelConfig:
+class ModelConfig(CheckedDataclass, table="model"):
     """The network and the physics it is trained through."""
 
     N: PatternSize = 64
@@ -122,17 +140,16 @@ class ModelConfig:
     """Blur of each predicted correction, in pixels (standard deviation); 0 is none."""
 
 
-@validated("training", renamed={"n_images": "n_groups"})
-class TrainingConfig:
+class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n_groups"}):
     """One training: the model, its data, its losses and its optimizer."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     """The network and the physics."""
 
-    train_data_file: OptionalFile = None
+    train_data_file: OptionalFile = path(None)
     """The scan to train on: an NPZ file, or a folder of NPZ files that are one data set."""
 
-    test_data_file: OptionalFile = None
+    test_data_file: OptionalFile = path(None)
     """A scan to validate on; none splits the training data."""
 
     batch_size: PositiveInt = 16
@@ -186,7 +203,7 @@ class TrainingConfig:
     intensity_scale_trainable: Flag = True
     """Train the factor between photon counts and network units."""
 
-    output_dir: File = Path("training_outputs")
+    output_dir: File = path("training_outputs")
     """Folder for everything a training writes."""
 
     backend: Backend = "pytorch"
@@ -232,33 +249,17 @@ class TrainingConfig:
     plateau_threshold: NonNegativeFloat = 0.0
     """Smallest relative decrease of the loss that counts as improvement, with the Adaptive schedule."""
 
-    @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a file (TOML, YAML or JSON) with these fields and, nested, a table [model].
 
-        Args:
-            path: The file; or a run file, of which the tables [model] and [training] are read.
-
-        Returns:
-            The configuration; what the file does not say has its default.
-
-        Raises:
-            ConfigError: the file cannot be read, or a name or value in it is wrong.
-        """
-        return _from_run_file(cls, path)
-
-
-@validated("inference", renamed={"n_images": "n_groups"})
-class InferenceConfig:
+class InferenceConfig(CheckedDataclass, table="inference", renamed={"n_images": "n_groups"}):
     """One reconstruction: a trained model and the scan to reconstruct."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     """The network and the physics, as trained."""
 
-    model_path: OptionalFile = None
+    model_path: OptionalFile = path(None)
     """Folder of the trained model; it holds wts.h5.zip."""
 
-    test_data_file: OptionalFile = None
+    test_data_file: OptionalFile = path(None)
     """The scan to reconstruct: an NPZ file, or a folder of NPZ files that are one data set."""
 
     n_groups: PositiveInt | None = None
@@ -276,7 +277,7 @@ class InferenceConfig:
     debug: Flag = False
     """Also write the coverage map and the error of every pattern."""
 
-    output_dir: File = Path("inference_outputs")
+    output_dir: File = path("inference_outputs")
     """Folder for everything a reconstruction writes."""
 
     measurement_domain: Domain = "auto"
@@ -284,43 +285,6 @@ class InferenceConfig:
 
     backend: Backend = "pytorch"
     """The implementation that reconstructs; tensorflow is another distribution's."""
-
-    @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a file (TOML, YAML or JSON) with these fields and, nested, a table [model].
-
-        Args:
-            path: The file; or a run file, of which the tables [model] and [inference] are read.
-
-        Returns:
-            The configuration; what the file does not say has its default.
-
-        Raises:
-            ConfigError: the file cannot be read, or a name or value in it is wrong.
-        """
-        return _from_run_file(cls, path)
-
-
-def _from_run_file(cls: type[T], path: str | os.PathLike[str]) -> T:
-    model, rest = sections_of(cls, path)
-    if failures := (*model.failures, *rest.failures):
-        raise ConfigError(failures)
-    return cls(**(rest.values | {"model": model.config}))
-
-
-def sections_of(cls: type[T], path: str | os.PathLike[str]) -> tuple[Resolution[ModelConfig], Resolution[T]]:
-    """What a file says of the model and of a training or an inference, right or wrong.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    from ptycho.config.files import ConfigFile  # the parsers load with the first file
-
-    file = ConfigFile.read(path, collect=True)
-    nested = file.content.keys().isdisjoint(("training", "inference", "execution"))
-    model = Resolution(ModelConfig, [file.layer(vocabulary(ModelConfig), "model", nested=nested)])
-    own = file.layer(vocabulary(cls), None if nested else section_of(cls), nested=nested)
-    return model, Resolution(cls, [own])
 
 
 def validate_model_config(config: ModelConfig) -> None:
@@ -342,7 +306,7 @@ def validate_training_config(config: TrainingConfig) -> None:
     """
     failures = list(_model_failures(config.model))
     failures += _missing("training.train_data_file", config.train_data_file)
-    failures += _conflicts(config)
+    failures += conflicts_of(config.model, config)
     if failures:
         raise ConfigError(failures)
 
@@ -356,7 +320,7 @@ def validate_inference_config(config: InferenceConfig) -> None:
     failures = list(_model_failures(config.model))
     failures += _missing("inference.model_path", config.model_path)
     failures += _missing("inference.test_data_file", config.test_data_file)
-    failures += _conflicts(config)
+    failures += conflicts_of(config.model, config)
     if failures:
         raise ConfigError(failures)
 
@@ -365,12 +329,6 @@ def _model_failures(config: ModelConfig) -> Iterator[Failure]:
     if config.N == 0:
         message = "model.N: expected the size of the patterns; got 0. Set it, or take it from the data first."
         yield Failure("model.N", message)
-
-
-def _conflicts(config: TrainingConfig | InferenceConfig) -> Iterator[Failure]:
-    from ptycho.config.rules import conflicts, said_by  # which know these classes
-
-    yield from conflicts(said_by(config))
 
 
 def _missing(name: str, path: Path | None) -> Iterator[Failure]:

@@ -17,6 +17,16 @@ LINE_LENGTH = 200
 """Longest line of a file that a message quotes, in characters."""
 
 
+FOREIGN = {
+    "device": ("accelerator", "n_devices"),
+    "gpus": ("accelerator", "n_devices"),
+    "bf16": ("precision",),
+    "fp16": ("precision",),
+    "max_epochs": ("nepochs",),
+    "epochs": ("nepochs",),
+}
+"""What others call a setting -> the names here that may be meant; looked up before names that are spelled alike."""
+
 _HANDS_ON = ("ptycho", "ptycho_torch", "pydantic", "pydantic_settings", "dataclasses")
 """Packages whose code is no caller, but for the command line."""
 
@@ -150,20 +160,20 @@ def near(name: str, known: tuple[str, ...], cutoff: float = 0.6) -> str | None:
     return by_folded[matches[0]] if matches else None
 
 
-def unknown_name(written: str, suggestion: str | None, *, what: str = "knob", place: str = "") -> Failure:
+def unknown_name(written: str, suggestion: str | None, *, place: str = "") -> Failure:
     """Word the failure for a name that does not exist.
 
     Args:
         written: The name as the user wrote it.
         suggestion: What it probably means.
-        what: What kind of thing was looked for.
         place: Where it was written (` (exec.toml:7)`), empty for an argument.
 
     Returns:
         The failure.
     """
+    suggestion = " or ".join(FOREIGN.get(fold(written).rpartition(".")[2], ())) or suggestion
     hint = f" Did you mean {suggestion}?" if suggestion else ""
-    return Failure(written, f"{named(written)}: no such {what}{place}.{hint}")
+    return Failure(written, f"{named(written)}: no such setting{place}.{hint}")
 
 
 def written_by(version: object, what: str) -> str:

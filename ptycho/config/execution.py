@@ -4,14 +4,13 @@ What is trained on what is said by the canonical configurations (`ptycho.config.
 legacy dictionary (rule CONFIG-002).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Le, Lt
 from pydantic import AllowInfNan, Field, Strict
 from pydantic_settings import SettingsConfigDict
 
-from ptycho.config.errors import Failure
 from ptycho.config.fields import (
     LARGEST,
     Exact,
@@ -22,7 +21,9 @@ from ptycho.config.fields import (
     Seed,
     TextLine,
 )
-from ptycho.config.resolved import ResolvedSettings
+from ptycho.config.rules import loading_processes
+from ptycho.config.section import Conflict
+from ptycho.config.settings import ResolvedSettings
 
 Accelerator = Annotated[Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"], Exact()]
 Strategy = Annotated[
@@ -205,15 +206,6 @@ class PyTorchExecutionConfig(AdditionalKnobs):
     )
 
     @classmethod
-    def conflicts(cls, values: Mapping[str, Any], origin: Callable[[str], str]) -> Iterator[Failure]:
-        """Refuse knobs of loading processes where there are none."""
-        if values.get("num_workers") != 0:
-            return
-        for name, without in (("persistent_workers", False), ("prefetch_factor", None)):
-            value = values.get(name, without)
-            if value != without:
-                yield Failure(
-                    name,
-                    f"{name}: {value} ({origin(name)}) needs num_workers > 0; num_workers is 0 "
-                    f"({origin('num_workers')}). Set num_workers, or drop {name}.",
-                )
+    def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:
+        """Refuse what is about loading processes where there are none."""
+        return loading_processes(values)

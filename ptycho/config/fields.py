@@ -3,10 +3,13 @@
 import contextlib
 import inspect
 import math
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from functools import cache, lru_cache
+from dataclasses import dataclass
+from functools import lru_cache
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, cast, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -14,18 +17,12 @@ from pydantic import (
     AfterValidator,
     AllowInfNan,
     BaseModel,
-    BeforeValidator,
     GetCoreSchemaHandler,
     Json,
-    PlainValidator,
     Strict,
     StringConstraints,
-    TypeAdapter,
-    WrapValidator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema, from_json
-from typing_extensions import TypedDict
 
 from ptycho.config.errors import near
 
@@ -34,6 +31,7 @@ BOOL_WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
 )
 NONE_WORDS = frozenset({"none", "null"})
 _PLAIN = (bool, int, float, str, type(None))
+_SHOWN = frozenset({*_PLAIN, Path})
 LARGEST = (1 << 63) - 1
 """The largest integer every file format holds; a bound too far away to be worth wording."""
 
@@ -107,6 +105,29 @@ class Exact:
         return core_schema.with_info_before_validator_function(exact, schema)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """Annotation marker: a rule that bounds cannot say, in words, with the check that enforces it.
+
+    Attributes:
+        text: The rule as a message says it after "expected".
+        holds: Whether a value of the right type keeps the rule.
+        advice: What to do about a value that does not.
+    """
+
+    text: str
+    holds: Callable[[Any], bool] = lambda value: True
+    advice: str = ""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def _checked(self, value: Any) -> Any:
+        if not self.holds(value):
+            raise PydanticCustomError("not_accepted", "Input should be {rule}", {"rule": self.text})
+        return value
+
+
 class Scalar(NamedTuple):
     """What one field accepts, read off its annotation once."""
 
@@ -118,6 +139,8 @@ class Scalar(NamedTuple):
     """The rule in words: 'an integer >= 0'."""
     reads_json: bool = False
     """Whether text may be JSON: of a list, a mapping or a model, where it may not be just text."""
+    advice: str = ""
+    """What to do about a value that breaks the rule."""
 
     def exact(self, value: object) -> object:
         """Reduce a Python value to the plain scalar it is; words to their canonical spelling."""
@@ -172,8 +195,16 @@ class Scalar(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether every value is a plain scalar, which a message may repeat."""
+        """Whether every value is a plain scalar."""
         return self.kinds <= {*_PLAIN}
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a message may repeat every value: scalars, paths, and pairs of these are no secrets."""
+        parts = [
+            part for kind in self.kinds for part in (get_args(kind) if get_origin(kind) is tuple else (kind,))
+        ]
+        return all(scalar(part).kinds <= _SHOWN for part in parts)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -183,49 +214,11 @@ class Scalar(NamedTuple):
     def meant_by(self, value: object) -> str | None:
         """The word that a misspelt one is near to; None where the value is no text or near to none."""
         close = near(value, tuple(self.words)) if isinstance(value, str) and self.words else None
-        return close and self.words[close]
-
-
-def annotation_of(field: FieldInfo) -> Any:
-    """Return a pydantic field's annotation with its constraints."""
-    annotation: Any = field.annotation
-    return Annotated[(annotation, *field.metadata)] if field.metadata else annotation
-
-
-def each_alone(cls: type[BaseModel]) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """Build, when it is first called, a validator that takes any of a class's fields, each by itself.
-
-    A field is checked by its annotation and by the class's own validators of it; not by one that asks for what the
-    other fields say.
-    """
-
-    @cache
-    def validator() -> Any:
-        fields = {name: annotation_of(field) for name, field in cls.model_fields.items()}
-        for own in cls.__pydantic_decorators__.field_validators.values():
-            marker, takes = _MARKERS[own.info.mode]
-            check: Callable[..., Any] = getattr(cls, own.cls_var_name)
-            if len(inspect.signature(check).parameters) == takes:
-                for name in fields if "*" in own.info.fields else fields.keys() & set(own.info.fields):
-                    fields[name] = Annotated[fields[name], marker(check)]
-        return TypeAdapter(TypedDict(f"{cls.__name__}Values", fields, total=False)).validator  # pyright: ignore
-
-    return lambda values: validator().validate_python(values, by_alias=True, by_name=True)
-
-
-_MARKERS: Mapping[str, tuple[Callable[[Any], Any], int]] = {
-    "after": (AfterValidator, 1),
-    "before": (BeforeValidator, 1),
-    "plain": (PlainValidator, 1),
-    "wrap": (WrapValidator, 2),
-}
-"""Mode of a validator -> what says the same in an annotation, and how many arguments one that asks no field takes."""
-
-
-def group_of(field: FieldInfo) -> str:
-    """Return the heading that a field is shown under; one that names none is under `other`."""
-    extra = field.json_schema_extra
-    return f"{extra['group']}" if isinstance(extra, dict) and "group" in extra else "other"
+        if close is None:
+            return None
+        numbers = re.findall(r"\d+", str(value))
+        # another number is another meaning
+        return self.words[close] if numbers in ([], re.findall(r"\d+", close)) else None
 
 
 @lru_cache(maxsize=512)
@@ -244,12 +237,14 @@ def scalar(annotation: Any) -> Scalar:
     synonyms: dict[str, str | None] = {}
     rules: list[str] = []
     reads_json = False
+    own: Rule | None = None
     for base, metadata in _alternatives(annotation, ()):
         # of a Json field the text is the value
         reads_json |= _holds_values(base) and not any(type(marker) is Json for marker in metadata)
         for marker in metadata:
             if isinstance(marker, Exact):
                 synonyms |= {word.lower(): value for word, value in marker.synonyms}
+            own = marker if isinstance(marker, Rule) else own
         if get_origin(base) is Literal:
             names = [str(word) for word in get_args(base)]
             words |= {name.lower(): name for name in names}
@@ -259,7 +254,10 @@ def scalar(annotation: Any) -> Scalar:
             rules += ["true", "false"] if base is bool else [_rule(base, metadata)]
     rules.sort(key=lambda rule: rule == "none")
     rule = " or ".join(filter(None, (", ".join(rules[:-1]), rules[-1])))
-    return Scalar(frozenset(kinds), words | synonyms, rule, reads_json and str not in kinds)
+    reads_json = reads_json and str not in kinds
+    if own:
+        return Scalar(frozenset(kinds), words | synonyms, own.text, reads_json, own.advice)
+    return Scalar(frozenset(kinds), words | synonyms, rule, reads_json)
 
 
 def _holds_values(kind: Any) -> bool:
@@ -268,22 +266,6 @@ def _holds_values(kind: Any) -> bool:
     if not inspect.isclass(base) or issubclass(base, (str, bytes)):
         return False
     return issubclass(base, (Mapping, Sequence, Set, BaseModel)) or hasattr(base, "__dataclass_fields__")
-
-
-def validation_aliases(field: FieldInfo) -> list[object]:
-    """Return what the `validation_alias` of a field offers: names, paths into other fields, or None."""
-    chosen = field.validation_alias
-    return list(getattr(chosen, "choices", [chosen]))
-
-
-def other_names(field: FieldInfo) -> tuple[set[str], set[str]]:
-    """Return the aliases of a field: other names of it, and those that name a variable whole.
-
-    pydantic-settings reads an alias from a variable without the prefix. Here only a `validation_alias` is one.
-    """
-    choices = {choice for choice in validation_aliases(field) if isinstance(choice, str)}
-    own = {field.alias} if field.alias else set[str]()
-    return own | choices, choices - own
 
 
 def _alternatives(annotation: Any, metadata: tuple[Any, ...]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -329,8 +311,8 @@ def _is_line(metadata: tuple[Any, ...]) -> bool:
     return any(isinstance(marker, StringConstraints) and marker.min_length for marker in metadata)
 
 
-OWN_ERRORS = ("not_accepted", "not_printable")
-"""Types of the errors that the rules in this module raise themselves."""
+OWN_ERRORS = ("not_accepted", "not_printable", "path_type")
+"""Types of the errors that the rules in this module raise themselves, and of those that pydantic lists nowhere."""
 
 
 def _one_line(text: str) -> str:

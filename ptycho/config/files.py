@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from ptycho.config import formats
@@ -22,12 +22,13 @@ from ptycho.config.errors import (
     written_by,
 )
 from ptycho.config.fields import NONE_WORDS
-from ptycho.config.sources import Layer, Vocabulary, read_values
+from ptycho.config.layer import Layer
+from ptycho.config.paths import VARIABLE, Files, ranked_paths
+from ptycho.config.section import TABLES, Section, section_of_table, tables_with
+from ptycho.config.sources import read_values
 
-TABLES: Final = ("model", "training", "inference", "execution")
-"""The tables of a run file, which says in one place what is trained and how it runs."""
-
-
+SCHEMA_KEY: Final = "$schema"
+"""The key by which a JSON file names its schema, for editors."""
 _NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
 """What can be no secret."""
 
@@ -42,16 +43,17 @@ class ConfigFile:
     """The file's text; kept so that lines are looked up only when someone asks."""
     content: Mapping[str, Any]
     """Key -> value; YAML scalars stay text, which the fields read by their own rules."""
-    repeats: tuple[Failure, ...] = ()
-    """The failures of the keys that are given more than once; they are among those of every layer."""
+    failures: tuple[Failure, ...] = ()
+    """What is wrong with the file as a whole; it is among the failures of every layer."""
+    level: int = 0
+    """Standing among the files of a run: the higher wins; one below 0 is of the variable PTYCHO_CONFIG."""
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], *, collect: bool = False) -> "ConfigFile":
+    def read(cls, path: str | os.PathLike[str]) -> "ConfigFile":
         """Read a file.
 
         Args:
             path: A `.toml`, `.yaml`, `.yml` or `.json` file.
-            collect: Whether repeated keys are left to the layers to report, together with what else is wrong.
 
         Returns:
             The file.
@@ -60,6 +62,28 @@ class ConfigFile:
             ConfigError: It is missing, unreadable, not UTF-8, not valid, or not a mapping; or a key is
                 repeated.
         """
+        file = cls._parsed(path)
+        if file.failures:
+            raise ConfigError(file.failures)
+        return file
+
+    @classmethod
+    def collect(cls, path: str | os.PathLike[str], level: int = 0) -> "ConfigFile":
+        """Read a file, and leave what is wrong to the layers to report; one that cannot be read is empty.
+
+        Args:
+            path: As of `read`.
+            level: Standing among the files of a run.
+        """
+        try:
+            return replace(cls._parsed(path), level=level)
+        except ConfigError as error:
+            mark = f"{VARIABLE}: " if level < 0 else ""
+            failures = tuple(Failure(name, f"{mark}{message}") for name, message in error.failures)
+            return cls(path_of(path), "", {}, failures, level)
+
+    @classmethod
+    def _parsed(cls, path: str | os.PathLike[str]) -> "ConfigFile":
         given = path_of(path)
         name = printable(given) or "''"
         text = _text_of(given, name)
@@ -69,67 +93,66 @@ class ConfigFile:
             message = f"{name}:{fault.line}: expected valid {_format_of(given)}; got {fault.reason}."
             shown = quote_line(_named_in(text.split("\n")[fault.line - 1].strip()), shown=True)
             raise ConfigError([Failure(name, f"{message}{shown}")]) from None
-        repeats = tuple(_given_twice(name, text)) if is_repeated else ()
-        if repeats and not collect:
-            raise ConfigError(repeats)
-        return cls(name, text, content, repeats)
+        return cls(name, text, content, tuple(_given_twice(name, text)) if is_repeated else ())
 
     @property
     def has_tables(self) -> bool:
         """Whether this is a run file (`[model] [training] [inference] [execution]`) or a flat one."""
         return any(table in self.content for table in TABLES)
 
-    def layer(self, vocabulary: Vocabulary, table: str | None = None, *, nested: bool = False) -> Layer:
+    def layer(self, section: Section, *, nested: bool = False, beside: bool = False) -> Layer:
         """Read the file, or one table of a run file, into a layer.
 
         Args:
-            vocabulary: The names that may be set.
-            table: The run file's table to read; a file without tables is read whole.
-            nested: Whether the file sets fields of its own beside its tables; these are read where no table is asked
-                for.
+            section: The section whose settings are read; its table, or of a file without tables everything.
+            nested: Whether the file sets fields of its own beside its tables.
+            beside: Whether these fields are the ones to read.
 
         Returns:
             The layer. Unknown and repeated names are among its failures, with the line and its text.
         """
-        failures = list(self.repeats)
-        section: Any = {key: value for key, value in self.content.items() if key != VERSION_KEY}
+        table = None if beside else section.table
+        failures = list(self.failures)
+        content: Any = {
+            key: value for key, value in self.content.items() if key not in (VERSION_KEY, SCHEMA_KEY)
+        }
         where: tuple[str, ...] = ()
         if nested and table is None:
-            section = {key: value for key, value in section.items() if key not in TABLES}
+            content = {key: value for key, value in content.items() if key not in TABLES}
         elif table is not None and (self.has_tables or nested):
-            failures += [self._stray(key) for key in section if key not in TABLES and not nested]
-            section, where = section.get(table), (table,)
-            if _says_none(section):  # a YAML table whose lines are all comments
-                section = {}
-        if not isinstance(section, Mapping):
-            got = "a list" if isinstance(section, list) else show(section)
+            failures += [self._stray(key) for key in content if key not in TABLES and not nested]
+            content, where = content.get(table), (table,)
+            if _says_none(content):  # a YAML table whose lines are all comments
+                content = {}
+        if not isinstance(content, Mapping):
+            got = "a list" if isinstance(content, list) else show(content)
             failures.append(
                 self._failure(
                     f"{table}: expected a table; got {got}", where, " Give it a line for each setting."
                 )
             )
-            section = {}
-        known: dict[str, Any] = {}
-        for key, value in cast(Mapping[str, Any], section).items():
-            if vocabulary.field(key):
-                known[key] = value
-            elif isinstance(value, Mapping) and not where:
-                failures.append(self._stray(key))
-            else:
-                failures.append(self._unknown((*where, key), vocabulary))
+            content = {}
+        written = cast(Mapping[str, Any], content)
+        known = {key: value for key, value in written.items() if section.field(key)}
+        for key in [key for key in written if key not in known]:
+            is_table = isinstance(written[key], Mapping) and not where
+            failures.append(self._stray(key) if is_table else self._unknown((*where, key), section))
         read = read_values(
             "file",
             known,
-            vocabulary,
+            section,
             text=True,
             locate=lambda key: self.place((*where, key)),
-            quote=lambda key: self._quoted((*where, key), shown=_is_plain(key, vocabulary)),
+            quote=lambda key: self._quoted(
+                (*where, key), shown=section.scalars[section.field(key) or key].is_shown
+            ),
         )
         spelled = {name: (*where, read.locators.get(name, name)) for name in read.values}
         return read._replace(
             locators=_Lookup(self, spelled, False),
             raw=_Lookup(self, spelled, True),
             failures=(*failures, *read.failures),
+            level=self.level,
         )
 
     def place(self, key: tuple[str, ...]) -> str:
@@ -148,45 +171,26 @@ class ConfigFile:
     def _stray(self, key: str) -> Failure:
         if self._merges(key):
             return self._merge_key((key,))
-        close = near(key, TABLES)
+        close = near(key, tuple(TABLES))
         if isinstance(self.content[key], Mapping):
             hint = f" Did you mean {close}?" if close else f" The tables are {', '.join(TABLES)}."
             return self._failure(f"{named(key)}: no such table", (key,), hint)
-        home = next(iter(_tables_with(key)), None)
+        home = next(iter(tables_with(key)), None)
         hint = f" Put it into [{home}]." if home else ""
         return self._failure(
             f"{named(key)}: expected inside a table ({', '.join(TABLES)}); got it outside", (key,), hint
         )
 
-    def _unknown(self, key: tuple[str, ...], vocabulary: Vocabulary) -> Failure:
+    def _unknown(self, key: tuple[str, ...], section: Section) -> Failure:
         if self._merges(key[-1]):
             return self._merge_key(key)
-        tables = [table for table in _tables_with(key[-1]) if table not in key]
-        meant = f"[{tables[0]}] {_current(key[-1])}" if tables else vocabulary.meant_by(key[-1])
-        place = f" at {self.place(key)}"
-        failure = unknown_name(key[-1], meant, what=vocabulary.what, place=place)
-        shown = self._quoted(key, shown=self._could_be_meant(key, vocabulary))
-        return Failure(failure.name, f"{failure.message}{self._writer}{shown}")
-
-    def _could_be_meant(self, key: tuple[str, ...], vocabulary: Vocabulary) -> bool:
-        """Whether the value is that of a setting: one of another table, or what the one next in name takes.
-
-        Then it is no secret; of a setting that takes any text it may be one.
-        """
-        if any(table not in key for table in _tables_with(key[-1])):
-            return True
-        meant = vocabulary.meant_by(key[-1])
-        if meant is None:
-            return False
-        value: Any = self.content
-        for name in key:
-            value = value[name]
-        accepts = vocabulary.scalars[vocabulary.field(meant) or meant]
-        read = accepts.read(value)
-        return read in accepts.words.values() if isinstance(read, str) else type(read) in accepts.kinds
+        tables = [table for table in tables_with(key[-1]) if table not in key]
+        meant = f"[{tables[0]}] {_current(key[-1], tables[0])}" if tables else section.meant_by(key[-1])
+        failure = unknown_name(key[-1], meant, place=f" at {self.place(key)}")
+        return Failure(failure.name, f"{failure.message}{self._writer}")
 
     def _failure(self, what: str, key: tuple[str, ...], hint: str = "") -> Failure:
-        shown = self._quoted(key, shown=bool(_tables_with(key[-1])))
+        shown = self._quoted(key, shown=bool(tables_with(key[-1])))
         return Failure(key[-1], f"{what} at {self.place(key)}.{hint}{self._writer}{shown}")
 
     def _merges(self, key: str) -> bool:
@@ -223,11 +227,6 @@ class _Lookup(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self.keys_by_name)
-
-
-def _is_plain(key: str, vocabulary: Vocabulary) -> bool:
-    """Whether a message may repeat the value of a field."""
-    return vocabulary.scalars[vocabulary.field(key) or key].is_plain
 
 
 def _says_none(section: object) -> bool:
@@ -269,12 +268,12 @@ def _named_in(line: str) -> str:
     """What a line that is not valid says before its first value; of one that names no setting, that it is there."""
     before = up_to_value(line)
     named = before.rstrip(" .=:").strip("'\"")
-    if _tables_with(named) and _NUMERIC.fullmatch(line[len(before.removesuffix(" ...")) :]):
+    if tables_with(named) and _NUMERIC.fullmatch(line[len(before.removesuffix(" ...")) :]):
         return line
     if before or not line:
         return before
     first, *rest = line.split()
-    is_known = first in TABLES or bool(_tables_with(first))
+    is_known = first in TABLES or bool(tables_with(first))
     return " ".join(filter(None, (first if is_known else "", "..." if rest or not is_known else "")))
 
 
@@ -282,7 +281,7 @@ def _given_twice(path: str, text: str) -> Iterator[Failure]:
     """Word the failures of the keys that a file gives more than once; only the values of settings are shown."""
     for key, spans in formats.repeats(path, text).items():
         places = " and ".join(dict.fromkeys(f"{path}:{formats.line_at(text, span)}" for span in spans))
-        is_known = bool(_tables_with(key[-1]))
+        is_known = bool(tables_with(key[-1]))
         shown = "".join(
             quote_line(formats.excerpt_at(path, text, span, shown=is_known), shown=True) for span in spans
         )
@@ -290,40 +289,22 @@ def _given_twice(path: str, text: str) -> Iterator[Failure]:
         yield Failure(key[-1], f"{name}: given twice, at {places}. Keep one of them.{shown}")
 
 
-def _current(name: str) -> str:
-    """The name of today of a field or knob."""
-    from ptycho.config.canonical import TrainingConfig
-    from ptycho.config.execution import PyTorchExecutionConfig
-    from ptycho.config.validated import vocabulary
-
-    return {**vocabulary(TrainingConfig).renamed, **PyTorchExecutionConfig.old_names}.get(name, name)
+def _current(name: str, table: str) -> str:
+    """The name of today of a field of a table."""
+    return section_of_table(table).field(name) or name
 
 
-def _tables_with(name: str) -> list[str]:
-    """The tables of a run file that have a field of this name."""
-    from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
-    from ptycho.config.execution import PyTorchExecutionConfig
-    from ptycho.config.validated import section_of, vocabulary
-
-    known = {
-        section_of(cls): vocabulary(cls).names() for cls in (ModelConfig, TrainingConfig, InferenceConfig)
-    }
-    known["execution"] = (*PyTorchExecutionConfig.model_fields, *PyTorchExecutionConfig.old_names)
-    return [table for table in TABLES if name in known[table]]
-
-
-def read_file(path: str | os.PathLike[str], vocabulary: Vocabulary, table: str | None = None) -> Layer:
-    """Read a flat file, or one table of a run file, into a layer that carries every failure.
+def collect_files(files: Files | None, environ: Mapping[str, str]) -> list[ConfigFile]:
+    """Read the files of a run: those of the variable PTYCHO_CONFIG, and above them those that are named.
 
     Args:
-        path: A `.toml`, `.yaml`, `.yml` or `.json` file.
-        vocabulary: The names that may be set.
-        table: The run file's table to read; a file without tables is read whole.
+        files: A `.toml`, `.yaml`, `.yml` or `.json` file, or several, the last one strongest.
+        environ: The environment.
 
     Returns:
-        The layer; for a file that cannot be read it is empty and says why.
+        The files; what is wrong with one is among the failures of its layers.
+
+    Raises:
+        ConfigError: What is named is no path.
     """
-    try:
-        return ConfigFile.read(path, collect=True).layer(vocabulary, table)
-    except ConfigError as error:
-        return Layer("file", {}, failures=error.failures)
+    return [ConfigFile.collect(path, level) for level, path in ranked_paths(files, environ)]

@@ -2,11 +2,9 @@
 
 import json
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Final, NamedTuple, cast
-
-from pydantic.fields import FieldInfo
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ptycho.config.errors import printable
 from ptycho.config.origins import Origin
@@ -16,13 +14,16 @@ WIDTH: Final = 100
 
 
 class Row(NamedTuple):
-    """One knob in a table."""
+    """One setting in a table."""
 
     group: str
     name: str
     origin: Origin
     changed: bool
     """Whether the value differs from the default."""
+
+
+Grouped = TypeVar("Grouped", Row, "Entry")
 
 
 def text(value: object) -> str:
@@ -67,33 +68,48 @@ def comment(words: str) -> list[str]:
     return [f"# {line}" for line in textwrap.wrap(printable(" ".join(words.split())), WIDTH - 2)]
 
 
-def toml_file(values: Mapping[str, Any], rows: Iterable[Row], fields: Mapping[str, FieldInfo]) -> str:
-    """Write a flat TOML file for people: in the groups and order of the table, what a knob means above it.
+class Entry(NamedTuple):
+    """One setting in a file for people."""
+
+    table: str
+    """The table that it stands in; empty: none."""
+    group: str
+    name: str
+    value: Any
+    """A plain value."""
+    meaning: str
+    """The comment above it."""
+    none_by_default: bool
+
+
+def toml_file(entries: Sequence[Entry]) -> str:
+    """Write a TOML file for people: in groups, what a setting means above it.
 
     Args:
-        values: Name -> plain scalar; of every field that is not excluded from dumps.
-        rows: The table.
-        fields: Name -> field, whose description is the comment.
+        entries: The settings, those of one table together, and those outside one first.
 
     Returns:
         The text of the file.
     """
-    none = [name for name, field in fields.items() if field.get_default(call_default_factory=True) is None]
-    return _commented(rows, fields, lambda name: toml({name: values[name]}, none))
+    return _commented(
+        entries, "[{}]\n", lambda one: toml({one.name: one.value}, [one.name] * one.none_by_default)
+    )
 
 
-def yaml_file(values: Mapping[str, Any], rows: Iterable[Row], fields: Mapping[str, FieldInfo]) -> str:
-    """Write a flat YAML file for people, as `toml_file` does."""
-    return _commented(rows, fields, lambda name: yaml({name: values[name]}))
+def yaml_file(entries: Sequence[Entry]) -> str:
+    """Write a YAML file for people, as `toml_file` does."""
+    return _commented(entries, "{}:\n", lambda one: yaml({one.name: one.value}), "  ")
 
 
-def _commented(rows: Iterable[Row], fields: Mapping[str, FieldInfo], write: Callable[[str], str]) -> str:
+def _commented(entries: Sequence[Entry], header: str, write: Callable[[Entry], str], indent: str = "") -> str:
     parts: list[str] = []
-    for group, members in _by_group(rows):
-        parts.append(f"# ---- {group} ----\n")
-        for row in members:
-            if not fields[row.name].exclude:
-                parts.append("\n".join([*comment(fields[row.name].description or ""), write(row.name)]))
+    for table, members in groupby(entries, key=lambda one: one.table):
+        blocks: list[str] = []
+        for group, settings in _by_group(members):
+            blocks += [] if table else [f"# ---- {group} ----\n"]
+            blocks += ["\n".join([*comment(one.meaning), write(one)]) for one in settings]
+        text = "\n".join(blocks)
+        parts.append(f"{header.format(table)}\n{textwrap.indent(text, indent)}" if table else text)
     return "\n".join(parts)
 
 
@@ -118,8 +134,8 @@ def _beaten(origin: Origin) -> str:
     return ", ".join(f"{_shown(loser.value)} ({loser})" for loser in origin.shadowed)
 
 
-def _by_group(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """Group rows in the order in which the groups first appear."""
+def _by_group(rows: Iterable[Grouped]) -> Iterator[tuple[str, list[Grouped]]]:
+    """Group rows, or entries, in the order in which the groups first appear."""
     rows = list(rows)
     groups = list(dict.fromkeys(row.group for row in rows))
     rows.sort(key=lambda row: groups.index(row.group))
@@ -128,8 +144,8 @@ def _by_group(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 
 def explanation(rows: Iterable[Row]) -> str:
-    """Write a table of knob, value, origin and shadowed values; `*` marks what is not the default."""
-    cells: list[tuple[str, str, str, str]] = [("knob", "value", "from", "instead of")]
+    """Write a table of setting, value, origin and shadowed values; `*` marks what is not the default."""
+    cells: list[tuple[str, str, str, str]] = [("setting", "value", "from", "instead of")]
     for group, members in _by_group(rows):
         cells.append((f"[{group}]", "", "", ""))
         for row in members:
@@ -153,11 +169,11 @@ _STYLE = (
 
 
 def html(title: str, rows: Iterable[Row]) -> str:
-    """Write an HTML table whose colours come from the page, light or dark; changed knobs are marked."""
+    """Write an HTML table whose colours come from the page, light or dark; changed settings are marked."""
     from html import escape
 
     parts = [_STYLE, f'<table class="ptycho-settings"><caption>{escape(title)}</caption>']
-    parts.append("<tr><th>knob</th><th>value</th><th>from</th><th>instead of</th></tr>")
+    parts.append("<tr><th>setting</th><th>value</th><th>from</th><th>instead of</th></tr>")
     for group, members in _by_group(rows):
         parts.append(f'<tr><th colspan="4" scope="rowgroup">{escape(group)}</th></tr>')
         for row in members:
@@ -166,22 +182,3 @@ def html(title: str, rows: Iterable[Row]) -> str:
             opening = '<tr class="changed">' if row.changed else "<tr>"
             parts.append(opening + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     return "".join(parts) + "</table>"
-
-
-def differences(here: Any, there: Any) -> dict[str, tuple[Any, Any]]:
-    """The knobs of two settings of one class that differ: name -> (value here, value there).
-
-    Raises:
-        TypeError: the other is something else.
-    """
-    if type(here) is not type(there):
-        raise TypeError(f"other: expected a {type(here).__name__}; got {type(there).__name__}.")
-    names: Mapping[str, FieldInfo] = cast(Any, type(here)).model_fields
-    both = {name: (getattr(here, name), getattr(there, name)) for name in names}
-    return {name: (mine, theirs) for name, (mine, theirs) in both.items() if mine != theirs}
-
-
-def places(cls: type) -> dict[str, int]:
-    """For every knob how far up the bases of a class it is declared; those of the nearest class are shown first."""
-    line = [*enumerate(cls.__mro__)][::-1]
-    return {name: place for place, base in line for name in vars(base).get("__annotations__", ())}

@@ -1,9 +1,29 @@
-"""Who wins: layers of values merged by precedence, each value keeping its origin."""
+"""The one mechanism: layers of a section, each value checked alone, merged by precedence, checked together.
 
-from collections.abc import Iterable, Sequence
+The winners are validated first, as that is all a sound load needs; what is wrong is looked for only where that fails.
+"""
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, core_schema
+
+from ptycho.config.errors import ConfigError, Failure, quote_line, show, unknown_name
+from ptycho.config.fields import OWN_ERRORS, plain, scalar
+from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE, Origin
-from ptycho.config.sources import Layer
+from ptycho.config.render import text
+from ptycho.config.section import Conflict, Section, annotation_of, recorded, section_of
+
+T = TypeVar("T")
+
+_OURS: Final = {*get_args(core_schema.ErrorType), *OWN_ERRORS} - {"value_error", "assertion_error"}
+"""Types of what the rules of pydantic, and ours, refuse: the rule of the field words these."""
+
+
+# Who wins --------------------------------------------------------------------------------------------------------
 
 
 def ranked(layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> tuple[Layer, ...]:
@@ -27,15 +47,6 @@ def ranked(layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> tuple[
     return tuple(standing[key] for key in sorted(standing))
 
 
-def stack(layers: Iterable[Layer]) -> dict[str, list[Layer]]:
-    """Collect, for every name, the layers that speak of it, from layers in order."""
-    stacked: dict[str, list[Layer]] = {}
-    for layer in layers:
-        for name in layer.values:
-            stacked.setdefault(name, []).append(layer)
-    return stacked
-
-
 def merge(layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> dict[str, Origin]:
     """Pick the winner for every name that a layer speaks of.
 
@@ -46,7 +57,287 @@ def merge(layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> dict[st
     Returns:
         Name -> the winning origin, with its value and the origins it shadows.
     """
-    merged: dict[str, Origin] = {}
-    for name, (winner, *beaten) in stack(ranked(layers, order)).items():
-        merged[name] = winner.origin(name, tuple(layer.origin(name) for layer in beaten))
-    return merged
+    stacked: dict[str, list[Layer]] = {}
+    for layer in ranked(layers, order):
+        for name in layer.values:
+            stacked.setdefault(name, []).append(layer)
+    return {
+        name: winner.origin(name, tuple(layer.origin(name) for layer in beaten))
+        for name, (winner, *beaten) in stacked.items()
+    }
+
+
+def kinds_of(layers: Iterable[Layer]) -> tuple[str, ...]:
+    """The kinds of layers that are in order."""
+    return tuple(dict.fromkeys(layer.kind for layer in layers))
+
+
+# Resolving one section -------------------------------------------------------------------------------------------
+
+
+def fill(instance: Any, section: Section, layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> None:
+    """Validate the winners into an instance of a section, and every value that lost.
+
+    Args:
+        instance: Made, but without values.
+        section: Its section.
+        layers: The layers in any order.
+        order: The kinds of layer, the strongest first.
+
+    Raises:
+        ConfigError: Everything that is wrong with any of the layers.
+    """
+    standing = ranked(layers, order)
+    values: dict[str, Any] = {}
+    beaten: dict[str, Any] = {}
+    sound = True
+    try:
+        for layer in standing:
+            for name in values.keys() & layer.values.keys():
+                if name in beaten:
+                    section.check({name: beaten[name]})
+                beaten[name] = layer.values[name]
+            values = {**layer.values, **values}
+            sound = sound and not layer.failures
+        if beaten:
+            section.check(beaten)
+        instance.__pydantic_validator__.validate_python(
+            values, self_instance=instance, by_alias=True, by_name=True
+        )
+    except ValidationError as error:
+        raise refused(section, standing, error) from None
+    if not sound:
+        raise refused(section, standing)
+    instance._layers = tuple(layer for layer in standing if layer.values)
+
+
+@dataclass(frozen=True)
+class Resolution(Generic[T]):
+    """One section, resolved from layers, be they right or wrong."""
+
+    section: Section
+    layers: tuple[Layer, ...]
+    """The layers in order, the strongest first."""
+    made: T | None
+    """The settings; None where anything is wrong."""
+    failures: tuple[Failure, ...] = ()
+    """What is wrong with the layers, in the winning and the losing values alike."""
+
+    @property
+    def config(self) -> T:
+        """The settings.
+
+        Raises:
+            ConfigError: any layer has a failure.
+        """
+        if self.made is None:
+            raise ConfigError(self.failures)
+        return self.made
+
+    @property
+    def valid(self) -> dict[str, Any]:
+        """Every field with the value in force, but for the wrong ones."""
+        if self.made is None:
+            return _examined(self.section, self.layers)[0]
+        return {name: getattr(self.made, name) for name in self.section.fields}
+
+    @property
+    def origins(self) -> dict[str, Origin]:
+        """The origin of what the layers gave, by field."""
+        return merge(self.layers, kinds_of(self.layers))
+
+    @property
+    def sources(self) -> dict[str, Origin]:
+        """Every field's origin, with the value in force."""
+        return sources_of(self.section, self.layers, self.config)
+
+
+def resolve(cls: type[T], layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> Resolution[T]:
+    """Resolve one section from layers.
+
+    Args:
+        cls: Its class.
+        layers: The layers in any order.
+        order: The kinds of layer, the strongest first.
+    """
+    section, standing, made = section_of(cls), ranked(layers, order), cls.__new__(cls)
+    try:
+        fill(made, section, standing, order)
+    except ConfigError as error:
+        return Resolution(section, standing, None, error.failures)
+    return Resolution(section, standing, made)
+
+
+def sources_of(section: Section, layers: Sequence[Layer], values: object) -> dict[str, Origin]:
+    """Say where every value of a section came from, and what it shadowed.
+
+    Args:
+        section: The section.
+        layers: The layers in order, the strongest first.
+        values: The settings, which have the values in force.
+    """
+    merged = merge(layers, kinds_of(layers))
+    sources: dict[str, Origin] = {}
+    for name, accepts in section.scalars.items():
+        origin = merged.get(name) or Origin("default")
+        if not accepts.is_shown:
+            origin = Origin(origin.kind, origin.locator)
+        beaten = tuple(
+            loser._replace(value=recorded(accepts.exact(loser.value))) for loser in origin.shadowed
+        )
+        sources[name] = origin._replace(value=recorded(getattr(values, name)), shadowed=beaten)
+    return sources
+
+
+# What is wrong ---------------------------------------------------------------------------------------------------
+
+
+def refused(section: Section, layers: Sequence[Layer], error: ValidationError | None = None) -> ConfigError:
+    """Everything that is wrong with the layers of a section, or else what pydantic found of all values together.
+
+    Args:
+        section: The section.
+        layers: The layers in order, the strongest first. A value that loses is checked as one that wins.
+        error: What pydantic found.
+
+    Returns:
+        The failures of reading and of single values, layer by layer; then values that do not go together, judged over
+        those that are valid by themselves.
+    """
+    valid, failures = _examined(section, layers)
+    origins = merge(layers, kinds_of(layers))
+    failures += worded(section.conflicts(valid), valid, Origins([section], origins))
+    return ConfigError(failures or (_beyond_rules(error, section, origins) if error else ()))
+
+
+def _examined(section: Section, layers: Sequence[Layer]) -> tuple[dict[str, Any], list[Failure]]:
+    """The values in force that are valid by themselves, and the failures of reading and of single values."""
+    failures: list[Failure] = []
+    wrong: list[list[ErrorDetails]] = []
+    for layer in layers:
+        wrong.append(_wrong(section, layer))
+        failures += layer.failures
+        failures += [refusal(section, layer.origin(f"{why['loc'][0]}"), why) for why in wrong[-1]]
+    valid = dict(section.defaults)
+    for layer, whys in zip(reversed(layers), reversed(wrong), strict=True):
+        names = {why["loc"][0] for why in whys}
+        good = section.check({name: value for name, value in layer.values.items() if name not in names})
+        valid = {name: value for name, value in valid.items() if name not in names} | dict(good)
+    return valid, failures
+
+
+def _wrong(section: Section, layer: Layer) -> list[ErrorDetails]:
+    """What pydantic says of every wrong value in a layer, in the order of the layer."""
+    try:
+        section.check(layer.values)
+    except ValidationError as error:
+        by_name: dict[Any, list[ErrorDetails]] = {name: [] for name in layer.values}
+        for why in error.errors(include_url=False):
+            by_name[why["loc"][0]].append(why)
+        one_each = [whys if name in section.nested else whys[:1] for name, whys in by_name.items()]
+        return [why for whys in one_each for why in whys]
+    return []
+
+
+def refusal(section: Section, origin: Origin, why: ErrorDetails) -> Failure:
+    """Word the failure of one value; one that may be a secret is not repeated.
+
+    Args:
+        section: Whose value it is.
+        origin: Where the value is from.
+        why: What pydantic says of it.
+    """
+    name, *inner = (str(part) for part in why["loc"])
+    held = section.nested.get(name)
+    if held and inner:
+        if inner[0] not in held.scalars:
+            return unknown_name(held.labelled(inner[0]), held.suggest(inner[0]))
+        within = why.copy()
+        within["loc"] = tuple(inner)
+        return refusal(held, origin._replace(value=cast(object, why["input"])), within)
+    accepts, label = scalar(annotation_of(section.all_fields[name])), section.labelled(name)
+    from_file = origin.kind == "file"
+    value = plain(origin.value if from_file or origin.raw is None else origin.raw)
+    meant = accepts.meant_by(value)
+    hint = f" Did you mean {meant}?" if meant else f" {accepts.advice}".rstrip()
+    may_show = accepts.is_shown or not isinstance(value, (str, int, float))
+    shown = show(value) if may_show else "another value"
+    line = quote_line(origin.raw or "", shown=may_show) if from_file else ""
+    rule = own_words(why) or f"expected {f'a {held.cls.__name__}' if held else accepts.broken_by(value)}"
+    return Failure(label, f"{label}: {rule}; got {shown} from {origin}.{hint}{line}")
+
+
+def own_words(why: ErrorDetails) -> str:
+    """The words of a validator that a subclass adds; empty where another rule is broken, which has ours."""
+    kind = why["type"]
+    if kind in _OURS:
+        return ""
+    is_raised = kind in ("value_error", "assertion_error")
+    words = str(why.get("ctx", {}).get("error", "")) if is_raised else why["msg"]
+    return " ".join(words.split()).rstrip(".")
+
+
+def _beyond_rules(
+    error: ValidationError, section: Section, origins: Mapping[str, Origin]
+) -> Iterator[Failure]:
+    """Word what a subclass's own validators refuse of all values together."""
+    for why in error.errors(include_url=False, include_input=False):
+        cause = why.get("ctx", {}).get("error")
+        place = str(why["loc"][0]) if len(why["loc"]) == 1 else ""
+        if isinstance(cause, ConfigError):
+            yield from cause.failures
+        elif place in origins:
+            yield refusal(section, origins[place], why)
+        else:
+            name = ".".join(str(part) for part in why["loc"]) or error.title
+            yield Failure(name, f"{name}: {own_words(why) or why['msg']}.")
+
+
+class Origins(NamedTuple):
+    """Where values are from, and how messages speak of them: what turns a conflict into a failure."""
+
+    sections: Sequence[Section]
+    """The sections that have the names, the first of several meant."""
+    known: Mapping[str, Origin] = {}
+    """Name -> origin."""
+    otherwise: str = "default"
+    """The kind of the others."""
+
+    def of(self, name: str) -> Origin:
+        """The origin of a value."""
+        return self.known.get(name) or Origin(self.otherwise)
+
+    def labelled(self, name: str) -> str:
+        """A name as messages say it."""
+        return next((one.labelled(name) for one in self.sections if name in one.fields), name)
+
+    def line(self, name: str) -> str:
+        """The line of a file that a value is from, as it is quoted below a message."""
+        origin = self.of(name)
+        shown = all(one.scalars[name].is_shown for one in self.sections if name in one.fields)
+        return quote_line(origin.raw or "", shown=shown) if origin.kind == "file" else ""
+
+
+def worded(conflicts: Iterable[Conflict], values: Mapping[str, Any], origins: Origins) -> list[Failure]:
+    """Word values that do not go together, above the lines of files that they are from."""
+    return [_worded(conflict, values, origins) for conflict in conflicts]
+
+
+def _worded(conflict: Conflict, values: Mapping[str, Any], origins: Origins) -> Failure:
+    name, other = conflict.name, conflict.other
+    label, value, lines = origins.labelled(name), _said(values[name]), origins.line(name)
+    if other:
+        against = f"{other} is {_said(values[other])} ({origins.of(other)})"
+        message = (
+            f"{label}: {value} ({origins.of(name)}) needs {conflict.rule}; {against}. {conflict.way_out}"
+        )
+        lines = "".join(dict.fromkeys((lines, origins.line(other))))
+    else:
+        message = (
+            f"{label}: expected {conflict.rule}; got {value} from {origins.of(name)}. {conflict.way_out}"
+        )
+    return Failure(label, f"{message}{lines}")
+
+
+def _said(value: object) -> str:
+    return f"{value}" if isinstance(value, bool) else text(value)

@@ -4,6 +4,7 @@ Data are as ptychodus exports them: counts, and positions in object-array pixels
 on the coordinate (N - 1) / 2 of its own.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from multiprocessing.synchronize import Event
@@ -12,10 +13,10 @@ from typing import Any, Final, Self
 
 import lightning
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure
+from ptycho.run_folder import RunFolder
 from ptycho_torch.api.data_loader import DataloaderFormats, PtychoDataLoader
 from ptycho_torch.api.settings import (
     check_checkpoints,
@@ -34,7 +35,7 @@ from ptycho_torch.reassembly import reconstruct
 from ptycho_torch.runs.reconstruction import illuminated_model
 from ptycho_torch.runs.record import logged
 from ptycho_torch.runs.training import PreparedTraining, check, finish, folder_of, prepare
-from ptycho_torch.runtime import Ranks, build_fabric, run_environment
+from ptycho_torch.runtime import Ranks, build_fabric, read_checkpoint, run_environment
 
 __all__ = [
     "ConfigManager",
@@ -157,7 +158,7 @@ class PtychoModel:
         path: str,
     ) -> tuple[Any, Any, Any, Any]:
         """The dictionaries (data, model, training, inference) in a checkpoint; None for what it lacks."""
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_checkpoint(Path(path))
         kept = content.get("hyper_parameters", {})
         names = ("data_config", "model_config", "training_config", "inference_config")
         data, model, training, inference = (kept.get(name) for name in names)
@@ -173,9 +174,20 @@ class Trainer:
     """
 
     def __init__(
-        self, prepared: PreparedTraining, ranks: Ranks, told: tuple[PtychoDataLoader, ConfigManager]
+        self,
+        prepared: PreparedTraining,
+        folder: RunFolder,
+        held: contextlib.ExitStack,
+        ranks: Ranks,
+        told: tuple[PtychoDataLoader, ConfigManager],
     ) -> None:
-        self._prepared, self._ranks, self._told = prepared, ranks, told
+        self._prepared, self._folder, self._held, self._ranks, self._told = (
+            prepared,
+            folder,
+            held,
+            ranks,
+            told,
+        )
         self._trainer: lightning.Trainer = prepared.trainer
 
     @classmethod
@@ -195,10 +207,15 @@ class Trainer:
         configs = dataloader.config_manager if config_manager is None else config_manager
         payload = _payload(dataloader, configs)
         ranks = Ranks(processes_of(payload.execution_config))
-        with ranks.first():
-            prepared = _prepared(dataloader, configs, payload)
+        with contextlib.ExitStack() as entered:
+            entered.callback(_remove_empty, Path(dataloader.output_dir))
+            with ranks.first():
+                folder = entered.enter_context(folder_of(payload))
+                folder.refuse_run()
+                prepared = _prepared(folder, dataloader, configs, payload)
+            held = entered.pop_all()  # until it has trained, the folder is its own
         model.model = prepared.module
-        return cls(prepared, ranks, (dataloader.unread(), configs))
+        return cls(prepared, folder, held, ranks, (dataloader.unread(), configs))
 
     def train(self, orchestration: str = "lightning", experiment_name: str = "") -> None:
         """Train, and keep the best weights.
@@ -214,8 +231,13 @@ class Trainer:
         """
         _check_word("orchestration", orchestration, "lightning")
         _check_word("experiment_name", experiment_name, "")
-        with self._ranks.beside(_train_beside, *self._told):
-            _finish(self._prepared)
+        with self._held, self._ranks.beside(_train_beside, *self._told):
+            _finish(self._prepared, self._folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _payload(loader: PtychoDataLoader, configs: ConfigManager) -> TrainingPayload:
@@ -227,7 +249,9 @@ def _payload(loader: PtychoDataLoader, configs: ConfigManager) -> TrainingPayloa
     return training_payload(configs, execution, loader.data_dir, Path(loader.output_dir), n_positions)
 
 
-def _prepared(loader: PtychoDataLoader, configs: ConfigManager, payload: TrainingPayload) -> PreparedTraining:
+def _prepared(
+    folder: RunFolder, loader: PtychoDataLoader, configs: ConfigManager, payload: TrainingPayload
+) -> PreparedTraining:
     data = ScanDataModule(
         payload.tf_training_config,
         payload.execution_config,
@@ -235,21 +259,23 @@ def _prepared(loader: PtychoDataLoader, configs: ConfigManager, payload: Trainin
         options=configs.data_config,
     )
     data = check(payload, data)
-    with logged(folder_of(payload)), run_environment(payload.execution_config):
-        return prepare(payload, data)
+    with logged(folder), run_environment(payload.execution_config):
+        return prepare(folder, payload, data)
 
 
-def _finish(prepared: PreparedTraining) -> None:
-    payload = prepared.payload
-    with logged(folder_of(payload), further=True), run_environment(payload.execution_config):
+def _finish(prepared: PreparedTraining, folder: RunFolder) -> None:
+    with logged(folder, further=True), run_environment(prepared.payload.execution_config):
+        folder.begin(anew=False)
         finish(prepared)
 
 
 def _train_beside(loader: PtychoDataLoader, configs: ConfigManager, ready: Event) -> None:
     """Train in the process of another device."""
-    prepared = _prepared(loader, configs, _payload(loader, configs))
+    payload = _payload(loader, configs)
+    folder = folder_of(payload)
+    prepared = _prepared(folder, loader, configs, payload)
     ready.set()
-    _finish(prepared)
+    _finish(prepared, folder)
 
 
 def _check_word(name: str, given: str, only: str) -> None:

@@ -10,6 +10,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ptycho.config.errors import printable
 from ptycho.raw_data import RawData
 from ptycho_torch.api.settings import Configurations
 
@@ -77,7 +78,7 @@ class PtychoDataLoader:
         loader = cls.__new__(cls)
         loader.config_manager = config_manager
         scan = RawData.from_arrays(
-            np.asarray(diff_patterns), np.asarray(positions) + CENTRED_PIXEL, probe, domain="intensity"
+            diff_patterns, np.asanyarray(positions) + CENTRED_PIXEL, probe, domain="intensity"
         )
         loader._scans = [scan]
         loader._probe_power = float(np.sum(np.abs(np.asarray(probe, dtype=np.complex128)) ** 2))
@@ -95,7 +96,7 @@ class PtychoDataLoader:
             files = sorted(self.data_dir.glob("*.npz"))
             if not files:
                 raise FileNotFoundError(
-                    f"{self.data_dir}: expected NPZ files to train on; got none. Export them first."
+                    f"{printable(str(self.data_dir))}: expected NPZ files to train on; got none. Export them first."
                 )
             read = (RawData.from_file(file, "intensity" if domain == "auto" else domain) for file in files)
             self._scans = [

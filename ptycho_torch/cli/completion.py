@@ -39,20 +39,17 @@ def run(options: argparse.Namespace) -> int:
     """
     if options.shell is None:
         raise Refusal(f"expected a shell ({', '.join(SHELLS)}); got none. Name yours.")
-    from ptycho_torch.cli.main import COMMANDS, build_parser  # main imports the commands
+    import shtab
 
-    parser = build_parser(*COMMANDS)
-    if options.shell == "fish":
-        print("complete -c ptycho -f")
-        print("\n".join(_fish(parser)))
-    else:
-        import shtab
-
-        for command in _commands(parser):
-            for action in command[1]._actions:
-                _offer(action)
-        script = shtab.complete(parser, options.shell)
-        print("\n".join(_own_words(script, parser)) if options.shell == "zsh" else script)
+    parser: argparse.ArgumentParser = options.whole_parser()
+    for command in _commands(parser):
+        for action in command[1]._actions:
+            if action.metavar in PATHS:
+                vars(action)["complete"] = shtab.FILE
+            elif action.choices is None and (words := _words(action)):
+                action.choices = words
+    script = shtab.complete(parser, options.shell)
+    print("\n".join(_own_words(script, parser)) if options.shell == "zsh" else script)
     return 0
 
 
@@ -63,14 +60,6 @@ def _words(action: argparse.Action) -> list[str]:
     shown = action.metavar if isinstance(action.metavar, str) else ""
     listed = shown[1:-1].split(",") if shown.startswith("{") else []
     return [word for word in listed if word != "N"]
-
-
-def _offer(action: argparse.Action) -> None:
-    """Mark an argument for shtab: the words it takes, or that it takes a path."""
-    if action.metavar in PATHS:
-        vars(action)["complete"] = {"bash": "_shtab_compgen_files", "zsh": "_files"}
-    elif action.choices is None and (words := _words(action)):
-        action.choices = words
 
 
 def _own_words(script: str, parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -98,43 +87,3 @@ def _commands(
         if isinstance(action, argparse._SubParsersAction):
             for name, inner in action.choices.items():
                 yield from _commands(inner, (*path, name))
-
-
-def _fish(parser: argparse.ArgumentParser) -> Iterator[str]:
-    for path, command in _commands(parser):
-        for action in command._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                names = tuple(action.choices)
-                for choice in action._choices_actions:
-                    yield _fish_line(path, names, ["-a", choice.dest], choice.help)
-            elif action.option_strings:
-                options = [word for name in action.option_strings for word in _fish_option(name)]
-                if action.nargs != 0:
-                    words = _words(action)
-                    options += ["-r", "-F"] if action.metavar in PATHS else ["-x"]
-                    options += ["-a", _quoted(" ".join(words))] if words else []
-                yield _fish_line(path, (), options, action.help)
-            elif action.metavar in PATHS:
-                yield _fish_line(path, (), ["-F"], None)
-            elif action.choices is not None:
-                yield _fish_line(path, tuple(action.choices), ["-a", _quoted(" ".join(_words(action)))], None)
-
-
-def _fish_line(path: tuple[str, ...], unless: tuple[str, ...], options: list[str], told: str | None) -> str:
-    """One rule, for where the words of the path stand and none that would lead elsewhere."""
-    seen = [f"__fish_seen_subcommand_from {word}" for word in path]
-    others = unless if path[:1] == ("config",) else (*unless, "config") if path else unless
-    if others:
-        seen.append(f"not __fish_seen_subcommand_from {' '.join(dict.fromkeys(others))}")
-    condition = ["-n", _quoted("; and ".join(seen))] if seen else []
-    described = ["-d", _quoted(told.replace("%%", "%").partition(" [default")[0])] if told else []
-    return " ".join(("complete -c ptycho", *condition, *options, *described))
-
-
-def _fish_option(name: str) -> tuple[str, str]:
-    return ("-l", name[2:]) if name.startswith("--") else ("-s", name[1:])
-
-
-def _quoted(words: str) -> str:
-    escaped = words.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -8,21 +8,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ptycho.config.ambient import prefix_of
-from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig, sections_of
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.dataclass import layers_in
 from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning, printable
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.files import TABLES, ConfigFile
+from ptycho.config.files import ConfigFile
+from ptycho.config.record import is_record, request_of
 from ptycho.config.render import text
-from ptycho.config.request import Request, is_record, request_of
-from ptycho.config.rules import conflicts_between
-from ptycho.config.sources import Vocabulary, read_environment
-from ptycho.config.validated import section_of, vocabulary
+from ptycho.config.request import Request
+from ptycho.config.section import TABLES, section_of
+from ptycho.config.sources import read_environment
+from ptycho.escaped import spelled_out
 from ptycho_torch.cli.config_diff import RECORD, difference
 from ptycho_torch.cli.config_files import schema, template
 from ptycho_torch.cli.config_show import RUNS_SHOWN, show
 from ptycho_torch.cli.console import Refusal
-from ptycho_torch.cli.flags import FlagParser, execution_flags
+from ptycho_torch.cli.flags import FlagParser, flags_of
 from ptycho_torch.cli.tables import Row, print_table
 
 NAME = "config"
@@ -130,7 +131,9 @@ def _check(options: argparse.Namespace) -> int:
     for name in looked_at:
         canonical = _canonical_class(name) if name in files else None
         hint = (
-            f"; a command reads what is outside [model] from [{section_of(canonical)}]" if canonical else ""
+            f"; a command reads what is outside [model] from [{section_of(canonical).table}]"
+            if canonical
+            else ""
         )
         print(f"{printable(name)}: no mistakes found{hint}")
     return 0
@@ -138,7 +141,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _is_of_run(file: str) -> bool:
     """Whether a file is the record of a run, which is free of the environment."""
-    return Path(file).name == RECORD and is_record(ConfigFile.read(file, collect=True).content)
+    return Path(file).name == RECORD and is_record(ConfigFile.collect(file).content)
 
 
 def _failures(file: str | None, strict: bool) -> list[Failure]:
@@ -149,7 +152,7 @@ def _failures(file: str | None, strict: bool) -> list[Failure]:
     canonical = None if file is None else _canonical_class(file)
     for cls in (TrainingConfig, InferenceConfig) if canonical is None else ():
         try:
-            Request([ModelConfig, cls], file=file).answer()
+            Request([ModelConfig, cls, PyTorchExecutionConfig], file=file).answer()
         except ConfigError as error:
             failures += error.failures
     if file is not None and canonical is not None:
@@ -163,30 +166,31 @@ def _failures(file: str | None, strict: bool) -> list[Failure]:
 
 def _canonical_class(file: str) -> type[TrainingConfig] | type[InferenceConfig] | None:
     """The class whose fields a file holds beside a table [model]; None for any other file."""
-    try:
-        names = ConfigFile.read(file, collect=True).content.keys()
-    except ConfigError:
+    names = ConfigFile.collect(file).content.keys()
+    if "model" not in names or not names.isdisjoint([*TABLES][1:]):
         return None
-    if "model" not in names or not names.isdisjoint(TABLES[1:]):
-        return None
-    known = {cls: len(names & {*vocabulary(cls).names()}) for cls in (TrainingConfig, InferenceConfig)}
+    known = {cls: len(names & {*section_of(cls).names}) for cls in (TrainingConfig, InferenceConfig)}
     found = max(known, key=lambda cls: known[cls])
     return found if known[found] else None
 
 
-def _failures_of_canonical(cls: type[TrainingConfig] | type[InferenceConfig], file: str) -> Iterator[Failure]:
-    sections = sections_of(cls, file)
-    values = {name: value for found in sections for name, value in found.valid.items()}
-    origins = {name: origin for found in sections for name, origin in found.merged.items()}
-    for found in sections:
-        yield from found.failures
-    yield from conflicts_between(values, origins, section_of(cls))
+def _failures_of_canonical(
+    cls: type[TrainingConfig] | type[InferenceConfig], file: str
+) -> tuple[Failure, ...]:
+    request = Request([ModelConfig, cls], n_is_settled=True)
+    for part, layers in layers_in(cls, file).items():
+        for layer in layers:
+            request.add(part, layer)
+    try:
+        request.answer()
+    except ConfigError as error:
+        return error.failures
+    return ()
 
 
 def _failures_of_run(record: Mapping[str, Any], path: str) -> Iterator[Failure]:
     try:
-        request, execution = request_of(record, path)
-        request.answer(execution)
+        request_of(record, path).answer()
     except ConfigError as error:
         yield from error.failures
 
@@ -208,9 +212,7 @@ def _schema(options: argparse.Namespace) -> int:
 
 def _env(options: argparse.Namespace) -> int:
     cls = PyTorchExecutionConfig
-    flags, prefix = execution_flags(), prefix_of(cls)
-    names = Vocabulary({flag.name: flag.accepts for flag in flags}, cls.old_names)
-    layer = read_environment(os.environ, prefix, names, strict=True)
+    flags, layer = flags_of(cls), read_environment(os.environ, section_of(cls), strict=True)
     failures = [*layer.failures, *_wrong_values()]
     variables: list[dict[str, Any]] = [
         {
@@ -227,13 +229,13 @@ def _env(options: argparse.Namespace) -> int:
         print(json.dumps({"variables": variables, "failures": wrong}, indent=2))
     else:
         print_table(("variable", "accepts", "default", "now"), [_variable_row(each) for each in variables])
-        print("".join(f"{failure.message}\n" for failure in failures), end="")
+        print("".join(f"{spelled_out(failure.message)}\n" for failure in failures), end="")
     return 0
 
 
 def _wrong_values() -> list[Failure]:
     """What is wrong with the values of the variables; a misspelt one is not among it."""
-    known = PyTorchExecutionConfig.model_fields
+    known = section_of(PyTorchExecutionConfig).fields
     try:
         with warnings.catch_warnings(action="ignore"):
             PyTorchExecutionConfig()

@@ -11,7 +11,8 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Origin
 from ptycho.config.render import text
-from ptycho.config.validated import Resolution, section_of, vocabulary
+from ptycho.config.resolve import resolve
+from ptycho.config.section import section_of
 from ptycho_torch.cli.tables import Row, print_table
 
 RECORD: Final = "config.json"
@@ -118,16 +119,16 @@ def _is_origin(said: object) -> bool:
 
 def _of_file(place: str) -> Settings:
     """What a configuration file says, over the defaults of the fields."""
-    file = ConfigFile.read(place, collect=True)
-    failures = list(file.repeats)
+    file = ConfigFile.collect(place)
+    failures = list(file.failures)
     origins: dict[str, Origin] = {}
     runs = {"training", "inference"} & file.content.keys() or {"training"}
     compared = {"model", *runs} if file.has_tables else set[str]()
-    for cls in [cls for cls in CANONICAL if section_of(cls) in compared]:
-        resolution: Resolution[Any] = Resolution(cls, [file.layer(vocabulary(cls), section_of(cls))])
+    for cls in [cls for cls in CANONICAL if section_of(cls).table in compared]:
+        resolution = resolve(cls, [file.layer(section_of(cls))])
         failures += resolution.failures
         if not resolution.failures:
-            origins |= {f"{section_of(cls)}.{name}": said for name, said in resolution.sources.items()}
+            origins |= {section_of(cls).labelled(name): said for name, said in resolution.sources.items()}
     try:
         execution = PyTorchExecutionConfig.resolve(file=place, environ={})
         origins |= {f"execution.{name}": said for name, said in execution.sources.items()}

@@ -7,16 +7,13 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 from ptycho.config import render
-from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import VERSION_KEY
-from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import LARGEST, Exact
-from ptycho.config.files import TABLES
-from ptycho.config.validated import pydantic_fields, recorded, section_of, vocabulary
+from ptycho.config.files import SCHEMA_KEY
+from ptycho.config.section import TABLES, recorded, section_of_table
 from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN, TRAINING
-from ptycho_torch.cli.flags import Flag, canonical_flags, execution_flags
+from ptycho_torch.cli.flags import Flag, flags_of
 
-CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig)
 HEAD: Final = (
     "Settings of ptycho; ptycho train and ptycho reconstruct read them with --config FILE.",
     "Every setting is shown with the default of its field. To set one, take away the # before its name. One that "
@@ -63,13 +60,7 @@ def template(*, as_yaml: bool) -> str:
 
 
 def _flags(table: str) -> list[Flag]:
-    if table == PyTorchExecutionConfig.table:
-        return execution_flags()
-    return canonical_flags(_class(table))
-
-
-def _class(table: str) -> type:
-    return next(cls for cls in CANONICAL if section_of(cls) == table)
+    return flags_of(section_of_table(table).cls)
 
 
 def _comment(texts: Sequence[str]) -> Iterator[str]:
@@ -96,7 +87,10 @@ def schema() -> dict[str, Any]:
     for true or words in another case, are left out, so that files stay uniform.
     """
     tables = {table: _table_schema(table) for table in TABLES}
-    writer = {VERSION_KEY: {"description": "Version that wrote the file.", "type": "string"}}
+    writer = {
+        VERSION_KEY: {"description": "Version that wrote the file.", "type": "string"},
+        SCHEMA_KEY: {"description": "Where this schema is.", "type": "string"},
+    }
     tables["execution"]["properties"] |= writer
     run_file = {
         "properties": {table: {"$ref": f"#/$defs/{table}"} for table in TABLES} | writer,
@@ -126,19 +120,13 @@ def schema() -> dict[str, Any]:
 
 
 def _table_schema(table: str) -> dict[str, Any]:
-    if table == PyTorchExecutionConfig.table:
-        fields: Mapping[str, FieldInfo] = PyTorchExecutionConfig.model_fields
-        described: Any = PyTorchExecutionConfig.model_json_schema()
-        renamed = PyTorchExecutionConfig.old_names
-    else:
-        cls = _class(table)
-        fields, renamed = pydantic_fields(cls), vocabulary(cls).renamed
-        described = TypeAdapter(cls).json_schema()
+    section = section_of_table(table)
+    described = TypeAdapter(section.cls).json_schema()
     properties = {
-        flag.name: _setting_schema(flag, described["properties"][flag.name], fields[flag.name])
+        flag.name: _setting_schema(flag, described["properties"][flag.name], section.fields[flag.name])
         for flag in _flags(table)
     }
-    properties |= {old: {**properties[new], "deprecated": True} for old, new in renamed.items()}
+    properties |= {old: {**properties[new], "deprecated": True} for old, new in section.renamed.items()}
     return {
         "title": table,
         "description": TITLES[table],

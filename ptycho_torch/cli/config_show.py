@@ -7,15 +7,15 @@ from typing import Any, Final, NamedTuple
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.render import text
 from ptycho.config.request import Request
-from ptycho.config.sources import Layer
-from ptycho.config.validated import section_of
+from ptycho.config.section import section_of
 from ptycho_torch.cli import reconstruct, train
 from ptycho_torch.cli.console import Refusal, refusing
 from ptycho_torch.cli.defaults import RUNS
-from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, RUN_GROUPS, canonical_flags, execution_flags
+from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.cli.tables import Row, print_table
 
@@ -59,7 +59,8 @@ def show(options: argparse.Namespace) -> int:
         names = ", ".join(module.NAME for module in RUNS_SHOWN)
         raise Refusal(f"show: expected a command ({names}); got none. See ptycho config show --help.")
     line = CommandLine.of(options)
-    resolve = _resumed(options) if "resume" in options else _RESOLVERS[command]
+    resumes = "resume" in options and not train.resumes_itself(options)
+    resolve = _resumed(options) if resumes else _RESOLVERS[command]
     settings = _settings(*resolve(line))
     if "json" in options:
         known = {
@@ -79,7 +80,7 @@ def _resumed(
 
         payload = resumed_payload(**train.asked_to_resume(line, options))
         resolved = Resolved(payload.sources, payload.execution_config, {})
-        return resolved, (ModelConfig, TrainingConfig), RUN_GROUPS
+        return resolved, (ModelConfig, TrainingConfig), ()
 
     return resolve
 
@@ -100,13 +101,13 @@ def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str,
             },
         )
     else:
-        from ptycho.scan_checks import DataError
+        from ptycho.data_error import DataError
         from ptycho_torch.config_factory import create_training_payload
 
         with refusing(DataError):
             payload = create_training_payload(line.places.get("train_data_file"), None, **asked)
         resolved = Resolved(payload.sources, payload.execution_config, {})
-    return resolved, (ModelConfig, TrainingConfig), RUN_GROUPS
+    return resolved, (ModelConfig, TrainingConfig), ()
 
 
 def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
@@ -122,12 +123,12 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
         layers = [(InferenceConfig, Layer("argument", line.places))]
         if model is None:
             of_model = Origin("inferred", "the model"), "from the model"
-            unknown |= {f"model.{flag.name}": of_model for flag in canonical_flags(ModelConfig)}
+            unknown |= {f"model.{flag.name}": of_model for flag in flags_of(ModelConfig)}
         else:
             layers.append((ModelConfig, _trained(model)))
         resolved = _without_data(asked, InferenceConfig, unknown, *layers)
     else:
-        from ptycho.scan_checks import DataError
+        from ptycho.data_error import DataError
         from ptycho_torch.config_factory import create_inference_payload
 
         with refusing(DataError):
@@ -163,7 +164,7 @@ def _without_data(
             from, and words for it that may hold the value that is in force without it.
         *layers: classes and what more is said of them.
     """
-    request = Request([ModelConfig, section], **asked)
+    request = Request([ModelConfig, section, PyTorchExecutionConfig], **asked)
     for cls, layer in layers:
         request.add(cls, layer)
     answer = request.answer()
@@ -174,18 +175,18 @@ def _without_data(
         if weaker:
             beaten = () if origin.kind == "default" else (origin._replace(shadowed=()), *origin.shadowed)
             pending[name] = source._replace(shadowed=beaten), words.format(text(origin.value))
-    return Resolved(answer.sources, answer.execution, pending)
+    return Resolved(answer.sources, answer[PyTorchExecutionConfig], pending)
 
 
 def _settings(resolved: Resolved, sections: tuple[type, ...], groups: tuple[str, ...]) -> list[Setting]:
     """Every field and knob that the run reads, in the order of its flags."""
     settings: list[Setting] = []
     for cls in sections:
-        for flag in canonical_flags(cls):
-            name = f"{section_of(cls)}.{flag.name}"
+        for flag in flags_of(cls):
+            name = section_of(cls).labelled(flag.name)
             origin, words = resolved.open.get(name, (resolved.sections[name], ""))
             settings.append(Setting(flag.group, name, origin, flag.default, words))
-    for flag in execution_flags(groups):
+    for flag in flags_of(PyTorchExecutionConfig, groups):
         origin = resolved.execution.sources[flag.name]
         settings.append(Setting(flag.group, f"execution.{flag.name}", origin, flag.default))
     return settings

@@ -6,19 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
-from ptycho.config.request import KNOBS
+from ptycho.config.errors import ConfigError
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.section import section_of
+from ptycho.run_folder import MEMBERS, RunFolder
 from ptycho_torch.cli.console import is_first_process, refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, SHOWN
 from ptycho_torch.cli.flags import (
     Flag,
     FlagParser,
-    canonical_flags,
-    execution_flags,
+    flags_of,
     parameter_flags,
     read_parameters,
 )
 from ptycho_torch.cli.foreseen import refuse_training
-from ptycho_torch.cli.options import CommandLine, add_own_options
+from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, in_the_way, run_in_the_way
 from ptycho_torch.cli.reconstruct import picture
 
 NAME = "demo"
@@ -28,8 +30,8 @@ USAGE = "[flags]"
 
 def add_arguments(parser: FlagParser) -> None:
     """Add the flags of a training, and those of a simulation; a name of both sets both."""
-    add_own_options(parser)
-    training = [*_training_flags(), *execution_flags()]
+    add_own_options(parser, overwrite=OVERWRITE)
+    training = [*_training_flags(), *flags_of(PyTorchExecutionConfig)]
     shared = {flag.name for flag in training}
     scan = [flag for flag in _scan_flags() if flag.name not in shared]
     parser.add_flags(scan + training, SHOWN | DEMO | {"N": "64", "output_dir": f"{RUNS}/demo"})
@@ -37,7 +39,7 @@ def add_arguments(parser: FlagParser) -> None:
 
 def _training_flags() -> list[Flag]:
     files = ["train_data_file", "test_data_file"]
-    return canonical_flags(ModelConfig) + canonical_flags(TrainingConfig, without=files)
+    return flags_of(ModelConfig) + flags_of(TrainingConfig, without=files)
 
 
 def _scan_flags() -> list[Flag]:
@@ -61,24 +63,32 @@ def run(options: argparse.Namespace) -> int:
     from ptycho_torch.bundle import BundleError
     from ptycho_torch.config_factory import create_inference_payload, create_training_payload
     from ptycho_torch.runs.reconstruction import reconstruct_scans
-    from ptycho_torch.runs.training import train
+    from ptycho_torch.runs.training import check, train_in
     from ptycho_torch.simulate import simulate_scan
 
     started_s = time.perf_counter()
     scan = run_dir / "scan.npz"
     fields = {flag.name for flag in _training_flags()}
-    passed = line.request(stated, only=fields.union(KNOBS))
+    knobs = section_of(PyTorchExecutionConfig).names
+    passed = line.request(stated, only=fields.union(knobs))
+    place, overwrite = run_dir / "reconstruction", "overwrite" in options
     with refusing(DataError, BundleError), watching_for_interrupt(run_dir):
         refuse_training(passed)
+        kept = [*run_in_the_way(run_dir, options), *run_in_the_way(place, options)]
+        if kept := kept or (in_the_way(scan, options) if is_first_process() else []):
+            raise ConfigError(kept)
         with refusing(ValueError):
             simulated = simulate_scan(**parameters)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        simulated.to_file(scan)
-        trained = train(create_training_payload(str(scan), None, **passed))
-        known = line.request(RECONSTRUCTION, only=KNOBS)
-        place = str(run_dir / "reconstruction")
-        payload = create_inference_payload(str(run_dir), str(scan), place, **known)
-        reconstructed = reconstruct_scans(payload)[0]
+        with RunFolder(run_dir, writes=is_first_process()) as home:
+            if not overwrite:
+                home.refuse_run()
+            home.begin(anew=True, members=(*MEMBERS, scan.name))
+            simulated.to_file(scan)
+            payload = create_training_payload(str(scan), None, **passed)
+            trained = train_in(home, payload, check(payload, None))
+        known = line.request(RECONSTRUCTION, only=knobs)
+        inference = create_inference_payload(str(run_dir), str(scan), str(place), **known)
+        reconstructed = reconstruct_scans(inference, overwrite=overwrite)[0]
     if is_first_process():
         _report(run_dir, picture(reconstructed.run_dir), reconstructed.metrics, len(trained.history))
         print(f"{time.perf_counter() - started_s:.0f} s in all")

@@ -6,23 +6,21 @@ in the parsed namespace: it is no value, and shadows nothing.
 
 import argparse
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from ptycho.config.ambient import prefix_of
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
-from ptycho.config.errors import ConfigError, Failure, near, show
+from ptycho.config.errors import FOREIGN, ConfigError, Failure, fold, near, printable, show
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.fields import BOOL_WORDS, Scalar, annotation_of, group_of, scalar
+from ptycho.config.fields import BOOL_WORDS, Scalar, scalar
 from ptycho.config.render import text
-from ptycho.config.sources import warn_renamed
-from ptycho.config.validated import help_texts, pydantic_fields, section_of, vocabulary
+from ptycho.config.section import section_of
+from ptycho.config.sources import given_twice, warn_renamed
 
-RUN_GROUPS = ("hardware", "data loading", "optimization", "checkpoints", "logging", "inference", "other")
-"""Groups of knobs that a training reads."""
 RECONSTRUCTION_GROUPS = ("hardware", "data loading", "logging", "inference")
 """Groups of knobs that a reconstruction reads."""
 
@@ -34,12 +32,8 @@ def spell(name: str) -> str:
 
 RENAMED = {
     spell(old): spell(new)
-    for renamed in (
-        PyTorchExecutionConfig.old_names,
-        vocabulary(TrainingConfig).renamed,
-        vocabulary(InferenceConfig).renamed,
-    )
-    for old, new in renamed.items()
+    for cls in (PyTorchExecutionConfig, TrainingConfig, InferenceConfig)
+    for old, new in section_of(cls).renamed.items()
 }
 """Flag of an old or foreign name -> flag."""
 
@@ -96,35 +90,30 @@ class Flag:
         return f"{self.help} [{'; '.join(shown)}]".replace("%", "%%")
 
 
-def execution_flags(groups: Collection[str] = RUN_GROUPS) -> list[Flag]:
-    """The flags of the execution configuration's knobs in these groups, the additions last in each."""
-    cls = PyTorchExecutionConfig
-    prefix = prefix_of(cls)
+def flags_of(cls: type, groups: Collection[str] = (), *, without: Collection[str] = ()) -> list[Flag]:
+    """The flags of a section, by groups; those that a subclass declares come first in each.
+
+    Args:
+        cls: its class.
+        groups: the groups to have, in order; none: all, in the order of their fields.
+        without: names to leave out, as of fields that a positional argument sets.
+    """
+    section = section_of(cls)
+    names = sorted(section.fields, key=lambda name: name not in cls.__annotations__)
+    order = list(groups or dict.fromkeys(map(section.group, names)))
     flags = [
         Flag(
             name,
-            scalar(annotation_of(info)),
-            info.description or "",
-            info.get_default(call_default_factory=True),
-            group_of(info),
-            f"{prefix}{name.upper()}",
+            section.scalars[name],
+            section.help[name],
+            section.defaults[name],
+            section.group(name),
+            section.variable(name),
         )
-        for name, info in sorted(
-            cls.model_fields.items(), key=lambda item: item[0] not in cls.__annotations__
-        )
-        if group_of(info) in groups
+        for name in names
+        if name not in without and section.group(name) in order
     ]
-    return sorted(flags, key=lambda flag: tuple(groups).index(flag.group))
-
-
-def canonical_flags(cls: type, *, without: Collection[str] = ()) -> list[Flag]:
-    """The flags of a canonical configuration's fields, but those that a positional argument sets."""
-    fields, texts = pydantic_fields(cls), help_texts(cls)
-    return [
-        Flag(name, accepts, texts[name], fields[name].get_default(call_default_factory=True), section_of(cls))
-        for name, accepts in vocabulary(cls).scalars.items()
-        if name not in without
-    ]
+    return sorted(flags, key=lambda flag: order.index(flag.group))
 
 
 def parameter_flags(function: Callable[..., Any], group: str) -> list[Flag]:
@@ -175,8 +164,8 @@ class FlagParser(argparse.ArgumentParser):
     """A parser whose errors are one line; it takes `--num_workers` for `--num-workers`.
 
     Attributes:
-        hands_on_unknown: Whether unknown flags are handed on, as the failures `unknown` of the namespace, for the
-            command to report them together with what is wrong with the known ones.
+        hands_on_unknown: Whether unknown and repeated flags are handed on, as the failures `unknown` of the namespace,
+            for the command to report them together with what is wrong with the others.
     """
 
     hands_on_unknown = False
@@ -216,6 +205,7 @@ class FlagParser(argparse.ArgumentParser):
         """Parse after writing every flag with hyphens; refuse what is no flag."""
         written = [self._current(_hyphenated(word)) for word in args]
         self.refuse_flags_before_a_command(written)
+        repeated = self._given_twice(list(args), written)
         wrong: dict[str, str] = {}
         parsed, unknown = super().parse_known_args(
             [self._switched(word, wrong) for word in written], namespace
@@ -223,11 +213,12 @@ class FlagParser(argparse.ArgumentParser):
         for name, value in wrong.items():
             setattr(parsed, name, value)
         strange = [word for word in unknown if word.startswith("-")]
-        if strange and self.hands_on_unknown:
-            parsed.unknown = tuple(Failure(word, self._no_such_flag(word)) for word in strange)
+        failures = [*repeated, *(Failure(word, self._no_such_flag(word)) for word in strange)]
+        if failures and self.hands_on_unknown:
+            parsed.unknown = tuple(failures)
             return parsed, []
-        if strange:
-            self.error("\n".join(self._no_such_flag(word) for word in strange))
+        if failures:
+            self.error("\n".join(failure.message for failure in failures))
         if unknown:
             self.error(f"{unknown[0]}: expected nothing more; got another argument.")
         return parsed, []
@@ -240,6 +231,35 @@ class FlagParser(argparse.ArgumentParser):
             return word
         warn_renamed(flag, meant)
         return f"{meant}{equals}{value}"
+
+    def _given_twice(self, typed: Sequence[str], written: Sequence[str]) -> list[Failure]:
+        """Find the flags that are given more than once; only one that appends may be.
+
+        Args:
+            typed: the words of the command line.
+            written: the same, with flags by their current names.
+        """
+        if isinstance(self._subparsers, argparse._ArgumentGroup):  # what follows the command is its parser's
+            return []
+        places: dict[str, list[int]] = {}
+        end = written.index("--") if "--" in written else len(written)
+        for place, word in enumerate(written[:end]):
+            action = self._option_string_actions.get(word.partition("=")[0])
+            if action is not None and not isinstance(action, argparse._AppendAction):
+                places.setdefault(action.dest, []).append(place)
+        found: list[Failure] = []
+        for repeats in places.values():
+            for first, second in itertools.pairwise(repeats):
+                name = written[first].partition("=")[0]
+                shown = (self._as_typed(typed, written, place) for place in (first, second))
+                found.append(given_twice(name, *shown))
+        return found
+
+    def _as_typed(self, typed: Sequence[str], written: Sequence[str], place: int) -> str:
+        """A flag of the command line with its value."""
+        action, word = self._option_string_actions[written[place].partition("=")[0]], typed[place]
+        takes_next = action.nargs != 0 and "=" not in word and place + 1 < len(typed)
+        return f"{word} {typed[place + 1]}" if takes_next else word
 
     def refuse_flags_before_a_command(self, words: Sequence[str]) -> None:
         """Refuse a flag where a command has to be named first: what follows would be taken for the command."""
@@ -284,8 +304,13 @@ class FlagParser(argparse.ArgumentParser):
 
     def _no_such_flag(self, word: str) -> str:
         name = word.partition("=")[0]
+        if place := next(
+            (one for one in self._actions if [spell(one.dest)] == [name, *one.option_strings]), None
+        ):
+            return f"{name}: no such flag. Give the path as {place.metavar}, without a flag."
         known = tuple(spelling for spelling in self._option_string_actions if spelling.startswith("--"))
-        close = near(name, known, 0.7)
+        meant = " or ".join(map(spell, FOREIGN.get(fold(name.removeprefix("--")), ())))
+        close = meant or near(name, known, 0.7)
         hint = f" Did you mean {close}?" if close else f" See {self.prog} --help."
         return f"{name}: no such flag.{hint}"
 
@@ -295,7 +320,8 @@ class FlagParser(argparse.ArgumentParser):
             message = f"{found[1]}: expected a value; got none. See {self.prog} --help."
         elif found := re.fullmatch(r"the following arguments are required: (.*)", message):
             message = f"expected {found[1].replace(', ', ' and ')}; got too few. See {self.prog} --help."
-        self.exit(2, f"{self.prog}: {message}\n")
+        lines = "\n".join(map(printable, message.split("\n")))
+        self.exit(2, f"{self.prog}: {lines}\n")
 
 
 class _Switch(argparse.Action):

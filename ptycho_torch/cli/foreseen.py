@@ -7,7 +7,8 @@ from typing import Any
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.request import KNOBS, Request
+from ptycho.config.request import Request
+from ptycho.config.section import section_of
 
 
 def training_failures(asked: Mapping[str, Any]) -> list[Failure]:
@@ -28,7 +29,11 @@ def training_failures(asked: Mapping[str, Any]) -> list[Failure]:
 def _of_knobs_alone(asked: Mapping[str, Any]) -> list[Failure]:
     """What the machine lacks of the knobs in force, where these are right and only other settings are wrong."""
     knobs = {
-        level: {name: value for name, value in asked[level].items() if name in KNOBS}
+        level: {
+            name: value
+            for name, value in asked[level].items()
+            if section_of(PyTorchExecutionConfig).field(name)
+        }
         for level in ("flags", "overrides", "cli_defaults")
     }
     try:
@@ -78,10 +83,10 @@ def _resolved_or_none(asked: Mapping[str, Any], section: type) -> tuple[Any, PyT
 
 def _resolved(asked: Mapping[str, Any], section: type) -> tuple[Any, PyTorchExecutionConfig]:
     with warnings.catch_warnings(action="ignore"):  # the run resolves the same again, and warns
-        request = Request([ModelConfig, section], **asked)
+        request = Request([ModelConfig, section, PyTorchExecutionConfig], **asked)
         answer = request.answer()
-    config = answer.sections[section].config
-    config.model = answer.sections[ModelConfig].config
+    config = answer[section]
+    config.model = answer[ModelConfig]
     if not request.speaks_of("N"):
         config.model.N = 0  # the data or the model will say it
-    return config, answer.execution
+    return config, answer[PyTorchExecutionConfig]

@@ -1,6 +1,7 @@
 """What the commands share: the options that are no fields, and how a parsed command line becomes a request."""
 
 import argparse
+import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,30 +11,43 @@ from typing import Any
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.files import ConfigFile
+from ptycho.config.files import collect_files
+from ptycho.config.layer import Layer
 from ptycho.config.request import Request
-from ptycho.config.sources import Layer
-from ptycho.config.validated import section_of, vocabulary
-from ptycho_torch.cli.console import is_watched
+from ptycho.config.section import section_of
+from ptycho.run_folder import run_failure
+from ptycho_torch.cli.console import is_first_process, is_watched
 from ptycho_torch.cli.defaults import suited
 from ptycho_torch.cli.flags import FlagParser
 
-OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json", "unknown")
+OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json", "unknown", "whole_parser")
 """Options of the commands themselves; every other one is a field's."""
-POSITIONAL = {"train": ("train_data_file",), "reconstruct": ("model_path", "test_data_file")}
-"""Command -> fields that are given by their place in it, without a flag."""
+OVERWRITE = "Replace the run that is in the output folder; it is kept aside until the new one has saved."
+POSITIONAL = {
+    "doctor": ("run",),
+    "train": ("train_data_file",),
+    "reconstruct": ("model_path", "test_data_file"),
+}
+"""Command -> what is given by its place in it, without a flag."""
 
 
 def add_own_options(parser: FlagParser, *, overwrite: str = "") -> None:
     """Add `--config`, `--quiet` and, where its help text is given, `--overwrite`."""
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="TOML, YAML or JSON file with the tables [model], [training], [inference], [execution].",
-    )
+    add_config(parser)
     add_quiet(parser)
     if overwrite:
         parser.add_argument("--overwrite", action="store_true", help=overwrite)
+
+
+def add_config(parser: FlagParser) -> None:
+    """Add `--config`, the one flag that may be repeated."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        action="append",
+        help="TOML, YAML or JSON file with the tables [model], [training], [inference], [execution]. May be repeated: "
+        "the last file is the strongest; those of the variable PTYCHO_CONFIG are below all of them.",
+    )
 
 
 def add_quiet(parser: FlagParser) -> None:
@@ -53,8 +67,8 @@ class CommandLine:
     """Field -> path, of those given by their place."""
     flags: dict[str, str]
     """Field or knob -> text, of the flags that were passed."""
-    file: str | None
-    """The file of `--config`."""
+    files: Sequence[str]
+    """The files of `--config`, the last one strongest."""
     quiet: bool
     unknown: tuple[Failure, ...] = ()
     """The flags that there are none of."""
@@ -66,7 +80,7 @@ class CommandLine:
         command = vars(options).get("of", options.command)
         places = {name: passed.pop(name) for name in POSITIONAL.get(command, ()) if name in passed}
         unknown = vars(options).get("unknown", ())
-        return cls(places, passed, vars(options).get("config"), "quiet" in options, unknown)
+        return cls(places, passed, vars(options).get("config", ()), "quiet" in options, unknown)
 
     def refuse(self, section: type, asked: Mapping[str, Any], failures: Sequence[Failure]) -> None:
         """Refuse what is wrong with the line, together with what is wrong with the settings.
@@ -80,24 +94,18 @@ class CommandLine:
             ConfigError: there is anything.
         """
         if self.unknown or failures:
-            request = Request([ModelConfig, section], **asked)
+            request = Request([ModelConfig, section, PyTorchExecutionConfig], **asked)
             request.add(section, Layer("argument", self.places))
             request.fail((*self.unknown, *failures))
             request.answer()
 
     def value(self, section: type, name: str) -> Any:
-        """What the command, or else the file, says about a canonical field; None where neither does."""
-        accepts = vocabulary(section)
-        passed = self.places.get(name, self.flags.get(name))
-        if passed is not None:
-            return accepts.scalars[name].read(passed)
-        if self.file is None:
-            return None
-        try:
-            file = ConfigFile.read(self.file)
-        except ConfigError:
-            return None  # the run reports what is wrong
-        return file.layer(accepts, section_of(section)).values.get(name) if file.has_tables else None
+        """What the command, or else a file, says about a canonical field; None where neither does."""
+        if name in self.places:
+            return self.places[name]
+        with warnings.catch_warnings(action="ignore"):  # the run reads the same again, and warns
+            request = Request([section, PyTorchExecutionConfig], flags=self.flags, file=self.files)
+        return request.says(name)
 
     def training_defaults(self, table: Mapping[str, object]) -> dict[str, object]:
         """One of the tables of `defaults` for a training, as it goes with what was passed."""
@@ -105,13 +113,13 @@ class CommandLine:
         knobs = {name: text for name, text in self.flags.items() if name == "scheduler"}
         try:
             with warnings.catch_warnings(action="ignore"):
-                scheduler = PyTorchExecutionConfig.resolve(flags=knobs, file=self.file).scheduler
+                scheduler = PyTorchExecutionConfig.resolve(flags=knobs, file=self.files).scheduler
         except ConfigError:
             scheduler = None  # the run reports what is wrong
         return suited(table, *asked, scheduler)
 
     def place(self, section: type, name: str) -> str | None:
-        """A path that the command, or else the file, sets; None where neither does."""
+        """A path that the command, or else a file, sets; None where neither does."""
         found = self.value(section, name)
         return found if isinstance(found, str) else None
 
@@ -135,17 +143,15 @@ class CommandLine:
                 else is wrong with the line.
         """
         found = {name: self.place(section, name) for name in positionals}
-        table = section_of(section)
+        table = section_of(section).table
         missing = [
             Failure(word, f"{word}: expected a path; got none. Give it, or {name} in [{table}] of --config.")
             for name, word in positionals.items()
             if found[name] is None
         ]
-        try:
-            if self.file is not None and missing:
-                ConfigFile.read(self.file)
-        except ConfigError as error:  # a file that cannot be read may name it
-            missing = [*error.failures]
+        read = collect_files(self.files, os.environ) if missing else []
+        if unread := [failure for file in read for failure in file.failures if not file.content]:
+            missing = unread  # a file that cannot be read may name it
         self.refuse(section, asked, [*missing, *further])
         return [place for place in found.values() if place is not None]
 
@@ -161,15 +167,23 @@ class CommandLine:
         silent = self.quiet and "enable_progress_bar" not in self.flags
         return {
             "flags": {name: text for name, text in self.flags.items() if only is None or name in only},
-            "file": self.file,
+            "file": self.files,
             "cli_defaults": {"enable_progress_bar": is_watched(), **cli_defaults},
             "overrides": {"enable_progress_bar": False} if silent else {},
         }
 
 
 def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:
-    """An earlier result that is kept, unless somebody says that it may go."""
+    """A file that is kept, unless somebody says that it may go."""
     if "overwrite" in options or not path.exists():
         return []
     message = f"{path}: expected nothing there yet; got a file. Name another place, or pass --overwrite."
     return [Failure(str(path), message)]
+
+
+def run_in_the_way(run_dir: Path, options: argparse.Namespace, *, may_resume: bool = False) -> list[Failure]:
+    """An earlier run that is kept, or one under way; the first process of a run asks."""
+    if "overwrite" in options or not is_first_process():
+        return []
+    failure = run_failure(run_dir, may_resume=may_resume)
+    return [] if failure is None else [failure]

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ptycho.config.errors import warn_caller
+from ptycho.config.errors import printable, warn_caller
 from ptycho.config.execution import PyTorchExecutionConfig
 
 MODES = ("training", "inference")
@@ -96,10 +96,10 @@ def validate_paths(
     """
     for path, what in ((train_file, "Training"), (test_file, "Test")):
         if path is not None and not Path(path).exists():
-            raise FileNotFoundError(f"{what} data file not found: {path}. Check the path.")
+            raise FileNotFoundError(f"{what} data file not found: {printable(str(path))}. Check the path.")
     if output_dir is not None:
         if Path(output_dir).is_file():
             raise NotADirectoryError(
-                f"output_dir: expected a folder; got the file {output_dir}. Name another."
+                f"output_dir: expected a folder; got the file {printable(str(output_dir))}. Name another."
             )
         Path(output_dir).mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 """What a run refuses, or warns of, before it reads data."""
 
-from ptycho.config.canonical import TrainingConfig
+from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.rules import idle_settings, said_by
+from ptycho.config.rules import idle_settings, values_of
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import LOGGED_METRICS
@@ -11,10 +11,13 @@ from ptycho_torch.runtime import training_failures, warn_once
 
 
 def warn_of_idle_settings(payload: TrainingPayload) -> None:
-    """Warn of what somebody set and nothing reads beside the other settings."""
+    """Warn of what somebody changed and nothing reads beside the other settings."""
+    config = payload.tf_training_config
+    defaults = values_of(ModelConfig(), TrainingConfig())
     kinds = {name.partition(".")[2]: origin.kind for name, origin in payload.sources.items()}
-    for name, message in idle_settings(said_by(payload.tf_training_config, payload.execution_config)):
-        if kinds.get(name, "default") not in ("default", "cli-default"):
+    values = values_of(config.model, config, payload.execution_config)
+    for name, message in idle_settings(values):
+        if kinds[name] not in ("default", "cli-default") and values[name] != defaults[name]:
             warn_once(message)
 
 

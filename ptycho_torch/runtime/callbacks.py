@@ -1,6 +1,7 @@
 """What happens beside the training steps: the loss history, checkpoints and early stopping."""
 
 import csv
+import io
 import logging
 import math
 import time
@@ -12,7 +13,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
+from ptycho.atomic import atomic_write
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.runtime.checkpoint_files import is_readable
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 
 log = logging.getLogger(__name__)
@@ -24,7 +28,7 @@ _PATHS: Final = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class LossHistory(Callback):
-    """Keeps one row per epoch, in `rows` and in a CSV file that grows as the run does.
+    """Keeps one row per epoch, in `rows` and in a CSV file that is written anew with each.
 
     Columns: epoch (from 0), step (optimizer steps taken), train_loss, val_loss (None in an epoch without
     validation), learning_rate (of the first parameter group, at the epoch's first step), epoch_time_s (wall
@@ -45,12 +49,13 @@ class LossHistory(Callback):
 
     @property
     def rows(self) -> list[dict[str, float | None]]:
-        """The rows of the last run; from the file when other processes trained (ddp_spawn, ddp_notebook)."""
+        """The rows of the last run; from the file when other processes trained (ddp_spawn, ddp_notebook).
+
+        Raises:
+            ConfigError: the file is no such history.
+        """
         if not self._rows and self.path.is_file():
-            with self.path.open(newline="") as file:
-                return [
-                    {name: _number(name, text) for name, text in row.items()} for row in csv.DictReader(file)
-                ]
+            return _read_rows(self.path)
         return self._rows
 
     def state_dict(self) -> dict[str, Any]:
@@ -65,10 +70,7 @@ class LossHistory(Callback):
         """Start the file."""
         if trainer.is_global_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, self.COLUMNS)
-                writer.writeheader()
-                writer.writerows(self._rows)
+            self._write()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the time and the learning rate."""
@@ -93,8 +95,27 @@ class LossHistory(Callback):
         }
         self._rows.append(row)
         if trainer.is_global_zero:
-            with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self.COLUMNS).writerow(row)
+            self._write()
+
+    def _write(self) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.COLUMNS)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        with atomic_write(self.path) as file:
+            file.write(text.getvalue().encode("ascii"))
+
+
+def _read_rows(path: Path) -> list[dict[str, float | None]]:
+    try:
+        head, *rows = csv.reader(io.StringIO(path.read_text("ascii"), newline=""), strict=True)
+        if head != list(LossHistory.COLUMNS):
+            raise ValueError(f"other columns than {', '.join(LossHistory.COLUMNS)}")
+        return [{name: _number(name, text) for name, text in zip(head, row, strict=True)} for row in rows]
+    except (csv.Error, ValueError) as error:
+        message = f"{path}: expected the history of a training; got a damaged file ({error!s:.200})."
+        way_out = "Copy it again, or move it away: a training that goes on writes it anew."
+        raise ConfigError([Failure(str(path), f"{message} {way_out}")]) from error
 
 
 def _number(name: str, text: str) -> float | None:
@@ -123,8 +144,18 @@ class _EarlyStopping(EarlyStopping):
 class _Checkpoints(ModelCheckpoint):
     """Checkpoints that are found again where the folder of a run was moved.
 
-    Those that were removed are forgotten, and those beyond the number that is kept from now on.
+    Those that were removed or damaged are forgotten, and those beyond the number that is kept from now on. Weights that
+    are not finite replace none.
     """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        finite = all(bool(value.isfinite().all()) for value in pl_module.state_dict().values())
+        if trainer.strategy.reduce_boolean_decision(finite):
+            super().on_train_epoch_end(trainer, pl_module)
+        elif trainer.is_global_zero and self.monitor is not None:
+            log.warning(
+                "Epoch %d: weights that are not finite; no checkpoint is written", trainer.current_epoch
+            )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         def here(path: str) -> str:
@@ -132,7 +163,7 @@ class _Checkpoints(ModelCheckpoint):
 
         moved = {name: here(state_dict[name]) for name in _PATHS if state_dict.get(name)}
         best = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        found = [path for path in best if Path(path).is_file()]
+        found = [path for path in best if is_readable(Path(path))]
         ranked = sorted(found, key=lambda path: float(best[path]), reverse=self.mode == "max")
         if self.save_top_k != -1:
             del ranked[self.save_top_k :]

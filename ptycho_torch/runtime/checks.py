@@ -9,7 +9,7 @@ import torch
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.rules import conflicts, said_by
+from ptycho.config.rules import conflicts_of
 from ptycho_torch.runtime.devices import (
     batches_per_device,
     breaks_static_graph,
@@ -48,7 +48,7 @@ def reconstruction_failures(
     """What `check_reconstruction` refuses."""
     return [
         *machine_failures(config),
-        *conflicts(said_by(inference_config, config)),
+        *conflicts_of(inference_config.model, inference_config, config),
     ]
 
 
@@ -99,7 +99,7 @@ def training_failures(
     metric = find_metric(config, has_validation=has_validation, logged_metrics=logged_metrics)
     return [
         *machine_failures(config),
-        *conflicts(said_by(training_config, config)),
+        *conflicts_of(training_config.model, training_config, config),
         *logger_failures(config),
         *_batch_failures(config, training_config),
         *([metric] if isinstance(metric, Failure) else []),

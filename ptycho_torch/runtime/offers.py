@@ -13,7 +13,7 @@ import torch
 
 import ptycho
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.fields import annotation_of, scalar
+from ptycho.config.section import section_of
 from ptycho_torch.runtime.checks import idle_settings, logger_failures, machine_failures
 from ptycho_torch.runtime.devices import available_accelerators, device_count
 
@@ -100,7 +100,7 @@ def offers(accelerator: str) -> dict[str, dict[str, Objection | None]]:
 
 
 def _words(knob: str) -> tuple[Any, ...]:
-    return scalar(annotation_of(PyTorchExecutionConfig.model_fields[knob])).choices
+    return section_of(PyTorchExecutionConfig).scalars[knob].choices
 
 
 def _objection(knobs: Mapping[str, object], about: str) -> Objection | None:

@@ -15,7 +15,7 @@ import pytest
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.validated import vocabulary
+from ptycho.config.section import section_of
 from ptycho_torch.cli.config_files import schema
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.runs.record import write_configuration
@@ -82,11 +82,11 @@ def test_check_reports_every_mistake_of_every_file_and_the_environment(
     assert (code, shown) == (2, "")
     for words in (
         "training.nepochs: expected an integer >= 1; got 0 from a.toml:2.",
-        "batchsize: no such field at a.toml:3. Did you mean batch_size?",
+        "batchsize: no such setting at a.toml:3. Did you mean batch_size?",
         "a.toml:6",
         "b.yaml: expected a mapping of names to values; got a list.",
         "none.json: no such file.",
-        "PTYCHO_EXEC_NUM_WORKER: no such knob. Did you mean PTYCHO_EXEC_NUM_WORKERS?",
+        "PTYCHO_EXEC_NUM_WORKER: no such setting. Did you mean PTYCHO_EXEC_NUM_WORKERS?",
     ):
         assert said.count(words) == 1, (words, said)
 
@@ -98,10 +98,10 @@ def test_a_strict_check_refuses_variables_that_set_no_knob(
     Path("run.toml").touch()
     monkeypatch.setenv("PTYCHO_EXEC_OF_MY_OWN", "hunter2")
     code, _, said = ptycho("config", "check", *files)
-    assert (code, said) == (0, "warning: PTYCHO_EXEC_OF_MY_OWN: no such knob; the variable is ignored.\n")
+    assert (code, said) == (0, "warning: PTYCHO_EXEC_OF_MY_OWN: no such setting; the variable is ignored.\n")
     code, shown, said = ptycho("config", "check", "--strict", *files)
     assert code == 2
-    assert said == "ptycho config: PTYCHO_EXEC_OF_MY_OWN: no such knob.\n"
+    assert said == "ptycho config: PTYCHO_EXEC_OF_MY_OWN: no such setting.\n"
     assert "hunter2" not in shown + said
 
 
@@ -125,7 +125,7 @@ def test_a_new_file_passes_its_check_and_means_the_defaults(
     text = ptycho("config", "init", *words)[1]
     text, n_set = re.subn(r"^( *)#(?=\w)", r"\1", text, flags=re.MULTILINE) if edited else (text, 0)
     file.write_text(text)
-    n_fields = sum(len(vocabulary(cls).scalars) for cls in (ModelConfig, TrainingConfig, InferenceConfig))
+    n_fields = sum(len(section_of(cls).fields) for cls in (ModelConfig, TrainingConfig, InferenceConfig))
     assert n_set == (n_fields + len(PyTorchExecutionConfig.model_fields) if edited else 0)
     assert ptycho("config", "check", "--strict", file)[0] == 0
     assert TrainingConfig.from_file(file) == TrainingConfig()
@@ -151,7 +151,7 @@ def test_the_schema_is_a_schema_and_describes_every_setting(ptycho: Run) -> None
     jsonschema.Draft202012Validator.check_schema(printed)
     for cls in (ModelConfig, TrainingConfig, InferenceConfig):
         table = cls.__name__.removesuffix("Config").lower()
-        assert printed["$defs"][table]["properties"].keys() == set(vocabulary(cls).names())
+        assert printed["$defs"][table]["properties"].keys() == set(section_of(cls).names)
 
 
 @pytest.mark.parametrize(("suffix", "words"), FORMATS)
@@ -194,7 +194,7 @@ def test_env_lists_every_knob_and_no_foreign_value(ptycho: Run, monkeypatch: pyt
     code, shown, said = ptycho("config", "env")
     assert code == 0
     assert re.search(r"^\* PTYCHO_EXEC_SEED +an integer >= 0.* 42 +7$", shown, re.MULTILINE)
-    assert "PTYCHO_EXEC_TOKEN: no such knob." in shown
+    assert "PTYCHO_EXEC_TOKEN: no such setting." in shown
     listed = json.loads(ptycho("config", "env", "--json")[1])["variables"]
     assert {each["variable"] for each in listed} == VARIABLES
     assert [each["current"] for each in listed if each["current"] is not None] == ["7"]
@@ -378,12 +378,12 @@ def test_the_record_of_a_run_is_checked_free_of_the_environment(
     code, _, said = ptycho("config", "check", "config.json")
     assert code == 2
     assert "num_workers: expected an integer >= 0" in said
-    assert "warp: no such field at config.json." in said
+    assert "warp: no such setting at config.json." in said
     record["execution"]["num_workers"] = 0
     Path("config.json").write_text(json.dumps(record))
     code, _, said = ptycho("config", "check", "config.json")
     assert code == 2
-    assert "warp: no such field at config.json." in said
+    assert "warp: no such setting at config.json." in said
     assert "needs gridsize <= 3; gridsize is 9 (config.json)" in said
 
 

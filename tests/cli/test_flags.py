@@ -11,8 +11,8 @@ import pytest
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.validated import vocabulary
-from ptycho_torch.cli.flags import FlagParser, execution_flags
+from ptycho.config.section import section_of
+from ptycho_torch.cli.flags import FlagParser, flags_of
 from ptycho_torch.cli.main import COMMANDS, build_parser
 from ptycho_torch.cli.options import CommandLine
 
@@ -48,7 +48,9 @@ def test_the_flags_of_every_command_are_the_frozen_ones() -> None:
 
 
 def test_every_knob_has_a_flag() -> None:
-    assert {flag.name for flag in execution_flags()} == set(PyTorchExecutionConfig.model_fields)
+    assert {flag.name for flag in flags_of(PyTorchExecutionConfig)} == set(
+        PyTorchExecutionConfig.model_fields
+    )
 
 
 def test_a_flag_that_was_not_passed_is_no_value() -> None:
@@ -65,7 +67,7 @@ def test_flags_are_handed_on_as_text() -> None:
 @pytest.mark.parametrize("command", ["train", "reconstruct", "doctor"])
 def test_every_flag_of_a_field_is_handed_on(command: str) -> None:
     sections = {"reconstruct": [InferenceConfig]}.get(command, [ModelConfig, TrainingConfig])
-    fields = {name for section in sections for name in vocabulary(section).scalars}
+    fields = {name for section in sections for name in section_of(section).fields}
     knobs = set(PyTorchExecutionConfig.model_fields)
     for action in command_parser(command)._actions:
         if action.option_strings and action.dest in fields | knobs:

@@ -2,12 +2,18 @@
 
 import json
 import logging
+import os
+import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import pytest
 
 from ptycho_torch.cli.console import Interruption, watching_for_interrupt
@@ -16,10 +22,12 @@ from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.config_factory import TrainingPayload, create_training_payload
 from ptycho_torch.runs.training import train
+from ptycho_torch.simulate import simulate_scan
 
 pytestmark = pytest.mark.integration
 
 Run = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parents[2]
 SHORT = ("--nepochs=1", "--n-unrolled-steps=1", "--n-filters-scale=1", "--accelerator=cpu", "--batch-size=16")
 
 
@@ -66,12 +74,18 @@ def test_a_reconstruction_prints_one_line_with_figures_and_picture(
     assert line.startswith("R factor 0.")
     assert line.endswith(f"{tmp_path / 'comparison.png'}")
     assert (tmp_path / "comparison.png").is_file()
+    code, out, _ = ptycho("doctor", tmp_path)
+    assert (code, out.splitlines()[-1]) == (0, f"{tmp_path}: no file has changed.")
+    assert " ".join((str(trained / "wts.h5.zip"), "ok")) in [
+        " ".join(line.split()) for line in out.splitlines()
+    ]
 
 
 def test_a_reconstruction_lands_beside_the_model(ptycho: Run, scan: Path, trained: Path) -> None:
     code, _, said = ptycho("reconstruct", trained, scan, "--accelerator", "cpu", "--n-groups", 20)
     assert code == 0, said
-    assert (trained / "tiny" / "reconstruction.npz").is_file()
+    name = f"{scan.parent.name}-tiny"  # the scan is not in the working directory
+    assert (trained / name / "reconstruction.npz").is_file()
 
 
 def test_the_demo_shows_the_truth_beside_the_picture(ptycho: Run, tmp_path: Path) -> None:
@@ -87,8 +101,82 @@ def test_the_demo_shows_the_truth_beside_the_picture(ptycho: Run, tmp_path: Path
                 assert Path(word.rstrip(",:")).is_file()
 
 
+def test_a_demo_that_replaces_a_run_and_fails_leaves_the_run_and_its_scan(
+    ptycho: Run, tmp_path: Path
+) -> None:
+    for name in ("wts.h5.zip", "scan.npz"):
+        (tmp_path / name).write_text(name)
+    words = ("demo", "--output-dir", tmp_path, "--N", 32, "--n-positions", 60, *SHORT, "--overwrite")
+    code, _, said = ptycho(*words, "--drop-last-batch", "--batch-size", 64)
+    assert code == 2
+    assert "drop_last_batch: expected at least" in said
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        name: name for name in ("wts.h5.zip", "scan.npz")
+    }
+
+
+def test_a_demo_does_not_replace_a_scan_unasked(ptycho: Run, tmp_path: Path) -> None:
+    (tmp_path / "scan.npz").write_text("measured")
+    code, _, said = ptycho("demo", "--output-dir", tmp_path, "--N", 32, "--n-positions", 60, *SHORT)
+    assert code == 2
+    assert "scan.npz: expected nothing there yet; got a file" in said
+    assert (tmp_path / "scan.npz").read_text() == "measured"
+
+
+def test_the_domain_of_a_training_holds_until_a_flag_sets_another(
+    ptycho: Run, scan: Path, tmp_path: Path
+) -> None:
+    """Counts that are not whole numbers, in a file that does not state it."""
+    counts = simulate_scan(N=32, n_positions=70, nphotons=1e5, seed=3, domain="intensity")
+    arrays = {name: np.asarray(getattr(counts, name)) for name in ("xcoords", "ycoords")}
+    arrays |= {"probeGuess": counts.probe, "objectTruth": counts.object_truth}
+    np.savez(tmp_path / "scan.npz", diff3d=np.asarray(counts.patterns) + np.float32(0.25), **arrays)
+    data, run_dir = tmp_path / "scan.npz", tmp_path / "run"
+    flag = "--measurement-domain"
+    assert ptycho("train", data, "--output-dir", run_dir, flag, "intensity", *SHORT, "--nepochs=3")[0] == 0
+    figures = {}
+    for domain in ("", "intensity", "amplitude"):
+        given = (flag, domain) if domain else ()
+        folder = tmp_path / f"as-{domain}"
+        code, _, said = ptycho(
+            "reconstruct", run_dir, data, "--output-dir", folder, "--accelerator=cpu", "--quiet", *given
+        )
+        assert code == 0
+        assert ("the model was trained on them as intensity" in said) == (domain == "amplitude")
+        found = json.loads((folder / "metrics.json").read_text())
+        figures[domain] = [found[name] for name in ("amplitude_psnr_db", "phase_psnr_db", "r_factor")]
+    assert figures[""] == figures["intensity"]
+    assert figures[""][0] > figures["amplitude"][0] + 1
+    assert figures[""][2] < 0.7 * figures["amplitude"][2]
+
+
+def test_a_scan_that_is_cut_short_while_it_is_trained_on_ends_the_training(
+    scan: Path, tmp_path: Path
+) -> None:
+    data, run_dir = tmp_path / "scan.npz", tmp_path / "run"
+    shutil.copyfile(scan, data)
+    flags = [*SHORT, "--nepochs=400", "--num-workers=2", "--quiet"]
+    line = [sys.executable, "-m", "ptycho_torch", "train", str(data), f"--output-dir={run_dir}", *flags]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    job = subprocess.Popen(line, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while job.poll() is None and not list(run_dir.glob("checkpoints/last.ckpt")):
+            time.sleep(0.1)
+        os.truncate(data, 1000)
+        out, said = job.communicate(timeout=120)
+    finally:
+        job.kill()
+        job.wait()
+    assert (job.returncode, out) == (2, ""), said
+    (line,) = [line for line in said.splitlines() if line.startswith("ptycho train: ")]
+    assert (
+        f"expected the file as it was when it was opened; got one written to since then from {data}" in line
+    )
+    assert "Traceback" not in said
+
+
 def test_the_log_goes_to_the_error_stream_unless_quiet(ptycho: Run, scan: Path, trained: Path) -> None:
-    words = ("reconstruct", trained, scan, "--accelerator", "cpu", "--n-groups", 20)
+    words = ("reconstruct", trained, scan, "--accelerator", "cpu", "--n-groups", 20, "--overwrite")
     assert "the patterns are read as amplitude" in ptycho(*words)[2]
     assert ptycho(*words, "--quiet")[2] == ""
     assert logging.getLogger("ptycho").handlers == []

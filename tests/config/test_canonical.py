@@ -22,7 +22,7 @@ from ptycho.config.canonical import (
     validate_model_config,
     validate_training_config,
 )
-from ptycho.config.validated import help_texts
+from ptycho.config.section import section_of
 from tests.refusals import message
 
 CLASSES = [ModelConfig, TrainingConfig, InferenceConfig]
@@ -176,8 +176,8 @@ def test_every_failure_is_reported_at_once():
 @pytest.mark.parametrize(
     ("build", "meant"),
     [
-        (lambda: ModelConfig(gridsiz=2), "model.gridsiz: no such field. Did you mean model.gridsize?"),
-        (lambda: TrainingConfig(N=64), "training.N: no such field. Did you mean model.N?"),
+        (lambda: ModelConfig(gridsiz=2), "model.gridsiz: no such setting. Did you mean model.gridsize?"),
+        (lambda: TrainingConfig(N=64), "training.N: no such setting. Did you mean model.N?"),
         (lambda: setattr(TrainingConfig(), "batchsize", 2), "Did you mean training.batch_size?"),
     ],
 )
@@ -254,12 +254,12 @@ def test_n_images_is_the_old_name_of_n_groups(cls: type):
 def test_a_value_under_both_its_names_is_refused():
     with pytest.warns(DeprecationWarning, match="use n_groups"):
         text = message(lambda: TrainingConfig(n_images=7, n_groups=7))
-    assert text == "training.n_groups: given twice, also by its old name n_images. Drop n_images."
+    assert text == "training.n_groups: given twice, as n_images and as n_groups. Keep one of them."
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_field_has_a_help_text(cls: type):
-    texts = help_texts(cls)
+    texts = section_of(cls).help
     assert list(texts) == [field.name for field in dataclasses.fields(cls)]
     assert all(text.endswith(".") and "\n" not in text for text in texts.values())
 

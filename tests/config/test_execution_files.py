@@ -135,9 +135,9 @@ def test_the_line_of_a_key_is_found_in_any_layout(name: str, text: str, line: in
         (
             "a.toml",
             "num_worker = 3\n",
-            "num_worker: no such knob at a.toml:1. Did you mean num_workers?\n    num_worker = 3",
+            "num_worker: no such setting at a.toml:1. Did you mean num_workers?",
         ),
-        ("a.yaml", "api_key: hunter2", "api_key: no such knob at a.yaml:1.\n    api_key: ..."),
+        ("a.yaml", "api_key: hunter2", "api_key: no such setting at a.yaml:1."),
         (
             "a.toml",
             "[exection]\nseed = 1\n[model]\n",
@@ -153,7 +153,7 @@ def test_the_line_of_a_key_is_found_in_any_layout(name: str, text: str, line: in
         (
             "a.toml",
             "[execution]\nnepochs = 1\n",
-            "nepochs: no such knob at a.toml:2. Did you mean [training] nepochs?\n    nepochs = 1",
+            "nepochs: no such setting at a.toml:2. Did you mean [training] nepochs?",
         ),
         (
             "a.yaml",
@@ -311,7 +311,7 @@ def test_the_version_that_wrote_a_file_is_named_with_what_is_unknown_here():
     assert load("a.json", json.dumps(snapshot)).seed == 7
     snapshot |= {"ptycho_version": "9.9", "knob_of_the_future": 1}
     assert refusal("b.json", json.dumps(snapshot)).startswith(
-        "knob_of_the_future: no such knob at b.json:1. The file was written by ptychopinn 9.9; this is "
+        "knob_of_the_future: no such setting at b.json:1. The file was written by ptychopinn 9.9; this is "
     )
 
 
@@ -360,8 +360,8 @@ def test_a_secret_in_a_file_is_never_repeated(name: str, text: str):
     assert "hunter2" not in refusal(name, text)
 
 
-def test_a_near_miss_shows_its_line_where_the_value_is_that_of_a_setting():
-    assert refusal("a.toml", "num_worker = 4").endswith("\n    num_worker = 4")
+def test_the_line_of_an_unknown_name_is_not_quoted():
+    assert refusal("a.toml", "num_worker = 4").endswith(" at a.toml:1. Did you mean num_workers?")
 
 
 def test_the_raw_text_of_a_setting_leaves_out_its_neighbours_on_the_line(tmp_path: Path):

@@ -8,9 +8,9 @@ import pytest
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, UnknownVariableWarning
+from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.resolve import merge
-from ptycho.config.sources import Layer
 
 PREFIX = "PTYCHO_EXEC_"
 
@@ -118,10 +118,10 @@ def test_all_failures_of_a_load_come_together(tmp_path: Path):
         file=path,
     )
     assert text.splitlines() == [
-        "sede: no such knob (override). Did you mean seed?",
+        "sede: no such setting (override). Did you mean seed?",
         "accelerator: expected one of auto, cpu, gpu, cuda, mps, tpu; got 'gpuu' from flag --accelerator. "
         "Did you mean gpu?",
-        f"{PREFIX}NUM_WORKER: no such knob. Did you mean {PREFIX}NUM_WORKERS?",
+        f"{PREFIX}NUM_WORKER: no such setting. Did you mean {PREFIX}NUM_WORKERS?",
         f"accum_steps: expected an integer >= 1; got '0' from environment variable {PREFIX}ACCUM_STEPS.",
         f"learning_rate: expected a finite number > 0; got 'fast' from {path}:1.",
         '    learning_rate = "fast"',
@@ -198,14 +198,14 @@ def test_a_variable_of_an_old_name_says_the_new_variable():
 
 
 def test_a_foreign_variable_is_a_warning_without_its_value():
-    with pytest.warns(UnknownVariableWarning, match=f"^{PREFIX}TOKEN: no such knob") as caught:
+    with pytest.warns(UnknownVariableWarning, match=f"^{PREFIX}TOKEN: no such setting") as caught:
         resolve(environ={f"{PREFIX}TOKEN": "hunter2"})
     assert "hunter2" not in str(caught[0].message)
 
 
 def test_a_variable_is_taken_for_a_misspelt_one_from_three_quarters_of_likeness():
     assert message(environ={f"{PREFIX}PRECISIONABCDEF": "1"}) == (  # 18 of 24 letters
-        f"{PREFIX}PRECISIONABCDEF: no such knob. Did you mean {PREFIX}PRECISION?"
+        f"{PREFIX}PRECISIONABCDEF: no such setting. Did you mean {PREFIX}PRECISION?"
     )
     with pytest.warns(UnknownVariableWarning):
         resolve(environ={f"{PREFIX}DETERMINISTICABCDEFGHI": "1"})  # 26 of 35 letters
@@ -213,20 +213,20 @@ def test_a_variable_is_taken_for_a_misspelt_one_from_three_quarters_of_likeness(
 
 def test_a_foreign_variable_is_an_error_when_strict():
     text = message(environ={f"{PREFIX}TOKEN": "hunter2"}, strict=True)
-    assert text == f"{PREFIX}TOKEN: no such knob."
+    assert text == f"{PREFIX}TOKEN: no such setting."
 
 
 def test_the_value_of_an_unknown_argument_is_not_repeated():
     with pytest.raises(ConfigError) as caught:
         PyTorchExecutionConfig(api_key="hunter2", num_worker=3)
     assert str(caught.value) == (
-        "api_key: no such knob.\nnum_worker: no such knob. Did you mean num_workers?"
+        "api_key: no such setting.\nnum_worker: no such setting. Did you mean num_workers?"
     )
 
 
 @pytest.mark.parametrize("source", ["overrides", "flags", "arguments", "cli_defaults"])
 def test_a_source_that_is_no_mapping_is_refused(source: str):
-    assert "expected a mapping of knobs to values; got a list" in message(**{source: [1]})
+    assert "expected a mapping of settings to values; got a list" in message(**{source: [1]})
 
 
 @pytest.mark.parametrize("environ", [[1], ["PTYCHO_EXEC_SEED"], 3, {1: "2"}])
@@ -241,7 +241,9 @@ def test_a_variable_that_is_no_text_is_refused(value: Any, shown: str):
 
 
 def test_the_value_of_a_foreign_variable_that_is_no_text_is_not_repeated():
-    with pytest.warns(UnknownVariableWarning, match=f"^{PREFIX}TOKEN: no such knob; the variable is ignored"):
+    with pytest.warns(
+        UnknownVariableWarning, match=f"^{PREFIX}TOKEN: no such setting; the variable is ignored"
+    ):
         resolve(environ={f"{PREFIX}TOKEN": 5})
 
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, Json, TypeAdapter, computed_field
@@ -15,108 +15,53 @@ from tests.refusals import message
 PREFIX = "PTYCHO_EXEC_"
 
 
-class WithAliases(PyTorchExecutionConfig):
-    depth: int = Field(1, alias="at")
-    shutter: int = Field(2, validation_alias="BEAMLINE_SHUTTER")
-    gain: int = Field(3, validation_alias=AliasChoices("amplification", "BEAMLINE_GAIN"))
-
-
-NAMES = [
-    (name, field)
-    for field, names in {
-        "depth": ("depth", "at"),
-        "shutter": ("shutter", "BEAMLINE_SHUTTER"),
-        "gain": ("gain", "amplification", "BEAMLINE_GAIN"),
-    }.items()
-    for name in names
-]
-
-
-@pytest.mark.parametrize(("name", "field"), NAMES)
-def test_an_alias_of_a_subclass_is_as_good_as_the_name_of_its_field(name: str, field: str, tmp_path: Path):
-    path = tmp_path / "exec.toml"
-    path.write_text(f"{name} = 7\n")
-    configs = [
-        WithAliases(**{name: 7}),
-        WithAliases.from_file(path),
-        WithAliases.model_validate({name: 7}),
-        WithAliases.model_validate_json(f'{{"{name}": 7}}'),
-        TypeAdapter(WithAliases).validate_python({name: 7}),
-        WithAliases.resolve(overrides={name: 7}, environ={}),
-        WithAliases.resolve(environ={f"{PREFIX}{name.upper()}": "7"}),
-        WithAliases().replace(**{name: 7}),
-    ]
-    assert all(getattr(config, field) == 7 for config in configs)
-    assert all(config == configs[0] for config in configs)
-
-
-@pytest.mark.parametrize(("name", "field"), NAMES)
-def test_a_wrong_value_under_an_alias_is_refused_with_the_alias(name: str, field: str):
-    by_name = "" if name == field else f" {name}"
-    assert message(lambda: WithAliases(**{name: "x"})) == (
-        f"{field}: expected an integer; got 'x' from argument{by_name}."
-    )
-
-
-def test_only_a_validation_alias_names_a_variable_whole():
-    environ = {"BEAMLINE_SHUTTER": "5", "beamline_gain": "6", "AT": "7", "DEPTH": "8"}
-    config = WithAliases.resolve(environ=environ)
-    assert (config.shutter, config.gain, config.depth) == (5, 6, 1)
-    assert config.sources["gain"].locator == "beamline_gain"
-
-
-def test_a_name_and_its_alias_in_one_source_are_refused():
-    assert message(lambda: WithAliases(at=1, depth=1)) == (
-        "depth: given twice, as at and as depth. Keep one of them."
-    )
-
-
-def test_what_a_subclass_with_aliases_writes_reads_back_equal(tmp_path: Path):
-    config = WithAliases(at=5, BEAMLINE_GAIN=6)
-    assert WithAliases.from_snapshot(config.to_snapshot()) == config
-    assert WithAliases.model_validate(config.model_dump(by_alias=True)) == config
-    assert WithAliases.resolve(environ=config.to_env()) == config
-
-
-def test_an_alias_in_the_files_of_a_subclass_is_read(tmp_path: Path):
-    (tmp_path / "cluster.env").write_text(f"{PREFIX}AT=4\n")
-    (tmp_path / "beamline_shutter").write_text("5\n")
-
-    class OfFiles(WithAliases):
-        model_config = SettingsConfigDict(env_file=tmp_path / "cluster.env", secrets_dir=tmp_path)
-
-    config = OfFiles()
-    assert (config.depth, config.shutter) == (4, 5)
-    assert config.sources["depth"].locator == f"{PREFIX}AT in {tmp_path / 'cluster.env'}"
-
-
-def test_an_alias_generator_gives_names_that_keep_the_prefix():
-    class Camel(PyTorchExecutionConfig):
-        model_config = SettingsConfigDict(alias_generator=to_camel)
-
-    assert Camel(numWorkers=3) == Camel(num_workers=3)
-    environ = {f"{PREFIX}NUMWORKERS": "3", "NUMWORKERS": "many"}
-    assert Camel.resolve(environ=environ).num_workers == 3
-
-
 @pytest.mark.parametrize(
-    ("alias", "owner"),
-    [("num_workers", "num_workers"), ("lr", "learning_rate"), ("Seed", "seed"), ("z", "first")],
+    "alias",
+    [
+        {"alias": "at"},
+        {"validation_alias": "BEAMLINE_SHUTTER"},
+        {"validation_alias": AliasChoices("amplification", "BEAMLINE_GAIN")},
+        {"validation_alias": AliasPath("ports", 0)},
+        {"serialization_alias": "at"},
+    ],
+    ids=str,
 )
-def test_an_alias_that_is_a_name_of_another_field_is_refused(alias: str, owner: str):
-    class Taken(PyTorchExecutionConfig):
-        first: int = Field(1, alias="z")
-        second: int = Field(1, alias=alias)
+def test_an_alias_of_a_field_is_refused_at_class_creation(alias: Any):
+    def create() -> None:
+        class WithAlias(PyTorchExecutionConfig):
+            depth: int = Field(1, **alias)
 
-    expected = f"Taken.second: the alias {alias} is a name of {owner}. Choose another."
-    assert message(lambda: Taken.resolve(environ={f"{PREFIX}NUM_WORKERS": "3"})) == expected
+    assert message(create) == (
+        "WithAlias.depth: an alias has no effect here. Name the field as it is written, or list the other name in "
+        "old_names."
+    )
 
 
-def test_a_whole_variable_of_another_field_is_refused():
-    class Taken(PyTorchExecutionConfig):
-        second: int = Field(1, validation_alias=f"{PREFIX}SEED")
+def test_an_alias_generator_is_refused_at_class_creation():
+    def create() -> None:
+        class Camel(PyTorchExecutionConfig):
+            model_config = SettingsConfigDict(alias_generator=to_camel)
 
-    assert message(Taken) == f"Taken.second: the alias {PREFIX}SEED is a name of seed. Choose another."
+    assert message(create) == "Camel: model_config sets alias_generator, which has no effect here. Drop it."
+
+
+def test_an_old_name_of_a_subclass_is_read_from_every_source(tmp_path: Path):
+    class Renamed(PyTorchExecutionConfig):
+        old_names: ClassVar = {**PyTorchExecutionConfig.old_names, "at": "depth"}
+        depth: int = 1
+
+    path = tmp_path / "exec.toml"
+    path.write_text("at = 7\n")
+    with pytest.warns(DeprecationWarning, match="use "):
+        configs = [
+            Renamed(at=7),
+            Renamed.from_file(path),
+            Renamed.model_validate({"at": 7}),
+            TypeAdapter(Renamed).validate_python({"at": 7}),
+            Renamed.resolve(overrides={"at": 7}, environ={}),
+            Renamed.resolve(environ={f"{PREFIX}AT": "7"}),
+        ]
+    assert all(config.depth == 7 for config in configs)
 
 
 class WithLists(PyTorchExecutionConfig):
@@ -192,15 +137,6 @@ def test_a_model_by_the_names_of_its_fields_is_not_among_what_is_wrong():
     )
 
 
-def test_a_class_that_takes_aliases_alone_reads_back_what_it_writes():
-    class ByAlias(PyTorchExecutionConfig):
-        model_config = SettingsConfigDict(validate_by_name=False, validate_by_alias=True)
-        depth: int = Field(1, alias="at")
-
-    config = ByAlias(at=5)
-    assert ByAlias.from_snapshot(config.to_snapshot()) == config.replace(seed=42)
-
-
 class WithMore(PyTorchExecutionConfig):
     hidden: int = Field(3, exclude=True)
 
@@ -223,18 +159,12 @@ def test_what_is_written_has_the_fields_that_are_not_excluded_and_no_computed_on
     assert config.diff(WithMore(seed=7, hidden=4)) == {"hidden": (3, 4)}
 
 
-def test_an_alias_that_is_a_path_is_refused():
-    class Path(PyTorchExecutionConfig):
-        port: int = Field(1, validation_alias=AliasChoices("door", AliasPath("ports", 0)))
-
-    assert message(Path) == "Path.port: an AliasPath has no effect here. Name the field, or give it an alias."
-
-
 def test_a_default_that_asks_for_other_fields_is_refused():
-    class Follows(PyTorchExecutionConfig):
-        next_seed: int = Field(default_factory=lambda values: values["seed"] + 1)
+    def create() -> None:
+        class Follows(PyTorchExecutionConfig):
+            next_seed: int = Field(default_factory=lambda values: values["seed"] + 1)
 
-    assert message(Follows) == (
+    assert message(create) == (
         "Follows.next_seed: a default factory that takes the other fields has no part here. Give a default, or "
         "compute the value in a property."
     )
@@ -272,14 +202,16 @@ def test_an_option_that_is_off_is_taken(option: str):
         {"env_nested_delimiter": "__"},
         {"env_parse_none_str": "nil"},
         {"env_prefix_target": "all"},
+        {"extra": "allow"},
         {"nested_model_default_partial_update": True},
     ],
     ids=lambda option: next(iter(option)),
 )
 def test_an_option_that_has_no_effect_is_refused(option: Any):
-    class Hopeful(PyTorchExecutionConfig):
-        model_config = SettingsConfigDict(**option)
+    def create() -> None:
+        class Hopeful(PyTorchExecutionConfig):
+            model_config = SettingsConfigDict(**option)
 
-    assert message(Hopeful) == (
+    assert message(create) == (
         f"Hopeful: model_config sets {next(iter(option))}, which has no effect here. Drop it."
     )

@@ -228,13 +228,13 @@ def test_an_old_name_in_the_files_of_a_subclass_says_the_new_one(tmp_path: Path)
 
 
 def test_a_misspelt_name_in_the_files_of_a_subclass_is_refused_with_the_near_one(tmp_path: Path):
-    expected = f"{PREFIX}NUM_WORKR: no such knob. Did you mean {PREFIX}NUM_WORKERS?"
+    expected = f"{PREFIX}NUM_WORKR: no such setting. Did you mean {PREFIX}NUM_WORKERS?"
     assert message(with_dotenv(tmp_path, f"{PREFIX}NUM_WORKR=2\n")) == expected
     assert message(with_secrets(tmp_path, PTYCHO_EXEC_NUM_WORKR="2")) == expected
 
 
 def test_a_foreign_name_in_the_files_of_a_subclass_is_a_warning_without_its_value(tmp_path: Path):
-    with pytest.warns(UnknownVariableWarning, match=f"^{PREFIX}TOKEN: no such knob") as caught:
+    with pytest.warns(UnknownVariableWarning, match=f"^{PREFIX}TOKEN: no such setting") as caught:
         with_dotenv(tmp_path, f"{PREFIX}TOKEN=hunter2\n")()
     assert "hunter2" not in str(caught[0].message)
 
@@ -284,7 +284,7 @@ def test_the_near_name_of_a_variable_has_the_prefix_of_the_subclass(monkeypatch:
         model_config = SettingsConfigDict(env_prefix="beamline_")
 
     monkeypatch.setenv("BEAMLINE_NUM_WORKER", "3")
-    assert message(Renamed) == "BEAMLINE_NUM_WORKER: no such knob. Did you mean BEAMLINE_NUM_WORKERS?"
+    assert message(Renamed) == "BEAMLINE_NUM_WORKER: no such setting. Did you mean BEAMLINE_NUM_WORKERS?"
 
 
 # Checks ---------------------------------------------------------------------------------------------------

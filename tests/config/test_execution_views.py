@@ -15,8 +15,7 @@ from pydantic_settings import SettingsConfigDict
 
 import ptycho
 from ptycho.config.config import PyTorchExecutionConfig
-from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.resolved import VERSION_KEY
+from ptycho.config.errors import VERSION_KEY, ConfigError, Failure
 
 CONFIG = PyTorchExecutionConfig(num_workers=3, learning_rate=0.5, logger_backend="csv")
 
@@ -34,7 +33,7 @@ def test_replace_gives_a_validated_copy():
     assert [origin.value for origin in changed.sources["num_workers"].shadowed] == [3]
     with pytest.raises(ConfigError, match="num_workers: expected an integer >= 0; got -1 from override"):
         CONFIG.replace(num_workers=-1)
-    with pytest.raises(ConfigError, match="num_worker: no such knob"):
+    with pytest.raises(ConfigError, match="num_worker: no such setting"):
         CONFIG.replace(num_worker=1)
 
 
@@ -146,12 +145,12 @@ def test_diff_is_of_fields_alone():
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("n_workers", "n_workers: no such knob. Did you mean num_workers?"),
+        ("n_workers", "n_workers: no such setting. Did you mean num_workers?"),
         (
             "devices",
             "n_devices: settings are immutable. Use replace(n_devices=...), which returns a changed copy.",
         ),
-        ("__dict__", "__dict__: no such knob."),
+        ("__dict__", "__dict__: no such setting."),
     ],
 )
 def test_an_assignment_is_refused_by_the_name_that_replace_takes(written: str, said: str):
@@ -197,7 +196,9 @@ def test_a_snapshot_keeps_its_writer_and_gives_the_saved_values():
     ("snapshot", "writer"), [({VERSION_KEY: "9.1"}, "ptychopinn 9.1"), ({}, "a version it does not name")]
 )
 def test_a_snapshot_with_an_unknown_knob_names_the_version_that_wrote_it(snapshot: Any, writer: str):
-    expected = f"wormhole: no such knob. The snapshot was written by {writer}; this is {ptycho.__version__}."
+    expected = (
+        f"wormhole: no such setting. The snapshot was written by {writer}; this is {ptycho.__version__}."
+    )
     with pytest.raises(ConfigError, match=f"^{re.escape(expected)}$"):
         PyTorchExecutionConfig.from_snapshot({**snapshot, "wormhole": 1})
 
@@ -205,7 +206,7 @@ def test_a_snapshot_with_an_unknown_knob_names_the_version_that_wrote_it(snapsho
 @pytest.mark.parametrize("wrong", [3, None, [("seed", 1)], "seed"])
 def test_a_snapshot_or_an_object_that_is_no_mapping_is_refused(wrong: Any):
     for load in (PyTorchExecutionConfig.from_snapshot, PyTorchExecutionConfig.model_validate):
-        with pytest.raises(ConfigError, match="expected a mapping of knobs"):
+        with pytest.raises(ConfigError, match="expected a mapping of settings"):
             load(wrong)
 
 

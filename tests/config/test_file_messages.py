@@ -33,9 +33,13 @@ def refusal(name: str, text: str) -> str:
         (
             "a.toml",
             '[execution]\n"\\u001b[2J\\u001b[31mX" = 1',
-            "\\x1b[2J\\x1b[31mX: no such knob at a.toml:2.",
+            "\\x1b[2J\\x1b[31mX: no such setting at a.toml:2.",
         ),
-        ("a.json", '{"a\\nnum_workers: fine. b": 1}', "a\\nnum_workers: fine. b: no such knob at a.json:1."),
+        (
+            "a.json",
+            '{"a\\nnum_workers: fine. b": 1}',
+            "a\\nnum_workers: fine. b: no such setting at a.json:1.",
+        ),
         ("a.json", '{"\\u001bX": {}}', "\\x1bX: no such table at a.json:1."),
         ("a.yaml", '"\\e[2J": 1\n"\\e[2J": 2', "\\x1b[2J: given twice, at a.yaml:1 and a.yaml:2."),
         ("a.json", '{"model": {}, "\\u202eX": 1}', "\\u202eX: expected inside a table"),
@@ -65,7 +69,7 @@ def test_a_long_name_and_a_long_line_are_cut():
 
 
 def test_an_empty_name_is_quoted():
-    assert refusal("a.toml", '"" = 1').startswith("'': no such knob at a.toml:1.\n")
+    assert refusal("a.toml", '"" = 1').startswith("'': no such setting at a.toml:1.")
     with pytest.raises(ConfigError, match=r"^'': no such file\. Check the path\.$"):
         PyTorchExecutionConfig.from_file("")
 
@@ -88,7 +92,7 @@ def test_a_merge_key_is_refused_as_such():
             'got -inf from a.json:1.\n    "num_workers": -Infinity}',
         ),
         ("a.json", '{"num_workers": "x", "token": "hunter2"}', 'from a.json:1.\n    "num_workers": "x", ...'),
-        ("a.json", '{"token": "hunter2", "seed": 1}', 'token: no such knob at a.json:1.\n    "token": ...'),
+        ("a.json", '{"token": "hunter2", "seed": 1}', "token: no such setting at a.json:1."),
         (
             "a.toml",
             'execution = {seed = 1, num_workers = "x"}',
@@ -211,7 +215,7 @@ def test_a_repeated_key_hides_no_other_failure(name: str, text: str):
     said = refusal(name, text)
     for message in (
         "num_workers: given twice, at",
-        "foo: no such knob",
+        "foo: no such setting",
         "learning_rate: expected a finite number",
     ):
         assert said.count(message) == 1
@@ -273,7 +277,7 @@ def test_fields_that_do_not_go_together_are_quoted_with_their_lines():
         "[training]\nnll_weight = 0\n[model]\nN = 32\n[execution]\nmiddle_trim = 33\n"
     )
     with pytest.raises(ConfigError) as caught:
-        Request([ModelConfig, TrainingConfig], file="run.toml").answer()
+        Request([ModelConfig, TrainingConfig, PyTorchExecutionConfig], file="run.toml").answer()
     said = str(caught.value)
     assert "mae_weight is 0.0 (default)" in said
     assert "    nll_weight = 0" in said.splitlines()

@@ -160,7 +160,7 @@ def test_validating_strings_reads_text_and_words_what_is_wrong():
     with pytest.raises(ConfigError) as caught:
         PyTorchExecutionConfig.model_validate_strings({"password": "hunter2", "num_workers": "many"})
     assert str(caught.value).splitlines() == [
-        "password: no such knob.",
+        "password: no such setting.",
         "num_workers: expected an integer >= 0; got 'many' from argument.",
     ]
 
@@ -170,7 +170,7 @@ def test_an_option_of_pydantic_changes_no_message(options: dict[str, Any]):
     with pytest.raises(ConfigError) as caught:
         PyTorchExecutionConfig.model_validate({"num_workers": "x", "password": "hunter2"}, **options)
     assert str(caught.value).splitlines() == [
-        "password: no such knob.",
+        "password: no such setting.",
         "num_workers: expected an integer >= 0; got 'x' from argument.",
     ]
 
@@ -229,8 +229,8 @@ def test_annotations_are_inspected_once(monkeypatch: pytest.MonkeyPatch):
     def inspected(*args: Any) -> None:
         raise AssertionError("the fields were inspected again")
 
-    monkeypatch.setattr("ptycho.config.ambient.scalar", inspected)
-    monkeypatch.setattr("ptycho.config.ambient.annotation_of", inspected)
+    monkeypatch.setattr("ptycho.config.section.scalar", inspected)
+    monkeypatch.setattr("ptycho.config.section.annotation_of", inspected)
     assert PyTorchExecutionConfig(seed=7).seed == 7
 
 

@@ -42,6 +42,14 @@ def test_a_missing_archive_is_refused_with_its_path(name: str, tmp_path: Path):
     assert str(tmp_path / name) in str(caught.value)
 
 
+def test_a_model_that_is_kept_in_a_folder_below_is_named(tmp_path: Path):
+    kept = tmp_path / "run" / ".earlier-1"
+    kept.mkdir(parents=True)
+    write(kept / "wts.h5.zip", json.dumps(CONFIG))
+    with pytest.raises(ConfigError, match=rf"Name the folder of a model that is there: {kept}\."):
+        find_archive(tmp_path / "run")
+
+
 def test_an_archive_may_say_nothing(tmp_path: Path):
     empty = tmp_path / "wts.h5.zip"
     empty.touch()

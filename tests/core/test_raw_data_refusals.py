@@ -41,6 +41,10 @@ def with_value(array, index, value):
         ({"diff3d": with_value(AMPLITUDE, (3, 1, 1), np.nan)}, r"got 1 NaN or infinite.*pattern 3"),
         ({"diff3d": with_value(AMPLITUDE, (4, 1, 1), np.inf)}, r"got 1 NaN or infinite.*pattern 4"),
         ({"diff3d": with_value(AMPLITUDE, (5, 1, 1), -2)}, r"expected values >= 0; got -2 in pattern 5"),
+        (
+            {"diff3d": AMPLITUDE.astype(float) * 1e300},
+            r"diff3d: expected values of at most 1e\+18; got [\d.]+e\+300",
+        ),
         ({"diff3d": AMPLITUDE * 0}, r"diff3d: expected some photons; got no value above 0"),
         ({"diff3d": np.full((6, 8, 8), 1e-300)}, r"diff3d: expected some photons; got no value above 1e-300"),
         ({"diff3d": AMPLITUDE**2, "nphotons": 3200.0}, r"diff3d: expected amplitudes.*measurement_domain"),
@@ -49,6 +53,10 @@ def with_value(array, index, value):
         (
             {"xcoords": np.arange(6) * 1e-9, "ycoords": np.ones(6)},
             r"xcoords, ycoords: .*extent of 5e-09.*metres",
+        ),
+        (
+            {"xcoords": with_value(np.arange(6.0), 2, -1e308)},
+            r"xcoords, ycoords: .*at most 1e\+12 from the origin; got a coordinate of 1e\+308",
         ),
         ({"ycoords": np.arange(6) * 1j}, r"ycoords: expected real numbers.*got dtype complex128"),
         ({"probeGuess": np.zeros((8, 8), complex)}, r"probeGuess: .*got only zeros"),
@@ -61,7 +69,8 @@ def with_value(array, index, value):
         ({"bad_pixels": np.full((8, 8), 3)}, r"bad_pixels: expected True or False.*got values from 3 to 3"),
         ({"bad_pixels": np.zeros((4, 4), bool)}, r"bad_pixels: .*got shape \(4, 4\)"),
         ({"holdout": np.zeros(4, bool)}, r"holdout: .*shape \(6,\); got shape \(4,\)"),
-        ({"scan_index": np.zeros(6)}, r"scan_index: expected integers.*got dtype float64"),
+        ({"scan_index": np.full(6, 0.5)}, r"scan_index: expected integers; got numbers that are not whole"),
+        ({"scan_index": np.zeros(6, complex)}, r"scan_index: expected integers.*got dtype complex128"),
         ({"objectGuess": np.ones(9, complex)}, r"objectGuess: .*got shape \(9,\)"),
         ({"label_amp": AMPLITUDE}, r"label_phase: expected both label_amp and label_phase"),
         ({"label_amp": AMPLITUDE[:2], "label_phase": AMPLITUDE}, r"label_amp: .*got shape \(2, 8, 8\)"),
@@ -136,7 +145,7 @@ def test_all_problems_of_a_file_come_in_one_error(scan_file):
 
 
 def test_a_problem_beyond_the_first_block_of_a_large_stack_is_found(monkeypatch, scan_file):
-    monkeypatch.setattr("ptycho.scan_checks.BLOCK_BYTES", 2 * AMPLITUDE[0].nbytes)
+    monkeypatch.setattr("ptycho.pattern_statistics.BLOCK_BYTES", 2 * AMPLITUDE[0].nbytes)
     with pytest.raises(DataError, match="-7 in pattern 5"):
         RawData.from_file(scan_file(diff3d=with_value(AMPLITUDE, (5, 0, 0), -7)))
 

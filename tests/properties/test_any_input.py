@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", f"ignore::{UnknownVariableWarning.__module__}.UnknownVariableWarning"
 )
 TABLES = ("model", "training", "inference", "execution")
-SECTIONS = [ModelConfig, TrainingConfig]
+SECTIONS = [ModelConfig, TrainingConfig, PyTorchExecutionConfig]
 PARSER = build_parser("train")
 
 anything = st.recursive(

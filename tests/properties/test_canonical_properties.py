@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.layer import Layer
 from ptycho.config.request import Answer, Request
-from ptycho.config.sources import Layer
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
 from tests.properties.fields import FIELDS, MODEL, TRAINING
@@ -38,7 +39,7 @@ def resolve(case: Case, folder: Path) -> Answer:
     words = list((case.values("flags") or {}).values())
     path, _ = case.write(folder, SECTION)
     request = Request(
-        list(HOMES),
+        [*HOMES, PyTorchExecutionConfig],
         overrides=case.values("overrides"),
         flags=CommandLine.of(PARSER.parse_args(["train", *words])).flags,
         file=path,
@@ -54,10 +55,11 @@ def resolve(case: Case, folder: Path) -> Answer:
 
 
 def clashes(case: Case) -> list[str]:
-    """The fields that another one contradicts; a field that any source gives wrongly contradicts none."""
-    wrong = {name for name, _ in case.mistakes()}
-    winners = {name: levels[0][1].value for name in FIELDS if (levels := case.levels(name))}
-    right = {name: value for name, value in (DEFAULTS | winners).items() if name not in wrong}
+    """The fields that another one contradicts; a field whose value in force is wrong contradicts none."""
+    winners = {name: levels[0][1] for name in FIELDS if (levels := case.levels(name))}
+    wrong = {name for name, said in winners.items() if not said.is_right}
+    given = {name: said.value for name, said in winners.items()}
+    right = {name: value for name, value in (DEFAULTS | given).items() if name not in wrong}
 
     def known(*names: str) -> bool:
         return right.keys() >= set(names)
@@ -92,7 +94,7 @@ def test_the_strongest_source_that_speaks_wins(folder: Path, case: Case):
     answer = resolve(case, folder)
     sources = answer.sources
     for cls, fields in HOMES.items():
-        config = answer.sections[cls].config
+        config = answer[cls]
         for name in fields:
             said = [(KINDS[SOURCES.index(source)], given.value) for source, given in case.levels(name)]
             (kind, value), *beaten = said or [("default", DEFAULTS[name])]

@@ -17,20 +17,29 @@ from pydantic import TypeAdapter
 import ptycho.params
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
+from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE
 from ptycho.config.resolve import merge
-from ptycho.config.sources import Layer
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.properties.fields import KNOBS
-from tests.properties.written import KINDS, SOURCES, Case, cases, examples, one, quoted
+from tests.properties.written import KINDS, SOURCES, Case, Said, cases, examples, one, quoted
 from tests.torch.factory_calls import save_model, save_scan
 
 DEFAULTS = PyTorchExecutionConfig().to_dict()
 HERE = tuple(source for source in SOURCES if source != "inferred")
 PARSER = build_parser("train")
+
+RIGHT_ABOVE_WRONG = Case(
+    {
+        "file": {"persistent_workers": Said("true", True, True)},
+        "cli_defaults": {"persistent_workers": Said(None, None, False)},
+    },
+    "toml",
+)
+"""A value in force that needs what is absent, above a wrong one."""
 
 right = cases(KNOBS, HERE)
 right_or_wrong = cases(KNOBS, HERE, mistakes=True)
@@ -127,6 +136,8 @@ def test_the_strongest_source_that_speaks_wins(folder: Path, case: Case, table: 
 @example(case=one("file", "gradient_clip_val", "inf"), table=True)
 @example(case=one("overrides", "val_split", math.nan), table=False)
 @example(case=one("arguments", "prefetch_factor", 2, 2, is_right=True), table=False)
+@example(case=RIGHT_ABOVE_WRONG, table=False)
+@example(case=RIGHT_ABOVE_WRONG, table=True)
 @given(right_or_wrong, st.booleans())
 def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case, table: bool):
     mistakes, idle = case.mistakes(), without_workers(case)
@@ -136,13 +147,16 @@ def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case, t
     failures = list(caught.value.failures)
     assert sorted(failure.name for failure in failures) == sorted([*(name for name, _ in mistakes), *idle])
     tables = dict.fromkeys(KNOBS, "execution") if table else {}
+    clashes = list(failures)
     for name, source in mistakes:
         at = f" from {place(name, source, case, folder, tables)}."
         blamed = [f for f in failures if f.message.startswith(f"{name}: expected ") and at in f.message]
         assert len(blamed) == 1
+        clashes.remove(blamed[0])
         path, lines = case.write(folder, tables)
         assert path is None or source != "file" or quoted(blamed[0].message, path, lines[name])
-    for failure in (f for f in failures if f.name in idle and case.levels(f.name)[0][0] == "file"):
+    assert sorted(failure.name for failure in clashes) == sorted(idle)
+    for failure in (clash for clash in clashes if case.levels(clash.name)[0][0] == "file"):
         path, lines = case.write(folder, tables)
         assert path is not None
         assert quoted(failure.message, path, lines[failure.name])

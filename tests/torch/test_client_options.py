@@ -1,6 +1,7 @@
 """What the fields do that only callers of the backend's classes set: attention, losses, data options, stages."""
 
 import dataclasses
+import gc
 import multiprocessing
 import os
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from ptycho.config.errors import ConfigError
 from ptycho.raw_data import RawData
+from ptycho.run_folder import RunFolder
 from ptycho_torch import losses
 from ptycho_torch.api.base_api import Trainer as Door
 from ptycho_torch.config_params import DataConfig, ModelConfig
@@ -337,3 +340,22 @@ def test_an_error_of_the_caller_ends_the_processes_of_other_devices(
     with pytest.raises(LookupError, match="of the caller"):
         door(tiny_scan, tmp_path, Breaks(), training={"n_devices": 2, "strategy": "ddp"})
     assert not multiprocessing.active_children()
+
+
+def test_a_prepared_training_keeps_its_folder_to_itself_until_it_has_trained(
+    tiny_scan: RawData, tmp_path: Path
+) -> None:
+    trainer, loader = opened(tiny_scan, tmp_path, training={"epochs": 1})
+    folder = Path(loader.output_dir)
+    with pytest.raises(ConfigError, match="in use by process"), RunFolder(folder):
+        pass
+    trainer.train()
+    log = (folder / "run.log").read_text()
+    assert log.index("training on ") < log.index("model saved: ")
+    with RunFolder(folder) as again, pytest.raises(ConfigError, match="a trained model"):
+        again.refuse_run()
+    dropped, loader = opened(tiny_scan, tmp_path / "dropped")
+    del dropped
+    gc.collect()
+    with RunFolder(loader.output_dir):
+        pass

@@ -18,6 +18,7 @@ from ptycho.config.origins import Origin
 from ptycho_torch.config_factory import (
     create_training_payload,
     populate_legacy_params,
+    training_payload_of,
 )
 from tests.refusals import message
 from tests.torch.factory_calls import save_scan, train
@@ -78,7 +79,7 @@ def test_n_images_is_an_override_with_a_warning(scan: Path):
 
 def test_an_override_must_not_be_given_under_two_names(scan: Path):
     text = message(lambda: train(scan, overrides={"epochs": 3, "nepochs": 4}))
-    assert text == "nepochs: given twice (override), as epochs and as nepochs. Keep one of them."
+    assert text == "nepochs: given twice, as epochs and as nepochs. Keep one of them."
 
 
 def test_the_execution_configuration_is_never_none(scan: Path):
@@ -95,14 +96,16 @@ def test_an_execution_configuration_given_is_used_and_overridden(scan: Path):
 
 def test_flags_for_a_resolved_execution_configuration_come_too_late(scan: Path):
     text = message(lambda: train(scan, execution_config=PyTorchExecutionConfig(), flags={"num_workers": 2}))
-    assert text.startswith("num_workers (flag): the execution configuration given is resolved already.")
+    assert text.startswith(
+        "num_workers (flag --num-workers): the execution configuration given is resolved already."
+    )
 
 
 def test_an_execution_table_comes_too_late_too(scan: Path, tmp_path: Path):
     file = tmp_path / "run.toml"
     file.write_text("[execution]\nnum_workers = 2\n")
     text = message(lambda: train(scan, execution_config=PyTorchExecutionConfig(), file=file))
-    assert "[execution]: the execution configuration given is resolved already." in text
+    assert text.startswith(f"num_workers ({file}:2): the execution configuration given is resolved already.")
 
 
 def test_reconstruction_knobs_reach_the_backend(scan: Path):
@@ -302,3 +305,17 @@ def test_populating_takes_canonical_configurations_only(legacy: dict[str, object
     with pytest.raises(TypeError, match="CONFIG-002"):
         populate_legacy_params(PyTorchExecutionConfig())
     assert legacy == {}
+
+
+class _Beamline(TrainingConfig):
+    shutter: str = "open"
+
+
+def test_a_derived_training_is_taken_as_it_is():
+    config = _Beamline(train_data_file="a.npz", n_groups=4, shutter="shut")
+    payload = training_payload_of(config)
+    assert payload.tf_training_config == config
+    assert (payload.sources["training.shutter"].kind, payload.sources["training.nepochs"].kind) == (
+        "argument",
+        "default",
+    )

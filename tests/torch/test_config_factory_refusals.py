@@ -54,7 +54,7 @@ def test_everything_wrong_is_reported_at_once(scan: Path, tmp_path: Path, monkey
         )
     )
     for part in (
-        "gridsiz: no such field or knob (override). Did you mean gridsize?",
+        "gridsiz: no such setting (override). Did you mean gridsize?",
         "training.batch_size: expected an integer >= 1; got 0 from override.",
         "training.nepochs: expected an integer >= 1; got 'x' from flag --nepochs.",
         f"model.gridsize: expected an integer >= 1; got 0 from {tmp_path / 'run.toml'}:2.",
@@ -75,7 +75,7 @@ def test_a_wrong_value_is_reported_although_it_loses(scan: Path):
 )
 def test_an_unknown_name_is_refused_with_the_near_one(name: str, meant: str | None, scan: Path):
     text = message(lambda: train(scan, overrides={name: 3}))
-    assert text == f"{name}: no such field or knob (override)." + (f" Did you mean {meant}?" if meant else "")
+    assert text == f"{name}: no such setting (override)." + (f" Did you mean {meant}?" if meant else "")
 
 
 @pytest.mark.parametrize(

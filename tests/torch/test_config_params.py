@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho.config.validated import help_texts
+from ptycho.config.section import section_of
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
 from tests.refusals import message
 
@@ -20,7 +20,7 @@ CLASSES = [DataConfig, ModelConfig, TrainingConfig, InferenceConfig, DatagenConf
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_field_has_a_default_and_a_help_text(cls: type):
     cls()
-    assert list(help_texts(cls)) == [field.name for field in dataclasses.fields(cls)]
+    assert list(section_of(cls).help) == [field.name for field in dataclasses.fields(cls)]
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -37,8 +37,8 @@ def test_a_configuration_survives_asdict_replace_pickle_and_copy(cls: type):
         (lambda: DataConfig(N=50), "DataConfig.N: expected a multiple of 16 from 32 up"),
         (lambda: DataConfig(grid_size=(2, 0)), "DataConfig.grid_size: expected two integers >= 1"),
         (lambda: DataConfig(grid_size=2), "DataConfig.grid_size: expected two integers >= 1"),
-        (lambda: DataConfig(n_neighbours=4), "DataConfig.n_neighbours: no such field"),
-        (lambda: DataConfig(n_subsamples=7), "DataConfig.n_subsamples: no such field"),
+        (lambda: DataConfig(n_neighbours=4), "DataConfig.n_neighbours: no such setting"),
+        (lambda: DataConfig(n_subsamples=7), "DataConfig.n_subsamples: no such setting"),
         (
             lambda: ModelConfig(mode="Semisupervised"),
             "ModelConfig.mode: expected one of Unsupervised, Supervised",
@@ -52,7 +52,7 @@ def test_a_configuration_survives_asdict_replace_pickle_and_copy(cls: type):
         (lambda: TrainingConfig(nll=1), "TrainingConfig.nll: expected true or false; got 1"),
         (lambda: TrainingConfig(epoch=3), "Did you mean TrainingConfig.epochs?"),
         (lambda: InferenceConfig(patch_weighting="flat"), "expected one of probe, uniform"),
-        (lambda: DatagenConfig(objects=1), "DatagenConfig.objects: no such field"),
+        (lambda: DatagenConfig(objects=1), "DatagenConfig.objects: no such setting"),
     ],
 )
 def test_a_wrong_argument_is_refused_by_name(build: Callable[[], object], complaint: str):

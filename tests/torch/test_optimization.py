@@ -159,7 +159,7 @@ def test_plateau_counts_its_patience_in_epochs_where_validation_is_rarer():
         (
             "Adaptive",
             {"lr_warmup_epochs": 1},
-            "training.lr_warmup_epochs: 1 .* needs a scheduler other than Adaptive",
+            "lr_warmup_epochs: 1 .* needs a scheduler other than Adaptive",
         ),
         (
             "WarmupCosine",

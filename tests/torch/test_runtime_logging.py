@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.callbacks import ProgressBar
 
+from ptycho.config.errors import ConfigError
 from ptycho_torch.runtime import LossHistory
 from tests.torch.line import SCORES, Line, config, history, train
 
@@ -28,6 +29,20 @@ def test_every_run_writes_its_history(tmp_path: Path):
 def test_history_reads_back_as_it_was_kept(tmp_path: Path):
     rows = history(train(tmp_path, config(), Line(), epochs=2))
     assert LossHistory(tmp_path / "history.csv").rows == rows
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", bytes(9), b"\xff\xfe", b"epoch,step\n1,2\n", b"{head}\n1,2\n", b"{head}\nx,1,1,1,1,1\n"),
+        *(b"{head}\n1,1,1,1,1,1,1\n", b"{head}\n" + b"9" * 10**6 + b",1,1,1,1,1\n", b'{head}\n"1,1\n'),
+    ],
+)
+def test_a_damaged_history_is_named(tmp_path: Path, content: bytes):
+    path = tmp_path / "history.csv"
+    path.write_bytes(content.replace(b"{head}", ",".join(LossHistory.COLUMNS).encode()))
+    with pytest.raises(ConfigError, match=r"history\.csv: expected the history of a training; got a damaged"):
+        _ = LossHistory(path).rows
 
 
 def test_resumed_run_continues_its_history(tmp_path: Path):

@@ -1,11 +1,11 @@
 """The sources that nobody names in a call: the environment, and what a subclass adds."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 
-from pydantic import AliasPath
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -17,17 +17,15 @@ from pydantic_settings import (
 )
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
-from ptycho.config.fields import annotation_of, other_names, scalar, validation_aliases
+from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE
-from ptycho.config.sources import Layer, Vocabulary, read_environment, read_values
+from ptycho.config.paths import Files, paths_in
+from ptycho.config.section import Section
+from ptycho.config.sources import read_environment, read_values
 
 
-def prefix_of(cls: type[BaseSettings]) -> str:
-    """Return the prefix of a class's environment variables, in upper case."""
-    return cls.model_config.get("env_prefix", "").upper()
-
-
-def is_customised(cls: type[BaseSettings]) -> bool:
+@cache
+def _is_customised(cls: type[BaseSettings]) -> bool:
     """Tell whether a subclass adds sources: by `settings_customise_sources`, a dotenv file or a secrets folder."""
     hook: Any = cls.settings_customise_sources
     plain: Any = BaseSettings.settings_customise_sources
@@ -35,64 +33,42 @@ def is_customised(cls: type[BaseSettings]) -> bool:
     return hook.__func__ is not plain.__func__ or any(config.get(key) for key in ("env_file", "secrets_dir"))
 
 
-def vocabulary_of(cls: type[BaseSettings], old_names: Mapping[str, str]) -> Vocabulary:
-    """Read the names off a class: of its fields, their aliases, and the old ones.
+def refuse_without_effect(cls: type[BaseSettings]) -> None:
+    """Refuse options of pydantic that have no part in settings which are resolved here.
 
     Raises:
-        ConfigError: The class asks pydantic for what has no part here, or two fields share a name.
+        ConfigError: The class, or one of its fields, has any.
     """
+    if failures := [*_options_without_effect(cls)] or [*_fields_without_effect(cls)]:
+        raise ConfigError(failures)
+
+
+def _options_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
     config, plain = cast(Mapping[str, object], cls.model_config), BaseSettings.model_config
-    refused = [name for name in _WITHOUT_PART if (config.get(name) or None) != (plain.get(name) or None)]
+    refused = [name for name in _WITHOUT_EFFECT if (config.get(name) or None) != (plain.get(name) or None)]
+    refused += ["extra"] if config.get("extra") != "forbid" else []
     if refused:
         message = (
             f"{cls.__name__}: model_config sets {', '.join(refused)}, which has no effect here. Drop it."
         )
-        raise ConfigError([Failure(cls.__name__, message)])
-    if failures := tuple(_fields_without_part(cls)):
-        raise ConfigError(failures)
-    cls.model_rebuild()  # an alias generator speaks with the first build
-    aliases, variables = _aliases_of(cls, old_names)
-    scalars = {name: scalar(annotation_of(field)) for name, field in cls.model_fields.items()}
-    return Vocabulary(scalars, old_names, aliases=aliases, variables=variables)
+        yield Failure(cls.__name__, message)
 
 
-def _fields_without_part(cls: type[BaseSettings]) -> Iterator[Failure]:
-    """Refuse fields that follow from others, or stand within others: each is resolved by itself."""
+def _fields_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
+    """Refuse other names of fields, and fields that follow from others: each is resolved by itself, by its name."""
     for name, field in cls.model_fields.items():
         place = f"{cls.__name__}.{name}"
         if field.default_factory_takes_validated_data:
             rule = "a default factory that takes the other fields has no part here"
             way_out = "Give a default, or compute the value in a property."
             yield Failure(name, f"{place}: {rule}. {way_out}")
-        if any(isinstance(choice, AliasPath) for choice in validation_aliases(field)):
-            way_out = "Name the field, or give it an alias."
-            yield Failure(name, f"{place}: an AliasPath has no effect here. {way_out}")
+        if field.alias or field.validation_alias or field.serialization_alias:
+            way_out = "Name the field as it is written, or list the other name in old_names."
+            yield Failure(name, f"{place}: an alias has no effect here. {way_out}")
 
 
-def _aliases_of(
-    cls: type[BaseSettings], old_names: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Find the field of every alias, and of every variable of an alias, in lower case."""
-    prefix = prefix_of(cls).lower()
-    owners = {f"{prefix}{name}": name for name in cls.model_fields}
-    owners |= {f"{prefix}{old}": name for old, name in old_names.items()}
-    aliases: dict[str, str] = {}
-    variables: dict[str, str] = {}
-    for name, field in cls.model_fields.items():
-        others, whole = other_names(field)
-        for alias in sorted(others):
-            aliases[alias] = name
-            for variable in (f"{prefix}{alias}", *({alias} & whole)):
-                variables[variable.lower()] = name
-                if (owner := owners.setdefault(variable.lower(), name)) != name:
-                    message = (
-                        f"{cls.__name__}.{name}: the alias {alias} is a name of {owner}. Choose another."
-                    )
-                    raise ConfigError([Failure(name, message)])
-    return aliases, variables
-
-
-_WITHOUT_PART: Final = (
+_WITHOUT_EFFECT: Final = (
+    "alias_generator",
     "case_sensitive",
     "cli_parse_args",
     "enable_decoding",
@@ -100,18 +76,14 @@ _WITHOUT_PART: Final = (
     "env_parse_none_str",
     "env_prefix_target",
     "nested_model_default_partial_update",
+    "populate_by_name",
+    "validate_by_alias",
 )
-"""Options of pydantic-settings for what is decided here: how variables are spelt and read, and the command line."""
+"""Options for what is decided here: names, how variables are spelt and read, and the command line."""
 
 
 def with_ambient(
-    cls: type[BaseSettings],
-    layers: Iterable[Layer],
-    vocabulary: Vocabulary,
-    environ: Mapping[str, str],
-    *,
-    customised: bool = False,
-    strict: bool = False,
+    section: Section, layers: Iterable[Layer], environ: Mapping[str, str], *, strict: bool = False
 ) -> tuple[list[Layer], tuple[str, ...]]:
     """Add the environment, and the sources of a subclass in the order it gives them.
 
@@ -119,19 +91,20 @@ def with_ambient(
     by its class.
 
     Args:
-        cls: The settings class.
+        section: The section; one whose environment is not read gets nothing.
         layers: The layers that were named in the call.
-        vocabulary: The names there are.
         environ: The environment.
-        customised: Whether the class adds sources.
         strict: Whether an unknown variable is always an error.
 
     Returns:
         The layers, and the kinds from the strongest.
     """
-    environment = read_environment(environ, prefix_of(cls), vocabulary, strict=strict)
-    if not customised:
+    if section.prefix is None:
+        return [*layers], PRECEDENCE
+    environment = read_environment(environ, section, strict=strict)
+    if not _is_customised(section.cls):
         return [*layers, environment], PRECEDENCE
+    cls: type[BaseSettings] = section.cls
     found = list(layers)
     dotenv, failed = _dotenv_of(cls)
     arguments = {
@@ -164,7 +137,7 @@ def with_ambient(
             kind = getattr(source, "__name__", type(source).__name__)
             kind = kind if kind not in order else f"{kind} {len(order)}"
             _tell(source, state, by_source)
-            read = _read(kind, source, vocabulary)
+            read = _read(kind, source, section)
             found.append(read._replace(failures=failed) if source is dotenv and failed else read)
             values = found[-1].values
         order.append(kind)
@@ -172,6 +145,15 @@ def with_ambient(
         state = {**values, **state}
     order += [kind for kind in PRECEDENCE if kind not in order and kind not in ("argument", "environment")]
     return [layer for layer in found if layer.kind in order], tuple(order)
+
+
+def file_layers(section: Section, files: Files | None, environ: Mapping[str, str]) -> list[Layer]:
+    """Read the files that are named, and those of the variable PTYCHO_CONFIG, into layers of one section."""
+    if files is None and not paths_in(environ):
+        return []
+    from ptycho.config.files import collect_files  # the parsers load with the first file
+
+    return [file.layer(section) for file in collect_files(files, environ)]
 
 
 def _dotenv_of(cls: type[BaseSettings]) -> tuple[DotEnvSettingsSource, tuple[Failure, ...]]:
@@ -223,26 +205,26 @@ def _tell(source: object, state: dict[str, Any], by_source: dict[str, dict[str, 
         source._set_settings_sources_data(by_source)  # pyright: ignore[reportPrivateUsage]
 
 
-def _read(kind: str, source: Any, vocabulary: Vocabulary) -> Layer:
+def _read(kind: str, source: Any, section: Section) -> Layer:
     try:
         if type(source) is DotEnvSettingsSource:
-            return _read_variables(kind, source, _of_dotenv(source), vocabulary)
+            return _read_variables(kind, source, _of_dotenv(source), section)
         content: object = source() or {}
         if type(source) is SecretsSettingsSource:
-            return _read_variables(kind, source, dict(_of_secrets(source, vocabulary.variables)), vocabulary)
+            return _read_variables(kind, source, dict(_of_secrets(source)), section)
     except _unreadable() as error:
         return Layer(kind, {}, failures=_failures(error, kind))
     if not isinstance(content, Mapping):
         message = f"{kind}: expected a mapping of names to values; got {show(content)}."
         return Layer(kind, {}, failures=(Failure(kind, message),))
-    return read_values(kind, cast(Mapping[str, Any], content), vocabulary, text=True)
+    return read_values(kind, cast(Mapping[str, Any], content), section, text=True)
 
 
 def _read_variables(
     kind: str,
     source: DotEnvSettingsSource | SecretsSettingsSource,
     found: Mapping[str, tuple[str, str]],
-    vocabulary: Vocabulary,
+    section: Section,
 ) -> Layer:
     """Read variables that are kept in files, by the rules of the environment.
 
@@ -250,10 +232,10 @@ def _read_variables(
         kind: The kind of the layer.
         source: Where they are from.
         found: Variable -> its text, and its file.
-        vocabulary: The names there are.
+        section: The section.
     """
     texts = {variable: text for variable, (text, _) in found.items()}
-    layer = read_environment(texts, source.env_prefix.upper(), vocabulary)
+    layer = read_environment(texts, section)
     places = {
         name: f"{variable} in {found[variable][1]}".removesuffix(" in ")
         for name, variable in layer.locators.items()
@@ -269,13 +251,13 @@ def _of_dotenv(source: DotEnvSettingsSource) -> dict[str, tuple[str, str]]:
 
 
 def _of_secrets(
-    source: SecretsSettingsSource, of_aliases: Collection[str]
+    source: SecretsSettingsSource,
 ) -> Iterator[tuple[str, tuple[str, str]]]:
     """The files in the secrets folders that are named like variables of ours; none that a link takes elsewhere."""
     prefix = source.env_prefix.upper()
     for folder in cast(list[Path], getattr(source, "secrets_paths", [])):
         for path in sorted(folder.iterdir()):
             is_inside = folder.resolve() in path.resolve().parents
-            is_ours = path.name.upper().startswith(prefix) or path.name.lower() in of_aliases
+            is_ours = path.name.upper().startswith(prefix)
             if is_ours and is_inside and path.is_file():
                 yield path.name, (path.read_text(encoding="utf-8").strip(), str(path))

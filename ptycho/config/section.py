@@ -1,0 +1,218 @@
+"""What a section is, and the registry of all of them.
+
+A section is one class of settings: `PyTorchExecutionConfig`, `TrainingConfig`. It registers itself when its class is
+created; a module that needs to know of all of them asks here, and imports none.
+"""
+
+import ast
+import inspect
+import itertools
+import os
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from typing import Annotated, Any, Final, cast
+
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, TypeAdapter, WrapValidator
+from pydantic.fields import FieldInfo
+from typing_extensions import TypedDict
+
+from ptycho.config.errors import near
+from ptycho.config.fields import Scalar, plain, scalar
+
+TABLES: Final[Mapping[str, str]] = {
+    "model": "ptycho.config.canonical",
+    "training": "ptycho.config.canonical",
+    "inference": "ptycho.config.canonical",
+    "execution": "ptycho.config.execution",
+}
+"""Table of a run file -> the module that declares its section, and is loaded where all tables are asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """One class of settings."""
+
+    cls: type
+    """The class."""
+    label: str = ""
+    """What messages put before the name of a field, as in `training.batch_size`; empty: nothing. A file without tables
+    is of the section without a label."""
+    table: str = ""
+    """Its table in a run file; empty: it has none."""
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Old or foreign name -> field; using one gives a DeprecationWarning."""
+    also: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name that callers use -> field; it works in construction, without a word."""
+    prefix: str | None = None
+    """What its environment variables start with, in upper case; None: the environment is not read."""
+    conflicts: Callable[[Mapping[str, Any]], Iterable["Conflict"]] = lambda values: ()
+    """Finds what does not go together among values that are valid by themselves."""
+
+    @property
+    def all_fields(self) -> Mapping[str, FieldInfo]:
+        """Name -> field."""
+        return cast(Any, self.cls).__pydantic_fields__
+
+    @cached_property
+    def fields(self) -> Mapping[str, FieldInfo]:
+        """Name -> field, but for the ones that hold a section of their own."""
+        return {name: info for name, info in self.all_fields.items() if name not in self.nested}
+
+    @cached_property
+    def nested(self) -> "Mapping[str, Section]":
+        """Field -> the section it holds."""
+        annotations = {name: cast(object, info.annotation) for name, info in self.all_fields.items()}
+        return {name: section_of(held) for name, held in annotations.items() if hasattr(held, "__section__")}
+
+    @cached_property
+    def scalars(self) -> Mapping[str, Scalar]:
+        """Name -> what the field accepts."""
+        return {name: scalar(annotation_of(info)) for name, info in self.fields.items()}
+
+    @cached_property
+    def defaults(self) -> Mapping[str, Any]:
+        """Name -> default."""
+        return {name: info.get_default(call_default_factory=True) for name, info in self.fields.items()}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Every name that may be written, the old ones last."""
+        return (*self.fields, *self.renamed)
+
+    @cached_property
+    def help(self) -> Mapping[str, str]:
+        """Name -> the sentence that says what the field is: its description, or the text under it in the class."""
+        texts = {name: text for base in reversed(self.cls.__mro__) for name, text in _texts_in(base).items()}
+        return {name: info.description or texts.get(name, "") for name, info in self.all_fields.items()}
+
+    @cached_property
+    def check(self) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+        """Validates any of the fields, each by itself; raises pydantic's ValidationError."""
+        validator = _each_alone(self.cls)
+        return lambda values: validator.validate_python(values, by_alias=True, by_name=True)
+
+    def field(self, written: str) -> str | None:
+        """The name of the field that is written; None where there is none."""
+        if written in self.scalars:
+            return written
+        return self.renamed.get(written) or self.also.get(written)
+
+    def labelled(self, name: str) -> str:
+        """A name as messages say it."""
+        return f"{self.label}.{name}" if self.label else name
+
+    def group(self, name: str) -> str:
+        """The heading that a field is shown under; one that names none is under its section, or `other`."""
+        extra = self.fields[name].json_schema_extra
+        return f"{extra['group']}" if isinstance(extra, dict) and "group" in extra else self.label or "other"
+
+    def meant_by(self, written: str, cutoff: float = 0.6) -> str | None:
+        """The current name that a misspelt one is near to."""
+        close = near(written, self.names, cutoff)
+        return close and self.renamed.get(close, close)
+
+    def suggest(self, written: str) -> str | None:
+        """The name, as messages say it, that a misspelt one is near to; here or in a section that is held."""
+        homes = {name: held.labelled(name) for held in self.nested.values() for name in held.fields}
+        homes |= {name: self.labelled(self.renamed.get(name, name)) for name in (*self.nested, *self.names)}
+        close = near(written, tuple(homes))
+        return close and homes[close]
+
+    def variable(self, name: str) -> str | None:
+        """The environment variable of a field."""
+        return None if self.prefix is None else f"{self.prefix}{name.upper()}"
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A value that another one contradicts, or that cannot be here; the origins come with the message."""
+
+    name: str
+    """The field."""
+    rule: str
+    """What its value needs; or, where no other value is named, what was expected."""
+    other: str = ""
+    """The field that stands against it."""
+    way_out: str = ""
+    """What to do."""
+
+
+_BY_TABLE: Final[dict[str, Section]] = {}
+
+
+def register(section: Section) -> None:
+    """Make a section known; files and suggestions ask for the first class of a table."""
+    section.cls.__section__ = section  # pyright: ignore[reportAttributeAccessIssue]
+    _BY_TABLE.setdefault(section.table, section)
+
+
+def section_of(cls: Any) -> Section:
+    """The section of a class of settings."""
+    return cls.__section__
+
+
+def section_of_table(table: str) -> Section:
+    """The section that a table of a run file belongs to; its module is loaded where nobody has yet."""
+    import_module(TABLES[table])
+    return _BY_TABLE[table]
+
+
+def tables_with(name: str) -> list[str]:
+    """The tables of a run file that have a field of this name, current or old."""
+    return [table for table in TABLES if name in section_of_table(table).names]
+
+
+def recorded(value: Any) -> Any:
+    """A value as a record of it holds it: paths are text, numbers plain Python."""
+    return os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else plain(value)
+
+
+def annotation_of(field: FieldInfo) -> Any:
+    """Return a pydantic field's annotation with its constraints."""
+    annotation: Any = field.annotation
+    return Annotated[(annotation, *field.metadata)] if field.metadata else annotation
+
+
+def _each_alone(cls: Any) -> Any:
+    """Build a validator that takes any of a class's fields, each by itself.
+
+    A field is checked by its annotation and by the class's own validators of it; not by one that asks for what the
+    other fields say.
+    """
+    fields = {name: annotation_of(field) for name, field in cls.__pydantic_fields__.items()}
+    for own in cls.__pydantic_decorators__.field_validators.values():
+        marker, takes = _MARKERS[own.info.mode]
+        check: Callable[..., Any] = getattr(cls, own.cls_var_name)
+        if len(inspect.signature(check).parameters) == takes:
+            for name in fields if "*" in own.info.fields else fields.keys() & set(own.info.fields):
+                fields[name] = Annotated[fields[name], marker(check)]
+    return TypeAdapter(TypedDict(f"{cls.__name__}Values", fields, total=False)).validator  # pyright: ignore
+
+
+_MARKERS: Final[Mapping[str, tuple[Callable[[Any], Any], int]]] = {
+    "after": (AfterValidator, 1),
+    "before": (BeforeValidator, 1),
+    "plain": (PlainValidator, 1),
+    "wrap": (WrapValidator, 2),
+}
+"""Mode of a validator -> what says the same in an annotation, and how many arguments one that asks no field takes."""
+
+
+def _texts_in(cls: type) -> dict[str, str]:
+    """The text under every field in the body of a class, on one line each; nothing where there is no source."""
+    try:
+        source = inspect.getsource(cls) if "__annotations__" in vars(cls) else ""
+    except (OSError, TypeError):  # typed at a prompt
+        source = ""
+    statements = ast.parse(textwrap.dedent(source)).body
+    texts: dict[str, str] = {}
+    for declared, text in itertools.pairwise(cast(ast.ClassDef, statements[0]).body if statements else []):
+        match declared, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                texts[name] = " ".join(words.split())
+            case _:
+                pass
+    return texts

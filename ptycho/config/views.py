@@ -1,0 +1,147 @@
+"""What every section offers to people, whatever its class is made of: where its values are from, and its text."""
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_origin
+
+from ptycho.config.origins import Origin
+from ptycho.config.section import recorded, section_of
+
+if TYPE_CHECKING:
+    from ptycho.config.render import Entry, Row
+
+
+class Views:
+    """The views of the settings of one section, and of those that it holds."""
+
+    @property
+    @abstractmethod
+    def sources(self) -> dict[str, Origin]:
+        """Name -> where its value came from and what it shadowed."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return name -> plain value."""
+
+    def explain(self) -> str:
+        """Return a table of every setting: its value, where it came from, and what that shadowed."""
+        return _render().explanation(self._rows())
+
+    def diff(self, other: Self) -> dict[str, tuple[Any, Any]]:
+        """Return the settings that differ: name -> (value here, value there).
+
+        Raises:
+            TypeError: the other is something else.
+        """
+        if type(self) is not type(other):
+            raise TypeError(f"other: expected a {type(self).__name__}; got {type(other).__name__}.")
+        here, there = _flat(self), _flat(other)
+        return {name: (value, there[name]) for name, value in here.items() if value != there[name]}
+
+    def to_toml(self) -> str:
+        """Return the text of a TOML file, with what each setting means, that reads back equal."""
+        return _render().toml_file(self._entries())
+
+    def to_yaml(self) -> str:
+        """Return the text of a YAML file, with what each setting means, that reads back equal."""
+        return _render().yaml_file(self._entries())
+
+    def _repr_html_(self) -> str:
+        return _render().html(type(self).__name__, self._rows())
+
+    def _rows(self) -> "list[Row]":
+        """The rows of the table; those of a section that is held come last."""
+        section, sources, row = section_of(type(self)), self.sources, _render().Row
+        defaults = {name: recorded(value) for name, value in section.defaults.items()}
+        rows = [
+            row(section.group(name), name, sources[name], sources[name].value != defaults[name])
+            for name in _shown_order(type(self))
+        ]
+        return rows + [line for name in section.nested for line in getattr(self, name)._rows()]
+
+    def _entries(self) -> "list[Entry]":
+        """What a file of the settings holds; the tables of sections that are held come last."""
+        section, written, entry = section_of(type(self)), self.to_dict(), _render().Entry
+        own = [
+            entry(
+                "",
+                section.group(name),
+                name,
+                written[name],
+                section.help[name],
+                section.defaults[name] is None,
+            )
+            for name in _shown_order(type(self))
+            if name in written
+        ]
+        held = {name: getattr(self, name)._entries() for name in section.nested}
+        return own + [line._replace(table=name) for name, lines in held.items() for line in lines]
+
+
+def _flat(settings: object) -> dict[str, Any]:
+    """Every value by its name; of a section that is held, after the name of that."""
+    section = section_of(type(settings))
+    flat = {name: getattr(settings, name) for name in section.fields}
+    for held in section.nested:
+        flat |= {f"{held}.{name}": value for name, value in _flat(getattr(settings, held)).items()}
+    return flat
+
+
+def _shown_order(cls: type) -> list[str]:
+    """The fields, those that the nearest of the bases declares first."""
+    line = [*enumerate(cls.__mro__)][::-1]
+    place: Mapping[str, int] = {
+        name: place for place, base in line for name in vars(base).get("__annotations__", ())
+    }
+    return sorted(section_of(cls).fields, key=lambda name: place[name])
+
+
+def _render() -> Any:
+    from ptycho.config import render  # loads with the first use
+
+    return render
+
+
+class Described:
+    """The docstring of a class of settings, written when somebody asks: with the sentence of every setting."""
+
+    def __init__(self, summary: str | None) -> None:
+        self._summary = summary
+
+    def __get__(self, instance: object, cls: type) -> str:
+        """Write the docstring."""
+        section = section_of(cls)
+        lines = [f"    {name}: {section.help[name]}" for name in section.all_fields]
+        return "\n".join([inspect.cleandoc(self._summary or cls.__name__), "", "Attributes:", *lines])
+
+
+def signature_of(cls: type, kind: Any = inspect.Parameter.KEYWORD_ONLY) -> inspect.Signature:
+    """The signature of a class of settings, with plain types.
+
+    Args:
+        cls: The class.
+        kind: The kind of its parameters.
+    """
+    parameters: list[inspect.Parameter] = []
+    for name, info in section_of(cls).all_fields.items():
+        default = (
+            inspect.Parameter.empty if info.is_required() else info.get_default(call_default_factory=True)
+        )
+        parameters.append(
+            inspect.Parameter(name, kind, default=default, annotation=_plain_type(info.annotation))
+        )
+    return inspect.Signature(parameters)
+
+
+def _plain_type(annotation: Any) -> Any:
+    """A type without its rules; a path may be text."""
+    if annotation is Path:
+        return str | Path
+    if get_origin(annotation) is Annotated:
+        return _plain_type(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return Union[tuple(_plain_type(part) for part in get_args(annotation))]  # noqa: UP007
+    return annotation

@@ -1,0 +1,118 @@
+"""Several files of settings on one command line; and any other flag given twice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def origins(ptycho: Any) -> Any:
+    """What `config show train` tells of every setting."""
+
+    def show(*words: object) -> dict[str, Any]:
+        code, out, err = ptycho("config", "show", "train", *words, "--json")
+        assert (code, err) == (0, "")
+        return json.loads(out)["settings"]
+
+    return show
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("site.toml").write_text("[training]\nnepochs = 7\n[execution]\nseed = 1\nnum_workers = 2\n")
+    Path("mine.yaml").write_text("execution:\n  seed: 3\n")
+    Path("flat.json").write_text('{"seed": 4}\n')
+
+
+def test_a_repeated_config_composes_and_the_last_file_is_strongest(origins: Any):
+    found = origins("--config", "site.toml", "--config=mine.yaml", "--config", "flat.json")
+    seed = found["execution.seed"]
+    assert (seed["value"], seed["locator"]) == (4, "flat.json:1")
+    assert [loser["locator"] for loser in seed["shadowed"]] == ["mine.yaml:2", "site.toml:4"]
+    assert (found["training.nepochs"]["value"], found["execution.num_workers"]["value"]) == (7, 2)
+
+
+def test_the_recipe_goes_with_what_any_of_the_files_asks_for(origins: Any):
+    Path("grid.toml").write_text("[model]\ngridsize = 4\n")
+    assert origins("--config", "grid.toml", "--config", "site.toml")["training.neighbor_count"]["value"] == 15
+
+
+def test_the_files_of_the_variable_are_below_those_of_the_line(origins: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PTYCHO_CONFIG", "site.toml:mine.yaml")
+    assert origins()["execution.seed"]["locator"] == "mine.yaml:2"
+    assert origins("--config", "flat.json")["execution.seed"]["locator"] == "flat.json:1"
+    monkeypatch.setenv("PTYCHO_EXEC_SEED", "8")
+    assert origins("--config", "flat.json")["execution.seed"]["value"] == 8
+
+
+def test_a_resumed_run_reads_no_file_of_the_variable(
+    trained: Path, ptycho: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PTYCHO_CONFIG", "absent.toml")
+    code, out, err = ptycho("config", "show", "train", "--resume", trained, "--nepochs", 9, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["settings"]["training.nepochs"]["value"] == 9
+    assert ptycho("config", "check", trained)[0] == 0
+    code, _, err = ptycho("config", "check")
+    assert (code, err) == (
+        2,
+        "ptycho config: PTYCHO_CONFIG: absent.toml: no such file. Check the path.\n",
+    )
+
+
+def test_a_wrong_value_in_a_losing_file_is_reported(ptycho: Any):
+    Path("site.toml").write_text("[execution]\nseed = -1\n")
+    code, _, err = ptycho("train", "scan.npz", "--config", "site.toml", "--config", "mine.yaml")
+    assert code == 2
+    assert "seed: expected an integer >= 0 and <= 4294967295; got -1 from site.toml:2." in err
+
+
+def test_data_may_stand_in_any_of_the_files(ptycho: Any):
+    Path("data.toml").write_text("[training]\ntrain_data_file = 'nowhere.npz'\n")
+    code, _, err = ptycho("train", "--config", "data.toml", "--config", "site.toml")
+    assert code == 2
+    assert "Training data file not found: " in err
+    code, _, err = ptycho("train", "--config", "absent.toml", "--config", "site.toml")
+    assert (code, err) == (2, "ptycho train: absent.toml: no such file. Check the path.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seed", "1", "--seed=2"], "--seed: given twice, as --seed 1 and as --seed=2. Keep one of them."),
+        (["--num_workers=1", "--num-workers", "1"], "as --num-workers=1 and as --num-workers 1."),
+        (
+            ["--devices", "1", "--n-devices", "2"],
+            "--n-devices: given twice, as --devices 1 and as --n-devices 2.",
+        ),
+        (
+            ["--pin-memory", "--no-pin-memory"],
+            "--pin-memory: given twice, as --pin-memory and as --no-pin-memory.",
+        ),
+        (["--quiet", "--quiet"], "--quiet: given twice, as --quiet and as --quiet."),
+    ],
+)
+def test_any_other_flag_given_twice_is_refused_with_all_else(words: list[str], said: str, ptycho: Any):
+    code, _, err = ptycho("train", "scan.npz", *words, "--accum-steps", 0)
+    assert code == 2
+    assert said in err
+    assert "accum_steps: expected an integer >= 1" in err
+
+
+def test_the_other_commands_refuse_it_too(ptycho: Any):
+    code, _, err = ptycho("simulate", "--output", "a.npz", "--output", "b.npz")
+    assert code == 2
+    assert (
+        err
+        == "ptycho simulate: --output: given twice, as --output a.npz and as --output b.npz. Keep one of them.\n"
+    )
+    assert not Path("b.npz").exists()
+
+
+def test_what_follows_two_dashes_is_no_flag(ptycho: Any):
+    code, _, err = ptycho("config", "check", "--strict", "--", "--strict")
+    assert code == 2
+    assert "given twice" not in err

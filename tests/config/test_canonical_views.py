@@ -1,0 +1,97 @@
+"""What the canonical configurations offer to people, and that classes derived from them work as they do."""
+
+import copy
+import inspect
+import pickle
+from pathlib import Path
+
+import pytest
+
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig, validate_training_config
+from ptycho.config.execution import PyTorchExecutionConfig
+from tests.refusals import message
+
+CLASSES = [ModelConfig, TrainingConfig, InferenceConfig]
+CHANGED = TrainingConfig(model=ModelConfig(N=128), nepochs=3, train_data_file="a.npz", probe_trainable=True)
+
+
+class Beamline(TrainingConfig):
+    """A training at our beamline."""
+
+    shutter: str = "open"
+    """What the shutter does."""
+
+
+def test_a_value_tells_where_it_came_from_and_what_it_beat(tmp_path: Path):
+    path = tmp_path / "run.toml"
+    path.write_text("[training]\nnepochs = 3\n[model]\nN = 128\n")
+    config = TrainingConfig.from_file(path)
+    config.nepochs = 4
+    assert str(config.sources["model.N"]) == f"{path}:4"
+    assert (config.sources["nepochs"].kind, config.sources["batch_size"].kind) == ("assignment", "default")
+    assert [(str(beaten), beaten.value) for beaten in config.sources["nepochs"].shadowed] == [
+        (f"{path}:2", 3)
+    ]
+
+
+def test_a_conflict_names_the_line_that_it_is_about(tmp_path: Path):
+    path = tmp_path / "run.toml"
+    path.write_text("[training]\ntrain_data_file = 'a.npz'\nneighbor_count = 2\n[model]\ngridsize = 2\n")
+    text = message(lambda: validate_training_config(TrainingConfig.from_file(path)))
+    assert text.startswith(
+        f"training.neighbor_count: 2 ({path}:3) needs gridsize <= 1; gridsize is 2 ({path}:5)."
+    )
+
+
+@pytest.mark.parametrize("suffix", ["toml", "yaml"])
+@pytest.mark.parametrize(
+    "config", [CHANGED, CHANGED.model, InferenceConfig(debug=True), Beamline(shutter="x")]
+)
+def test_what_is_written_reads_back_equal(config: TrainingConfig, suffix: str, tmp_path: Path):
+    path = tmp_path / f"a.{suffix}"
+    path.write_text(config.to_toml() if suffix == "toml" else config.to_yaml())
+    assert type(config).from_file(path) == config
+
+
+def test_what_is_copied_keeps_its_origins():
+    for other in (copy.deepcopy(CHANGED), pickle.loads(pickle.dumps(CHANGED))):
+        assert other == CHANGED
+        assert other.sources == CHANGED.sources
+
+
+def test_replace_gives_a_changed_copy_that_shares_nothing():
+    other = CHANGED.replace(nepochs=5)
+    other.model.gridsize = 2
+    assert (other.nepochs, other.model.N, CHANGED.nepochs, CHANGED.model.gridsize) == (5, 128, 3, 1)
+    assert other.sources["nepochs"].shadowed[0].value == 3
+    assert message(lambda: CHANGED.replace(nepochs=0)).startswith(
+        "training.nepochs: expected an integer >= 1"
+    )
+    assert other.diff(CHANGED) == {"nepochs": (5, 3), "model.gridsize": (2, 1)}
+
+
+def test_the_dictionary_is_plain_and_the_tables_name_every_setting():
+    assert CHANGED.to_dict()["train_data_file"] == "a.npz"
+    assert CHANGED.to_dict()["model"] == CHANGED.model.to_dict()
+    for text in (CHANGED.explain(), CHANGED._repr_html_()):
+        assert all(name in text for name in (*CHANGED.to_dict(), *CHANGED.model.to_dict()) if name != "model")
+
+
+@pytest.mark.parametrize("cls", [*CLASSES, PyTorchExecutionConfig, Beamline])
+def test_help_and_signature_show_every_setting_with_a_plain_type(cls: type):
+    parameters = inspect.signature(cls).parameters
+    assert all(f"    {name}: " in (cls.__doc__ or "") for name in parameters)
+    assert not any("Annotated" in str(parameter.annotation) for parameter in parameters.values())
+    if "output_dir" in parameters:
+        assert parameters["output_dir"].annotation == str | Path
+
+
+def test_a_class_derived_from_a_canonical_one_works_as_it_does(tmp_path: Path):
+    path = tmp_path / "run.toml"
+    path.write_text("[training]\nshutter = 'shut'\nnepochs = 3\ntrain_data_file = 'a.npz'\n")
+    config = Beamline.from_file(path)
+    assert (type(config), config.shutter, config.nepochs) == (Beamline, "shut", 3)
+    validate_training_config(config)
+    assert message(lambda: Beamline(shutter=3)).startswith("training.shutter: expected text; got 3")
+    with pytest.warns(DeprecationWarning, match="n_images"):
+        assert Beamline(n_images=3).n_groups == 3

@@ -1,0 +1,33 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+"""What a type checker has to know of the settings: this file is checked, and never run."""
+
+from pathlib import Path
+from typing import assert_type
+
+from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
+
+config = TrainingConfig(ModelConfig(N=128), train_data_file="scan.npz", output_dir=Path("out"), nepochs=3)
+assert_type(config.train_data_file, Path | None)
+assert_type(config.output_dir, Path)
+assert_type(config.replace(nepochs=4), TrainingConfig)
+assert_type(TrainingConfig.from_file("run.toml"), TrainingConfig)
+config.test_data_file = "other.npz"
+TrainingConfig(train_data_file=3)  # pyright: ignore[reportArgumentType]
+InferenceConfig(debug="yes")  # pyright: ignore[reportArgumentType]
+ModelConfig(gridsiz=2)  # pyright: ignore[reportCallIssue]
+
+execution = PyTorchExecutionConfig(num_workers=2, scheduler="Adaptive")
+assert_type(execution.num_workers, int)
+assert_type(execution.replace(seed=3), PyTorchExecutionConfig)
+PyTorchExecutionConfig(num_workers="many")  # pyright: ignore[reportArgumentType]
+PyTorchExecutionConfig(num_worker=2)  # pyright: ignore[reportCallIssue]
+
+
+class Beamline(TrainingConfig):
+    """A training at a beamline."""
+
+    shutter: str = "open"
+
+
+assert_type(Beamline(shutter="shut", train_data_file="scan.npz").shutter, str)
+Beamline(shutter=3)  # pyright: ignore[reportArgumentType]
