@@ -9,14 +9,12 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks.throughput import N_PIXELS, be_quiet, payload_of
-from ptycho_torch.data.module import ScanDataModule
+from benchmarks.throughput import GROUP_SIZE, be_quiet
+from benchmarks.versions import N_PIXELS, payload_of, write_scan
 from ptycho_torch.runs.training import train
 from ptycho_torch.runtime import find_accelerator
-from ptycho_torch.simulate import simulate_scan
 
 PRECISIONS = ("32-true", "bf16-mixed")
-GRIDSIZE = 2
 
 
 class Measured(NamedTuple):
@@ -32,25 +30,17 @@ class Measured(NamedTuple):
 
 def measure(precision: str, accelerator: str, n_patterns: int, epochs: int, folder: Path) -> Measured:
     """Train in one format."""
-    scan = simulate_scan(N=N_PIXELS, n_positions=n_patterns, nphotons=1e6, holdout_fraction=0.0)
-    n_groups = n_patterns // GRIDSIZE**2
-    payload = payload_of(
-        GRIDSIZE,
-        n_groups,
-        epochs + 1,
-        folder / precision,
-        folder / "in memory.npz",
-        accelerator=accelerator,
-        precision=precision,
-    )
-    data = ScanDataModule(payload.tf_training_config, payload.execution_config, scans=[scan])
+    n_groups = n_patterns // GROUP_SIZE
+    knobs = {"accelerator": accelerator, "precision": precision, "n_groups": n_groups, "batch_size": 16}
+    scan = write_scan(folder / "scan.npz", n_patterns)
+    payload = payload_of(scan, folder / precision, epochs + 1, **knobs)
     on_gpu = accelerator == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    history = train(payload, data=data).history
+    history = train(payload).history
     peak_mb = torch.cuda.max_memory_allocated() / 1e6 if on_gpu else None
     time_s = median(float(row["epoch_time_s"] or 0) for row in history[1:])
-    return Measured(n_groups * GRIDSIZE**2 / time_s, float(history[-1]["train_loss"] or 0), peak_mb)
+    return Measured(n_groups * GROUP_SIZE / time_s, float(history[-1]["train_loss"] or 0), peak_mb)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     be_quiet(torch.get_num_threads())
     device = torch.cuda.get_device_name() if options.accelerator == "cuda" else options.accelerator
-    print(f"torch {torch.__version__}, {device}, N={N_PIXELS}, gridsize {GRIDSIZE}")
+    print(f"torch {torch.__version__}, {device}, N={N_PIXELS}, groups of {GROUP_SIZE}")
     print("precision     patterns/s   train_loss   peak memory (MB)")
     with tempfile.TemporaryDirectory() as folder:
         for precision in options.precision:

@@ -1,8 +1,9 @@
-"""Training throughput beside a bare PyTorch loop, and peak memory: `python -m benchmarks.throughput`.
+"""Throughput of training and reconstruction, and peak memory: `python -m benchmarks.throughput`.
 
-A training of `ptycho_torch.runs.training` (Lightning's Trainer, the data module, every callback and checkpoint of a
-normal run) and a bare loop take turns, epoch by epoch, in one process: same initial weights, batches, loss and
-optimizer. The losses of both must agree. The bare loop finds its batches ready in memory.
+All with what `ptycho train` and `ptycho reconstruct` do by default. A training of `ptycho_torch.runs.training`
+(Lightning's Trainer, the data module, every callback and checkpoint of a normal run) and a bare loop take turns, epoch
+by epoch, in one process: same initial weights, batches, loss and optimizer. The losses of both must agree. The bare
+loop finds its batches ready in memory.
 """
 
 import argparse
@@ -22,33 +23,30 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
-from ptycho.config.canonical import ModelConfig, TrainingConfig
-from ptycho.config.execution import PyTorchExecutionConfig
+from benchmarks.versions import N_PIXELS, Clock, payload_of, repeated, timed_reconstruction, write_scan
 from ptycho.raw_data import RawData
-from ptycho_torch.config_factory import TrainingPayload, training_payload_of
+from ptycho_torch.cli.defaults import TRAINING
+from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule
-from ptycho_torch.model import Batch, PtychoPINN_Lightning
-from ptycho_torch.optimization import build_optimizer
+from ptycho_torch.model import Batch
+from ptycho_torch.optimization import build_optimizer, build_schedule
 from ptycho_torch.runs.training import build_module, train
 from ptycho_torch.runtime import run_environment
-from ptycho_torch.simulate import simulate_scan
 
-N_PIXELS = 64
-BATCH_SIZE = 16
+GROUP_SIZE = int(str(TRAINING["gridsize"])) ** 2
 GOAL_RATIO = 0.95
 GOAL_MEMORY_MB = 1500
-CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 class Options(NamedTuple):
     """What is measured."""
 
-    n_patterns: int
     epochs: int
     """Epochs that count, after the first, which warms up."""
-    gridsizes: list[int]
-    clock: Callable[[], float]
+    clock: Clock
 
 
 class Epoch(NamedTuple):
@@ -65,7 +63,7 @@ class TakingTurns(Callback):
     An epoch of the training reaches to the next one, with all that is done in between.
     """
 
-    def __init__(self, bare: Iterator[Epoch], clock: Callable[[], float]) -> None:
+    def __init__(self, bare: Iterator[Epoch], clock: Clock) -> None:
         self.bare: list[Epoch] = []
         self.times_s: list[float] = []
         self._next = bare
@@ -87,24 +85,7 @@ class TakingTurns(Callback):
             self.times_s.append(self._clock() - self._started_s)
 
 
-def payload_of(
-    gridsize: int, n_groups: int, epochs: int, run_dir: Path, data: Path, **knobs: object
-) -> TrainingPayload:
-    """Everything a training needs to know: batches in order, no validation, on the CPU but for other knobs."""
-    config = TrainingConfig(
-        model=ModelConfig(N=N_PIXELS, gridsize=gridsize),
-        train_data_file=data,
-        n_groups=n_groups,
-        batch_size=BATCH_SIZE,
-        nepochs=epochs,
-        output_dir=run_dir,
-        sequential_sampling=True,
-    )
-    execution = PyTorchExecutionConfig.from_snapshot({"accelerator": "cpu", "val_split": 0.0, **knobs})
-    return training_payload_of(config, execution)
-
-
-def bare_epochs(payload: TrainingPayload, scan: RawData, clock: Callable[[], float]) -> Iterator[Epoch]:
+def bare_epochs(payload: TrainingPayload, scan: RawData, clock: Clock) -> Iterator[Epoch]:
     """The training of a payload, as a loop over batches that are ready; runs epoch by epoch as it is asked for."""
     config, execution = payload.tf_training_config, payload.execution_config
     with run_environment(execution):
@@ -112,68 +93,62 @@ def bare_epochs(payload: TrainingPayload, scan: RawData, clock: Callable[[], flo
         data.load()
         module = build_module(payload, data).train()
     batches: list[Batch] = list(data.train_dataloader())
-    optimizer = build_optimizer(
-        [parameter for parameter in module.parameters() if parameter.requires_grad],
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = build_optimizer(parameters, payload.pt_training_config, execution.learning_rate)
+    built = build_schedule(
+        optimizer,
+        execution,
         payload.pt_training_config,
-        execution.learning_rate,
+        n_epochs=config.nepochs,
+        steps_per_epoch=len(batches),
+        monitor="train_loss",
+        checks_every_n_epochs=1,
     )
-    return (_bare_epoch(module, optimizer, batches, clock) for _ in range(config.nepochs))
+    assert built is not None
 
-
-def _bare_epoch(
-    module: PtychoPINN_Lightning,
-    optimizer: torch.optim.Optimizer,
-    batches: Sequence[Batch],
-    clock: Callable[[], float],
-) -> Epoch:
-    started_s, total, n_groups = clock(), torch.zeros(()), 0
-    for batch in batches:
+    def step(batch: Batch) -> Tensor:
         optimizer.zero_grad()
         loss = module.loss(batch)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, execution.gradient_clip_val or torch.inf)
         optimizer.step()
-        total += loss.detach() * len(batch["scan"])
+        built["scheduler"].step()
+        return loss.detach()
+
+    return (_bare_epoch(step, batches, clock) for _ in range(config.nepochs))
+
+
+def _bare_epoch(step: Callable[[Batch], Tensor], batches: Sequence[Batch], clock: Clock) -> Epoch:
+    started_s, total, n_groups = clock(), torch.zeros(()), 0
+    for batch in batches:
+        total += step(batch) * len(batch["scan"])
         n_groups += len(batch["scan"])
     return Epoch(float(total) / n_groups, clock() - started_s)
 
 
-def measure_throughput(gridsize: int, options: Options, folder: Path) -> tuple[float, float, float]:
-    """Patterns per second of a training and of the bare loop, and their ratio: medians over the epochs.
+def measure_training(data: Path, options: Options, folder: Path) -> tuple[float, float, float]:
+    """Time of an epoch of a training and of the bare loop, s, and the ratio of their rates: medians over the epochs.
 
     Raises:
         ValueError: the two did not train the same.
     """
-    scan = simulate_scan(N=N_PIXELS, n_positions=options.n_patterns, nphotons=1e6, holdout_fraction=0.0)
-    n_groups = options.n_patterns // gridsize**2
-    run_dir = folder / f"gridsize-{gridsize}"
-    payload = payload_of(gridsize, n_groups, options.epochs + 1, run_dir, folder / "in memory.npz")
+    payload = payload_of(data, folder / "run", options.epochs + 1)
+    scan = RawData.from_file(data)
     turns = TakingTurns(bare_epochs(payload, scan, options.clock), options.clock)
-    data = ScanDataModule(payload.tf_training_config, payload.execution_config, scans=[scan])
-    history = train(payload, data=data, callbacks=[turns]).history
+    module = ScanDataModule(payload.tf_training_config, payload.execution_config, scans=[scan])
+    history = train(payload, data=module, callbacks=[turns]).history
     losses = [row["train_loss"] for row in history], [epoch.loss for epoch in turns.bare]
     if not np.allclose(*losses, rtol=1e-4):
         raise ValueError(f"losses: expected equal ones; got {losses[0]} and {losses[1]}.")
     pairs = [(time_s, epoch.time_s) for time_s, epoch in zip(turns.times_s, turns.bare, strict=True)][1:]
-    n_seen = n_groups * gridsize**2
-    return (
-        n_seen / median(ours for ours, _ in pairs),
-        n_seen / median(bare for _, bare in pairs),
-        median(bare / ours for ours, bare in pairs),
-    )
+    ours, bare = (median(column) for column in zip(*pairs, strict=True))
+    return ours, bare, median(bare / ours for ours, bare in pairs)
 
 
 def write_large_scan(path: Path, size_mb: float) -> float:
     """Write a scan whose patterns take about this much memory, repeating a small one; returns their MB."""
-    scan = simulate_scan(N=N_PIXELS, n_positions=256, nphotons=1e6, holdout_fraction=0.0)
-    n_repeats = max(1, round(size_mb * 1e6 / scan.patterns.nbytes))
-    step_px = np.ptp(scan.positions_px[:, 1]) + 8.0
-    shifts = np.arange(n_repeats)[:, None, None] * np.array([0.0, step_px])
-    large = RawData.from_arrays(
-        np.tile(scan.patterns, (n_repeats, 1, 1)),
-        (scan.positions_px + shifts).reshape(-1, 2),
-        scan.probe,
-        domain=scan.domain,
-    )
+    scan = RawData.from_file(write_scan(path, 256))
+    large = repeated(scan, max(1, round(size_mb * 1e6 / scan.patterns.nbytes)))
     large.to_file(path)
     return large.patterns.nbytes / 1e6
 
@@ -189,11 +164,10 @@ class StopAfter(Callback):
         trainer.should_stop = trainer.global_step >= self.n_batches
 
 
-def peak_memory_mb(path: Path, gridsize: int, run_dir: Path, threads: int) -> float | None:
+def peak_memory_mb(path: Path, run_dir: Path, threads: int) -> float | None:
     """Peak resident memory of this process after a training from a file; None where the system does not tell."""
     be_quiet(threads)
-    n_groups = len(RawData.from_file(path).patterns) // gridsize**2
-    train(payload_of(gridsize, n_groups, 1, run_dir, path), callbacks=[StopAfter(10)])
+    train(payload_of(path, run_dir, 2), callbacks=[StopAfter(10)])
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.is_file() else []
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:")), None)
@@ -206,41 +180,61 @@ def be_quiet(threads: int) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def report_throughput(options: Options, clock: str, folder: Path) -> None:
-    """Measure and print the rates for both group sizes."""
-    print(f"patterns/s ({clock} time)   training   bare loop   ratio")
-    for gridsize in options.gridsizes:
-        ours, bare, ratio = measure_throughput(gridsize, options, folder)
-        verdict = "goal met" if ratio >= GOAL_RATIO else "goal MISSED"
-        print(
-            f"N={N_PIXELS}, gridsize {gridsize}  {ours:15.1f} {bare:11.1f} {ratio:7.3f}   {verdict}: {GOAL_RATIO}"
-        )
+def report_training(data: Path, options: Options, folder: Path) -> None:
+    """Measure and print the rates of a training: a pattern counts each time that a group has it."""
+    ours, bare, ratio = measure_training(data, options, folder)
+    n_positions = len(RawData.from_file(data))
+    n_seen = n_positions * GROUP_SIZE
+    verdict = "goal met" if ratio >= GOAL_RATIO else "goal MISSED"
+    print(f"training: groups of {GROUP_SIZE} patterns, one for each of {n_positions} positions")
+    print(f"  patterns of groups a second    {n_seen / ours:10.1f}")
+    print(
+        f"  the bare loop                  {n_seen / bare:10.1f}   ratio {ratio:.3f}, {verdict}: {GOAL_RATIO}"
+    )
+    print(f"  ms a pattern of a group and step {1e3 * ours / n_seen:8.2f}")
+    print(f"  ms a scan position and epoch   {1e3 * ours / n_positions:10.2f}")
 
 
-def report_memory(size_mb: float, gridsizes: list[int], folder: Path, threads: int) -> None:
-    """Measure, each in a process of its own, and print the peaks of memory."""
+def report_reconstruction(data: Path, n_repeats: Sequence[int], clock: Clock, folder: Path) -> None:
+    """Measure and print what a pattern costs in each pass of a reconstruction, for scans of several sizes."""
+    payload = payload_of(data, folder / "model", 2)
+    scan = RawData.from_file(data)
+    module = ScanDataModule(payload.tf_training_config, payload.execution_config, scans=[scan])
+    module.load()
+    model = build_module(payload, module).model
+    print(f"reconstruction: {model.network.n_passes} passes, {len(model.network.unets)} with a U-Net")
+    print("  us a pattern and pass      U-Nets   all else")
+    timed_reconstruction(payload, model, scan, clock)
+    for repeats in n_repeats:
+        large = repeated(scan, repeats)
+        unets, rest, _ = timed_reconstruction(payload, model, large, clock)
+        print(f"  {len(large):8} patterns {unets:14.1f} {rest:10.1f}")
+
+
+def report_memory(size_mb: float, folder: Path, threads: int) -> None:
+    """Measure, in a process of its own, and print the peak of memory of a training."""
     path = folder / "large.npz"
     data_mb = write_large_scan(path, size_mb)
-    print("peak resident memory        training   patterns   above them")
-    for gridsize in gridsizes:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            run_dir = folder / f"memory-{gridsize}"
-            peak_mb = pool.submit(peak_memory_mb, path, gridsize, run_dir, threads).result()
-        if peak_mb is None:
-            print("peak resident memory: this system does not tell it (/proc/self/status)")
-            return
-        above = peak_mb - data_mb
-        verdict = "goal met" if above <= GOAL_MEMORY_MB else "goal MISSED"
-        columns = f"{peak_mb:12.0f} MB {data_mb:7.0f} MB {above:9.0f} MB"
-        print(f"N={N_PIXELS}, gridsize {gridsize}  {columns}   {verdict}: {GOAL_MEMORY_MB} MB")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        peak_mb = pool.submit(peak_memory_mb, path, folder / "memory", threads).result()
+    if peak_mb is None:
+        print("peak resident memory: this system does not tell it (/proc/self/status)")
+        return
+    above = peak_mb - data_mb
+    verdict = "goal met" if above <= GOAL_MEMORY_MB else "goal MISSED"
+    print(
+        f"peak resident memory of a training: {peak_mb:.0f} MB, {above:.0f} MB above the patterns, ", end=""
+    )
+    print(f"{verdict}: {GOAL_MEMORY_MB} MB")
 
 
 def main() -> int:
     """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--patterns", type=int, default=512, help="patterns in an epoch (default 512)")
-    parser.add_argument("--epochs", type=int, default=10, help="epochs that count, of each (default 10)")
-    parser.add_argument("--gridsize", type=int, nargs="+", default=[1, 2], help="group sizes (default 1 2)")
+    parser.add_argument("--positions", type=int, default=128, help="positions of the scan (default 128)")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs that count, of each (default 3)")
+    sizes = "copies of it, side by side, to reconstruct (default 4 64)"
+    parser.add_argument("--repeats", type=int, nargs="+", default=[4, 64], help=sizes)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch (default: all)")
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu on a busy machine (default wall)"
@@ -255,10 +249,14 @@ def main() -> int:
         f"Python {platform.python_version()}, torch {torch.__version__}, Lightning {lightning.__version__}"
     )
     print(f"{versions}, {options.threads} of {os.cpu_count()} processors, load average {load}")
-    measured = Options(options.patterns, options.epochs, options.gridsize, CLOCKS[options.clock])
-    with tempfile.TemporaryDirectory() as folder:
-        report_throughput(measured, options.clock, Path(folder))
-        report_memory(options.memory_mb, options.gridsize, Path(folder), options.threads)
+    print(f"N={N_PIXELS}, defaults of ptycho train and ptycho reconstruct, {options.clock} time")
+    clock = CLOCKS[options.clock]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = write_scan(folder / "scan.npz", options.positions)
+        report_training(data, Options(options.epochs, clock), folder)
+        report_reconstruction(data, options.repeats, clock, folder)
+        report_memory(options.memory_mb, folder, options.threads)
     return 0
 
 

@@ -17,7 +17,7 @@ from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig,
 from ptycho_torch.fine_tuning import StageEnds, follow_schedule, parts, plan_of
 from ptycho_torch.forward_model import Batch, PtychoPINN
 from ptycho_torch.json_values import plain
-from ptycho_torch.networks.patterns import Patterns
+from ptycho_torch.networks.patterns import Estimate, Patterns
 from ptycho_torch.optimization import build_optimizer, build_schedule
 from ptycho_torch.runtime import metric_interval, monitored_metric, refuse_damaged
 
@@ -94,22 +94,22 @@ class PtychoPINN_Lightning(lightning.LightningModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Object patches after the last pass: complex (B, C, N, N)."""
-        patches, _ = self.model(batch)
-        return patches[-1].reshape(batch["amplitude"].shape)
+        estimates, _ = self.model(batch)
+        return estimates[-1].patch.reshape(batch["amplitude"].shape)
 
     def loss(self, batch: Batch) -> Tensor:
         """The training loss of a batch: mean over the corrections of the weighted sum of all losses in force."""
-        patches, patterns = self.model(batch)
-        per_step = [self._step_loss(patch, patterns, batch) for patch in patches]
+        estimates, patterns = self.model(batch)
+        per_step = [self._step_loss(estimate, patterns, batch) for estimate in estimates]
         return torch.stack(per_step).mean()
 
-    def _step_loss(self, patch: Tensor, patterns: Patterns, batch: Batch) -> Tensor:
-        training = self.training_config
+    def _step_loss(self, estimate: Estimate, patterns: Patterns, batch: Batch) -> Tensor:
+        training, patch = self.training_config, estimate.patch
         total = patch.real.new_zeros(())
         total = total + self._further_losses(patch)
         if self.model_config.mode == "Supervised":
             return total + losses.object_loss(patch, batch["label"].flatten(0, 1), patterns.weight)
-        expected = self.model.expected_counts(patch, patterns)
+        expected = self.model.expected_counts(estimate, patterns)
         amplitude = patterns.amplitude * patterns.photon_scale
         nll_weight, mae_weight = loss_weights(self.model_config, training)
         if nll_weight:

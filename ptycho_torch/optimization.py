@@ -38,6 +38,7 @@ def build_optimizer(
         learning_rate: rate of the parameters that have none of their own.
     """
     common: dict[str, Any] = {"lr": learning_rate, "weight_decay": training_config.weight_decay}
+    common["foreach"] = True  # many small parameters: one call for all of them, on a CPU as well
     if training_config.optimizer == "sgd":
         return torch.optim.SGD(parameter_groups, momentum=training_config.momentum, **common)
     adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training_config.optimizer]

@@ -25,9 +25,16 @@ def test_settings_libraries_give_one_answer_and_are_timed() -> None:
 
 
 def test_training_and_bare_loop_train_the_same_and_are_timed() -> None:
-    smallest = ("--patterns=16", "--epochs=1", "--threads=1", "--gridsize=2", "--memory-mb=1")
+    smallest = ("--positions=16", "--epochs=1", "--threads=1", "--repeats", "1", "2", "--memory-mb=1")
     printed = run_benchmark("throughput", *smallest)
     assert printed.count("goal ") == 2
+    assert all(f" {n} patterns " in printed for n in (16, 32))
+
+
+def test_a_checkout_agrees_with_itself_and_is_timed() -> None:
+    printed = run_benchmark("versions", str(ROOT), "--rounds=1", "--positions=16")
+    assert printed.count("results differ by 0.0e+00") == 2
+    assert all(f"\n{name} " in printed for name in ("step", "U-Nets", "all but U-Nets"))
 
 
 def test_formats_of_numbers_are_timed() -> None:

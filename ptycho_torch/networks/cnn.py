@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ptycho_torch.networks.correction import Correction
-from ptycho_torch.networks.patterns import Patterns
+from ptycho_torch.networks.patterns import Estimate, Patterns
 from ptycho_torch.networks.unet import PLAIN, Options, UNet
 from ptycho_torch.physics import fourier_shift, zero_centred
 
@@ -29,7 +29,7 @@ class PatternNetwork(nn.Module):
         """Whether pass k ends with a learned correction: its only one does."""
         return k == 0
 
-    def step(self, k: int, patch: Tensor, patterns: Patterns) -> Tensor:
+    def step(self, k: int, estimate: Estimate, patterns: Patterns) -> Tensor:
         """Predict object patches; arguments as in :meth:`UnrolledNetwork.step`.
 
         A pattern tells the object relative to the probe, not to the pixel grid: the predicted deviation from
@@ -41,5 +41,5 @@ class PatternNetwork(nn.Module):
         mean = logarithm.mean(dim=(-2, -1), keepdim=True)
         deviation = logarithm.std(dim=(-2, -1), keepdim=True).clamp_min(1e-6)
         output = self.unet(((logarithm - mean) / deviation).unsqueeze(1))
-        predicted = self.correction(torch.ones_like(patch), output)
+        predicted = self.correction(torch.ones_like(estimate.patch), output)
         return 1 + fourier_shift(predicted - 1, patterns.remainder_px)

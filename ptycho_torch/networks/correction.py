@@ -1,9 +1,11 @@
 """How a network's two output channels change an object patch: amplitude gain, phase, field of view, blur."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
@@ -95,7 +97,8 @@ class Correction(nn.Module):
         if output.shape[1] > 2:
             inner = inner + self._blur(output[:, 2:]) * (1 - self.field_of_view)
         output = inner
-        return patch * torch.polar(amplitude_gain(output[:, 0], self.activation), output[:, 1])
+        result: Tensor = _Turned.apply(patch, amplitude_gain(output[:, 0], self.activation), output[:, 1])
+        return result
 
     def _blur(self, output: Tensor) -> Tensor:
         if len(self.kernel) == 1:
@@ -105,3 +108,20 @@ class Correction(nn.Module):
         padded = functional.pad(output, (reach, reach, reach, reach), mode="replicate")
         blurred = functional.conv2d(padded, weight[:, :, None, :], groups=2)
         return functional.conv2d(blurred, weight[:, :, :, None], groups=2)
+
+
+class _Turned(torch.autograd.Function):
+    """patch * gain * exp(i phase): complex and two times float (M, N, N); the backward pass is written out."""
+
+    @staticmethod
+    def forward(ctx: Any, patch: Tensor, gain: Tensor, phase: Tensor) -> Tensor:
+        ctx.save_for_backward(patch, gain, phase)
+        return patch * torch.polar(gain, phase)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        patch, gain, phase = ctx.saved_tensors
+        back = torch.polar(torch.ones_like(phase), -phase).mul_(gradient)
+        along = patch.conj_physical().mul_(back)
+        return back.mul_(gain), along.real, along.imag * gain

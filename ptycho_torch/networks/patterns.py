@@ -1,8 +1,11 @@
-"""What a network is given besides the current object."""
+"""What a network is given: the measured patterns, and the object as far as it is known."""
 
+from functools import cached_property
 from typing import NamedTuple
 
 from torch import Tensor
+
+from ptycho_torch.physics import Scattering, scattering
 
 
 class Patterns(NamedTuple):
@@ -17,11 +20,31 @@ class Patterns(NamedTuple):
     """bool (M, N, N), False where a pixel was not measured; None when every pixel was."""
     probe: Tensor
     """complex (M, modes, N, N), displaced by the sub-pixel remainder."""
-    adjoint: Tensor
-    """complex (M, modes, N, N), the probe's way back, see ``physics.adjoint_probe``."""
+    step_length: Tensor
+    """float (M, 1, 1), of the physics update: 1 / the largest intensity of the probe, all modes together."""
+    intensity_factor: Tensor
+    """float (M, 1, 1), measured intensity for one of the intensity that the probe gives."""
     remainder_px: Tensor
     """float (M, 2), sub-pixel part of the positions; the probe already carries it."""
     weight: Tensor
     """float (M, N, N), how well each object pixel is illuminated, at most about 1."""
     photon_scale: Tensor
     """float (M, 1, 1), photon**0.5 for one network unit of amplitude."""
+
+
+class Estimate:
+    """Object patches, and what they scatter, which the losses and the next pass ask for alike.
+
+    Args:
+        patch: complex (M, N, N), transmission.
+        probe: complex (M, modes, N, N), displaced by the sub-pixel remainder.
+    """
+
+    def __init__(self, patch: Tensor, probe: Tensor) -> None:
+        self.patch = patch
+        self._probe = probe
+
+    @cached_property
+    def scattered(self) -> Scattering:
+        """Far field and intensity, computed once."""
+        return scattering(self.patch, self._probe)

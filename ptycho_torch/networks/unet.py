@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ptycho_torch.networks.attention import gates
+from ptycho_torch.networks.layout import FOLD, fold, unfold
 
 NORMALIZATION_GROUPS = 8
-FOLD = 2
-"""Blocks of 2 x 2 pixels become channels (Shi et al. 2016): a quarter of the pixels, at equal content."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,6 @@ def quiet_head(n_in: int, n_out: int) -> nn.Conv2d:
     nn.init.normal_(head.weight, std=1e-3)
     nn.init.zeros_(head.bias)
     return head
-
-
-def unfold(features: Tensor) -> Tensor:
-    """Channels become blocks of 2 x 2 pixels."""
-    return functional.pixel_shuffle(features.contiguous(), FOLD)
 
 
 class Decoder(nn.Module):
@@ -131,7 +125,7 @@ class UNet(nn.Module):
 
         With an outer fraction to (B, 2 n_out, N, N): the channels of the outer band follow the others.
         """
-        features = functional.pixel_unshuffle(image, FOLD).contiguous(memory_format=torch.channels_last)
+        features = fold(image)
         skipped: list[Tensor] = []
         for block, gate in zip(self.encoder, self.gates, strict=True):
             features = gate(block(features))

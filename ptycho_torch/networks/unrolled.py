@@ -1,10 +1,10 @@
 """The default architecture: unrolled steps of known physics, a learned correction after every few of them."""
 
-import torch
 from torch import Tensor, nn
 
 from ptycho_torch.networks.correction import Correction
-from ptycho_torch.networks.patterns import Patterns
+from ptycho_torch.networks.layout import as_channels
+from ptycho_torch.networks.patterns import Estimate, Patterns
 from ptycho_torch.networks.unet import PLAIN, Options, UNet
 from ptycho_torch.physics import object_update
 
@@ -46,21 +46,26 @@ class UnrolledNetwork(nn.Module):
         """Whether pass k ends with a learned correction."""
         return (k + 1) % self.physics_steps == 0
 
-    def step(self, k: int, patch: Tensor, patterns: Patterns) -> Tensor:
+    def step(self, k: int, estimate: Estimate, patterns: Patterns) -> Tensor:
         """Improve object patches once.
 
         Args:
             k: which pass, from 0.
-            patch: complex (M, N, N), current transmission.
+            estimate: the current object patches, M of N x N pixels.
             patterns: what was measured of each patch, and with which probe.
 
         Returns:
             Complex (M, N, N), improved transmission.
         """
-        update = object_update(patch, patterns.probe, patterns.adjoint, patterns.amplitude, patterns.measured)
-        if not self.is_learned(k):
-            return patch + update
-        channels = [patch.real - 1, patch.imag, UPDATE_GAIN * update.real, UPDATE_GAIN * update.imag]
-        return self.correction(
-            patch + update, self.unets[k // self.physics_steps](torch.stack(channels, dim=1))
+        update = object_update(
+            estimate.scattered,
+            patterns.probe,
+            patterns.amplitude,
+            patterns.step_length,
+            patterns.intensity_factor,
+            patterns.measured,
         )
+        if not self.is_learned(k):
+            return estimate.patch + update
+        output = self.unets[k // self.physics_steps](as_channels(estimate.patch - 1, UPDATE_GAIN * update))
+        return self.correction(estimate.patch + update, output)

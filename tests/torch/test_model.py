@@ -11,6 +11,7 @@ from ptycho_torch import losses, physics
 from ptycho_torch.config_params import InferenceConfig
 from ptycho_torch.data.groups import GroupDataset
 from ptycho_torch.model import Batch, PtychoPINN, PtychoPINN_Lightning
+from ptycho_torch.networks.patterns import Estimate
 from ptycho_torch.runtime import run_environment
 from tests.torch.conftest import N, TinyModel
 
@@ -49,7 +50,9 @@ def test_true_patches_predict_the_noise_free_patterns(tiny_scan: RawData) -> Non
     model = model_of(tiny_scan, TinyModel(gridsize=1))
     patterns = model.patterns(batch)
     with torch.no_grad():
-        expected = physics.zero_centred(model.expected_counts(batch["label"].flatten(0, 1), patterns)).numpy()
+        expected = physics.zero_centred(
+            model.expected_counts(Estimate(batch["label"].flatten(0, 1), patterns.probe), patterns)
+        ).numpy()
     counts = tiny_scan.amplitude(index) ** 2
     deviation = (counts - expected) / np.sqrt(np.maximum(expected, 1))
     assert abs(expected.sum() / counts.sum() - 1) < 0.01
@@ -58,8 +61,8 @@ def test_true_patches_predict_the_noise_free_patterns(tiny_scan: RawData) -> Non
 
 def test_patches_of_a_group_agree_where_they_overlap(tiny_scan: RawData, batch: Batch) -> None:
     with torch.no_grad():
-        patches, _ = model_of(tiny_scan, TinyModel())(batch)
-    group = patches[-1].reshape(2, 4, N, N)[0]
+        estimates, _ = model_of(tiny_scan, TinyModel())(batch)
+    group = estimates[-1].patch.reshape(2, 4, N, N)[0]
     shift = (batch["corner"][0, 1] - batch["corner"][0, 0]).tolist()
     rows, columns = (slice(max(0, s), N + min(0, s)) for s in shift)
     other_rows, other_columns = (slice(max(0, -s), N + min(0, -s)) for s in shift)
@@ -73,7 +76,7 @@ def test_without_object_big_every_patch_stands_alone(tiny_scan: RawData, batch: 
         "corner": batch["corner"] + torch.tensor([0, 7])[None, None] * torch.arange(4)[None, :, None],
     }
     with torch.no_grad():
-        torch.testing.assert_close(model(batch)[0], model(changed)[0])
+        torch.testing.assert_close(model(batch)[0][-1].patch, model(changed)[0][-1].patch)
 
 
 def test_a_group_of_another_size_is_refused(tiny_scan: RawData) -> None:
@@ -132,8 +135,8 @@ def test_total_variation_adds_to_the_loss(tiny_scan: RawData, batch: Batch) -> N
 def test_loss_function_mae_means_the_r_factor_alone(tiny_scan: RawData, batch: Batch) -> None:
     module = lightning_of(tiny_scan, TinyModel(model={"loss_function": "MAE"}))
     with torch.no_grad():
-        patches, patterns = module.model(batch)
-        root = module.model.expected_counts(patches[-1], patterns).sqrt()
+        estimates, patterns = module.model(batch)
+        root = module.model.expected_counts(estimates[-1], patterns).sqrt()
         measured = batch["amplitude"].flatten(0, 1)
         mean = torch.as_tensor(tiny_scan.amplitude(np.arange(len(tiny_scan))).sum(axis=(1, 2)).mean())
         expected = losses.amplitude_loss(physics.zero_centred(root), measured, mean)
@@ -144,8 +147,8 @@ def test_supervised_loss_compares_with_the_labels(tiny_scan: RawData) -> None:
     batch = batch_of(tiny_scan, [[3, 4, 5, 6]], with_labels=True)
     module = lightning_of(tiny_scan, TinyModel(model={"mode": "Supervised"}))
     with torch.no_grad():
-        patches, patterns = module.model(batch)
-        expected = losses.object_loss(patches[-1], batch["label"].flatten(0, 1), patterns.weight)
+        estimates, patterns = module.model(batch)
+        expected = losses.object_loss(estimates[-1].patch, batch["label"].flatten(0, 1), patterns.weight)
         assert module.loss(batch).item() == pytest.approx(expected.item(), rel=1e-5)
 
 

@@ -6,7 +6,8 @@ import torch
 from ptycho_torch import physics
 from ptycho_torch.networks.cnn import PatternNetwork
 from ptycho_torch.networks.correction import ACTIVATIONS, Correction, amplitude_gain, outer_band_px
-from ptycho_torch.networks.patterns import Patterns
+from ptycho_torch.networks.layout import as_channels, fold, unfold
+from ptycho_torch.networks.patterns import Estimate, Patterns
 from ptycho_torch.networks.unet import UNet
 from ptycho_torch.networks.unrolled import UnrolledNetwork
 
@@ -48,6 +49,38 @@ def test_correction_multiplies_by_gain_and_phase() -> None:
     torch.testing.assert_close(correction()(patch, output), expected)
 
 
+def double(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(*shape, dtype=dtype, generator=generator).requires_grad_()
+
+
+def test_gradients_of_a_correction_are_those_of_the_formula() -> None:
+    small = Correction(6, "sigmoid", 1, 0.0).double()
+    patch, output = double(2, 6, 6, dtype=torch.complex128), double(2, 2, 6, 6)
+    assert torch.autograd.gradcheck(small, (patch, output))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_folding_is_that_of_torch_and_back(dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+    image = torch.randn(2, 3, 4, 6).to(dtype).contiguous(memory_format=memory_format)
+    folded = fold(image)
+    assert torch.equal(folded, torch.nn.functional.pixel_unshuffle(image, 2))
+    assert folded.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(unfold(folded), image)
+    assert torch.equal(unfold(folded.contiguous()), image)
+
+
+def test_gradients_of_the_moves_between_layouts_are_the_moves_back() -> None:
+    complex_image = double(2, 4, 4, dtype=torch.complex128)
+    assert torch.autograd.gradcheck(fold, double(2, 3, 4, 6))
+    assert torch.autograd.gradcheck(unfold, double(2, 8, 3, 2))
+    assert torch.autograd.gradcheck(lambda one: as_channels(one, 2 * one), complex_image)
+    channels = as_channels(complex_image, 2 * complex_image)
+    expected = torch.stack([complex_image.real, complex_image.imag], dim=1)
+    assert torch.equal(channels, torch.cat([expected, 2 * expected], dim=1))
+
+
 def test_outer_band_stays_as_it_is() -> None:
     patch, output = patches(), torch.randn(2, 2, N, N)
     corrected = correction(band_px=4)(patch, output)
@@ -76,7 +109,7 @@ def test_field_of_view_follows_probe_and_padding(probe_big: bool, pad_object: bo
     assert outer_band_px(64, probe_big=probe_big, pad_object=pad_object) == band
 
 
-def scattering(seed: int = 1, remainder_px: float = 0.0) -> Patterns:
+def measured_at(seed: int = 1, remainder_px: float = 0.0) -> Patterns:
     """What a Gaussian probe scatters from an object."""
     axis = torch.arange(N) - N // 2
     gaussian = torch.exp(-(axis[:, None].square() + axis[None, :].square()) / 50.0)
@@ -86,7 +119,8 @@ def scattering(seed: int = 1, remainder_px: float = 0.0) -> Patterns:
         amplitude=physics.intensity(waves).sqrt(),
         measured=None,
         probe=probe,
-        adjoint=physics.adjoint_probe(probe),
+        step_length=torch.ones(2, 1, 1),
+        intensity_factor=torch.ones(2, 1, 1),
         remainder_px=torch.full((2, 2), remainder_px),
         weight=torch.ones(2, N, N),
         photon_scale=torch.ones(2, 1, 1),
@@ -99,13 +133,13 @@ def amplitude_error(patch: torch.Tensor, patterns: Patterns) -> float:
 
 
 def test_untrained_unrolled_network_already_reduces_the_error() -> None:
-    patterns = scattering()
+    patterns = measured_at()
     network = UnrolledNetwork(2, 3, 8, correction())
     patch = torch.ones(2, N, N, dtype=torch.complex64)
     errors = [amplitude_error(patch, patterns)]
     with torch.no_grad():
         for k in range(network.n_passes):
-            patch = network.step(k, patch, patterns)
+            patch = network.step(k, Estimate(patch, patterns.probe), patterns)
             errors.append(amplitude_error(patch, patterns))
     assert network.n_passes == 6
     assert errors[-1] < 0.5 * errors[0]
@@ -119,10 +153,10 @@ def test_only_the_last_pass_of_a_round_is_learned() -> None:
 def test_pattern_network_follows_the_sub_pixel_position() -> None:
     network = PatternNetwork(8, correction())
     torch.nn.init.normal_(network.unet.decoders[0].head.weight, std=0.3)
-    start = torch.ones(2, N, N, dtype=torch.complex64)
+    start = Estimate(torch.ones(2, N, N, dtype=torch.complex64), measured_at().probe)
     with torch.no_grad():
-        still = network.step(0, start, scattering())
-        moved = network.step(0, start, scattering(remainder_px=0.25))
+        still = network.step(0, start, measured_at())
+        moved = network.step(0, start, measured_at(remainder_px=0.25))
     expected = 1 + physics.fourier_shift(still - 1, torch.full((2, 2), 0.25))
     torch.testing.assert_close(moved, expected, atol=1e-5, rtol=1e-5)
     assert (moved - still).abs().max() > 1e-3
@@ -131,11 +165,11 @@ def test_pattern_network_follows_the_sub_pixel_position() -> None:
 def test_pattern_network_does_not_look_at_unmeasured_pixels() -> None:
     measured = torch.ones(2, N, N, dtype=torch.bool)
     measured[:, 5, 6] = False
-    patterns = scattering()._replace(measured=measured)
+    patterns = measured_at()._replace(measured=measured)
     spoiled = patterns.amplitude.clone()
     spoiled[:, 5, 6] = 1e4
     network = PatternNetwork(8, correction())
-    start = torch.ones(2, N, N, dtype=torch.complex64)
+    start = Estimate(torch.ones(2, N, N, dtype=torch.complex64), patterns.probe)
     with torch.no_grad():
         results = [network.step(0, start, p) for p in (patterns, patterns._replace(amplitude=spoiled))]
     torch.testing.assert_close(results[0], results[1])

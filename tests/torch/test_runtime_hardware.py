@@ -1,7 +1,11 @@
 """The hardware knobs, observed in real trainings of a linear model."""
 
 import contextlib
+import platform
 import random
+import resource
+import subprocess
+import sys
 import typing
 from pathlib import Path
 from typing import Any
@@ -76,6 +80,30 @@ def draws() -> tuple[float, float, float]:
 def seeded_draws() -> tuple[float, float, float]:
     with run_environment(config(seed=3)):
         return draws()
+
+
+ROUNDS = """
+import resource
+import torch
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.runtime import run_environment
+
+def fresh_pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        blocks = [torch.ones(2**20) for _ in range(8)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+with run_environment(PyTorchExecutionConfig(accelerator="cpu")):
+    print(fresh_pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tunes the C library of GNU")
+def test_memory_that_tensors_free_is_used_again():
+    n_pages = 10 * 8 * 2**22 // resource.getpagesize()
+    done = subprocess.run([sys.executable, "-c", ROUNDS], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 0.3 * n_pages
 
 
 def test_run_environment_seeds_every_generator():

@@ -1,0 +1,25 @@
+"""An iterative solver on the object's canvas: one scan, no training.
+
+Everything here takes numbers and tensors, on a CPU or a GPU. `prepare` and `run` are the whole of it; the conventions
+are those of docs/physics.md.
+"""
+
+from ptycho_torch.solver.descent import Descent, Iteration
+from ptycho_torch.solver.forward import Forward
+from ptycho_torch.solver.patterns import Patterns
+from ptycho_torch.solver.solve import Solution, prepare, run, solution_of
+from ptycho_torch.solver.weight import Choice, weight_by_set_aside, weight_by_thinning
+
+__all__ = [
+    "Choice",
+    "Descent",
+    "Forward",
+    "Iteration",
+    "Patterns",
+    "Solution",
+    "prepare",
+    "run",
+    "solution_of",
+    "weight_by_set_aside",
+    "weight_by_thinning",
+]

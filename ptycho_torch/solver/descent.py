@@ -1,0 +1,320 @@
+"""Accelerated descent on the object, the probe modes, the scan positions and the intensities together.
+
+    iterate, Z the extrapolated point of X = (O, P):
+      O+ = Z_O + s gO / W',  P+ = Z_P + s gP / V';  W' and V' the illumination and the brightness, a little added
+      prior: O+ = argmin weight TV(x) + sum W'/s abs(x - O+)^2
+      t+ = (1 + sqrt(1 + 4 t^2)) / 2;  Z+ = X+ + (t - 1)/t+ (X+ - X)
+
+(Beck and Teboulle 2009.) Momentum that points uphill is dropped (t = 1; O'Donoghue and Candes 2015). A point where the
+objective is higher than at the point used before is not used: the next try is without momentum, and then from that
+point with half the step. So the objective of the points that are used falls in every iteration.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ptycho_torch.solver.forward import Forward, Gradients, Ids, Reduce
+from ptycho_torch.solver.losses import Loss
+from ptycho_torch.solver.prior import shrink_variation, variation
+
+FLOOR = 0.05
+"""Share of the peak that is added to the illumination and to the brightness before they divide a step."""
+REFRESH_EVERY = 10
+"""Iterations after which illumination, brightness and curvature follow the probe and the object."""
+FARTHEST_PX = 0.1
+"""Largest move of a position in one iteration, along each axis."""
+RECOVERY = 1.1
+"""Growth of a step that was halved, from one iteration to the next."""
+ROUNDING = 1e-6
+"""Rise of the objective, relative, that is rounding."""
+FULL_STEP: Mapping[Loss, float] = {"amplitude": 1.0, "poisson": 0.5}
+"""Step on the object alone; the amplitude loss lies below its quadratic model there, so it falls."""
+
+
+DEVIANCE: Mapping[Loss, float] = {"amplitude": 4.0, "poisson": 2.0}
+"""What makes a loss a deviance: photon noise gives each about 1 per pixel where counts are many."""
+
+
+JOINT = 0.7
+"""Share of the step where object and probe move together."""
+
+
+class Iteration(NamedTuple):
+    """What happened in one pass over the patterns."""
+
+    number: int
+    """From 1."""
+    loss: Loss
+    deviance_per_pixel: float
+    """Of the patterns that are fitted, at the point the pass looked at; about 1 for a perfect model of many counts."""
+    objective: float
+    """Loss and prior together."""
+    used: bool
+    """False where the objective had risen and the point was left."""
+    step: float
+    object_change: float
+    """Root mean square, where there is light."""
+    positions_change_px: float
+    """Root mean square."""
+
+
+@dataclass
+class State:
+    """All that a descent goes on from; tensors and numbers alone."""
+
+    iteration: int
+    object: Tensor
+    """complex (H, W)."""
+    modes: Tensor
+    """complex (M, N, N), photon**0.5."""
+    positions_px: Tensor
+    """float64 (n, 2)."""
+    intensities: Tensor
+    """float64 (n,), relative."""
+    ahead_object: Tensor
+    ahead_modes: Tensor
+    used_object: Tensor
+    used_modes: Tensor
+    used_positions_px: Tensor
+    used_intensities: Tensor
+    dual: Tensor
+    momentum: float
+    step_share: float
+    objective: float
+    """Of the point used last; infinite where nothing is to be compared with."""
+    is_ahead: bool
+    """Whether the next point is extrapolated."""
+
+
+class Descent:
+    """One descent; `step` is one pass over the patterns.
+
+    Args:
+        forward: the scan; its positions and intensities are where the descent starts.
+        start: complex (H, W), object.
+        modes: complex (M, N, N), probe modes.
+        fitted: patterns to fit, increasing; `fit` changes them.
+        switch_at: iterations with the amplitude loss before the Poisson loss; None for the amplitude loss throughout.
+        dark: photons added in the Poisson loss, see `losses.dark_count`.
+        probe_from: iteration from which the modes are refined; None never.
+        positions_from: the same for the positions.
+        intensities_from: the same for the intensities of the patterns.
+        prior_weight: of the total variation; 0 for none.
+        prior_from: iteration from which the prior acts.
+        reduce: adds a tensor over processes, in place, where several share the patterns.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        start: Tensor,
+        modes: Tensor,
+        fitted: Ids,
+        *,
+        switch_at: int | None = 20,
+        dark: float = 1e-3,
+        probe_from: int | None = 3,
+        positions_from: int | None = None,
+        intensities_from: int | None = None,
+        prior_weight: float = 0.0,
+        prior_from: int = 0,
+        reduce: Reduce | None = None,
+    ) -> None:
+        self.forward, self.fitted = forward, fitted
+        self._n_measured = 0.0
+        self.switch_at, self.dark = switch_at, dark
+        self.probe_from, self.positions_from = probe_from, positions_from
+        self.intensities_from = intensities_from
+        self.prior_weight, self.prior_from = prior_weight, prior_from
+        self._reduce = reduce
+        self._weight = self._brightness = self._curvature = torch.zeros(0)
+        start = start.to(forward.device, forward.complex)
+        modes = modes.to(forward.device, forward.complex)
+        places = forward.positions_px, forward.intensities
+        self.state = State(
+            0, start, modes, *places, start, modes, start, modes, *places,
+            dual=torch.zeros(2, *start.shape, dtype=start.dtype, device=start.device),
+            momentum=1.0, step_share=1.0, objective=torch.inf, is_ahead=False,
+        )  # fmt: skip
+
+    def fit(self, fitted: Ids) -> None:
+        """Fit other patterns from now on."""
+        self.fitted = fitted
+        self._weight = torch.zeros(0)
+        self._begin_anew()
+
+    def reweigh(self, prior_weight: float) -> None:
+        """Take another weight of the prior from now on."""
+        self.prior_weight = prior_weight
+        self._begin_anew()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, for `load_state_dict`; safe to save with ``torch.save`` and to load with ``weights_only``."""
+        return {one.name: getattr(self.state, one.name) for one in fields(State)}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on where a descent stopped."""
+        self.state = State(**saved)
+        self._weight = torch.zeros(0)
+
+    def _begin_anew(self) -> None:
+        state = self.state
+        state.momentum, state.objective, state.is_ahead = 1.0, torch.inf, False
+        state.ahead_object, state.ahead_modes = state.object, state.modes
+
+    @property
+    def loss(self) -> Loss:
+        """The loss of the next iteration."""
+        late = self.switch_at is not None and self.state.iteration >= self.switch_at
+        return "poisson" if late else "amplitude"
+
+    def _refines(self, start: int | None) -> bool:
+        return start is not None and self.state.iteration >= start
+
+    @property
+    def _strength(self) -> float:
+        return self.prior_weight if self.state.iteration >= self.prior_from else 0.0
+
+    def step(self) -> Iteration:
+        """Look at the next point and, unless the objective has risen there, move on."""
+        state, forward = self.state, self.forward
+        if state.iteration in (self.switch_at, self.prior_from):
+            self._begin_anew()
+        forward.positions_px, forward.intensities = state.positions_px, state.intensities
+        forward.set_probe(state.ahead_modes)
+        self._refresh()
+        sums = forward.nothing(
+            modes=self._refines(self.probe_from),
+            positions=self._refines(self.positions_from),
+            intensities=self._refines(self.intensities_from),
+        )
+        forward.accumulate(state.ahead_object, self.fitted, self.loss, self.dark, sums)
+        objective = float(sums.value)
+        step = FULL_STEP[self.loss] * state.step_share * (JOINT if sums.modes is not None else 1.0)
+        before, loss = state, self.loss
+        deviance = DEVIANCE[loss] * objective / self._n_measured
+        if self._strength:
+            objective += self._strength * float(variation(state.ahead_object))
+        used = objective <= state.objective * (1 + ROUNDING)
+        self.state = self._moved(sums, step, objective) if used else self._left()
+        return Iteration(
+            before.iteration + 1, loss, deviance, objective, used, step,
+            self._rms(self.state.object - before.object),
+            float((self.state.positions_px - before.positions_px).square().sum(dim=1).mean().sqrt()),
+        )  # fmt: skip
+
+    def _left(self) -> State:
+        """Where to look next when the objective has risen: at X without momentum, then behind it with half the step."""
+        state = self.state
+        changed: dict[str, Any] = {one.name: getattr(state, one.name) for one in fields(State)}
+        changed |= {"iteration": state.iteration + 1, "momentum": 1.0, "is_ahead": False}
+        if state.is_ahead:
+            changed |= {"ahead_object": state.object, "ahead_modes": state.modes}
+        else:
+            used = {"object": state.used_object, "modes": state.used_modes}
+            changed |= used | {f"ahead_{name}": value for name, value in used.items()}
+            changed |= {"positions_px": state.used_positions_px, "intensities": state.used_intensities}
+            changed |= {"step_share": state.step_share / 2, "objective": torch.inf}
+        return State(**changed)
+
+    def _moved(self, sums: Gradients, step: float, objective: float) -> State:
+        state = self.state
+        assert sums.object is not None
+        object = state.ahead_object + step * sums.object / self._weight
+        dual = state.dual
+        if self._strength:
+            object, dual = shrink_variation(object, 2 * self._weight / step, self._strength, dual)
+        against = _inner(state.ahead_object - object, object - state.object, self._weight)
+        modes = state.modes
+        if sums.modes is not None:
+            modes = state.ahead_modes + step * self.forward.mode_gradient(sums.modes) / self._brightness
+            against += _inner(state.ahead_modes - modes, modes - state.modes, self._brightness)
+        momentum = 1.0 if against > 0 else state.momentum
+        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        push = (momentum - 1) / following
+        return State(
+            iteration=state.iteration + 1,
+            object=object,
+            modes=modes,
+            positions_px=self._moved_positions(sums.positions, step),
+            intensities=self._new_intensities(sums.intensities),
+            ahead_object=object + push * (object - state.object),
+            ahead_modes=modes + push * (modes - state.modes),
+            used_object=state.ahead_object,
+            used_modes=state.ahead_modes,
+            used_positions_px=state.positions_px,
+            used_intensities=state.intensities,
+            dual=dual,
+            momentum=following,
+            step_share=min(1.0, state.step_share * RECOVERY),
+            objective=objective,
+            is_ahead=push > 0,
+        )
+
+    def _refresh(self) -> None:
+        """Let illumination, brightness and curvature follow, where they are due."""
+        state = self.state
+        if not len(self._weight):
+            self._n_measured = self._count_measured()
+        due = state.iteration % REFRESH_EVERY == 0 or not len(self._weight)
+        probing = self._refines(self.probe_from)
+        if not len(self._weight) or (due and probing):
+            self._weight = _raised(self.forward.illumination(self.fitted))
+        if probing and (due or state.iteration == self.probe_from):
+            self._brightness = _raised(self.forward.brightness(state.ahead_object, self.fitted))
+        if self._refines(self.positions_from) and (due or state.iteration == self.positions_from):
+            self._curvature = self.forward.position_curvature(state.ahead_object, self.fitted)
+
+    def _moved_positions(self, gradient: Tensor | None, step: float) -> Tensor:
+        positions = self.state.positions_px
+        if gradient is None:
+            return positions
+        curvature = self._curvature[self.fitted]
+        scale = curvature.diagonal(dim1=-2, dim2=-1).sum(dim=-1)[:, None, None]
+        damped = curvature + 1e-3 * (scale + scale.mean()) * torch.eye(
+            2, dtype=scale.dtype, device=scale.device
+        )
+        moves = step * torch.linalg.solve(damped, gradient[self.fitted])
+        moves = moves.clamp_(-FARTHEST_PX, FARTHEST_PX)
+        moves -= self._mean(moves)
+        positions = positions.clone()
+        positions[self.fitted] += moves
+        return positions
+
+    def _new_intensities(self, ratio: Tensor | None) -> Tensor:
+        if ratio is None:
+            return self.state.intensities
+        intensities = self.state.intensities.clone()
+        logs = (intensities[self.fitted] * ratio[self.fitted].clamp(0.5, 2)).log()
+        intensities[self.fitted] = (logs - self._mean(logs)).exp()
+        return intensities
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """Mean over the fitted patterns of all processes."""
+        total = torch.cat([values.sum(dim=0).reshape(-1), values.new_full((1,), len(values))])
+        if self._reduce is not None:
+            self._reduce(total)
+        return (total[:-1] / total[-1]).reshape(values.shape[1:])
+
+    def _count_measured(self) -> float:
+        number = self.forward.patterns.n_measured(self.fitted)
+        total = torch.tensor([number], dtype=torch.float64, device=self.forward.device)
+        if self._reduce is not None:
+            self._reduce(total)
+        return float(total)
+
+    def _rms(self, change: Tensor) -> float:
+        light = self._weight - self._weight.min()
+        return float((change.abs().square() * light).sum().div(light.sum()).sqrt())
+
+
+def _inner(a: Tensor, b: Tensor, weight: Tensor) -> float:
+    return float(torch.vdot(a.reshape(-1), (b * weight).reshape(-1)).real)
+
+
+def _raised(weight: Tensor) -> Tensor:
+    return weight + FLOOR * weight.max()

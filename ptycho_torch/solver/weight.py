@@ -1,0 +1,250 @@
+"""The weight of the prior, chosen by data that were not fitted, never by the truth.
+
+Raw counts are thinned: k1 ~ Binomial(k, 0.9) and k2 = k - k1 are exactly independent Poisson data of 0.9 and 0.1 of the
+dose. k1 is fitted for one weight after the other, from weak to strong, and the Poisson likelihood of k2 judges. Where
+counts are not raw, patterns that were set aside judge.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptycho_torch.solver.descent import Descent
+from ptycho_torch.solver.forward import Forward, Ids
+from ptycho_torch.solver.patterns import Patterns
+from ptycho_torch.solver.solve import prepare
+
+SHARE = 0.9
+"""Of the counts, fitted in the search."""
+N_FOLDS = 8
+"""Parts that tell how much the choice depends on the patterns."""
+N_FIRST, N_NEXT = 60, 20
+"""Iterations for the first weight and, warm, for each that follows."""
+STRIDE = 2**0.5
+N_MOST = 12
+"""Weights tried from one start."""
+N_STARTS = 4
+N_PATTERNS = 256
+"""Patterns of a search; more choose hardly better, and cost more."""
+FAINT = 0.01
+"""Share of the brightest pixel's light from which a pixel belongs to the object."""
+
+
+class Choice(NamedTuple):
+    """A weight of the prior and where it is from."""
+
+    weight: float
+    factor: float
+    """One standard deviation of the choice: the weight is uncertain by this factor either way."""
+    origin: str
+    tried: list[tuple[float, float]]
+    """Weights in the order they were tried, each with its score: half a Poisson deviance, lower is better."""
+
+
+def thin(counts: NDArray[np.integer], seed: int, share: float = SHARE) -> NDArray[np.uint32]:
+    """Keep each photon with a probability: the counts of a scan of that share of the dose.
+
+    Args:
+        counts: (k, N, N), raw photon counts.
+        seed: of the choice.
+        share: probability.
+
+    Returns:
+        (k, N, N); what is left, ``counts`` minus this, is independent of it.
+    """
+    return np.random.default_rng(seed).binomial(counts, share).astype(np.uint32)
+
+
+def are_raw_counts(patterns: Patterns, ids: Ids, n_most: int = 16) -> bool:
+    """Whether a few patterns hold whole numbers of photons (for stored amplitudes: to the rounding of float32)."""
+    some = ids[:: max(1, len(ids) // n_most)][:n_most]
+    counts = patterns.read(some, "intensity", torch.empty(len(some), patterns.n_pixels, patterns.n_pixels))
+    whole = counts.round()
+    return bool(((counts - whole).abs() <= 1e-6 * whole + 1e-6).all())
+
+
+def central(positions_px: Tensor, ids: Ids, n_most: int) -> Ids:
+    """The patterns nearest to the middle of the scan, at most ``n_most``, increasing."""
+    positions = positions_px[ids]
+    distance = (positions - positions.median(dim=0).values).square().sum(dim=1)
+    return np.sort(ids[distance.argsort()[:n_most].cpu().numpy()])
+
+
+class ThinnedCounts(NamedTuple):
+    """Two independent scans made of one."""
+
+    fitted: Patterns
+    judging: Patterns
+    positions_px: Tensor
+
+
+def thinned(patterns: Patterns, positions_px: Tensor, ids: Ids, seed: int) -> ThinnedCounts:
+    """Split the counts of some patterns."""
+    counts = patterns.read(ids, "intensity", torch.empty(len(ids), patterns.n_pixels, patterns.n_pixels))
+    whole = counts.round_().numpy().astype(np.uint32)
+    kept = thin(whole, seed)
+    bad = patterns.bad_pixels(ids)
+    return ThinnedCounts(
+        Patterns(kept.astype(np.float32), "intensity", bad),
+        Patterns((whole - kept).astype(np.float32), "intensity", bad),
+        positions_px[ids],
+    )
+
+
+def first_weight(descent: Descent) -> float:
+    """Where the search starts, by the light on the canvas: rough, and up to twelve times too strong."""
+    descent.forward.set_probe(descent.state.modes)
+    light = descent.forward.illumination(descent.fitted)
+    inside = light[light > FAINT * light.max()]
+    return 0.35 * 11 * (float(inside.median()) / 155) ** 0.65
+
+
+def folds_of(judge: Forward, ids: Ids, dark: float, scale: float) -> Callable[[Descent], NDArray[np.float64]]:
+    """A score: half the Poisson deviance of some patterns, in parts.
+
+    Args:
+        judge: forward model of the patterns that judge.
+        ids: which of them.
+        dark: photons added, see `losses.dark_count`.
+        scale: of the probe that was fitted, for these patterns.
+    """
+
+    def score(descent: Descent) -> NDArray[np.float64]:
+        judge.set_probe(descent.state.modes * scale)
+        parts = [ids[k::N_FOLDS] for k in range(N_FOLDS)]
+        return np.array(
+            [judge.value(descent.state.object, part, "poisson", dark) for part in parts if len(part)]
+        )
+
+    return score
+
+
+def choose_weight(
+    begin: Callable[[], Descent],
+    score: Callable[[Descent], NDArray[np.float64]],
+    weight: float,
+    *,
+    origin: str,
+    correction: float = 1.0,
+    watch: Callable[[float, float], None] | None = None,
+) -> Choice:
+    """Go up from a weak weight until the score has risen twice, and take the lowest point of a parabola.
+
+    Args:
+        begin: a fresh descent for the search.
+        score: of a descent, in parts; lower is better.
+        weight: where to begin; where a weaker one is better, the search begins anew far below.
+        origin: what judges, for the record.
+        correction: from the weight of the search to that of the whole data.
+        watch: sees each weight and its score.
+    """
+    weights, scores = _path(begin(), weight, score, watch)
+    for _ in range(N_STARTS - 1):
+        if np.argmin([one.sum() for one in scores]) > 0:
+            break
+        weight /= 8
+        weights, scores = _path(begin(), weight, score, watch)
+    parts = np.stack(scores)
+    best = _lowest(weights, parts.sum(axis=1))
+    without = [_lowest(weights, parts.sum(axis=1) - parts[:, k]) for k in range(parts.shape[1])]
+    n = len(without)
+    spread = float(np.sqrt((n - 1) / n * np.square(without - np.mean(without)).sum())) if n > 1 else 0.0
+    tried = [(float(one), float(total)) for one, total in zip(weights, parts.sum(axis=1), strict=True)]
+    return Choice(float(np.exp(best)) * correction, float(np.exp(spread)), origin, tried)
+
+
+def _path(
+    descent: Descent,
+    weight: float,
+    score: Callable[[Descent], NDArray[np.float64]],
+    watch: Callable[[float, float], None] | None,
+) -> tuple[list[float], list[NDArray[np.float64]]]:
+    weights: list[float] = []
+    scores: list[NDArray[np.float64]] = []
+    n_risen = 0
+    while n_risen < 2 and len(weights) < N_MOST:
+        descent.reweigh(weight)
+        for _ in range(N_NEXT if weights else N_FIRST):
+            descent.step()
+        scores.append(score(descent))
+        weights.append(weight)
+        n_risen = n_risen + 1 if len(scores) > 1 and scores[-1].sum() > scores[-2].sum() else 0
+        if watch is not None:
+            watch(weight, float(scores[-1].sum()))
+        weight *= STRIDE
+    return weights, scores
+
+
+def _lowest(weights: list[float], scores: NDArray[np.float64]) -> float:
+    """Logarithm of the weight at the bottom of the parabola through the lowest score and its neighbours."""
+    logs = np.log(weights)
+    middle = int(np.argmin(scores))
+    if not 0 < middle < len(scores) - 1:
+        return float(logs[middle])
+    (left, centre, right), step = scores[middle - 1 : middle + 2], np.log(STRIDE)
+    return float(logs[middle] + 0.5 * step * (left - right) / (left - 2 * centre + right))
+
+
+def weight_by_thinning(
+    patterns: Patterns,
+    positions_px: Tensor,
+    probe: Tensor,
+    ids: Ids,
+    *,
+    seed: int,
+    watch: Callable[[float, float], None] | None = None,
+    **options: Any,
+) -> Choice:
+    """The weight for raw counts, from the middle of a scan.
+
+    Args:
+        patterns: raw counts, or their roots.
+        positions_px: float64 (n, 2), rows (y, x).
+        probe: complex (M, N, N), photon**0.5.
+        ids: patterns that may be used.
+        seed: of the thinning.
+        watch: sees each weight and its score.
+        options: of `solve.prepare`.
+    """
+    split = thinned(patterns, positions_px, central(positions_px, ids, N_PATTERNS), seed)
+    some = np.arange(len(split.positions_px))
+
+    def begin() -> Descent:
+        return prepare(split.fitted, split.positions_px, probe * SHARE**0.5, **options)
+
+    first = begin()
+    judge = Forward(
+        split.judging,
+        split.positions_px,
+        first.forward.frame,
+        first.forward.n_modes,
+        device=first.forward.device,
+    )
+    score = folds_of(judge, some, first.dark * (1 - SHARE), (1 / SHARE - 1) ** 0.5)
+    return choose_weight(
+        begin, score, first_weight(first), origin="count thinning", correction=1 / SHARE, watch=watch
+    )
+
+
+def weight_by_set_aside(
+    patterns: Patterns,
+    positions_px: Tensor,
+    probe: Tensor,
+    fitted: Ids,
+    set_aside: Ids,
+    *,
+    watch: Callable[[float, float], None] | None = None,
+    **options: Any,
+) -> Choice:
+    """The weight where counts are not raw, judged by patterns that are not fitted; arguments as above."""
+
+    def begin() -> Descent:
+        return prepare(patterns, positions_px, probe, fitted=fitted, **options)
+
+    first = begin()
+    score = folds_of(first.forward, set_aside, first.dark, 1.0)
+    return choose_weight(begin, score, first_weight(first), origin="patterns set aside", watch=watch)
