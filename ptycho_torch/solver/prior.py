@@ -3,23 +3,27 @@
 import torch
 from torch import Tensor
 
+TINY = 1e-30
+"""Instead of zero, where a length divides."""
 
-def variation(image: Tensor) -> Tensor:
-    """Isotropic total variation of a complex image: sum of sqrt(abs(d_y x)^2 + abs(d_x x)^2).
+
+def variation(image: Tensor, strength: Tensor) -> Tensor:
+    """Isotropic total variation of a complex image: sum of strength sqrt(abs(d_y x)^2 + abs(d_x x)^2).
 
     Args:
         image: complex (H, W).
+        strength: real (H, W), of the prior at each pixel.
 
     Returns:
         Real scalar.
     """
-    return _length(_slopes(image, torch.zeros(2, *image.shape, dtype=image.dtype, device=image.device))).sum()
+    return _length(_slopes(image, image.new_empty(2, *image.shape))).mul_(strength).sum()
 
 
 def shrink_variation(
-    image: Tensor, weight: Tensor, strength: float, dual: Tensor, n_steps: int = 5
+    image: Tensor, weight: Tensor, strength: Tensor, dual: Tensor, n_steps: int = 5
 ) -> tuple[Tensor, Tensor]:
-    """argmin_x strength TV(x) + sum weight abs(x - image)^2 / 2, approached by accelerated dual steps.
+    """argmin_x of the variation + sum weight abs(x - image)^2 / 2, approached by accelerated dual steps.
 
     Beck and Teboulle 2009 (fast gradient projection), with a weight and a step per pixel. The dual is kept by the
     caller from one call to the next, where few steps are enough.
@@ -27,7 +31,7 @@ def shrink_variation(
     Args:
         image: complex (H, W).
         weight: real (H, W), > 0.
-        strength: of the prior, in the unit of ``weight``.
+        strength: real (H, W), of the prior at each pixel, in the unit of ``weight``; 0 for none.
         dual: complex (2, H, W), zeros at first.
         n_steps: dual steps.
 
@@ -38,10 +42,9 @@ def shrink_variation(
     least[:-1] = torch.minimum(least[:-1], weight[1:])
     least[:, :-1] = torch.minimum(least[:, :-1], weight[:, 1:])
     step, ahead, momentum = least / 8, dual, 1.0
-    slopes = torch.zeros_like(dual)
     for _ in range(n_steps):
-        new = _slopes(_primal(image, weight, ahead), slopes).mul_(step).add_(ahead)
-        new /= (_length(new) / strength).clamp_min_(1)
+        new = _slopes(_primal(image, weight, ahead), torch.empty_like(dual)).mul_(step).add_(ahead)
+        new *= (strength / _length(new).clamp_min_(TINY)).clamp_max_(1)
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         ahead = torch.lerp(dual, new, 1 + (momentum - 1) / following)
         dual, momentum = new, following
