@@ -111,7 +111,7 @@ def pixel_order(axes: Axes) -> None:
 def registration(axes: Axes) -> None:
     """The canvas of a scan, what is trimmed from it, and the two corners."""
     canvas = Canvas(POSITIONS, N, torch.device("cpu"))
-    row, column = (int(value) for value in canvas.corner_px)
+    row, column = canvas.corner_px
     height, width = canvas.shape
     pixel_grid(axes, 17, 15)
     for y, x in POSITIONS:

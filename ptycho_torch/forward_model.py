@@ -1,7 +1,6 @@
 """Network and physics together: from measured amplitudes to object patches, and to what these would scatter."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from ptycho_torch.networks.correction import Correction, outer_band_px
 from ptycho_torch.networks.patterns import Patterns
 from ptycho_torch.networks.unet import Options
 from ptycho_torch.networks.unrolled import UnrolledNetwork
-from ptycho_torch.patches import extract, flat_indices, place, shares
+from ptycho_torch.patches import averaged, overlap_of
 
 CHANNELS_PER_SCALE = 8
 """The first level of a U-Net has 8 x n_filters_scale channels."""
@@ -103,26 +102,29 @@ class PtychoPINN(nn.Module):
     def probes(self) -> Tensor:
         """The illuminations in force: complex (n_scans, modes, N, N), photon**0.5, without gradient."""
         with torch.no_grad():
-            return self._network_probes() * self.photon_scale[:, None, None, None]
+            return self._probes() * (self.photon_scale * self.log_intensity_scale.exp())[:, None, None, None]
 
-    def _network_probes(self) -> Tensor:
-        probe = torch.view_as_complex(self.probe) * self.log_intensity_scale.exp()[:, None, None, None]
-        return physics.limit_support(probe, self.probe_support)
+    def _probes(self) -> Tensor:
+        return physics.limit_support(torch.view_as_complex(self.probe), self.probe_support)
 
     def patterns(self, batch: Batch) -> Patterns:
         """Take the groups of a batch apart into single patterns with their displaced probes."""
         remainder = batch["remainder"].flatten(0, 1)
         scan = batch["scan"].repeat_interleave(batch["amplitude"].shape[1])
         scale = self.photon_scale[scan][:, None, None]
-        probe = physics.fourier_shift(self._network_probes()[scan], remainder[:, None])
-        energy = (probe.real.square() + probe.imag.square()).sum(dim=1).detach()
+        spectra = torch.fft.fft2(self._probes())
+        probe = physics.displaced(spectra[scan] if len(spectra) > 1 else spectra, remainder[:, None])
+        energy = physics.intensity(probe)
+        peak = energy.amax(dim=(-2, -1), keepdim=True)
         return Patterns(
             amplitude=physics.zero_first(batch["amplitude"].flatten(0, 1)) / scale,
             measured=physics.zero_first(batch["measured"].flatten(0, 1)) if "measured" in batch else None,
             probe=probe,
-            adjoint=physics.adjoint_probe(probe),
+            step_length=1 / peak,
+            # apart from the probe: the gradient of one number needs none of a complex array in every pass
+            intensity_factor=(2 * self.log_intensity_scale).exp()[scan][:, None, None],
             remainder_px=remainder,
-            weight=energy / energy.amax(dim=(-2, -1), keepdim=True) + COVERAGE_FLOOR,
+            weight=(energy / peak).detach() + COVERAGE_FLOOR,
             photon_scale=scale,
         )
 
@@ -133,7 +135,7 @@ class PtychoPINN(nn.Module):
     def expected_counts(self, patch: Tensor, patterns: Patterns) -> Tensor:
         """Photons per pixel that object patches would scatter: float (M, N, N), zero frequency first."""
         waves = physics.far_field(physics.exit_waves(patch, patterns.probe))
-        return physics.intensity(waves) * patterns.photon_scale.square()
+        return physics.intensity(waves) * (patterns.intensity_factor * patterns.photon_scale.square())
 
     def forward(self, batch: Batch) -> tuple[list[Tensor], Patterns]:
         """Object patches after every learned correction, averaged within each group where they overlap.
@@ -154,32 +156,16 @@ class PtychoPINN(nn.Module):
                 "Use the gridsize the model was built with."
             )
         patterns = self.patterns(batch)
-        average = self._averaging(batch["corner"], patterns.weight) if self.combine else _unchanged
+        overlap = overlap_of(batch["corner"], patterns.weight) if self.combine else None
         patch = torch.ones_like(patterns.probe[:, 0])
         patches: list[Tensor] = []
         for k in range(self.network.n_passes):
-            patch = average(self.step(k, patch, patterns))
+            patch = self.step(k, patch, patterns)
+            if overlap is not None:
+                patch = averaged(patch, overlap)
             if self.network.is_learned(k):
                 patches.append(patch)
         return patches, patterns
-
-    def _averaging(self, corner: Tensor, weight: Tensor) -> Callable[[Tensor], Tensor]:
-        relative = corner - corner.amin(dim=1, keepdim=True)
-        reach = relative.amax(dim=(0, 1)) + self.n_pixels
-        shape = (int(reach[0]), int(reach[1]))
-        indices = flat_indices(relative, (self.n_pixels, self.n_pixels), shape)
-        weight = weight.reshape(indices.shape)
-        share = shares(weight, indices, shape)
-
-        def average(patch: Tensor) -> Tensor:
-            canvas = place(patch.reshape(indices.shape) * share, indices, shape)
-            return extract(canvas, indices).flatten(0, 1)
-
-        return average
-
-
-def _unchanged(patch: Tensor) -> Tensor:
-    return patch
 
 
 def _probe_support(model: ModelConfig, n_pixels: int) -> Tensor | None:

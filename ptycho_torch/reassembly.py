@@ -3,12 +3,13 @@
 Registration: pixel (r, c) of a reconstruction shows the object at pixel (r, c) + ``corner_px`` of the coordinate
 system the scan positions are given in. Every pass of the network goes over the scan once: patches are cut out of the
 canvas of the pass before, improved, and averaged with their illumination as weight. Memory beyond the patterns is
-a few canvases and one batch.
+a few canvases, one batch, and what is kept from pass to pass (`KEPT_BYTES`).
 """
 
+import itertools
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,9 +25,13 @@ from ptycho_torch import physics
 from ptycho_torch.config_params import InferenceConfig, ModelConfig
 from ptycho_torch.data.groups import GroupDataset, Indices, batches
 from ptycho_torch.forward_model import Batch, PtychoPINN, outer_band
-from ptycho_torch.patches import extract, flat_indices, place
+from ptycho_torch.networks.patterns import Patterns
+from ptycho_torch.patches import add, corners_of, cut, frame_of
 from ptycho_torch.runtime import loader_arguments, working_dtype
 
+KEPT_BYTES = 2**28
+"""Displaced probes, amplitudes and weights of the first patterns stay in memory, up to this; those of the others are
+made anew in every pass."""
 WINDOW_MARGIN = 8
 """Fewest pixels that trimming the border of a canvas may leave on each axis."""
 
@@ -60,51 +65,44 @@ class Canvas:
     """The object of a whole scan under reassembly; numerator and weight are kept apart until the pass is done."""
 
     def __init__(self, positions_px: NDArray[np.float64], n_pixels: int, device: torch.device) -> None:
-        corners = np.round(positions_px).astype(np.int64) - n_pixels // 2
-        self.corner_px = corners.min(axis=0)
-        height, width = corners.max(axis=0) - self.corner_px + n_pixels
-        self.shape = (int(height), int(width))
+        self.corner_px, self.shape = frame_of(torch.tensor(positions_px), n_pixels)
         self.n_pixels = n_pixels
-        self._origin = torch.from_numpy(self.corner_px).to(device)
-        self.object: Tensor | None = None
-        self.coverage = torch.zeros(1, *self.shape, device=device)
-        self._total = torch.zeros(1, *self.shape, dtype=torch.complex64, device=device)
+        self._origin = torch.tensor(self.corner_px, device=device)
+        self._total = torch.zeros(self.shape, dtype=torch.complex64, device=device)
+        self._weight = torch.zeros(self.shape, device=device)
+        self.object = torch.ones_like(self._total)
+        self.coverage: Tensor | None = None
 
-    def indices(self, batch: Batch) -> Tensor:
-        """Where the patches of a batch lie: int64 (1, M, N, N) into the flattened canvas."""
-        corners = (batch["corner"].flatten(0, 1) - self._origin)[None]
-        return flat_indices(corners, (self.n_pixels, self.n_pixels), self.shape)
+    def patches(self, corner: Tensor) -> Tensor:
+        """The current object at patches, free space before the first pass: corner int64 (M, 2), complex (M, N, N)."""
+        out = self.object.new_empty(len(corner), self.n_pixels, self.n_pixels)
+        return cut(self.object, corner - self._origin, out)
 
-    def patches(self, indices: Tensor) -> Tensor | None:
-        """The current object at each patch, complex (M, N, N); None before the first pass."""
-        return None if self.object is None else extract(self.object, indices)[0]
-
-    def add(self, patch: Tensor, weight: Tensor, indices: Tensor) -> None:
-        """Add weighted patches (M, N, N) to the pass under way."""
-        patch, weight = patch.to(torch.complex64), weight.float()
-        self._total += place((patch * weight)[None], indices, self.shape)
-        self.coverage += place(weight[None], indices, self.shape)
+    def add(self, patch: Tensor, weight: Tensor, corner: Tensor) -> None:
+        """Add weighted patches (M, n, n) to the pass under way; every pass has the weights of the first."""
+        where, weight = corner - self._origin, weight.float()
+        add(self._total, where, patch.to(torch.complex64) * weight)
+        if self.coverage is None:
+            add(self._weight, where, weight)
 
     def finish_pass(self, fabric: Fabric) -> None:
         """Average what every process added, and make it the current object."""
+        if self.coverage is None:
+            self.coverage = fabric.all_reduce(self._weight, reduce_op="sum")
         total = torch.view_as_complex(fabric.all_reduce(torch.view_as_real(self._total), reduce_op="sum"))
-        coverage = fabric.all_reduce(self.coverage, reduce_op="sum")
-        reached = coverage > 0
-        average = total / torch.where(reached, coverage, torch.ones_like(coverage))
-        self.object = torch.where(reached, average, torch.ones_like(average))
-        self._finished_coverage = coverage
-        self.coverage = torch.zeros_like(coverage)
-        self._total = torch.zeros_like(total)
+        reached = self.coverage > 0
+        self.object = torch.where(reached, total / torch.where(reached, self.coverage, 1), 1)
+        self._total.zero_()
 
     def result(self) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
         """Object and coverage of the last finished pass."""
-        if self.object is None:
+        if self.coverage is None:
             raise RuntimeError("Canvas: expected a finished pass before its result is asked for.")
-        return self.object[0].cpu().numpy(), self._finished_coverage[0].cpu().numpy()
+        return self.object.cpu().numpy(), self.coverage.cpu().numpy()
 
 
-def trimmed(n_pixels: int, model: ModelConfig, inference: InferenceConfig) -> NDArray[np.float32]:
-    """Which pixels of a patch enter the reassembly: float32 (N, N) of zeros and ones.
+def kept_square(n_pixels: int, model: ModelConfig, inference: InferenceConfig) -> slice:
+    """Rows, and columns, of a patch that enter the reassembly.
 
     ``middle_trim`` keeps the central square; without ``pad_eval`` the band outside the network's field of view is
     left out.
@@ -115,14 +113,11 @@ def trimmed(n_pixels: int, model: ModelConfig, inference: InferenceConfig) -> ND
     if inference.middle_trim > n_pixels:
         rule = f"middle_trim: expected at most N, which is {n_pixels}; got {inference.middle_trim}"
         raise ConfigError([Failure("middle_trim", f"{rule}. Lower it, or set 0 for the whole patch.")])
-    kept = np.zeros((n_pixels, n_pixels), dtype=np.float32)
     side = inference.middle_trim or n_pixels
     if not inference.pad_eval:
-        band = outer_band(model, n_pixels)
-        side = min(side, n_pixels - 2 * band)
+        side = min(side, n_pixels - 2 * outer_band(model, n_pixels))
     start = (n_pixels - side) // 2
-    kept[start : start + side, start : start + side] = 1
-    return kept
+    return slice(start, start + side)
 
 
 def reconstruct(
@@ -153,23 +148,47 @@ def reconstruct(
     dtype = working_dtype(execution)
     model = model.to(fabric.device, dtype).eval()
     canvas = Canvas(scan.positions_px, model.n_pixels, fabric.device)
-    kept = torch.from_numpy(trimmed(model.n_pixels, model_config, inference)).to(fabric.device)
+    inner = kept_square(model.n_pixels, model_config, inference)
     share = indices[fabric.global_rank :: fabric.world_size]
-    loader = pattern_loader(scan, share, inference.batch_size, execution)
-    loader = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
     by_canvas = model_config.object_big
     n_passes = model.network.n_passes
-    for number in range(n_passes if by_canvas else 1):
-        passes = [number] if by_canvas else list(range(n_passes))
-        for batch in loader:
-            with torch.inference_mode(), fabric.autocast():
-                batch = {
-                    name: value.to(dtype) if value.is_floating_point() else value
-                    for name, value in batch.items()
-                }
-                _add_batch(model, canvas, batch, passes, kept, inference.patch_weighting == "uniform")
-        canvas.finish_pass(fabric)
+    n_kept = _n_kept(scan, inference.batch_size, dtype) if by_canvas and n_passes > 1 else 0
+    kept, others = (
+        fabric.setup_dataloaders(
+            pattern_loader(scan, part, inference.batch_size, execution), use_distributed_sampler=False
+        )
+        for part in (share[:n_kept], share[n_kept:])
+    )
+    prepare = partial(_prepared, model, dtype, uniform=inference.patch_weighting == "uniform")
+    with torch.inference_mode(), fabric.autocast():
+        ready = [prepare(batch) for batch in kept]
+        for number in range(n_passes if by_canvas else 1):
+            passes = [number] if by_canvas else range(n_passes)
+            for corner, patterns in itertools.chain(ready, map(prepare, others)):
+                patch = canvas.patches(corner)
+                for k in passes:
+                    patch = model.step(k, patch, patterns)
+                canvas.add(patch[:, inner, inner], patterns.weight[:, inner, inner], corner + inner.start)
+            canvas.finish_pass(fabric)
     return _finished(canvas, model, inference.window, len(indices), started_s)
+
+
+def _n_kept(scan: RawData, batch_size: int, dtype: torch.dtype) -> int:
+    """How many patterns, in whole batches, may stay in memory: amplitude, weight and complex modes of each pixel."""
+    n_modes, n_pixels = scan.probe.shape[:2]
+    n_bytes = dtype.itemsize * n_pixels**2 * (2 + 2 * n_modes)
+    return KEPT_BYTES // n_bytes // batch_size * batch_size
+
+
+def _prepared(
+    model: PtychoPINN, dtype: torch.dtype, batch: Batch, *, uniform: bool
+) -> tuple[Tensor, Patterns]:
+    """Corners int64 (M, 2) and patterns of a batch, with the weights that patches enter the canvas with."""
+    values = {name: value.to(dtype) if value.is_floating_point() else value for name, value in batch.items()}
+    patterns = model.patterns(values)
+    if uniform:
+        patterns = patterns._replace(weight=torch.ones_like(patterns.weight))
+    return batch["corner"].flatten(0, 1), patterns
 
 
 def pattern_loader(
@@ -180,27 +199,13 @@ def pattern_loader(
     return batches(dataset, **loader_arguments(execution, training=False, batch_size=batch_size))
 
 
-def _add_batch(
-    model: PtychoPINN, canvas: Canvas, batch: Batch, passes: Sequence[int], kept: Tensor, uniform: bool
-) -> None:
-    patterns = model.patterns(batch)
-    where = canvas.indices(batch)
-    patch = canvas.patches(where)
-    if patch is None:
-        patch = torch.ones_like(patterns.probe[:, 0])
-    for k in passes:
-        patch = model.step(k, patch, patterns)
-    weight = torch.ones_like(patterns.weight) if uniform else patterns.weight
-    canvas.add(patch, weight * kept, where)
-
-
 def _finished(
     canvas: Canvas, model: PtychoPINN, window_px: int, n_patterns: int, started_s: float
 ) -> Reconstruction:
     assembled, coverage = canvas.result()
     most = max(0, (min(canvas.shape) - WINDOW_MARGIN) // 2)
     border = min(window_px, most)
-    row, column = (int(value) for value in canvas.corner_px)
+    row, column = canvas.corner_px
     inner = slice(border, -border or None)
     return Reconstruction(
         object=np.ascontiguousarray(assembled[inner, inner]),
@@ -219,13 +224,11 @@ def predicted_amplitude(
 ) -> NDArray[np.float32]:
     """Amplitudes that a reconstruction predicts for chosen patterns: float32 (k, N, N), photon**0.5."""
     n_pixels = scan.patterns.shape[-1]
-    positions = scan.positions_px[indices]
-    rounded = np.round(positions).astype(np.int64)
-    corners = rounded - n_pixels // 2 - np.array(reconstruction.canvas_corner_px)
-    shape = reconstruction.canvas.shape
-    where = flat_indices(torch.from_numpy(corners)[None], (n_pixels, n_pixels), (shape[0], shape[1]))
-    patch = extract(torch.from_numpy(reconstruction.canvas)[None], where)[0]
-    remainder = torch.from_numpy((positions - rounded).astype(np.float32))
+    positions = torch.from_numpy(scan.positions_px[indices])
+    corners = corners_of(positions, n_pixels) - torch.tensor(reconstruction.canvas_corner_px)
+    canvas = torch.from_numpy(reconstruction.canvas)
+    patch = cut(canvas, corners, canvas.new_empty(len(corners), n_pixels, n_pixels))
+    remainder = (positions - torch.round(positions)).float()
     probe = physics.fourier_shift(torch.from_numpy(reconstruction.probe)[None], remainder[:, None])
     waves = physics.far_field(physics.exit_waves(patch, probe))
     return physics.zero_centred(physics.intensity(waves).sqrt()).numpy()

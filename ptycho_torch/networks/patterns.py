@@ -17,8 +17,10 @@ class Patterns(NamedTuple):
     """bool (M, N, N), False where a pixel was not measured; None when every pixel was."""
     probe: Tensor
     """complex (M, modes, N, N), displaced by the sub-pixel remainder."""
-    adjoint: Tensor
-    """complex (M, modes, N, N), the probe's way back, see ``physics.adjoint_probe``."""
+    step_length: Tensor
+    """float (M, 1, 1), of the physics update: 1 / the largest intensity of the probe, all modes together."""
+    intensity_factor: Tensor
+    """float (M, 1, 1), measured intensity for one of the intensity that the probe gives."""
     remainder_px: Tensor
     """float (M, 2), sub-pixel part of the positions; the probe already carries it."""
     weight: Tensor

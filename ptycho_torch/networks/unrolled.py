@@ -57,7 +57,14 @@ class UnrolledNetwork(nn.Module):
         Returns:
             Complex (M, N, N), improved transmission.
         """
-        update = object_update(patch, patterns.probe, patterns.adjoint, patterns.amplitude, patterns.measured)
+        update = object_update(
+            patch,
+            patterns.probe,
+            patterns.amplitude,
+            patterns.step_length,
+            patterns.intensity_factor,
+            patterns.measured,
+        )
         if not self.is_learned(k):
             return patch + update
         channels = [patch.real - 1, patch.imag, UPDATE_GAIN * update.real, UPDATE_GAIN * update.imag]

@@ -9,15 +9,15 @@ Conventions (axes, origin, normalization) are drawn in docs/physics.md and hold 
 * ``sum(abs(probe)**2)`` is the mean photon count of a pattern of a fully transparent object.
 """
 
-from ptycho_torch.physics.illumination import circular_mask, fourier_shift, limit_support
-from ptycho_torch.physics.measurement import adjoint_probe, exit_waves, intensity, object_update
+from ptycho_torch.physics.illumination import circular_mask, displaced, fourier_shift, limit_support
+from ptycho_torch.physics.measurement import exit_waves, intensity, object_update
 from ptycho_torch.physics.propagation import back_propagate, far_field, zero_centred, zero_first
 from ptycho_torch.physics.scaling import probe_peak
 
 __all__ = [
-    "adjoint_probe",
     "back_propagate",
     "circular_mask",
+    "displaced",
     "exit_waves",
     "far_field",
     "fourier_shift",

@@ -17,12 +17,23 @@ def fourier_shift(image: Tensor, shift_px: Tensor) -> Tensor:
     Returns:
         Complex (..., N, N).
     """
-    n_rows, n_columns = image.shape[-2:]
-    rows = torch.fft.fftfreq(n_rows, device=image.device, dtype=shift_px.dtype)
-    columns = torch.fft.fftfreq(n_columns, device=image.device, dtype=shift_px.dtype)
-    turns = shift_px[..., 0, None, None] * rows[:, None] + shift_px[..., 1, None, None] * columns[None, :]
-    ramp = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)
-    return torch.fft.ifft2(torch.fft.fft2(image) * ramp)
+    return displaced(torch.fft.fft2(image), shift_px)
+
+
+def displaced(spectrum: Tensor, shift_px: Tensor) -> Tensor:
+    """:func:`fourier_shift` of images whose spectrum is known: ``fft2(image)``, complex (..., N, N).
+
+    One spectrum serves any number of shifts, and the phase ramp is a factor for the rows and one for the columns.
+    """
+    rows, columns = (_ramp(shift_px[..., axis], spectrum.shape[axis - 2]) for axis in (0, 1))
+    return torch.fft.ifft2(spectrum * rows[..., :, None] * columns[..., None, :])
+
+
+def _ramp(shift_px: Tensor, n_pixels: int) -> Tensor:
+    """Phase factors exp(-2 pi i f s) of all frequencies f: real (...) to complex (..., n_pixels)."""
+    frequency = torch.fft.fftfreq(n_pixels, device=shift_px.device, dtype=shift_px.dtype)
+    angle = -2 * torch.pi * shift_px[..., None] * frequency
+    return torch.polar(torch.ones_like(angle), angle)
 
 
 def circular_mask(n_pixels: int, diameter_px: float, edge_sigma_px: float) -> Tensor:

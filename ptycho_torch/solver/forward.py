@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho_torch.solver.canvas import Frame, add, corners_of, cut
+from ptycho_torch.patches import Frame, add, corners_of, cut
 from ptycho_torch.solver.losses import DARK, Loss, amplitude_excess, poisson_excess
 from ptycho_torch.solver.patterns import Patterns
 

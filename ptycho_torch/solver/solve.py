@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho_torch.solver.canvas import frame_of
+from ptycho_torch.patches import frame_of
 from ptycho_torch.solver.descent import Descent, Iteration
 from ptycho_torch.solver.forward import Forward, Ids, Reduce
 from ptycho_torch.solver.losses import dark_count

@@ -71,6 +71,15 @@ def test_shifting_a_gaussian_by_a_fraction_moves_its_centre_by_that_fraction() -
     torch.testing.assert_close(shifted, gaussian(0.3, -0.45), atol=1e-5, rtol=0)
 
 
+def test_one_spectrum_serves_any_number_of_shifts() -> None:
+    image, shifts = random_complex(2, N, N), torch.tensor([[0.3, -0.2], [0.0, 0.5], [-0.4, 0.1]])
+    index = torch.fft.fftfreq(N, dtype=torch.float64)
+    spectrum = torch.fft.fft2(image)
+    for shift, moved in zip(shifts, physics.displaced(spectrum, shifts.double()[:, None]), strict=True):
+        turns = shift[0] * index[:, None] + shift[1] * index[None, :]
+        torch.testing.assert_close(moved, torch.fft.ifft2(spectrum * torch.exp(-2j * torch.pi * turns)))
+
+
 def test_the_adjoint_of_a_shift_is_the_shift_back() -> None:
     a, b = random_complex(N, N, seed=3), random_complex(N, N, seed=4)
     shift = torch.tensor([0.3, 0.2], dtype=torch.float64)
@@ -122,11 +131,16 @@ def predicted_amplitude(patch: torch.Tensor, probe: torch.Tensor) -> torch.Tenso
     return physics.intensity(physics.far_field(physics.exit_waves(patch, probe))).sqrt()
 
 
+def updated(
+    patch: torch.Tensor, probe: torch.Tensor, amplitude: torch.Tensor, measured: torch.Tensor | None = None
+) -> torch.Tensor:
+    step = 1 / physics.probe_peak(probe).square()[:, None, None]
+    return physics.object_update(patch, probe, amplitude, step, torch.ones_like(step), measured)
+
+
 def test_the_true_object_is_not_updated() -> None:
     patch, probe = random_complex(2, N, N), random_complex(2, 2, N, N, seed=7)
-    update = physics.object_update(
-        patch, probe, physics.adjoint_probe(probe), predicted_amplitude(patch, probe)
-    )
+    update = updated(patch, probe, predicted_amplitude(patch, probe))
     torch.testing.assert_close(update, torch.zeros_like(update), atol=1e-4, rtol=0)
 
 
@@ -138,12 +152,7 @@ def test_update_is_minus_the_gradient_of_the_squared_amplitude_error() -> None:
     (gradient,) = torch.autograd.grad(error, variable)
     peak = physics.probe_peak(probe).square().item()
     expected = -torch.view_as_complex(gradient) / (2 * peak)
-    torch.testing.assert_close(
-        physics.object_update(patch, probe, physics.adjoint_probe(probe), amplitude),
-        expected,
-        atol=1e-4,
-        rtol=2e-3,
-    )
+    torch.testing.assert_close(updated(patch, probe, amplitude), expected, atol=1e-4, rtol=2e-3)
 
 
 def test_pixels_that_were_not_measured_move_nothing() -> None:
@@ -153,8 +162,64 @@ def test_pixels_that_were_not_measured_move_nothing() -> None:
     wrong[0, 3, 4] = 100.0
     measured = torch.ones(1, N, N, dtype=torch.bool)
     measured[0, 3, 4] = False
-    update = physics.object_update(patch, probe, physics.adjoint_probe(probe), wrong, measured)
+    update = updated(patch, probe, wrong, measured)
     torch.testing.assert_close(update, torch.zeros_like(update), atol=1e-4, rtol=0)
+
+
+def test_a_brighter_beam_with_its_factor_gives_the_same_update() -> None:
+    patch, probe = random_complex(2, N, N), random_complex(2, 2, N, N, seed=11)
+    amplitude = predicted_amplitude(random_complex(2, N, N, seed=12), probe)
+    step = 1 / physics.probe_peak(probe).square()[:, None, None]
+    factor = torch.full_like(step, 2.25)
+    torch.testing.assert_close(
+        physics.object_update(patch, probe, amplitude, step, factor),
+        updated(patch, 1.5 * probe, amplitude),
+    )
+
+
+def plain_update(
+    patch: torch.Tensor,
+    probe: torch.Tensor,
+    amplitude: torch.Tensor,
+    step: torch.Tensor,
+    factor: torch.Tensor,
+    measured: torch.Tensor | None,
+) -> torch.Tensor:
+    """The formula of the update in the operations of autograd."""
+    far = torch.fft.fft2(probe * patch[:, None], norm="ortho")
+    excess = amplitude / torch.sqrt(factor * far.abs().square().sum(dim=1) + 1e-4) - 1
+    if measured is not None:
+        excess = torch.where(measured, excess, 0)
+    return step * (probe.conj() * torch.fft.ifft2(far * excess[:, None], norm="ortho")).sum(dim=1)
+
+
+@pytest.mark.parametrize("n_modes", [1, 2])
+@pytest.mark.parametrize("all_measured", [True, False])
+@pytest.mark.parametrize("alone", [None, 0, 1, 2, 3])
+def test_update_and_its_gradients_are_those_of_the_plain_formula(
+    n_modes: int, all_measured: bool, alone: int | None
+) -> None:
+    generator = torch.Generator().manual_seed(13)
+    amplitude, step, factor = (
+        0.5 + torch.rand(*shape, dtype=torch.float64, generator=generator)
+        for shape in ((2, 6, 6), (2, 1, 1), (2, 1, 1))
+    )
+    measured = None if all_measured else torch.rand(2, 6, 6, generator=generator) > 0.2
+    inputs = [random_complex(2, 6, 6), random_complex(2, n_modes, 6, 6, seed=14), step, factor]
+    for number, value in enumerate(inputs):
+        value.requires_grad_(alone in (None, number))
+    needed, towards = [value for value in inputs if value.requires_grad], random_complex(2, 6, 6, seed=15)
+
+    def update(patch, probe, step, factor):
+        return physics.object_update(patch, probe, amplitude, step, factor, measured)
+
+    results = update(*inputs), plain_update(inputs[0], inputs[1], amplitude, step, factor, measured)
+    torch.testing.assert_close(*results)
+    for ours, plain in zip(
+        *(torch.autograd.grad(result, needed, towards) for result in results), strict=True
+    ):
+        torch.testing.assert_close(ours, plain)
+    assert torch.autograd.gradcheck(update, inputs)
 
 
 def test_peak_of_a_probe_counts_all_modes() -> None:

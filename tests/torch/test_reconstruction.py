@@ -8,10 +8,12 @@ import torch
 
 from ptycho.config.errors import ConfigError
 from ptycho.raw_data import RawData
+from ptycho_torch import reassembly
 from ptycho_torch.config_params import InferenceConfig, ModelConfig
+from ptycho_torch.data.groups import GroupDataset
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.networks.patterns import Patterns
-from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconstruct, trimmed
+from ptycho_torch.reassembly import Reconstruction, kept_square, predicted_amplitude, reconstruct
 from ptycho_torch.runtime import build_fabric
 from tests.torch.conftest import N, TinyModel
 
@@ -77,14 +79,14 @@ def test_middle_trim_uses_only_the_central_square_of_a_patch(tiny_scan: RawData)
 
 def test_pad_eval_keeps_the_outer_band() -> None:
     model = ModelConfig()
-    assert trimmed(64, model, InferenceConfig(pad_eval=True)).sum() == 64**2
-    assert trimmed(64, model, InferenceConfig()).sum() == (64 - 2 * 4) ** 2
-    assert trimmed(64, dataclasses.replace(model, pad_object=False), InferenceConfig()).sum() == 64**2
+    assert kept_square(64, model, InferenceConfig(pad_eval=True)) == slice(0, 64)
+    assert kept_square(64, model, InferenceConfig()) == slice(4, 60)
+    assert kept_square(64, dataclasses.replace(model, pad_object=False), InferenceConfig()) == slice(0, 64)
 
 
 def test_a_middle_larger_than_the_patch_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"middle_trim: expected at most N, which is 64; got 65"):
-        trimmed(64, ModelConfig(), InferenceConfig(middle_trim=65))
+        kept_square(64, ModelConfig(), InferenceConfig(middle_trim=65))
 
 
 def test_uniform_weighting_counts_patches(tiny_scan: RawData) -> None:
@@ -99,6 +101,41 @@ def test_batch_size_and_workers_do_not_change_the_result(tiny_scan: RawData, obj
     one = run(tiny_scan, oracle=False, model=model, batch_size=9)
     two = run(tiny_scan, oracle=False, model=model, batch_size=70, execution={"num_workers": 1})
     np.testing.assert_allclose(one.object, two.object, atol=1e-5)
+
+
+def plain(model: PtychoPINN, scan: RawData, inner: slice) -> np.ndarray:
+    """The canvas of a reconstruction, pattern by pattern: each pass averages patches with their illumination."""
+    dataset = GroupDataset([scan], [np.arange(len(scan))[:, None]])
+    corners = np.round(scan.positions_px).astype(int) - N // 2
+    corners -= corners.min(axis=0)
+    canvas = np.ones(corners.max(axis=0) + N, dtype=np.complex64)
+    for k in range(model.network.n_passes):
+        total, weights = np.zeros_like(canvas), np.zeros(canvas.shape, dtype=np.float32)
+        for i, (row, column) in enumerate(corners):
+            window = slice(row, row + N), slice(column, column + N)
+            patterns = model.patterns(dataset.__getitems__([i]))
+            patch = model.step(k, torch.from_numpy(canvas[window])[None], patterns)[0].numpy()
+            weight = np.zeros((N, N), dtype=np.float32)
+            weight[inner, inner] = patterns.weight[0, inner, inner]
+            total[window] += weight * patch
+            weights[window] += weight
+        canvas = np.where(weights > 0, total / np.where(weights > 0, weights, 1), 1)
+    return canvas
+
+
+@pytest.mark.parametrize("n_bytes", [0, 16 * N * N * 20, reassembly.KEPT_BYTES])
+def test_a_reconstruction_is_the_plain_formula_however_much_is_kept(
+    tiny_scan: RawData, monkeypatch: pytest.MonkeyPatch, n_bytes: int
+) -> None:
+    monkeypatch.setattr(reassembly, "KEPT_BYTES", n_bytes)
+    tiny = TinyModel()
+    torch.manual_seed(0)
+    model = PtychoPINN(tiny.model_config, tiny.data_config, torch.from_numpy(tiny_scan.probe)[None])
+    inner = kept_square(N, tiny.model_config, InferenceConfig())
+    with torch.inference_mode():
+        expected = plain(model.eval(), tiny_scan, inner)
+    result = run(tiny_scan, oracle=False, batch_size=8)
+    np.testing.assert_allclose(result.canvas, expected, atol=2e-5)
 
 
 def test_double_precision_agrees_with_single(tiny_scan: RawData) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho_torch.solver.canvas import frame_of
+from ptycho_torch.patches import frame_of
 from ptycho_torch.solver.forward import Forward
 from ptycho_torch.solver.patterns import Patterns
 

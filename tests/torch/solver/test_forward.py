@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.solver.canvas import add_slices, cut_slices, gather, scatter
+from ptycho_torch.patches import gather, scatter
 from ptycho_torch.solver.forward import Forward, Gradients
 from ptycho_torch.solver.patterns import Patterns
 from tests.torch.solver.problem import Problem, intensities, loss_of
@@ -112,25 +112,6 @@ def test_the_best_intensity_leaves_nothing_to_scale(loss: Any) -> None:
         scaled = problem.forward(bad_pixels=problem.bad)
         scaled.intensities = forward.intensities * factor
         assert float(gradients(problem, scaled, loss).value) > best
-
-
-def test_placing_is_the_adjoint_of_cutting_by_slices_and_by_gathering() -> None:
-    rng = np.random.default_rng(5)
-    canvas = torch.from_numpy(rng.normal(size=(12, 11)) + 1j * rng.normal(size=(12, 11)))
-    patches = torch.from_numpy(rng.normal(size=(4, 5, 5)) + 1j * rng.normal(size=(4, 5, 5)))
-    corners = torch.tensor([[0, 0], [2, 1], [7, 6], [2, 1]])
-    cuts = [one(canvas, corners, torch.empty_like(patches)) for one in (cut_slices, gather)]
-    torch.testing.assert_close(*cuts, rtol=0, atol=0)
-    sums = [torch.zeros_like(canvas) for _ in range(2)]
-    add_slices(sums[0], corners, patches)
-    scatter(sums[1], corners, patches)
-    torch.testing.assert_close(*sums)
-    left, right = torch.vdot(cuts[0].reshape(-1), patches.reshape(-1)), (canvas.conj() * sums[0]).sum()
-    torch.testing.assert_close(left, right)
-    real = [torch.zeros(12, 11, dtype=torch.float64) for _ in range(2)]
-    add_slices(real[0], corners, patches.real.contiguous())
-    scatter(real[1], corners, patches.real.contiguous())
-    torch.testing.assert_close(*real)
 
 
 def test_a_pass_by_gathering_finds_what_slices_find(monkeypatch: pytest.MonkeyPatch) -> None:
