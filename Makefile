@@ -12,7 +12,7 @@ PYTEST := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 .PHONY: demo test check lint integration clients fuzz combinations wires clean
 
 demo: .venv/installed
-	$(BIN)/ptycho demo
+	$(BIN)/ptycho demo --overwrite
 
 test: .venv/installed-dev
 	$(PYTEST) -m "not combinations and not integration" $(PYTEST_ARGS)

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ptycho.scan_checks import DataError, problem
+from ptycho.data_error import DataError, problem
+from ptycho.stored_array import Stack
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,7 +26,7 @@ class Scan(Protocol):
     """What is asked of a `RawData`."""
 
     @property
-    def patterns(self) -> npt.NDArray[Any]: ...
+    def patterns(self) -> Stack: ...
     @property
     def positions_px(self) -> Floats: ...
     def amplitude(self, index_array: npt.ArrayLike) -> npt.NDArray[Any]: ...

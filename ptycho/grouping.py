@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import spatial  # pyright: ignore[reportMissingTypeStubs]
 
-from ptycho.scan_checks import DataError
+from ptycho.data_error import DataError
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

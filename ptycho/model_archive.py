@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
-from ptycho.config.errors import ConfigError, Failure, show
+from ptycho.config.errors import ConfigError, Failure, printable, show
+from ptycho.memory import available_bytes, size_text, too_large
 
 ARCHIVE: Final = "wts.h5.zip"
 """The file of a trained model in the output folder of its training."""
@@ -45,7 +46,7 @@ def find_archive(model_path: str | Path | None) -> Path:
         if (path / ARCHIVE_CONFIG).is_file() and (path / ARCHIVE_WEIGHTS).is_file():
             return path
     rule = f"expected the output folder of a training, which holds {ARCHIVE}"
-    got = f"'{model_path}'" if isinstance(model_path, str | Path) else show(model_path)
+    got = f"'{printable(str(model_path))}'" if isinstance(model_path, str | Path) else show(model_path)
     message = (
         f"inference.model_path: Model archive not found: {rule}; got {got}. Train first, or correct the path."
     )
@@ -74,7 +75,8 @@ def read_archive_config(archive: Path) -> dict[str, Any] | None:
 
 def refuse(source: Path, expected: str, found: str, way_out: str) -> NoReturn:
     """Raise the BundleError of a file: the rule, what was found, what to do."""
-    raise BundleError([Failure(str(source), f"{source}: expected {expected}; got {found}. {way_out}")])
+    message = printable(f"{source}: expected {expected}; got {found}. {way_out}")
+    raise BundleError([Failure(str(source), message)])
 
 
 def refuse_damaged(source: Path, found: str) -> NoReturn:
@@ -82,6 +84,18 @@ def refuse_damaged(source: Path, found: str) -> NoReturn:
     refuse(
         source, "an intact model archive", found, "Copy it again from where it was written, or train again."
     )
+
+
+def refuse_too_large(path: Path) -> None:
+    """Refuse a file of a model that there is no memory to read.
+
+    Raises:
+        BundleError: it is larger.
+    """
+    n_bytes = path.stat().st_size
+    if too_large(n_bytes):
+        expected = f"a model that fits into the memory there is, {size_text(available_bytes())}"
+        refuse(path, expected, size_text(n_bytes), "Use a machine with more memory.")
 
 
 def check_stored(source: Path, members: Iterable[zipfile.ZipInfo]) -> None:

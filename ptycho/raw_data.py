@@ -11,20 +11,24 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from ptycho.config.errors import printable
+from ptycho.data_error import DataError, problem
 from ptycho.grouped_data import GroupedData, grouped_data
+from ptycho.npz_files import write_npz
 from ptycho.photon_scale import photon_scale
-from ptycho.scan_checks import Array, Checker, DataError, problem
-from ptycho.scan_files import array_at, place_of, read_scan_file, write_npz
+from ptycho.scan_checks import Checker
+from ptycho.scan_domain import Decision, Domain, TrainedDomains, check_word, decide_domain
+from ptycho.scan_files import read_scan_file
+from ptycho.scan_masks import as_plain, joined
+from ptycho.scan_verdicts import warnings_of
+from ptycho.stored_array import Array, Stack, silenced
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
-
-Domain = Literal["amplitude", "intensity"]
-DOMAINS = ("amplitude", "intensity")
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +36,8 @@ logger = logging.getLogger(__name__)
 class Labels(NamedTuple):
     """Ground-truth object patches of a scan, each real (n, N, N); phase in radians."""
 
-    amplitude: Array
-    phase: Array
+    amplitude: Stack
+    phase: Stack
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,7 +45,8 @@ class RawData:
     """One scan, checked. Make it with `from_file`, `from_arrays` or `from_coords_without_pc`.
 
     Attributes:
-        patterns: (n, N, N) in the dtype of the file; possibly a memory map; see `domain`.
+        patterns: (n, N, N) in the dtype of the file; possibly left in the file (`StoredArray`), read as it is
+            indexed; see `domain`.
         domain: 'amplitude' (square root of photon counts) or 'intensity' (counts).
         domain_reason: why it is taken to be that.
         positions_px: float64 (n, 2), rows (y, x), object pixels.
@@ -60,7 +65,7 @@ class RawData:
         path: the file, or None.
     """
 
-    patterns: Array
+    patterns: Stack
     domain: Domain
     domain_reason: str
     positions_px: npt.NDArray[np.float64]
@@ -78,12 +83,13 @@ class RawData:
     path: Path | None
 
     @classmethod
-    def from_file(cls, path: str | Path, domain: str = "auto") -> Self:
+    def from_file(cls, path: str | Path, domain: str = "auto", trained: TrainedDomains | None = None) -> Self:
         """Read one scan from an NPZ, a ptychodus product (.h5, with diffraction.h5 beside it) or a CXI file.
 
         Args:
             path: the file; its suffix says the format.
             domain: 'amplitude' or 'intensity'; 'auto' asks the file.
+            trained: what the training of the model in use knew of the domain; see `ptycho.scan_domain`.
 
         Raises:
             FileNotFoundError: no such file.
@@ -91,8 +97,9 @@ class RawData:
             ValueError: another word for the domain.
         """
         path = Path(path)
+        check_word(domain)
         file = read_scan_file(path)
-        return cls._build(file.arrays, domain, str(path), file.names, path)
+        return cls._build(file.arrays, domain, printable(str(path)), file.names, path, trained)
 
     @classmethod
     def from_arrays(
@@ -119,7 +126,7 @@ class RawData:
             DataError: everything that is wrong with the arrays, together.
             ValueError: another word for the domain.
         """
-        positions = np.asarray(positions_px)
+        positions = np.asanyarray(positions_px)
         if positions.ndim != 2 or positions.shape[1] != 2:
             got = f"shape {positions.shape}"
             raise DataError(
@@ -196,13 +203,16 @@ class RawData:
     @classmethod
     def _build(
         cls,
-        arrays: Mapping[str, Array],
+        arrays: Mapping[str, Stack],
         domain: str,
         origin: str,
         names: Mapping[str, str],
         path: Path | None,
+        trained: TrainedDomains | None = None,
     ) -> Self:
         """Check every array, decide the domain, scale the probe."""
+        check_word(domain)
+        arrays = as_plain(arrays, origin)
         check = Checker(arrays, origin, names)
         metadata = check.metadata()
         patterns, summary = check.patterns()
@@ -211,52 +221,50 @@ class RawData:
         check.require("probeGuess", "a complex probe, shape (N, N) or (modes, N, N)")
         probe = check.probe("probeGuess", size)
         nphotons = check.photon_number(metadata)
-        chosen, reason = _decide_domain(domain, arrays, metadata, check)
-        mean_counts = 0.0
-        if summary is not None and n is not None:
-            mean_counts = (summary.total if chosen == "intensity" else summary.total_square) / n
-            if chosen == "amplitude" and nphotons is not None:
-                check.not_intensity(mean_counts, nphotons)
+        bad_pixels = check.bad_pixels(n, size)
         optional = {
-            "bad_pixels": check.bad_pixels(n, size),
             "holdout": check.flags("holdout", (n,)),
             "half": check.flags("half", (n,)),
             "object_guess": check.object_("objectGuess"),
             "object_truth": check.object_("objectTruth"),
             "probe_truth": check.probe("probeTruth", size),
         }
-        scan_index = check.get("scan_index", "iu", "integers", (n,))
+        scan_index = check.scan_index(n)
         labels = check.labels(n, size)
+        decision, mean_counts = Decision("amplitude", "", True), 0.0
+        if patterns is not None and summary is not None:
+            if summary.flagged is not None:
+                patterns = silenced(patterns, summary.flagged)
+                bad_pixels = joined(bad_pixels, summary.flagged)
+            decision = decide_domain(domain, metadata, patterns, bad_pixels, summary.whole, trained)
+            mean_counts = summary.total_square if decision.domain == "amplitude" else summary.total
+            mean_counts /= len(patterns)
+            if decision.domain == "amplitude" and nphotons is not None:
+                check.not_intensity(mean_counts, nphotons)
         check.raise_problems()
-        if patterns is None or positions is None or probe is None:
+        if patterns is None or summary is None or positions is None or probe is None:
             raise AssertionError("an array is missing, but no problem was reported")
-        logger.info("%s: the patterns are read as %s: %s.", origin, chosen, reason)
+        _say_domain(decision, origin)
+        for warning in warnings_of(summary, str(patterns.dtype), mean_counts, positions, probe):
+            logger.warning("%s: %s.", origin, warning)
         half = optional.pop("half")
         objects = {name: optional.pop(name) for name in ("object_guess", "object_truth")}
         scaled = photon_scale(probe, objects, positions, mean_counts, origin)
         return cls(
             patterns=patterns,
-            domain=chosen,
-            domain_reason=reason,
+            domain=decision.domain,
+            domain_reason=decision.reason,
             positions_px=positions,
             probe=scaled.probe,
             scan_index=_object_index(scan_index, len(patterns), origin),
             labels=None if labels is None else Labels(*labels),
+            bad_pixels=bad_pixels,
             half=None if half is None else half.astype(np.int8),
             nphotons=nphotons,
             metadata=metadata,
             path=path,
             **cast(Any, optional | scaled.objects),
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What a pickle holds: of a memory map its place in the file, so that no process copies the patterns."""
-        labels = None if self.labels is None else Labels(*cast(Any, map(place_of, self.labels)))
-        return vars(self) | {"patterns": place_of(self.patterns), "labels": labels}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        labels = None if state["labels"] is None else Labels(*map(array_at, state["labels"]))
-        vars(self).update(state | {"patterns": array_at(state["patterns"]), "labels": labels})
 
     def __len__(self) -> int:
         return len(self.patterns)
@@ -306,7 +314,7 @@ class RawData:
         write_npz(Path(path), {key: np.asarray(value) for key, value in found.items() if value is not None})
 
     @property
-    def diff3d(self) -> Array:
+    def diff3d(self) -> Stack:
         """Historical name of `patterns`."""
         return self.patterns
 
@@ -331,7 +339,9 @@ class RawData:
         return self.object_guess
 
 
-def load_scans(path: str | Path, domain: str = "auto") -> list[RawData]:
+def load_scans(
+    path: str | Path, domain: str = "auto", trained: TrainedDomains | None = None
+) -> list[RawData]:
     """Read a file (see `RawData.from_file`), or all NPZ files of a directory in the order of their names.
 
     Raises:
@@ -340,35 +350,30 @@ def load_scans(path: str | Path, domain: str = "auto") -> list[RawData]:
     """
     path = Path(path)
     if not path.is_dir():
-        return [RawData.from_file(path, domain)]
+        return [RawData.from_file(path, domain, trained)]
     files = sorted(path.glob("*.npz"))
     if not files:
         raise FileNotFoundError(
             problem("data directory", "*.npz files", "none", path, "Name another directory.")
         )
-    return [RawData.from_file(file, domain) for file in files]
+    return [RawData.from_file(file, domain, trained) for file in files]
 
 
-def _decide_domain(
-    domain: str, arrays: Mapping[str, Array], metadata: Mapping[str, Any], check: Checker
-) -> tuple[Domain, str]:
-    """Amplitude or intensity, and why: the caller, else the metadata, else an integer dtype or bad pixels."""
-    if domain != "auto":
-        if domain not in DOMAINS:
-            words = "'auto', 'amplitude' or 'intensity'"
-            raise ValueError(problem("domain", words, repr(domain), "the caller", "Correct the word."))
-        return domain, "the caller says so"
-    if "measurement_domain" in metadata:
-        said = metadata["measurement_domain"]
-        if said in DOMAINS:
-            return said, "measurement_domain in the metadata"
-        name = "metadata 'measurement_domain'"
-        check.report(name, "'amplitude' or 'intensity'", repr(said), "Correct the word.")
-    elif "diff3d" in arrays and arrays["diff3d"].dtype.kind in "iu":
-        return "intensity", f"whole numbers ({arrays['diff3d'].dtype}) are counts"
-    elif "bad_pixels" in arrays:
-        return "intensity", "files with bad_pixels hold counts"
-    return "amplitude", "nothing in the file says intensity"
+def _say_domain(decision: Decision, origin: str) -> None:
+    """Log how patterns are read; as a warning, with the way out, where nobody stated it."""
+    if decision.is_stated:
+        logger.info("%s: the patterns are read as %s: %s.", origin, decision.domain, decision.reason)
+        return
+    other = "intensity" if decision.domain == "amplitude" else "amplitude"
+    logger.warning(
+        "%s: the patterns are read as %s: %s. The file does not state it: set measurement_domain to %s, or to %s if "
+        "that is wrong.",
+        origin,
+        decision.domain,
+        decision.reason,
+        decision.domain,
+        other,
+    )
 
 
 def _object_index(scan_index: Array | None, n: int, origin: str) -> npt.NDArray[np.int64]:

@@ -4,87 +4,39 @@ Large arrays are looked at block by block, so no check makes a full-size tempora
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-
-BLOCK_BYTES = 16 * 2**20
-"""Size of the blocks in which large arrays are read."""
+from ptycho.data_error import DataError, problem
+from ptycho.memory import available_bytes, size_text, too_large
+from ptycho.pattern_statistics import Mask, Summary, sample_of, shares, summarize
+from ptycho.scan_verdicts import is_in_the_corner
+from ptycho.stored_array import Array, Stack
 
 INTENSITY_SUSPICION = 4.0
 """Mean counts (taken as squared amplitudes) over stated photons, above which amplitudes must be counts."""
 
+LARGEST_NUMBER = 1e300
+
+CANVAS_BYTES = 40
+"""Bytes for each pixel of the object while it is put together."""
+
+LARGEST_METADATA = 4 * 2**20
+"""No metadata are larger; in bytes, four to a character in an array of text."""
+
+DEEPEST_METADATA = 32
+"""No metadata are nested deeper."""
+
 NEIGHBOR_SAMPLE = 64
 """Positions of a scan whose nearest neighbours are looked for."""
 
+POSITIVE = ("energy", "wavelength", "distance", "pixel_size", "pixel_width", "pixel_height")
+"""Parts of the names of metadata that are numbers > 0; `nphotons` is looked at by itself."""
+
 SMALLEST_EXTENT_PX = 1e-3
 """A scan of smaller extent than this (and not 0) is not in pixels."""
-
-
-class DataError(ValueError):
-    """Measured data that cannot be used: one message per problem, all problems of one file together.
-
-    Attributes:
-        problems: the messages, each naming the array, what was expected, what was found and what to do.
-    """
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems = problems
-
-    def __str__(self) -> str:
-        return "\n".join(self.problems)
-
-
-def problem(what: str, expected: str, got: str, origin: object, advice: str) -> str:
-    """One problem in the house format: the thing, the rule, what was found where, the way out."""
-    return f"{what}: expected {expected}; got {got} from {origin}. {advice}"
-
-
-class Summary(NamedTuple):
-    """Statistics of a stack of images over its finite blocks (rows: index along the first axis)."""
-
-    n_not_finite: int
-    first_not_finite_row: int
-    minimum: float
-    minimum_row: int
-    maximum: float
-    total: float
-    total_square: float
-
-
-def blocks(array: Array) -> Iterator[tuple[int, Array]]:
-    """Yield (first row, block) along the first axis, about `BLOCK_BYTES` each; memory maps stay on disk."""
-    n_rows = max(1, BLOCK_BYTES // max(1, array.nbytes // max(1, len(array))))
-    for start in range(0, len(array), n_rows):
-        yield start, np.asarray(array[start : start + n_rows])
-
-
-def summarize(array: Array) -> Summary:
-    """Reduce a real array of rank >= 1 to its `Summary`, block by block, in float64."""
-    n_not_finite, first_not_finite, minimum_row = 0, -1, -1
-    minimum, maximum, total, total_square = np.inf, -np.inf, 0.0, 0.0
-    for start, block in blocks(array):
-        if block.size == 0:
-            continue
-        rows = block.reshape(len(block), -1)
-        if block.dtype.kind == "f":
-            finite = np.isfinite(rows)
-            if not finite.all():
-                first = start + int(np.argmin(finite.all(axis=1)))
-                first_not_finite = first if first_not_finite < 0 else first_not_finite
-                n_not_finite += int(finite.size - np.count_nonzero(finite))
-                continue
-        if float(rows.min()) < minimum:
-            minimum, minimum_row = float(rows.min()), start + int(np.argmin(rows.min(axis=1)))
-        maximum = max(maximum, float(rows.max()))
-        total += float(rows.sum(dtype=np.float64))
-        total_square += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64, casting="unsafe"))
-    return Summary(n_not_finite, first_not_finite, minimum, minimum_row, maximum, total, total_square)
 
 
 def neighbor_distance(positions: Array) -> float:
@@ -103,7 +55,7 @@ class Checker:
         names: where a key has another name in that file, the name.
     """
 
-    def __init__(self, arrays: Mapping[str, Array], origin: str, names: Mapping[str, str]) -> None:
+    def __init__(self, arrays: Mapping[str, Stack], origin: str, names: Mapping[str, str]) -> None:
         self.problems: list[str] = []
         self._arrays = arrays
         self._origin = origin
@@ -122,7 +74,7 @@ class Checker:
         if self.problems:
             raise DataError(*self.problems)
 
-    def get(self, key: str, kinds: str, meaning: str, shape: tuple[int | None, ...]) -> Array | None:
+    def get(self, key: str, kinds: str, meaning: str, shape: tuple[int | None, ...]) -> Any:
         """The array of a key, if it is there with a dtype kind in `kinds` and this shape (None: any)."""
         if key not in self._arrays:
             return None
@@ -159,9 +111,11 @@ class Checker:
             return None
         return array
 
-    def stack(self, key: str, array: Array, *, negative_ok: bool = False) -> Summary:
+    def stack(
+        self, key: str, array: Stack, *, negative_ok: bool = False, ignored: Mask | None = None
+    ) -> Summary:
         """Check a stack of images block by block: finite, and not negative unless allowed."""
-        summary = summarize(array)
+        summary = summarize(array, ignored)
         if summary.n_not_finite:
             got = f"{summary.n_not_finite} NaN or infinite values, the first in pattern "
             advice = "Set them to 0 and mark them in bad_pixels, or leave the patterns out."
@@ -172,7 +126,7 @@ class Checker:
             self.report(key, "values >= 0", got, advice)
         return summary
 
-    def patterns(self) -> tuple[Array | None, Summary | None]:
+    def patterns(self) -> tuple[Stack | None, Summary | None]:
         """The diffraction patterns (n, N, N), N even, in their stored dtype, and their statistics."""
         expected = "diffraction patterns, real, shape (n, N, N) with N even"
         if not self.require("diff3d", expected):
@@ -185,11 +139,32 @@ class Checker:
             advice = "Crop or pad the patterns to an even square with the zero frequency at [N//2, N//2]."
             self.report("diff3d", expected, f"shape {_shape_text(array.shape)}", advice)
             return None, None
-        summary = self.stack("diff3d", array)
+        ignored = self._ignored(array.shape)
+        summary = self.stack("diff3d", array, ignored=ignored)
         if not summary.n_not_finite and summary.total_square == 0:
             got = f"no value above {summary.maximum:g}"
             self.report("diff3d", "some photons", got, "Check how the file was written.")
+        elif not summary.n_not_finite and summary.minimum >= 0:
+            self._zero_frequency(sample_of(array, ignored if summary.flagged is None else summary.flagged))
         return array, summary
+
+    def _ignored(self, shape: tuple[int, ...]) -> Mask | None:
+        """The bad pixels as they are in the file, where they fit the patterns and mark any."""
+        array = self._arrays.get("bad_pixels")
+        if array is None or array.dtype.kind not in "biu" or array.shape not in (shape, shape[1:]):
+            return None
+        mask = np.asarray(array).astype(bool)
+        return mask if mask.any() else None
+
+    def _zero_frequency(self, sample: Array) -> None:
+        centred, cornered = shares(sample.mean(axis=0))
+        if is_in_the_corner(centred, cornered):
+            self.report(
+                "diff3d",
+                "the zero frequency at the centre, [N//2, N//2]",
+                f"{cornered:.0%} of the light around the corners and {centred:.0%} around the centre (FFT order)",
+                "Write np.fft.fftshift(patterns, axes=(-2, -1)), and so for bad_pixels.",
+            )
 
     def positions(self, n: int | None, size: int | None) -> Array | None:
         """Scan positions float64 (n, 2), rows (y, x), in object pixels, for patterns of side `size`."""
@@ -210,7 +185,23 @@ class Checker:
             expected = f"object pixels, neighbours nearer than N = {size}"
             got = f"a median nearest-neighbour distance of {distance:.2g}"
             self.report("xcoords, ycoords", expected, got, "Divide by the object pixel size.")
+        elif size is not None:
+            self._canvas(positions, size)
         return positions
+
+    def _canvas(self, positions: Array, size: int) -> None:
+        """Report positions so far apart that there is no memory for the object between them."""
+        height, width = (float(length) + size for length in np.ptp(positions, axis=0))
+        n_bytes = int(height * width * CANVAS_BYTES)
+        if not too_large(n_bytes):
+            return
+        row = int(np.argmax(np.abs(positions - np.median(positions, axis=0)).max(axis=1)))
+        place = f"y {positions[row, 0]:g}, x {positions[row, 1]:g}"
+        got = f"{height:.4g} x {width:.4g} pixels, {size_text(n_bytes)}, with position {row} at {place}"
+        expected = f"an object that fits into the memory there is, {size_text(available_bytes())}"
+        self.report(
+            "xcoords, ycoords", expected, got, "Correct that position, or their unit (object pixels)."
+        )
 
     def probe(self, key: str, size: int | None) -> Array | None:
         """A probe complex64 (modes, N, N) from (N, N) or (modes, N, N)."""
@@ -222,7 +213,15 @@ class Checker:
         if array is not None and not array.any():
             self.report(key, "a probe with some light in it", "only zeros", "Write an estimate of the probe.")
             return None
-        return None if array is None else array.reshape((-1, *array.shape[-2:]))
+        if array is None:
+            return None
+        modes = array.reshape((-1, *array.shape[-2:]))
+        centred, cornered = shares(np.square(np.abs(modes), dtype=np.float64).sum(axis=0))
+        if is_in_the_corner(centred, cornered):
+            got = f"{cornered:.0%} of its light around the corners and {centred:.0%} around the centre (FFT order)"
+            advice = "Write np.fft.fftshift(probe, axes=(-2, -1))."
+            self.report(key, "a probe centred on [N//2, N//2]", got, advice)
+        return modes
 
     def object_(self, key: str) -> Array | None:
         """An object complex64 (H, W)."""
@@ -277,16 +276,50 @@ class Checker:
             got = f"dtype {array.dtype}, shape {array.shape}"
             self.report("metadata", "JSON text, shape ()", got, advice)
             return {}
+        if array.nbytes > LARGEST_METADATA:
+            expected, got = f"JSON text of at most {size_text(LARGEST_METADATA)}", size_text(array.nbytes)
+            self.report("metadata", expected, got, "Keep what the scan needs, and write the rest elsewhere.")
+            return {}
         text = array.item()
         try:
             value = json.loads(text)
-        except ValueError as error:
-            self.report("metadata", "JSON text", f"{text[:60]!r} ({error})", advice)
+        except (ValueError, RecursionError) as error:
+            deep = "too deeply nested" if isinstance(error, RecursionError) else error
+            self.report("metadata", "JSON text", f"{text[:60]!r} ({deep})", advice)
             return {}
         if not isinstance(value, dict):
             self.report("metadata", "a JSON object", f"{text[:60]!r}", advice)
             return {}
-        return cast(dict[str, Any], value)
+        stated = cast(dict[str, Any], value)
+        if _is_deeper(stated, DEEPEST_METADATA):
+            expected = f"JSON nested at most {DEEPEST_METADATA} deep"
+            self.report("metadata", expected, "values nested deeper", "Flatten it.")
+            return {}
+        self._physical(stated)
+        return stated
+
+    def _physical(self, metadata: Mapping[str, Any]) -> None:
+        """Report quantities that cannot be what the metadata state, and a domain that is none."""
+        for key, value in metadata.items():
+            given = cast(list[Any], value) if isinstance(value, list) else [value]
+            numbers = [one for one in given if isinstance(one, int | float) and not isinstance(one, bool)]
+            named = any(word in key.lower() for word in POSITIVE)
+            if named and not all(0 < one < np.inf for one in numbers):
+                advice = "Correct it, or leave it out."
+                self.report(f"metadata {key!r}", "finite numbers > 0", f"{value!r:.60}", advice)
+        if (said := metadata.get("measurement_domain", "amplitude")) not in ("amplitude", "intensity"):
+            name = "metadata 'measurement_domain'"
+            self.report(name, "'amplitude' or 'intensity'", f"{said!r:.60}", "Correct the word.")
+
+    def scan_index(self, n: int | None) -> Array | None:
+        """Which object a position belongs to, integers (n,); stored as integers, or as floats that are whole."""
+        array = self.get("scan_index", "iuf", "integers", (n,))
+        if array is None or array.dtype.kind != "f":
+            return array
+        if not (np.isfinite(array).all() and (array == np.rint(array)).all() and (abs(array) < 2**53).all()):
+            self.report("scan_index", "integers", "numbers that are not whole", "Write integers.")
+            return None
+        return array.astype(np.int64)
 
     def photon_number(self, metadata: Mapping[str, Any]) -> float | None:
         """The photon number that is stated, as `nphotons` or in the metadata: finite and > 0, or None."""
@@ -298,11 +331,11 @@ class Checker:
     def _photon_number(self, value: object, key: str) -> float | None:
         if value is None:
             return None
-        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
-        if not (np.isfinite(number) and number > 0):
-            self.report(key, "a finite number of photons > 0", repr(value), "Correct it, or leave it out.")
-            return None
-        return number
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < LARGEST_NUMBER:
+            return float(value)
+        got = f"{value!r:.60}"
+        self.report(key, "a finite number of photons > 0", got, "Correct it, or leave it out.")
+        return None
 
     def not_intensity(self, mean_square: float, nphotons: float) -> None:
         """Report amplitudes whose squares are far too large for the stated photon number."""
@@ -313,6 +346,15 @@ class Checker:
                 f"a mean sum of squares of {mean_square:g}",
                 "If these are counts, say so: measurement_domain 'intensity'. Else correct nphotons.",
             )
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """Whether lists and mappings in a value lie in each other more than so many levels deep."""
+    layer: list[Any] = [value]  # of lists and mappings
+    for _ in range(levels + 1):
+        lists: list[list[Any]] = [[*one.values()] if isinstance(one, dict) else one for one in layer]
+        layer = [inner for one in lists for inner in one if isinstance(inner, dict | list)]
+    return bool(layer)
 
 
 def _shape_text(shape: tuple[int | None, ...]) -> str:

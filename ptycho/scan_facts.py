@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ptycho.scan_checks import Checker, DataError, problem
+from ptycho.data_error import DataError, problem
+from ptycho.scan_checks import Checker
 from ptycho.scan_files import read_probe_shape, read_statements
 
 

@@ -10,18 +10,19 @@ Equal content gives equal bytes. Nothing is ever unpickled.
 
 import io
 import json
-import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
 import torch
 
 import ptycho
+from ptycho.atomic import atomic_write
 from ptycho.model_archive import (
     ARCHIVE,
     ARCHIVE_CONFIG,
@@ -32,6 +33,7 @@ from ptycho.model_archive import (
     decode_config,
     refuse,
     refuse_damaged,
+    refuse_too_large,
 )
 
 __all__ = ["FORMAT", "Bundle", "BundleError", "load_bundle", "save_bundle"]
@@ -55,7 +57,11 @@ class Bundle:
 
 
 def save_bundle(
-    path: str | Path, *, state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any]
+    path: str | Path,
+    *,
+    state_dict: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    opened: Callable[[Path], AbstractContextManager[BinaryIO]] = atomic_write,
 ) -> Path:
     """Write a bundle; a reader sees the old file or the new one, never a part.
 
@@ -63,6 +69,7 @@ def save_bundle(
         path: the file to write, or a folder, in which `wts.h5.zip` is written. Folders are created.
         state_dict: parameters and buffers by name, on any device. Complex tensors are supported.
         config: JSON data saved with them (the model's configuration and whatever else describes the run).
+        opened: opens the file, as `atomic_write` does.
 
     Returns:
         The file written.
@@ -78,20 +85,12 @@ def save_bundle(
         ARCHIVE_WEIGHTS: _encode_tensors(state_dict),
     }
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("xb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, content in members.items():
-                    member = zipfile.ZipInfo(name, _EPOCH)
-                    member.create_system = 3  # the same bytes on every system
-                    member.external_attr = 0o644 << 16
-                    archive.writestr(member, content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with opened(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            member = zipfile.ZipInfo(name, _EPOCH)
+            member.create_system = 3  # the same bytes on every system
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, content)
     return target
 
 
@@ -163,6 +162,8 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
             else "nothing there",
             "Model archive not found: give the output folder of a training run.",
         )
+    for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS):
+        refuse_too_large(folder / name)
     return {name: (folder / name).read_bytes() for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)}
 
 
@@ -174,6 +175,7 @@ def _read_archive(source: Path) -> dict[str, bytes]:
             "nothing there",
             f"Model archive not found: give the output folder of a training run, which holds {ARCHIVE}.",
         )
+    refuse_too_large(source)
     content = source.read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -21,7 +21,7 @@ from ptycho.config.origins import Origin
 from ptycho.config.request import Answer, Request
 from ptycho.config.sources import Layer
 from ptycho.config.validated import Resolution, section_of, vocabulary
-from ptycho.scan_checks import DataError
+from ptycho.data_error import DataError
 from ptycho.scan_facts import infer_probe_size
 from ptycho_torch import config_params as torch_side
 from ptycho_torch.config_bridge import TABLE, from_inference_config, from_training_config

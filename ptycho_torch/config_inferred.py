@@ -10,8 +10,8 @@ from ptycho.config.canonical import ModelConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.request import Request
 from ptycho.config.sources import Layer
+from ptycho.data_error import DataError
 from ptycho.model_archive import ARCHIVE_CONFIG, find_archive, read_archive_config
-from ptycho.scan_checks import DataError
 from ptycho.scan_facts import ScanFacts, disagreement, scan_facts, scan_files
 
 logger = logging.getLogger(__name__)

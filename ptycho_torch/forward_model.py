@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ptycho.config.errors import ConfigError, Failure
 from ptycho_torch import physics
 from ptycho_torch.config_params import DataConfig, ModelConfig
 from ptycho_torch.networks.cnn import PatternNetwork
@@ -28,8 +29,21 @@ mean_amplitude float32 (B,), photons of a pattern and sum of its amplitudes (pho
 measured bool (B, C, N, N) and label complex64 (B, C, N, N)."""
 
 
+MOST_PASSES = 1000
+"""Passes of a network over a pattern; each is a step of the physics, and some end with a U-Net of their own."""
+
+
 def build_network(model: ModelConfig, n_pixels: int) -> UnrolledNetwork | PatternNetwork:
-    """The network a configuration asks for."""
+    """The network a configuration asks for.
+
+    Raises:
+        ConfigError: it would be of more passes than any needs.
+    """
+    n_passes = model.n_unrolled_steps * model.n_physics_steps
+    if model.architecture == "unrolled" and n_passes > MOST_PASSES:
+        rule = f"expected at most {MOST_PASSES} steps, n_unrolled_steps times n_physics_steps"
+        message = f"n_unrolled_steps: {rule}; got {model.n_unrolled_steps} times {model.n_physics_steps}. Lower one."
+        raise ConfigError([Failure("n_unrolled_steps", message)])
     band = outer_band(model, n_pixels)
     correction = Correction(n_pixels, model.amp_activation, band, model.gaussian_smoothing_sigma)
     width = CHANNELS_PER_SCALE * model.n_filters_scale

@@ -2,25 +2,22 @@
 
 from pathlib import Path
 
-import torch
-
-from ptycho_torch.runtime import CHECKPOINTS, LAST
+from ptycho_torch.runs.checkpoints import best
+from ptycho_torch.runtime import CHECKPOINTS
 
 
 def find_best_checkpoint(run_dir: str | Path) -> Path | None:
-    """The best checkpoint in the folder of a training: the one that its latest checkpoint names.
+    """The best checkpoint in the folder of a training, by the metric that it monitors.
 
     Args:
-        run_dir: the folder, which may have been moved.
+        run_dir: the folder, which may have been moved or copied.
 
     Returns:
-        The file; the latest checkpoint where no best one is kept; None where there is none at all.
+        The file; the latest checkpoint where no best one is kept; None where there is no checkpoint. A damaged one, or
+        one whose weights are not finite, is passed over.
+
+    Raises:
+        ConfigError: each is damaged or not finite.
     """
     folder = Path(run_dir) / CHECKPOINTS
-    files = sorted(folder.glob("*.ckpt"), key=lambda path: (path.stat().st_mtime_ns, path.stem == LAST))
-    if not files:
-        return None
-    states = torch.load(files[-1], map_location="cpu", weights_only=True).get("callbacks", {})
-    named = [state.get("best_model_path") for state in states.values() if isinstance(state, dict)]
-    best = [folder / Path(path).name for path in named if path and Path(path).stem != LAST]
-    return next((path for path in best if path.is_file()), files[-1])
+    return best(folder) if any(folder.glob("*.ckpt")) else None

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import lightning
 import torch
@@ -18,7 +19,7 @@ from ptycho_torch.forward_model import Batch, PtychoPINN
 from ptycho_torch.json_values import plain
 from ptycho_torch.networks.patterns import Patterns
 from ptycho_torch.optimization import build_optimizer, build_schedule
-from ptycho_torch.runtime import metric_interval, monitored_metric
+from ptycho_torch.runtime import metric_interval, monitored_metric, refuse_damaged
 
 PROBE_RATE = 10.0
 """A trainable probe moves at this multiple of the learning rate; its peak is probe_scale."""
@@ -79,6 +80,17 @@ class PtychoPINN_Lightning(lightning.LightningModule):
         self.has_validation = has_validation
         self.plan = plan_of(self.training_config, self.training_config.epochs)
         self._epoch_started_s = 0.0
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **named: Any) -> Self:
+        """As Lightning's, from a file that is as it was written.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        if isinstance(checkpoint_path, str | Path):
+            refuse_damaged(Path(checkpoint_path))
+        return super().load_from_checkpoint(checkpoint_path, *args, **named)
 
     def forward(self, batch: Batch) -> Tensor:
         """Object patches after the last pass: complex (B, C, N, N)."""

@@ -16,7 +16,7 @@ import pytest
 
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.scan_files import NPZ_KEYS
+from ptycho.npz_files import NPZ_KEYS
 from ptycho_torch.cli.main import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent

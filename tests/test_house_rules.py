@@ -36,6 +36,22 @@ LASTING_CHANGES = {
 """Historical doors that remember for the process, the one writer of the legacy dictionary, and the one place that sets
 environment variables for a run and puts them back."""
 
+WRITES_TO_A_PATH = re.compile(
+    r"(.+\.)?(write_text|write_bytes|touch|mkstemp|\w*TemporaryFile|tofile|to_csv|to_yaml|save_file|rename)"
+    r"|np\.memmap|(.+\.)?open_memmap|os\.(open|replace|link|symlink)|(.+\.)?\w+link_to|shutil\.(?!rmtree|ignore_patterns)\w+"
+)
+WRITES_TO_AN_ARGUMENT = re.compile(
+    r"np\.(save\w*)|torch\.save|(json|yaml)\.\w*dump|(.+\.)?(savefig|imsave)|zipfile\.ZipFile|.*h5py\)?\.File"
+)
+MAY_WRITE = {
+    ("ptycho_torch/runs/record.py", "uses logging.FileHandler"),  # a log grows line by line
+    ("ptycho/model_manager.py", "calls shutil.copytree"),  # writes each file with its copy_function
+    ("ptycho/model_manager.py", "calls shutil.copyfileobj"),  # from one open file to another
+    ("ptycho/run_folder.py", "calls os.rename"),  # moves what is whole
+    ("ptycho/run_folder.py", "calls os.replace"),
+}
+"""What seems to write a file otherwise than through `ptycho.atomic`, and why it may."""
+
 Finding = tuple[int, str]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -143,6 +159,34 @@ def lasting_changes(tree: ast.Module) -> Iterator[Finding]:
                 yield node.lineno, f"calls {called}"
 
 
+def direct_writes(tree: ast.Module) -> Iterator[Finding]:
+    """What opens a path for writing, where a reader or a kill may meet half a file."""
+    opened = {
+        ast.unparse(item.optional_vars)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.With)
+        for item in node.items
+        if item.optional_vars is not None
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr.endswith("FileHandler"):
+            yield node.lineno, f"uses {ast.unparse(node)}"
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        given = [ast.unparse(one) for one in [*node.args, *(word.value for word in node.keywords)]]
+        if called != "os.open" and called.rpartition(".")[2] == "open":
+            found = any(re.fullmatch(r"'[rbt]*[wax+][wax+bt]*'", one) for one in given)
+        elif WRITES_TO_AN_ARGUMENT.fullmatch(called):
+            only_reads = called.endswith(("ZipFile", "File")) and given[1:] in ([], ["'r'"])
+            found = not only_reads and not opened.intersection(given)
+        else:
+            only_reads = called == "os.open" and "os.O_RDONLY" in given[1]
+            found = WRITES_TO_A_PATH.fullmatch(called) and "os.devnull" not in given and not only_reads
+        if found:
+            yield node.lineno, f"calls {called}"
+
+
 @pytest.mark.parametrize(
     "check", [long_functions, broad_excepts, loads_that_run_code, guarded_config_reads, missing_docstrings]
 )
@@ -156,6 +200,15 @@ def test_one_function_writes_the_legacy_dictionary_and_two_doors_keep_state_of_t
         for path in source_files()
         for line, what in lasting_changes(ast.parse(path.read_text(), path.name))
         if (str(path.relative_to(ROOT)), what) not in LASTING_CHANGES
+    )
+
+
+def test_files_are_written_whole_or_not_at_all() -> None:
+    report(
+        (path, line, what)
+        for path in source_files()
+        for line, what in direct_writes(ast.parse(path.read_text(), path.name))
+        if path.name != "atomic.py" and (str(path.relative_to(ROOT)), what) not in MAY_WRITE
     )
 
 
@@ -224,6 +277,17 @@ def test_importing_every_module_of(package: str, unwanted: set[str]) -> None:
         (lasting_changes, "update_legacy_dict(params.cfg, config)"),
         (lasting_changes, "os.environ['PATH'] = ''"),
         (lasting_changes, "os.environ.setdefault('PATH', '')"),
+        (direct_writes, "open(path, 'w')"),
+        (direct_writes, "path.open(mode='ab')"),
+        (direct_writes, "path.write_text(text)"),
+        (direct_writes, "np.savez(path, **arrays)"),
+        (direct_writes, "figure.savefig(path)"),
+        (direct_writes, "torch.save(content, path)"),
+        (direct_writes, "json.dump(content, path)"),
+        (direct_writes, "zipfile.ZipFile(path, 'w')"),
+        (direct_writes, "cast(Any, h5py).File(path, 'w')"),
+        (direct_writes, "logging.FileHandler(path)"),
+        (direct_writes, "shutil.copyfile(source, path)"),
         (missing_docstrings, "def public():\n    return 1"),
         (missing_docstrings, "class Public:\n    x = 1"),
     ],

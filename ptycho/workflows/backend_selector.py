@@ -42,6 +42,7 @@ def run_cdi_example_with_backend(
     do_stitching: bool = True,
     *,
     torch_execution_config: Any = None,
+    overwrite: bool = False,
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Train on one scan and reconstruct another with the backend that the configuration names.
 
@@ -51,6 +52,7 @@ def run_cdi_example_with_backend(
         config: a TrainingConfig; its `backend` is what runs.
         do_stitching: whether to reconstruct at all.
         torch_execution_config: the execution configuration of the pytorch backend; None resolves the environment.
+        overwrite: whether a run that is in the output folder is replaced; it is kept aside until this one has saved.
 
     Returns:
         Amplitude and phase of the object, float (H, W), and the results; (None, None, results) without stitching.
@@ -61,5 +63,10 @@ def run_cdi_example_with_backend(
     """
     backend = load_backend(config.backend)
     return backend.run_cdi_example_torch(
-        train_data, test_data, config, do_stitching, execution_config=torch_execution_config
+        train_data,
+        test_data,
+        config,
+        do_stitching,
+        execution_config=torch_execution_config,
+        overwrite=overwrite,
     )

@@ -1,7 +1,6 @@
 """The historical workflow functions; what computes is the backend."""
 
 import contextlib
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho import model_manager
+from ptycho.atomic import atomic_write
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.json_files import write_json
 from ptycho.workflows.backend_selector import load_backend, run_cdi_example_with_backend
 from ptycho.workflows.one_device import on_one_device
 
@@ -21,7 +22,7 @@ __all__ = ["load_inference_bundle", "run_cdi_example", "save_outputs"]
 
 
 def run_cdi_example(
-    train_data: Any, test_data: Any, config: Any, do_stitching: bool = True
+    train_data: Any, test_data: Any, config: Any, do_stitching: bool = True, *, overwrite: bool = False
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Train on one scan and reconstruct another; see `run_cdi_example_with_backend`.
 
@@ -39,7 +40,12 @@ def run_cdi_example(
             config.output_dir = Path(tempfile.mkdtemp(prefix="ptychopinn-"))
             on_failure.callback(shutil.rmtree, config.output_dir)
         outcome = run_cdi_example_with_backend(
-            train_data, test_data, config, do_stitching, torch_execution_config=execution
+            train_data,
+            test_data,
+            config,
+            do_stitching,
+            torch_execution_config=execution,
+            overwrite=overwrite,
         )
         on_failure.pop_all()
     model_manager.remember(Path(outcome[2]["bundle"]), temporary=temporary)
@@ -76,8 +82,9 @@ def save_outputs(
     for name, values in (("amplitude", amp), ("phase", phase)):
         if values is not None:
             array = np.asarray(values)
-            np.save(folder / f"reconstructed_{name}.npy", array, allow_pickle=False)
-            cast(Any, image).imsave(folder / f"reconstructed_{name}.png", array, cmap="gray")
+            with atomic_write(folder / f"reconstructed_{name}.npy") as file:
+                np.save(file, array, allow_pickle=False)
+            with atomic_write(folder / f"reconstructed_{name}.png") as file:
+                cast(Any, image).imsave(file, array, cmap="gray", format="png")
     if results.get("metrics"):
-        text = json.dumps(results["metrics"], indent=2, allow_nan=False)
-        (folder / "metrics.json").write_text(f"{text}\n", encoding="utf-8")
+        write_json(folder / "metrics.json", results["metrics"])

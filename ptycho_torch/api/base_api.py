@@ -4,6 +4,7 @@ Data are as ptychodus exports them: counts, and positions in object-array pixels
 on the coordinate (N - 1) / 2 of its own.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from multiprocessing.synchronize import Event
@@ -12,7 +13,6 @@ from typing import Any, Final, Self
 
 import lightning
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure
@@ -34,7 +34,7 @@ from ptycho_torch.reassembly import reconstruct
 from ptycho_torch.runs.reconstruction import illuminated_model
 from ptycho_torch.runs.record import logged
 from ptycho_torch.runs.training import PreparedTraining, check, finish, folder_of, prepare
-from ptycho_torch.runtime import Ranks, build_fabric, run_environment
+from ptycho_torch.runtime import Ranks, build_fabric, read_checkpoint, run_environment
 
 __all__ = [
     "ConfigManager",
@@ -157,7 +157,7 @@ class PtychoModel:
         path: str,
     ) -> tuple[Any, Any, Any, Any]:
         """The dictionaries (data, model, training, inference) in a checkpoint; None for what it lacks."""
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_checkpoint(Path(path))
         kept = content.get("hyper_parameters", {})
         names = ("data_config", "model_config", "training_config", "inference_config")
         data, model, training, inference = (kept.get(name) for name in names)
@@ -195,8 +195,11 @@ class Trainer:
         configs = dataloader.config_manager if config_manager is None else config_manager
         payload = _payload(dataloader, configs)
         ranks = Ranks(processes_of(payload.execution_config))
-        with ranks.first():
-            prepared = _prepared(dataloader, configs, payload)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(_remove_empty, Path(dataloader.output_dir))
+            with ranks.first():
+                prepared = _prepared(dataloader, configs, payload)
+            on_failure.pop_all()
         model.model = prepared.module
         return cls(prepared, ranks, (dataloader.unread(), configs))
 
@@ -218,6 +221,11 @@ class Trainer:
             _finish(self._prepared)
 
 
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def _payload(loader: PtychoDataLoader, configs: ConfigManager) -> TrainingPayload:
     execution = execution_of(configs.training_config, configs.inference_config)
     check_checkpoints(execution)
@@ -235,13 +243,20 @@ def _prepared(loader: PtychoDataLoader, configs: ConfigManager, payload: Trainin
         options=configs.data_config,
     )
     data = check(payload, data)
-    with logged(folder_of(payload)), run_environment(payload.execution_config):
-        return prepare(payload, data)
+    with folder_of(payload) as folder:
+        folder.refuse_run()
+        with logged(folder), run_environment(payload.execution_config):
+            return prepare(folder, payload, data)
 
 
 def _finish(prepared: PreparedTraining) -> None:
     payload = prepared.payload
-    with logged(folder_of(payload), further=True), run_environment(payload.execution_config):
+    with (
+        folder_of(payload) as folder,
+        logged(folder, further=True),
+        run_environment(payload.execution_config),
+    ):
+        folder.begin(anew=False)
         finish(prepared)
 
 

@@ -77,7 +77,7 @@ class PtychoDataLoader:
         loader = cls.__new__(cls)
         loader.config_manager = config_manager
         scan = RawData.from_arrays(
-            np.asarray(diff_patterns), np.asarray(positions) + CENTRED_PIXEL, probe, domain="intensity"
+            diff_patterns, np.asanyarray(positions) + CENTRED_PIXEL, probe, domain="intensity"
         )
         loader._scans = [scan]
         loader._probe_power = float(np.sum(np.abs(np.asarray(probe, dtype=np.complex128)) ** 2))

@@ -18,6 +18,7 @@ from ptycho.config.request import Request, is_record, request_of
 from ptycho.config.rules import conflicts_between
 from ptycho.config.sources import Vocabulary, read_environment
 from ptycho.config.validated import section_of, vocabulary
+from ptycho.escaped import spelled_out
 from ptycho_torch.cli.config_diff import RECORD, difference
 from ptycho_torch.cli.config_files import schema, template
 from ptycho_torch.cli.config_show import RUNS_SHOWN, show
@@ -227,7 +228,7 @@ def _env(options: argparse.Namespace) -> int:
         print(json.dumps({"variables": variables, "failures": wrong}, indent=2))
     else:
         print_table(("variable", "accepts", "default", "now"), [_variable_row(each) for each in variables])
-        print("".join(f"{failure.message}\n" for failure in failures), end="")
+        print("".join(f"{spelled_out(failure.message)}\n" for failure in failures), end="")
     return 0
 
 

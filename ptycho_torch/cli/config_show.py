@@ -59,7 +59,8 @@ def show(options: argparse.Namespace) -> int:
         names = ", ".join(module.NAME for module in RUNS_SHOWN)
         raise Refusal(f"show: expected a command ({names}); got none. See ptycho config show --help.")
     line = CommandLine.of(options)
-    resolve = _resumed(options) if "resume" in options else _RESOLVERS[command]
+    resumes = "resume" in options and not train.resumes_itself(options)
+    resolve = _resumed(options) if resumes else _RESOLVERS[command]
     settings = _settings(*resolve(line))
     if "json" in options:
         known = {
@@ -100,7 +101,7 @@ def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str,
             },
         )
     else:
-        from ptycho.scan_checks import DataError
+        from ptycho.data_error import DataError
         from ptycho_torch.config_factory import create_training_payload
 
         with refusing(DataError):
@@ -127,7 +128,7 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
             layers.append((ModelConfig, _trained(model)))
         resolved = _without_data(asked, InferenceConfig, unknown, *layers)
     else:
-        from ptycho.scan_checks import DataError
+        from ptycho.data_error import DataError
         from ptycho_torch.config_factory import create_inference_payload
 
         with refusing(DataError):

@@ -8,6 +8,9 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from ptycho.config.errors import ConfigError, printable
+from ptycho.escaped import LineFormatter, spelled_out
+
 PACKAGES = ("ptycho", "ptycho_torch")
 LIGHTNING = "lightning.pytorch.utilities.rank_zero"
 
@@ -69,12 +72,58 @@ def refusing(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise Refusal(str(error)) from error
+        raise Refusal(lines_of(error)) from error
+
+
+def lines_of(error: Exception) -> str:
+    """What an error says, one problem on a line; nothing in it steers a terminal or begins a line of its own."""
+    if isinstance(error, ConfigError):
+        problems = [failure.message for failure in error.failures]
+    else:
+        problems = getattr(error, "problems", None) or [str(error)]
+    return "\n".join(map(spelled_out, problems))
 
 
 def worded(error: OSError) -> str:
     """Word an error of the operating system: the file, then what is wrong with it."""
-    return f"{error.filename}: {error.strerror}." if error.filename and error.strerror else str(error)
+    return printable(
+        f"{error.filename}: {error.strerror}." if error.filename and error.strerror else str(error)
+    )
+
+
+def open_streams() -> None:
+    """Let the standard streams that were closed (`>&-`) lead nowhere, so that no file takes their place."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def flush_streams() -> OSError | None:
+    """Write out what the streams hold; one that cannot leads nowhere from then on, and its error is returned."""
+    failed = None
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            failed = failed or error
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+    return failed
+
+
+def memory_failure(error: MemoryError | RuntimeError) -> str | None:
+    """Word an error of a run that asked for more memory than there is, on one line; None for another error."""
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said:
+        return (
+            f"not enough memory{f': {said:.300}' if said else ''}. Use smaller batches, or a larger machine."
+        )
+    return None
 
 
 def is_first_process() -> bool:
@@ -94,10 +143,11 @@ def plain_warnings() -> Iterator[None]:
     heard: set[str] = set()
 
     def show_once(message: Warning | str, *place: object, **options: object) -> None:
-        line = " ".join(str(message).split())
+        line = printable(" ".join(str(message).split()))
         if line not in heard:
-            print(f"warning: {line}", file=sys.stderr)
             heard.add(line)
+            with contextlib.suppress(BrokenPipeError):  # nobody listens any more; the run goes on
+                print(f"warning: {line}", file=sys.stderr)
 
     with warnings.catch_warnings():
         # Python hides deprecations by default; ours are meant for whoever typed the name. And ours are no errors,
@@ -117,7 +167,7 @@ def plain_log(*, quiet: bool) -> Iterator[None]:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.INFO if is_first_process() and not quiet else logging.WARNING)
-    handler.setFormatter(_LineFormatter())
+    handler.setFormatter(_MessageFormatter())
     loggers = [logging.getLogger(name) for name in PACKAGES]
     levels, foreign = [logger.level for logger in loggers], logging.getLogger(LIGHTNING)
     for logger in loggers:
@@ -133,11 +183,11 @@ def plain_log(*, quiet: bool) -> Iterator[None]:
             logger.setLevel(level)
 
 
-class _LineFormatter(logging.Formatter):
+class _MessageFormatter(LineFormatter):
     """The message; a warning or worse says so first."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        text = super().formatMessage(record)
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
@@ -146,7 +196,7 @@ def _is_warning(record: logging.LogRecord) -> bool:
 
 
 def relative(path: str | os.PathLike[str]) -> str:
-    """A path as short as it can be named from here."""
+    """A path as short as it can be named from here, for a person to read."""
     absolute = os.path.abspath(path)
     here = os.getcwd() + os.sep
-    return absolute.removeprefix(here)
+    return printable(absolute.removeprefix(here))

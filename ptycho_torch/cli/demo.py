@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.errors import ConfigError
 from ptycho.config.request import KNOBS
 from ptycho_torch.cli.console import is_first_process, refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, SHOWN
@@ -18,7 +19,7 @@ from ptycho_torch.cli.flags import (
     read_parameters,
 )
 from ptycho_torch.cli.foreseen import refuse_training
-from ptycho_torch.cli.options import CommandLine, add_own_options
+from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way
 from ptycho_torch.cli.reconstruct import picture
 
 NAME = "demo"
@@ -28,7 +29,7 @@ USAGE = "[flags]"
 
 def add_arguments(parser: FlagParser) -> None:
     """Add the flags of a training, and those of a simulation; a name of both sets both."""
-    add_own_options(parser)
+    add_own_options(parser, overwrite=OVERWRITE)
     training = [*_training_flags(), *execution_flags()]
     shared = {flag.name for flag in training}
     scan = [flag for flag in _scan_flags() if flag.name not in shared]
@@ -68,17 +69,19 @@ def run(options: argparse.Namespace) -> int:
     scan = run_dir / "scan.npz"
     fields = {flag.name for flag in _training_flags()}
     passed = line.request(stated, only=fields.union(KNOBS))
+    place, overwrite = run_dir / "reconstruction", "overwrite" in options
     with refusing(DataError, BundleError), watching_for_interrupt(run_dir):
         refuse_training(passed)
+        if kept := [*run_in_the_way(run_dir, options), *run_in_the_way(place, options)]:
+            raise ConfigError(kept)
         with refusing(ValueError):
             simulated = simulate_scan(**parameters)
         run_dir.mkdir(parents=True, exist_ok=True)
         simulated.to_file(scan)
-        trained = train(create_training_payload(str(scan), None, **passed))
+        trained = train(create_training_payload(str(scan), None, **passed), overwrite=overwrite)
         known = line.request(RECONSTRUCTION, only=KNOBS)
-        place = str(run_dir / "reconstruction")
-        payload = create_inference_payload(str(run_dir), str(scan), place, **known)
-        reconstructed = reconstruct_scans(payload)[0]
+        payload = create_inference_payload(str(run_dir), str(scan), str(place), **known)
+        reconstructed = reconstruct_scans(payload, overwrite=overwrite)[0]
     if is_first_process():
         _report(run_dir, picture(reconstructed.run_dir), reconstructed.metrics, len(trained.history))
         print(f"{time.perf_counter() - started_s:.0f} s in all")

@@ -1,14 +1,22 @@
-"""`ptycho doctor`: what this machine offers, and whether a training with the settings in force would be refused."""
+"""`ptycho doctor`: what this machine offers, and whether a training with the settings in force would be refused.
+
+Given a run, whether its files are as they were written.
+"""
 
 import argparse
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from ptycho.checksums import verify
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import Failure
+from ptycho.escaped import spelled_out
+from ptycho.model_archive import ARCHIVE
 from ptycho_torch.cli import train
+from ptycho_torch.cli.console import Refusal
 from ptycho_torch.cli.defaults import SHOWN, TRAINING
 from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
 from ptycho_torch.cli.foreseen import training_failures
@@ -16,19 +24,26 @@ from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.cli.tables import Row, print_table
 
 NAME = "doctor"
-SUMMARY = "tell what this machine offers, and which settings it would refuse"
-USAGE = "[--json] [flags]"
+SUMMARY = (
+    "tell what this machine offers and which settings it would refuse, or which files of a run have changed"
+)
+USAGE = "[RUN] [--json] [flags]"
 
 REFUSED = 2
 """Exit code where a training with the settings in force would be refused."""
+DAMAGED = 1
+"""Exit code where a file of a run is not as it was written."""
 
 
 def add_arguments(parser: FlagParser) -> None:
     """Add the flags of a training."""
     parser.epilog = (
         "Tells of the settings that ptycho train would have here, from flags, environment and --config, whether any "
-        "would be refused; then the exit code is 2. Nothing is run, and no data are opened."
+        "would be refused; then the exit code is 2. Nothing is run, and no data are opened. With RUN, compares scan, "
+        "checkpoints and model of that training with their SHA-256, which SHA256SUMS in its folder lists; the exit "
+        "code is 1 where one is changed or missing."
     )
+    parser.add_argument("run", metavar="RUN", nargs="?", help="Folder of a training whose files are checked.")
     parser.add_argument("--config", metavar="FILE", help="TOML, YAML or JSON file, as of ptycho train.")
     parser.add_argument("--json", action="store_true", help="Print JSON, for programs.")
     fields = canonical_flags(TrainingConfig, without=["train_data_file", "output_dir"])
@@ -36,12 +51,22 @@ def add_arguments(parser: FlagParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what this machine offers.
+    """Print what this machine offers, or which files of a run are as they were written.
 
     Returns:
-        0; 2 where a setting in force would be refused.
+        0; 2 where a setting in force would be refused; 1 where a file of the run is changed or missing.
+
+    Raises:
+        ConfigError, Refusal, OSError: wrong input.
     """
-    refused = training_failures(train.asked(CommandLine.of(options)))
+    line = CommandLine.of(options)
+    if "run" in line.places:
+        if line.flags or line.file:
+            raise Refusal(
+                "RUN: expected without flags and --config, which are of a training; got both. Drop one."
+            )
+        return _check_files(line.places["run"], as_json="json" in options)
+    refused = training_failures(train.asked(line))
     from ptycho_torch.runtime.offers import accelerator_offers, machine, offers  # loads torch
 
     found = machine()._asdict()
@@ -56,6 +81,24 @@ def run(options: argparse.Namespace) -> int:
         print_table(("knob", "value", "here"), [*_value_rows(values)])
         print(f"\n{_verdict(refused)}")
     return REFUSED if refused else 0
+
+
+def _check_files(run: str, *, as_json: bool) -> int:
+    states: dict[str, str] = {**verify(run)}
+    kept = [*sorted(Path(run, "checkpoints").glob("*.ckpt")), Path(run, ARCHIVE)]
+    names = [path.relative_to(run).as_posix() for path in kept if path.is_file()]
+    states |= {name: "not listed" for name in names if name not in states}
+    wrong = [name for name, state in states.items() if state in ("changed", "missing")]
+    if as_json:
+        print(json.dumps({"run": run, "files": states}, indent=2))
+    else:
+        rows = [Row((name, state), marked=state != "ok") for name, state in states.items()]
+        print_table(("file", "SHA-256"), rows)
+        verdict = (
+            f"{len(wrong)} of {len(states)} files changed or missing" if wrong else "no file has changed"
+        )
+        print(f"\n{spelled_out(run)}: {verdict}.")
+    return DAMAGED if wrong else 0
 
 
 Values = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -98,4 +141,4 @@ def _shortened(knob: str, message: str) -> str:
 def _verdict(refused: list[Failure]) -> str:
     if not refused:
         return "ptycho train would refuse none of the settings in force."
-    return "\n".join(["ptycho train would refuse:", *(failure.message for failure in refused)])
+    return "\n".join(["ptycho train would refuse:", *(spelled_out(failure.message) for failure in refused)])

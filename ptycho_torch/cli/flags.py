@@ -14,7 +14,7 @@ from typing import Any
 
 from ptycho.config.ambient import prefix_of
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
-from ptycho.config.errors import ConfigError, Failure, near, show
+from ptycho.config.errors import ConfigError, Failure, near, printable, show
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import BOOL_WORDS, Scalar, annotation_of, group_of, scalar
 from ptycho.config.render import text
@@ -295,7 +295,8 @@ class FlagParser(argparse.ArgumentParser):
             message = f"{found[1]}: expected a value; got none. See {self.prog} --help."
         elif found := re.fullmatch(r"the following arguments are required: (.*)", message):
             message = f"expected {found[1].replace(', ', ' and ')}; got too few. See {self.prog} --help."
-        self.exit(2, f"{self.prog}: {message}\n")
+        lines = "\n".join(map(printable, message.split("\n")))
+        self.exit(2, f"{self.prog}: {lines}\n")
 
 
 class _Switch(argparse.Action):

@@ -74,7 +74,7 @@ def translate(command: str, argv: Sequence[str]) -> list[str]:
     for option, value in given:
         if option not in taken:
             today += _today(option, value)
-    return today if command == "reconstruct" else [*today, "--overwrite"]
+    return [*today, "--overwrite"]
 
 
 def _pairs(argv: Sequence[str]) -> list[tuple[str, str | None]]:

@@ -1,14 +1,25 @@
 """The `ptycho` command. Wrong input gives one message and exit code 2; only a defect of ours gives a traceback."""
 
+import contextlib
 import io
-import os
 import sys
 from collections.abc import Sequence
 
 import ptycho
 from ptycho.config.errors import ConfigError, near
 from ptycho_torch.cli import completion, config, demo, doctor, reconstruct, simulate, train
-from ptycho_torch.cli.console import INTERRUPTED, Interruption, Refusal, plain_log, plain_warnings, worded
+from ptycho_torch.cli.console import (
+    INTERRUPTED,
+    Interruption,
+    Refusal,
+    flush_streams,
+    lines_of,
+    memory_failure,
+    open_streams,
+    plain_log,
+    plain_warnings,
+    worded,
+)
 from ptycho_torch.cli.flags import FlagParser
 
 COMMANDS = {
@@ -56,7 +67,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: help or the version was asked for (0), or the command line is wrong (2).
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    open_streams()
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+    except SystemExit as leaving:
+        if isinstance(flush_streams(), BrokenPipeError):
+            raise SystemExit(BROKEN_PIPE) from None
+        raise leaving from None
+    unwritten = flush_streams()
+    if isinstance(unwritten, BrokenPipeError):
+        return code or BROKEN_PIPE
+    if unwritten is not None:
+        return code or _say(f"standard output: {worded(unwritten)}", WRONG_INPUT)
+    return code
+
+
+def _run(words: list[str]) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
     parser = build_parser(chosen)
     parser.refuse_flags_before_a_command(words)
@@ -72,27 +98,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that it cannot spell is no failure
     with plain_warnings(), plain_log(quiet="quiet" in options):
         try:
-            code = COMMANDS[options.command].run(options)
-            sys.stdout.flush()
-            return code
+            return COMMANDS[options.command].run(options)
         except (ConfigError, Refusal) as error:
-            return _say(chosen, str(error), WRONG_INPUT)
+            return _say(f"{chosen}: {lines_of(error)}", WRONG_INPUT)
         except Warning as raised:
-            message = f"a warning, which Python was told to take for an error (-W, PYTHONWARNINGS): {raised}"
-            return _say(chosen, message, WRONG_INPUT)
+            message = f"a warning, which Python was told to take for an error (-W, PYTHONWARNINGS): {lines_of(raised)}"
+            return _say(f"{chosen}: {message}", WRONG_INPUT)
         except BrokenPipeError:
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # nothing is left to flush at the exit
             return BROKEN_PIPE
         except OSError as error:
-            return _say(chosen, worded(error), WRONG_INPUT)
+            return _say(f"{chosen}: {worded(error)}", WRONG_INPUT)
+        except (MemoryError, RuntimeError) as error:
+            if (message := memory_failure(error)) is None:
+                raise
+            return _say(f"{chosen}: {message}", WRONG_INPUT)
         except Interruption as interruption:
-            return _say(chosen, str(interruption), interruption.code)
+            return _say(f"{chosen}: {lines_of(interruption)}", interruption.code)
         except KeyboardInterrupt:
-            return _say(chosen, "interrupted; nothing was kept.", INTERRUPTED)
+            return _say(f"{chosen}: interrupted; nothing was kept.", INTERRUPTED)
 
 
-def _say(command: str, message: str, code: int) -> int:
-    print(f"ptycho {command}: {message}", file=sys.stderr)
+def _say(message: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # nobody listens; the exit code tells
+        print(f"ptycho {message}", file=sys.stderr)
     return code

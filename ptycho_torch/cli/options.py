@@ -14,14 +14,20 @@ from ptycho.config.files import ConfigFile
 from ptycho.config.request import Request
 from ptycho.config.sources import Layer
 from ptycho.config.validated import section_of, vocabulary
-from ptycho_torch.cli.console import is_watched
+from ptycho.run_folder import run_failure
+from ptycho_torch.cli.console import is_first_process, is_watched
 from ptycho_torch.cli.defaults import suited
 from ptycho_torch.cli.flags import FlagParser
 
 OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json", "unknown")
 """Options of the commands themselves; every other one is a field's."""
-POSITIONAL = {"train": ("train_data_file",), "reconstruct": ("model_path", "test_data_file")}
-"""Command -> fields that are given by their place in it, without a flag."""
+OVERWRITE = "Replace the run that is in the output folder; it is kept aside until the new one has saved."
+POSITIONAL = {
+    "doctor": ("run",),
+    "train": ("train_data_file",),
+    "reconstruct": ("model_path", "test_data_file"),
+}
+"""Command -> what is given by its place in it, without a flag."""
 
 
 def add_own_options(parser: FlagParser, *, overwrite: str = "") -> None:
@@ -168,8 +174,16 @@ class CommandLine:
 
 
 def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:
-    """An earlier result that is kept, unless somebody says that it may go."""
+    """A file that is kept, unless somebody says that it may go."""
     if "overwrite" in options or not path.exists():
         return []
     message = f"{path}: expected nothing there yet; got a file. Name another place, or pass --overwrite."
     return [Failure(str(path), message)]
+
+
+def run_in_the_way(run_dir: Path, options: argparse.Namespace, *, may_resume: bool = False) -> list[Failure]:
+    """An earlier run that is kept, or one under way; the first process of a run asks."""
+    if "overwrite" in options or not is_first_process():
+        return []
+    failure = run_failure(run_dir, may_resume=may_resume)
+    return [] if failure is None else [failure]

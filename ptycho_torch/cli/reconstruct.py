@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.config.canonical import InferenceConfig
+from ptycho.run_names import default_folder
 from ptycho_torch.cli.console import is_first_process, refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN
 from ptycho_torch.cli.flags import (
@@ -14,7 +15,7 @@ from ptycho_torch.cli.flags import (
     execution_flags,
 )
 from ptycho_torch.cli.foreseen import refuse_reconstruction
-from ptycho_torch.cli.options import CommandLine, add_own_options
+from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way
 
 NAME = "reconstruct"
 SUMMARY = "reconstruct a scan with a trained model"
@@ -32,7 +33,7 @@ def add_arguments(parser: FlagParser) -> None:
         nargs="?",
         help="The scan: NPZ, ptychodus product or CXI; or a folder of NPZ files.",
     )
-    add_own_options(parser)
+    add_own_options(parser, overwrite=OVERWRITE)
     flags = canonical_flags(InferenceConfig, without=["model_path", "test_data_file"])
     stated = SHOWN | RECONSTRUCTION | {"output_dir": "FOLDER-OF-MODEL/NAME-OF-DATA"}
     parser.add_flags(flags + execution_flags(RECONSTRUCTION_GROUPS), stated)
@@ -47,7 +48,9 @@ def run(options: argparse.Namespace) -> int:
     """
     line = CommandLine.of(options)
     positionals = {"model_path": "MODEL", "test_data_file": "DATA"}
-    model, data = line.required_places(InferenceConfig, positionals, asked(line))
+    named = [line.place(InferenceConfig, name) for name in positionals]
+    kept = run_in_the_way(Path(folder(line, *named)), options) if all(named) else ()
+    model, data = line.required_places(InferenceConfig, positionals, asked(line), kept)
     run_dir = folder(line, model, data)
 
     from ptycho.raw_data import DataError
@@ -62,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         from ptycho_torch.runs.reconstruction import reconstruct_scans
 
         with refusing(BundleError):
-            results = reconstruct_scans(payload)
+            results = reconstruct_scans(payload, overwrite="overwrite" in options)
     for result in results if is_first_process() else ():
         figures = result.metrics
         print(
@@ -79,7 +82,7 @@ def folder(line: CommandLine, model: str, data: str) -> str:
 
 def _stated_folder(model: str, data: str) -> str:
     home = Path(model).parent if Path(model).is_file() else Path(model)
-    return str(home / Path(data).resolve().stem)
+    return str(default_folder(home, data))
 
 
 def asked(line: CommandLine, model: str | None = None, data: str | None = None) -> dict[str, Any]:

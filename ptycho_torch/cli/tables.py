@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from ptycho.config.errors import printable
+
 
 class Row(NamedTuple):
     """One line of a table."""
@@ -23,6 +25,8 @@ def print_table(head: Sequence[str], rows: Sequence[Row]) -> None:
         head: headings of the columns.
         rows: the lines, with as many cells.
     """
+    head = [printable(cell) for cell in head]
+    rows = [row._replace(cells=tuple(map(printable, row.cells))) for row in rows]
     if sys.stdout.isatty():
         _print_coloured(head, rows)
     else:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
-from ptycho.model_archive import ARCHIVE
+from ptycho.run_names import default_folder
 from ptycho_torch.cli.console import Refusal, is_first_process, refusing, relative, watching_for_interrupt
 from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING
 from ptycho_torch.cli.flags import FlagParser, canonical_flags, execution_flags
 from ptycho_torch.cli.foreseen import refuse_training
-from ptycho_torch.cli.options import CommandLine, add_own_options, in_the_way
+from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way
 
 if TYPE_CHECKING:
     from ptycho_torch.runs.training import TrainingResult
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 NAME = "train"
 SUMMARY = "train a model on a scan"
 USAGE = "DATA [flags]"
+AUTO = "auto"
+"""In place of a folder: go on where there is something to go on from."""
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -29,12 +31,14 @@ def add_arguments(parser: FlagParser) -> None:
         nargs="?",
         help="The scan: NPZ, ptychodus product or CXI; or a folder of NPZ files that are one data set.",
     )
-    add_own_options(parser, overwrite="Replace the model that is in the output folder.")
+    add_own_options(parser, overwrite=OVERWRITE)
     parser.add_argument(
         "--resume",
         metavar="RUN",
         help="Go on with the training in this folder, from its latest checkpoint, with its own settings. DATA is then "
-        "needed only where the scan was moved; flags change what a training that goes on can change.",
+        "needed only where the scan was moved; flags change what a training that goes on can change. With 'auto', go "
+        "on with the training in the output folder where there is one, and start it otherwise: a job that is started "
+        "again needs no other command.",
     )
     stated = SHOWN | TRAINING | {"output_dir": f"{RUNS}/NAME-OF-DATA"}
     flags = canonical_flags(ModelConfig) + canonical_flags(TrainingConfig, without=["train_data_file"])
@@ -49,10 +53,12 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    if "resume" in options:
+    automatic = resumes_itself(options)
+    if "resume" in options and not automatic:
         return _say_result(_resumed(line, options))
     named = line.place(TrainingConfig, "train_data_file")
-    kept = in_the_way(folder(line, named) / ARCHIVE, options) if named else ()
+    asks = named is not None and not automatic
+    kept = run_in_the_way(folder(line, named), options, may_resume=True) if asks else ()
     (data,) = line.required_places(TrainingConfig, {"train_data_file": "DATA"}, asked(line), kept)
     run_dir = folder(line, data)
 
@@ -63,9 +69,27 @@ def run(options: argparse.Namespace) -> int:
         known = asked(line, data)
         refuse_training(known)
         payload = create_training_payload(line.places.get("train_data_file"), None, **known)
+        if automatic:
+            from ptycho_torch.runs.resuming import train_or_resume
+
+            return _say_result(train_or_resume(payload))
         from ptycho_torch.runs.training import train
 
-        return _say_result(train(payload))
+        return _say_result(train(payload, overwrite="overwrite" in options))
+
+
+def resumes_itself(options: argparse.Namespace) -> bool:
+    """Whether a training goes on where it can, and starts otherwise.
+
+    Raises:
+        Refusal: it is also to replace what it could go on with.
+    """
+    automatic = vars(options).get("resume") == AUTO
+    if automatic and "overwrite" in options:
+        raise Refusal(
+            "--overwrite: expected without --resume auto, which keeps what is there; got both. Drop one."
+        )
+    return automatic
 
 
 def _resumed(line: CommandLine, options: argparse.Namespace) -> "TrainingResult":
@@ -105,9 +129,11 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
     }
 
 
-def _say_result(result: "TrainingResult") -> int:
-    history = result.history
-    if is_first_process():
+def _say_result(result: "TrainingResult | None") -> int:
+    history = [] if result is None else result.history
+    if is_first_process() and result is None:
+        print("nothing is left to train")
+    elif is_first_process() and result is not None:
         print(f"{relative(result.bundle)}: trained for {len(history)} epochs, {last_losses(history)}")
     return 0
 
@@ -118,7 +144,7 @@ def folder(line: CommandLine, data: str) -> Path:
 
 
 def _stated_folder(data: str) -> str:
-    return str(Path(RUNS) / Path(data).resolve().stem)
+    return str(default_folder(Path(RUNS), data))
 
 
 def asked(line: CommandLine, data: str | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.grouping import NEAREST, Neighborhood, neighbor_groups, select_positions
 from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho.scan_checks import INTENSITY_SUSPICION
+from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.config_params import DataConfig
 from ptycho_torch.data.groups import EpochOrder, GroupDataset, Indices, batches
 from ptycho_torch.data.options import neighborhood_of, with_probe_options
@@ -81,6 +82,7 @@ class ScanDataModule(lightning.LightningDataModule):
         scans: scans in memory, in place of ``train_data_file``.
         validation_scans: scans in memory, in place of ``test_data_file``.
         options: what this backend's data configuration says beyond `config`; None: nothing.
+        trained: how an earlier part of the training read its scans; None: there was none.
 
     The scans are read once, in this process (``load``). Held-out patterns are used for neither.
     A random fraction ``val_split`` of the positions is left out of training, and the same share of the ``n_groups``
@@ -102,9 +104,11 @@ class ScanDataModule(lightning.LightningDataModule):
         scans: Sequence[RawData] | None = None,
         validation_scans: Sequence[RawData] | None = None,
         options: DataConfig | None = None,
+        trained: TrainedDomains | None = None,
     ) -> None:
         super().__init__()
         self.options = DataConfig() if options is None else options
+        self._trained = trained
         self._given = scans
         self._given_for_validation = validation_scans
         self.config = config
@@ -177,7 +181,8 @@ class ScanDataModule(lightning.LightningDataModule):
 
     def _read(self, given: Sequence[RawData] | None, path: Path | None) -> list[RawData]:
         """The scans that were given, or else those of a file."""
-        scans = load_scans(str(path), domain=self.config.measurement_domain) if given is None else list(given)
+        domain = self.config.measurement_domain
+        scans = load_scans(str(path), domain, self._trained) if given is None else list(given)
         n_pixels = self.config.model.N
         for scan in scans:
             if scan.patterns.shape[-1] != n_pixels:

@@ -10,6 +10,7 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ptycho.atomic import atomic_write
 from ptycho_torch.runs.metrics import Comparison
 
 PANEL_INCHES = 3.6
@@ -123,5 +124,6 @@ def _probe_image(probe: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png")
     return path

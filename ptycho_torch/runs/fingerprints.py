@@ -1,10 +1,12 @@
 """Fingerprints of scans and probes: whether a run meets the data that it was trained on."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from ptycho.raw_data import RawData
+from ptycho.scan_domain import ReadAs, TrainedDomains, patterns_fingerprint
 from ptycho_torch.data.module import ScanDataModule
 
 FINGERPRINTED = 64
@@ -34,3 +36,9 @@ def probe_fingerprints(data: ScanDataModule) -> list[str]:
 def scan_fingerprints(data: ScanDataModule) -> list[str]:
     """Those of all scans of a training."""
     return [scan_fingerprint(scan) for scan in data.scans]
+
+
+def domains_of(scans: Sequence[RawData]) -> TrainedDomains:
+    """How scans are read, kept with a run and its model for whoever reads them again."""
+    read = [ReadAs(patterns_fingerprint(scan.patterns), scan.domain, scan.domain_reason) for scan in scans]
+    return TrainedDomains(scans=read)

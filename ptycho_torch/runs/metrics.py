@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ptycho.scan_checks import DataError
+from ptycho.data_error import DataError
 
 FREQUENCY_OVERSAMPLING = 2
 """A linear phase ramp is searched in steps of half a period across the image, then refined."""
@@ -25,6 +25,7 @@ class Block(NamedTuple):
     """bool, broadcasts against the amplitude; False leaves a pixel out."""
 
 
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")
 def agreement(blocks: Callable[[], Iterable[Block]]) -> dict[str, float]:
     """How well predicted amplitudes agree with measured ones, over all blocks together.
 
@@ -34,7 +35,8 @@ def agreement(blocks: Callable[[], Iterable[Block]]) -> dict[str, float]:
     Returns:
         ``r_factor``: R = sum abs(A - s A_predicted) / sum A with one least-squares scale s for all patterns; 0 for a
         perfect prediction. ``poisson_deviance_per_pixel``: mean Poisson deviance of the counts, the prediction scaled
-        to the same total; about 1 for a perfect model where the counts are many, less where they are few.
+        to the same total; about 1 for a perfect model where the counts are many, less where they are few. NaN where
+        nothing was measured, nothing is predicted, or the prediction is not finite.
     """
     product = energy = total = counted = 0.0
     n_pixels = 0
@@ -45,17 +47,23 @@ def agreement(blocks: Callable[[], Iterable[Block]]) -> dict[str, float]:
         total += float(np.sum(amplitude, where=seen, dtype=np.float64))
         counted += float(np.sum(np.square(amplitude), where=seen, dtype=np.float64))
         n_pixels += int(seen.sum())
+    scale, power_scale = _ratio(product, energy), _ratio(counted, energy)
     difference = deviance = 0.0
     for predicted, amplitude, measured in blocks():
         seen = np.broadcast_to(measured, amplitude.shape)
-        difference += float(
-            np.sum(np.abs(amplitude - product / energy * predicted), where=seen, dtype=np.float64)
-        )
-        expected = np.maximum(np.square(predicted, dtype=np.float64) * (counted / energy), 1e-6)
+        difference += float(np.sum(np.abs(amplitude - scale * predicted), where=seen, dtype=np.float64))
+        expected = np.maximum(np.square(predicted, dtype=np.float64) * power_scale, 1e-6)
         counts = np.square(amplitude, dtype=np.float64)
         ratio = np.where(counts > 0, counts / expected, 1.0)
         deviance += float(np.sum(2 * (expected - counts + counts * np.log(ratio)), where=seen))
-    return {"r_factor": difference / total, "poisson_deviance_per_pixel": deviance / n_pixels}
+    return {
+        "r_factor": _ratio(difference, total),
+        "poisson_deviance_per_pixel": _ratio(deviance, n_pixels),
+    }
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else np.nan
 
 
 SMALLEST_PX = 7
@@ -76,10 +84,11 @@ class Comparison:
     true_amplitude: NDArray[np.float64]
     true_phase_rad: NDArray[np.float64]
 
+    @np.errstate(divide="ignore", invalid="ignore")
     def figures(self) -> dict[str, float]:
         """Peak signal-to-noise ratio (dB) and structural similarity of amplitude and phase.
 
-        The data range is that of the known object.
+        The data range is that of the known object. Of two equal images the ratio is infinite.
         """
         pairs = {
             "amplitude": (self.true_amplitude, self.amplitude),
@@ -116,10 +125,14 @@ def compare(
         Both objects on that rectangle.
 
     Raises:
-        DataError: image and known object do not overlap.
+        DataError: image and known object do not overlap, or the image is not finite.
     """
     rows, columns = _common_rectangle(image.shape, truth.shape, corner_px, coverage)
     part = image[rows, columns].astype(np.complex128)
+    if not np.isfinite(part).all():
+        raise DataError(
+            "comparison: expected an object of finite numbers; got some that are not. Train the model again."
+        )
     down, right = corner_px
     known = truth[rows.start + down : rows.stop + down, columns.start + right : columns.stop + right].astype(
         np.complex128

@@ -11,12 +11,15 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
+from ptycho.atomic import atomic_write
 from ptycho.config.canonical import InferenceConfig
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.grouping import neighbor_groups, select_positions
-from ptycho.model_archive import ARCHIVE
+from ptycho.json_files import write_json
 from ptycho.raw_data import DataError, RawData, load_scans
-from ptycho_torch.bundle import Bundle, load_bundle
+from ptycho.run_folder import RunFolder, holds_training, one_set
+from ptycho.run_names import distinct_names
+from ptycho.scan_domain import TrainedDomains, patterns_fingerprint
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.config_params import DataConfig, ModelConfig
 from ptycho_torch.data.groups import Indices
@@ -25,9 +28,10 @@ from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconstruct
 from ptycho_torch.runs import metrics
 from ptycho_torch.runs.figures import save_comparison, save_reconstruction
-from ptycho_torch.runs.fingerprints import probe_fingerprint
-from ptycho_torch.runs.record import logged, write_configuration, write_json
-from ptycho_torch.runtime import build_fabric, check_reconstruction, run_environment
+from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
+from ptycho_torch.runs.record import logged, write_configuration
+from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
+from ptycho_torch.runtime import build_fabric, check_reconstruction, is_first_process, run_environment
 
 log = logging.getLogger(__name__)
 
@@ -53,19 +57,23 @@ class ReconstructionResult:
 
 
 def reconstruct_scans(
-    payload: InferencePayload, scans: Sequence[RawData] | None = None
+    payload: InferencePayload, scans: Sequence[RawData] | None = None, *, overwrite: bool = False
 ) -> list[ReconstructionResult]:
     """Reconstruct the scan, or every scan of the folder, that a payload names.
 
     Args:
         payload: from ``create_inference_payload``.
         scans: scans in memory; None: those that the payload names.
+        overwrite: whether a reconstruction that is in the output folder is replaced; it is kept aside until this one
+            has saved.
 
     Returns:
-        One result for each scan. A single scan writes into ``output_dir``, several into a folder each below it.
+        One result for each scan. A single scan writes into ``output_dir``, several into a folder each below it. The
+        files of a scan appear together.
 
     Raises:
         ConfigError: the machine lacks what the configuration asks for; raised before anything is read.
+        ConfigError: the output folder holds a run, or another run writes into it.
         BundleError: the model cannot be read.
         DataError: the scan does not fit the data contract or the model.
     """
@@ -73,38 +81,33 @@ def reconstruct_scans(
     check_reconstruction(execution, config)
     run_dir = Path(str(config.output_dir))
     refuse_folder_of_model(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with logged(run_dir), run_environment(execution):
+    with (
+        RunFolder(run_dir, writes=is_first_process()) as home,
+        logged(home),
+        run_environment(execution),
+    ):
+        if not overwrite:
+            home.refuse_run(may_resume=False)
         fabric = build_fabric(execution)
-        bundle = load_bundle(Path(str(config.model_path)))
+        trained = load_trained(Path(str(config.model_path)))
+        check_tensors(trained, payload.pt_model_config, payload.pt_data_config)
         if scans is None:
-            scans = load_scans(Path(str(config.test_data_file)), domain=config.measurement_domain)
+            place = Path(str(config.test_data_file))
+            scans = load_scans(place, config.measurement_domain, trained.domains)
+        home.begin(anew=True)
         domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
         if fabric.is_global_zero:
-            facts = {"measurement_domain": domains}
+            facts = {"measurement_domain": domains, "domains": domains_of(scans).to_json()}
             write_configuration(run_dir, config, execution, payload.sources, payload.overrides_applied, facts)
-        folders = (
-            [run_dir] if len(scans) == 1 else [run_dir / f"{_stem(scan, i)}" for i, scan in enumerate(scans)]
-        )
+        names = distinct_names(_stem(scan, i) for i, scan in enumerate(scans))
+        folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
         results = [
-            _one_scan(payload, bundle, scan, folder, fabric)
+            _one_scan(payload, trained, scan, folder, fabric)
             for scan, folder in zip(scans, folders, strict=True)
         ]
+        home.saved()
         fabric.barrier()  # what the first process writes is there for every process that returns
         return results
-
-
-def load_model(payload: InferencePayload, bundle: Bundle, scan: RawData) -> PtychoPINN:
-    """The model of a bundle, illuminated by the probe of a scan.
-
-    The probe is the one the training refined where it started from exactly the probe of this scan, else the probe
-    in the scan's file.
-
-    Raises:
-        DataError: the patterns have another size than the model was trained on.
-    """
-    known = bundle.config["data"]["probe_guess_sha256"]
-    return illuminated_model(payload.pt_model_config, payload.pt_data_config, bundle.state_dict, known, scan)
 
 
 def illuminated_model(
@@ -113,6 +116,7 @@ def illuminated_model(
     trained: Mapping[str, Tensor],
     known: Sequence[str],
     scan: RawData,
+    domains: TrainedDomains | None = None,
 ) -> PtychoPINN:
     """A trained model with the probe of a scan.
 
@@ -122,6 +126,7 @@ def illuminated_model(
         trained: its state after training.
         known: fingerprints of the probe guesses that its probes started from.
         scan: whose probe is used: as refined where it is known, else as it is.
+        domains: how the scans of the training were read, for the log; None: that is not known.
 
     Raises:
         DataError: the patterns have another size than the model was trained on.
@@ -144,18 +149,37 @@ def illuminated_model(
         log.info("probe: as refined in training, which started from the probe of this scan")
     else:
         state |= {name: own[name] for name in ("probe", "photon_scale", "log_intensity_scale")}
-        log.info("probe: from the file of the scan, which the model was not trained on")
+        _say_where_from(scan, domains)
     model.load_state_dict(state)
     return model
+
+
+def _say_where_from(scan: RawData, domains: TrainedDomains | None) -> None:
+    """Log why the probe is that of the file, and none that the training refined."""
+    read = None if domains is None else domains.of_scan(patterns_fingerprint(scan.patterns))
+    if read is None:
+        log.info("probe: from the file of the scan, which the model was not trained on")
+    elif read.domain == scan.domain:
+        log.info(
+            "probe: from the file of the scan; the model was trained on these patterns with another probe"
+        )
+    else:
+        log.warning(
+            "%s: the patterns are read as %s, and the model was trained on them as %s: the probe is that of the file. "
+            "Leave measurement_domain out to read them as in the training.",
+            printable(str(scan.path or "scan")),
+            scan.domain,
+            read.domain,
+        )
 
 
 def refuse_folder_of_model(run_dir: Path) -> None:
     """Refuse to write a reconstruction among the files of a training, whose records it would replace.
 
     Raises:
-        ConfigError: the folder holds a model.
+        ConfigError: the folder holds a training, finished or not.
     """
-    if (run_dir / ARCHIVE).exists():
+    if holds_training(run_dir):
         message = f"expected a folder without a model; got {run_dir}. Choose another one, such as a folder below it."
         raise ConfigError([Failure("output_dir", f"output_dir: {message}")])
 
@@ -217,11 +241,18 @@ def _blocks(reconstruction: Reconstruction, scan: RawData, indices: Indices) -> 
 
 
 def _one_scan(
-    payload: InferencePayload, bundle: Bundle, scan: RawData, folder: Path, fabric: Fabric
+    payload: InferencePayload, trained: TrainedModel, scan: RawData, folder: Path, fabric: Fabric
 ) -> ReconstructionResult:
     refuse_several_objects(scan)
     config = payload.tf_inference_config
-    model = load_model(payload, bundle, scan)
+    model = illuminated_model(
+        payload.pt_model_config,
+        payload.pt_data_config,
+        trained.state_dict,
+        trained.probes,
+        scan,
+        trained.domains,
+    )
     indices = chosen_patterns(config, scan, payload.execution_config.seed)
     result = reconstruct(
         model,
@@ -232,17 +263,16 @@ def _one_scan(
         execution=payload.execution_config,
         fabric=fabric,
     )
-    if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_arrays(folder / "reconstruction.npz", result, scan, debug=config.debug)
-        save_reconstruction(folder / "reconstruction.png", result.object, result.probe)
     figures = {"seconds": result.seconds, "n_patterns_used": result.n_patterns, **measure(result, scan)}
     pair = _compared(result, scan)
     figures |= {} if pair is None else pair.figures()
     if fabric.is_global_zero:
-        write_json(folder / "metrics.json", figures)
-        if pair is not None:
-            save_comparison(folder / "comparison.png", pair, result.probe, scan.probe_truth)
+        with one_set(Path(str(config.output_dir)), folder) as new:
+            save_arrays(new / "reconstruction.npz", result, scan, debug=config.debug)
+            save_reconstruction(new / "reconstruction.png", result.object, result.probe)
+            if pair is not None:
+                save_comparison(new / "comparison.png", pair, result.probe, scan.probe_truth)
+            write_json(new / "metrics.json", figures)
         log.info("%s: %s", scan.path, ", ".join(f"{name} {_short(value)}" for name, value in figures.items()))
     return ReconstructionResult(folder, scan, result, figures)
 
@@ -276,7 +306,8 @@ def save_arrays(path: Path, result: Reconstruction, scan: RawData, *, debug: boo
             "canvas_corner_px": np.array(result.canvas_corner_px, dtype=np.int64),
             "pattern_r_factor": _pattern_r_factors(result, scan),
         }
-    np.savez(path, **arrays)
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)
     return path
 
 

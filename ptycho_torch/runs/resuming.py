@@ -2,50 +2,49 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import torch
 from lightning.pytorch.callbacks import Callback
 
-from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, show
-from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.origins import Origin
-from ptycho.config.request import KNOBS, damages, is_record, request_of
-from ptycho.config.sources import Layer
-from ptycho.config.validated import section_of
+from ptycho.config.request import damages, is_record
 from ptycho.model_archive import ARCHIVE
+from ptycho.run_folder import RunFolder, has_results
 from ptycho_torch.config_bridge import TABLE
-from ptycho_torch.config_factory import TrainingPayload, training_payload
+from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS
-from ptycho_torch.runs.record import CONFIGURATION
-from ptycho_torch.runs.training import ResumePoint, TrainingResult, train
-from ptycho_torch.runtime import CHECKPOINTS, HISTORY, LAST, LossHistory, metric_interval, monitored_metric
+from ptycho_torch.runs.changes import (
+    MAY_CHANGE,
+    differences,
+    recorded_payload,
+    refuse_fixed,
+    said_otherwise,
+)
+from ptycho_torch.runs.checkpoints import SECTIONS, latest
+from ptycho_torch.runs.record import CONFIGURATION, recorded_domains
+from ptycho_torch.runs.training import (
+    ResumePoint,
+    TrainingResult,
+    check,
+    folder_of,
+    refuse_other_scans,
+    train_in,
+)
+from ptycho_torch.runtime import (
+    CHECKPOINTS,
+    HISTORY,
+    LossHistory,
+    is_first_process,
+    metric_interval,
+    monitored_metric,
+    run_environment,
+)
 
 log = logging.getLogger(__name__)
-
-MAY_CHANGE: Final = frozenset(
-    {
-        *("nepochs", "train_data_file", "test_data_file", "output_dir"),
-        *("accelerator", "strategy", "deterministic"),
-        *("ddp_backend", "ddp_find_unused_parameters", "ddp_static_graph", "ddp_gradient_as_bucket_view"),
-        *("num_workers", "pin_memory", "persistent_workers", "prefetch_factor"),
-        *("gradient_clip_val", "gradient_clip_algorithm"),
-        *("checkpoint_save_top_k", "save_last_checkpoint", "early_stop_patience"),
-        *("enable_progress_bar", "logger_backend", "disable_mlflow"),
-        *("inference_batch_size", "middle_trim", "pad_eval", "reconstruction_window"),
-    }
-)
-"""Fields and knobs that take effect in a training that goes on. The others decide the network, the groups, the batch
-of a step or the state of the optimizer, which the checkpoint holds; without checkpoints no training could go on again.
-The scans may lie elsewhere, not be other ones."""
-
-_SECTIONS: Final = ("model_config", "data_config", "training_config", "execution_config")
-"""What a checkpoint holds of the settings of its training."""
 
 _SAME_IN_CHECKPOINT: Final = [pair.field for pair in TABLE if pair.torch == (f"training.{pair.field}",)]
 """Fields of the training that a checkpoint holds under the same name."""
@@ -55,9 +54,6 @@ _DATA_IN_CHECKPOINT: Final = [
 ]
 """Options of the data that a run records, by their names in a checkpoint."""
 
-_UNREADABLE: Final = (OSError, RuntimeError, EOFError, ValueError, torch.serialization.pickle.UnpicklingError)
-"""What torch raises for a file that is damaged, or holds more than plain values and tensors."""
-
 
 class _Stopped(NamedTuple):
     """What a stopped training left."""
@@ -65,10 +61,12 @@ class _Stopped(NamedTuple):
     record: Mapping[str, Any]
     """Its config.json."""
     checkpoint: Path
-    """The one that was trained for the most epochs."""
+    """The latest sound one."""
     settings: Mapping[str, Any]
     """The configurations of the training that the checkpoint is of, by section, and fingerprints of its scans."""
     epochs_done: int
+    passed_over: Sequence[str]
+    """Names of the checkpoints that are not sound and might have been later."""
     waited: int
     """Values of the monitored metric without improvement, as early stopping counts them."""
 
@@ -101,14 +99,81 @@ def resume(
         FileNotFoundError: the scan is gone.
         DataError: the scan is another one.
     """
-    folder = Path(run_dir)
-    stopped = _read(folder)
-    payload = _payload(stopped, folder, overrides, flags, train_data_file)
-    _refuse_other_training(stopped, payload)
-    _refuse_finished(stopped, folder, payload)
-    _warn_of_lost_epochs(stopped, folder)
-    changed = dict(_changes(stopped, payload))
+    with RunFolder(run_dir, writes=is_first_process()) as folder:
+        stopped = _read(folder.path)
+        payload = recorded_payload(stopped.record, folder.path, overrides, flags, train_data_file)
+        _refuse_other_training(stopped, payload)
+        if left := _nothing_left(stopped, folder.path, payload):
+            raise ConfigError([left])
+        return _go_on(folder, stopped, payload, data, callbacks)
+
+
+def train_or_resume(
+    payload: TrainingPayload,
+    *,
+    data: ScanDataModule | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> TrainingResult | None:
+    """Train on where the output folder holds something to go on from, and start otherwise.
+
+    The same call begins a training, goes on with it after each stop, and does nothing once it has ended. A training
+    that goes on keeps the settings that it recorded. What the payload sets otherwise is changed, or refused, as by
+    `resume`; defaults of this version or of the command line change nothing.
+
+    Args:
+        payload: as for `train`.
+        data: scans in memory, as for `train`.
+        callbacks: as for `train`.
+
+    Returns:
+        The training; None where nothing is left to train.
+
+    Raises:
+        ConfigError, DataError: as `train` and `resume`.
+    """
+    with folder_of(payload) as folder:
+        if not has_results(folder.path):
+            return train_in(folder, payload, check(payload, data), callbacks)
+        record = _record(folder.path / CONFIGURATION)
+        changed = dict(said_otherwise(record, payload))
+        refuse_fixed(changed, folder.path)
+        checkpoints = any((folder.path / CHECKPOINTS).glob("*.ckpt"))
+        if not checkpoints and "training.nepochs" not in changed:
+            return _end(folder, record, payload, data)
+        stopped = _read(folder.path)
+        said = {name.split(".")[-1]: change["now"] for name, change in changed.items()}
+        scan = payload.tf_training_config.train_data_file
+        resumed = recorded_payload(
+            stopped.record, folder.path, said, None, None if scan is None else str(scan)
+        )
+        _refuse_other_training(stopped, resumed)
+        if _nothing_left(stopped, folder.path, resumed):
+            return _end(folder, record, resumed, data)
+        return _go_on(folder, stopped, resumed, data, callbacks)
+
+
+def _end(
+    folder: RunFolder, record: Mapping[str, Any], payload: TrainingPayload, data: ScanDataModule | None
+) -> None:
+    """Leave a training that has ended as it is, if it is one on these scans."""
+    data = check(payload, data, domains=recorded_domains(record))
+    with run_environment(payload.execution_config):
+        data.load()
+    refuse_other_scans(data, record.get("fingerprints"))
+    log.info("%s: its training has ended; raise nepochs or early_stop_patience to train on", folder.path)
+
+
+def _go_on(
+    folder: RunFolder,
+    stopped: _Stopped,
+    payload: TrainingPayload,
+    data: ScanDataModule | None,
+    callbacks: Sequence[Callback],
+) -> TrainingResult:
+    _warn_of_lost_epochs(stopped, folder.path)
+    changed = dict(differences(stopped.record, payload))
     record = {"checkpoint": stopped.checkpoint.name, "epochs_done": stopped.epochs_done, "changed": changed}
+    record |= {"passed_over": stopped.passed_over} if stopped.passed_over else {}
     anew = changed.keys() | {f"execution.{name}" for name in changed}
     origins = stopped.record.get("origins", {}).items()
     point = ResumePoint(
@@ -119,7 +184,8 @@ def resume(
         [*stopped.record.get("resumed", []), record],
         {name: origin for name, origin in origins if name not in anew},
     )
-    return train(payload, data=data, callbacks=callbacks, resumed=point)
+    data = check(payload, data, domains=recorded_domains(stopped.record))
+    return train_in(folder, payload, data, callbacks, point)
 
 
 def resumed_payload(
@@ -131,7 +197,7 @@ def resumed_payload(
 ) -> TrainingPayload:
     """The settings with which `resume` would go on; arguments and errors as there."""
     folder = Path(run_dir)
-    return _payload(_read(folder), folder, overrides, flags, train_data_file)
+    return recorded_payload(_read(folder).record, folder, overrides, flags, train_data_file)
 
 
 # What the run left ----------------------------------------------------------------------------------------------
@@ -139,53 +205,12 @@ def resumed_payload(
 
 def _read(folder: Path) -> _Stopped:
     record = _record(folder / CONFIGURATION)
-    found = list(_readable(folder / CHECKPOINTS))
-    if not found:
-        place = folder / CHECKPOINTS
-        message = f"{place}: expected a checkpoint to go on from; got none."
-        way_out = "One is written after every epoch, unless save_last_checkpoint is off. Start a new run."
-        raise ConfigError([Failure(str(place), f"{message} {way_out}")])
-    # what a file says of itself: times of files do not survive a copy
-    checkpoint, content = max(found, key=lambda item: (_epochs_done(item[1]), item[0].stem == LAST))
-    if not all(value.isfinite().all() for value in content["state_dict"].values()):
-        message = f"{checkpoint}: expected weights that are numbers; got a training that has diverged."
-        way_out = "Remove it, so that an earlier one is taken, or start a new run with a lower learning_rate."
-        raise ConfigError([Failure(str(checkpoint), f"{message} {way_out}")])
-    states = content["callbacks"].items()
-    waits = [state["wait_count"] for name, state in states if "EarlyStopping" in name]
-    settings = content["hyper_parameters"]
-    return _Stopped(record, checkpoint, settings, _epochs_done(content), max(waits, default=0))
-
-
-def _readable(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The checkpoints of a run; a damaged one beside a sound last.ckpt is passed over with a warning."""
-    paths = sorted(folder.glob("*.ckpt"), key=lambda path: (path.stem != LAST, path.name))
-    for path in paths:
-        try:
-            yield path, _content(path)
-        except ConfigError as error:
-            if path is paths[0] or paths[0].stem != LAST:
-                raise
-            log.warning("%s", error)
-
-
-def _content(checkpoint: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        _epochs_done(content), content["state_dict"].values()
-        [content["hyper_parameters"][section].values() for section in _SECTIONS]
-    except (*_UNREADABLE, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        message = (
-            f"{checkpoint}: expected a checkpoint of a training; got a file that cannot be read ({reason})."
-        )
-        way_out = "Remove it, so that an earlier one is taken, or start a new run."
-        raise ConfigError([Failure(str(checkpoint), f"{message} {way_out}")]) from None
-    return content
-
-
-def _epochs_done(content: Mapping[str, Any]) -> int:
-    return len(content["callbacks"]["LossHistory"]["rows"])
+    found = latest(folder / CHECKPOINTS)
+    waits = [
+        state["wait_count"] for name, state in found.content["callbacks"].items() if "EarlyStopping" in name
+    ]
+    settings = found.content["hyper_parameters"]
+    return _Stopped(record, found.path, settings, found.epochs_done, found.passed_over, max(waits, default=0))
 
 
 def _record(path: Path) -> Mapping[str, Any]:
@@ -206,69 +231,7 @@ def _record(path: Path) -> Mapping[str, Any]:
     return content
 
 
-# The settings ---------------------------------------------------------------------------------------------------
-
-
-def _payload(
-    stopped: _Stopped,
-    folder: Path,
-    overrides: Mapping[str, Any] | None,
-    flags: Mapping[str, Any] | None,
-    train_data_file: str | Path | None,
-) -> TrainingPayload:
-    """The recorded settings, below what is changed now."""
-    fields = [dict(overrides or {}), dict(flags or {})]
-    knobs = [{name: given.pop(name) for name in KNOBS if name in given} for given in fields]
-    place = str(folder / CONFIGURATION)
-    request, saved = request_of(stopped.record, place, overrides=fields[0], flags=fields[1])
-    places = {"output_dir": str(folder)} | (
-        {"train_data_file": str(train_data_file)} if train_data_file else {}
-    )
-    request.add(TrainingConfig, Layer("argument", places))
-    execution = saved.with_overrides(knobs[0], flags=knobs[1])
-    payload = training_payload(request.answer(execution))
-    failures = [
-        _fixed(name, change, folder)
-        for name, change in _changes(stopped, payload)
-        if not _may_change(name.split(".")[-1], change)
-    ]
-    failures += _without_checkpoints(payload.execution_config)
-    if failures:
-        raise ConfigError(failures)
-    return payload
-
-
-def _without_checkpoints(execution: PyTorchExecutionConfig) -> Iterator[Failure]:
-    """What keeps a training from going on once more: the checkpoints before would stay, and not be of its end."""
-    if execution.checkpoint_save_top_k == 0 and not execution.save_last_checkpoint:
-        name, origins = "checkpoint_save_top_k", execution.sources
-        rule = "expected another number than 0 where save_last_checkpoint is False"
-        why = "since a training that keeps no checkpoint could not go on again"
-        got = f"got 0 from {origins[name]}, and False from {origins['save_last_checkpoint']}"
-        yield Failure(name, f"{name}: {rule}, {why}; {got}. Keep one.")
-
-
-def _changes(stopped: _Stopped, payload: TrainingPayload) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What differs from the record: `section.field` or knob -> what it was, what it is, and from where."""
-    recorded = dict(stopped.record["configuration"])
-    was = {f"{section_of(ModelConfig)}.{name}": value for name, value in recorded.pop("model").items()}
-    was |= {f"{section_of(TrainingConfig)}.{name}": value for name, value in recorded.items()}
-    was |= stopped.record["execution"]
-    now: dict[str, Origin] = {**payload.sources, **payload.execution_config.sources}
-    for name, origin in now.items():
-        if name in was and was[name] != origin.value:
-            yield name, {"was": was[name], "now": origin.value, "from": str(origin)}
-
-
-def _may_change(name: str, change: Mapping[str, Any]) -> bool:
-    """Whether a change takes effect; a scan to validate on may lie elsewhere, not come or go."""
-    return name in MAY_CHANGE and not (name == "test_data_file" and None in (change["was"], change["now"]))
-
-
-def _fixed(name: str, change: Mapping[str, Any], folder: Path) -> Failure:
-    rule = f"expected {show(change['was'])}, as {folder} was trained so far"
-    why = "A training that goes on cannot change it: drop it, or start a new run."
-    return Failure(name, f"{name}: {rule}; got {show(change['now'])} from {change['from']}. {why}")
+# Whether it may go on ---------------------------------------------------------------------------------------------
 
 
 def _refuse_other_training(stopped: _Stopped, payload: TrainingPayload) -> None:
@@ -279,7 +242,7 @@ def _refuse_other_training(stopped: _Stopped, payload: TrainingPayload) -> None:
     ours |= {name: training[name] for name in _SAME_IN_CHECKPOINT}
     ours |= payload.execution_config.to_dict()
     # a knob beats a field of the training that is called the same and may say nothing
-    theirs = {name: value for section in _SECTIONS for name, value in stopped.settings[section].items()}
+    theirs = {name: value for section in SECTIONS for name, value in stopped.settings[section].items()}
     place = str(stopped.checkpoint)
     failures = [
         Failure(
@@ -307,24 +270,25 @@ def _warn_of_lost_epochs(stopped: _Stopped, folder: Path) -> None:
         )
 
 
-def _refuse_finished(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> None:
-    """Refuse to go on where nothing is left to do; a training that was stopped before its model was saved may end."""
+def _nothing_left(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> Failure | None:
+    """Why nothing is left to train; None also for a training that was stopped before its model was saved."""
     if not (folder / ARCHIVE).is_file():
-        return
+        return None
     config, execution = payload.tf_training_config, payload.execution_config
     if stopped.epochs_done >= config.nepochs:
         origin = payload.sources["training.nepochs"]
         rule = f"expected more than the {stopped.epochs_done} epochs that {folder} has been trained for"
         message = f"training.nepochs: {rule}; got {config.nepochs} from {origin}. Raise it to train on."
-        raise ConfigError([Failure("training.nepochs", message)])
+        return Failure("training.nepochs", message)
     metric = monitored_metric(
         execution,
         has_validation=bool(stopped.record.get("n_validation_groups")),
         logged_metrics=LOGGED_METRICS,
     )
     waited = stopped.waited * metric_interval(execution, metric)
-    if waited >= execution.early_stop_patience:
-        origin = execution.sources["early_stop_patience"]
-        rule = f"expected more than the {waited} epochs without improvement that ended {folder}"
-        message = f"early_stop_patience: {rule}; got {execution.early_stop_patience} from {origin}."
-        raise ConfigError([Failure("early_stop_patience", f"{message} Raise it to train on.")])
+    if waited < execution.early_stop_patience:
+        return None
+    origin = execution.sources["early_stop_patience"]
+    rule = f"expected more than the {waited} epochs without improvement that ended {folder}"
+    message = f"early_stop_patience: {rule}; got {execution.early_stop_patience} from {origin}."
+    return Failure("early_stop_patience", f"{message} Raise it to train on.")

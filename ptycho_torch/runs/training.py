@@ -11,26 +11,28 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy
 
+from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError
+from ptycho.run_folder import RunFolder
+from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.bundle import save_bundle
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule, stack_probes
 from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
 from ptycho_torch.runs.figures import save_history
-from ptycho_torch.runs.fingerprints import probe_fingerprints, scan_fingerprints
+from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprints, scan_fingerprints
 from ptycho_torch.runs.preflight import warn_of_idle_settings
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runtime import (
-    CHECKPOINTS,
-    HISTORY,
     LossHistory,
     batches_per_device,
     build_trainer,
     check_training,
     is_first_process,
+    read_checkpoint,
     require_accelerator,
     run_environment,
 )
@@ -91,7 +93,7 @@ def train(
     *,
     data: ScanDataModule | None = None,
     callbacks: Sequence[Callback] = (),
-    resumed: ResumePoint | None = None,
+    overwrite: bool = False,
 ) -> TrainingResult:
     """Train a model as a payload of ``create_training_payload`` says.
 
@@ -99,7 +101,7 @@ def train(
         payload: the resolved configuration.
         data: scans in memory; None: those of the files that the configuration names.
         callbacks: Lightning callbacks beside those of the execution configuration.
-        resumed: where to go on; see ``ptycho_torch.runs.resuming.resume``.
+        overwrite: whether a run that is in the output folder is replaced; it is kept aside until this one has saved.
 
     Returns:
         The saved model and the history. The weights are those of the best checkpoint by the monitored metric where
@@ -107,49 +109,79 @@ def train(
 
     Raises:
         ConfigError: the machine or the model lacks what the configuration asks for; raised before data is read.
-        ConfigError: the training diverged, and nothing is saved; or the checkpoint to go on from is of other data.
-        DataError: the training data is not what the data contract says, too little for a batch, or not that of the
-            training that goes on.
+        ConfigError: the output folder holds a run, or another run writes into it.
+        ConfigError: the training diverged, and nothing is saved.
+        DataError: the training data is not what the data contract says, or too little for a batch.
     """
-    data = check(payload, data, resumed)
-    with (
-        logged(folder_of(payload), further=resumed is not None),
-        run_environment(payload.execution_config),
-    ):
-        return finish(prepare(payload, data, callbacks, resumed), resumed)
+    data = check(payload, data)
+    with folder_of(payload) as folder:
+        if not overwrite:
+            folder.refuse_run()
+        return train_in(folder, payload, data, callbacks)
 
 
-def folder_of(payload: TrainingPayload) -> Path:
-    """The folder of a run, which is made where it is missing."""
-    run_dir = Path(str(payload.tf_training_config.output_dir))
-    run_dir.mkdir(parents=True, exist_ok=True)
-    return run_dir
+def train_in(
+    folder: RunFolder,
+    payload: TrainingPayload,
+    data: ScanDataModule,
+    callbacks: Sequence[Callback] = (),
+    resumed: ResumePoint | None = None,
+) -> TrainingResult:
+    """Train as ``train`` does, in a folder that this process has for itself.
+
+    Args:
+        folder: of the run; an earlier one in it is replaced, or gone on with.
+        payload: the resolved configuration.
+        data: as ``check`` gives it.
+        callbacks: as for ``train``.
+        resumed: where to go on; see ``ptycho_torch.runs.resuming.resume``.
+
+    Raises:
+        ConfigError, DataError: as ``train``; or the data, or the checkpoint to go on from, are not those of the run.
+    """
+    with logged(folder, further=resumed is not None), run_environment(payload.execution_config):
+        result = finish(prepare(folder, payload, data, callbacks, resumed), resumed)
+        folder.saved()
+        return result
+
+
+def folder_of(payload: TrainingPayload) -> RunFolder:
+    """The folder of a run, to be entered."""
+    return RunFolder(str(payload.tf_training_config.output_dir), writes=is_first_process())
 
 
 def check(
-    payload: TrainingPayload, data: ScanDataModule | None, resumed: ResumePoint | None = None
+    payload: TrainingPayload, data: ScanDataModule | None, *, domains: TrainedDomains | None = None
 ) -> ScanDataModule:
-    """Refuse what cannot be trained before any data is read; gives the data module in force."""
+    """Refuse what cannot be trained before any data is read; gives the data module in force.
+
+    Args:
+        payload: the resolved configuration.
+        data: scans in memory; None: those of the files that the configuration names.
+        domains: how the scans of a training that goes on were read; its start has warned of idle settings.
+    """
     config, execution = payload.tf_training_config, payload.execution_config
     if data is None:
-        data = ScanDataModule(config, execution, options=payload.pt_data_config)
+        data = ScanDataModule(config, execution, options=payload.pt_data_config, trained=domains)
     check_training(execution, config, has_validation=data.wants_validation, logged_metrics=LOGGED_METRICS)
-    if resumed is None:
+    if domains is None:
         warn_of_idle_settings(payload)
     return data
 
 
 def prepare(
+    folder: RunFolder,
     payload: TrainingPayload,
     data: ScanDataModule,
     callbacks: Sequence[Callback] = (),
     resumed: ResumePoint | None = None,
 ) -> PreparedTraining:
     """Read the data, record the run, and build model and Trainer; within `run_environment`."""
-    config, execution, run_dir = payload.tf_training_config, payload.execution_config, folder_of(payload)
+    config, execution, run_dir = payload.tf_training_config, payload.execution_config, folder.path
     data.load()
     if resumed is not None:
-        _refuse_other_scans(data, resumed)
+        refuse_other_scans(data, resumed.fingerprints)
+        _refuse_other_checkpoint(data, resumed)
     n_groups = len(data.training or ())
     steps_per_epoch = batches_per_device(
         execution, require_accelerator(execution), n_groups, config.batch_size
@@ -159,9 +191,8 @@ def prepare(
             f"drop_last_batch: expected at least batch_size = {config.batch_size} training groups on each device; "
             f"got {n_groups} in all, which make no full batch. Lower batch_size, or keep the last batch."
         )
+    folder.begin(anew=resumed is None)
     if is_first_process():
-        if resumed is None:
-            remove_earlier_run(run_dir)
         _record(payload, data, run_dir, resumed)
     module = build_module(payload, data)
     trainer = build_trainer(
@@ -192,21 +223,11 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     bundle = run_dir / ARCHIVE
     if trainer.is_global_zero:
         save_history(run_dir / LOSS_PICTURE, history)
-        bundle = save_model(bundle, module, payload)
+        bundle = save_model(bundle, module, payload, domains_of(data.scans))
+        Checksums(run_dir).settle()
         log.info("model saved: %s", bundle)
     trainer.strategy.barrier()  # what the first process writes is there for every process that returns
     return TrainingResult(run_dir, bundle, history, module, checkpoint)
-
-
-def remove_earlier_run(run_dir: Path) -> None:
-    """Remove what an earlier run left in a folder under the names that this one will write.
-
-    A model or checkpoints of another run beside the records of this one would pass for its own.
-    """
-    for name in (ARCHIVE, HISTORY, LOSS_PICTURE):
-        (run_dir / name).unlink(missing_ok=True)
-    for checkpoint in (run_dir / CHECKPOINTS).glob("*.ckpt"):
-        checkpoint.unlink()
 
 
 def refuse_diverged(module: PtychoPINN_Lightning) -> None:
@@ -240,8 +261,10 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
     )
 
 
-def save_model(path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload) -> Path:
-    """Write the bundle of a trained model: weights, probes, the configuration of the training."""
+def save_model(
+    path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload, domains: TrainedDomains
+) -> Path:
+    """Write the bundle of a trained model: weights, probes, configuration, how scans were read; and its SHA-256."""
     training = plain(payload.tf_training_config)
     model = training.pop("model")
     config = {
@@ -252,26 +275,43 @@ def save_model(path: Path, module: PtychoPINN_Lightning, payload: TrainingPayloa
             "probe_shape": list(module.model.probe.shape[:-1]),
             "probe_scale": payload.pt_data_config.probe_scale,
             "probe_guess_sha256": module.probe_guess_sha256,
+            "domains": domains.to_json(),
         },
     }
     state = {name: value.detach().cpu().contiguous() for name, value in module.model.state_dict().items()}
-    return save_bundle(path, state_dict=state, config=config)
+    return save_bundle(path, state_dict=state, config=config, opened=Checksums(path.parent).write)
 
 
-def _refuse_other_scans(data: ScanDataModule, resumed: ResumePoint) -> None:
-    """Refuse other scans than those of the run, and a checkpoint that another run has left, of other scans."""
-    scans, probes = scan_fingerprints(data), probe_fingerprints(data)
-    paths = ", ".join(str(scan.path or "scan") for scan in data.scans)
-    if scans != (resumed.fingerprints or scans):
+def refuse_other_scans(data: ScanDataModule, fingerprints: Sequence[str] | None) -> None:
+    """Refuse other scans than those of a run.
+
+    Args:
+        data: what was read.
+        fingerprints: as the run recorded them; None where it did not.
+
+    Raises:
+        DataError: they differ.
+    """
+    scans = scan_fingerprints(data)
+    if scans != (fingerprints or scans):
         raise DataError(
-            f"{paths}: expected the data that the run was trained on so far; got other shapes, positions, probes or "
-            "patterns. Name the data of the run, or start a new one."
+            f"{_paths(data)}: expected the data that the run was trained on so far; got other shapes, positions, "
+            "probes or patterns. Name the data of the run, or start a new one."
         )
+
+
+def _refuse_other_checkpoint(data: ScanDataModule, resumed: ResumePoint) -> None:
+    """Refuse a checkpoint that another run has left, of other scans."""
+    scans, probes = scan_fingerprints(data), probe_fingerprints(data)
     # a checkpoint of an earlier version tells its probes alone
     if scans != (resumed.checkpoint_fingerprints or scans) or probes != (resumed.probes or probes):
         place = str(resumed.checkpoint)
-        rule = f"expected a checkpoint that was trained on {paths}; got one of other data"
+        rule = f"expected a checkpoint that was trained on {_paths(data)}; got one of other data"
         raise ConfigError([Failure(place, f"{place}: {rule}. Remove the file, or start a new run.")])
+
+
+def _paths(data: ScanDataModule) -> str:
+    return ", ".join(str(scan.path or "scan") for scan in data.scans)
 
 
 def _record(
@@ -289,6 +329,7 @@ def _record(
             "experiment_number": payload.pt_inference_config.experiment_number,
         },
         "fingerprints": scan_fingerprints(data),
+        "domains": domains_of(data.scans).to_json(),
         "resumed": [] if resumed is None else resumed.record,
     }
     write_configuration(
@@ -300,6 +341,8 @@ def _record(
         facts,
         resumed.origins if resumed else None,
     )
+    for changed in Checksums(run_dir).list_scans(scan.path for scan in data.scans if scan.path is not None):
+        log.warning("%s: other content than the run was trained on so far, by its SHA-256", changed)
     log.info(
         "training on %d groups of %d patterns, validating on %d, for %d epochs%s",
         facts["n_training_groups"],
@@ -323,4 +366,4 @@ def _best_weights(trainer: lightning.Trainer) -> tuple[Path | None, Mapping[str,
     if not best:
         divided = isinstance(trainer.strategy, FSDPStrategy)
         return None, trainer.strategy.lightning_module_state_dict() if divided else {}
-    return Path(best[0]), torch.load(best[0], map_location="cpu", weights_only=True)["state_dict"]
+    return Path(best[0]), read_checkpoint(Path(best[0]))["state_dict"]

@@ -9,6 +9,13 @@ Only this package asks torch which devices exist. A run goes
 """
 
 from ptycho_torch.runtime.callbacks import CHECKPOINTS, HISTORY, LAST, LossHistory, build_callbacks
+from ptycho_torch.runtime.checkpoint_files import (
+    CheckpointError,
+    read_checkpoint,
+    read_description,
+    refuse_damaged,
+    unreadable,
+)
 from ptycho_torch.runtime.checks import (
     check_machine,
     check_reconstruction,
@@ -36,6 +43,7 @@ __all__ = [
     "CHECKPOINTS",
     "HISTORY",
     "LAST",
+    "CheckpointError",
     "LossHistory",
     "Ranks",
     "batches_per_device",
@@ -52,7 +60,10 @@ __all__ = [
     "loader_arguments",
     "metric_interval",
     "monitored_metric",
+    "read_checkpoint",
+    "read_description",
     "reconstruction_failures",
+    "refuse_damaged",
     "require_accelerator",
     "resolve_accelerator",
     "resolve_n_devices",
@@ -60,6 +71,7 @@ __all__ = [
     "seed_everything",
     "trainer_arguments",
     "training_failures",
+    "unreadable",
     "warn_once",
     "working_dtype",
 ]

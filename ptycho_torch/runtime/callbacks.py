@@ -1,6 +1,7 @@
 """What happens beside the training steps: the loss history, checkpoints and early stopping."""
 
 import csv
+import io
 import logging
 import math
 import time
@@ -12,7 +13,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
+from ptycho.atomic import atomic_write
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.runtime.checkpoint_files import is_readable
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 
 log = logging.getLogger(__name__)
@@ -24,7 +27,7 @@ _PATHS: Final = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class LossHistory(Callback):
-    """Keeps one row per epoch, in `rows` and in a CSV file that grows as the run does.
+    """Keeps one row per epoch, in `rows` and in a CSV file that is written anew with each.
 
     Columns: epoch (from 0), step (optimizer steps taken), train_loss, val_loss (None in an epoch without
     validation), learning_rate (of the first parameter group, at the epoch's first step), epoch_time_s (wall
@@ -65,10 +68,7 @@ class LossHistory(Callback):
         """Start the file."""
         if trainer.is_global_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, self.COLUMNS)
-                writer.writeheader()
-                writer.writerows(self._rows)
+            self._write()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the time and the learning rate."""
@@ -93,8 +93,15 @@ class LossHistory(Callback):
         }
         self._rows.append(row)
         if trainer.is_global_zero:
-            with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self.COLUMNS).writerow(row)
+            self._write()
+
+    def _write(self) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.COLUMNS)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        with atomic_write(self.path) as file:
+            file.write(text.getvalue().encode("ascii"))
 
 
 def _number(name: str, text: str) -> float | None:
@@ -123,8 +130,18 @@ class _EarlyStopping(EarlyStopping):
 class _Checkpoints(ModelCheckpoint):
     """Checkpoints that are found again where the folder of a run was moved.
 
-    Those that were removed are forgotten, and those beyond the number that is kept from now on.
+    Those that were removed or damaged are forgotten, and those beyond the number that is kept from now on. Weights that
+    are not finite replace none.
     """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        finite = all(bool(value.isfinite().all()) for value in pl_module.state_dict().values())
+        if trainer.strategy.reduce_boolean_decision(finite):
+            super().on_train_epoch_end(trainer, pl_module)
+        elif trainer.is_global_zero and self.monitor is not None:
+            log.warning(
+                "Epoch %d: weights that are not finite; no checkpoint is written", trainer.current_epoch
+            )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         def here(path: str) -> str:
@@ -132,7 +149,7 @@ class _Checkpoints(ModelCheckpoint):
 
         moved = {name: here(state_dict[name]) for name in _PATHS if state_dict.get(name)}
         best = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        found = [path for path in best if Path(path).is_file()]
+        found = [path for path in best if is_readable(Path(path))]
         ranked = sorted(found, key=lambda path: float(best[path]), reverse=self.mode == "max")
         if self.save_top_k != -1:
             del ranked[self.save_top_k :]

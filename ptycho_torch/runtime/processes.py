@@ -95,8 +95,16 @@ def launcher_failures(config: PyTorchExecutionConfig, n_devices: int) -> Iterato
             yield refused(config, name, rule, f"Make the {each} and {name} agree.")
 
 
+WORKERS_FOR_EACH_CPU = 16
+"""Loading processes that a run may ask for."""
+
+
 def loading_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
-    """Loading processes where this process may start none."""
+    """Loading processes where this process may start none, or more than a machine of this size can hold."""
+    most = WORKERS_FOR_EACH_CPU * (os.cpu_count() or 1)
+    if config.num_workers > most:
+        rule = f"at most {most} on this machine, {WORKERS_FOR_EACH_CPU} for each CPU"
+        yield refused(config, "num_workers", rule, "A few for each device are enough.")
     if config.num_workers > 0 and multiprocessing.current_process().daemon:
         rule = "0 in a daemonic process, such as a worker of multiprocessing.Pool, which may start no others"
         yield refused(config, "num_workers", rule, "Set num_workers=0, or run in a process of its own.")

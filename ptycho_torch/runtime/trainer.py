@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.callbacks import build_callbacks
+from ptycho_torch.runtime.checkpoint_files import CheckpointFiles
 from ptycho_torch.runtime.devices import (
     breaks_static_graph,
     finds_unused_parameters,
@@ -71,6 +72,8 @@ def trainer_arguments(
         "enable_model_summary": False,
         "use_distributed_sampler": False,  # the data module divides the groups
         "default_root_dir": run_dir,
+        # XLA and deepspeed write checkpoints with means of their own
+        "plugins": [] if accelerator == "tpu" else [CheckpointFiles(run_dir)],
         "logger": build_logger(config, run_dir) or False,
         "callbacks": build_callbacks(
             config, run_dir=run_dir, has_validation=has_validation, logged_metrics=logged_metrics

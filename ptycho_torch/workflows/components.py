@@ -20,7 +20,6 @@ from ptycho.raw_data import RawData, load_scans
 from ptycho.workflows.backend_selector import load_backend
 from ptycho.workflows.components import save_outputs
 from ptycho.workflows.one_device import on_one_device
-from ptycho_torch.bundle import Bundle, load_bundle
 from ptycho_torch.config_factory import (
     InferencePayload,
     TrainingPayload,
@@ -34,6 +33,7 @@ from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reassembly import reconstruct
 from ptycho_torch.runs.preflight import refuse_foreseeable
 from ptycho_torch.runs.reconstruction import ReconstructionResult, illuminated_model, reconstruct_scans
+from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
 from ptycho_torch.runs.training import TrainingResult, train
 from ptycho_torch.runtime import build_fabric, check_machine, run_environment
 
@@ -57,6 +57,8 @@ def run_cdi_example_torch(
     config: TrainingConfig,
     do_stitching: bool = True,
     execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Image | None, Image | None, dict[str, Any]]:
     """Train a model, and reconstruct a scan with it.
 
@@ -67,6 +69,7 @@ def run_cdi_example_torch(
         config: what to train. N = 0 is taken from the data.
         do_stitching: whether to reconstruct.
         execution_config: how to run; None: the defaults and the environment.
+        overwrite: whether a run that is in ``output_dir`` is replaced; it is kept aside until this one has saved.
 
     Returns:
         Amplitude and phase (rad) of the object, float32 (H, W), of the first scan where there are several; both None
@@ -74,15 +77,17 @@ def run_cdi_example_torch(
         stitching ``reconstructions`` (one for each scan) and ``metrics`` (of the first).
 
     Raises:
-        ConfigError, DataError: the settings or the data are wrong; BundleError: the model cannot be read back.
+        ConfigError, DataError: the settings or the data are wrong, or ``output_dir`` holds a run; BundleError: the
+            model cannot be read back.
         ValueError, RuntimeError: the backend of the configuration is not this one.
     """
     config, scans, tests, execution_config = _prepared(train_data, test_data, config, execution_config)
-    trained, payload = _trained(config, scans, tests, execution_config)
+    trained, payload = _trained(config, scans, tests, execution_config, overwrite)
     results = _results(trained)
     if not do_stitching:
         return None, None, results
-    found = reconstruct_scans(_inference_payload(payload, trained.run_dir), tests or scans)
+    inference = _inference_payload(payload, trained.run_dir)
+    found = reconstruct_scans(inference, tests or scans, overwrite=overwrite)
     results |= {"reconstructions": found, "metrics": found[0].metrics}
     return *_images(found[0]), results
 
@@ -92,9 +97,11 @@ def train_cdi_model_torch(
     test_data: Scan | None,
     config: TrainingConfig,
     execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Train a model; as ``run_cdi_example_torch`` without stitching, of which it gives the results."""
-    return _results(_trained(*_prepared(train_data, test_data, config, execution_config))[0])
+    return _results(_trained(*_prepared(train_data, test_data, config, execution_config), overwrite)[0])
 
 
 def load_inference_bundle_torch(path: str | Path) -> tuple[dict[str, PtychoPINN], dict[str, Any]]:
@@ -110,24 +117,25 @@ def load_inference_bundle_torch(path: str | Path) -> tuple[dict[str, PtychoPINN]
         BundleError: there is no bundle, or it cannot be read.
         ConfigError: it holds values that this version refuses.
     """
-    bundle = load_bundle(path)
-    said = bundle.config
+    trained_model = load_trained(Path(path))
+    said = trained_model.config
     config = TrainingConfig(model=ModelConfig(**said["model"]), **said["training"])
     payload = training_payload_of(config, PyTorchExecutionConfig.from_snapshot(said["execution"]))
-    probes = torch.ones(said["data"]["probe_shape"], dtype=torch.complex64)
+    check_tensors(trained_model, payload.pt_model_config, payload.pt_data_config)
+    probes = torch.ones(trained_model.state_dict["probe"].shape[:-1], dtype=torch.complex64)
     model = PtychoPINN(payload.pt_model_config, payload.pt_data_config, probes)
-    model.load_state_dict(bundle.state_dict)
+    model.load_state_dict(trained_model.state_dict)
     trained = payload.tf_training_config
     populate_legacy_params(trained, intensity_scale=2 * math.sqrt(trained.nphotons) / trained.model.N)
-    return LoadedModels(model.eval(), payload, bundle), dataclass_to_legacy_dict(trained)
+    return LoadedModels(model.eval(), payload, trained_model), dataclass_to_legacy_dict(trained)
 
 
 class LoadedModels(dict[str, PtychoPINN]):
     """The models of a bundle by name, and what they predict of a whole scan."""
 
-    def __init__(self, model: PtychoPINN, payload: TrainingPayload, bundle: Bundle) -> None:
+    def __init__(self, model: PtychoPINN, payload: TrainingPayload, trained: TrainedModel) -> None:
         super().__init__({MODEL: model})
-        self._payload, self._bundle = payload, bundle
+        self._payload, self._trained = payload, trained
 
     def predict(self, inputs: Sequence[Any]) -> NDArray[np.complex64]:
         """Reconstruct a scan with the probe of `ptycho.probe.set_probe_guess`.
@@ -152,9 +160,8 @@ class LoadedModels(dict[str, PtychoPINN]):
         payload = self._payload
         execution = on_one_device(PyTorchExecutionConfig(), "this reconstruction")
         check_machine(execution)
-        known = self._bundle.config["data"]["probe_guess_sha256"]
         configs = (payload.pt_model_config, payload.pt_data_config)
-        model = illuminated_model(*configs, self._bundle.state_dict, known, scan)
+        model = illuminated_model(*configs, self._trained.state_dict, self._trained.probes, scan)
         with run_environment(execution):
             found = reconstruct(
                 model,
@@ -215,12 +222,13 @@ def _trained(
     scans: list[RawData],
     tests: list[RawData] | None,
     execution_config: PyTorchExecutionConfig,
+    overwrite: bool,
 ) -> tuple[TrainingResult, TrainingPayload]:
     payload = training_payload_of(config, execution_config)
     data = ScanDataModule(
         payload.tf_training_config, payload.execution_config, scans=scans, validation_scans=tests
     )
-    return train(payload, data=data), payload
+    return train(payload, data=data, overwrite=overwrite), payload
 
 
 def _inference_payload(trained: TrainingPayload, run_dir: Path) -> InferencePayload:

@@ -1,4 +1,4 @@
-"""`ptycho doctor`: what this machine offers, and which settings it would refuse."""
+"""`ptycho doctor`: what this machine offers, which settings it would refuse, and which files of a run have changed."""
 
 import json
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ptycho.checksums import Checksums
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.devices import available_accelerators
 
@@ -104,3 +105,56 @@ def test_a_demo_that_is_refused_simulates_nothing(ptycho: Run) -> None:
     assert code == 2
     assert said.startswith("ptycho demo: precision: expected")
     assert list(Path().iterdir()) == []
+
+
+def run_with(*names: str) -> None:
+    Path("run/checkpoints").mkdir(parents=True)
+    for name in names:
+        with Checksums("run").write(Path("run", name)) as file:
+            file.write(name.encode())
+
+
+def test_a_run_whose_files_are_as_they_were_written_is_well(ptycho: Run) -> None:
+    run_with("wts.h5.zip", "checkpoints/last.ckpt")
+    code, told, said = ptycho("doctor", "run")
+    assert (code, said) == (0, "")
+    lines = [line.split() for line in told.splitlines()]
+    assert lines[1:3] == [["checkpoints/last.ckpt", "ok"], ["wts.h5.zip", "ok"]]
+    assert told.splitlines()[-1] == "run: no file has changed."
+
+
+def test_a_file_of_a_run_that_has_changed_or_is_gone_is_told(ptycho: Run) -> None:
+    run_with("wts.h5.zip", "checkpoints/a.ckpt", "checkpoints/b.ckpt")
+    Path("run/wts.h5.zip").write_bytes(b"other")
+    Path("run/checkpoints/a.ckpt").unlink()
+    Path("run/checkpoints/z.ckpt").write_bytes(b"put there")
+    code, told, _ = ptycho("doctor", "run")
+    assert code == 1
+    lines = [" ".join(line.split()) for line in told.splitlines()]
+    assert "* wts.h5.zip changed" in lines
+    assert "* checkpoints/a.ckpt missing" in lines
+    assert "* checkpoints/z.ckpt not listed" in lines
+    assert lines[-1] == "run: 2 of 4 files changed or missing."
+    code, text, _ = ptycho("doctor", "run", "--json")
+    assert code == 1
+    assert json.loads(text)["files"] == {
+        "checkpoints/a.ckpt": "missing",
+        "checkpoints/b.ckpt": "ok",
+        "wts.h5.zip": "changed",
+        "checkpoints/z.ckpt": "not listed",
+    }
+
+
+def test_what_is_no_run_is_refused(ptycho: Run) -> None:
+    code, _, said = ptycho("doctor", "nowhere")
+    assert code == 2
+    assert said == (
+        "ptycho doctor: nowhere: expected the folder of a training, which holds SHA256SUMS; got no folder. Name the "
+        "output folder of a training.\n"
+    )
+
+
+def test_a_run_goes_without_the_flags_of_a_training(ptycho: Run) -> None:
+    code, _, said = ptycho("doctor", "run", "--nepochs", "3")
+    assert code == 2
+    assert "RUN: expected without flags" in said

@@ -63,7 +63,13 @@ def test_an_accelerator_beats_a_device() -> None:
         pytest.warns(UserWarning, match="Ignoring --device value 'cuda'"),
         pytest.warns(DeprecationWarning, match="--device"),
     ):
-        assert translate("reconstruct", words) == ["reconstruct", "m", "d", "--accelerator=cpu"]
+        assert translate("reconstruct", words) == [
+            "reconstruct",
+            "m",
+            "d",
+            "--accelerator=cpu",
+            "--overwrite",
+        ]
 
 
 def test_bare_switches_stay_switches() -> None:

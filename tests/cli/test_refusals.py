@@ -126,7 +126,10 @@ def test_a_model_that_is_kept_is_named_with_every_mistake(
 ) -> None:
     model = tmp_path / "wts.h5.zip"
     model.touch()
-    kept = f"{model}: expected nothing there yet; got a file. Name another place, or pass --overwrite."
+    kept = (
+        f"{tmp_path}: expected a folder without a run; got one with a trained model. "
+        "Replace it (--overwrite; overwrite=True in Python), or name another folder."
+    )
     assert ptycho("train", scan, "--output-dir", tmp_path) == (2, "", f"ptycho train: {kept}\n")
     monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKER", "4")
     said = ptycho("train", scan, "--output-dir", tmp_path, "--nepochs", "0", "--foo")[2]
@@ -139,7 +142,7 @@ def test_a_model_that_is_kept_is_named_with_every_mistake(
     said = ptycho("simulate", "--output", model, "--n-positions=many")[2]
     assert said.removeprefix("ptycho simulate: ").splitlines() == [
         "n_positions: expected an integer; got 'many' from flag --n-positions.",
-        kept,
+        f"{model}: expected nothing there yet; got a file. Name another place, or pass --overwrite.",
     ]
 
 
@@ -261,7 +264,10 @@ def test_a_trained_model_is_not_replaced_unasked(ptycho: Run, scan: Path, traine
     before = (trained / "wts.h5.zip").stat().st_mtime_ns
     code, _, said = ptycho("train", scan, "--output-dir", trained)
     assert code == 2
-    assert "Name another place, or pass --overwrite." in said
+    assert (
+        f"Go on with it (ptycho train --resume {trained}; resume() in Python), replace it (--overwrite"
+        in said
+    )
     assert (trained / "wts.h5.zip").stat().st_mtime_ns == before
 
 
@@ -339,3 +345,30 @@ def test_an_interrupted_run_says_what_is_kept(tmp_path: Path) -> None:
 def test_an_exit_that_is_no_interrupt_passes(tmp_path: Path) -> None:
     with pytest.raises(SystemExit), watching_for_interrupt(tmp_path):
         raise SystemExit(1)
+
+
+def test_loading_processes_beyond_what_a_machine_can_hold_are_refused(ptycho, scan, tmp_path: Path) -> None:
+    code, _, err = ptycho("train", scan, "--output-dir", tmp_path / "run", "--num-workers=1000000")
+    assert code == 2
+    assert "num_workers: expected at most " in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 16.0 TiB for an array with shape (1000000, 1000000, 2)"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 16 bytes.\nC++"),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    ptycho, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error
+) -> None:
+    def run(options: object) -> int:
+        raise error
+
+    monkeypatch.setattr("ptycho_torch.cli.simulate.run", run)
+    code, _, err = ptycho("simulate", "--output", tmp_path / "x.npz")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "ptycho simulate: not enough memory: " in err
+    assert "allocate" in err

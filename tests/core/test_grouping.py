@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptycho.data_error import DataError
 from ptycho.grouping import Neighborhood, neighbor_groups, relative_offsets, select_positions, typical_step
-from ptycho.scan_checks import DataError
 
 
 @st.composite

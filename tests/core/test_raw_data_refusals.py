@@ -61,7 +61,8 @@ def with_value(array, index, value):
         ({"bad_pixels": np.full((8, 8), 3)}, r"bad_pixels: expected True or False.*got values from 3 to 3"),
         ({"bad_pixels": np.zeros((4, 4), bool)}, r"bad_pixels: .*got shape \(4, 4\)"),
         ({"holdout": np.zeros(4, bool)}, r"holdout: .*shape \(6,\); got shape \(4,\)"),
-        ({"scan_index": np.zeros(6)}, r"scan_index: expected integers.*got dtype float64"),
+        ({"scan_index": np.full(6, 0.5)}, r"scan_index: expected integers; got numbers that are not whole"),
+        ({"scan_index": np.zeros(6, complex)}, r"scan_index: expected integers.*got dtype complex128"),
         ({"objectGuess": np.ones(9, complex)}, r"objectGuess: .*got shape \(9,\)"),
         ({"label_amp": AMPLITUDE}, r"label_phase: expected both label_amp and label_phase"),
         ({"label_amp": AMPLITUDE[:2], "label_phase": AMPLITUDE}, r"label_amp: .*got shape \(2, 8, 8\)"),
@@ -136,7 +137,7 @@ def test_all_problems_of_a_file_come_in_one_error(scan_file):
 
 
 def test_a_problem_beyond_the_first_block_of_a_large_stack_is_found(monkeypatch, scan_file):
-    monkeypatch.setattr("ptycho.scan_checks.BLOCK_BYTES", 2 * AMPLITUDE[0].nbytes)
+    monkeypatch.setattr("ptycho.pattern_statistics.BLOCK_BYTES", 2 * AMPLITUDE[0].nbytes)
     with pytest.raises(DataError, match="-7 in pattern 5"):
         RawData.from_file(scan_file(diff3d=with_value(AMPLITUDE, (5, 0, 0), -7)))
 

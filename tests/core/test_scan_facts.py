@@ -121,7 +121,7 @@ def test_a_damaged_member_is_refused(save_as: Callable[..., None], name: str, tm
     start = info.header_offset + 50 + len(info.filename)  # past the local header and its extra field
     content[start : start + info.compress_size] = bytes(info.compress_size)
     path.write_bytes(content)
-    with pytest.raises(DataError, match="expected a"):
+    with pytest.raises(DataError, match=r"expected (a|the) "):
         scan_facts(path)
 
 

@@ -120,7 +120,7 @@ def test_a_product_without_pixel_size_is_refused(tmp_path, counts):
     with h5py.File(path, "a") as file:
         del file["object"].attrs["pixel_width_m"]
     with pytest.raises(
-        DataError, match="pixel_width_m: expected an attribute of /object, in metres; got nothing"
+        DataError, match="pixel_width_m: expected an attribute of /object, in metres, > 0; got nothing"
     ):
         load_scans(path)
 
@@ -158,7 +158,11 @@ def test_masked_cxi_pixels_are_bad_and_zero(tmp_path, counts):
         ({"data": None}, r"entry_1/data_1/data: expected a dataset .*got nothing"),
         ({"illumination": None}, r"source_1/illumination: expected a dataset .*got nothing"),
         ({"energy": 9000.0}, r"energy: expected the photon energy in joules; got 9000 .*1\.602176634e-19"),
-        ({"distance": 0.0}, r"distance: expected one finite number other than 0"),
+        ({"distance": 0.0}, r"distance: expected one finite number > 0, in SI units; got 0"),
+        ({"distance": -2.0}, r"distance: expected one finite number > 0, in SI units; got -2"),
+        ({"energy": np.nan}, r"energy: expected one finite number > 0, in SI units; got nan"),
+        ({"x_pixel_size": -75e-6}, r"x_pixel_size: expected one finite number > 0"),
+        ({"translation": np.zeros((5, 3), complex)}, r"translation: expected a dataset of real numbers"),
         ({"translation": np.zeros(5)}, r"translation: expected finite numbers in metres.*shape \(5,\)"),
         (
             {"translation": np.zeros((4, 3))},

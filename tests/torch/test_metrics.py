@@ -5,7 +5,8 @@ import pytest
 from skimage import data
 from skimage.transform import resize
 
-from ptycho_torch.runs.metrics import Block, agreement, compare
+from ptycho.scan_checks import DataError
+from ptycho_torch.runs.metrics import Block, Comparison, agreement, compare
 
 RNG = np.random.default_rng(3)
 
@@ -54,6 +55,28 @@ def test_unmeasured_pixels_count_in_no_figure() -> None:
     assert of(predicted, spoiled, measured) == pytest.approx(
         of(predicted[:, measured], amplitude[:, measured])
     )
+
+
+@pytest.mark.parametrize(
+    ("predicted", "amplitude", "measured"), [(0, 1, True), (1, 0, True), (1, 1, False), (np.nan, 1, True)]
+)
+def test_a_figure_of_nothing_is_not_a_number(predicted: float, amplitude: float, measured: bool) -> None:
+    shape = (2, 8, 8)
+    figures = of(np.full(shape, predicted), np.full(shape, amplitude), np.full(shape, measured))
+    assert np.isnan(figures["r_factor"])
+
+
+def test_an_object_that_is_not_finite_is_not_compared() -> None:
+    truth = known_object()
+    image = truth.copy()
+    image[40, 40] = np.nan
+    with pytest.raises(DataError, match="expected an object of finite numbers"):
+        compare(image, truth, (0, 0), np.ones(truth.shape))
+
+
+def test_of_equal_images_the_ratio_is_infinite() -> None:
+    pair = Comparison(*(np.eye(16),) * 4)
+    assert pair.figures()["phase_psnr_db"] == np.inf
 
 
 def test_what_no_pattern_tells_is_removed() -> None:

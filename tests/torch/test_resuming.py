@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from ptycho.checksums import verify
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
@@ -231,14 +234,21 @@ def test_patience_counts_epochs_where_validation_is_rare(tiny_file: Path, tmp_pa
     assert "early_stop_patience: expected more than the 4 epochs" in refusal(first.run_dir)
 
 
-def test_a_training_that_diverged_is_refused_before_it_goes_on(killed: Path, tmp_path: Path) -> None:
-    last = copied(killed, tmp_path) / "checkpoints" / "last.ckpt"
-    content = torch.load(last, weights_only=True)
-    next(iter(content["state_dict"].values())).fill_(float("nan"))
-    torch.save(content, last)
-    assert f"{last}: expected weights that are numbers; got a training that has diverged" in refusal(
-        last.parents[1]
-    )
+def test_one_not_a_number_after_good_epochs_costs_the_epochs_since_the_last_sound_one(
+    tiny_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Spoils(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if (trainer.current_epoch, batch_idx) == (2, 1):
+                batch["amplitude"][0] = float("nan")
+
+    whole = trained(tiny_file, tmp_path / "whole")
+    run_dir = trained(tiny_file, tmp_path / "spoiled", Spoils()).run_dir
+    assert "Epoch 2: weights that are not finite; no checkpoint is written" in caplog.text
+    resumed = resume(run_dir)
+    assert_same(whole, resumed)
+    (entry,) = json.loads((run_dir / "config.json").read_text())["resumed"]
+    assert (entry["checkpoint"], entry["epochs_done"]) == ("last.ckpt", 2)
 
 
 def test_a_value_that_is_as_it_was_is_no_change(killed: Path, tmp_path: Path) -> None:
@@ -274,30 +284,72 @@ def test_a_finished_training_is_refused_unless_asked_for_more(tiny_file: Path, t
     assert resume(run_dir).bundle.is_file()
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK not a checkpoint", None])
-def test_a_damaged_checkpoint_is_refused_by_name(killed: Path, tmp_path: Path, damage: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"PK not a checkpoint",
+        lambda content: content[:2000],
+        lambda content: content[:9000] + bytes([content[9000] ^ 1]) + content[9001:],
+    ],
+    ids=["empty", "foreign", "half", "one bit"],
+)
+def test_a_damaged_checkpoint_is_passed_over_to_the_same_numbers(
+    killed: Path,
+    tiny_file: Path,
+    tmp_path: Path,
+    damage: Callable[[bytes], bytes],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     last = copied(killed, tmp_path) / "checkpoints" / "last.ckpt"
-    last.write_bytes(last.read_bytes()[:2000] if damage is None else damage)
-    assert f"{last}: expected a checkpoint of a training; got a file that cannot be read" in refusal(
-        last.parents[1]
-    )
-    last.unlink()
-    assert len(resume(last.parents[1], {"num_workers": 0}).history) == 4
+    last.write_bytes(damage(last.read_bytes()))
+    resumed = resume(last.parents[1], {"num_workers": 0})
+    assert f"passed over: {last}: expected a checkpoint of a training; got a file that cannot" in caplog.text
+    (entry,) = json.loads((resumed.run_dir / "config.json").read_text())["resumed"]
+    assert entry["passed_over"] == ["last.ckpt"]
+    assert entry["checkpoint"].startswith("epoch=")
+    assert_same(trained(tiny_file, tmp_path / "whole"), resumed)
+    assert set(verify(resumed.run_dir).values()) == {"ok"}
 
 
-def test_a_damaged_checkpoint_beside_the_last_one_is_passed_over(
+def test_checkpoints_that_are_all_damaged_are_refused_by_name(killed: Path, tmp_path: Path) -> None:
+    files = sorted((copied(killed, tmp_path) / "checkpoints").iterdir())
+    for path in files:
+        path.write_bytes(b"PK")
+    said = refusal(files[0].parents[1]).splitlines()
+    assert [line.partition(": expected")[0] for line in said] == [str(path) for path in files]
+
+
+def test_a_checkpoint_that_would_run_code_is_passed_over(
     killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    other = copied(killed, tmp_path) / "checkpoints" / "epoch=009.ckpt"
-    other.write_bytes(b"PK")
-    assert len(resume(other.parents[1], {"num_workers": 0}).history) == 4
-    assert f"{other}: expected a checkpoint of a training; got a file that cannot be read" in caplog.text
-
-
-def test_a_checkpoint_that_would_run_code_is_refused(killed: Path, tmp_path: Path) -> None:
     last = copied(killed, tmp_path) / "checkpoints" / "last.ckpt"
     torch.save({"callbacks": time.sleep}, last)
-    assert "got a file that cannot be read" in refusal(last.parents[1])
+    resume(last.parents[1], {"num_workers": 0})
+    assert "it holds more than plain values and tensors" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
+@pytest.mark.parametrize("share", [0, 0.5, 1.5])
+def test_a_full_disk_leaves_what_there_is_to_go_on_from(
+    killed: Path, tiny_file: Path, tmp_path: Path, share: float
+) -> None:
+    """The limit of a file's size stands for the disk: `share` is of the size of the record."""
+    run_dir = copied(killed, tmp_path)
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.suffix in (".json", ".ckpt")}
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    n_bytes = int(share * (run_dir / "config.json").stat().st_size)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, unlimited[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            resume(run_dir, {"num_workers": 0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert share > 1 or caught.value.filename == str(run_dir / "config.json")
+    assert {path.read_bytes() == before[path] for path in before if share < 1 or path.suffix == ".ckpt"} == {
+        True
+    }
+    assert_same(trained(tiny_file, tmp_path / "whole"), resume(run_dir, {"num_workers": 0}))
 
 
 def test_a_record_of_a_newer_version_says_so(killed: Path, tmp_path: Path) -> None:

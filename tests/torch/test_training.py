@@ -34,10 +34,11 @@ SMALL = {
 }
 
 
-def trained(file: Path, run_dir: Path, **overrides) -> TrainingResult:
+def trained(file: Path, run_dir: Path, *, overwrite: bool = False, **overrides) -> TrainingResult:
     execution = PyTorchExecutionConfig(accelerator="cpu", val_split=0.1)
     return train(
-        create_training_payload(file, run_dir, overrides=SMALL | overrides, execution_config=execution)
+        create_training_payload(file, run_dir, overrides=SMALL | overrides, execution_config=execution),
+        overwrite=overwrite,
     )
 
 
@@ -58,7 +59,15 @@ def result(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainin
 
 def test_a_run_directory_holds_everything_about_the_run(result: TrainingResult) -> None:
     names = {path.name for path in result.run_dir.iterdir()}
-    assert names == {"config.json", "run.log", "history.csv", "loss.png", "checkpoints", "wts.h5.zip"}
+    assert names == {
+        "SHA256SUMS",
+        "config.json",
+        "run.log",
+        "history.csv",
+        "loss.png",
+        "checkpoints",
+        "wts.h5.zip",
+    }
     content = json.loads((result.run_dir / "config.json").read_text())
     assert content["configuration"]["nepochs"] == 2
     assert content["origins"]["training.nepochs"]["kind"] == "override"
@@ -309,7 +318,7 @@ def test_a_loss_without_weights_is_refused(tiny_file: Path, tmp_path: Path) -> N
 
 def test_a_run_in_a_used_folder_leaves_nothing_of_the_earlier_one(tiny_file: Path, tmp_path: Path) -> None:
     trained(tiny_file, tmp_path, nepochs=2)
-    trained(tiny_file, tmp_path, nepochs=1, save_last_checkpoint=False)
+    trained(tiny_file, tmp_path, nepochs=1, save_last_checkpoint=False, overwrite=True)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
     with (tmp_path / "history.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 1
@@ -318,7 +327,7 @@ def test_a_run_in_a_used_folder_leaves_nothing_of_the_earlier_one(tiny_file: Pat
 def test_wrong_data_lose_nothing_of_an_earlier_run(tiny_file: Path, tmp_path: Path) -> None:
     kept = trained(tiny_file, tmp_path, nepochs=1).bundle.read_bytes()
     with pytest.raises(DataError):
-        trained(tiny_file, tmp_path, drop_last_batch=True, batch_size=1000, n_groups=None)
+        trained(tiny_file, tmp_path, drop_last_batch=True, batch_size=1000, n_groups=None, overwrite=True)
     assert (tmp_path / "wts.h5.zip").read_bytes() == kept
 
 

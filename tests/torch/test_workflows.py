@@ -162,6 +162,12 @@ def test_outputs_are_arrays_pictures_and_metrics(tmp_path: Path) -> None:
     }
 
 
+def test_a_metric_that_is_not_finite_is_null_in_the_file(tmp_path: Path) -> None:
+    components.save_outputs(None, None, {"metrics": {"r_factor": float("nan")}}, tmp_path)
+    said = json.loads((tmp_path / "metrics.json").read_text())
+    assert said == {"r_factor": None, "r_factor_reason": "not a number (NaN)"}
+
+
 def test_nothing_to_save_is_no_error(tmp_path: Path) -> None:
     components.save_outputs(None, None, {}, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

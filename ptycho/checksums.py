@@ -1,0 +1,166 @@
+"""SHA-256 of what belongs to a run, in the file `SHA256SUMS` of its folder, as `sha256sum --check` reads it."""
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Generator, Iterable, Mapping
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+from ptycho.atomic import atomic_write
+from ptycho.config.errors import ConfigError, Failure
+
+CHECKSUMS: Final = "SHA256SUMS"
+
+State = Literal["ok", "changed", "missing"]
+
+_BLOCK_BYTES: Final = 2**20
+_LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
+_ESCAPES: Final = {"\\": r"\\", "\n": r"\n", "\r": r"\r"}
+_MEANT: Final = {escape: character for character, escape in _ESCAPES.items()}
+
+
+class Checksums:
+    """The list of a folder, for the one process that writes there.
+
+    A file is listed before it takes its place, so that a kill at any moment leaves each file with its SHA-256 in the
+    list: a name may be listed twice, with the content it had and the one it was about to have.
+
+    Args:
+        folder: of the run; files in it are listed by their place in it, others by their absolute path.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(os.path.realpath(folder))
+        self._written: dict[str, tuple[str, ...]] = {}
+
+    @contextlib.contextmanager
+    def write(self, path: str | Path) -> Generator[BinaryIO]:
+        """Open a file for writing as `atomic_write` does, and list it."""
+        name = self._name(path)
+        with atomic_write(path) as file:
+            yield file
+            digest = _digest(file)
+            listed = self._listed()
+            self._save(listed | {name: (*listed.get(name, ()), digest)})
+        self._written[name] = (digest,)
+
+    def forget(self, path: str | Path) -> None:
+        """Take a file that is about to be removed off the list."""
+        name, listed = self._name(path), self._listed()
+        self._written.pop(name, None)
+        if listed.pop(name, None):
+            self._save(listed)
+
+    def list_scans(self, paths: Iterable[str | Path]) -> list[str]:
+        """List the scans of a run in place of those that were listed before.
+
+        Returns:
+            The names of those whose content is none that was listed before; none where no scan was.
+        """
+        scans = {self._name(path): (_digest_at(Path(path)),) for path in paths}
+        listed = self._listed()
+        before = {name for name in listed if os.path.isabs(name) or name in scans}
+        known = {digest for name in before for digest in listed[name]}
+        self._save({name: digests for name, digests in listed.items() if name not in before} | scans)
+        return [name for name, (digest,) in scans.items() if known and digest not in known]
+
+    def settle(self) -> None:
+        """Leave of each name the SHA-256 of the content it has, where several are listed."""
+        listed = self._listed()
+        found = {
+            name: (digest,)
+            for name, digests in listed.items()
+            if len(digests) > 1 and (digest := _digest_at(self.folder / name)) in digests
+        }
+        if found:
+            self._save(listed | found)
+
+    def _name(self, path: str | Path) -> str:
+        whole = Path(os.path.realpath(Path(path).parent), Path(path).name)
+        return (whole.relative_to(self.folder) if whole.is_relative_to(self.folder) else whole).as_posix()
+
+    def _listed(self) -> dict[str, tuple[str, ...]]:
+        with contextlib.suppress(ConfigError):  # a damaged list is written anew
+            return {**read_checksums(self.folder), **self._written}
+        return dict(self._written)
+
+    def _save(self, listed: Mapping[str, tuple[str, ...]]) -> None:
+        lines = [_line(name, one) for name in sorted(listed) for one in dict.fromkeys(listed[name])]
+        with atomic_write(self.folder / CHECKSUMS) as file:
+            file.write("".join(lines).encode(errors="surrogateescape"))
+
+
+def read_checksums(folder: Path) -> Mapping[str, tuple[str, ...]]:
+    """The SHA-256 listed for each name: one, or two where the file was about to be replaced.
+
+    Raises:
+        ConfigError: there is no list, or it is damaged.
+    """
+    path = folder / CHECKSUMS
+    try:
+        text = path.read_bytes().decode(errors="surrogateescape")
+    except (FileNotFoundError, NotADirectoryError):
+        got = "one without it" if folder.is_dir() else "no folder"
+        message = f"{folder}: expected the folder of a training, which holds {CHECKSUMS}; got {got}."
+        raise ConfigError(
+            [Failure(str(folder), f"{message} Name the output folder of a training.")]
+        ) from None
+    found: dict[str, tuple[str, ...]] = {}
+    for number, line in enumerate(text.split("\n")[:-1], start=1):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            message = f"{path}:{number}: expected a SHA-256 and a name; got {line[:80]!r}."
+            raise ConfigError([Failure(str(path), f"{message} The file was damaged.")])
+        escaped, digest, name = match.groups()
+        name = re.sub(r"\\.", lambda pair: _MEANT.get(pair[0], pair[0]), name) if escaped else name
+        found[name] = (*found.get(name, ()), digest)
+    return found
+
+
+def verify(folder: str | Path) -> dict[str, State]:
+    """Compare the files of a run with their SHA-256; a training may be replacing them meanwhile.
+
+    Returns:
+        Name in the folder, or absolute path -> `ok`, `changed` or `missing`.
+
+    Raises:
+        ConfigError: the folder has no list, or a damaged one.
+        OSError: a file cannot be read.
+    """
+    folder = Path(folder)
+    states: dict[str, State] = {}
+    for _ in range(2):
+        listed = read_checksums(folder)
+        found = {name: states.get(name) for name in listed}
+        states = {
+            name: "ok" if found[name] == "ok" else _state(folder / name, listed[name]) for name in listed
+        }
+    return states
+
+
+def _state(path: Path, digests: tuple[str, ...]) -> State:
+    try:
+        return "ok" if _digest_at(path) in digests else "changed"
+    except FileNotFoundError:
+        return "missing"
+
+
+def _digest(file: BinaryIO) -> str:
+    file.flush()
+    file.seek(0)
+    found = hashlib.sha256()
+    while block := file.read(_BLOCK_BYTES):
+        found.update(block)
+    return found.hexdigest()
+
+
+def _digest_at(path: Path) -> str:
+    with path.open("rb") as file:
+        return _digest(file)
+
+
+def _line(name: str, digest: str) -> str:
+    escaped = "".join(_ESCAPES.get(character, character) for character in name)
+    return f"{'' if escaped == name else chr(92)}{digest}  {escaped}\n"

@@ -1,0 +1,213 @@
+"""Reading HDF5 files that others wrote: what is wrong is a DataError with the file, the path in it and what is there.
+
+Only what lies in the file itself is read: links to other files, virtual datasets and datasets kept elsewhere are
+refused, since such a file can name any other. Nothing is allocated for a shape that is declared without values.
+"""
+
+import contextlib
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Final, NoReturn, Self, cast
+
+import h5py  # pyright: ignore[reportMissingTypeStubs]
+import numpy as np
+
+from ptycho.data_error import DataError, problem
+from ptycho.memory import available_bytes, size_text, too_large
+from ptycho.stored_array import Array
+
+_DAMAGED: Final = (OSError, KeyError, RuntimeError, TypeError, ValueError)
+"""What h5py raises where a file is damaged, or lacks a filter."""
+_MOST_LINKS: Final = 16
+"""Links that are followed one after the other."""
+_KINDS: Final = {
+    "iuf": "real numbers",
+    "c": "complex numbers",
+    "iu": "integers",
+    "biu": "integers or True and False",
+}
+_LISTED: Final = 8
+
+_h5py: Any = cast(Any, h5py)
+
+
+class Hdf5File:
+    """An HDF5 file open for reading.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: it is no HDF5 file, or not whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file: Any = _h5py.File(path, "r")
+        except _DAMAGED as error:
+            advice = "Write it again, or copy it again from where it was written."
+            raise DataError(problem("scan file", "a whole HDF5 file", f"'{error}'", path, advice)) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._file.close()
+
+    def find(self, *places: str) -> str | None:
+        """The first of these paths that the file has a link at, whether it leads anywhere or not."""
+        return next((place for place in places if self._has(place)), None)
+
+    def dataset(self, *places: str, ndim: tuple[int, ...], kinds: str) -> Any:
+        """The first of these datasets that the file has, opened but not read.
+
+        Args:
+            *places: paths in the file.
+            ndim: how many axes it may have.
+            kinds: what numpy's kind of its dtype may be, as in `_KINDS`.
+
+        Raises:
+            DataError: there is none, or it is something else.
+        """
+        place = self.find(*places)
+        wanted = f"a dataset of {_KINDS[kinds]} with {' or '.join(map(str, ndim))} axes"
+        if place is None:
+            self._refuse(places[0], f"a dataset {' or '.join(places)}", f"nothing{self._listing()}")
+        with self._reading(place):
+            found = self._file[self._resolved(place, place)]
+            if not isinstance(found, _h5py.Dataset):
+                members = ", ".join([*found][:_LISTED]) or "nothing in it"
+                self._refuse(place, wanted, f"a group ({members})")
+            if found.shape is None:
+                self._refuse(place, wanted, "an empty dataset")
+            if found.dtype.kind not in kinds or len(found.shape) not in ndim:
+                self._refuse(place, wanted, f"dtype {_dtype_text(found.dtype)}, shape {found.shape}")
+            if found.external or found.is_virtual:
+                advice = "Copy the values into this file (h5repack, or h5py)."
+                self._refuse(place, "values in this file", "a dataset kept in other files", advice)
+        return found
+
+    def array(self, *places: str, ndim: tuple[int, ...], kinds: str) -> Array:
+        """The first of these datasets that the file has, read; arguments as of `dataset`.
+
+        Raises:
+            DataError: as `dataset`; or it cannot be read, or is larger than the memory there is.
+        """
+        found = self.dataset(*places, ndim=ndim, kinds=kinds)
+        self._check_values(found, found.nbytes)
+        with self._reading(found.name):
+            return np.asarray(found[()])
+
+    def rows(self, dataset: Any, rows: Array) -> Array:
+        """Rows of a dataset along its first axis, in the order asked for.
+
+        Raises:
+            DataError: they cannot be read, or are more than there is memory for.
+        """
+        row_bytes = dataset.nbytes // max(1, len(dataset))
+        self._check_values(dataset, row_bytes * len(rows))
+        read = np.empty((len(rows), *dataset.shape[1:]), dtype=dataset.dtype)
+        with self._reading(dataset.name):
+            for place, row in enumerate(rows):
+                read[place] = dataset[int(row)]
+        return read
+
+    def number(self, place: str) -> float:
+        """A finite scalar dataset > 0 (a length, an energy).
+
+        Raises:
+            DataError: it is something else.
+        """
+        value = self.array(place, ndim=(0, 1, 2, 3), kinds="iuf")
+        if value.size != 1 or not np.isfinite(value).all() or not (value > 0).all():
+            got = str(value.reshape(-1)[0]) if value.size == 1 else f"shape {value.shape}"
+            self._refuse(place, "one finite number > 0, in SI units", got, "Correct it in the file.")
+        return float(value.reshape(-1)[0])
+
+    def attribute(self, place: str, name: str, expected: str, *, positive: bool = False) -> float | None:
+        """A number among the attributes of a dataset or group; None where it has no such attribute.
+
+        Raises:
+            DataError: it is no finite number, or not > 0 where it must be.
+        """
+        with self._reading(f"{place} attribute {name}"):
+            attributes = self._file[place].attrs
+            if name not in attributes:
+                return None
+            value = attributes[name]
+        array = np.asarray(0 if isinstance(value, _h5py.Empty) else value)
+        number = array.reshape(-1)[0] if array.size == 1 and array.dtype.kind in "iuf" else np.nan
+        if isinstance(value, _h5py.Empty) or not np.isfinite(number) or (positive and number <= 0):
+            self._refuse(f"{place} attribute {name}", expected, f"{value!r:.60}", "Correct it in the file.")
+        return float(number)
+
+    def _check_values(self, dataset: Any, n_bytes: int) -> None:
+        """Refuse a shape that was declared without values, and more bytes than there is memory for."""
+        if dataset.size and not dataset.id.get_storage_size():
+            got = f"shape {dataset.shape}, of which nothing was written"
+            self._refuse(dataset.name, "values", got, "Write the file again.")
+        if too_large(n_bytes):
+            expected = f"values that fit into the memory there is, {size_text(available_bytes())}"
+            got = f"{size_text(n_bytes)} (shape {dataset.shape}, {dataset.dtype})"
+            self._refuse(dataset.name, expected, got, "Split the scan, or use a machine with more memory.")
+
+    def _refuse(self, place: str, expected: str, got: str, advice: str = "Add it to the file.") -> NoReturn:
+        raise DataError(problem(place, expected, got, self.path, advice))
+
+    @contextlib.contextmanager
+    def _reading(self, place: str) -> Generator[None]:
+        try:
+            yield
+        except DataError:
+            raise
+        except _DAMAGED as error:
+            advice = "Copy the file again from where it was written, or install the HDF5 filter it needs."
+            raise DataError(problem(place, "a readable dataset", f"'{error}'", self.path, advice)) from error
+
+    def _listing(self) -> str:
+        with self._reading("/"):
+            names = [*self._file]
+        more = " ..." if len(names) > _LISTED else ""
+        return f" (the file has: {', '.join(names[:_LISTED])}{more})" if names else " (the file is empty)"
+
+    def _has(self, place: str) -> bool:
+        """Whether there is a link at a path, or a group on the way to it that is elsewhere."""
+        with self._reading(place):
+            folder, _, _ = place.rpartition("/")
+            if folder and not self._has(folder):
+                return False
+            if folder and not isinstance(self._file[self._resolved(folder, place)], _h5py.Group):
+                return False
+            inside = f"{self._resolved(folder, place)}/{place.rpartition('/')[2]}" if folder else place
+            return self._file.get(inside, getlink=True) is not None
+
+    def _resolved(self, place: str, asked: str, n_links: int = 0) -> str:
+        """A path without links in it.
+
+        Raises:
+            DataError: it leads to another file, to nothing, or in circles.
+        """
+        here = ""
+        for part in place.strip("/").split("/"):
+            link = self._file.get(f"{here}/{part}", getlink=True)
+            if isinstance(link, _h5py.ExternalLink):
+                advice = "Copy what it names into this file (h5repack, or h5py)."
+                self._refuse(asked, "values in this file", f"a link to the file {link.filename!r}", advice)
+            if link is None or n_links > _MOST_LINKS:
+                got = (
+                    f"a link to {place!r}, where nothing is"
+                    if link is None
+                    else "a link that leads in circles"
+                )
+                self._refuse(asked, "a dataset", got, "Correct it in the file.")
+            if isinstance(link, _h5py.SoftLink):
+                target = link.path if link.path.startswith("/") else f"{here}/{link.path}"
+                here = self._resolved(target, asked, n_links + 1)
+            else:
+                here = f"{here}/{part}"
+        return here
+
+
+def _dtype_text(dtype: Any) -> str:
+    return "object (text, or of varying length)" if dtype.kind == "O" else str(dtype)

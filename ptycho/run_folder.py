@@ -1,0 +1,380 @@
+"""The folder of a run: one writer at a time, and an earlier run that is kept until the new one has saved.
+
+A writer holds a lock of the operating system, which a kill releases. A run that is to be replaced is set aside in the
+folder itself, and these names tell how far a writer came that was killed:
+
+    .earlier-moving     members of a run are being set aside, or put back; those in the folder are of the same run
+    .earlier-1, -2 ...  a whole run that was set aside; what is in the folder is of a later one
+    .earlier-removed    what is no longer needed
+    .new                results that are not complete yet
+
+Every writer first finishes or undoes what the one before it left. Links are renamed or removed, never followed.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shlex
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from filelock import FileLock, Timeout
+
+from ptycho.atomic import atomic_write
+from ptycho.checksums import CHECKSUMS
+from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.model_archive import ARCHIVE
+
+RECORD: Final = "config.json"
+LOG: Final = "run.log"
+CHECKPOINTS: Final = "checkpoints"
+OF_TRAINING: Final = (RECORD, LOG, "history.csv", "loss.png", CHECKSUMS, CHECKPOINTS, ARCHIVE)
+OF_RECONSTRUCTION: Final = ("reconstruction.npz", "reconstruction.png", "comparison.png", "metrics.json")
+"""Of a training and of a reconstruction; the last one is there last."""
+MEMBERS: Final = (*OF_TRAINING, *OF_RECONSTRUCTION)
+"""What belongs to a run; loggers keep their runs apart themselves, and other files are not ours."""
+
+LOCK: Final = ".lock"
+_WRITER: Final = ".lock.json"
+_EARLIER: Final = ".earlier-"
+_MOVING: Final = ".earlier-moving"
+_REMOVED: Final = ".earlier-removed"
+_NEW: Final = ".new"
+_PATIENCE_S: Final = 0.2
+"""For a lock file that its owner is just removing."""
+_LONGEST_COMMAND: Final = 200
+
+log = logging.getLogger(__name__)
+
+
+class RunFolder:
+    """A folder that this process alone writes into, as a context.
+
+    It is made where it is missing, and removed again where the run ends with an error before it has begun to write.
+
+    Args:
+        path: the folder.
+        writes: False in the further processes of a run, for which nothing is done here.
+
+    Attributes:
+        path: the folder.
+        when_begun: called by `begin`, once the folder is this run's.
+
+    Raises:
+        ConfigError: another run writes into it; or a link is in place of what a run writes.
+    """
+
+    def __init__(self, path: str | Path, *, writes: bool = True) -> None:
+        self.path = Path(path)
+        self.when_begun: list[Callable[[], None]] = []
+        self._writes = writes
+        self._exit = contextlib.ExitStack()
+        self._begun = False
+
+    def __enter__(self) -> Self:
+        if self._writes:
+            with contextlib.ExitStack() as entered:
+                entered.enter_context(_locked(self.path))
+                _recover(self.path)
+                self._exit = entered.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._exit:
+            if self._writes and self._begun and error is not None:
+                _recover(self.path)
+
+    def refuse_run(self, *, may_resume: bool = True) -> None:
+        """Refuse a folder that holds a run.
+
+        Args:
+            may_resume: whether the caller's kind of run can go on.
+
+        Raises:
+            ConfigError: it does, finished or not.
+        """
+        if self._writes and (failure := _held_run(self.path, may_resume=may_resume)):
+            raise ConfigError([failure])
+
+    def begin(self, *, anew: bool, members: tuple[str, ...] = MEMBERS) -> None:
+        """Begin to write; everything that can refuse the run is done before.
+
+        Args:
+            anew: whether an earlier run in the folder is set aside. Otherwise this one goes on with it.
+            members: names of what is set aside.
+
+        Raises:
+            ConfigError: a run that goes on has a link in place of one of its files.
+        """
+        if self._writes:
+            self._begun = True
+            if anew:
+                _set_aside(self.path, members)
+            else:
+                _refuse_links(self.path)
+        for call in self.when_begun:
+            call()
+
+    def saved(self) -> None:
+        """Remove the earlier runs, now that this one has saved what it was for."""
+        if self._writes:
+            for earlier in _earlier(self.path):
+                _remove(self.path, earlier)
+
+
+def run_failure(path: Path, *, may_resume: bool = True) -> Failure | None:
+    """Why a new run may not write into a folder: another one does, or it holds one. Nothing is changed."""
+    if (path / LOCK).exists():
+        lock = FileLock(path / LOCK)
+        try:
+            lock.acquire(timeout=_PATIENCE_S)
+            lock.release()
+        except Timeout:
+            return _busy(path)
+    return _held_run(path, may_resume=may_resume)
+
+
+def holds_training(path: Path) -> bool:
+    """Whether a folder holds a training, finished or not."""
+    return any(os.path.lexists(path / name) for name in OF_TRAINING if name not in (RECORD, LOG))
+
+
+def has_results(path: Path) -> bool:
+    """Whether a folder holds what a run was for, or could go on from: a model, checkpoints, a reconstruction."""
+    checkpoints = path / CHECKPOINTS
+    found = [name for name in _present(path, MEMBERS) if name.name in (ARCHIVE, OF_RECONSTRUCTION[-1])]
+    return bool(found) or any(checkpoints.glob("*.ckpt"))
+
+
+def earlier_run(path: Path) -> Path | None:
+    """The latest run that was set aside in a folder; None where there is none."""
+    return max(_earlier(path), key=_number, default=None)
+
+
+@contextlib.contextmanager
+def one_set(run_dir: Path, folder: Path) -> Generator[Path]:
+    """Write files of a run that appear in its folder together, once they are complete.
+
+    Args:
+        run_dir: the folder of the run.
+        folder: the same or one below it, which is made where it is missing.
+
+    Yields:
+        The folder to write them into.
+
+    Raises:
+        ConfigError: a link is in place of the folder below.
+    """
+    if folder != run_dir and folder.is_symlink():
+        raise ConfigError([_linked(folder)])
+    new = run_dir / _NEW
+    new.mkdir()
+    try:
+        yield new
+        folder.mkdir(exist_ok=True)
+        for name in MEMBERS:
+            if (new / name).exists():
+                os.replace(new / name, folder / name)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+# One writer ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Generator[None]:
+    made = _make(path)
+    lock = FileLock(path / LOCK, thread_local=False)
+    try:
+        try:
+            lock.acquire(timeout=_PATIENCE_S)
+        except FileNotFoundError:  # another process has just removed the folder that it had made
+            made = _make(path)
+            lock.acquire(timeout=_PATIENCE_S)
+        with atomic_write(path / _WRITER) as file:
+            file.write(json.dumps(_this_process()).encode())
+        yield
+    except Timeout:
+        raise ConfigError([_busy(path)]) from None
+    finally:
+        if lock.is_locked:
+            (path / _WRITER).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Windows removes no open file
+                (path / LOCK).unlink()
+            lock.release()
+            for folder in made:
+                with contextlib.suppress(OSError):  # it is not empty
+                    folder.rmdir()
+
+
+def _make(path: Path) -> list[Path]:
+    """Make a folder; gives those that were missing, the innermost first."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _this_process() -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "command": shlex.join(sys.argv)[:_LONGEST_COMMAND],
+    }
+
+
+def _busy(path: Path) -> Failure:
+    try:
+        told = json.loads((path / _WRITER).read_text(encoding="utf-8"))
+        writer = "process {pid} on {host} since {since} ({command})".format_map(told)
+    except (OSError, ValueError, KeyError, TypeError):
+        writer = "another process"
+    message = (
+        f"{path}: expected a folder that no other run writes into; got one in use by {printable(writer)}."
+    )
+    return Failure("output_dir", f"{message} Wait until it has ended, or name another folder.")
+
+
+# What is there ------------------------------------------------------------------------------------------------------
+
+
+def _present(path: Path, members: tuple[str, ...]) -> list[Path]:
+    """Members of a run that are in a folder, by their relative paths; also those in the folders of several scans."""
+    found = [Path(name) for name in members if os.path.lexists(path / name)]
+    if Path(RECORD) in found and not holds_training(path):
+        for results in sorted(path.glob(f"*/{OF_RECONSTRUCTION[0]}")):
+            folder = results.parent
+            if folder.name[0] != "." and not folder.is_symlink() and not (folder / RECORD).exists():
+                names = (name for name in OF_RECONSTRUCTION if os.path.lexists(folder / name))
+                found += [Path(folder.name) / name for name in names]
+    return found
+
+
+def _held_run(path: Path, *, may_resume: bool) -> Failure | None:
+    present = {str(name) for name in _present(path, MEMBERS)} - {LOG}
+    if not present:
+        return None
+    if ARCHIVE in present:
+        what = "a trained model"
+    elif holds_training(path):
+        what = "a training that was not finished"
+    elif any(name.endswith(OF_RECONSTRUCTION) for name in present):
+        what = "a reconstruction"
+    else:
+        what = "the record of a run that was not finished"
+    resumes = may_resume and CHECKPOINTS in present
+    ways = [f"go on with it (ptycho train --resume {path}; resume() in Python)"] if resumes else []
+    ways += ["replace it (--overwrite; overwrite=True in Python)", "name another folder"]
+    way_out = ", ".join(ways[:-1]) + f", or {ways[-1]}"
+    message = (
+        f"{path}: expected a folder without a run; got one with {what}. {way_out[0].upper()}{way_out[1:]}."
+    )
+    return Failure("output_dir", message)
+
+
+def _refuse_links(path: Path) -> None:
+    if linked := [_linked(path / name) for name in MEMBERS if (path / name).is_symlink()]:
+        raise ConfigError(linked)
+
+
+def _linked(path: Path) -> Failure:
+    message = f"{path}: expected a file or folder of the run itself; got a link, which is not followed."
+    return Failure(str(path), f"{message} Put in its place what it leads to.")
+
+
+# The earlier run ----------------------------------------------------------------------------------------------------
+
+
+def _earlier(path: Path) -> list[Path]:
+    return [
+        folder
+        for folder in path.glob(f"{_EARLIER}*")
+        if _number(folder) and folder.is_dir() and not folder.is_symlink()
+    ]
+
+
+def _number(earlier: Path) -> int:
+    text = earlier.name.removeprefix(_EARLIER)
+    return int(text) if text.isdecimal() and text.isascii() else 0
+
+
+def _set_aside(path: Path, members: tuple[str, ...]) -> None:
+    """Move the run out of the way; whatever ends this in between, it can be put back."""
+    present = _present(path, members)
+    if present:
+        (path / _MOVING).mkdir()
+        _move(path, path / _MOVING, present)
+        latest = max(map(_number, path.glob(f"{_EARLIER}*")))
+        os.rename(path / _MOVING, path / f"{_EARLIER}{latest + 1}")
+
+
+def _recover(path: Path) -> None:
+    """Finish or undo what a writer left that did not come to its end."""
+    shutil.rmtree(path / _NEW, ignore_errors=True)
+    _remove_real(path / _REMOVED)
+    moving = path / _MOVING
+    if moving.is_dir() and not moving.is_symlink():
+        _put_back(path)
+    earlier = earlier_run(path)
+    if earlier is None:
+        return
+    if has_results(path):
+        log.warning("%s: the run before this one is kept in %s until this one has saved", path, earlier)
+        return
+    if remains := _present(path, MEMBERS):  # of a run that came to nothing
+        (path / _REMOVED).mkdir()
+        _move(path, path / _REMOVED, remains)
+        _remove_real(path / _REMOVED)
+    os.rename(earlier, moving)
+    _put_back(path)
+    log.warning(
+        "%s: put back the run that was there before, since the one that replaced it saved nothing", path
+    )
+
+
+def _put_back(path: Path) -> None:
+    moving = path / _MOVING
+    _move(moving, path, _files(moving))
+    shutil.rmtree(moving)
+
+
+def _files(folder: Path) -> list[Path]:
+    """What was moved into a folder, by relative paths: members, and those in folders of several scans."""
+    found: list[Path] = []
+    for entry in sorted(folder.iterdir()):
+        name = Path(entry.name)
+        inner = entry.is_dir() and not entry.is_symlink() and entry.name not in MEMBERS
+        found += [name / inside.name for inside in sorted(entry.iterdir())] if inner else [name]
+    return found
+
+
+def _move(source: Path, target: Path, names: list[Path]) -> None:
+    """Move files and folders one by one, and remove the folders that this leaves empty."""
+    for name in names:
+        (target / name).parent.mkdir(exist_ok=True)
+        os.rename(source / name, target / name)
+        if name.parent != Path():
+            with contextlib.suppress(OSError):  # something else is in it
+                (source / name).parent.rmdir()
+
+
+def _remove(path: Path, earlier: Path) -> None:
+    """Remove a run that was set aside; from the renaming on it is no run any more."""
+    _remove_real(path / _REMOVED)
+    os.rename(earlier, path / _REMOVED)
+    _remove_real(path / _REMOVED)
+
+
+def _remove_real(folder: Path) -> None:
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)

@@ -1,0 +1,85 @@
+"""Names of folders, after the scans that are trained on or reconstructed in them."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, cast
+
+from ptycho.run_folder import MEMBERS, RECORD, run_failure
+
+_LONGEST: Final = 100
+"""Bytes; file systems allow 255."""
+_OF_PATHS: Final = '\\/:*?"<>|'
+_OF_DATA: Final = ("train_data_file", "test_data_file")
+
+
+def folder_name(stem: str) -> str:
+    """A name for a folder: one part of a path, that prints, does not hide, and is no file of a run.
+
+    Args:
+        stem: what it is called after; may be of any kind or length.
+    """
+    plain = "".join(sign if sign.isprintable() and sign not in _OF_PATHS else "-" for sign in stem)
+    plain = plain.strip(" .") or "scan"
+    if len(plain.encode()) > _LONGEST:
+        plain = f"{plain.encode()[: _LONGEST - 9].decode(errors='ignore')}-{_digest(stem)}"
+    return f"{plain}-scan" if plain in MEMBERS else plain
+
+
+def distinct_names(stems: Iterable[str]) -> list[str]:
+    """Names of folders beside each other, as `folder_name`; a number tells equal ones apart."""
+    names: list[str] = []
+    for stem in stems:
+        name, number = folder_name(stem), 1
+        while (name if number == 1 else f"{name}-{number}").casefold() in {used.casefold() for used in names}:
+            number += 1
+        names.append(name if number == 1 else f"{name}-{number}")
+    return names
+
+
+def default_folder(place: Path, data: str | Path) -> Path:
+    """The folder for a run on a scan where none is named: of this scan, or free.
+
+    It is called after the scan, with the folder of the scan before it where that is not the working directory; and with
+    the folders above, where that one holds a run on another scan.
+
+    Args:
+        place: the folder that it is in, which may be missing.
+        data: the scan, or the folder of a data set.
+    """
+    path = _real(data)
+    candidates = [place / name for name in _names(path)]
+    usable = [folder for folder in candidates[:-1] if not folder.is_symlink()]
+    own = (folder for folder in usable if path in _data_of(folder))
+    free = (folder for folder in usable if run_failure(folder) is None and not _data_of(folder))
+    return next(own, None) or next(free, candidates[-1])
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Names for a scan, the shortest first; the last one is that of no other."""
+    above, stem = path.parts[-2:0:-1], path.stem
+    first = 0 if path.parent == Path.cwd() else 1
+    for number in range(first, len(above) + 1):
+        yield folder_name("-".join([*reversed(above[:number]), stem]))
+    yield folder_name(f"{stem}-{_digest(str(path))}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
+
+
+def _data_of(folder: Path) -> list[Path]:
+    """The scans that the run in a folder names, seen from here."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return []
+    said = cast(dict[str, Any], record).get("configuration") if isinstance(record, dict) else None
+    named = [cast(dict[str, Any], said).get(name) for name in _OF_DATA] if isinstance(said, dict) else []
+    return [_real(name) for name in named if isinstance(name, str) and "\0" not in name]
+
+
+def _real(path: str | Path) -> Path:
+    return Path(os.path.realpath(path))

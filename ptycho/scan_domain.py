@@ -1,0 +1,162 @@
+"""Whether patterns are amplitudes or intensities: what was stated, what a training knew, what the values say."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple, Self, cast
+
+import numpy as np
+
+from ptycho.data_error import problem
+from ptycho.pattern_statistics import Mask, noise_over_mean, sample_of
+from ptycho.stored_array import Stack
+
+Domain = Literal["amplitude", "intensity"]
+DOMAINS: Final[tuple[Domain, ...]] = ("amplitude", "intensity")
+
+FINGERPRINTED: Final = 64
+"""Patterns that enter the fingerprint of a stack."""
+
+LEAST_COUNTING_NOISE: Final = 0.85
+"""Noise over mean that whole numbers below are no counts."""
+
+AS_TRAINED: Final = "as in the training, where "
+"""How the reason begins of what a training decided."""
+
+
+class Decision(NamedTuple):
+    """How patterns are read."""
+
+    domain: Domain
+    reason: str
+    """Why: a clause that follows a colon."""
+    is_stated: bool
+    """Whether somebody, or the file, stated it; else it was concluded from the values."""
+
+
+class ReadAs(NamedTuple):
+    """How a training read one of its scans."""
+
+    patterns_sha256: str
+    domain: Domain
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrainedDomains:
+    """What a training knew of the domain of its scans, kept with the run and the model.
+
+    Attributes:
+        stated: the setting of the training where it was not 'auto'; else None.
+        scans: how it read each of them.
+    """
+
+    stated: Domain | None = None
+    scans: Sequence[ReadAs] = field(default_factory=tuple)
+
+    @classmethod
+    def of(cls, setting: str, recorded: object) -> Self:
+        """From the setting `measurement_domain` and what `to_json` gave; anything else is left out."""
+        rows = cast(list[Any], recorded) if isinstance(recorded, list) else []
+        mappings = [cast(dict[str, Any], row) for row in rows if isinstance(row, dict)]
+        scans = [
+            ReadAs(str(row.get("patterns_sha256")), row["domain"], str(row.get("reason")))
+            for row in mappings
+            if row.get("domain") in DOMAINS
+        ]
+        return cls(setting if setting in DOMAINS else None, scans)
+
+    def to_json(self) -> list[dict[str, str]]:
+        """How each scan was read, as JSON data."""
+        return [scan._asdict() for scan in self.scans]
+
+    def of_scan(self, fingerprint: str) -> ReadAs | None:
+        """How the scan with these patterns was read; None for one that was not trained on."""
+        return next((scan for scan in self.scans if scan.patterns_sha256 == fingerprint), None)
+
+    @property
+    def usual(self) -> Domain | None:
+        """The domain of all scans of the training; None where they differ or are not known."""
+        domains: list[Domain] = [scan.domain for scan in self.scans]
+        return domains[0] if len(set(domains)) == 1 else None
+
+
+def patterns_fingerprint(patterns: Stack) -> str:
+    """SHA-256 of patterns as stored: dtype, shape and up to 64 of them, whatever they are read as."""
+    told = hashlib.sha256(f"{patterns.dtype} {patterns.shape}".encode())
+    for row in np.unique(np.linspace(0, len(patterns) - 1, FINGERPRINTED).astype(int)):
+        told.update(np.ascontiguousarray(patterns[row]).tobytes())
+    return told.hexdigest()
+
+
+def check_word(domain: str) -> None:
+    """Refuse a word for a domain that is none.
+
+    Raises:
+        ValueError: it is not 'auto', 'amplitude' or 'intensity'.
+    """
+    if domain not in ("auto", *DOMAINS):
+        words = "'auto', 'amplitude' or 'intensity'"
+        raise ValueError(problem("domain", words, repr(domain), "the caller", "Correct the word."))
+
+
+def decide_domain(
+    setting: str,
+    metadata: Mapping[str, Any],
+    patterns: Stack,
+    ignored: Mask | None,
+    whole: bool,
+    trained: TrainedDomains | None = None,
+) -> Decision:
+    """Amplitude or intensity, and why. The first of these decides.
+
+    The caller; the training of the model in use, for a scan that it was trained on; the metadata of the file; the
+    setting of that training; whole numbers; how that training read its scans; else amplitude.
+
+    Args:
+        setting: 'amplitude' or 'intensity'; 'auto' leaves it to the others.
+        metadata: may hold `measurement_domain`.
+        patterns: (n, N, N).
+        ignored: bool, (N, N) or (n, N, N), pixels that mean nothing.
+        whole: whether all other values are whole numbers.
+        trained: what the training of the model in use knew.
+
+    Raises:
+        ValueError: another word for the setting.
+    """
+    check_word(setting)
+    if setting in DOMAINS:
+        return Decision(setting, "measurement_domain was set to that", True)
+    known = None if trained is None else trained.of_scan(patterns_fingerprint(patterns))
+    if known is not None:
+        return Decision(known.domain, AS_TRAINED + known.reason.removeprefix(AS_TRAINED), True)
+    if metadata.get("measurement_domain") in DOMAINS:
+        return Decision(metadata["measurement_domain"], "the metadata state it", True)
+    by_values = _by_values(patterns, ignored, whole)
+    if trained is not None and trained.stated is not None:
+        reason = "measurement_domain was set to that in the training of the model"
+        differs = by_values is not None and by_values.domain != trained.stated
+        doubt = f", although {by_values.reason}" if by_values is not None and differs else ""
+        return Decision(trained.stated, reason + doubt, not differs)
+    if by_values is not None:
+        return by_values
+    if trained is not None and trained.usual is not None:
+        return Decision(trained.usual, "the model was trained on such scans", False)
+    return Decision("amplitude", "not all values are whole numbers", False)
+
+
+def _by_values(patterns: Stack, ignored: Mask | None, whole: bool) -> Decision | None:
+    """What whole numbers are: counts, or square roots of counts that were rounded to bytes."""
+    if not whole:
+        return None
+    if patterns.dtype == np.uint8:
+        noise = noise_over_mean(sample_of(patterns, ignored))
+        if noise is not None and noise < LEAST_COUNTING_NOISE:
+            reason = (
+                f"the unsigned bytes vary by {noise:.2g} of what counts of that size would: they must be rounded "
+                "square roots"
+            )
+            return Decision("amplitude", reason, False)
+    return Decision(
+        "intensity", f"all values are whole numbers ({patterns.dtype}): they must be counts", False
+    )

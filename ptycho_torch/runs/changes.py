@@ -1,0 +1,128 @@
+"""The recorded settings of a training that goes on, and which of them may change."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.errors import ConfigError, Failure, show
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.origins import Origin
+from ptycho.config.request import KNOBS, request_of
+from ptycho.config.sources import Layer
+from ptycho.config.validated import section_of
+from ptycho_torch.config_factory import TrainingPayload, training_payload
+from ptycho_torch.runs.record import CONFIGURATION
+
+MAY_CHANGE: Final = frozenset(
+    {
+        *("nepochs", "train_data_file", "test_data_file", "output_dir"),
+        *("accelerator", "strategy", "deterministic"),
+        *("ddp_backend", "ddp_find_unused_parameters", "ddp_static_graph", "ddp_gradient_as_bucket_view"),
+        *("num_workers", "pin_memory", "persistent_workers", "prefetch_factor"),
+        *("gradient_clip_val", "gradient_clip_algorithm"),
+        *("checkpoint_save_top_k", "save_last_checkpoint", "early_stop_patience"),
+        *("enable_progress_bar", "logger_backend", "disable_mlflow"),
+        *("inference_batch_size", "middle_trim", "pad_eval", "reconstruction_window"),
+    }
+)
+"""Fields and knobs that take effect in a training that goes on. The others decide the network, the groups, the batch
+of a step or the state of the optimizer, which the checkpoint holds; without checkpoints no training could go on again.
+The scans may lie elsewhere, not be other ones."""
+
+_SAID: Final = ("override", "argument", "environment", "file")
+"""Origins of what somebody set."""
+_PLACES: Final = ("training.output_dir", "training.train_data_file")
+
+
+def recorded_payload(
+    record: Mapping[str, Any],
+    folder: Path,
+    overrides: Mapping[str, Any] | None,
+    flags: Mapping[str, Any] | None,
+    train_data_file: str | Path | None,
+) -> TrainingPayload:
+    """The recorded settings, below what is changed now.
+
+    Args:
+        record: config.json of the run.
+        folder: of the run, where it is now.
+        overrides: field or knob -> value, of those in `MAY_CHANGE`.
+        flags: command-line flags that were passed, by field or knob.
+        train_data_file: where the scan is now; None: where it was.
+
+    Raises:
+        ConfigError: a setting is wrong, or cannot change.
+    """
+    fields = [dict(overrides or {}), dict(flags or {})]
+    knobs = [{name: given.pop(name) for name in KNOBS if name in given} for given in fields]
+    place = str(folder / CONFIGURATION)
+    request, saved = request_of(record, place, overrides=fields[0], flags=fields[1])
+    places = {"output_dir": str(folder)} | (
+        {"train_data_file": str(train_data_file)} if train_data_file else {}
+    )
+    request.add(TrainingConfig, Layer("argument", places))
+    execution = saved.with_overrides(knobs[0], flags=knobs[1])
+    payload = training_payload(request.answer(execution))
+    refuse_fixed(dict(differences(record, payload)), folder, _without_checkpoints(payload.execution_config))
+    return payload
+
+
+def refuse_fixed(
+    changes: Mapping[str, Mapping[str, Any]], folder: Path, further: Iterable[Failure] = ()
+) -> None:
+    """Refuse changes that would take no effect, together with what else is wrong.
+
+    Raises:
+        ConfigError: there is anything.
+    """
+    fixed = [
+        _fixed(name, change, folder)
+        for name, change in changes.items()
+        if not _may_change(name.split(".")[-1], change)
+    ]
+    if failures := [*fixed, *further]:
+        raise ConfigError(failures)
+
+
+def _without_checkpoints(execution: PyTorchExecutionConfig) -> Iterator[Failure]:
+    """What keeps a training from going on once more: the checkpoints before would stay, and not be of its end."""
+    if execution.checkpoint_save_top_k == 0 and not execution.save_last_checkpoint:
+        name, origins = "checkpoint_save_top_k", execution.sources
+        rule = "expected another number than 0 where save_last_checkpoint is False"
+        why = "since a training that keeps no checkpoint could not go on again"
+        got = f"got 0 from {origins[name]}, and False from {origins['save_last_checkpoint']}"
+        yield Failure(name, f"{name}: {rule}, {why}; {got}. Keep one.")
+
+
+def differences(record: Mapping[str, Any], payload: TrainingPayload) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What differs from the record: `section.field` or knob -> what it was, what it is, and from where."""
+    recorded = dict(record["configuration"])
+    was = {f"{section_of(ModelConfig)}.{name}": value for name, value in recorded.pop("model").items()}
+    was |= {f"{section_of(TrainingConfig)}.{name}": value for name, value in recorded.items()}
+    was |= record["execution"]
+    now: dict[str, Origin] = {**payload.sources, **payload.execution_config.sources}
+    for name, origin in now.items():
+        if name in was and was[name] != origin.value:
+            yield name, {"was": was[name], "now": origin.value, "from": str(origin)}
+
+
+def said_otherwise(
+    record: Mapping[str, Any], payload: TrainingPayload
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of what differs from the record, what somebody set; not where the run and its scan lie."""
+    sources = {**payload.sources, **payload.execution_config.sources}
+    for name, change in differences(record, payload):
+        if sources[name].kind in _SAID and name not in _PLACES:
+            yield name, change
+
+
+def _may_change(name: str, change: Mapping[str, Any]) -> bool:
+    """Whether a change takes effect; a scan to validate on may lie elsewhere, not come or go."""
+    return name in MAY_CHANGE and not (name == "test_data_file" and None in (change["was"], change["now"]))
+
+
+def _fixed(name: str, change: Mapping[str, Any], folder: Path) -> Failure:
+    rule = f"expected {show(change['was'])}, as {folder} was trained so far"
+    why = "A training that goes on cannot change it: drop it, or start a new run."
+    return Failure(name, f"{name}: {rule}; got {show(change['now'])} from {change['from']}. {why}")

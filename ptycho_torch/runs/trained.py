@@ -1,0 +1,96 @@
+"""What the bundle of a training holds, checked as a whole before a model is built from it."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from ptycho.model_archive import refuse, refuse_damaged
+from ptycho.scan_domain import TrainedDomains
+from ptycho_torch.bundle import Bundle, load_bundle
+from ptycho_torch.config_params import DataConfig, ModelConfig
+from ptycho_torch.forward_model import PtychoPINN
+
+SECTIONS: Final = ("model", "training", "execution", "data")
+FLOATS: Final = (torch.float32, torch.float64)
+"""Number formats that weights are kept in."""
+
+
+class TrainedModel(NamedTuple):
+    """A trained model as its bundle holds it."""
+
+    source: Path
+    state_dict: Mapping[str, Tensor]
+    config: Mapping[str, Mapping[str, Any]]
+    """The sections of the configuration, by name."""
+    probes: list[str]
+    """Fingerprints of the probe guesses that its probes started from."""
+    domains: TrainedDomains
+    """What was known of the domain of its scans."""
+
+
+def load_trained(path: Path) -> TrainedModel:
+    """Read the bundle of a training.
+
+    Raises:
+        BundleError: it cannot be read, or is not of a training.
+    """
+    return trained_model(path, load_bundle(path))
+
+
+def trained_model(path: Path, bundle: Bundle) -> TrainedModel:
+    """What a bundle holds of a training.
+
+    Raises:
+        BundleError: it is not of a training.
+    """
+    missing = [name for name in SECTIONS if not isinstance(bundle.config.get(name), dict)]
+    if missing:
+        refuse(path, "the bundle of a training", f"one without {', '.join(missing)}", "Train again.")
+    data = bundle.config["data"]
+    probes = data.get("probe_guess_sha256")
+    if not isinstance(probes, list) or not all(isinstance(one, str) for one in cast(list[Any], probes)):
+        refuse_damaged(path, "one that does not tell the probes it was trained with")
+    setting = bundle.config["training"].get("measurement_domain", "auto")
+    domains = TrainedDomains.of(setting, data.get("domains"))
+    sections = {name: bundle.config[name] for name in SECTIONS}
+    return TrainedModel(path, bundle.state_dict, sections, cast(list[str], probes), domains)
+
+
+def check_tensors(trained: TrainedModel, model: ModelConfig, data: DataConfig) -> None:
+    """Compare the tensors of a bundle with those of the model that its configuration describes.
+
+    Raises:
+        BundleError: the first that differs in name, shape or number format, or is not finite.
+        ConfigError: the configuration describes no model that can be built.
+    """
+    found = trained.state_dict
+    probe = found.get("probe")
+    if probe is None or probe.ndim != 5 or probe.shape[-1] != 2 or 0 in probe.shape:
+        shape = "none" if probe is None else f"shape {tuple(probe.shape)}"
+        refuse_damaged(trained.source, f"{shape} for the tensor 'probe', (scans, modes, N, N, 2)")
+    with torch.device("meta"):  # shapes and names alone: nothing is allocated
+        expected = PtychoPINN(model, data, torch.empty(probe.shape[:-1], dtype=torch.complex64)).state_dict()
+    if problem := next(_differences(found, expected), None):
+        refuse_damaged(trained.source, problem)
+
+
+def _differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Iterator[str]:
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            yield f"no tensor {name!r}"
+        elif name not in expected:
+            yield f"a tensor {name!r:.200} that the model does not have"
+        else:
+            have, want = found[name], expected[name]
+            fits = have.dtype in FLOATS if want.dtype in FLOATS else have.dtype == want.dtype
+            if have.shape != want.shape or not fits:
+                yield f"{_text(have)} for the tensor {name!r}, which is {_text(want)} in the model"
+            elif have.is_floating_point() and not have.isfinite().all():
+                yield f"NaN or infinity in the tensor {name!r}"
+
+
+def _text(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -1,0 +1,122 @@
+"""What reaches a terminal, a log or a pipe, and what happens where nothing can reach it."""
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ptycho.config.errors import ConfigError, Failure
+from ptycho.escaped import LineFormatter, spelled_out
+from ptycho_torch.cli.console import lines_of, plain_log, plain_warnings
+from ptycho_torch.runs.record import logged
+
+Run = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parents[2]
+ODD = "a\x1b[31mred\r\n\x07\u202eb\x9b\u2028c"
+SPELLED = r"a\x1b[31mred\r\n\x07\u202eb\x9b\u2028c"
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a shell command, in which `ptycho` is ours."""
+    program = f'{sys.executable} -m ptycho_torch "$@"'
+    script = f"set -o pipefail; ptycho() {{ {program}; }}; {command}"
+    return subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=60,
+    )
+
+
+def test_a_message_keeps_only_the_lines_it_quotes() -> None:
+    assert spelled_out(f"{ODD}\n    quoted") == f"{SPELLED}\n    quoted"
+    assert lines_of(ConfigError([Failure("x", ODD), Failure("y", "second")])) == f"{SPELLED}\nsecond"
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_log_of_the_command_and_of_a_run_and_warnings_spell_odd_signs_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with plain_log(quiet=False), plain_warnings(), logged(tmp_path):
+        logging.getLogger("ptycho").info("reading %s", ODD)
+        warnings.warn(f"odd {ODD}", stacklevel=1)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"reading {SPELLED}"
+    assert len(said) == 2
+    assert said[1].isprintable()
+    (line,) = [line for line in (tmp_path / "run.log").read_text().split("\n") if "reading" in line]
+    assert line.endswith(f"reading {SPELLED}")
+
+
+def test_a_traceback_in_a_log_keeps_its_lines() -> None:
+    record = logging.LogRecord("ptycho", logging.ERROR, "f", 1, "failed", (), None)
+    try:
+        raise ValueError(ODD)
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    lines = LineFormatter().format(record).split("\n")
+    assert lines[:2] == ["failed", "Traceback (most recent call last):"]
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (ODD,),
+        ("train", ODD),
+        ("train", f"--{ODD}"),
+        ("train", "--resume", ODD),
+        ("reconstruct", ODD, ODD),
+        ("config", "check", ODD),
+        ("config", "show", "train", ODD),
+        ("config", "diff", ODD, ODD),
+        ("config", ODD),
+        ("completion", ODD),
+    ],
+)
+def test_odd_signs_on_a_command_line_do_not_reach_the_terminal(
+    words: tuple[str, ...], ptycho: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, out, said = ptycho(*words)
+    assert r"\x1b[31mred" in out + said
+    assert all(line.isprintable() for line in (out + said).split("\n"))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("ptycho config show train >&-", 0),
+        ("ptycho config schema 2>&-", 0),
+        ("ptycho config schema >&- 2>&- <&-", 0),
+        ("ptycho --help >&-", 0),
+        ("ptycho train nowhere.npz 2>&-", 2),
+        ("ptycho train nowhere.npz >&- 2>&-", 2),
+        ("ptycho simulate --output scan.npz --N 32 --n-positions 9 >&- 2>&-", 0),
+        ("ptycho train --help | head -1 >/dev/null; true", 0),
+        ("ptycho config schema | true", 141),
+        ("ptycho train nowhere.npz 2>&1 | true", 2),
+        ("ptycho config schema >/dev/full", 2),
+    ],
+)
+def test_closed_streams_are_no_failure_of_a_command(command: str, code: int, tmp_path: Path) -> None:
+    done = shell(command, tmp_path)
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    assert b"Exception ignored" not in done.stderr, done.stderr.decode()
+    assert done.returncode == code, done.stderr.decode()
+
+
+@pytest.mark.integration
+def test_a_closed_stream_does_not_end_in_a_file(tmp_path: Path) -> None:
+    done = shell("ptycho simulate --output scan.npz --N 32 --n-positions 9 >&- 2>&- <&-", tmp_path)
+    assert done.returncode == 0
+    from ptycho.raw_data import RawData
+
+    assert len(RawData.from_file(tmp_path / "scan.npz").patterns) == 9

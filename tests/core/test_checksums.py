@@ -1,0 +1,152 @@
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ptycho.checksums import CHECKSUMS, Checksums, read_checksums, verify
+from ptycho.config.errors import ConfigError
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def write(folder: Path, name: str, content: bytes, checksums: Checksums | None = None) -> None:
+    with (checksums or Checksums(folder)).write(folder / name) as file:
+        file.write(content)
+
+
+def test_a_file_is_listed_by_its_place_in_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    write(tmp_path, "checkpoints/last.ckpt", b"one")
+    assert (tmp_path / CHECKSUMS).read_text() == f"{sha(b'one')}  checkpoints/last.ckpt\n"
+    assert verify(tmp_path) == {"checkpoints/last.ckpt": "ok"}
+
+
+def test_a_file_that_was_changed_or_removed_is_told(tmp_path: Path) -> None:
+    for name in ("changed", "missing", "sound"):
+        write(tmp_path, name, b"one")
+    (tmp_path / "changed").write_bytes(b"onE")
+    (tmp_path / "missing").unlink()
+    assert verify(tmp_path) == {"changed": "changed", "missing": "missing", "sound": "ok"}
+
+
+def test_a_folder_that_was_moved_is_verified_where_it_is(tmp_path: Path) -> None:
+    run, scan = tmp_path / "run", tmp_path / "scan.npz"
+    run.mkdir()
+    scan.write_bytes(b"patterns")
+    (run / "own.npz").write_bytes(b"patterns")
+    Checksums(run).list_scans([scan, run / "own.npz"])
+    moved = run.rename(tmp_path / "moved")
+    assert verify(moved) == {str(scan): "ok", "own.npz": "ok"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names that only POSIX has")
+@pytest.mark.parametrize("name", ["a b", "line\nbreak", "back\\slash", "r\rn", "\udcff", " *x"])
+def test_any_name_is_read_back_also_by_sha256sum(tmp_path: Path, name: str) -> None:
+    write(tmp_path, name, b"one")
+    assert read_checksums(tmp_path) == {name: (sha(b"one"),)}
+    if program := shutil.which("sha256sum"):
+        assert subprocess.run([program, "--check", "--strict", CHECKSUMS], cwd=tmp_path).returncode == 0
+
+
+def test_a_file_that_is_written_again_is_verified_whether_or_not_the_writer_came_to_its_end(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "last.ckpt", b"one")
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from ptycho.checksums import Checksums\n"
+        "sums = Checksums(sys.argv[1])\n"
+        "os.replace = (lambda put: lambda old, new: put(old, new) if str(new).endswith('SHA256SUMS')\n"
+        "              else os.kill(os.getpid(), signal.SIGKILL))(os.replace)\n"
+        "with sums.write(Path(sys.argv[1], 'last.ckpt')) as file:\n"
+        "    file.write(b'two')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)])
+    assert done.returncode == -signal.SIGKILL
+    assert read_checksums(tmp_path) == {"last.ckpt": (sha(b"one"), sha(b"two"))}
+    assert verify(tmp_path) == {"last.ckpt": "ok"}
+    write(tmp_path, "last.ckpt", b"two")
+    assert verify(tmp_path) == {"last.ckpt": "ok"}
+    Checksums(tmp_path).settle()
+    assert read_checksums(tmp_path) == {"last.ckpt": (sha(b"two"),)}
+
+
+def test_what_a_writer_has_put_in_its_place_is_listed_once(tmp_path: Path) -> None:
+    checksums = Checksums(tmp_path)
+    for content in (b"one", b"two", b"three"):
+        write(tmp_path, "last.ckpt", content, checksums)
+    write(tmp_path, "other", b"four", Checksums(tmp_path))
+    write(tmp_path, "epoch.ckpt", b"five", checksums)
+    assert read_checksums(tmp_path)["last.ckpt"] == (sha(b"three"),)
+    assert set(read_checksums(tmp_path)) == {"epoch.ckpt", "last.ckpt", "other"}
+
+
+def test_settling_does_not_cover_up_a_change(tmp_path: Path) -> None:
+    for content in (b"one", b"two"):
+        write(tmp_path, "last.ckpt", content)
+    (tmp_path / "last.ckpt").write_bytes(b"x")
+    Checksums(tmp_path).settle()
+    assert verify(tmp_path) == {"last.ckpt": "changed"}
+
+
+def test_a_file_that_is_about_to_be_removed_is_taken_off(tmp_path: Path) -> None:
+    checksums = Checksums(tmp_path)
+    write(tmp_path, "epoch.ckpt", b"one", checksums)
+    checksums.forget(tmp_path / "epoch.ckpt")
+    assert read_checksums(tmp_path) == {}
+
+
+def test_a_scan_with_other_content_than_before_is_named(tmp_path: Path) -> None:
+    run, scan, moved = tmp_path / "run", tmp_path / "scan.npz", tmp_path / "moved.npz"
+    run.mkdir()
+    scan.write_bytes(b"patterns")
+    moved.write_bytes(b"patterns")
+    assert Checksums(run).list_scans([scan]) == []
+    assert Checksums(run).list_scans([moved]) == []
+    assert set(read_checksums(run)) == {str(moved)}
+    moved.write_bytes(b"others")
+    assert Checksums(run).list_scans([moved]) == [str(moved)]
+    assert verify(run) == {str(moved): "ok"}
+
+
+def test_a_link_to_the_folder_makes_no_other_name(tmp_path: Path) -> None:
+    run, link = tmp_path / "run", tmp_path / "link"
+    run.mkdir()
+    link.symlink_to(run)
+    write(link, "last.ckpt", b"one", Checksums(run))
+    assert list(read_checksums(run)) == ["last.ckpt"]
+
+
+def test_a_folder_without_a_list_or_with_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"which holds SHA256SUMS; got one without it\. Name"):
+        verify(tmp_path)
+    with pytest.raises(ConfigError, match="got no folder"):
+        verify(tmp_path / "nowhere")
+    (tmp_path / CHECKSUMS).write_text(f"{sha(b'')}  sound\nno list\n")
+    with pytest.raises(ConfigError, match="SHA256SUMS:2: expected a SHA-256 and a name; got 'no list'"):
+        verify(tmp_path)
+    write(tmp_path, "last.ckpt", b"one")  # a training that goes on is not stopped by it
+    assert verify(tmp_path) == {"last.ckpt": "ok"}
+
+
+def write_half(path: Path) -> None:
+    with Checksums(path.parent).write(path) as file:
+        file.write(b"half")
+        raise OSError(28, "full")
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_that_was_there_verified(tmp_path: Path) -> None:
+    write(tmp_path, "last.ckpt", b"one")
+    with pytest.raises(OSError, match="full"):
+        write_half(tmp_path / "last.ckpt")
+    assert (tmp_path / "last.ckpt").read_bytes() == b"one"
+    assert verify(tmp_path) == {"last.ckpt": "ok"}
+    assert sorted(os.listdir(tmp_path)) == [CHECKSUMS, "last.ckpt"]

@@ -1,0 +1,306 @@
+"""What is said of a scan that reads without error: true faults are, sound scans are not."""
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptycho.raw_data import DataError, RawData
+from ptycho_torch.simulate import simulate_scan
+
+
+def sound(domain="intensity", **options):
+    options = {"N": 32, "n_positions": 60, "nphotons": 1e5, "seed": 1, "step_px": 5.0} | options
+    return simulate_scan(domain=domain, **options)
+
+
+SCAN = sound()
+
+
+def write(path, scan=SCAN, **changes):
+    arrays = {
+        "diff3d": np.asarray(scan.patterns),
+        "xcoords": scan.xcoords,
+        "ycoords": scan.ycoords,
+        "probeGuess": scan.probe,
+        "metadata": np.array(json.dumps({"measurement_domain": scan.domain})),
+    }
+    arrays = {key: value for key, value in (arrays | changes).items() if value is not None}
+    np.savez(path / "scan.npz", **arrays)
+    return path / "scan.npz"
+
+
+def said(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(("domain", "n_modes"), [("intensity", 1), ("amplitude", 3)])
+@pytest.mark.parametrize("defocus_rad", [0.0, 4.0, 12.0])
+@pytest.mark.parametrize("nphotons", [1e2, 1e4, 1e6, 1e9])
+@pytest.mark.parametrize("step_px", [1.0, 4.0, 10.0])
+def test_nothing_is_said_of_a_simulated_scan(
+    tmp_path, caplog, step_px, nphotons, defocus_rad, n_modes, domain
+):
+    scan = sound(domain, step_px=step_px, nphotons=nphotons, defocus_rad=defocus_rad, n_modes=n_modes)
+    scan.to_file(tmp_path / "scan.npz")
+    caplog.clear()
+    RawData.from_file(tmp_path / "scan.npz")
+    assert said(caplog) == []
+
+
+@pytest.mark.parametrize("N", [16, 64, 128])
+def test_nothing_is_said_of_another_size_or_pattern(tmp_path, caplog, N):
+    for pattern in ("fermat", "raster"):
+        sound(N=N, pattern=pattern, n_positions=30).to_file(tmp_path / "scan.npz")
+        RawData.from_file(tmp_path / "scan.npz")
+    assert said(caplog) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "siemens-star-128",
+        *(f"synth-64-{part}-{dose}" for part in ("train", "test") for dose in ("1e4", "1e6")),
+    ],
+)
+def test_nothing_but_the_domain_is_said_of_the_shared_scans(shared_data: Path, caplog, name):
+    scan = RawData.from_file(shared_data / f"{name}.npz")
+    (warning,) = said(caplog)  # these files do not state their domain
+    assert "the patterns are read as amplitude: not all values are whole numbers" in warning
+    assert scan.bad_pixels is None
+    RawData.from_file(shared_data / f"{name}.npz", domain="amplitude")
+    assert len(said(caplog)) == 1
+
+
+# The domain -----------------------------------------------------------------------------------------------------
+
+COUNTS = np.asarray(SCAN.patterns)
+
+
+@pytest.mark.parametrize("nphotons", [1e3, 1e4, 1e5, 1e6])
+@pytest.mark.parametrize("N", [32, 64])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
+def test_whole_numbers_of_any_dtype_are_counts(tmp_path, caplog, N, dtype, nphotons):
+    counts = np.asarray(sound(N=N, nphotons=nphotons).patterns)
+    counts = np.minimum(counts, 255 if dtype == np.uint8 else 60000).astype(dtype)
+    scan = RawData.from_file(write(tmp_path, sound(N=N), diff3d=counts, metadata=None))
+    assert scan.domain == "intensity"
+    (warning,) = [line for line in said(caplog) if "read as" in line]
+    assert "scan.npz: the patterns are read as intensity: all values are whole numbers" in warning
+    assert "set measurement_domain to intensity, or to amplitude if that is wrong" in warning
+
+
+@pytest.mark.parametrize("nphotons", [1e4, 1e5, 1e6])
+@pytest.mark.parametrize("defocus_rad", [0.0, 8.0])
+@pytest.mark.parametrize("N", [32, 64])
+def test_rounded_square_roots_in_bytes_are_amplitudes(tmp_path, caplog, N, defocus_rad, nphotons):
+    scan = sound(N=N, nphotons=nphotons, defocus_rad=defocus_rad)
+    roots = np.rint(np.sqrt(scan.patterns)).astype(np.uint8)
+    found = RawData.from_file(write(tmp_path, scan, diff3d=roots, metadata=None))
+    assert found.domain == "amplitude"
+    assert "must be rounded square roots. The file does not state it" in " ".join(said(caplog))
+
+
+@pytest.mark.parametrize("mask", [None, np.zeros((32, 32), bool)])
+def test_bad_pixels_alone_decide_nothing(tmp_path, mask):
+    path = write(tmp_path, diff3d=np.sqrt(COUNTS).astype(np.float32), metadata=None, bad_pixels=mask)
+    assert RawData.from_file(path).domain == "amplitude"
+
+
+def test_values_of_bad_pixels_do_not_make_counts_amplitudes(tmp_path):
+    counts, bad = COUNTS.astype(np.float32), np.eye(32, dtype=bool)
+    counts[:, bad] = 0.3
+    assert (
+        RawData.from_file(write(tmp_path, diff3d=counts, metadata=None, bad_pixels=bad)).domain == "intensity"
+    )
+
+
+def test_an_export_of_ptychodus_is_counts_and_nothing_is_said(tmp_path, caplog):
+    counts = COUNTS.astype(np.float32) + np.float32(0.25)
+    path = write(
+        tmp_path,
+        diff3d=counts,
+        metadata=None,
+        bad_pixels=np.zeros((32, 32), bool),
+        probeGuess=SCAN.probe.reshape(1, 32, 32),
+        xcoords_start=SCAN.xcoords,
+        ycoords_start=SCAN.ycoords,
+        objectGuess=np.ones((200, 200), complex),
+        scan_index=np.zeros(len(SCAN), np.int64),
+    )
+    assert RawData.from_file(path).domain == "intensity"
+    assert said(caplog) == []
+
+
+# Flags and masks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.int32, np.float32, np.float64])
+def test_gaps_at_the_largest_value_are_masked_and_said(tmp_path, caplog, dtype):
+    gap = np.zeros((32, 32), bool)
+    gap[15:17] = True
+    counts = COUNTS.astype(dtype)
+    counts[:, gap] = np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 2**32 - 1
+    (tmp_path / "sound").mkdir()
+    expected = RawData.from_file(write(tmp_path / "sound", diff3d=np.where(gap, 0, COUNTS).astype(dtype)))
+    caplog.clear()
+    scan = RawData.from_file(write(tmp_path, diff3d=counts))
+    np.testing.assert_array_equal(scan.bad_pixels, gap)
+    np.testing.assert_array_equal(scan.patterns, expected.patterns)
+    np.testing.assert_allclose(scan.probe, expected.probe, rtol=1e-6)
+    (warning,) = said(caplog)
+    assert "64 pixels hold" in warning
+    assert "they are taken as not measured, and masked" in warning
+
+
+def test_gaps_beside_bad_pixels_in_the_file_are_joined_with_them(tmp_path):
+    counts, bad = COUNTS.astype(np.uint16), np.zeros((60, 32, 32), bool)
+    counts[:, 3] = 65535
+    bad[5, 8, 8] = True
+    scan = RawData.from_file(write(tmp_path, diff3d=counts, bad_pixels=bad))
+    assert scan.bad_pixels.shape == (60, 32, 32)
+    assert scan.bad_pixels[:, 3].all()
+    assert scan.bad_pixels.sum() == 60 * 32 + 1
+
+
+def test_a_detector_that_saturates_is_said_and_not_masked(tmp_path, caplog):
+    scan = sound(nphotons=1e8)
+    counts = np.minimum(np.asarray(scan.patterns) // 4, 65535).astype(np.uint16)
+    counts[7, 16, 16] = 65535
+    found = RawData.from_file(write(tmp_path, scan, diff3d=counts))
+    assert found.bad_pixels is None or found.bad_pixels.sum() < 200
+    assert "the detector saturates" in " ".join(said(caplog))
+
+
+def test_gaps_that_the_file_marks_as_bad_are_not_said(tmp_path, caplog):
+    counts, bad = COUNTS.astype(np.uint16), np.zeros((32, 32), bool)
+    bad[15:17] = True
+    counts[:, bad] = 65535
+    RawData.from_file(write(tmp_path, diff3d=counts, bad_pixels=bad))
+    assert said(caplog) == []
+
+
+@pytest.mark.parametrize("common", [True, False])
+def test_the_mask_of_a_masked_array_is_honoured(common):
+    mask = np.zeros(COUNTS.shape, bool)
+    mask[:, 4, 5] = True
+    mask[3, 6, 6] = not common
+    given = np.ma.MaskedArray(np.where(mask, 10**6, COUNTS), mask)
+    for scan in (
+        RawData.from_arrays(given, SCAN.positions_px, SCAN.probe, domain="intensity"),
+        RawData.from_coords_without_pc(SCAN.xcoords, SCAN.ycoords, given, SCAN.probe),
+    ):
+        np.testing.assert_array_equal(np.broadcast_to(scan.bad_pixels, mask.shape), mask)
+        assert (scan.bad_pixels.ndim == 2) == common
+        assert not np.asarray(scan.patterns)[mask].any()
+        assert not np.ma.isMaskedArray(scan.patterns)
+
+
+def test_masked_positions_are_refused():
+    masked = np.ma.MaskedArray(SCAN.positions_px, np.arange(120).reshape(60, 2) == 6)
+    with pytest.raises(DataError, match="ycoords: expected values that are all there; got 1 masked ones"):
+        RawData.from_arrays(COUNTS, masked, SCAN.probe)
+
+
+# Order, units, numbers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("defocus_rad", [0.0, 8.0])
+@pytest.mark.parametrize("N", [32, 64])
+def test_patterns_in_fft_order_are_refused_with_the_way_out(tmp_path, N, defocus_rad):
+    scan = sound(N=N, defocus_rad=defocus_rad)
+    counts = np.fft.ifftshift(scan.patterns, axes=(-2, -1))
+    with pytest.raises(
+        DataError,
+        match=r"diff3d: expected the zero frequency at the centre.*FFT order.*np\.fft\.fftshift\(patterns",
+    ):
+        RawData.from_file(write(tmp_path, scan, diff3d=counts))
+
+
+@pytest.mark.parametrize("defocus_rad", [0.0, 8.0])
+def test_a_probe_in_fft_order_is_refused_with_the_way_out(tmp_path, defocus_rad):
+    scan = sound(N=64, defocus_rad=defocus_rad)
+    probe = np.fft.ifftshift(scan.probe, axes=(-2, -1))
+    with pytest.raises(
+        DataError, match=r"probeGuess: expected a probe centred on .*np\.fft\.fftshift\(probe"
+    ):
+        RawData.from_file(write(tmp_path, scan, probeGuess=probe))
+
+
+@pytest.mark.parametrize(
+    "key", ["energy_J", "wavelength_m", "distance_m", "detector_pixel_size_m", "nphotons"]
+)
+@pytest.mark.parametrize("value", [-1.0, 0, float("nan"), float("inf"), 10**400])
+def test_a_quantity_that_cannot_be_is_refused(tmp_path, key, value):
+    stated = json.dumps({"measurement_domain": "intensity", key: value})
+    if value == 10**400 and key != "nphotons":
+        pytest.skip("larger than any, and used for nothing")
+    with pytest.raises(DataError, match=rf"metadata '{key}': expected .*> 0; got "):
+        RawData.from_file(write(tmp_path, metadata=np.array(stated)))
+
+
+def test_a_pixel_size_of_two_axes_is_looked_at_too(tmp_path):
+    stated = {"measurement_domain": "intensity", "object_pixel_size_m": [1e-8, -1e-8], "note": -1}
+    with pytest.raises(DataError, match=r"metadata 'object_pixel_size_m': expected finite numbers > 0"):
+        RawData.from_file(write(tmp_path, metadata=np.array(json.dumps(stated))))
+
+
+def test_float_zeros_are_a_scan_index(tmp_path):
+    scan = RawData.from_file(write(tmp_path, scan_index=np.zeros(60)))
+    assert scan.scan_index.dtype == np.int64
+    assert not scan.scan_index.any()
+
+
+def test_complex_positions_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"xcoords: expected real numbers.*got dtype complex128"):
+        RawData.from_file(write(tmp_path, xcoords=SCAN.xcoords + 0j))
+
+
+def test_one_position_so_far_off_that_nothing_holds_the_object_is_refused(tmp_path):
+    y, x = SCAN.ycoords.copy(), SCAN.xcoords.copy()
+    y[17], x[17] = 1e6, -1e6
+    with pytest.raises(
+        DataError,
+        match=r"xcoords, ycoords: expected an object that fits into the memory there is, .*B; got 1e\+06 x 1e\+06 "
+        r"pixels, 40 TB, with position 17 at y 1e\+06, x -1e\+06 from ",
+    ):
+        RawData.from_file(write(tmp_path, xcoords=x, ycoords=y))
+
+
+def test_one_position_far_off_is_said(tmp_path, caplog):
+    x = SCAN.xcoords.copy()
+    x[17] = 1e5
+    RawData.from_file(write(tmp_path, xcoords=x))
+    assert "position 17 (y " in " ".join(said(caplog))
+    assert "x 100000) is far off from the others" in " ".join(said(caplog))
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (0.01, "all positions lie within .* pixels, and the probe is .* pixels wide"),
+        (0.0, "all positions are equal"),
+    ],
+)
+def test_positions_that_are_too_close_together_are_said(tmp_path, caplog, factor, words):
+    RawData.from_file(write(tmp_path, xcoords=SCAN.xcoords * factor, ycoords=SCAN.ycoords * factor))
+    (warning,) = said(caplog)
+    assert caplog.records[-1].levelno == logging.WARNING
+    assert re.search(words, warning)
+
+
+def test_intensities_scaled_to_nothing_are_said(tmp_path, caplog):
+    RawData.from_file(write(tmp_path, diff3d=COUNTS * 1e-12))
+    (warning,) = said(caplog)
+    assert "a pattern holds 1e-07 photons on average" in warning or "a pattern holds" in warning
+    assert "no photon counts" in warning
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_scan_of_a_few_patterns_is_read_without_a_word(tmp_path, caplog, n):
+    path = write(tmp_path, diff3d=COUNTS[:n], xcoords=SCAN.xcoords[:n], ycoords=SCAN.ycoords[:n])
+    assert len(RawData.from_file(path)) == n
+    assert said(caplog) == []
