@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ptycho_torch.solver.forward import Forward, Gradients, Ids, Reduce
 from ptycho_torch.solver.losses import Loss
-from ptycho_torch.solver.prior import shrink_variation, variation
+from ptycho_torch.solver.prior import no_dual, shrink_variation, variation
 
 FLOOR = 0.05
 """Share of the peak that is added to the illumination and to the brightness before they divide a step."""
@@ -140,8 +140,7 @@ class Descent:
         places = forward.positions_px, forward.intensities
         self.state = State(
             0, start, modes, *places, start, modes, start, modes, *places,
-            dual=torch.zeros(2, *start.shape, dtype=start.dtype, device=start.device),
-            momentum=1.0, step_share=1.0, objective=torch.inf, is_ahead=False,
+            dual=no_dual(start), momentum=1.0, step_share=1.0, objective=torch.inf, is_ahead=False,
         )  # fmt: skip
 
     def fit(self, fitted: Ids) -> None:
