@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ptycho.raw_data import RawData
 from ptycho_torch.runs.metrics import Block, agreement, compare
 from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.solver import Patterns, Solution, prepare, run, weight_by_thinning
 from ptycho_torch.solver.descent import Descent
+from ptycho_torch.solver.weight import first_weight
 
 
 class Case(NamedTuple):
@@ -35,6 +37,8 @@ class Case(NamedTuple):
     auto_prior: bool = False
 
 
+N_GUESSED = 120
+"""Iterations with a guessed probe before the weight of the prior is chosen."""
 FIXED = {"probe_from": None}
 CASES = {
     "1e6": Case("synth-64-test-1e6", 100, FIXED),
@@ -45,8 +49,10 @@ CASES = {
     "siemens 4 modes": Case("siemens-star-128", 40, {"switch_at": None, "n_modes": 4}),
     "siemens best": Case("siemens-star-128", 80, {"switch_at": None, "n_modes": 6, "positions_from": 40}),
     "1e4 auto prior": Case("synth-64-test-1e4", 100, FIXED, auto_prior=True),
-    "16 px steps": Case("sparse", 120, {"switch_at": 60, "prior_from": 20}, "probeStart", auto_prior=True),
-    "phase +-4 rad": Case("strong phase", 100, FIXED),
+    "16 px steps": Case(
+        "sparse", 220, {"switch_at": N_GUESSED, "prior_from": 20}, "probeStart", auto_prior=True
+    ),
+    "phase +-4 rad": Case("strong phase", 150, FIXED),
 }
 
 
@@ -106,12 +112,17 @@ def measure(case: Case, folder: Path) -> Measured:
     wrong[judged] = 0
     patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
     positions, waves = torch.from_numpy(scan.positions_px + wrong), torch.from_numpy(probe)
-    started_s, note, options = time.process_time(), "", dict(case.options)
+    started_s, note = time.process_time(), ""
+    descent = prepare(patterns, positions, waves, fitted=fitted, **case.options)
     if case.auto_prior:
-        choice = weight_by_thinning(patterns, positions, waves, fitted, seed=0, **options)
-        options["prior_weight"] = choice.weight
-        note = f"weight {choice.weight:.1f} (x/ {choice.factor:.2f}), {time.process_time() - started_s:.1f} CPU-s of it"
-    descent = prepare(patterns, positions, waves, fitted=fitted, **options)
+        if descent.probe_from is not None:
+            descent.prior_weight = first_weight(descent)
+            run(descent, N_GUESSED)
+        searched_s = time.process_time()
+        choice = weight_by_thinning(descent, seed=0)
+        descent.reweigh(choice.weight)
+        searched_s = time.process_time() - searched_s
+        note = f"weight {choice.weight:.1f} (x/ {choice.factor:.2f}), {searched_s:.1f} CPU-s of it"
     solution = run(descent, case.n_iterations)
     cpu_s = time.process_time() - started_s
     if case.wrong_by_px:
@@ -136,9 +147,44 @@ def figures_of(
 
     figures = agreement(blocks)
     if scan.object_truth is not None:
-        light = solution.coverage.numpy()
-        figures |= compare(solution.object.numpy(), scan.object_truth, solution.corner_px, light).figures()
+        lit = well_lit(solution, scan.positions_px)
+        figures |= compare(solution.object.numpy(), scan.object_truth, solution.corner_px, lit).figures()
     return figures
+
+
+def well_lit(solution: Solution, positions_px: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where images are compared: the largest rectangle between the outermost positions that has light everywhere.
+
+    A pixel has light from half of the median there; gaps of four pixels, as between wide steps, are closed.
+    """
+    light = solution.coverage.numpy()
+    rows, columns = (np.arange(n) + first for n, first in zip(light.shape, solution.corner_px, strict=True))
+    low, high = positions_px.min(axis=0), positions_px.max(axis=0)
+    inside = np.outer((rows >= low[0]) & (rows <= high[0]), (columns >= low[1]) & (columns <= high[1]))
+    lit = ndimage.binary_closing(inside & (light > 0.5 * np.median(light[inside])), iterations=2) & inside
+    found = np.zeros_like(lit)
+    found[largest_rectangle(lit)] = True
+    return found
+
+
+def largest_rectangle(lit: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns of the largest rectangle of true pixels."""
+    best, found = 0, (slice(0), slice(0))
+    heights = np.zeros(lit.shape[1] + 1, dtype=int)
+    for row, line in enumerate(lit):
+        heights[:-1] = np.where(line, heights[:-1] + 1, 0)
+        rising: list[tuple[int, int]] = []
+        for column, height in enumerate(heights.tolist()):
+            left = column
+            while rising and rising[-1][1] >= height:
+                left, tall = rising.pop()
+                if tall * (column - left) > best:
+                    best, found = (
+                        tall * (column - left),
+                        (slice(row + 1 - tall, row + 1), slice(left, column)),
+                    )
+            rising.append((left, height))
+    return found
 
 
 def main(given: Sequence[str] | None = None) -> int:

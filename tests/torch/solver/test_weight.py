@@ -85,7 +85,7 @@ def test_the_weight_is_that_of_the_lowest_score() -> None:
 def test_a_dim_scan_gets_a_weight_that_lifts_it(dim: RawData) -> None:
     patterns, positions = Patterns(dim.patterns, "intensity"), torch.from_numpy(dim.positions_px)
     ids, probe = np.arange(64), torch.from_numpy(dim.probe)
-    choice = weight_by_thinning(patterns, positions, probe, ids, seed=0, probe_from=None)
+    choice = weight_by_thinning(prepare(patterns, positions, probe, fitted=ids), seed=0)
     assert choice.origin == "count thinning"
 
     truth = dim.object_truth
