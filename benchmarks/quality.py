@@ -47,7 +47,7 @@ CASES = {
         "synth-64-test-1e6", 100, {"switch_at": None, "positions_from": 15}, wrong_by_px=0.7
     ),
     "siemens 4 modes": Case("siemens-star-128", 40, {"switch_at": None, "n_modes": 4}),
-    "siemens best": Case("siemens-star-128", 80, {"switch_at": None, "n_modes": 6, "positions_from": 40}),
+    "siemens best": Case("siemens-star-128", 120, {"switch_at": None, "n_modes": 6, "positions_from": 40}),
     "1e4 auto prior": Case("synth-64-test-1e4", 100, FIXED, auto_prior=True),
     "16 px steps": Case(
         "sparse", 220, {"switch_at": N_GUESSED, "prior_from": 20}, "probeStart", auto_prior=True
