@@ -6,8 +6,9 @@
       t+ = (1 + sqrt(1 + 4 t^2)) / 2;  Z+ = X+ + (t - 1)/t+ (X+ - X)
 
 (Beck and Teboulle 2009.) Momentum that points uphill is dropped (t = 1; O'Donoghue and Candes 2015). A point where the
-objective is higher than at the point used before is not used: the next try is without momentum, and then from that
-point with half the step. So the objective of the points that are used falls in every iteration.
+objective has risen by more than ripples is not used: the next try is without momentum and with a shorter step, and then
+from the point before with half the step. So the objective of the points used never rises above its lowest by more than
+`SLACK`.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from ptycho_torch.solver.forward import Forward, Gradients, Ids, Reduce
 from ptycho_torch.solver.losses import Loss
-from ptycho_torch.solver.prior import shrink_variation, variation
+from ptycho_torch.solver.prior import no_dual, shrink_variation, variation
 
 FLOOR = 0.05
 """Share of the peak that is added to the illumination and to the brightness before they divide a step."""
@@ -27,10 +28,12 @@ REFRESH_EVERY = 10
 """Iterations after which illumination, brightness and curvature follow the probe and the object."""
 FARTHEST_PX = 0.1
 """Largest move of a position in one iteration, along each axis."""
-RECOVERY = 1.1
-"""Growth of a step that was halved, from one iteration to the next."""
-ROUNDING = 1e-6
-"""Rise of the objective, relative, that is rounding."""
+RECOVERY = 1.02
+"""Growth of a step that was shortened, from one iteration to the next."""
+SHORTER = 2**0.5
+"""Divides the step when the objective has risen."""
+SLACK = 3e-3
+"""Rise of the objective above its lowest value, relative, that the ripples of accelerated steps may make."""
 FULL_STEP: Mapping[Loss, float] = {"amplitude": 1.0, "poisson": 0.5}
 """Step on the object alone; the amplitude loss lies below its quadratic model there, so it falls."""
 
@@ -85,7 +88,7 @@ class State:
     momentum: float
     step_share: float
     objective: float
-    """Of the point used last; infinite where nothing is to be compared with."""
+    """Lowest of the points used; infinite where nothing is to be compared with."""
     is_ahead: bool
     """Whether the next point is extrapolated."""
 
@@ -137,8 +140,7 @@ class Descent:
         places = forward.positions_px, forward.intensities
         self.state = State(
             0, start, modes, *places, start, modes, start, modes, *places,
-            dual=torch.zeros(2, *start.shape, dtype=start.dtype, device=start.device),
-            momentum=1.0, step_share=1.0, objective=torch.inf, is_ahead=False,
+            dual=no_dual(start), momentum=1.0, step_share=1.0, objective=torch.inf, is_ahead=False,
         )  # fmt: skip
 
     def fit(self, fitted: Ids) -> None:
@@ -175,9 +177,11 @@ class Descent:
     def _refines(self, start: int | None) -> bool:
         return start is not None and self.state.iteration >= start
 
-    @property
-    def _strength(self) -> float:
-        return self.prior_weight if self.state.iteration >= self.prior_from else 0.0
+    def _strength(self) -> Tensor | None:
+        """The prior at each pixel: none where no light falls, or nothing would hold the object there."""
+        if not self.prior_weight or self.state.iteration < self.prior_from:
+            return None
+        return self.prior_weight * (1 - self._weight.min() / self._weight)
 
     def step(self) -> Iteration:
         """Look at the next point and, unless the objective has risen there, move on."""
@@ -197,9 +201,10 @@ class Descent:
         step = FULL_STEP[self.loss] * state.step_share * (JOINT if sums.modes is not None else 1.0)
         before, loss = state, self.loss
         deviance = DEVIANCE[loss] * objective / self._n_measured
-        if self._strength:
-            objective += self._strength * float(variation(state.ahead_object))
-        used = objective <= state.objective * (1 + ROUNDING)
+        strength = self._strength()
+        if strength is not None:
+            objective += float(variation(state.object, strength))
+        used = objective <= state.objective * (1 + SLACK)
         self.state = self._moved(sums, step, objective) if used else self._left()
         return Iteration(
             before.iteration + 1, loss, deviance, objective, used, step,
@@ -212,13 +217,14 @@ class Descent:
         state = self.state
         changed: dict[str, Any] = {one.name: getattr(state, one.name) for one in fields(State)}
         changed |= {"iteration": state.iteration + 1, "momentum": 1.0, "is_ahead": False}
+        changed |= {"step_share": state.step_share / (SHORTER if state.is_ahead else 2)}
         if state.is_ahead:
             changed |= {"ahead_object": state.object, "ahead_modes": state.modes}
         else:
             used = {"object": state.used_object, "modes": state.used_modes}
             changed |= used | {f"ahead_{name}": value for name, value in used.items()}
             changed |= {"positions_px": state.used_positions_px, "intensities": state.used_intensities}
-            changed |= {"step_share": state.step_share / 2, "objective": torch.inf}
+            changed |= {"objective": torch.inf}
         return State(**changed)
 
     def _moved(self, sums: Gradients, step: float, objective: float) -> State:
@@ -226,8 +232,9 @@ class Descent:
         assert sums.object is not None
         object = state.ahead_object + step * sums.object / self._weight
         dual = state.dual
-        if self._strength:
-            object, dual = shrink_variation(object, 2 * self._weight / step, self._strength, dual)
+        strength = self._strength()
+        if strength is not None:
+            object, dual = shrink_variation(object, 2 * self._weight / step, strength, dual)
         against = _inner(state.ahead_object - object, object - state.object, self._weight)
         modes = state.modes
         if sums.modes is not None:
@@ -251,7 +258,7 @@ class Descent:
             dual=dual,
             momentum=following,
             step_share=min(1.0, state.step_share * RECOVERY),
-            objective=objective,
+            objective=min(objective, state.objective),
             is_ahead=push > 0,
         )
 

@@ -28,8 +28,8 @@ Ids = NDArray[np.int64]
 Reduce = Callable[[Tensor], None]
 """Adds a tensor over all processes, in place."""
 
-CACHE_PIXELS = 32768
-"""Complex pixels of a chunk, modes included, that stay in the cache of a CPU core."""
+CACHE_PIXELS = 2**16
+"""Complex pixels of a chunk, modes included: few enough for the caches of a CPU, and each call pays for itself."""
 GPU_PIXELS = 2**24
 """The same where nothing needs to stay in a cache."""
 BLOCK = 256
@@ -75,7 +75,7 @@ class _Buffers:
         self.probe = empty(n_modes, count, dtype=complex_)
         self.wave = empty(n_modes, count, dtype=complex_)
         self.one = empty(count, dtype=complex_)
-        self.excess = empty(count, dtype=complex_)
+        self.excess = empty(count, dtype=real)
         self.intensity = empty(count, dtype=real)
         self.pattern = empty(count, dtype=real)
         self.work = empty(count, dtype=real)
@@ -278,10 +278,9 @@ class Forward:
         part, buffers = chunk.ids, self._buffers_for(len(chunk.ids))
         far = self._predict(canvas, chunk, buffers, DARK if loss == "amplitude" else dark)
         measured = self.patterns.measured(part, buffers.work)
-        excess = buffers.excess.real
         if loss == "amplitude":
             pattern = self.patterns.read(part, "amplitude", buffers.pattern)
-            sums.value += amplitude_excess(buffers.intensity, pattern, measured, buffers.work, excess)
+            sums.value += amplitude_excess(buffers.intensity, pattern, measured, buffers.work, buffers.excess)
             if sums.intensities is not None:
                 seen = (
                     buffers.intensity.square() if measured is None else buffers.intensity.square() * measured
@@ -290,7 +289,7 @@ class Forward:
                 sums.intensities[part] = (1 + change).square().double()
         else:
             pattern = self.patterns.read(part, "intensity", buffers.pattern).add_(dark)
-            sums.value += poisson_excess(buffers.intensity, pattern, measured, buffers.work, excess)
+            sums.value += poisson_excess(buffers.intensity, pattern, measured, buffers.work, buffers.excess)
             if sums.intensities is not None:
                 counted = pattern if measured is None else pattern * measured
                 more, counted = (one.sum(dim=(-2, -1)) for one in (buffers.intensity, counted))

@@ -54,6 +54,7 @@ def prepare(
     fitted: Ids | None = None,
     n_modes: int = 1,
     start: Tensor | None = None,
+    intensities: Tensor | None = None,
     margin_px: int = MARGIN_PX,
     device: torch.device | str = "cpu",
     chunk: int | None = None,
@@ -69,6 +70,7 @@ def prepare(
         fitted: patterns to fit, increasing; None for all.
         n_modes: probe modes; see `probes.start_modes`.
         start: complex (H, W) on the canvas of `canvas.frame_of`; None for free space.
+        intensities: float64 (n,), relative, of the patterns; None for equal ones.
         margin_px: canvas around the patches.
         device: where to compute.
         chunk: patterns at once; None by the machine.
@@ -78,6 +80,8 @@ def prepare(
     ids = np.arange(patterns.n_patterns) if fitted is None else fitted
     frame = frame_of(positions_px, patterns.n_pixels, margin_px)
     forward = Forward(patterns, positions_px, frame, n_modes, device=device, chunk=chunk, reduce=reduce)
+    if intensities is not None:
+        forward.intensities = intensities.to(forward.intensities)
     options.setdefault("dark", dark_count(patterns.mean_photons(ids)))
     flat = torch.ones(frame.shape, dtype=forward.complex) if start is None else start
     return Descent(forward, flat, start_modes(probe, n_modes), ids, reduce=reduce, **options)

@@ -6,7 +6,7 @@ counts are not raw, patterns that were set aside judge.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -190,61 +190,75 @@ def _lowest(weights: list[float], scores: NDArray[np.float64]) -> float:
 
 
 def weight_by_thinning(
-    patterns: Patterns,
-    positions_px: Tensor,
-    probe: Tensor,
-    ids: Ids,
-    *,
-    seed: int,
-    watch: Callable[[float, float], None] | None = None,
-    **options: Any,
+    descent: Descent, *, seed: int, watch: Callable[[float, float], None] | None = None
 ) -> Choice:
     """The weight for raw counts, from the middle of a scan.
 
+    The search takes the probe, the positions and the intensities that the descent has found so far, and starts from
+    free space: where they are guesses, descend first.
+
     Args:
-        patterns: raw counts, or their roots.
-        positions_px: float64 (n, 2), rows (y, x).
-        probe: complex (M, N, N), photon**0.5.
-        ids: patterns that may be used.
+        descent: what the weight is for; it stays as it is.
         seed: of the thinning.
         watch: sees each weight and its score.
-        options: of `solve.prepare`.
     """
-    split = thinned(patterns, positions_px, central(positions_px, ids, N_PATTERNS), seed)
-    some = np.arange(len(split.positions_px))
+    state, forward = descent.state, descent.forward
+    ids = central(state.positions_px, descent.fitted, N_PATTERNS)
+    split = thinned(forward.patterns, state.positions_px, ids, seed)
+    intensities = state.intensities[ids]
 
     def begin() -> Descent:
-        return prepare(split.fitted, split.positions_px, probe * SHARE**0.5, **options)
+        return _search(split.fitted, split.positions_px, state.modes * SHARE**0.5, intensities, forward)
 
     first = begin()
     judge = Forward(
-        split.judging,
-        split.positions_px,
-        first.forward.frame,
-        first.forward.n_modes,
-        device=first.forward.device,
+        split.judging, split.positions_px, first.forward.frame, forward.n_modes, device=forward.device
     )
-    score = folds_of(judge, some, first.dark * (1 - SHARE), (1 / SHARE - 1) ** 0.5)
+    judge.intensities = intensities
+    score = folds_of(judge, np.arange(len(ids)), first.dark * (1 - SHARE), (1 / SHARE - 1) ** 0.5)
     return choose_weight(
         begin, score, first_weight(first), origin="count thinning", correction=1 / SHARE, watch=watch
     )
 
 
 def weight_by_set_aside(
-    patterns: Patterns,
-    positions_px: Tensor,
-    probe: Tensor,
-    fitted: Ids,
-    set_aside: Ids,
-    *,
-    watch: Callable[[float, float], None] | None = None,
-    **options: Any,
+    descent: Descent, set_aside: Ids, *, watch: Callable[[float, float], None] | None = None
 ) -> Choice:
-    """The weight where counts are not raw, judged by patterns that are not fitted; arguments as above."""
+    """The weight where counts are not raw, judged by patterns that are not fitted; otherwise as above.
+
+    Args:
+        descent: what the weight is for; it stays as it is.
+        set_aside: patterns that judge.
+        watch: sees each weight and its score.
+    """
+    state, forward = descent.state, descent.forward
 
     def begin() -> Descent:
-        return prepare(patterns, positions_px, probe, fitted=fitted, **options)
+        return _search(
+            forward.patterns, state.positions_px, state.modes, state.intensities, forward, descent.fitted
+        )
 
     first = begin()
     score = folds_of(first.forward, set_aside, first.dark, 1.0)
     return choose_weight(begin, score, first_weight(first), origin="patterns set aside", watch=watch)
+
+
+def _search(
+    patterns: Patterns,
+    positions_px: Tensor,
+    modes: Tensor,
+    intensities: Tensor,
+    like: Forward,
+    fitted: Ids | None = None,
+) -> Descent:
+    """A descent on the object alone."""
+    return prepare(
+        patterns,
+        positions_px,
+        modes,
+        fitted=fitted,
+        n_modes=like.n_modes,
+        intensities=intensities,
+        device=like.device,
+        probe_from=None,
+    )

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from ptycho.raw_data import RawData
 from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.solver import Patterns, prepare, run
-from ptycho_torch.solver.descent import Descent, Iteration
+from ptycho_torch.solver.descent import SLACK, Descent, Iteration
 from tests.torch.solver.problem import Problem, moved
 
 
 @pytest.fixture(scope="module")
 def scan() -> RawData:
-    return simulate_scan(N=32, n_positions=90, nphotons=1e5, seed=5)
+    return simulate_scan(N=32, n_positions=70, nphotons=1e5, seed=5)
 
 
 def descent_of(scan: RawData, **options: Any) -> Descent:
@@ -59,7 +59,8 @@ def test_the_objective_of_the_points_used_falls(scan: RawData, options: dict[str
     history = run(descent, 60).history
     for loss in ("amplitude", "poisson"):
         used = [row.objective for row in history if row.used and row.loss == loss]
-        assert np.all(np.diff(used) <= 2e-6 * np.abs(used[:-1]))
+        assert np.all(used <= np.minimum.accumulate(used) * (1 + SLACK))
+        assert used[-1] < used[0]
     assert history[-1].deviance_per_pixel < 1.2
 
 
@@ -74,14 +75,23 @@ def test_nothing_diverges_whatever_probe_and_overlap(
     places = np.stack(np.divmod(np.arange(9), 3), axis=1) * step_px + rng.uniform(-1, 1, (9, 2))
     descent = prepare(
         Patterns(counts, "intensity"), torch.from_numpy(places), torch.from_numpy(probe), n_modes=n_modes,
-        switch_at=8, positions_from=4 if positions else None, intensities_from=6,
+        switch_at=6, positions_from=3 if positions else None, intensities_from=4,
     )  # fmt: skip
-    history = run(descent, 25).history
+    history = run(descent, 14).history
     assert torch.isfinite(torch.view_as_real(descent.state.object)).all()
     assert torch.isfinite(torch.view_as_real(descent.state.modes)).all()
     for loss in ("amplitude", "poisson"):
         used = [row.objective for row in history if row.used and row.loss == loss]
-        assert not used or used[-1] <= used[0] * (1 + 1e-6) + 1e-6
+        assert not used or used[-1] <= used[0] * (1 + SLACK) + 1e-6
+
+
+def test_a_prior_leaves_the_dark_as_it_was(scan: RawData) -> None:
+    descent = descent_of(scan, probe_from=None, prior_weight=30.0, margin_px=12)
+    run(descent, 80)
+    light = descent.forward.illumination(descent.fitted)
+    dark = light < 1e-6 * light.max()
+    assert dark.sum() > 1000
+    assert (descent.state.object[dark] - 1).abs().mean() < 0.01
 
 
 def test_the_safeguard_saves_a_step_that_is_far_too_long(
@@ -94,14 +104,14 @@ def test_the_safeguard_saves_a_step_that_is_far_too_long(
 
 
 def test_it_goes_on_from_a_saved_state_as_if_it_had_not_stopped(scan: RawData) -> None:
-    options: dict[str, Any] = {"positions_from": 5, "prior_weight": 2.0}
-    whole = run(descent_of(scan, **options), 30)
+    options: dict[str, Any] = {"positions_from": 5, "prior_weight": 2.0, "switch_at": 7}
+    whole = run(descent_of(scan, **options), 16)
     first = descent_of(scan, **options)
-    run(first, 17)
+    run(first, 9)
     second = descent_of(scan, **options)
     second.load_state_dict(first.state_dict())
-    rest = run(second, 30)
-    assert [row.number for row in rest.history] == list(range(18, 31))
+    rest = run(second, 16)
+    assert [row.number for row in rest.history] == list(range(10, 17))
     torch.testing.assert_close(rest.object, whole.object, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(rest.positions_px, whole.positions_px, rtol=0, atol=1e-3)
 
@@ -120,7 +130,7 @@ def test_an_interrupt_or_the_watcher_ends_it_and_keeps_the_object(scan: RawData)
 
 
 def test_patterns_set_aside_are_judged_before_they_are_fitted(scan: RawData) -> None:
-    ids = np.arange(90)
+    ids = np.arange(70)
     aside = ids[::10]
     descent = descent_of(scan, fitted=np.setdiff1d(ids, aside))
     seen: list[tuple[int, int]] = []
@@ -128,8 +138,8 @@ def test_patterns_set_aside_are_judged_before_they_are_fitted(scan: RawData) -> 
         descent, 30, fitted_last=ids, n_last=5,
         before_last=lambda one: seen.append((one.state.iteration, len(one.fitted))),
     )  # fmt: skip
-    assert seen == [(25, 81)]
-    assert len(descent.fitted) == 90
+    assert seen == [(25, 63)]
+    assert len(descent.fitted) == 70
     assert found.history[-1].deviance_per_pixel < 1.2
 
 

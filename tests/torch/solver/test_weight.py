@@ -22,7 +22,7 @@ from ptycho_torch.solver.weight import (
 
 @pytest.fixture(scope="module")
 def dim() -> RawData:
-    return simulate_scan(N=32, n_positions=100, nphotons=3e3, seed=6, domain="intensity")
+    return simulate_scan(N=32, n_positions=64, nphotons=3e3, seed=6, domain="intensity")
 
 
 def test_thinned_counts_are_independent_poisson_counts_of_each_share() -> None:
@@ -48,7 +48,7 @@ def test_a_split_scan_holds_all_counts(dim: RawData) -> None:
 
 
 def test_raw_counts_are_told_from_scaled_ones(dim: RawData) -> None:
-    ids = np.arange(100)
+    ids = np.arange(64)
     assert are_raw_counts(Patterns(dim.patterns, "intensity"), ids)
     roots = np.sqrt(dim.patterns).astype(np.float32)
     assert are_raw_counts(Patterns(roots, "amplitude"), ids)
@@ -84,8 +84,8 @@ def test_the_weight_is_that_of_the_lowest_score() -> None:
 
 def test_a_dim_scan_gets_a_weight_that_lifts_it(dim: RawData) -> None:
     patterns, positions = Patterns(dim.patterns, "intensity"), torch.from_numpy(dim.positions_px)
-    ids, probe = np.arange(100), torch.from_numpy(dim.probe)
-    choice = weight_by_thinning(patterns, positions, probe, ids, seed=0, probe_from=None)
+    ids, probe = np.arange(64), torch.from_numpy(dim.probe)
+    choice = weight_by_thinning(prepare(patterns, positions, probe, fitted=ids), seed=0)
     assert choice.origin == "count thinning"
 
     truth = dim.object_truth
@@ -93,7 +93,7 @@ def test_a_dim_scan_gets_a_weight_that_lifts_it(dim: RawData) -> None:
 
     def error(weight: float) -> float:
         descent = prepare(patterns, positions, probe, margin_px=0, probe_from=None, prior_weight=weight)
-        found = run(descent, 80)
+        found = run(descent, 50)
         row, column = found.corner_px
         height, width = found.object.shape
         known = torch.from_numpy(truth[row : row + height, column : column + width])
@@ -109,7 +109,7 @@ def test_a_dim_scan_gets_a_weight_that_lifts_it(dim: RawData) -> None:
 
 def test_a_score_is_the_loss_of_the_patterns_that_judge(dim: RawData) -> None:
     patterns, positions = Patterns(dim.patterns, "intensity"), torch.from_numpy(dim.positions_px)
-    ids = np.arange(100)
+    ids = np.arange(64)
     descent = prepare(patterns, positions, torch.from_numpy(dim.probe))
     score = folds_of(descent.forward, ids, 0.01, 1.0)
     found = score(descent)
