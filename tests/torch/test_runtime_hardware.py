@@ -91,7 +91,8 @@ from ptycho_torch.runtime import run_environment
 def fresh_pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        blocks = [torch.ones(2**20) for _ in range(8)]
+        blocks = [torch.ones(2**20) for _ in range(12)]
+        del blocks
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 with run_environment(PyTorchExecutionConfig(accelerator="cpu")):
@@ -101,7 +102,7 @@ with run_environment(PyTorchExecutionConfig(accelerator="cpu")):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tunes the C library of GNU")
 def test_memory_that_tensors_free_is_used_again():
-    n_pages = 10 * 8 * 2**22 // resource.getpagesize()
+    n_pages = 10 * 12 * 2**22 // resource.getpagesize()
     done = subprocess.run([sys.executable, "-c", ROUNDS], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 0.3 * n_pages
 
