@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from lightning.pytorch.callbacks import Callback
 from torch import Size
 
-from ptycho.config.errors import ConfigError, Failure, show
+from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.record import damages, is_record
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE
@@ -163,7 +163,10 @@ def _end(
     with run_environment(payload.execution_config):
         data.load()
     refuse_other_scans(data, record.get("fingerprints"))
-    log.info("%s: its training has ended; raise nepochs or early_stop_patience to train on", folder.path)
+    log.info(
+        "%s: its training has ended; raise nepochs or early_stop_patience to train on",
+        printable(str(folder.path)),
+    )
 
 
 def _go_on(
@@ -276,18 +279,29 @@ def _warn_of_lost_epochs(stopped: _Stopped, folder: Path) -> None:
     if in_history > stopped.epochs_done + 1:
         log.warning(
             "%s: %d epochs are in the history, and the latest checkpoint (%s) is of %d; the others are trained again",
-            folder,
+            printable(str(folder)),
             in_history,
-            stopped.checkpoint.name,
+            printable(stopped.checkpoint.name),
             stopped.epochs_done,
         )
 
 
 def _nothing_left(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> Failure | None:
-    """Why nothing is left to train; None also for a training that was stopped before its model was saved."""
-    if not (folder / ARCHIVE).is_file():
-        return None
+    """Why nothing is left to train; None also for a training that was stopped before its model was saved.
+
+    Raises:
+        ConfigError: that one is asked for fewer epochs than it has been trained for.
+    """
     config, execution = payload.tf_training_config, payload.execution_config
+    if not (folder / ARCHIVE).is_file():
+        if stopped.epochs_done > config.nepochs:
+            rule = f"expected the {stopped.epochs_done} epochs at least that {folder} has been trained for"
+            origin = payload.sources["training.nepochs"]
+            message = (
+                f"training.nepochs: {rule}; got {config.nepochs} from {origin}. Raise it to save the model."
+            )
+            raise ConfigError([Failure("training.nepochs", message)])
+        return None
     if stopped.epochs_done >= config.nepochs:
         origin = payload.sources["training.nepochs"]
         rule = f"expected more than the {stopped.epochs_done} epochs that {folder} has been trained for"
