@@ -333,7 +333,8 @@ def _recover(path: Path) -> None:
     if earlier is None:
         return
     if has_results(path):
-        log.warning("%s: the run before this one is kept in %s until this one has saved", path, earlier)
+        kept = "the run before this one is kept in %s until this one has saved"
+        log.warning(f"%s: {kept}", printable(str(path)), printable(str(earlier)))
         return
     if remains := _present(path, MEMBERS):  # of a run that came to nothing
         (path / _REMOVED).mkdir()

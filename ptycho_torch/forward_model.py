@@ -32,13 +32,19 @@ measured bool (B, C, N, N) and label complex64 (B, C, N, N)."""
 MOST_PASSES = 1000
 """Passes of a network over a pattern; each is a step of the physics, and some end with a U-Net of their own."""
 
+LARGEST_SCALE = 1000
+"""Largest n_filters_scale; no memory holds the weights of a network that is so wide."""
+
 
 def build_network(model: ModelConfig, n_pixels: int) -> UnrolledNetwork | PatternNetwork:
     """The network a configuration asks for.
 
     Raises:
-        ConfigError: it would be of more passes than any needs.
+        ConfigError: it would be of more passes than any needs, or wider.
     """
+    if model.n_filters_scale > LARGEST_SCALE:
+        message = f"n_filters_scale: expected at most {LARGEST_SCALE}; got {model.n_filters_scale}. Lower it."
+        raise ConfigError([Failure("n_filters_scale", message)])
     n_passes = model.n_unrolled_steps * model.n_physics_steps
     if model.architecture == "unrolled" and n_passes > MOST_PASSES:
         rule = f"expected at most {MOST_PASSES} steps, n_unrolled_steps times n_physics_steps"

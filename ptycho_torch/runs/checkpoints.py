@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from torch import Tensor
 
-from ptycho.config.errors import ConfigError, Failure, show
+from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho_torch.runtime import LAST, CheckpointError, read_description, refuse_damaged, unreadable
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,9 @@ def latest(folder: Path) -> Checkpoint:
             log.warning("passed over: %s", fault)
         if faults:
             log.warning(
-                "the latest sound checkpoint is %s, of %d epochs", checkpoint.path, checkpoint.epochs_done
+                "the latest sound checkpoint is %s, of %d epochs",
+                printable(str(checkpoint.path)),
+                checkpoint.epochs_done,
             )
         return checkpoint._replace(passed_over=[fault.path.name for fault in faults])
     if faults:

@@ -15,6 +15,8 @@ from ptycho_torch.runs.metrics import Comparison
 
 PANEL_INCHES = 3.6
 DOTS_PER_INCH = 110
+LARGEST_SIDE = 2048
+"""Pixels of an image along an axis, beyond which only every second, third ... is drawn: a panel has fewer dots."""
 
 
 def save_reconstruction(path: Path, image: NDArray[np.complex64], probe: NDArray[np.complex64]) -> Path:
@@ -25,6 +27,7 @@ def save_reconstruction(path: Path, image: NDArray[np.complex64], probe: NDArray
         image: complex (H, W), transmission.
         probe: complex (modes, N, N), photon**0.5.
     """
+    image = _thinned(image)
     phase = np.angle(image * np.exp(-1j * np.angle(image.mean())))
     figure = _figure(1, 3)
     _panel(figure, (1, 3, 1), np.abs(image), "object amplitude", "transmission", robust=True)
@@ -103,12 +106,18 @@ def _panel(
     limits: tuple[float, float] | None = None,
 ) -> None:
     axes = figure.add_subplot(*place)
+    image = _thinned(image)
     low, high = limits or (tuple(np.percentile(image, (0.5, 99.5))) if robust else (None, None))
     shown = axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     axes.set_title(title)
     axes.set_axis_off()
     if unit is not None:
         figure.colorbar(shown, ax=axes, shrink=0.8, label=unit)
+
+
+def _thinned(image: NDArray[Any]) -> NDArray[Any]:
+    step = -(-max(image.shape[:2]) // LARGEST_SIDE)
+    return image[::step, ::step]
 
 
 def _probe_title(probe: NDArray[Any]) -> str:

@@ -285,7 +285,8 @@ def _one_scan(
                 save_comparison(new / "comparison.png", pair, result.probe, scan.probe_truth)
             write_json(new / "metrics.json", figures)
             Checksums(config.output_dir).list_moved({folder / file.name: file for file in new.iterdir()})
-        log.info("%s: %s", scan.path, ", ".join(f"{name} {_short(value)}" for name, value in figures.items()))
+        listed = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
+        log.info("%s: %s", printable(str(scan.path)), listed)
     return ReconstructionResult(folder, scan, result, figures)
 
 
@@ -296,7 +297,7 @@ def _compared(result: Reconstruction, scan: RawData) -> metrics.Comparison | Non
     try:
         return metrics.compare(result.canvas, scan.object_truth, result.canvas_corner_px, result.coverage)
     except DataError as error:
-        log.warning("%s: not compared with the known object: %s", scan.path, error)
+        log.warning("%s: not compared with the known object: %s", printable(str(scan.path)), error)
         return None
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from lightning.pytorch.callbacks import Callback
 from torch import Size
 
-from ptycho.config.errors import ConfigError, Failure, show
+from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.record import damages, is_record
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE
@@ -163,7 +163,10 @@ def _end(
     with run_environment(payload.execution_config):
         data.load()
     refuse_other_scans(data, record.get("fingerprints"))
-    log.info("%s: its training has ended; raise nepochs or early_stop_patience to train on", folder.path)
+    log.info(
+        "%s: its training has ended; raise nepochs or early_stop_patience to train on",
+        printable(str(folder.path)),
+    )
 
 
 def _go_on(
@@ -278,9 +281,9 @@ def _warn_of_lost_epochs(stopped: _Stopped, folder: Path) -> None:
     if in_history > stopped.epochs_done + 1:
         log.warning(
             "%s: %d epochs are in the history, and the latest checkpoint (%s) is of %d; the others are trained again",
-            folder,
+            printable(str(folder)),
             in_history,
-            stopped.checkpoint.name,
+            printable(stopped.checkpoint.name),
             stopped.epochs_done,
         )
 

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy
 
 from ptycho.checksums import Checksums
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError
 from ptycho.run_folder import RunFolder
@@ -239,7 +239,7 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
         save_history(run_dir / LOSS_PICTURE, history)
         bundle = save_model(bundle, module, payload, domains_of(data.scans))
         Checksums(run_dir).settle()
-        log.info("model saved: %s", bundle)
+        log.info("model saved: %s", printable(str(bundle)))
     trainer.strategy.barrier()  # what the first process writes is there for every process that returns
     return TrainingResult(
         run_dir, bundle, history, module, checkpoint, tell_problem(history, bundle, checkpoint)
@@ -358,7 +358,9 @@ def _record(
         resumed.origins if resumed else None,
     )
     for changed in Checksums(run_dir).list_scans(scan.path for scan in data.scans if scan.path is not None):
-        log.warning("%s: other content than the run was trained on so far, by its SHA-256", changed)
+        log.warning(
+            "%s: other content than the run was trained on so far, by its SHA-256", printable(changed)
+        )
     log.info(
         "training on %d groups of %d patterns, validating on %d, for %d epochs%s",
         facts["n_training_groups"],

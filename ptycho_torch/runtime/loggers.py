@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
+from ptycho.config.errors import printable
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.environment import variables
 
@@ -95,7 +96,10 @@ def _wandb(run_dir: Path) -> Logger:
 
     if wandb.login(prompt=False):
         return WandbLogger(project=_PROJECT, name=run_dir.name, save_dir=run_dir)
-    log.info("wandb: not logged in; the run is kept below %s, and `wandb sync` sends it.", run_dir / "wandb")
+    log.info(
+        "wandb: not logged in; the run is kept below %s, and `wandb sync` sends it.",
+        printable(f"{run_dir}/wandb"),
+    )
     return WandbLogger(project=_PROJECT, name=run_dir.name, save_dir=run_dir, mode="offline")
 
 

@@ -76,6 +76,13 @@ def test_where_no_best_checkpoint_is_kept_from_now_on_the_model_is_the_last(
     assert all(torch.equal(weights[name], last[name]) for name in last)
 
 
+def test_fewer_epochs_than_a_stopped_training_has_done_are_refused(tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = trained(tiny_file, tmp_path / "run", nepochs=2).run_dir
+    (run_dir / "wts.h5.zip").unlink()
+    assert "training.nepochs: expected the 2 epochs at least that " in refusal(run_dir, {"nepochs": 1})
+    assert resume(run_dir, {"nepochs": 2}).bundle.is_file()
+
+
 def test_fewer_best_checkpoints_are_kept_from_now_on(tiny_file: Path, tmp_path: Path) -> None:
     run_dir = trained(tiny_file, tmp_path / "run", nepochs=2, checkpoint_save_top_k=2).run_dir
     before = set((run_dir / "checkpoints").glob("epoch*"))

@@ -1,7 +1,9 @@
 """The domain of a training holds in what its model reconstructs, and its tensors are compared before it is built."""
 
 import json
+import logging
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -98,6 +100,17 @@ def test_the_domain_of_an_older_record_holds() -> None:
     assert recorded_domains({"domains": ["?", {"domain": "no"}]}) == TrainedDomains(None, [])
 
 
+@pytest.mark.integration
+def test_a_log_of_ones_own_gets_odd_names_spelled_out(
+    result: TrainingResult, counts_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    odd = Path(shutil.copy(counts_file, tmp_path / "a\x1b[31mb\u2028c.npz"))
+    reconstructed(result.run_dir, odd, tmp_path / "out\n")
+    assert any("a\\x1b[31mb\\u2028c.npz: seconds" in message for message in caplog.messages)
+    assert all(message.isprintable() for message in caplog.messages)
+
+
 def spoiled(result: TrainingResult, folder: Path, change) -> Path:
     """The bundle with its tensors changed."""
     folder.mkdir(exist_ok=True)
@@ -156,6 +169,8 @@ def test_a_network_of_countless_steps_is_refused_before_it_is_built() -> None:
         build_network(ModelConfig(n_unrolled_steps=10**9), 32)
     with pytest.raises(ConfigError, match="n_unrolled_steps: expected at most 1000 steps"):
         build_network(ModelConfig(n_physics_steps=10**9), 32)
+    with pytest.raises(ConfigError, match="n_filters_scale: expected at most 1000; got 1000000000"):
+        build_network(ModelConfig(n_filters_scale=10**9), 32)
 
 
 @pytest.mark.integration
