@@ -157,6 +157,8 @@ def reconstruct(
         fabric.setup_dataloaders(
             pattern_loader(scan, part, inference.batch_size, execution), use_distributed_sampler=False
         )
+        if len(part)
+        else ()  # loading processes without work
         for part in (share[:n_kept], share[n_kept:])
     )
     prepare = partial(_prepared, model, dtype, uniform=inference.patch_weighting == "uniform")

@@ -91,9 +91,12 @@ class _Stop:
     def _take_ignored(self, what: "sys.UnraisableHookArgs") -> None:
         """Note that the run has not been stopped; what else fails while it ends is of no interest.
 
-        Nor is what torch meets where it drops loading processes that could not start: the run ends with the reason.
+        Nor is what torch meets where loading processes did not start or have ended: the run ends with the reason.
         """
-        of_loading = getattr(what.object, "__qualname__", "").startswith("_MultiProcessingDataLoaderIter.")
+        place = getattr(what.object, "__qualname__", "")
+        of_loading = place.startswith("_MultiProcessingDataLoaderIter.") or "DataLoader worker" in str(
+            what.exc_value
+        )
         if self.received is None and not of_loading:
             self.ignored(what)
         elif isinstance(what.exc_value, KeyboardInterrupt | Terminated):

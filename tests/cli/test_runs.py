@@ -106,8 +106,8 @@ def test_a_demo_that_replaces_a_run_and_fails_leaves_the_run_and_its_scan(
 ) -> None:
     for name in ("wts.h5.zip", "scan.npz"):
         (tmp_path / name).write_text(name)
-    words = ("demo", "--output-dir", tmp_path, "--N", 32, "--n-positions", 60, *SHORT, "--overwrite")
-    code, _, said = ptycho(*words, "--drop-last-batch", "--batch-size", 64)
+    words = ("demo", "--output-dir", tmp_path, "--N", 32, "--n-positions", 60, *SHORT[:-1], "--overwrite")
+    code, _, said = ptycho(*words, "--drop-last-batch", "--batch-size=64")
     assert code == 2
     assert "drop_last_batch: expected at least" in said
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
@@ -133,7 +133,9 @@ def test_the_domain_of_a_training_holds_until_a_flag_sets_another(
     np.savez(tmp_path / "scan.npz", diff3d=np.asarray(counts.patterns) + np.float32(0.25), **arrays)
     data, run_dir = tmp_path / "scan.npz", tmp_path / "run"
     flag = "--measurement-domain"
-    assert ptycho("train", data, "--output-dir", run_dir, flag, "intensity", *SHORT, "--nepochs=3")[0] == 0
+    assert (
+        ptycho("train", data, "--output-dir", run_dir, flag, "intensity", *SHORT[1:], "--nepochs=3")[0] == 0
+    )
     figures = {}
     for domain in ("", "intensity", "amplitude"):
         given = (flag, domain) if domain else ()
@@ -155,7 +157,7 @@ def test_a_scan_that_is_cut_short_while_it_is_trained_on_ends_the_training(
 ) -> None:
     data, run_dir = tmp_path / "scan.npz", tmp_path / "run"
     shutil.copyfile(scan, data)
-    flags = [*SHORT, "--nepochs=400", "--num-workers=2", "--quiet"]
+    flags = [*SHORT[1:], "--nepochs=400", "--num-workers=2", "--quiet"]
     line = [sys.executable, "-m", "ptycho_torch", "train", str(data), f"--output-dir={run_dir}", *flags]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     job = subprocess.Popen(line, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -92,8 +92,16 @@ def test_workers_are_processes(n: int, run_dir: Path, tiny_file: Path, tmp_path:
 @pytest.mark.proves("persistent_workers", seen="the same processes serve every pass of a reconstruction")
 @pytest.mark.parametrize(("persistent", "n"), [(True, 1), (False, 2)])
 def test_workers_stay_where_asked_for(
-    persistent: bool, n: int, two_passes: Path, tiny_file: Path, tmp_path: Path
+    persistent: bool,
+    n: int,
+    two_passes: Path,
+    tiny_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(
+        "ptycho_torch.reassembly.KEPT_BYTES", 0
+    )  # as for a scan that is read again in every pass
     found = loading(two_passes, tiny_file, tmp_path, num_workers=1, persistent_workers=persistent)
     assert len(found) == 2
     assert len(set.union(*found)) == n

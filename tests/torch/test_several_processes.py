@@ -156,6 +156,7 @@ def test_two_processes_reconstruct_one_object_and_the_first_one_writes(
             "metrics.json",
             "reconstruction.npz",
             "reconstruction.png",
+            "SHA256SUMS",
             "comparison.png",
         )
     }

@@ -112,6 +112,7 @@ def test_a_reconstruction_writes_picture_arrays_and_metrics(
         "metrics.json",
         "reconstruction.npz",
         "reconstruction.png",
+        "SHA256SUMS",
         "comparison.png",
     }
     metrics = json.loads((tmp_path / "metrics.json").read_text())
