@@ -30,6 +30,10 @@ from ptycho.config.sources import read_values
 
 SCHEMA_KEY: Final = "$schema"
 """The key by which a JSON file names its schema, for editors."""
+LARGEST: Final = 4 * 2**20
+"""Bytes of a file of settings, or of the record of a run; none is larger."""
+_MOST_TOLD: Final = 50
+"""Unknown names of a table that are told one by one."""
 _NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
 """What can be no secret."""
 
@@ -136,7 +140,11 @@ class ConfigFile:
             content = {}
         written = cast(Mapping[str, Any], content)
         known = {key: value for key, value in written.items() if section.field(key)}
-        for key in [key for key in written if key not in known]:
+        unknown = [key for key in written if key not in known]
+        if len(unknown) > _MOST_TOLD:
+            more = f"{self.path}: {len(unknown) - _MOST_TOLD} more names that are no settings."
+            failures.append(Failure(self.path, f"{more} Name a file of settings."))
+        for key in unknown[:_MOST_TOLD]:
             is_table = isinstance(written[key], Mapping) and not where
             failures.append(self._stray(key) if is_table else self._unknown((*where, key), section))
         read = read_values(
@@ -245,9 +253,16 @@ def _text_of(path: str, name: str) -> str:
         if os.path.isdir(path):
             raise ConfigError([Failure(name, f"{name}: {rule}; got a folder. Name a file.")])
         raise ConfigError([Failure(name, f"{name}: {rule}. Rename the file to say its format.")])
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise ConfigError([Failure(name, f"{name}: expected a regular file; got another. Name a file.")])
     try:
+        if os.stat(path).st_size > LARGEST:
+            rule = f"expected settings, at most {LARGEST} bytes"
+            raise ConfigError([Failure(name, f"{name}: {rule}; got a larger file. Name another one.")])
         with open(path, encoding="utf-8-sig") as stream:
             return stream.read()
+    except ConfigError:
+        raise
     except FileNotFoundError:
         raise _no_such_file(name) from None
     except UnicodeDecodeError:

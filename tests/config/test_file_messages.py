@@ -1,5 +1,7 @@
 """What messages about a file repeat of it: the place, the text of the line, and nothing that steers a terminal."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,24 @@ def test_a_path_that_does_not_print_is_spelled_out():
 def test_a_long_name_and_a_long_line_are_cut():
     said = refusal("a.toml", f"{'x' * 5000} = 1\nseed = '{'y' * 5000}'")
     assert len(said) < 1000
+
+
+def test_of_countless_unknown_names_a_few_are_told():
+    said = refusal("a.json", json.dumps({f"name_{number}": number for number in range(20_000)}))
+    assert said.count("no such setting") == 50
+    assert "a.json: 19950 more names that are no settings." in said
+
+
+def test_a_file_that_is_too_large_is_not_read():
+    assert "a.toml: expected settings, at most 4194304 bytes" in refusal("a.toml", "#" * (4 * 2**20 + 1))
+
+
+def test_what_is_no_regular_file_is_not_opened():
+    os.mkfifo("pipe.toml")
+    Path("endless.json").symlink_to("/dev/zero")
+    for name in ("pipe.toml", "endless.json"):
+        with pytest.raises(ConfigError, match=f"{name}: expected a regular file; got another"):
+            TrainingConfig.from_file(name)
 
 
 def test_an_empty_name_is_quoted():
