@@ -4,14 +4,12 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 
 from ptycho.atomic import atomic_write
-
-LARGEST: Final = 4 * 2**20
-"""Bytes of a file; no run writes more."""
+from ptycho.config.files import LARGEST
 
 
 def read_json(path: Path) -> object:

@@ -35,8 +35,10 @@ from ptycho.model_archive import ARCHIVE
 RECORD: Final = "config.json"
 LOG: Final = "run.log"
 CHECKPOINTS: Final = "checkpoints"
+HISTORY: Final = "history.csv"
+LOSS_PICTURE: Final = "loss.png"
 OF_ANY: Final = (RECORD, LOG, CHECKSUMS)
-OF_TRAINING: Final = (*OF_ANY, "history.csv", "loss.png", CHECKPOINTS, ARCHIVE)
+OF_TRAINING: Final = (*OF_ANY, HISTORY, LOSS_PICTURE, CHECKPOINTS, ARCHIVE)
 OF_RECONSTRUCTION: Final = ("reconstruction.npz", "reconstruction.png", "comparison.png", "metrics.json")
 """Of every run, of a training, and of a reconstruction; the last one is there last."""
 MEMBERS: Final = (*OF_TRAINING, *OF_RECONSTRUCTION)
@@ -333,8 +335,11 @@ def _recover(path: Path) -> None:
     if earlier is None:
         return
     if has_results(path):
-        kept = "the run before this one is kept in %s until this one has saved"
-        log.warning(f"%s: {kept}", printable(str(path)), printable(str(earlier)))
+        log.warning(
+            "%s: the run before this one is kept in %s until this one has saved",
+            printable(str(path)),
+            printable(str(earlier)),
+        )
         return
     if remains := _present(path, MEMBERS):  # of a run that came to nothing
         (path / _REMOVED).mkdir()
@@ -343,7 +348,8 @@ def _recover(path: Path) -> None:
     os.rename(earlier, moving)
     _put_back(path)
     log.warning(
-        "%s: put back the run that was there before, since the one that replaced it saved nothing", path
+        "%s: put back the run that was there before, since the one that replaced it saved nothing",
+        printable(str(path)),
     )
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from ptycho.run_folder import CHECKPOINTS
 from ptycho_torch.runs.checkpoints import best
-from ptycho_torch.runtime import CHECKPOINTS
 
 
 def find_best_checkpoint(run_dir: str | Path) -> Path | None:

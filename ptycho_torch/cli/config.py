@@ -18,7 +18,8 @@ from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import TABLES, section_of
 from ptycho.config.sources import read_environment
-from ptycho_torch.cli.config_diff import RECORD, difference
+from ptycho.run_folder import RECORD
+from ptycho_torch.cli.config_diff import difference
 from ptycho_torch.cli.config_files import schema, template
 from ptycho_torch.cli.config_show import RUNS_SHOWN, show
 from ptycho_torch.cli.console import Refusal

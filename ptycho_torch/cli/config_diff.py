@@ -13,10 +13,9 @@ from ptycho.config.origins import Origin
 from ptycho.config.render import text
 from ptycho.config.resolve import resolve
 from ptycho.config.section import section_of
+from ptycho.run_folder import RECORD
 from ptycho_torch.cli.tables import Row, print_table
 
-RECORD: Final = "config.json"
-"""The file of a run that records its settings; `run_directory`, which writes it, loads torch."""
 CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig)
 
 Settings = dict[str, tuple[object, str]]

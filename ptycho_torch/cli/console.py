@@ -5,12 +5,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ptycho.config.errors import ConfigError, printable, spelled_out
+from ptycho.data_error import DataError
 from ptycho.escaped import LineFormatter
-from ptycho.run_folder import holds_training
+from ptycho.run_folder import CHECKPOINTS, holds_training
 from ptycho_torch.stopping import INTERRUPTED, TERMINATED, Terminated
 
 PACKAGES = ("ptycho", "ptycho_torch")
@@ -22,7 +23,15 @@ UNLEARNED = 3
 
 
 class Refusal(Exception):
-    """Wrong input, in the words a person reads."""
+    """Wrong input, in the words a person reads.
+
+    Args:
+        *problems: what is wrong, each on a line of its own.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 class Interruption(Exception):
@@ -68,14 +77,14 @@ def watching_for_interrupt(run_dir: Path) -> Iterator[None]:
 
 
 def _kept(run_dir: Path) -> str:
-    checkpoints = sorted((run_dir / "checkpoints").glob("*.ckpt"))
+    checkpoints = sorted((run_dir / CHECKPOINTS).glob("*.ckpt"))
     if not checkpoints and holds_training(run_dir):
         return "no checkpoint was written yet."
     if not checkpoints:
         done = ", ".join(relative(path.parent) for path in sorted(run_dir.glob("*/metrics.json")))
         return f"complete: {done}." if done else "nothing was kept."
     names = ", ".join(path.name for path in checkpoints)
-    place = relative(run_dir / "checkpoints")
+    place = relative(run_dir / CHECKPOINTS)
     return f"kept in {place}: {names}. Go on with ptycho train --resume {relative(run_dir)}."
 
 
@@ -85,16 +94,18 @@ def refusing(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise Refusal(lines_of(error)) from error
+        raise Refusal(*_problems(error)) from error
 
 
 def lines_of(error: Exception) -> str:
     """What an error says, one problem on a line; nothing in it steers a terminal or begins a line of its own."""
+    return "\n".join(map(spelled_out, _problems(error)))
+
+
+def _problems(error: Exception) -> Sequence[str]:
     if isinstance(error, ConfigError):
-        problems = [failure.message for failure in error.failures]
-    else:
-        problems = getattr(error, "problems", None) or [str(error)]
-    return "\n".join(map(spelled_out, problems))
+        return [failure.message for failure in error.failures]
+    return error.problems if isinstance(error, DataError | Refusal) else [str(error)]
 
 
 def worded(error: OSError) -> str:

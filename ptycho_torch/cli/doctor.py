@@ -15,6 +15,7 @@ from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import Failure, spelled_out
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.model_archive import ARCHIVE
+from ptycho.run_folder import CHECKPOINTS
 from ptycho_torch.cli import train
 from ptycho_torch.cli.console import Refusal
 from ptycho_torch.cli.defaults import SHOWN, TRAINING
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_files(run: str, *, as_json: bool) -> int:
     states: dict[str, str] = {**verify(run)}
-    kept = [*sorted(Path(run, "checkpoints").glob("*.ckpt")), Path(run, ARCHIVE)]
+    kept = [*sorted(Path(run, CHECKPOINTS).glob("*.ckpt")), Path(run, ARCHIVE)]
     names = [path.relative_to(run).as_posix() for path in kept if path.is_file()]
     states |= {name: "not listed" for name in names if name not in states}
     wrong = [name for name, state in states.items() if state in ("changed", "missing")]

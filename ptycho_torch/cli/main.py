@@ -111,7 +111,7 @@ def _run(words: list[str]) -> int:
             code = UNLEARNED if isinstance(error, DivergedError) else WRONG_INPUT
             return _say(f"{chosen}: {lines_of(error)}", code)
         except Warning as raised:
-            message = f"a warning, which Python was told to take for an error (-W, PYTHONWARNINGS): {lines_of(raised)}"
+            message = f"a warning that Python treats as an error (-W, PYTHONWARNINGS): {lines_of(raised)}"
             return _say(f"{chosen}: {message}", WRONG_INPUT)
         except BrokenPipeError:
             return BROKEN_PIPE

@@ -72,7 +72,7 @@ class CommandLine:
     """The files of `--config`, the last one strongest."""
     quiet: bool
     unknown: tuple[Failure, ...] = ()
-    """The flags that there are none of."""
+    """Flags that do not exist."""
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "CommandLine":
@@ -89,7 +89,7 @@ class CommandLine:
         Args:
             section: the canonical class beside ModelConfig.
             asked: the arguments of a `Request`.
-            failures: what is wrong with the line, besides flags that there are none of.
+            failures: what is wrong with the line, besides flags that do not exist.
 
         Raises:
             ConfigError: there is anything.

@@ -114,7 +114,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
     """The arguments of `resume` that a command line comes to.
 
     Raises:
-        ConfigError: a flag that there is none of.
+        ConfigError: a flag that does not exist.
         Refusal: an option that does not go with `--resume`.
     """
     if line.unknown:

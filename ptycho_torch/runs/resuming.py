@@ -12,7 +12,7 @@ from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.record import damages, is_record
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE
-from ptycho.run_folder import RunFolder, has_results
+from ptycho.run_folder import CHECKPOINTS, HISTORY, RunFolder, has_results
 from ptycho_torch.config_bridge import TABLE
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule
@@ -36,8 +36,6 @@ from ptycho_torch.runs.training import (
     train_in,
 )
 from ptycho_torch.runtime import (
-    CHECKPOINTS,
-    HISTORY,
     LossHistory,
     is_first_process,
     metric_interval,

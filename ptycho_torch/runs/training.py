@@ -15,7 +15,7 @@ from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError
-from ptycho.run_folder import RunFolder
+from ptycho.run_folder import LOSS_PICTURE, RunFolder
 from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.bundle import save_bundle
 from ptycho_torch.config_factory import TrainingPayload
@@ -40,8 +40,6 @@ from ptycho_torch.runtime import (
 )
 
 log = logging.getLogger(__name__)
-
-LOSS_PICTURE = "loss.png"
 
 
 class ResumePoint(NamedTuple):

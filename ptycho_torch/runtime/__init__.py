@@ -8,7 +8,7 @@ Only this package asks torch which devices exist. A run goes
         build_trainer(config, ...).fit(...)
 """
 
-from ptycho_torch.runtime.callbacks import CHECKPOINTS, HISTORY, LAST, LossHistory, build_callbacks
+from ptycho_torch.runtime.callbacks import LAST, LossHistory, build_callbacks
 from ptycho_torch.runtime.checkpoint_files import (
     CheckpointError,
     read_checkpoint,
@@ -41,8 +41,6 @@ from ptycho_torch.runtime.ranks import Ranks
 from ptycho_torch.runtime.trainer import build_trainer, loader_arguments, trainer_arguments
 
 __all__ = [
-    "CHECKPOINTS",
-    "HISTORY",
     "LAST",
     "CheckpointError",
     "LossHistory",

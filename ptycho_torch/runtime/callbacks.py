@@ -16,14 +16,13 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from ptycho.atomic import atomic_write
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.run_folder import CHECKPOINTS, HISTORY
 from ptycho_torch.runtime.checkpoint_files import is_readable
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 from ptycho_torch.stopping import stop_if_asked, take_signals
 
 log = logging.getLogger(__name__)
 
-HISTORY: Final = "history.csv"
-CHECKPOINTS: Final = "checkpoints"
 LAST: Final = "last"
 _PATHS: Final = ("best_model_path", "kth_best_model_path", "last_model_path")
 

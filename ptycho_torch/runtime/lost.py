@@ -15,7 +15,7 @@ from typing import Final
 import torch
 
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho_torch.runtime.callbacks import CHECKPOINTS
+from ptycho.run_folder import CHECKPOINTS
 from ptycho_torch.stopping import RunError, lost_process, stop_if_asked
 
 SETTLE_S: Final = 0.3

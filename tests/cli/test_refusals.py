@@ -372,3 +372,14 @@ def test_too_little_memory_is_one_line(
     assert (code, err.count("\n")) == (2, 1)
     assert "ptycho simulate: not enough memory: " in err
     assert "allocate" in err
+
+
+def test_every_problem_of_a_scan_has_a_line_of_its_own(ptycho: Run, tmp_path: Path) -> None:
+    path, n = tmp_path / "bad.npz", 20
+    patterns, probe = np.full((n, 32, 32), np.nan), np.ones((32, 32), dtype=complex)
+    np.savez(path, diff3d=patterns, xcoords=np.full(n, np.inf), ycoords=np.arange(n), probeGuess=probe)
+    code, _, said = ptycho("train", path, "--output-dir", tmp_path / "run", "--quiet", "--accelerator", "cpu")
+    assert code == 2
+    [patterns_line, positions_line] = [line for line in said.splitlines() if "expected finite" in line]
+    assert patterns_line.startswith("ptycho train: diff3d: ")
+    assert positions_line.startswith("xcoords: ")

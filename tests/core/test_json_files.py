@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.json_files import LARGEST, read_json, write_json
+from ptycho.config.files import LARGEST
+from ptycho.json_files import read_json, write_json
 
 
 def written(folder: Path, content: object) -> object:

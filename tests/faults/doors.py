@@ -185,6 +185,18 @@ class Place:
 Door = Callable[[Place], Answer]
 
 
+def answers(
+    doors: Mapping[str, Door], file: Path, model: Path, scan: Path, folder: Path
+) -> Iterator[tuple[str, Answer, Path]]:
+    """Put a file through doors, each from within a new folder of its own; name, answer and folder of each."""
+    for number, (name, door) in enumerate(doors.items()):
+        new = folder / f"out-{number}"
+        new.mkdir()
+        with contextlib.chdir(new):
+            answer = door(Place(file, model, scan, new))
+        yield name, answer, new
+
+
 def _command(*words: Any, codes: tuple[int, ...] = COMMAND) -> Answer:
     return ask(lambda: main([str(word) for word in words]), codes=codes)
 

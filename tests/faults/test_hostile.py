@@ -1,13 +1,12 @@
 """Files made to attack: nothing in them runs, nothing hangs, and each is taken or refused in words."""
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import Tally
-from tests.faults.doors import DOORS, RAW, Place
+from tests.faults.doors import DOORS, RAW, answers
 from tests.faults.hostile_models import MODELS, RUNS
 from tests.faults.hostile_scans import SCANS, Made
 from tests.faults.hostile_settings import SETTINGS
@@ -49,15 +48,7 @@ def test_a_hostile_file_runs_nothing_and_gets_an_orderly_answer(
     canary = tmp_path / "canary"
     file = make(tmp_path / "in", canary)
     found = []
-    here = os.getcwd()
-    for number, (name, door) in enumerate(DOORS[kind].items()):
-        new = tmp_path / f"out-{number}"
-        new.mkdir()
-        os.chdir(new)
-        try:
-            answer = door(Place(file, undisturbed, scan, new))
-        finally:
-            os.chdir(here)
+    for name, answer, new in answers(DOORS[kind], file, undisturbed, scan, tmp_path):
         if answer.problem:
             found.append(f"{name}: {answer.problem}")
         logs = (path.read_text(errors="replace") for path in new.rglob("*.log"))

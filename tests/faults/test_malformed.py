@@ -1,7 +1,6 @@
 """Scans that are written wrong, through every door: refused, or taken with words about it, or read as meant."""
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from ptycho.raw_data import RawData
 from tests.faults.conftest import Tally
-from tests.faults.doors import READING_SCANS, RUNNING_SCANS, Answer, Place, ask
+from tests.faults.doors import READING_SCANS, RUNNING_SCANS, Answer, answers, ask
 from tests.faults.malformed_arrays import Malformed, arrays, counts, optional, sizes, structures
 from tests.faults.malformed_physics import physics
 from tests.faults.malformed_trees import trees
@@ -70,15 +69,8 @@ def test_a_malformed_scan_gets_the_same_answer_at_every_door(
     wrong = MALFORMED[name]
     (tmp_path / "in").mkdir()
     file = wrong.write(tmp_path / "in")
-    found, here = [], os.getcwd()
-    for number, (label, door) in enumerate({**READING_SCANS, **RUNNING_SCANS}.items()):
-        new = tmp_path / f"out-{number}"
-        new.mkdir()
-        os.chdir(new)
-        try:
-            answer = door(Place(file, undisturbed, scan, new))
-        finally:
-            os.chdir(here)
+    found = []
+    for label, answer, _ in answers({**READING_SCANS, **RUNNING_SCANS}, file, undisturbed, scan, tmp_path):
         if is_asked(label, wrong, file):
             found += [f"{label}: {what}" for what in wrong_with(answer, wrong)]
         elif answer.problem:
