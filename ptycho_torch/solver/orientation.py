@@ -1,7 +1,7 @@
 """Which of eight orientations of the scan positions explains the patterns: axes swapped, mirrored, or turned.
 
 Each is tried on a compact part of the scan (`trials`). Only a known probe distinguishes a turn by half a circle
-(`rotate-180`) from the identity: with a free one, the conjugate mirror images of probe and object give the same patterns.
+(`rotate-180`) from the identity: with a free one, conjugate mirror images of probe and object give the same patterns.
 """
 
 from collections.abc import Mapping
