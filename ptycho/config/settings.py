@@ -9,7 +9,6 @@ from pydantic import PrivateAttr, ValidationError, model_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-import ptycho
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, unknown_name, written_by
 from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE, Origin
@@ -19,6 +18,7 @@ from ptycho.config.section import Conflict, Section, register, section_of
 from ptycho.config.sources import as_flags, as_mapping, given_twice, read_values, warn_renamed
 from ptycho.config.subclass_sources import file_layers, refuse_without_effect, with_ambient
 from ptycho.config.views import Described, Views, signature_of
+from ptycho.version import installed_version
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass as _Class
@@ -293,7 +293,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
 
     def to_snapshot(self) -> dict[str, Any]:
         """Return `to_dict()` with the version of this package, for `from_snapshot`."""
-        return {VERSION_KEY: ptycho.__version__, **self.to_dict()}
+        return {VERSION_KEY: installed_version(), **self.to_dict()}
 
     def to_env(self) -> dict[str, str]:
         """Return environment variables that read back equal."""

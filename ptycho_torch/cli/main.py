@@ -6,8 +6,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-import ptycho
 from ptycho.config.errors import ConfigError, near
+from ptycho.version import installed_version
 from ptycho_torch.cli import completion, config, demo, doctor, reconstruct, simulate, train
 from ptycho_torch.cli.console import (
     UNLEARNED,
@@ -46,7 +46,7 @@ def build_parser(*chosen: str | None) -> FlagParser:
     parser = FlagParser(
         prog="ptycho", description="Reconstruct ptychographic scans with a physics-informed network."
     )
-    parser.add_argument("--version", action="version", version=f"ptychopinn {ptycho.__version__}")
+    parser.add_argument("--version", action="version", version=f"ptychopinn {installed_version()}")
     parser.set_defaults(whole_parser=lambda: build_parser(*COMMANDS))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="ptycho")
     for name, module in COMMANDS.items():

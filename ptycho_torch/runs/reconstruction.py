@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho.atomic import atomic_write
@@ -62,6 +63,16 @@ class ReconstructionResult:
     scan: RawData
     reconstruction: Reconstruction
     metrics: dict[str, Any]
+
+    @property
+    def object(self) -> NDArray[np.complex64]:
+        """The transmission of the object, complex64 (H, W)."""
+        return self.reconstruction.object
+
+    @property
+    def probe(self) -> NDArray[np.complex64]:
+        """The probe in photon scale, complex64 (modes, N, N)."""
+        return self.reconstruction.probe
 
 
 def reconstruct_scans(

@@ -53,7 +53,7 @@ Run = Callable[..., tuple[int, str, str]]
         ),
         (
             ["simulate", "--output", "a.npz", "--N", "33"],
-            "ptycho simulate: N: expected an even number >= 16; got 33 from the caller. Change it.",
+            "ptycho simulate: N: expected an even number >= 16; got 33. Change it.",
         ),
         (
             ["train", "a.npz", "--config", "none.toml"],
