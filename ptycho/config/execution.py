@@ -127,7 +127,7 @@ class AdditionalKnobs(ResolvedSettings):
 class PyTorchExecutionConfig(AdditionalKnobs):
     """How this machine runs a training or a reconstruction: devices, loaders, optimizer, checkpoints, logging.
 
-    A knob is set, the strongest first, by an override or a command-line flag, an argument, the environment variable
+    A setting is taken, the strongest first, from an override or a command-line flag, an argument, the environment variable
     PTYCHO_EXEC_<KNOB>, a file the user named, and its default; `sources` says which one it was. Instances are
     immutable: `replace` returns a changed copy. Values are plain Python scalars.
 

@@ -17,7 +17,7 @@ from ptycho.config.resolve import Origins, fill, kinds_of, refused, sources_of, 
 from ptycho.config.section import Conflict, Section, register, section_of
 from ptycho.config.sources import as_flags, as_mapping, given_twice, read_values, warn_renamed
 from ptycho.config.subclass_sources import file_layers, refuse_without_effect, with_ambient
-from ptycho.config.views import Described, Views, signature_of
+from ptycho.config.views import Views, described, signature_of
 from ptycho.version import installed_version
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 else:
 
     class _Class(type(BaseSettings)):
-        """The class of the settings classes."""
+        # A property here, since help() passes over what stands in a class itself when that has a class of its own.
+        @property
+        def __doc__(cls) -> str:
+            """The docstring, with the sentence of every setting."""
+            return described(cls, vars(cls).get("__doc__"))
 
         @property
         def __signature__(cls) -> Signature:
@@ -88,7 +92,6 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         refuse_without_effect(cls)
         prefix = cls.model_config.get("env_prefix", "").upper()
         register(Section(cls, "", cls.table, cls.old_names, {}, prefix, cls.conflicts))
-        cls.__doc__ = Described(vars(cls).get("__doc__"))  # pyright: ignore[reportAttributeAccessIssue]
 
     @classmethod
     def _from_layers(cls, layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> Self:
