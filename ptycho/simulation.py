@@ -8,7 +8,7 @@ Poisson counts of its intensity, summed over probe modes. All in numpy and doubl
 gives the same scan whatever the device.
 """
 
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,8 @@ from skimage import color, data, transform
 
 from ptycho.raw_data import RawData
 
-IMAGES = ("astronaut", "camera", "chelsea", "coffee", "coins", "brick", "grass", "gravel", "moon")
+Image = Literal["astronaut", "camera", "chelsea", "coffee", "coins", "brick", "grass", "gravel", "moon"]
+IMAGES = get_args(Image)
 """Images that come inside scikit-image's wheel (none is downloaded)."""
 
 PUPIL_RADII = (0.08, 0.235)
@@ -30,8 +31,8 @@ BATCH = 64
 
 
 def simulate_scan(
-    object_amplitude_image: str = "astronaut",
-    phase_image: str = "chelsea",
+    object_amplitude_image: Image = "astronaut",
+    phase_image: Image = "chelsea",
     *,
     N: int = 64,
     n_positions: int = 492,
@@ -48,19 +49,19 @@ def simulate_scan(
     """Simulate one scan.
 
     Args:
-        object_amplitude_image: name of the amplitude image, one of `IMAGES`.
-        phase_image: name of the phase image, one of `IMAGES`.
+        object_amplitude_image: photograph that becomes the amplitude of the object.
+        phase_image: photograph that becomes its phase.
         N: patterns are N x N; even.
         n_positions: number of scan positions.
         pattern: Fermat spiral, or square raster with jitter (a quarter of the step, either way).
-        step_px: mean spacing (square root of the area per position) in object pixels; None for 0.118 N.
+        step_px: mean spacing (square root of the area per position) in object pixels; none: 0.118 N.
         nphotons: photons on the object per pattern.
-        poisson_noise: False gives the expectation values.
-        defocus_rad: phase at the rim of the pupil; None for N / 6 (90 % of the light within 0.45 N across).
+        poisson_noise: add photon noise; off: the expectation values.
+        defocus_rad: phase at the rim of the pupil; none: N / 6 (90 % of the light within 0.45 N across).
         n_modes: incoherent probe modes, each with a quarter of the power of the one before.
         domain: store amplitudes (float32) or counts (uint32, or float32 without noise).
         holdout_fraction: share of patterns marked as kept for evaluation.
-        seed: of jitter, noise and masks.
+        seed: seed of jitter, noise and masks.
 
     Returns:
         The scan; `object_truth` and `probe_truth` hold the truth, `object_guess` is ones, `probe` is the true probe.

@@ -17,11 +17,6 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (
-            [],
-            "ptycho: expected a command (simulate, train, reconstruct, demo, config, doctor, completion); got none. "
-            "See ptycho --help.",
-        ),
         (["trian"], "ptycho: trian: no such command. Did you mean train?"),
         (
             ["--num-workers", "4", "train"],
