@@ -18,13 +18,7 @@ from ptycho_torch.cli.console import (
     relative,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.flags import (
-    Flag,
-    FlagParser,
-    flags_of,
-    parameter_flags,
-    read_parameters,
-)
+from ptycho_torch.cli.flags import Flag, FlagParser, flags_of
 from ptycho_torch.cli.foreseen import refuse_training
 from ptycho_torch.cli.options import (
     OVERWRITE,
@@ -34,6 +28,7 @@ from ptycho_torch.cli.options import (
     run_in_the_way,
     shown_values,
 )
+from ptycho_torch.cli.parameters import parameter_flags, read_parameters
 from ptycho_torch.cli.reconstruct import picture
 
 NAME = "demo"
@@ -58,7 +53,7 @@ def _training_flags() -> list[Flag]:
 
 
 def _scan_flags() -> list[Flag]:
-    from ptycho_torch.simulate import simulate_scan
+    from ptycho.simulation import simulate_scan
 
     return parameter_flags(simulate_scan, "scan")
 
@@ -75,11 +70,11 @@ def run(options: argparse.Namespace) -> int:
     parameters = read_parameters(_scan_flags(), line.flags)
 
     from ptycho.raw_data import DataError
+    from ptycho.simulation import simulate_scan
     from ptycho_torch.bundle import BundleError
     from ptycho_torch.config_factory import create_inference_payload, create_training_payload
     from ptycho_torch.runs.reconstruction import reconstruct_scans
     from ptycho_torch.runs.training import check, train_in
-    from ptycho_torch.simulate import simulate_scan
 
     started_s = time.perf_counter()
     scan = run_dir / "scan.npz"
@@ -107,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
     if is_first_process():
         _report(run_dir, picture(reconstructed.run_dir), reconstructed.metrics, len(trained.history))
         print(f"{time.perf_counter() - started_s:.0f} s in all")
-    refuse_unlearned(trained.problem)
+    refuse_unlearned(trained.problem or reconstructed.problem)
     return 0
 
 
