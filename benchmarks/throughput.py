@@ -26,6 +26,9 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from benchmarks.versions import N_PIXELS, Clock, payload_of, repeated, timed_reconstruction, write_scan
+from ptycho.config.canonical import ModelConfig
+from ptycho.config.recipes import STANDARD
+from ptycho.config.request import Request
 from ptycho.raw_data import RawData
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule
@@ -34,6 +37,7 @@ from ptycho_torch.optimization import build_optimizer, build_schedule
 from ptycho_torch.runs.training import build_module, train
 from ptycho_torch.runtime import run_environment
 
+GROUP_SIZE = Request([ModelConfig], recipe=STANDARD).answer()[ModelConfig].gridsize ** 2
 LOSSES_AGREE = 1e-3
 """Rounding, which the steps of a training at this rate make grow."""
 GOAL_RATIO = 0.95
@@ -184,10 +188,9 @@ def report_training(data: Path, options: Options, folder: Path) -> None:
     """Measure and print the rates of a training: a pattern counts each time that a group has it."""
     ours, bare, ratio = measure_training(data, options, folder)
     n_positions = len(RawData.from_file(data))
-    group_size = payload_of(data, folder / "run", 1).tf_training_config.model.gridsize ** 2
-    n_seen = n_positions * group_size
+    n_seen = n_positions * GROUP_SIZE
     verdict = "goal met" if ratio >= GOAL_RATIO else "goal MISSED"
-    print(f"training: groups of {group_size} patterns, one for each of {n_positions} positions")
+    print(f"training: groups of {GROUP_SIZE} patterns, one for each of {n_positions} positions")
     print(f"  patterns of groups a second    {n_seen / ours:10.1f}")
     print(
         f"  the bare loop                  {n_seen / bare:10.1f}   ratio {ratio:.3f}, {verdict}: {GOAL_RATIO}"
