@@ -9,23 +9,38 @@ from pydantic import PrivateAttr, ValidationError, model_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-import ptycho
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, unknown_name, written_by
 from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE, Origin
 from ptycho.config.paths import Files
-from ptycho.config.resolve import Origins, fill, kinds_of, refused, sources_of, worded
+from ptycho.config.resolve import (
+    Origins,
+    Resolution,
+    fill,
+    kinds_of,
+    refused,
+    resolve,
+    sources_of,
+    worded,
+)
 from ptycho.config.section import Conflict, Section, register, section_of
 from ptycho.config.sources import as_flags, as_mapping, given_twice, read_values, warn_renamed
 from ptycho.config.subclass_sources import file_layers, refuse_without_effect, with_ambient
-from ptycho.config.views import Described, Views, signature_of
+from ptycho.config.views import Views, described, signature_of
+from ptycho.version import installed_version
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass as _Class
+
+    from ptycho.config.recipes import Recipe
 else:
 
     class _Class(type(BaseSettings)):
-        """The class of the settings classes."""
+        # A property here, since help() passes over what stands in a class itself when that has a class of its own.
+        @property
+        def __doc__(cls) -> str:
+            """The docstring, with the sentence of every setting."""
+            return described(cls, vars(cls).get("__doc__"))
 
         @property
         def __signature__(cls) -> Signature:
@@ -88,7 +103,6 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         refuse_without_effect(cls)
         prefix = cls.model_config.get("env_prefix", "").upper()
         register(Section(cls, "", cls.table, cls.old_names, {}, prefix, cls.conflicts))
-        cls.__doc__ = Described(vars(cls).get("__doc__"))  # pyright: ignore[reportAttributeAccessIssue]
 
     @classmethod
     def _from_layers(cls, layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> Self:
@@ -138,6 +152,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         flags: Mapping[str, Any] | None = None,
         arguments: Mapping[str, Any] | None = None,
         file: Files | None = None,
+        recipe: "Recipe" = None,
         cli_defaults: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
         strict: bool = False,
@@ -150,6 +165,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
             arguments: Arguments from Python.
             file: A flat file, or a run file that holds these settings in a table; or several, the last one
                 strongest. Those of the variable PTYCHO_CONFIG are below them.
+            recipe: The name of a recipe, or a run file that is one; its values give way to what the others state.
             cli_defaults: Defaults that the command line states.
             environ: The environment; by default that of the process.
             strict: Whether any unknown variable with our prefix is an error, rather than a warning.
@@ -168,8 +184,14 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         if flags is not None:
             layers.append(as_flags(read_values("override", as_mapping(cls, flags), section, text=True)))
         environ = os.environ if environ is None else environ
-        layers += file_layers(section, file, environ)
-        return cls._from_layers(*with_ambient(section, layers, environ, strict=strict))
+        layers += file_layers(section, file, environ, recipe)
+        layers, order = with_ambient(section, layers, environ, strict=strict)
+        if recipe is None:
+            return cls._from_layers(layers, order)
+        from ptycho.config.recipes import suited  # with the parsers, which load with the first file
+
+        found: dict[type, Resolution[Self]] = {cls: resolve(cls, layers, order)}
+        return suited(found, section.conflicts)[cls].config
 
     @classmethod
     def from_file(cls, path: Files, **arguments: Any) -> Self:
@@ -293,7 +315,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
 
     def to_snapshot(self) -> dict[str, Any]:
         """Return `to_dict()` with the version of this package, for `from_snapshot`."""
-        return {VERSION_KEY: ptycho.__version__, **self.to_dict()}
+        return {VERSION_KEY: installed_version(), **self.to_dict()}
 
     def to_env(self) -> dict[str, str]:
         """Return environment variables that read back equal."""

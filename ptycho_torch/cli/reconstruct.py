@@ -6,16 +6,22 @@ from typing import Any
 
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.recipes import STANDARD
 from ptycho.run_names import default_folder
-from ptycho_torch.cli.console import is_first_process, refusing, relative, watching_for_interrupt
-from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN
+from ptycho_torch.cli.console import (
+    is_first_process,
+    refuse_unlearned,
+    refusing,
+    relative,
+    watching_for_interrupt,
+)
 from ptycho_torch.cli.flags import (
     RECONSTRUCTION_GROUPS,
     FlagParser,
     flags_of,
 )
 from ptycho_torch.cli.foreseen import refuse_reconstruction
-from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way
+from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way, shown_values
 
 NAME = "reconstruct"
 SUMMARY = "reconstruct a scan with a trained model"
@@ -35,8 +41,11 @@ def add_arguments(parser: FlagParser) -> None:
     )
     add_own_options(parser, overwrite=OVERWRITE)
     flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
-    stated = SHOWN | RECONSTRUCTION | {"output_dir": "FOLDER-OF-MODEL/NAME-OF-DATA"}
-    parser.add_flags(flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), stated)
+    shown = shown_values(STANDARD, InferenceConfig, PyTorchExecutionConfig)
+    parser.add_flags(
+        flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS),
+        shown | {"output_dir": "FOLDER-OF-MODEL/NAME-OF-DATA"},
+    )
     parser.hands_on_unknown = True
 
 
@@ -72,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
             f"R factor {figures['r_factor']:.4f} ({figures['patterns']} patterns), "
             f"{figures['seconds']:.3g} s, {relative(picture(result.run_dir))}"
         )
+    refuse_unlearned(next((result.problem for result in results if result.problem), None))
     return 0
 
 
@@ -93,8 +103,7 @@ def asked(line: CommandLine, model: str | None = None, data: str | None = None) 
         model: the trained model, in whose folder the output folder is.
         data: the scan, after which it is called; None where one of the two is not known.
     """
-    known = {} if model is None or data is None else {"output_dir": _stated_folder(model, data)}
-    return line.request(RECONSTRUCTION | known)
+    return line.request({} if model is None or data is None else {"output_dir": _stated_folder(model, data)})
 
 
 def picture(run_dir: Path) -> Path:

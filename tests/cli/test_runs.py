@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from ptycho_torch.cli.console import Interruption, watching_for_interrupt
-from ptycho_torch.cli.defaults import TRAINING
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.config_factory import TrainingPayload, create_training_payload
@@ -33,7 +32,7 @@ SHORT = ("--nepochs=1", "--n-unrolled-steps=1", "--n-filters-scale=1", "--accele
 
 def payload(scan: Path, run_dir: Path, *words: object) -> TrainingPayload:
     options = build_parser("train").parse_args(["train", str(scan), *map(str, words)])
-    return create_training_payload(str(scan), str(run_dir), **CommandLine.of(options).request(TRAINING))
+    return create_training_payload(str(scan), str(run_dir), **CommandLine.of(options).request())
 
 
 def test_a_training_leaves_model_history_and_configuration(trained: Path) -> None:
@@ -52,8 +51,8 @@ def test_the_configuration_names_the_origin_of_every_value(trained: Path, scan: 
     origins = json.loads((trained / "config.json").read_text())["origins"]
     assert origins["training.nepochs"]["locator"] == "--nepochs"
     assert origins["training.optimizer"] | {"shadowed": []} == {
-        "kind": "cli-default",
-        "locator": "",
+        "kind": "recipe",
+        "locator": "standard",
         "raw": None,
         "value": "adamw",
         "shadowed": [],
@@ -79,6 +78,23 @@ def test_a_reconstruction_prints_one_line_with_figures_and_picture(
     assert " ".join((str(trained / "wts.h5.zip"), "ok")) in [
         " ".join(line.split()) for line in out.splitlines()
     ]
+
+
+def test_a_picture_that_is_not_of_the_object_ends_with_code_3(
+    ptycho: Run, scan: Path, trained: Path, tmp_path: Path
+) -> None:
+    shuffled = tmp_path / "shuffled.npz"
+    with np.load(scan) as file:
+        arrays = dict(file)
+    order = np.random.default_rng(0).permutation(len(arrays["xcoords"]))
+    np.savez(shuffled, **arrays | {name: arrays[name][order] for name in ("xcoords", "ycoords")})
+    words = ("--output-dir", tmp_path / "out", "--accelerator", "cpu", "--quiet")
+    code, out, said = ptycho("reconstruct", trained, shuffled, *words)
+    assert code == 3
+    assert out.startswith("R factor ")
+    assert said.splitlines()[-1].startswith(f"ptycho reconstruct: {shuffled}: r_factor: expected less than ")
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert figures["r_factor"] > figures["mean_pattern_r_factor"]
 
 
 def test_a_reconstruction_lands_beside_the_model(ptycho: Run, scan: Path, trained: Path) -> None:
@@ -201,7 +217,7 @@ def test_a_flag_beats_the_environment_the_file_and_the_command_line(
     ask("--config", file)
     ask("--config", file, "--learning-rate", "0.1")
     assert found == [
-        (TRAINING["learning_rate"], "cli-default"),
+        (2e-3, "recipe"),
         (0.3, "file"),
         (0.2, "environment"),
         (0.1, "override"),
@@ -215,7 +231,7 @@ def test_a_canonical_flag_beats_the_file_and_the_file_the_command_line(scan: Pat
         payload(scan, tmp_path, *words).tf_training_config.model.gridsize
         for words in ((), ("--config", file), ("--config", file, "--gridsize", 1))
     ]
-    assert found == [TRAINING["gridsize"], 3, 1]
+    assert found == [2, 3, 1]
 
 
 def test_quiet_turns_the_progress_bar_off_against_the_environment(
