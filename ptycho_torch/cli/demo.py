@@ -18,15 +18,12 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, SHOWN
-from ptycho_torch.cli.flags import Flag, FlagParser, flags_of
+from ptycho_torch.cli.flags import Flag, flags_of
 from ptycho_torch.cli.foreseen import refuse_training
 from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, in_the_way, run_in_the_way
 from ptycho_torch.cli.parameters import parameter_flags, read_parameters
+from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.reconstruct import picture
-
-NAME = "demo"
-SUMMARY = "simulate, train and reconstruct, and compare with the truth (minutes)"
-USAGE = "[flags]"
 
 
 def add_arguments(parser: FlagParser) -> None:
