@@ -18,12 +18,13 @@ from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import OLD_NAMES, PyTorchExecutionConfig
 from ptycho.config.legacy import KEY_MAPPINGS
 from ptycho.config.origins import PRECEDENCE
+from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
 from ptycho.config.render import text
 from ptycho.config.section import section_of, section_of_table
+from ptycho.run_names import RUNS
 from ptycho_torch import config_params
 from ptycho_torch.cli.commands import COMMANDS, spell
 from ptycho_torch.cli.config import ACTIONS
-from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, TRAINING
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.config_bridge import EXECUTION, NOT_BRIDGED, TABLE
@@ -90,7 +91,10 @@ def _code(word: object) -> str:
 
 
 def _default(section: str, name: str) -> str:
-    value = section_of_table(section).defaults[name]
+    return _shown(section_of_table(section).defaults[name])
+
+
+def _shown(value: object) -> str:
     return _code(f"{value:g}" if isinstance(value, float) else text(value))
 
 
@@ -160,8 +164,10 @@ def _cell(section: str, name: str, kind: str) -> str:
             return _variable(name) if is_knob else "-"
         case "file":
             return _code(f"[{section}]")
+        case "recipe":
+            return _stated(STANDARD, section, name)
         case "cli-default":
-            return _stated(section, name)
+            return _found_by_commands(section, name)
         case _:
             return _default(section, name)
 
@@ -171,15 +177,19 @@ def _flagged(section: str) -> set[str]:
     return {flag.name for flag in _recorded("reconstruct" if section == "inference" else "train").flags}
 
 
-def _stated(section: str, name: str) -> str:
+def _stated(recipe: str, section: str, name: str) -> str:
+    """What a recipe states for a field."""
+    (file,) = read_recipe(recipe)
+    values = file.layer(section_of_table(section)).values
+    return _shown(values[name]) if name in values else "-"
+
+
+def _found_by_commands(section: str, name: str) -> str:
     if name == "enable_progress_bar":
         return "on, on a terminal"
     if name == "output_dir":
         return "`MODEL/NAME-OF-DATA`" if section == "inference" else f"`{RUNS}/NAME-OF-DATA`"
-    if section == "execution" and name in RECONSTRUCTION:
-        return f"{_code(text(RECONSTRUCTION[name]))} (`reconstruct`)"
-    table = RECONSTRUCTION if section == "inference" else TRAINING
-    return _code(text(table[name])) if name in table else "-"
+    return "-"
 
 
 def _handling(section: str) -> str:
@@ -304,21 +314,15 @@ def _config_actions() -> str:
     return _table(("command", "what it does"), rows)
 
 
-def _command_defaults() -> str:
-    """Defaults that the commands state in place of the fields'."""
-    homes = {name: section for section in CONSUMERS for name in reversed(rows_of(section))}
-    rows = []
-    for name in TRAINING | RECONSTRUCTION:
-        stated = [
-            _code(f"{table[name]:g}" if isinstance(table[name], float) else text(table[name]))
-            if name in table
-            else "-"
-            for table in (TRAINING, DEMO, RECONSTRUCTION)
-        ]
-        section = "training" if name in section_of(TrainingConfig).fields else homes[name]
-        rows.append((_code(name), _default(section, name), *stated))
-    commands = (f"`ptycho {command}`" for command in ("train", "demo", "reconstruct"))
-    return _table(("field", "default of the field", *commands), rows)
+def _recipes() -> str:
+    """What the recipes state in place of the fields' defaults."""
+    rows = [
+        (f"`[{section}]`", _code(name), _default(section, name), *stated)
+        for section in CONSUMERS
+        for name in rows_of(section)
+        if set(stated := [_stated(recipe, section, name) for recipe in recipe_names()]) != {"-"}
+    ]
+    return _table(("table", "field", "default of the field", *map(_code, recipe_names())), rows)
 
 
 def _reconstruction_groups() -> str:
@@ -363,7 +367,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "precedence": _precedence,
     "commands": _commands,
     "config-actions": _config_actions,
-    "command-defaults": _command_defaults,
+    "recipes": _recipes,
     "reconstruction-groups": _reconstruction_groups,
     **{f"{name}-flags": lambda name=name: _flags(name) for name in COMMANDS},
 }

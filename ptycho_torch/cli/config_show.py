@@ -12,9 +12,9 @@ from ptycho.config.origins import Origin
 from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
+from ptycho.run_names import RUNS
 from ptycho_torch.cli import reconstruct, train
 from ptycho_torch.cli.console import refusing
-from ptycho_torch.cli.defaults import RUNS
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.cli.tables import Row, print_table

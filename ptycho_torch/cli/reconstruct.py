@@ -6,6 +6,7 @@ from typing import Any
 
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.recipes import STANDARD
 from ptycho.run_names import default_folder
 from ptycho_torch.cli.console import (
     is_first_process,
@@ -14,10 +15,9 @@ from ptycho_torch.cli.console import (
     relative,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
 from ptycho_torch.cli.foreseen import refuse_reconstruction
-from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way
+from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way, shown_values
 from ptycho_torch.cli.parser import FlagParser
 
 NAME = "reconstruct"
@@ -36,8 +36,11 @@ def add_arguments(parser: FlagParser) -> None:
     )
     add_own_options(parser, overwrite=OVERWRITE)
     flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
-    stated = SHOWN | RECONSTRUCTION | {"output_dir": "FOLDER-OF-MODEL/NAME-OF-DATA"}
-    parser.add_flags(flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), stated)
+    shown = shown_values(STANDARD, InferenceConfig, PyTorchExecutionConfig)
+    parser.add_flags(
+        flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS),
+        shown | {"output_dir": "FOLDER-OF-MODEL/NAME-OF-DATA"},
+    )
     parser.hands_on_unknown = True
 
 
@@ -95,8 +98,7 @@ def asked(line: CommandLine, model: str | None = None, data: str | None = None) 
         model: the trained model, in whose folder the output folder is.
         data: the scan, after which it is called; None where one of the two is not known.
     """
-    known = {} if model is None or data is None else {"output_dir": _stated_folder(model, data)}
-    return line.request(RECONSTRUCTION | known)
+    return line.request({} if model is None or data is None else {"output_dir": _stated_folder(model, data)})
 
 
 def picture(run_dir: Path) -> Path:

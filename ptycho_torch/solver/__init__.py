@@ -6,19 +6,26 @@ are those of docs/physics.md.
 
 from ptycho_torch.solver.descent import Descent, Iteration
 from ptycho_torch.solver.forward import Forward
+from ptycho_torch.solver.orientation import rank_orientations
 from ptycho_torch.solver.patterns import Patterns
+from ptycho_torch.solver.probe_search import FoundProbe, search_probe
 from ptycho_torch.solver.solve import Solution, prepare, run, solution_of
+from ptycho_torch.solver.trials import Trials
 from ptycho_torch.solver.weight import Choice, weight_by_set_aside, weight_by_thinning
 
 __all__ = [
     "Choice",
     "Descent",
     "Forward",
+    "FoundProbe",
     "Iteration",
     "Patterns",
     "Solution",
+    "Trials",
     "prepare",
+    "rank_orientations",
     "run",
+    "search_probe",
     "solution_of",
     "weight_by_set_aside",
     "weight_by_thinning",
