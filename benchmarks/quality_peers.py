@@ -67,7 +67,7 @@ class Peer(NamedTuple):
 
 LSQML_EPOCHS = (10, 20, 40, 80, 160, 320)
 RPIE_EPOCHS = (5, 10, 20, 40, 80, 160, 320)
-CDTOOLS_PHASES = ((50, 0.02, 10), (50, 0.005, 50))
+CDTOOLS_PHASES = ((50, 0.02, 10), (50, 0.005, 50), (30, 0.001, 50))
 """Epochs, learning rate and patterns in a batch, one phase after the other."""
 
 
@@ -141,7 +141,7 @@ def cdtools(problem: Problem) -> Iterator[Found]:
         yield Found(done, model.obj.detach().numpy().copy(), modes)
 
 
-RPIE_OBJECT, RPIE_PROBE = 0.1, 1.0
+RPIE_OBJECT, RPIE_PROBE = 0.5, 1.0
 """alpha and beta: how far the denominators are from the square of probe and object at each pixel."""
 
 
