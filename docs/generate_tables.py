@@ -12,7 +12,6 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
@@ -24,9 +23,10 @@ from ptycho.config.render import text
 from ptycho.config.section import section_of, section_of_table
 from ptycho.run_names import RUNS
 from ptycho_torch import config_params
+from ptycho_torch.cli.commands import COMMANDS, spell
 from ptycho_torch.cli.config import ACTIONS
-from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag, FlagParser, spell
-from ptycho_torch.cli.main import COMMANDS
+from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag
+from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.config_bridge import EXECUTION, NOT_BRIDGED, TABLE
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -281,8 +281,7 @@ class _Recorded(FlagParser):
 
 def _recorded(name: str) -> _Recorded:
     parser = _Recorded()
-    module: ModuleType = COMMANDS[name]
-    module.add_arguments(parser)
+    COMMANDS[name].load().add_arguments(parser)
     return parser
 
 
@@ -298,8 +297,8 @@ def _flags(command: str) -> str:
 
 def _commands() -> str:
     rows = (
-        (_code(f"ptycho {name} {module.USAGE}"), f"{module.SUMMARY.capitalize()}.")
-        for name, module in COMMANDS.items()
+        (_code(f"ptycho {name} {command.usage}"), f"{command.summary.capitalize()}.")
+        for name, command in COMMANDS.items()
     )
     return _table(("command", "what it does"), rows)
 

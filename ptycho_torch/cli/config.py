@@ -20,16 +20,14 @@ from ptycho.config.request import Request
 from ptycho.config.section import TABLES, section_of
 from ptycho.config.sources import read_environment
 from ptycho.run_folder import RECORD
+from ptycho_torch.cli.commands import COMMANDS
 from ptycho_torch.cli.config_diff import difference
 from ptycho_torch.cli.config_files import schema, template
 from ptycho_torch.cli.config_show import RUNS_SHOWN, show
-from ptycho_torch.cli.flags import FlagParser, flags_of
+from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import add_recipe
+from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import Row, print_table
-
-NAME = "config"
-SUMMARY = "show, check, write and compare settings; nothing is run"
-USAGE = "ACTION ..."
 
 WRONG_INPUT = 2
 
@@ -82,12 +80,13 @@ def _add_show(parser: FlagParser) -> None:
         dest="of", metavar="COMMAND", title="commands", prog="ptycho config show", parser_class=FlagParser
     )
     for module in RUNS_SHOWN:
+        usage = COMMANDS[module.NAME].usage.removesuffix(" [flags]")
         command = runs.add_parser(
             module.NAME,
             help=f"what ptycho {module.NAME} would run with",
             description=f"Show what ptycho {module.NAME} would run with, given the same arguments; data and model "
             "may be left out.",
-            usage=f"ptycho config show {module.NAME} [{module.USAGE.removesuffix(' [flags]')}] [flags] [--json]",
+            usage=f"ptycho config show {module.NAME} [{usage}] [flags] [--json]",
         )
         module.add_arguments(command)
         add_json(command)

@@ -19,7 +19,7 @@ from ptycho_torch.cli.console import (
     relative,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.flags import Flag, FlagParser, flags_of
+from ptycho_torch.cli.flags import Flag, flags_of
 from ptycho_torch.cli.options import (
     OVERWRITE,
     CommandLine,
@@ -29,11 +29,9 @@ from ptycho_torch.cli.options import (
     shown_values,
 )
 from ptycho_torch.cli.parameters import parameter_flags, read_parameters
+from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.reconstruct import picture
 
-NAME = "demo"
-SUMMARY = "simulate, train and reconstruct, and compare with the truth (minutes)"
-USAGE = "[flags]"
 RECIPE = "demo"
 
 

@@ -19,15 +19,10 @@ from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import CHECKPOINTS
 from ptycho_torch.cli import train
 from ptycho_torch.cli.console import Refusal
-from ptycho_torch.cli.flags import FlagParser, flags_of
+from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import CommandLine, add_config, add_recipe, shown_values
+from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import Row, print_table
-
-NAME = "doctor"
-SUMMARY = (
-    "tell what this machine offers and which settings it would refuse, or which files of a run have changed"
-)
-USAGE = "[RUN] [--json] [flags]"
 
 REFUSED = 2
 """Exit code where a training with the settings in force would be refused."""

@@ -14,7 +14,7 @@ from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.run_folder import run_failure
 from ptycho_torch.cli.console import is_first_process, is_watched
-from ptycho_torch.cli.flags import FlagParser
+from ptycho_torch.cli.parser import FlagParser
 
 OWN = (
     "command",

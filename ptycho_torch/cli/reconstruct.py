@@ -16,11 +16,7 @@ from ptycho_torch.cli.console import (
     relative,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.flags import (
-    RECONSTRUCTION_GROUPS,
-    FlagParser,
-    flags_of,
-)
+from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
 from ptycho_torch.cli.options import (
     OVERWRITE,
     CommandLine,
@@ -29,10 +25,9 @@ from ptycho_torch.cli.options import (
     run_in_the_way,
     shown_values,
 )
+from ptycho_torch.cli.parser import FlagParser
 
 NAME = "reconstruct"
-SUMMARY = "reconstruct a scan with a trained model"
-USAGE = "MODEL DATA [flags]"
 
 
 def add_arguments(parser: FlagParser) -> None:

@@ -19,7 +19,7 @@ from ptycho_torch.cli.console import (
     relative,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.flags import FlagParser, flags_of
+from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import (
     OVERWRITE,
     CommandLine,
@@ -28,13 +28,12 @@ from ptycho_torch.cli.options import (
     run_in_the_way,
     shown_values,
 )
+from ptycho_torch.cli.parser import FlagParser
 
 if TYPE_CHECKING:
     from ptycho_torch.runs.training import TrainingResult
 
 NAME = "train"
-SUMMARY = "train a model on a scan"
-USAGE = "DATA [flags]"
 AUTO = "auto"
 """In place of a folder: go on where there is something to go on from."""
 
