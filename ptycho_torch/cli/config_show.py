@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
@@ -82,54 +82,48 @@ def _resumed(
 
 
 def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
-    line.refuse(TrainingConfig, train.asked(line), ())
-    data = line.place(TrainingConfig, "train_data_file")
-    asked = train.asked(line, data)
-    if data is None:
-        resolved = _without_data(
-            asked,
-            TrainingConfig,
-            {
-                "model.N": (Origin("inferred", "the data"), "from the data"),
-                "training.nphotons": (Origin("inferred", "the data"), "from the data, else {}"),
-                "training.train_data_file": (Origin("argument"), "DATA"),
-                "training.output_dir": (Origin("cli-default"), f"{RUNS}/NAME-OF-DATA"),
-            },
-        )
+    request = train.asked(line)
+    line.refuse(request)
+    if request.path("train_data_file") is None:
+        unknown = {
+            "model.N": (Origin("inferred", "the data"), "from the data"),
+            "training.nphotons": (Origin("inferred", "the data"), "from the data, else {}"),
+            "training.train_data_file": (Origin("argument"), "DATA"),
+            "training.output_dir": (Origin("cli-default"), f"{RUNS}/NAME-OF-DATA"),
+        }
+        resolved = _without_data(request, unknown)
     else:
         from ptycho.data_error import DataError
         from ptycho_torch.config_factory import create_training_payload
 
         with refusing(DataError):
-            payload = create_training_payload(line.places.get("train_data_file"), None, **asked)
+            payload = create_training_payload(None, None, request=request)
         resolved = Resolved(payload.sources, payload.execution_config, {})
     return resolved, (ModelConfig, TrainingConfig), ()
 
 
 def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
-    line.refuse(InferenceConfig, reconstruct.asked(line), ())
-    model, data = (line.place(InferenceConfig, name) for name in ("model_path", "test_data_file"))
-    asked = reconstruct.asked(line, model, data)
-    if model is None or data is None:
+    request = reconstruct.asked(line)
+    line.refuse(request)
+    model = request.path("model_path")
+    if model is None or request.path("test_data_file") is None:
         unknown = {
             "inference.model_path": (Origin("argument"), "MODEL"),
             "inference.test_data_file": (Origin("argument"), "DATA"),
             "inference.output_dir": (Origin("cli-default"), "FOLDER-OF-MODEL/NAME-OF-DATA"),
         }
-        layers = [(InferenceConfig, Layer("argument", line.places))]
         if model is None:
             of_model = Origin("inferred", "the model"), "from the model"
             unknown |= {f"model.{flag.name}": of_model for flag in flags_of(ModelConfig)}
         else:
-            layers.append((ModelConfig, _trained(model)))
-        resolved = _without_data(asked, InferenceConfig, unknown, *layers)
+            request.add(ModelConfig, _trained(model))
+        resolved = _without_data(request, unknown)
     else:
         from ptycho.data_error import DataError
         from ptycho_torch.config_factory import create_inference_payload
 
         with refusing(DataError):
-            places = (line.places.get(name) for name in ("model_path", "test_data_file"))
-            payload = create_inference_payload(*places, None, **asked)
+            payload = create_inference_payload(None, None, None, request=request)
         resolved = Resolved(payload.sources, payload.execution_config, {})
     return resolved, (ModelConfig, InferenceConfig), RECONSTRUCTION_GROUPS
 
@@ -145,24 +139,14 @@ def _trained(model: str) -> Layer:
     return trained_layers(find_archive(model))["model"]
 
 
-def _without_data(
-    asked: Mapping[str, Any],
-    section: type,
-    unknown: Mapping[str, tuple[Origin, str]],
-    *layers: tuple[type, Layer],
-) -> Resolved:
+def _without_data(request: Request, unknown: Mapping[str, tuple[Origin, str]]) -> Resolved:
     """Resolve all that is known before there are data.
 
     Args:
-        asked: the arguments of a `Request`.
-        section: the class beside ModelConfig.
+        request: what was asked for.
         unknown: what the data, the model or the place of a run will say, if nothing stronger does: where it will come
             from, and words for it that may hold the value that is in force without it.
-        *layers: classes and what more is said of them.
     """
-    request = Request([ModelConfig, section, PyTorchExecutionConfig], **asked)
-    for cls, layer in layers:
-        request.add(cls, layer)
     answer = request.answer()
     pending: dict[str, tuple[Origin, str]] = {}
     for name, (source, words) in unknown.items():

@@ -2,11 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from ptycho.config.canonical import InferenceConfig
+from ptycho.config.canonical import InferenceConfig, ModelConfig
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.layer import Layer
 from ptycho.config.recipes import STANDARD
+from ptycho.config.request import Request
 from ptycho.run_names import default_folder
 from ptycho_torch.cli.console import (
     is_first_process,
@@ -16,8 +17,14 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
-from ptycho_torch.cli.foreseen import refuse_reconstruction
-from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way, shown_values
+from ptycho_torch.cli.options import (
+    OVERWRITE,
+    CommandLine,
+    add_own_options,
+    missing_places,
+    run_in_the_way,
+    shown_values,
+)
 from ptycho_torch.cli.parser import FlagParser
 
 NAME = "reconstruct"
@@ -51,20 +58,17 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    positionals = {"model_path": "MODEL", "test_data_file": "DATA"}
-    named = [line.place(InferenceConfig, name) for name in positionals]
-    kept = run_in_the_way(Path(folder(line, *named)), options) if all(named) else ()
-    model, data = line.required_places(InferenceConfig, positionals, asked(line), kept)
-    run_dir = folder(line, model, data)
+    request = asked(line)
+    wrong = missing_places(request, InferenceConfig, {"model_path": "MODEL", "test_data_file": "DATA"})
+    place = request.path("output_dir")
+    run_dir = Path(place or "")
+    line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if place else ())])
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_factory import create_inference_payload
 
-    with refusing(DataError), watching_for_interrupt(Path(run_dir)):
-        places = (line.places.get(name) for name in ("model_path", "test_data_file"))
-        known = asked(line, model, data)
-        refuse_reconstruction(known)
-        payload = create_inference_payload(*places, None, **known)
+    with refusing(DataError), watching_for_interrupt(run_dir):
+        payload = create_inference_payload(None, None, None, request=request)
         from ptycho_torch.bundle import BundleError
         from ptycho_torch.runs.reconstruction import reconstruct_scans
 
@@ -80,25 +84,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def folder(line: CommandLine, model: str, data: str) -> str:
-    """The output folder of a reconstruction of these data with this model."""
-    return line.place(InferenceConfig, "output_dir") or _stated_folder(model, data)
-
-
-def _stated_folder(model: str, data: str) -> str:
-    home = Path(model).parent if Path(model).is_file() else Path(model)
-    return str(default_folder(home, data))
-
-
-def asked(line: CommandLine, model: str | None = None, data: str | None = None) -> dict[str, Any]:
-    """The arguments of the factory, or of a `Request`, that a command line comes to.
-
-    Args:
-        line: the command line.
-        model: the trained model, in whose folder the output folder is.
-        data: the scan, after which it is called; None where one of the two is not known.
-    """
-    return line.request({} if model is None or data is None else {"output_dir": _stated_folder(model, data)})
+def asked(line: CommandLine) -> Request:
+    """The request of a command line; its output folder is one of the model, where that and the scan are known."""
+    request = line.request(ModelConfig, InferenceConfig, PyTorchExecutionConfig)
+    model, data = request.path("model_path"), request.path("test_data_file")
+    if model and data:
+        home = Path(model).parent if Path(model).is_file() else Path(model)
+        place = {"output_dir": str(default_folder(home, data))}
+        request.add(InferenceConfig, Layer("cli-default", place))
+    return request
 
 
 def picture(run_dir: Path) -> Path:
