@@ -137,9 +137,9 @@ def create_training_payload(
         [ModelConfig, TrainingConfig, PyTorchExecutionConfig], overrides, flags, file, cli_defaults
     )
     places = {"train_data_file": train_data_file, "output_dir": output_dir}
-    places = _settled(request, TrainingConfig, places)
+    places = settled(request, TrainingConfig, places)
     _require_n_groups(request, TrainingConfig)
-    with _after_the_rest(request, execution_config):
+    with after_the_rest(request, execution_config):
         files = files_of(places["train_data_file"], "Training data file not found")
         inferred = from_data(request, files)
     request.add(ModelConfig, inferred_layer(inferred, "N"))
@@ -189,7 +189,7 @@ def inference_payload_of(config: InferenceConfig, trained: TrainingPayload) -> I
         trained.pt_training_config,
         trained.pt_inference_config,
         answer[PyTorchExecutionConfig],
-        _audit(answer),
+        audit(answer),
         answer.sources,
     )
 
@@ -209,7 +209,7 @@ def training_payload(answer: Answer) -> TrainingPayload:
         *from_training_config(config),
         _inference_side(answer[PyTorchExecutionConfig], config.batch_size * config.model.gridsize**2),
         answer[PyTorchExecutionConfig],
-        _audit(answer),
+        audit(answer),
         answer.sources,
     )
 
@@ -248,9 +248,9 @@ def create_inference_payload(
         [ModelConfig, InferenceConfig, PyTorchExecutionConfig], overrides, flags, file, cli_defaults
     )
     places = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
-    places = _settled(request, InferenceConfig, places)
+    places = settled(request, InferenceConfig, places)
     _require_n_groups(request, InferenceConfig)
-    with _after_the_rest(request, execution_config):
+    with after_the_rest(request, execution_config):
         archive, files = model_and_files(places["model_path"], places["test_data_file"])
         trained = trained_layers(archive)
         add_model(request, trained, files)
@@ -269,7 +269,7 @@ def create_inference_payload(
         pt_training,
         _inference_side(answer[PyTorchExecutionConfig], as_trained.batch_size * config.model.gridsize**2),
         answer[PyTorchExecutionConfig],
-        _audit(answer),
+        audit(answer),
         answer.sources,
     )
 
@@ -315,7 +315,7 @@ def _canonical_value(name: str, value: Any) -> Any:
     return _TRANSLATED[name](value) if name in _OTHER_WORDS and name in _TRANSLATED else value
 
 
-def _settled(request: Request, cls: type, places: Mapping[str, str | Path | None]) -> dict[str, Any]:
+def settled(request: Request, cls: type, places: Mapping[str, str | Path | None]) -> dict[str, Any]:
     """Add the files and folders that are arguments, and return those in force.
 
     A level above that names another one than an argument is refused; None leaves a place to the other levels.
@@ -334,7 +334,7 @@ def _settled(request: Request, cls: type, places: Mapping[str, str | Path | None
 
 
 @contextlib.contextmanager
-def _after_the_rest(request: Request, execution_config: PyTorchExecutionConfig | None) -> Iterator[None]:
+def after_the_rest(request: Request, execution_config: PyTorchExecutionConfig | None) -> Iterator[None]:
     """Report what is wrong with a model or a scan together with what is wrong with the settings.
 
     Raises:
@@ -363,7 +363,7 @@ def _completed(answer: Answer, cls: type[T]) -> T:
     """The canonical configuration of an answer, checked as a whole, announced, and in the legacy dictionary."""
     config: Any = answer[cls]
     config.model = answer[ModelConfig]
-    _announce(answer)
+    announce(answer)
     populate_legacy_params(config)
     return config
 
@@ -381,7 +381,7 @@ def _inference_side(execution: PyTorchExecutionConfig, training_patterns: int) -
 # The record -----------------------------------------------------------------------------------------------------
 
 
-def _announce(answer: Answer) -> None:
+def announce(answer: Answer) -> None:
     """Log, with both values, what overrules the data or a flag that was passed."""
     for name, origin in {**answer.sources, **answer[PyTorchExecutionConfig].sources}.items():
         for beaten in origin.shadowed:
@@ -392,7 +392,7 @@ def _announce(answer: Answer) -> None:
                 )
 
 
-def _audit(answer: Answer) -> dict[str, Any]:
+def audit(answer: Answer) -> dict[str, Any]:
     """Every value that is not a default, by field or knob, with its origin and what it beat."""
     canonical = {name.split(".")[1]: origin for name, origin in answer.sources.items()}
     everything = {**canonical, **answer[PyTorchExecutionConfig].sources}

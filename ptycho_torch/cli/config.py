@@ -17,6 +17,7 @@ from ptycho.config.record import is_record, request_of
 from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import TABLES, section_of
+from ptycho.config.solver import SolverConfig
 from ptycho.config.sources import read_environment
 from ptycho.run_folder import RECORD
 from ptycho_torch.cli.config_diff import difference
@@ -31,6 +32,12 @@ SUMMARY = "show, check, write and compare settings; nothing is run"
 USAGE = "ACTION ..."
 
 WRONG_INPUT = 2
+_OF_A_RUN = (
+    (ModelConfig, TrainingConfig, PyTorchExecutionConfig),
+    (ModelConfig, InferenceConfig, PyTorchExecutionConfig),
+    (SolverConfig, PyTorchExecutionConfig),
+)
+"""The sections that a training, a reconstruction with a model, and one without read."""
 
 
 class Action(NamedTuple):
@@ -150,9 +157,9 @@ def _failures(file: str | None, strict: bool) -> list[Failure]:
     if file is not None and _is_of_run(file):
         return list(_failures_of_run(ConfigFile.read(file).content, file))
     canonical = None if file is None else _canonical_class(file)
-    for cls in (TrainingConfig, InferenceConfig) if canonical is None else ():
+    for sections in _OF_A_RUN if canonical is None else ():
         try:
-            Request([ModelConfig, cls, PyTorchExecutionConfig], file=file).answer()
+            Request(sections, file=file).answer()
         except ConfigError as error:
             failures += error.failures
     if file is not None and canonical is not None:

@@ -13,10 +13,11 @@ from ptycho.config.origins import Origin
 from ptycho.config.render import text
 from ptycho.config.resolve import resolve
 from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import RECORD
 from ptycho_torch.cli.tables import Row, print_table
 
-CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig)
+CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig, SolverConfig)
 
 Settings = dict[str, tuple[object, str]]
 """`section.field` -> its value, and the words for where that is from."""
@@ -121,7 +122,7 @@ def _of_file(place: str) -> Settings:
     file = ConfigFile.collect(place)
     failures = list(file.failures)
     origins: dict[str, Origin] = {}
-    runs = {"training", "inference"} & file.content.keys() or {"training"}
+    runs = {"training", "inference", "solver"} & file.content.keys() or {"training"}
     compared = {"model", *runs} if file.has_tables else set[str]()
     for cls in [cls for cls in CANONICAL if section_of(cls).table in compared]:
         resolution = resolve(cls, [file.layer(section_of(cls))])
