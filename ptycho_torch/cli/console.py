@@ -19,7 +19,7 @@ LIGHTNING = "lightning.pytorch.utilities.rank_zero"
 
 
 UNLEARNED = 3
-"""Exit code of a training that diverged or did not learn."""
+"""Exit code of a training that diverged or did not learn, and of a picture that is not that of the object."""
 
 
 class Refusal(Exception):
@@ -48,7 +48,7 @@ class Interruption(Exception):
 
 
 def refuse_unlearned(problem: str | None) -> None:
-    """End a command whose training came to nothing.
+    """End a command whose training or reconstruction came to nothing.
 
     Raises:
         Interruption: it did; the files are written all the same.

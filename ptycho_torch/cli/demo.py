@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     if is_first_process():
         _report(run_dir, picture(reconstructed.run_dir), reconstructed.metrics, len(trained.history))
         print(f"{time.perf_counter() - started_s:.0f} s in all")
-    refuse_unlearned(trained.problem)
+    refuse_unlearned(trained.problem or reconstructed.problem)
     return 0
 
 

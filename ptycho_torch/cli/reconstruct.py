@@ -7,7 +7,13 @@ from typing import Any
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.run_names import default_folder
-from ptycho_torch.cli.console import is_first_process, refusing, relative, watching_for_interrupt
+from ptycho_torch.cli.console import (
+    is_first_process,
+    refuse_unlearned,
+    refusing,
+    relative,
+    watching_for_interrupt,
+)
 from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN
 from ptycho_torch.cli.flags import (
     RECONSTRUCTION_GROUPS,
@@ -72,6 +78,7 @@ def run(options: argparse.Namespace) -> int:
             f"R factor {figures['r_factor']:.4f} ({figures['patterns']} patterns), "
             f"{figures['seconds']:.3g} s, {relative(picture(result.run_dir))}"
         )
+    refuse_unlearned(next((result.problem for result in results if result.problem), None))
     return 0
 
 

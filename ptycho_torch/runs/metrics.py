@@ -1,6 +1,6 @@
 """How good a reconstruction is: in reciprocal space against held-out patterns, in real space against a known object."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -60,6 +60,28 @@ def agreement(blocks: Callable[[], Iterable[Block]]) -> dict[str, float]:
         "r_factor": _ratio(difference, total),
         "poisson_deviance_per_pixel": _ratio(deviance, n_pixels),
     }
+
+
+def mean_of_others(scan: Iterable[Block], judged: Iterable[Block]) -> Iterator[Block]:
+    """Predict each pattern by the mean amplitude of the others: what a scan tells without an object.
+
+    Args:
+        scan: all patterns; what they predict is left out of account.
+        judged: those to predict, which are among them.
+
+    Yields:
+        The latter with these predictions; pixels that no other pattern has measured are left out.
+    """
+    total = n_measured = np.zeros(())
+    for _, amplitude, measured in scan:
+        seen = np.broadcast_to(measured, amplitude.shape)
+        total = total + np.where(seen, amplitude, 0).sum(axis=0, dtype=np.float64)
+        n_measured = n_measured + seen.sum(axis=0)
+    for _, amplitude, measured in judged:
+        seen = np.broadcast_to(measured, amplitude.shape)
+        others = n_measured - seen
+        mean = (total - np.where(seen, amplitude, 0)) / np.maximum(others, 1)
+        yield Block(mean.astype(np.float32), amplitude, seen & (others > 0))
 
 
 def _ratio(numerator: float, denominator: float) -> float:

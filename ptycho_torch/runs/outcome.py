@@ -1,10 +1,10 @@
-"""Whether a training came to something, by its losses and weights."""
+"""Whether a training or a reconstruction came to something: by losses and weights, and by predicted patterns."""
 
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -22,6 +22,11 @@ LEAST_EPOCHS, LEAST_FALLING = 3, 5
 _CAUSES: Final = (
     "Usual causes: a learning_rate that is too high or far too low, patterns read in the wrong measurement_domain, or "
     "a probe that is not that of the scan"
+)
+
+_PICTURE_CAUSES: Final = (
+    "Usual causes: a model that was trained for too few epochs or on other data, a probe or positions that are not "
+    "those of the scan, or patterns read in the wrong measurement_domain"
 )
 
 
@@ -69,6 +74,25 @@ def tell_problem(
     problem = f"{problem}. {bundle} has the weights of {weights}."
     log.error("%s", problem)
     return problem
+
+
+def problem_of_picture(figures: Mapping[str, Any]) -> str | None:
+    """What is wrong with a reconstruction, from its figures (`metrics.json`); None where nothing is.
+
+    It predicts the patterns no better than the mean of the others does, which knows of no object: neither by its R
+    factor nor by its deviance. A scan of one pattern tells nothing here.
+    """
+    pairs = [
+        (figures[name], figures[f"mean_pattern_{name}"])
+        for name in ("r_factor", "poisson_deviance_per_pixel")
+    ]
+    if not all(math.isfinite(mean) and not found < mean for found, mean in pairs):
+        return None
+    found, mean = pairs[0]
+    return (
+        f"r_factor: expected less than {mean:.4f}, which the mean of the other patterns reaches without any object; "
+        f"got {found:.4f}. The picture is not that of the object. {_PICTURE_CAUSES}"
+    )
 
 
 def refuse_diverged(module: PtychoPINN_Lightning) -> None:

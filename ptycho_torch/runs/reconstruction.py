@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho.atomic import atomic_write
@@ -31,6 +32,7 @@ from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconst
 from ptycho_torch.runs import metrics
 from ptycho_torch.runs.figures import save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
+from ptycho_torch.runs.outcome import problem_of_picture
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
 from ptycho_torch.runtime import (
@@ -55,13 +57,15 @@ class ReconstructionResult:
         run_dir: folder with reconstruction.npz, reconstruction.png, metrics.json, config.json and SHA256SUMS.
         scan: what was reconstructed.
         reconstruction: the object and its registration.
-        metrics: R factor, deviance, and figures against the known object where there is one.
+        metrics: R factor, deviance, both of the mean pattern, and figures against the known object where there is one.
+        problem: why the picture is not that of the object; None where nothing is known against it.
     """
 
     run_dir: Path
     scan: RawData
     reconstruction: Reconstruction
     metrics: dict[str, Any]
+    problem: str | None
 
 
 def reconstruct_scans(
@@ -233,22 +237,44 @@ def chosen_patterns(config: InferenceConfig, scan: RawData, seed: int) -> Indice
 
 
 def measure(reconstruction: Reconstruction, scan: RawData) -> dict[str, Any]:
-    """R factor and Poisson deviance on the held-out patterns; on all patterns of a scan that holds none out."""
+    """R factor and Poisson deviance on the held-out patterns; on all patterns of a scan that holds none out.
+
+    Both also of the mean of the other patterns in place of the predicted one (``mean_pattern_...``): what is no better
+    tells nothing of the object.
+    """
     held = np.flatnonzero(scan.holdout) if scan.holdout is not None else np.empty(0, dtype=np.int64)
     indices = held if len(held) else np.arange(len(scan.patterns))
+    found = metrics.agreement(lambda: _blocks(reconstruction, scan, indices))
+    every = np.arange(len(scan.patterns))
+    mean = metrics.agreement(
+        lambda: metrics.mean_of_others(_measured_blocks(scan, every), _measured_blocks(scan, indices))
+    )
     return {
         "patterns": "held out" if len(held) else "all",
         "n_patterns": len(indices),
-        **metrics.agreement(lambda: _blocks(reconstruction, scan, indices)),
+        **found,
+        **{f"mean_pattern_{name}": value for name, value in mean.items()},
     }
 
 
 def _blocks(reconstruction: Reconstruction, scan: RawData, indices: Indices) -> Iterator[metrics.Block]:
-    for first in range(0, len(indices), MEASURED_AT_ONCE):
-        block = indices[first : first + MEASURED_AT_ONCE]
-        bad = scan.bad_pixels
-        measured = np.array(True) if bad is None else ~(bad if bad.ndim == 2 else bad[block])
-        yield metrics.Block(predicted_amplitude(reconstruction, scan, block), scan.amplitude(block), measured)
+    for block in _in_blocks(indices):
+        yield metrics.Block(predicted_amplitude(reconstruction, scan, block), *_measured(scan, block))
+
+
+def _measured_blocks(scan: RawData, indices: Indices) -> Iterator[metrics.Block]:
+    for block in _in_blocks(indices):
+        amplitude, measured = _measured(scan, block)
+        yield metrics.Block(amplitude, amplitude, measured)
+
+
+def _in_blocks(indices: Indices) -> Iterator[Indices]:
+    return (indices[first : first + MEASURED_AT_ONCE] for first in range(0, len(indices), MEASURED_AT_ONCE))
+
+
+def _measured(scan: RawData, block: Indices) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    bad = scan.bad_pixels
+    return scan.amplitude(block), np.array(True) if bad is None else ~(bad if bad.ndim == 2 else bad[block])
 
 
 def _one_scan(
@@ -287,7 +313,17 @@ def _one_scan(
             Checksums(config.output_dir).list_moved({folder / file.name: file for file in new.iterdir()})
         listed = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
         log.info("%s: %s", printable(str(scan.path)), listed)
-    return ReconstructionResult(folder, scan, result, figures)
+    return ReconstructionResult(folder, scan, result, figures, _told_problem(scan, figures))
+
+
+def _told_problem(scan: RawData, figures: Mapping[str, Any]) -> str | None:
+    """Log why a picture is not that of the object."""
+    problem = problem_of_picture(figures)
+    if problem is None:
+        return None
+    problem = f"{printable(str(scan.path or 'scan'))}: {problem}."
+    log.error("%s", problem)
+    return problem
 
 
 def _compared(result: Reconstruction, scan: RawData) -> metrics.Comparison | None:

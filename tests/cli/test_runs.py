@@ -81,6 +81,23 @@ def test_a_reconstruction_prints_one_line_with_figures_and_picture(
     ]
 
 
+def test_a_picture_that_is_not_of_the_object_ends_with_code_3(
+    ptycho: Run, scan: Path, trained: Path, tmp_path: Path
+) -> None:
+    shuffled = tmp_path / "shuffled.npz"
+    with np.load(scan) as file:
+        arrays = dict(file)
+    order = np.random.default_rng(0).permutation(len(arrays["xcoords"]))
+    np.savez(shuffled, **arrays | {name: arrays[name][order] for name in ("xcoords", "ycoords")})
+    words = ("--output-dir", tmp_path / "out", "--accelerator", "cpu", "--quiet")
+    code, out, said = ptycho("reconstruct", trained, shuffled, *words)
+    assert code == 3
+    assert out.startswith("R factor ")
+    assert said.splitlines()[-1].startswith(f"ptycho reconstruct: {shuffled}: r_factor: expected less than ")
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert figures["r_factor"] > figures["mean_pattern_r_factor"]
+
+
 def test_a_reconstruction_lands_beside_the_model(ptycho: Run, scan: Path, trained: Path) -> None:
     code, _, said = ptycho("reconstruct", trained, scan, "--accelerator", "cpu", "--n-groups", 20)
     assert code == 0, said

@@ -6,7 +6,7 @@ from skimage import data
 from skimage.transform import resize
 
 from ptycho.scan_checks import DataError
-from ptycho_torch.runs.metrics import Block, Comparison, agreement, compare
+from ptycho_torch.runs.metrics import Block, Comparison, agreement, compare, mean_of_others
 
 RNG = np.random.default_rng(3)
 
@@ -123,3 +123,22 @@ def test_too_little_to_compare_is_refused() -> None:
     cover[::3, ::3] = 1
     with pytest.raises(ValueError, match="well covered rectangle of at least 7 x 7 pixels"):
         compare(truth, truth, (0, 0), cover)
+
+
+def test_the_mean_of_the_others_predicts_a_pattern_from_all_but_itself() -> None:
+    amplitude = RNG.uniform(1, 5, (5, 4, 4)).astype(np.float32)
+    measured = RNG.uniform(size=(5, 4, 4)) > 0.5
+    scan = [Block(amplitude, amplitude, measured)]
+    whole = list(mean_of_others(scan, scan))
+    parts = [Block(*(array[i : i + 2] for array in scan[0])) for i in (0, 2, 4)]
+    parts = list(mean_of_others(parts, parts))
+    for name in Block._fields:
+        joined = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(joined, getattr(whole[0], name))
+    for i in range(5):
+        others = np.arange(5) != i
+        seen = measured[others].any(axis=0) & measured[i]
+        np.testing.assert_array_equal(whole[0].measured[i], seen)
+        for row, column in np.argwhere(seen):
+            values = amplitude[others, row, column][measured[others, row, column]]
+            assert whole[0].predicted[i, row, column] == pytest.approx(values.mean(), rel=1e-6)

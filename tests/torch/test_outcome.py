@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.cli.main import main
-from ptycho_torch.runs.outcome import problem_of
+from ptycho_torch.runs.outcome import problem_of, problem_of_picture
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.torch.runs import trained
 
@@ -109,3 +109,25 @@ def test_the_command_exits_as_the_training_went(
         assert main(["train", str(tiny_file), *small, *warm, *flags]) == code
     last = capsys.readouterr().err.strip().split("\n")[-1]
     assert words in last
+
+
+@pytest.mark.parametrize(
+    ("r_factor", "deviance", "is_wrong"),
+    [
+        (0.1, 2.0, False),
+        (0.3, 2.0, False),  # few photons: R does not rank
+        (0.1, 9.0, False),
+        (0.3, 9.0, True),
+        (0.2, 8.0, True),
+        (math.nan, math.nan, True),
+    ],
+)
+def test_a_picture_that_predicts_no_better_than_the_mean_pattern_is_wrong(
+    r_factor: float, deviance: float, is_wrong: bool
+) -> None:
+    names = ("r_factor", "poisson_deviance_per_pixel")
+    figures = dict(zip(names, (r_factor, deviance), strict=True))
+    figures |= {f"mean_pattern_{name}": value for name, value in zip(names, (0.2, 8.0), strict=True)}
+    assert (problem_of_picture(figures) is not None) is is_wrong
+    unknown = figures | {f"mean_pattern_{name}": math.nan for name in names}
+    assert problem_of_picture(unknown) is None  # a scan of one pattern
