@@ -88,6 +88,26 @@ def save_history(path: Path, history: Sequence[dict[str, Any]]) -> Path:
     return _save(figure, path)
 
 
+def save_iterations(path: Path, history: Sequence[dict[str, Any]]) -> Path:
+    """Draw the deviance of the fitted patterns over iterations, one line for each loss.
+
+    Args:
+        path: PNG to write.
+        history: one mapping an iteration with ``iteration``, ``loss`` and ``deviance_per_pixel``.
+    """
+    figure = Figure(figsize=(6, 4), dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for loss in dict.fromkeys(row["loss"] for row in history):
+        points = [(row["iteration"], row["deviance_per_pixel"]) for row in history if row["loss"] == loss]
+        axes.plot(*zip(*points, strict=True), label=f"{loss} loss")
+    axes.set(xlabel="iteration", ylabel="deviance per pixel, fitted patterns", yscale="log")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    if history:
+        axes.legend()
+    return _save(figure, path)
+
+
 def _figure(n_rows: int, n_columns: int) -> Figure:
     size = (PANEL_INCHES * n_columns, PANEL_INCHES * n_rows)
     figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")

@@ -7,18 +7,30 @@ are those of docs/physics.md.
 from ptycho_torch.solver.descent import Descent, Iteration
 from ptycho_torch.solver.forward import Forward
 from ptycho_torch.solver.patterns import Patterns
-from ptycho_torch.solver.solve import Solution, prepare, run, solution_of
-from ptycho_torch.solver.weight import Choice, weight_by_set_aside, weight_by_thinning
+from ptycho_torch.solver.solve import MARGIN_PX, Solution, prepare, run, share_of, solution_of
+from ptycho_torch.solver.weight import (
+    Choice,
+    are_raw_counts,
+    first_weight,
+    photons_per_pixel,
+    weight_by_set_aside,
+    weight_by_thinning,
+)
 
 __all__ = [
+    "MARGIN_PX",
     "Choice",
     "Descent",
     "Forward",
     "Iteration",
     "Patterns",
     "Solution",
+    "are_raw_counts",
+    "first_weight",
+    "photons_per_pixel",
     "prepare",
     "run",
+    "share_of",
     "solution_of",
     "weight_by_set_aside",
     "weight_by_thinning",
