@@ -12,7 +12,7 @@ from ptycho.run_folder import MEMBERS, RECORD, run_failure
 _LONGEST: Final = 100
 """Bytes; file systems allow 255."""
 _OF_PATHS: Final = '\\/:*?"<>|'
-_OF_DATA: Final = ("train_data_file", "test_data_file")
+_OF_DATA: Final = ("train_data_file", "test_data_file", "data_file")
 
 
 def folder_name(stem: str) -> str:

@@ -27,7 +27,7 @@ from ptycho_torch.cli.flags import (
 )
 from ptycho_torch.cli.foreseen import refuse_training
 from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, in_the_way, run_in_the_way
-from ptycho_torch.cli.reconstruct import picture
+from ptycho_torch.cli.solve import picture
 
 NAME = "demo"
 SUMMARY = "simulate, train and reconstruct, and compare with the truth (minutes)"

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -146,7 +147,7 @@ class Course:
 
     def advance(self) -> dict[str, Any]:
         """One iteration, and what is due before it; gives its row of the history."""
-        at, progress = self.n_done, self.progress
+        at, progress, begun_s = self.n_done, self.progress, time.perf_counter()
         if at == self.plan.test_at and progress.probe_fits is None:
             self._test_probe()
         if at == self.plan.prior_from and not progress.weight and at != self.plan.search_at:
@@ -159,7 +160,8 @@ class Course:
             self._fit_all()
             progress.figures = figures
         step = self.descent.step()
-        row = {"iteration": step.number, **step._asdict()}
+        progress.seconds += time.perf_counter() - begun_s
+        row = {"iteration": step.number, **step._asdict(), "seconds": progress.seconds}
         del row["number"]
         progress.rows.append(row)
         return row

@@ -1,12 +1,13 @@
 """What a reconstruction without a network leaves: arrays, pictures and figures of one scan."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import grey_closing
 
 from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
@@ -22,6 +23,9 @@ from ptycho_torch.runs.outcome import problem_of_picture
 from ptycho_torch.runs.plan import overlap_problem
 from ptycho_torch.solver import solution_of
 from ptycho_torch.solver.probes import mode_powers
+
+GAP_PX: Final = 9
+"""Side of the gaps between patterns across which an object is compared with a known one."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def finish(
         **_facts(course, mode_powers(solution.modes).tolist()),
         **({} if is_whole else {"interrupted": True}),
     }
-    pair = compared(result, scan)
+    # between wide steps there is little light, and an object all the same
+    pair = compared(replace(result, coverage=grey_closing(coverage, (GAP_PX, GAP_PX))), scan)
     told |= {} if pair is None else pair.figures()
     problem = problem_of_picture(told) or overlap_problem(course.facts_now())
     found = SolverResult(
@@ -156,9 +161,10 @@ def save(
     """
     found, scan = result.reconstruction, result.scan
     with one_set(run_dir, result.run_dir) as new:
+        arrays = arrays_of(result)
+        save_reconstruction(new / "reconstruction.png", found.object, found.probe, arrays["coverage"])
         with atomic_write(new / "reconstruction.npz") as file:
-            np.savez(file, **arrays_of(result))
-        save_reconstruction(new / "reconstruction.png", found.object, found.probe)
+            np.savez(file, **arrays)
         if pair is not None:
             save_comparison(new / "comparison.png", pair, found.probe, scan.probe_truth)
         save_iterations(new / LOSS_PICTURE, result.history)

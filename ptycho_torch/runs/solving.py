@@ -1,7 +1,6 @@
 """What happens in a reconstruction without a network: from a payload to pictures, arrays and figures in a folder."""
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -239,11 +238,9 @@ def _run(course: Course, payload: SolverPayload, folder: Path, state: StateFile)
         _logged_to(logger),
         tqdm(total=course.plan.n_iterations, initial=course.n_done, desc=name, disable=not shown) as bar,
     ):
-        begun_s, before_s = time.perf_counter(), course.progress.seconds
         while not course.is_done:
             stop_if_asked()
             row = course.advance()
-            course.progress.seconds = row["seconds"] = before_s + time.perf_counter() - begun_s
             bar.total = course.plan.n_iterations
             bar.set_postfix_str(f"{row['loss']} {row['deviance_per_pixel']:.4g}", refresh=False)
             bar.update()
