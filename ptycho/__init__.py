@@ -1,17 +1,75 @@
-"""PtychoPINN core: settings, scans and grouping, free of any deep-learning framework."""
+"""PtychoPINN: reconstruct ptychographic scans with a physics-informed network.
 
-__all__ = ["__version__"]
+    import ptycho
+
+    scan = ptycho.load("scan.npz")
+    model = ptycho.train(scan, "runs/scan", nepochs=20)
+    result = ptycho.reconstruct(scan, model)
+
+Every name loads when it is first asked for; torch loads with the first call that computes.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+    from ptycho.config.errors import ConfigError
+    from ptycho.config.execution import PyTorchExecutionConfig
+    from ptycho.data_error import DataError
+    from ptycho.public import load, reconstruct, train
+    from ptycho.raw_data import RawData
+    from ptycho.simulation import simulate_scan as simulate
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "InferenceConfig",
+    "ModelConfig",
+    "PyTorchExecutionConfig",
+    "RawData",
+    "TrainingConfig",
+    "__version__",
+    "load",
+    "reconstruct",
+    "simulate",
+    "train",
+]
 
 __version__: str
 
+_HOMES: Final = {
+    "ConfigError": "ptycho.config.errors",
+    "DataError": "ptycho.data_error",
+    "InferenceConfig": "ptycho.config.canonical",
+    "ModelConfig": "ptycho.config.canonical",
+    "PyTorchExecutionConfig": "ptycho.config.execution",
+    "RawData": "ptycho.raw_data",
+    "TrainingConfig": "ptycho.config.canonical",
+    "load": "ptycho.public",
+    "reconstruct": "ptycho.public",
+    "simulate": "ptycho.simulation",
+    "train": "ptycho.public",
+}
+"""Name -> the module that has it."""
 
-def __getattr__(name: str) -> str:
-    """Read the installed version when it is first asked for."""
-    if name != "__version__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import PackageNotFoundError, version
 
-    try:
-        return version("ptychopinn")
-    except PackageNotFoundError:
-        return "0+unknown"
+if not TYPE_CHECKING:  # a type checker that saw this would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Load a name that is first asked for, and keep it."""
+        if name == "__version__":
+            from ptycho.version import installed_version
+
+            found = installed_version()
+        elif name in _HOMES:
+            attribute = "simulate_scan" if name == "simulate" else name
+            found = vars(import_module(_HOMES[name]))[attribute]
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        """Name what is not loaded yet as well."""
+        return sorted(globals().keys() | set(__all__))

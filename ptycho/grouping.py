@@ -67,7 +67,7 @@ def select_positions(n: int, n_subsample: int | None, seed: int | None, sequenti
         return np.arange(n)
     if not 1 <= n_subsample <= n:
         raise DataError(
-            f"n_subsample: expected 1 to {n}, the number of positions; got {n_subsample} from the caller. "
+            f"n_subsample: expected 1 to {n}, the number of positions; got {n_subsample}. "
             "Choose fewer positions, or leave it out to use all."
         )
     if sequential:
@@ -126,7 +126,7 @@ def neighbor_groups(
     if pool < n_others:
         raise DataError(
             f"{name}: expected at least {n_others}, the other members of a group of gridsize {gridsize}; "
-            f"got {pool} from the caller. Raise it, or lower gridsize."
+            f"got {pool}. Raise it, or lower gridsize."
         )
     rng = np.random.default_rng(seed)
     central = _within(positions, neighborhood)
@@ -169,7 +169,7 @@ def _refuse_none(centers: Indices, neighborhood: Neighborhood) -> Indices:
     if not len(centers):
         raise DataError(
             f"positions: expected some between the fractions {neighborhood.lower} and {neighborhood.upper} of the scan "
-            f"range with enough neighbours by {neighborhood.function}; got none from the caller. Widen the bounds, or "
+            f"range with enough neighbours by {neighborhood.function}; got none. Widen the bounds, or "
             "the distances."
         )
     return centers
@@ -236,16 +236,14 @@ def relative_offsets(positions_px: npt.ArrayLike, groups: npt.ArrayLike) -> tupl
 
 def _check_numbers(gridsize: int, n_groups: int, n: int, oversample: bool) -> None:
     if gridsize < 1:
-        raise DataError(
-            f"gridsize: expected at least 1; got {gridsize} from the caller. Use 1 for no grouping."
-        )
+        raise DataError(f"gridsize: expected at least 1; got {gridsize}. Use 1 for no grouping.")
     if n_groups < 1:
-        raise DataError(f"n_groups: expected at least 1; got {n_groups} from the caller. Ask for a group.")
+        raise DataError(f"n_groups: expected at least 1; got {n_groups}. Ask for a group.")
     if n == 0:
-        raise DataError("positions: expected at least one; got none from the caller. Select fewer out.")
+        raise DataError("positions: expected at least one; got none. Select fewer out.")
     if n_groups > n and not oversample:
         raise DataError(
-            f"n_groups: expected at most {n}, the number of positions; got {n_groups} from the caller. "
+            f"n_groups: expected at most {n}, the number of positions; got {n_groups}. "
             "Lower it, or set enable_oversampling=True to use positions as centres more than once."
         )
 
@@ -259,7 +257,7 @@ def _nearest(positions: Floats, objects: npt.NDArray[Any], pool: int, gridsize: 
             where = "" if len(rows) == len(objects) else f" of scan_index {number}"
             raise DataError(
                 f"positions{where}: expected at least {gridsize**2} for a group of gridsize {gridsize}; "
-                f"got {len(rows)} from the caller. Use more positions, or lower gridsize."
+                f"got {len(rows)}. Use more positions, or lower gridsize."
             )
         k = min(pool, len(rows) - 1)
         found: Indices = cast(Any, spatial).KDTree(positions[rows]).query(positions[rows], k=k + 1)[1]

@@ -9,6 +9,8 @@ from typing import Any, Final, cast
 from ptycho.json_files import read_json
 from ptycho.run_folder import MEMBERS, RECORD, run_failure
 
+RUNS: Final = "runs"
+"""Folder, below the working directory, of the runs that are given no folder."""
 _LONGEST: Final = 100
 """Bytes; file systems allow 255."""
 _OF_PATHS: Final = '\\/:*?"<>|'

@@ -21,7 +21,6 @@ import safetensors
 import safetensors.torch
 import torch
 
-import ptycho
 from ptycho.atomic import atomic_write
 from ptycho.model_archive import (
     ARCHIVE,
@@ -35,6 +34,7 @@ from ptycho.model_archive import (
     refuse_damaged,
     refuse_too_large,
 )
+from ptycho.version import installed_version
 
 __all__ = ["FORMAT", "Bundle", "BundleError", "load_bundle", "save_bundle"]
 
@@ -125,7 +125,7 @@ def _encode_config(target: Path, config: Mapping[str, Any]) -> bytes:
                 f"{config[name]!r}",
                 "Drop it: the bundle states its own.",
             )
-    stated = {**config, "format": FORMAT, "version": ptycho.__version__}
+    stated = {**config, "format": FORMAT, "version": installed_version()}
     try:
         return json.dumps(stated, sort_keys=True, indent=1, allow_nan=False).encode("ascii")
     except (TypeError, ValueError) as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
-import ptycho
+from ptycho.version import installed_version
 
 VERSION_KEY = "ptycho_version"
 """The key of a snapshot, or of a file, that is no setting: the version of the package that wrote it."""
@@ -192,7 +192,7 @@ def written_by(version: object, what: str) -> str:
         what: What was written: `snapshot`, `file`.
     """
     writer = f"ptychopinn {version}" if isinstance(version, str) else "a version it does not name"
-    return f"The {what} was written by {writer}; this is {ptycho.__version__}."
+    return f"The {what} was written by {writer}; this is {installed_version()}."
 
 
 def path_of(path: object) -> str:

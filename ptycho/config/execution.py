@@ -127,9 +127,9 @@ class AdditionalKnobs(ResolvedSettings):
 class PyTorchExecutionConfig(AdditionalKnobs):
     """How this machine runs a training or a reconstruction: devices, loaders, optimizer, checkpoints, logging.
 
-    A knob is set, the strongest first, by an override or a command-line flag, an argument, the environment variable
-    PTYCHO_EXEC_<KNOB>, a file the user named, and its default; `sources` says which one it was. Instances are
-    immutable: `replace` returns a changed copy. Values are plain Python scalars.
+    The strongest source that has a value for a setting wins: an override or a command-line flag, an argument, the
+    environment variable PTYCHO_EXEC_<SETTING>, a file the user named, the default; `sources` tells which one it was.
+    Instances are immutable: `replace` returns a changed copy. Values are plain Python scalars.
 
     Raises:
         ConfigError: Everything that is wrong, in one error.

@@ -9,7 +9,6 @@ from pydantic import PrivateAttr, ValidationError, model_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-import ptycho
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, unknown_name, written_by
 from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE, Origin
@@ -18,14 +17,19 @@ from ptycho.config.resolve import Origins, fill, kinds_of, refused, sources_of, 
 from ptycho.config.section import Conflict, Section, register, section_of
 from ptycho.config.sources import as_flags, as_mapping, given_twice, read_values, warn_renamed
 from ptycho.config.subclass_sources import file_layers, refuse_without_effect, with_ambient
-from ptycho.config.views import Described, Views, signature_of
+from ptycho.config.views import Views, described, signature_of
+from ptycho.version import installed_version
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass as _Class
 else:
 
     class _Class(type(BaseSettings)):
-        """The class of the settings classes."""
+        # A property here, since help() passes over what stands in a class itself when that has a class of its own.
+        @property
+        def __doc__(cls) -> str:
+            """The docstring, with the sentence of every setting."""
+            return described(cls, vars(cls).get("__doc__"))
 
         @property
         def __signature__(cls) -> Signature:
@@ -88,7 +92,6 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         refuse_without_effect(cls)
         prefix = cls.model_config.get("env_prefix", "").upper()
         register(Section(cls, "", cls.table, cls.old_names, {}, prefix, cls.conflicts))
-        cls.__doc__ = Described(vars(cls).get("__doc__"))  # pyright: ignore[reportAttributeAccessIssue]
 
     @classmethod
     def _from_layers(cls, layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> Self:
@@ -293,7 +296,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
 
     def to_snapshot(self) -> dict[str, Any]:
         """Return `to_dict()` with the version of this package, for `from_snapshot`."""
-        return {VERSION_KEY: ptycho.__version__, **self.to_dict()}
+        return {VERSION_KEY: installed_version(), **self.to_dict()}
 
     def to_env(self) -> dict[str, str]:
         """Return environment variables that read back equal."""

@@ -120,9 +120,14 @@ class Described:
 
     def __get__(self, instance: object, cls: type) -> str:
         """Write the docstring."""
-        section = section_of(cls)
-        lines = [f"    {name}: {section.help[name]}" for name in section.all_fields]
-        return "\n".join([inspect.cleandoc(self._summary or cls.__name__), "", "Attributes:", *lines])
+        return described(cls, self._summary)
+
+
+def described(cls: type, summary: str | None) -> str:
+    """The docstring of a class of settings, with the sentence of every setting."""
+    section = section_of(cls)
+    lines = [f"    {name}: {section.help[name]}" for name in section.all_fields]
+    return "\n".join([inspect.cleandoc(summary or cls.__name__), "", "Attributes:", *lines])
 
 
 def signature_of(cls: type, kind: Any = inspect.Parameter.KEYWORD_ONLY) -> inspect.Signature:

@@ -20,8 +20,8 @@ def add_arguments(parser: FlagParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
         "To have it in every new shell:\n"
-        "  bash  mkdir -p ~/.local/share/bash-completion/completions\n"
-        "        ptycho completion bash > ~/.local/share/bash-completion/completions/ptycho\n"
+        "  bash  d=~/.local/share/bash-completion/completions; mkdir -p $d\n"
+        "        ptycho completion bash > $d/ptycho\n"
         "  zsh   ptycho completion zsh > _ptycho, in a folder of $fpath\n"
         "  fish  ptycho completion fish > ~/.config/fish/completions/ptycho.fish\n"
         "For this bash alone: source <(ptycho completion bash)"
@@ -54,12 +54,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _words(action: argparse.Action) -> list[str]:
-    """The words that an argument takes, as its help text lists them."""
+    """The words that an argument takes."""
     if action.choices is not None:
         return [str(word) for word in action.choices]
-    shown = action.metavar if isinstance(action.metavar, str) else ""
-    listed = shown[1:-1].split(",") if shown.startswith("{") else []
-    return [word for word in listed if word != "N"]
+    return list(vars(action).get("words", ()))
 
 
 def _own_words(script: str, parser: argparse.ArgumentParser) -> Iterator[str]:

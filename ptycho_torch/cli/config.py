@@ -23,7 +23,6 @@ from ptycho.run_folder import RECORD
 from ptycho_torch.cli.config_diff import difference
 from ptycho_torch.cli.config_files import schema, template
 from ptycho_torch.cli.config_show import RUNS_SHOWN, show
-from ptycho_torch.cli.console import Refusal
 from ptycho_torch.cli.flags import FlagParser, flags_of
 from ptycho_torch.cli.tables import Row, print_table
 
@@ -75,10 +74,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError, Refusal, OSError: wrong input.
     """
-    name = vars(options).get("action")
-    if name is None:
-        raise Refusal(f"expected an action ({', '.join(ACTIONS)}); got none. See ptycho config --help.")
-    return ACTIONS[name].run(options)
+    return ACTIONS[options.action].run(options)
 
 
 def add_json(parser: FlagParser) -> None:

@@ -13,7 +13,7 @@ from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho_torch.cli import reconstruct, train
-from ptycho_torch.cli.console import Refusal, refusing
+from ptycho_torch.cli.console import refusing
 from ptycho_torch.cli.defaults import RUNS
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
 from ptycho_torch.cli.options import CommandLine
@@ -54,19 +54,15 @@ def show(options: argparse.Namespace) -> int:
     Raises:
         ConfigError, Refusal, OSError: what would stop the run before it starts.
     """
-    command = vars(options).get("of")
-    if command is None:
-        names = ", ".join(module.NAME for module in RUNS_SHOWN)
-        raise Refusal(f"show: expected a command ({names}); got none. See ptycho config show --help.")
     line = CommandLine.of(options)
     resumes = "resume" in options and not train.resumes_itself(options)
-    resolve = _resumed(options) if resumes else _RESOLVERS[command]
+    resolve = _resumed(options) if resumes else _RESOLVERS[options.of]
     settings = _settings(*resolve(line))
     if "json" in options:
         known = {
             setting.name: {**setting.origin.to_dict(), "known": not setting.words} for setting in settings
         }
-        print(json.dumps({"command": command, "settings": known}, indent=2))
+        print(json.dumps({"command": options.of, "settings": known}, indent=2))
     else:
         print_table(("setting", "value", "from", "instead of"), [_row(setting) for setting in settings])
     return 0

@@ -18,15 +18,10 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, SHOWN
-from ptycho_torch.cli.flags import (
-    Flag,
-    FlagParser,
-    flags_of,
-    parameter_flags,
-    read_parameters,
-)
+from ptycho_torch.cli.flags import Flag, FlagParser, flags_of
 from ptycho_torch.cli.foreseen import refuse_training
 from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, in_the_way, run_in_the_way
+from ptycho_torch.cli.parameters import parameter_flags, read_parameters
 from ptycho_torch.cli.solve import picture
 
 NAME = "demo"
@@ -49,7 +44,7 @@ def _training_flags() -> list[Flag]:
 
 
 def _scan_flags() -> list[Flag]:
-    from ptycho_torch.simulate import simulate_scan
+    from ptycho.simulation import simulate_scan
 
     return parameter_flags(simulate_scan, "scan")
 
@@ -66,11 +61,11 @@ def run(options: argparse.Namespace) -> int:
     parameters = read_parameters(_scan_flags(), line.flags)
 
     from ptycho.raw_data import DataError
+    from ptycho.simulation import simulate_scan
     from ptycho_torch.bundle import BundleError
     from ptycho_torch.config_factory import create_inference_payload, create_training_payload
     from ptycho_torch.runs.reconstruction import reconstruct_scans
     from ptycho_torch.runs.training import check, train_in
-    from ptycho_torch.simulate import simulate_scan
 
     started_s = time.perf_counter()
     scan = run_dir / "scan.npz"

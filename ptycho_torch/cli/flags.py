@@ -5,24 +5,52 @@ in the parsed namespace: it is no value, and shadows nothing.
 """
 
 import argparse
-import inspect
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
-from ptycho.config.errors import FOREIGN, ConfigError, Failure, fold, near, printable, show
+from ptycho.config.errors import FOREIGN, Failure, fold, near, printable, show
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.fields import BOOL_WORDS, Scalar, scalar
+from ptycho.config.fields import BOOL_WORDS, Scalar
 from ptycho.config.render import text
 from ptycho.config.section import section_of
 from ptycho.config.sources import given_twice, warn_renamed
 
 RECONSTRUCTION_GROUPS = ("hardware", "data loading", "logging", "inference")
 """Groups of knobs that a reconstruction reads."""
+
+COMMON = {
+    "train": (
+        *("output_dir", "nepochs", "batch_size", "learning_rate", "gridsize", "architecture"),
+        *(
+            "probe_trainable",
+            "measurement_domain",
+            "test_data_file",
+            "accelerator",
+            "n_devices",
+            "num_workers",
+        ),
+    ),
+    "reconstruct": (
+        *("output_dir", "n_iterations", "refine_probe", "probe_modes", "refine_positions", "prior", "start"),
+        *("measurement_domain", "n_groups", "inference_batch_size", "reconstruction_window"),
+        *("debug", "accelerator", "n_devices", "num_workers"),
+    ),
+    "demo": (
+        *("output_dir", "N", "n_positions", "nphotons", "nepochs", "batch_size", "learning_rate", "gridsize"),
+        *("accelerator", "n_devices"),
+    ),
+    "doctor": ("accelerator", "n_devices", "strategy", "precision", "num_workers", "logger_backend"),
+}
+"""Command -> the settings that its help shows first; `--help-all` shows the others as well."""
+
+_LONGEST_METAVAR = 44
+"""Characters; a longer list of words is given in the help text."""
 
 
 def spell(name: str) -> str:
@@ -66,13 +94,18 @@ class Flag:
         return not self.accepts.words and self.accepts.kinds == {bool}
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """The words that it takes, beside a number; none where it takes no words."""
+        switches = ("true", "false") if bool in self.accepts.kinds else ()
+        return (*switches, *self.accepts.choices) if self.accepts.choices else ()
+
+    @property
     def metavar(self) -> str:
         """What stands for the value in the help text."""
-        words = self.accepts.choices
-        if words:
-            numbers = ("true", "false") if bool in self.accepts.kinds else ()
+        if self.words:
             integers = ("N",) if int in self.accepts.kinds else ()
-            return "{" + ",".join((*integers, *numbers, *words)) + "}"
+            listed = "{" + ",".join((*integers, *self.words)) + "}"
+            return listed if len(listed) <= _LONGEST_METAVAR else "WORD"
         if float in self.accepts.kinds:
             return "X"
         return "N" if int in self.accepts.kinds else "TEXT" if str in self.accepts.kinds else "PATH"
@@ -84,7 +117,8 @@ class Flag:
             stated: defaults that the command line states in place of the fields'.
         """
         default = stated.get(self.name, self.default)
-        shown = [f"default: {f'{default:g}' if isinstance(default, float) else text(default)}"]
+        shown = [f"one of: {', '.join(self.words)}"] if self.metavar == "WORD" else []
+        shown += [f"default: {f'{default:g}' if isinstance(default, float) else text(default)}"]
         if self.variable:
             shown.append(f"env: {self.variable}")
         return f"{self.help} [{'; '.join(shown)}]".replace("%", "%%")
@@ -116,50 +150,6 @@ def flags_of(cls: type, groups: Collection[str] = (), *, without: Collection[str
     return sorted(flags, key=lambda flag: order.index(flag.group))
 
 
-def parameter_flags(function: Callable[..., Any], group: str) -> list[Flag]:
-    """The flags of a function's parameters; their help is the function's docstring."""
-    texts = _argument_texts(inspect.getdoc(function) or "")
-    return [
-        Flag(name, scalar(parameter.annotation), texts[name], parameter.default, group)
-        for name, parameter in inspect.signature(function).parameters.items()
-    ]
-
-
-def _argument_texts(docstring: str) -> dict[str, str]:
-    """The entries of a Google-style `Args:` section, on one line each."""
-    section = re.search(r"^Args:\n((?:[ ]+.*\n|\n)*)", f"{docstring}\n", re.MULTILINE)
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
-    return {name: " ".join(words.split()) for name, words in entries}
-
-
-def read_parameters(flags: Iterable[Flag], passed: Mapping[str, str]) -> dict[str, Any]:
-    """Read what was passed for a function's parameters.
-
-    Args:
-        flags: the flags of the function.
-        passed: flag name -> text.
-
-    Returns:
-        Parameter -> value.
-
-    Raises:
-        ConfigError: everything that does not read as its parameter.
-    """
-    values: dict[str, Any] = {}
-    failures = []
-    for flag in flags:
-        if flag.name in passed:
-            written, accepts = passed[flag.name], flag.accepts
-            value = values[flag.name] = accepts.read(written)
-            is_word = str in accepts.kinds or value in accepts.words.values()
-            if isinstance(value, str) and not is_word:
-                message = f"expected {accepts.rule}; got {show(written)} from flag {flag.spelling}."
-                failures.append(Failure(flag.name, f"{flag.name}: {message}"))
-    if failures:
-        raise ConfigError(failures)
-    return values
-
-
 class FlagParser(argparse.ArgumentParser):
     """A parser whose errors are one line; it takes `--num_workers` for `--num-workers`.
 
@@ -173,36 +163,77 @@ class FlagParser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         options = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS} | options
         super().__init__(**options)
+        self._further: list[argparse._ArgumentGroup] = []
 
     def add_flags(self, flags: Sequence[Flag], stated: Mapping[str, object] | None = None) -> None:
-        """Add flags under the headings of their groups.
+        """Add flags under the headings of their groups; the common ones of a command come first.
 
         Args:
             flags: the flags; those of one group stand together.
             stated: defaults that the command line states in place of the fields'.
         """
-        for group, members in groupby(flags, key=lambda flag: flag.group):
-            section = self.add_argument_group(group)
-            for flag in members:
-                described = flag.describe(stated or {})
-                if flag.is_switch:
-                    negative = spell(f"no_{flag.name}")
-                    section.add_argument(
-                        flag.spelling, negative, dest=flag.name, action=_Switch, help=described
-                    )
-                else:
-                    section.add_argument(flag.spelling, dest=flag.name, metavar=flag.metavar, help=described)
-                    if bool in flag.accepts.kinds:
-                        section.add_argument(
-                            spell(f"no_{flag.name}"),
-                            dest=flag.name,
-                            action="store_const",
-                            const="false",
-                            help=f"The same as {flag.spelling} false.",
-                        )
+        common = COMMON.get(self.prog.rpartition(" ")[2], ())
+        first = sorted((one for one in flags if one.name in common), key=lambda one: common.index(one.name))
+        if first:
+            self.add_argument(
+                "--help-all", action=_HelpAll, nargs=0, help="show this message with all settings, and exit"
+            )
+            self._add_group("common settings", first, stated or {})
+        further = [flag for flag in flags if flag.name not in common]
+        for group, members in groupby(further, key=lambda flag: flag.group):
+            section = self._add_group(group, members, stated or {})
+            if first:
+                self._further.append(section)
+        if first:
+            self.epilog = f"{len(further)} further settings: {self.prog} --help-all"
+
+    def _add_group(
+        self, group: str, flags: Iterable[Flag], stated: Mapping[str, object]
+    ) -> argparse._ArgumentGroup:
+        section = self.add_argument_group(group)
+        for flag in flags:
+            described = flag.describe(stated)
+            negative = spell(f"no_{flag.name}")
+            if flag.is_switch:
+                section.add_argument(flag.spelling, negative, dest=flag.name, action=_Switch, help=described)
+                continue
+            added = section.add_argument(flag.spelling, dest=flag.name, metavar=flag.metavar, help=described)
+            vars(added)["words"] = flag.words
+            if bool in flag.accepts.kinds:
+                section.add_argument(
+                    negative,
+                    dest=flag.name,
+                    action="store_const",
+                    const="false",
+                    help=f"The same as {flag.spelling} false.",
+                )
+        return section
+
+    def format_help(self) -> str:
+        """The help, with the common settings where a command has many."""
+        groups, self._action_groups = (
+            self._action_groups,
+            [group for group in self._action_groups if group not in self._further],
+        )
+        try:
+            return super().format_help()
+        finally:
+            self._action_groups = groups
+
+    def format_full_help(self) -> str:
+        """The help with all settings."""
+        further, epilog = self._further, self.epilog
+        self._further, self.epilog = [], None
+        try:
+            return super().format_help()
+        finally:
+            self._further, self.epilog = further, epilog
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse after writing every flag with hyphens; refuse what is no flag."""
+        if not args and isinstance(self._subparsers, argparse._ArgumentGroup):
+            self.print_help()
+            self.exit()
         written = [self._current(_hyphenated(word)) for word in args]
         self.refuse_flags_before_a_command(written)
         repeated = self._given_twice(list(args), written)
@@ -322,6 +353,14 @@ class FlagParser(argparse.ArgumentParser):
             message = f"expected {found[1].replace(', ', ' and ')}; got too few. See {self.prog} --help."
         lines = "\n".join(map(printable, message.split("\n")))
         self.exit(2, f"{self.prog}: {lines}\n")
+
+
+class _HelpAll(argparse.Action):
+    """`--help-all` shows every setting."""
+
+    def __call__(self, parser: Any, *rest: object) -> None:
+        parser._print_message(parser.format_full_help(), sys.stdout)
+        parser.exit()
 
 
 class _Switch(argparse.Action):

@@ -58,8 +58,8 @@ def translate(command: str, argv: Sequence[str]) -> list[str]:
     Raises:
         SystemExit: an option that was required is missing.
     """
-    if {"-h", "--help"} & set(argv):
-        return [command, "--help"]
+    if asked := {"-h", "--help", "--help-all"} & set(argv):
+        return [command, *sorted(asked)]
     given: list[tuple[str, str | None]] = _pairs(argv)
     last = dict(given)
     missing = [option for option in POSITIONALS[command] if not last.get(option)]

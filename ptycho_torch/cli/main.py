@@ -6,8 +6,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-import ptycho
 from ptycho.config.errors import ConfigError, near
+from ptycho.version import installed_version
 from ptycho_torch.cli import completion, config, demo, doctor, reconstruct, simulate, train
 from ptycho_torch.cli.console import (
     UNLEARNED,
@@ -44,9 +44,11 @@ def build_parser(*chosen: str | None) -> FlagParser:
         *chosen: the commands whose flags are filled in; those of the others are left out.
     """
     parser = FlagParser(
-        prog="ptycho", description="Reconstruct ptychographic scans with a physics-informed network."
+        prog="ptycho",
+        description="Reconstruct ptychographic scans with a physics-informed network.",
+        epilog="ptycho COMMAND --help, or ptycho help COMMAND, explains a command.",
     )
-    parser.add_argument("--version", action="version", version=f"ptychopinn {ptycho.__version__}")
+    parser.add_argument("--version", action="version", version=f"ptychopinn {installed_version()}")
     parser.set_defaults(whole_parser=lambda: build_parser(*COMMANDS))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="ptycho")
     for name, module in COMMANDS.items():
@@ -91,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     chosen = next((word for word in words if not word.startswith("-")), None)
     parser = build_parser(chosen)
     parser.refuse_flags_before_a_command(words)
@@ -100,8 +104,6 @@ def _run(words: list[str]) -> int:
         parser.error(f"{chosen}: no such command. {hint}")
     with plain_warnings():
         options = parser.parse_args(words)
-    if chosen is None:
-        parser.error(f"expected a command ({', '.join(COMMANDS)}); got none. See ptycho --help.")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that it cannot spell is no failure
     with plain_warnings(), plain_log(quiet="quiet" in options):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from ptycho.config.errors import ConfigError
 from ptycho_torch.cli.console import refusing, relative
-from ptycho_torch.cli.flags import FlagParser, parameter_flags, read_parameters
+from ptycho_torch.cli.flags import FlagParser
 from ptycho_torch.cli.options import OWN, add_quiet, in_the_way
+from ptycho_torch.cli.parameters import parameter_flags, read_parameters
 
 NAME = "simulate"
 SUMMARY = "simulate a scan whose object and probe are known"
@@ -15,7 +16,7 @@ USAGE = "--output FILE [flags]"
 
 def add_arguments(parser: FlagParser) -> None:
     """Add the flags: the parameters of `simulate_scan`."""
-    from ptycho_torch.simulate import simulate_scan
+    from ptycho.simulation import simulate_scan
 
     parser.add_argument("--output", metavar="FILE", required=True, help="NPZ file to write.")
     parser.add_argument("--overwrite", action="store_true", help="Replace the file if it is there.")
@@ -31,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         Refusal: a parameter is out of range.
     """
     from ptycho.raw_data import DataError
-    from ptycho_torch.simulate import simulate_scan
+    from ptycho.simulation import simulate_scan
 
     path = Path(options.output)
     kept = in_the_way(path, options)

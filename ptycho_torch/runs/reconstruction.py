@@ -64,6 +64,16 @@ class ReconstructionResult:
     metrics: dict[str, Any]
     problem: str | None
 
+    @property
+    def object(self) -> NDArray[np.complex64]:
+        """The transmission of the object, complex64 (H, W)."""
+        return self.reconstruction.object
+
+    @property
+    def probe(self) -> NDArray[np.complex64]:
+        """The probe in photon scale, complex64 (modes, N, N)."""
+        return self.reconstruction.probe
+
 
 def reconstruct_scans(
     payload: InferencePayload, scans: Sequence[RawData] | None = None, *, overwrite: bool = False

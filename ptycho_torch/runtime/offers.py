@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-import ptycho
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.section import section_of
+from ptycho.version import installed_version
 from ptycho_torch.runtime.checks import idle_settings, logger_failures, machine_failures
 from ptycho_torch.runtime.devices import available_accelerators, device_count
 from ptycho_torch.runtime.threads import usable_cpus
@@ -54,7 +54,7 @@ class Machine(NamedTuple):
 
 def machine() -> Machine:
     """Look at this machine."""
-    versions = {"python": platform.python_version(), "ptychopinn": ptycho.__version__}
+    versions = {"python": platform.python_version(), "ptychopinn": installed_version()}
     versions |= {name: metadata.version(name) for name in PACKAGES}
     devices = {
         name: [_device(name, i) for i in range(device_count(name) or 0)] for name in available_accelerators()

@@ -6,8 +6,11 @@ are those of docs/physics.md.
 
 from ptycho_torch.solver.descent import Descent, Iteration
 from ptycho_torch.solver.forward import Forward
+from ptycho_torch.solver.orientation import rank_orientations
 from ptycho_torch.solver.patterns import Patterns
+from ptycho_torch.solver.probe_search import FoundProbe, search_probe
 from ptycho_torch.solver.solve import MARGIN_PX, Solution, prepare, run, share_of, solution_of
+from ptycho_torch.solver.trials import Trials
 from ptycho_torch.solver.weight import (
     Choice,
     are_raw_counts,
@@ -22,14 +25,18 @@ __all__ = [
     "Choice",
     "Descent",
     "Forward",
+    "FoundProbe",
     "Iteration",
     "Patterns",
     "Solution",
+    "Trials",
     "are_raw_counts",
     "first_weight",
     "photons_per_pixel",
     "prepare",
+    "rank_orientations",
     "run",
+    "search_probe",
     "share_of",
     "solution_of",
     "weight_by_set_aside",

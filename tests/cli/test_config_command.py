@@ -281,17 +281,7 @@ def test_diff_of_equals_says_so_and_ignores_the_environment(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (
-            [],
-            "ptycho config: expected an action (show, check, init, schema, env, diff); got none. "
-            "See ptycho config --help.",
-        ),
         (["shwo"], "ptycho config: shwo: no such action. Did you mean show?"),
-        (
-            ["show"],
-            "ptycho config: show: expected a command (train, reconstruct); got none. "
-            "See ptycho config show --help.",
-        ),
         (["show", "demo"], "ptycho config show: demo: no such command. There are train, reconstruct."),
         (
             ["diff", "a.toml", "b.toml"],

@@ -12,8 +12,8 @@ import pytest
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.section import section_of
-from ptycho_torch.cli.flags import FlagParser, flags_of
-from ptycho_torch.cli.main import COMMANDS, build_parser
+from ptycho_torch.cli.flags import COMMON, FlagParser, flags_of, spell
+from ptycho_torch.cli.main import COMMANDS, build_parser, main
 from ptycho_torch.cli.options import CommandLine
 
 FROZEN = Path(__file__).with_name("flags.txt")
@@ -105,20 +105,70 @@ def test_a_switch_with_a_third_state_takes_a_word(words: list[str], text: str) -
 
 
 def test_help_gives_text_default_and_environment_variable() -> None:
-    told = " ".join(command_parser("train").format_help().split())
+    told = " ".join(command_parser("train").format_full_help().split())
     assert re.search(
         r"--num-workers N Processes that load data.*?\[default: 0; env: PTYCHO_EXEC_NUM_WORKERS\]", told
     )
     assert re.search(r"--gridsize N Groups of .*?\[default: 2\]", told)
+    assert "[one of: auto, ddp, ddp_spawn, " in told
     assert re.search(
-        r"--n-positions N number of scan positions\. \[default: 492\]",
+        r"--n-positions N Number of scan positions\. \[default: 492\]",
         " ".join(command_parser("simulate").format_help().split()),
     )
 
 
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_fits_a_narrow_terminal(command: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    parsers = [build_parser(command)]
+    for parser in parsers:
+        for text in (parser.format_help(), parser.format_full_help()):
+            assert [line for line in text.splitlines() if len(line) > 80] == []
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+
+
+@pytest.mark.parametrize("command", ["train", "reconstruct", "demo", "doctor"])
+def test_help_shows_the_common_settings_and_full_help_all(command: str) -> None:
+    parser = command_parser(command)
+    flags = {word for action in parser._actions for word in action.option_strings if word[:2] == "--"}
+    common = {spell(name) for name in COMMON[command]}
+    assert common <= flags
+    short, full = (
+        {*re.findall(r"--[\w-]+", text)} for text in (parser.format_help(), parser.format_full_help())
+    )
+    assert flags <= full
+    assert common <= short
+    assert len(common) <= 12 < len(flags - short)
+
+
+def test_the_name_of_a_command_after_help_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = []
+    for words in (["help", "train"], ["train", "--help"], ["help"], [], ["--help"]):
+        with pytest.raises(SystemExit) as leaving:
+            main(words)
+        assert leaving.value.code == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] != shown[2] == shown[3] == shown[4] != ""
+
+
+@pytest.mark.parametrize("words", [["config"], ["config", "show"]])
+def test_a_command_of_commands_alone_shows_its_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(words)
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: ptycho {' '.join(words)} ")
+
+
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS), ["train", "--wrong"], ["train"]],
+    [
+        *([], ["--help"], ["--version"], ["train", "--help-all"], ["train", "--wrong"], ["train"]),
+        *([name, "--help"] for name in COMMANDS),
+    ],
 )
 def test_help_and_refusals_import_neither_torch_nor_lightning(words: list[str]) -> None:
     script = (

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import pydoc
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,8 @@ def test_the_dictionary_is_plain_and_the_tables_name_every_setting():
 @pytest.mark.parametrize("cls", [*CLASSES, PyTorchExecutionConfig, Beamline])
 def test_help_and_signature_show_every_setting_with_a_plain_type(cls: type):
     parameters = inspect.signature(cls).parameters
-    assert all(f"    {name}: " in (cls.__doc__ or "") for name in parameters)
+    for shown in (cls.__doc__ or "", pydoc.render_doc(cls, renderer=pydoc.plaintext)):
+        assert all(f"    {name}: " in shown for name in parameters)
     assert not any("Annotated" in str(parameter.annotation) for parameter in parameters.values())
     if "output_dir" in parameters:
         assert parameters["output_dir"].annotation == str | Path

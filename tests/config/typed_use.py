@@ -2,8 +2,9 @@
 """What a type checker has to know of the settings: this file is checked, and never run."""
 
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
+import ptycho
 from ptycho.config.config import (
     InferenceConfig,
     ModelConfig,
@@ -39,3 +40,12 @@ class Beamline(TrainingConfig):
 
 assert_type(Beamline(shutter="shut", train_data_file="scan.npz").shutter, str)
 Beamline(shutter=3)  # pyright: ignore[reportArgumentType]
+
+scan = ptycho.load("scan.npz")
+assert_type(scan, ptycho.RawData)
+trained = ptycho.train(scan, "runs/scan", nepochs=3)
+assert_type(trained.run_dir, Path)
+assert_type(ptycho.reconstruct("other.npz", trained).run_dir, Path)
+assert_type(ptycho.reconstruct(scan, "runs/scan").metrics, dict[str, Any])
+ptycho.train()  # pyright: ignore[reportCallIssue]
+ptycho.trian(scan)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]

@@ -41,8 +41,8 @@ RAW = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\
 
 COMMAND = (0, 2)
 """Exit codes of a command that takes or refuses a file."""
-TRAINING = (*COMMAND, 3)
-"""Those of a training; 3: it took the file, and did not learn."""
+RUN = (*COMMAND, 3)
+"""Those of a run; 3: it took the file, and did not learn, or the picture is not that of the object."""
 COMPARISON = (*COMMAND, 1)
 """Those of `ptycho doctor RUN`; 1: a file of the run has changed or is missing."""
 
@@ -229,10 +229,11 @@ READING_SCANS: Mapping[str, Door] = {
 
 RUNNING_SCANS: Mapping[str, Door] = {
     "ptycho train": lambda at: _command(
-        "train", at.file, "--output-dir", at.new / "train", "--nepochs=1", "--quiet", *SMALL, codes=TRAINING
+        "train", at.file, "--output-dir", at.new / "train", "--nepochs=1", "--quiet", *SMALL, codes=RUN
     ),
     "ptycho reconstruct": lambda at: _command(
-        *("reconstruct", at.model, at.file, "--output-dir", at.new / "rec", "--accelerator=cpu", "--quiet")
+        *("reconstruct", at.model, at.file, "--output-dir", at.new / "rec", "--accelerator=cpu", "--quiet"),
+        codes=RUN,
     ),
     "run_cdi_example_torch": lambda at: ask(_workflow, at.file, at.new / "workflow"),
     "PtychoDataLoader": lambda at: ask(_of_ptychodus, at.file, at.new),
@@ -249,7 +250,8 @@ MODELS: Mapping[str, Door] = {
     ),
     "ptycho config show reconstruct": lambda at: _command("config", "show", "reconstruct", at.file, at.scan),
     "ptycho reconstruct": lambda at: _command(
-        "reconstruct", at.file, at.scan, "--output-dir", at.new / "rec", "--accelerator=cpu", "--quiet"
+        *("reconstruct", at.file, at.scan, "--output-dir", at.new / "rec", "--accelerator=cpu", "--quiet"),
+        codes=RUN,
     ),
 }
 """Doors that read a trained model."""
@@ -259,7 +261,7 @@ RUNS: Mapping[str, Door] = {
     "ptycho config check": lambda at: _command("config", "check", at.file),
     "ptycho config show train --resume": lambda at: _command("config", "show", "train", "--resume", at.file),
     "ptycho train --resume": lambda at: _command(
-        "train", at.scan, "--resume", at.file, "--nepochs=4", "--quiet", codes=TRAINING
+        "train", at.scan, "--resume", at.file, "--nepochs=4", "--quiet", codes=RUN
     ),
     "ptycho doctor": lambda at: _command("doctor", at.file, codes=COMPARISON),
 }
@@ -281,7 +283,7 @@ SETTINGS: Mapping[str, Door] = {
         "--quiet",
         "--nepochs=1",
         *SMALL,
-        codes=TRAINING,
+        codes=RUN,
     ),
 }
 """Doors that read a file of settings."""

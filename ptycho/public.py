@@ -1,0 +1,152 @@
+"""What `import ptycho` offers: load a scan, simulate one, train a model on it, reconstruct with the model.
+
+What computes is the backend, found by its name among the installed packages, so that nothing here loads torch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho.config.errors import printable
+from ptycho.config.paths import Files
+from ptycho.data_error import DataError
+from ptycho.raw_data import RawData
+from ptycho.workflows.backend_selector import load_backend
+
+Scan = RawData | str | Path
+"""A scan in memory, or its file."""
+
+
+class Training(Protocol):
+    """A finished training."""
+
+    @property
+    def run_dir(self) -> Path:
+        """The folder with everything about the run."""
+        ...
+
+    @property
+    def bundle(self) -> Path:
+        """The saved model."""
+        ...
+
+    @property
+    def history(self) -> Sequence[dict[str, float | None]]:
+        """One row for each epoch: epoch, step, train_loss, val_loss, learning_rate, epoch_time_s."""
+        ...
+
+
+class Reconstruction(Protocol):
+    """A finished reconstruction of one scan."""
+
+    @property
+    def run_dir(self) -> Path:
+        """The folder with everything about the run."""
+        ...
+
+    @property
+    def object(self) -> npt.NDArray[np.complex64]:
+        """The transmission of the object, complex64 (H, W)."""
+        ...
+
+    @property
+    def probe(self) -> npt.NDArray[np.complex64]:
+        """The probe in photon scale, complex64 (modes, N, N)."""
+        ...
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """R factor and deviance, and figures against the known object where there is one."""
+        ...
+
+
+def load(path: str | Path, domain: str = "auto") -> RawData:
+    """Read one scan.
+
+    Args:
+        path: an NPZ file, a ptychodus product or a CXI file.
+        domain: 'amplitude' or 'intensity', what the patterns are; 'auto' asks the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: everything that is wrong with the file; or it is a folder.
+        ValueError: another word for the domain.
+    """
+    _refuse_folder(path)
+    return RawData.from_file(path, domain)
+
+
+def train(
+    scan: Scan,
+    output_dir: str | Path | None = None,
+    *,
+    file: Files | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    **settings: Any,
+) -> Training:
+    """Train a model on a scan.
+
+    Args:
+        scan: a scan in memory; or the path of a scan, or of a folder of NPZ files that are one data set. A scan in
+            memory that no file holds is written into the folder of the run.
+        output_dir: folder for everything the training writes; None: `runs/NAME`, after the scan.
+        file: a file of settings, or several, the last one strongest.
+        overwrite: whether a run in the folder is replaced. Without it, and without `resume`, it is kept, and refused.
+        resume: whether to go on with the training in the folder, where there is one. One that has ended is returned.
+        **settings: settings by their names (`nepochs=20`, `accelerator="gpu"`), which beat those of the file;
+            `help(ptycho.TrainingConfig)`, `ModelConfig` and `PyTorchExecutionConfig` list them.
+
+    Raises:
+        ConfigError: everything that is wrong with the settings, or the folder holds a run.
+        DataError, FileNotFoundError: the scan cannot be used.
+        RuntimeError: the run failed for a reason outside the package; the message says how to go on.
+    """
+    asked = {"file": file, "overwrite": overwrite, "resume": resume, "settings": settings}
+    return cast(Training, _backend(settings).train_scan(scan, output_dir, **asked))
+
+
+def reconstruct(
+    scan: Scan,
+    model: Training | str | Path,
+    output_dir: str | Path | None = None,
+    *,
+    file: Files | None = None,
+    overwrite: bool = False,
+    **settings: Any,
+) -> Reconstruction:
+    """Reconstruct a scan with a trained model.
+
+    Args:
+        scan: a scan in memory, or the path of one.
+        model: what `train` returned, or the folder of a training, or its `wts.h5.zip`.
+        output_dir: folder for everything the reconstruction writes; None: one in the folder of the model, after the
+            scan.
+        file: a file of settings, or several, the last one strongest.
+        overwrite: whether a reconstruction in the folder is replaced. Without it, it is kept, and refused.
+        **settings: settings by their names, which beat those of the file; `help(ptycho.InferenceConfig)` and
+            `PyTorchExecutionConfig` list them.
+
+    Raises:
+        ConfigError: everything that is wrong with the settings, there is no such model, or the folder holds a run.
+        DataError, FileNotFoundError: the scan cannot be used.
+        ValueError: the model cannot be read.
+    """
+    if not isinstance(scan, RawData):
+        _refuse_folder(scan)
+    trained = model if isinstance(model, str | Path) else model.run_dir
+    asked = {"file": file, "overwrite": overwrite, "settings": settings}
+    return cast(Reconstruction, _backend(settings).reconstruct_scan(scan, trained, output_dir, **asked))
+
+
+def _refuse_folder(path: str | Path) -> None:
+    if Path(path).is_dir():
+        message = "expected the file of one scan; got a folder. Name its files one by one."
+        raise DataError(f"{printable(str(path))}: {message}")
+
+
+def _backend(settings: dict[str, Any]) -> Any:
+    return load_backend(settings.get("backend", "pytorch"))

@@ -1,0 +1,125 @@
+"""The backend of `ptycho.train` and `ptycho.reconstruct`: one scan, in memory or in a file, and settings by name."""
+
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ptycho.config.paths import Files
+from ptycho.model_archive import ARCHIVE
+from ptycho.raw_data import RawData
+from ptycho.run_folder import HISTORY
+from ptycho.run_names import RUNS, default_folder
+from ptycho_torch.config_factory import create_inference_payload, create_training_payload
+from ptycho_torch.data.module import ScanDataModule
+from ptycho_torch.runs.reconstruction import ReconstructionResult, reconstruct_scans
+from ptycho_torch.runs.resuming import train_or_resume
+from ptycho_torch.runs.training import TrainingResult, train
+from ptycho_torch.runtime import LossHistory
+
+_IN_MEMORY: Final = "scan.npz"
+"""The file that a run on a scan of no file is called after."""
+
+
+@dataclass(frozen=True)
+class EndedTraining:
+    """A training in which nothing was left to train.
+
+    Attributes:
+        run_dir: folder with everything about the run.
+        bundle: the saved model.
+        history: one row for each epoch.
+    """
+
+    run_dir: Path
+    bundle: Path
+    history: list[dict[str, float | None]]
+
+
+def train_scan(
+    scan: RawData | str | Path,
+    output_dir: str | Path | None,
+    *,
+    file: Files | None,
+    overwrite: bool,
+    resume: bool,
+    settings: Mapping[str, Any],
+) -> TrainingResult | EndedTraining:
+    """Train a model on a scan; see `ptycho.train`."""
+    if overwrite and resume:
+        raise ValueError("overwrite: expected without resume, which keeps what is there; got both. Drop one.")
+    stated = {"n_groups": None, "output_dir": str(_default_folder(Path(RUNS), scan))}
+    with _on_disk(scan, output_dir, stated) as (path, folder):
+        payload = create_training_payload(path, folder, settings, file=file, cli_defaults=stated)
+    config, execution = payload.tf_training_config, payload.execution_config
+    data = None
+    if isinstance(scan, RawData) and scan.path is not None:
+        data = ScanDataModule(config, execution, options=payload.pt_data_config, scans=[scan])
+    if not resume:
+        return train(payload, data=data, overwrite=overwrite)
+    run_dir = Path(str(config.output_dir))
+    return train_or_resume(payload, data=data) or EndedTraining(
+        run_dir, run_dir / ARCHIVE, LossHistory(run_dir / HISTORY).rows
+    )
+
+
+def reconstruct_scan(
+    scan: RawData | str | Path,
+    model: str | Path,
+    output_dir: str | Path | None,
+    *,
+    file: Files | None,
+    overwrite: bool,
+    settings: Mapping[str, Any],
+) -> ReconstructionResult:
+    """Reconstruct a scan with a trained model; see `ptycho.reconstruct`."""
+    home = Path(model).parent if Path(model).is_file() else Path(model)
+    stated = {"n_groups": None, "output_dir": str(_default_folder(home, scan))}
+    with _on_disk(scan, output_dir, stated) as (path, folder):
+        payload = create_inference_payload(model, path, folder, settings, file=file, cli_defaults=stated)
+    scans = [scan] if isinstance(scan, RawData) else None
+    return reconstruct_scans(payload, scans, overwrite=overwrite)[0]
+
+
+def _default_folder(place: Path, scan: RawData | str | Path) -> Path:
+    return default_folder(place, scan.path or _IN_MEMORY if isinstance(scan, RawData) else scan)
+
+
+@contextlib.contextmanager
+def _on_disk(
+    scan: RawData | str | Path, output_dir: str | Path | None, stated: Mapping[str, Any]
+) -> Generator[tuple[str | Path, str | Path | None]]:
+    """Give the file of a scan and the folder of its run, None where a setting may name it.
+
+    A scan that is in memory alone is written into the folder, so that the run can be gone on with, and checked. Its
+    name follows from its content: no other scan is replaced. It is removed again where the settings are refused.
+    """
+    if not isinstance(scan, RawData):
+        yield scan, output_dir
+        return
+    if scan.path is not None:
+        yield scan.path, output_dir
+        return
+    folder = Path(output_dir or stated["output_dir"])
+    with contextlib.ExitStack() as undo:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            undo.callback(_remove_empty, folder)
+        draft = folder / f".scan-{secrets.token_hex(4)}.npz"
+        scan.to_file(draft)
+        with draft.open("rb") as written:
+            digest = hashlib.file_digest(written, "sha256").hexdigest()[:8]
+        path = folder / f"scan-{digest}.npz"
+        if not path.exists():
+            undo.callback(path.unlink, missing_ok=True)
+        draft.replace(path)
+        yield path, folder
+        undo.pop_all()
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # somebody else's file is in it
+        folder.rmdir()

@@ -1,0 +1,84 @@
+"""Guesses that compete on a part of a scan: the defocus of a probe that is not known, the orientation of positions."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from ptycho.raw_data import RawData
+from ptycho_torch.simulate import PUPIL_RADII, make_probe, simulate_scan
+from ptycho_torch.solver import Patterns, Trials, rank_orientations, search_probe
+from ptycho_torch.solver.orientation import ORIENTATIONS, oriented
+from ptycho_torch.solver.probe_search import mean_pattern, probe_of, pupil_radius
+
+N = 32
+
+
+def scan_with(defocus_rad: float) -> RawData:
+    return simulate_scan(N=N, n_positions=60, nphotons=1e6, defocus_rad=defocus_rad, holdout_fraction=0.0)
+
+
+def parts(scan: RawData) -> tuple[Patterns, torch.Tensor, NDArray[np.int64]]:
+    patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
+    return patterns, torch.from_numpy(scan.positions_px), np.arange(len(scan.patterns))
+
+
+@pytest.mark.parametrize("defocus_rad", [-7.0, 4.0])
+def test_the_defocus_of_a_probe_is_found_from_patterns_and_positions(defocus_rad: float) -> None:
+    found = search_probe(*parts(scan_with(defocus_rad)))
+    true = defocus_rad / PUPIL_RADII[1] ** 2
+    assert found.defocus == pytest.approx(true, abs=0.1 * abs(true))
+    wave, truth = found.probe[0].numpy(), make_probe(N, defocus_rad)[0]
+    moved = np.fft.ifft2(
+        np.fft.fft2(wave).conj() * np.fft.fft2(truth)
+    )  # a pattern does not tell where a probe is
+    assert np.abs(moved).max() / np.linalg.norm(wave) / np.linalg.norm(truth) > 0.95
+    assert found.error < 0.5 * np.median([error for _, error in found.tried])
+
+
+def test_the_far_field_of_a_probe_from_the_mean_pattern_has_its_intensity() -> None:
+    mean = torch.rand(N, N, generator=torch.Generator().manual_seed(1)) * 100
+    for defocus in (0.0, 50.0):
+        far = torch.fft.fftshift(torch.fft.fft2(probe_of(mean, defocus)[0], norm="ortho"))
+        torch.testing.assert_close(far.abs().square(), mean, rtol=1e-4, atol=1e-3)
+
+
+def test_unmeasured_pixels_do_not_enter_the_mean_pattern() -> None:
+    counts = np.random.default_rng(0).poisson(50.0, (7, N, N)).astype(np.float32)
+    bad = np.zeros(counts.shape, dtype=bool)
+    bad[3, 4:9] = True
+    spoiled = np.where(bad, np.float32(1e6), counts)
+    found = mean_pattern(Patterns(spoiled, "intensity", bad), np.arange(7)).numpy()
+    np.testing.assert_allclose(found, np.ma.masked_array(counts, bad).mean(axis=0), rtol=1e-5)
+
+
+def test_the_radius_of_a_pupil_holds_nine_tenths_of_the_counts() -> None:
+    along = (np.arange(128) - 64) / 128
+    disc = torch.from_numpy((np.hypot(along[:, None], along[None]) <= 0.3).astype(np.float32))
+    assert pupil_radius(disc) == pytest.approx(0.3 * np.sqrt(0.9), abs=0.01)
+
+
+def test_orientations_are_the_eight_of_a_square() -> None:
+    matrices = {np.array(matrix).tobytes() for matrix in ORIENTATIONS.values()}
+    assert len(matrices) == 8
+    assert all(abs(np.linalg.det(np.array(matrix))) == 1 for matrix in ORIENTATIONS.values())
+    place = torch.tensor([[3.0, 5.0]], dtype=torch.float64)  # y, x
+    assert oriented(place, "flip-x").tolist() == [[3.0, -5.0]]
+    assert oriented(place, "transpose").tolist() == [[5.0, 3.0]]
+    assert oriented(place, "rotate-90").tolist() == [[5.0, -3.0]]
+
+
+@pytest.mark.parametrize(("wrong", "back"), [("flip-y", "flip-y"), ("rotate-90", "rotate-270")])
+def test_the_orientation_that_explains_the_patterns_is_first(wrong: str, back: str) -> None:
+    scan = scan_with(5.0)
+    patterns, positions, ids = parts(scan)
+    trials = Trials(patterns, oriented(positions, wrong), ids)
+    first, second, *_ = rank_orientations(trials, torch.from_numpy(scan.probe))
+    assert first.orientation == back
+    assert first.error < 0.5 * second.error
+
+
+def test_one_pattern_is_a_trial_without_a_judge() -> None:
+    scan = scan_with(5.0)
+    patterns, positions, ids = parts(scan)
+    assert np.isfinite(Trials(patterns, positions, ids[:1]).error(torch.from_numpy(scan.probe), 3))

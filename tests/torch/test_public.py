@@ -1,0 +1,72 @@
+"""`ptycho.train` and `ptycho.reconstruct`, on a scan in memory and on files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ptycho
+from tests.legacy_dictionary import legacy_dictionary_restored
+
+QUICK = {"nepochs": 1, "accelerator": "cpu", "gridsize": 1, "architecture": "cnn"}
+
+
+@pytest.fixture(scope="module")
+def scan() -> ptycho.RawData:
+    return ptycho.simulate(N=32, n_positions=40)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    with legacy_dictionary_restored():
+        yield tmp_path
+
+
+@pytest.mark.integration
+def test_a_scan_in_memory_is_trained_on_and_reconstructed(scan: ptycho.RawData, place: Path):
+    trained = ptycho.train(scan, "runs/memory", **QUICK)
+    assert trained.bundle.is_file()
+    assert [row["epoch"] for row in trained.history] == [0]
+    (kept,) = Path("runs/memory").glob("scan-*.npz")
+    assert (ptycho.load(kept).patterns[:] == scan.patterns[:]).all()
+    result = ptycho.reconstruct(scan, trained, accelerator="cpu")
+    assert result.run_dir.parent == trained.run_dir
+    assert (result.object.ndim, result.probe.shape) == (2, (1, 32, 32))
+    assert 0 < result.metrics["r_factor"] < 1
+    again = ptycho.train(scan, "runs/memory", resume=True, **QUICK)
+    assert (again.bundle, again.history) == (trained.bundle, trained.history)
+    longer = ptycho.train(scan, "runs/memory", resume=True, **QUICK | {"nepochs": 2})
+    assert [row["epoch"] for row in longer.history] == [0, 1]
+
+
+@pytest.mark.integration
+def test_the_run_on_a_file_is_called_after_it(scan: ptycho.RawData, place: Path):
+    scan.to_file("star.npz")
+    trained = ptycho.train("star.npz", **QUICK)
+    assert trained.run_dir == Path("runs/star")
+    loaded = ptycho.load("star.npz")
+    assert ptycho.reconstruct(loaded, "runs/star", accelerator="cpu").run_dir == Path("runs/star/star")
+    with pytest.raises(ptycho.ConfigError, match="runs/star"):
+        ptycho.train(loaded, **QUICK)
+    again = ptycho.train(loaded, overwrite=True, **QUICK)
+    assert again.run_dir == Path("runs/star")
+    assert not list(again.run_dir.glob("scan-*.npz"))
+
+
+def test_settings_that_are_refused_leave_nothing_behind(scan: ptycho.RawData, place: Path):
+    with pytest.raises(ptycho.ConfigError, match="nepochs"):
+        ptycho.train(scan, "new", nepochs=0)
+    assert not Path("new").exists()
+
+
+def test_settings_come_from_files_and_names_beat_them(scan: ptycho.RawData, place: Path):
+    Path("run.toml").write_text('[training]\nnepochs = "many"\n[execution]\nnum_workers = "few"\n')
+    with pytest.raises(ptycho.ConfigError) as caught:
+        ptycho.train(scan, "new", file="run.toml", nepochs=2)
+    assert {failure.name for failure in caught.value.failures} == {"training.nepochs", "num_workers"}
+
+
+def test_a_run_is_not_both_gone_on_with_and_replaced(scan: ptycho.RawData):
+    with pytest.raises(ValueError, match="without resume"):
+        ptycho.train(scan, "new", overwrite=True, resume=True)
