@@ -11,7 +11,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import holds_training
-from ptycho.run_names import default_folder
+from ptycho.run_names import RECONSTRUCTIONS, default_folder
 from ptycho_torch.cli import solve
 from ptycho_torch.cli.console import (
     is_first_process,
@@ -57,7 +57,7 @@ def add_arguments(parser: FlagParser) -> None:
     )
     flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
     flags += flags_of(SolverConfig, without=["data_file", *section_of(InferenceConfig).fields])
-    folders = f"{solve.FOLDER}/NAME-OF-DATA; with a model FOLDER-OF-MODEL/NAME-OF-DATA"
+    folders = f"{RECONSTRUCTIONS}/NAME-OF-DATA; with a model FOLDER-OF-MODEL/NAME-OF-DATA"
     stated = SHOWN | RECONSTRUCTION | {"output_dir": folders}
     parser.add_flags(flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), stated)
     parser.hands_on_unknown = True

@@ -8,7 +8,7 @@ from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho.run_names import default_folder
+from ptycho.run_names import RECONSTRUCTIONS, default_folder
 from ptycho_torch.cli.console import (
     Refusal,
     is_first_process,
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from ptycho_torch.runs.solved import SolverResult
 
-FOLDER: Final = "reconstructions"
-"""Folder, below the working directory, of the reconstructions without a model that are given no folder."""
 UNREAD: Final = (
     "num_workers",
     "pin_memory",
@@ -95,7 +93,7 @@ def run(line: CommandLine, options: argparse.Namespace) -> int:
 
 def folder(line: CommandLine, data: str) -> str:
     """The output folder of a reconstruction of these data without a model."""
-    return line.place(SolverConfig, "output_dir") or str(default_folder(Path(FOLDER), data))
+    return line.place(SolverConfig, "output_dir") or str(default_folder(Path(RECONSTRUCTIONS), data))
 
 
 def asked(line: CommandLine, data: str | None = None) -> dict[str, Any]:
@@ -105,7 +103,7 @@ def asked(line: CommandLine, data: str | None = None) -> dict[str, Any]:
         line: the command line.
         data: the scan, after which the output folder is called; None where it is not known.
     """
-    stated = {} if data is None else {"output_dir": str(default_folder(Path(FOLDER), data))}
+    stated = {} if data is None else {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
     return line.request(stated, only=line.flags.keys() - only_with_a_model())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho.atomic import atomic_write

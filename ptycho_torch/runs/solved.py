@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import grey_closing
 
@@ -52,6 +53,16 @@ class SolverResult:
     history: list[dict[str, Any]]
     problem: str | None
 
+    @property
+    def object(self) -> NDArray[np.complex64]:
+        """The transmission of the object, complex64 (H, W)."""
+        return self.reconstruction.object
+
+    @property
+    def probe(self) -> NDArray[np.complex64]:
+        """The probe in photon scale, complex64 (modes, N, N), the strongest mode first."""
+        return self.reconstruction.probe
+
 
 def finish(
     course: Course, folder: Path, window_px: int, *, is_whole: bool = True
@@ -71,7 +82,9 @@ def finish(
     figures = course.figures()
     solution = solution_of(course.descent, [])
     scan, state = course.scan, course.descent.state
-    modes = solution.modes.cpu().numpy()
+    # modes that were refined are mixed until they are made orthogonal; a single one keeps its phase
+    mixed = len(state.modes) > 1 and course.plan.probe_from is not None
+    modes = (solution.modes if mixed else state.modes).cpu().numpy()
     # object and probe share a scale, which no pattern tells: the probe keeps the power that it started with
     gain = float(np.sqrt(np.square(np.abs(course.start.probe)).sum() / np.square(np.abs(modes)).sum()))
     gain = gain if np.isfinite(gain) and gain > 0 else 1.0
@@ -96,7 +109,7 @@ def finish(
         "seconds": result.seconds,
         "n_patterns_used": result.n_patterns,
         **figures,
-        **_facts(course, mode_powers(solution.modes).tolist()),
+        **_facts(course, mode_powers(torch.from_numpy(modes)).tolist()),
         **({} if is_whole else {"interrupted": True}),
     }
     # between wide steps there is little light, and an object all the same
