@@ -38,8 +38,7 @@ COMMON = {
     ),
     "reconstruct": (
         *("output_dir", "n_iterations", "refine_probe", "probe_modes", "refine_positions", "prior", "start"),
-        *("measurement_domain", "n_groups", "inference_batch_size", "reconstruction_window"),
-        *("debug", "accelerator", "n_devices", "num_workers"),
+        *("measurement_domain", "inference_batch_size", "reconstruction_window", "accelerator", "n_devices"),
     ),
     "demo": (
         *("output_dir", "N", "n_positions", "nphotons", "nepochs", "batch_size", "learning_rate", "gridsize"),
