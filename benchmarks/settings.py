@@ -32,6 +32,8 @@ EMPTY = "empty interpreter"
 BARE_IMPORT = "import pydantic_settings"
 PACKAGE_IMPORT = "import ptycho.config"
 DOOR_IMPORT = "import ptycho.config.config"
+BARE_PROGRAM = "argparse and pydantic-settings"
+COMMANDS = ("ptycho --help", "ptycho config show train")
 STARTS = {
     EMPTY: "pass",
     BARE_IMPORT: BARE_IMPORT,
@@ -44,6 +46,14 @@ STARTS = {
     "first settings, ptycho.config": (
         "from ptycho.config.execution import PyTorchExecutionConfig; PyTorchExecutionConfig()"
     ),
+    BARE_PROGRAM: (
+        "import argparse; from benchmarks.settings_peers import bare_settings; p = argparse.ArgumentParser(); "
+        "p.add_argument('--num-workers'); p.parse_args([]); print(bare_settings()())"
+    ),
+    **{
+        line: f"from ptycho_torch.cli.main import main; raise SystemExit(main({line.split()[1:]}))"
+        for line in COMMANDS
+    },
 }
 """What a fresh interpreter does; the canonical configurations load when the first of their names is asked for."""
 NOT_HANDED_ON = (PREFIX, "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
@@ -133,7 +143,8 @@ def _environ() -> dict[str, str]:
 
 
 def _child_ms(code: str, environ: Mapping[str, str]) -> float:
-    child = subprocess.Popen([sys.executable, "-c", code], env=environ, cwd=ROOT)
+    command = [sys.executable, "-c", code]
+    child = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
@@ -193,6 +204,10 @@ def measure_starts(rounds: int, *, instructions: bool) -> list[Goal]:
     print_table(heads[: len(rows[0])], rows)
     goals = [
         Goal(f"{DOOR_IMPORT}, CPU time over {BARE_IMPORT}", spent[DOOR_IMPORT] / spent[BARE_IMPORT], 1.05)
+    ]
+    goals += [
+        Goal(f"{line}, CPU time over {BARE_PROGRAM}", spent[line] / spent[BARE_PROGRAM], 1.25)
+        for line in COMMANDS
     ]
     if counts:
         ratio = counts[DOOR_IMPORT] / counts[BARE_IMPORT]

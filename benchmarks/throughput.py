@@ -26,8 +26,10 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from benchmarks.versions import N_PIXELS, Clock, payload_of, repeated, timed_reconstruction, write_scan
+from ptycho.config.canonical import ModelConfig
+from ptycho.config.recipes import STANDARD
+from ptycho.config.request import Request
 from ptycho.raw_data import RawData
-from ptycho_torch.cli.defaults import TRAINING
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import Batch
@@ -35,7 +37,7 @@ from ptycho_torch.optimization import build_optimizer, build_schedule
 from ptycho_torch.runs.training import build_module, train
 from ptycho_torch.runtime import run_environment
 
-GROUP_SIZE = int(str(TRAINING["gridsize"])) ** 2
+GROUP_SIZE = Request([ModelConfig], recipe=STANDARD).answer()[ModelConfig].gridsize ** 2
 LOSSES_AGREE = 1e-3
 """Rounding, which the steps of a training at this rate make grow."""
 GOAL_RATIO = 0.95

@@ -21,10 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ptycho.config.recipes import STANDARD
 from ptycho.raw_data import RawData
-from ptycho_torch.cli.defaults import RECONSTRUCTION, TRAINING
 from ptycho_torch.config_factory import TrainingPayload, create_training_payload
-from ptycho_torch.config_params import InferenceConfig
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.forward_model import PtychoPINN
 from ptycho_torch.optimization import build_optimizer
@@ -43,7 +42,7 @@ Clock = Callable[[], float]
 def payload_of(data: Path, run_dir: Path, epochs: int, **knobs: object) -> TrainingPayload:
     """What `ptycho train` does by default, but in order and without validation; on the CPU but for other knobs."""
     asked = {"nepochs": epochs, "sequential_sampling": True, "val_split": 0.0, "accelerator": "cpu"}
-    return create_training_payload(data, run_dir, asked | knobs, cli_defaults=TRAINING)
+    return create_training_payload(data, run_dir, asked | knobs, recipe=STANDARD)
 
 
 def write_scan(path: Path, n_positions: int) -> Path:
@@ -95,7 +94,6 @@ def timed_reconstruction(
 ) -> tuple[float, float, NDArray[np.complex64]]:
     """Microseconds a pattern and pass of the U-Nets and of everything else, and the object."""
     execution = payload.execution_config
-    inference = InferenceConfig(batch_size=int(str(RECONSTRUCTION["inference_batch_size"])))
     with run_environment(execution), Timed(model.network.unets, clock)() as unets:
         started = clock()
         found = reconstruct(
@@ -103,7 +101,7 @@ def timed_reconstruction(
             payload.pt_model_config,
             scan,
             np.arange(len(scan)),
-            inference=inference,
+            inference=payload.pt_inference_config,
             execution=execution,
             fabric=build_fabric(execution),
         )

@@ -12,22 +12,22 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import OLD_NAMES, PyTorchExecutionConfig
 from ptycho.config.legacy import KEY_MAPPINGS
 from ptycho.config.origins import PRECEDENCE
+from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
 from ptycho.config.render import text
 from ptycho.config.section import section_of, section_of_table
 from ptycho.config.solver import SolverConfig
-from ptycho.run_names import RECONSTRUCTIONS
+from ptycho.run_names import RECONSTRUCTIONS, RUNS
 from ptycho_torch import config_params
+from ptycho_torch.cli.commands import COMMANDS, spell
 from ptycho_torch.cli.config import ACTIONS
-from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, TRAINING
-from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag, FlagParser, spell
-from ptycho_torch.cli.main import COMMANDS
+from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag
+from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.config_bridge import EXECUTION, NOT_BRIDGED, TABLE
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -93,7 +93,10 @@ def _code(word: object) -> str:
 
 
 def _default(section: str, name: str) -> str:
-    value = section_of_table(section).defaults[name]
+    return _shown(section_of_table(section).defaults[name])
+
+
+def _shown(value: object) -> str:
     return _code(f"{value:g}" if isinstance(value, float) else text(value))
 
 
@@ -163,8 +166,10 @@ def _cell(section: str, name: str, kind: str) -> str:
             return _variable(name) if is_knob else "-"
         case "file":
             return _code(f"[{section}]")
+        case "recipe":
+            return _stated(STANDARD, section, name)
         case "cli-default":
-            return _stated(section, name)
+            return _found_by_commands(section, name)
         case _:
             return _default(section, name)
 
@@ -177,16 +182,20 @@ def _flagged(section: str) -> set[str]:
     }
 
 
-def _stated(section: str, name: str) -> str:
+def _stated(recipe: str, section: str, name: str) -> str:
+    """What a recipe states for a field."""
+    (file,) = read_recipe(recipe)
+    values = file.layer(section_of_table(section)).values
+    return _shown(values[name]) if name in values else "-"
+
+
+def _found_by_commands(section: str, name: str) -> str:
     if name == "enable_progress_bar":
         return "on, on a terminal"
     if name == "output_dir":
         places = {"inference": "MODEL", "solver": RECONSTRUCTIONS, "training": RUNS}
         return f"`{places[section]}/NAME-OF-DATA`"
-    if section == "execution" and name in RECONSTRUCTION:
-        return f"{_code(text(RECONSTRUCTION[name]))} (`reconstruct`)"
-    table = {"inference": RECONSTRUCTION, "solver": {}}.get(section, TRAINING)
-    return _code(text(table[name])) if name in table else "-"
+    return "-"
 
 
 def _handling(section: str) -> str:
@@ -278,8 +287,7 @@ class _Recorded(FlagParser):
 
 def _recorded(name: str) -> _Recorded:
     parser = _Recorded()
-    module: ModuleType = COMMANDS[name]
-    module.add_arguments(parser)
+    COMMANDS[name].load().add_arguments(parser)
     return parser
 
 
@@ -295,8 +303,8 @@ def _flags(command: str) -> str:
 
 def _commands() -> str:
     rows = (
-        (_code(f"ptycho {name} {module.USAGE}"), f"{module.SUMMARY.capitalize()}.")
-        for name, module in COMMANDS.items()
+        (_code(f"ptycho {name} {command.usage}"), f"{command.summary.capitalize()}.")
+        for name, command in COMMANDS.items()
     )
     return _table(("command", "what it does"), rows)
 
@@ -312,21 +320,15 @@ def _config_actions() -> str:
     return _table(("command", "what it does"), rows)
 
 
-def _command_defaults() -> str:
-    """Defaults that the commands state in place of the fields'."""
-    homes = {name: section for section in CONSUMERS for name in reversed(rows_of(section))}
-    rows = []
-    for name in TRAINING | RECONSTRUCTION:
-        stated = [
-            _code(f"{table[name]:g}" if isinstance(table[name], float) else text(table[name]))
-            if name in table
-            else "-"
-            for table in (TRAINING, DEMO, RECONSTRUCTION)
-        ]
-        section = "training" if name in section_of(TrainingConfig).fields else homes[name]
-        rows.append((_code(name), _default(section, name), *stated))
-    commands = (f"`ptycho {command}`" for command in ("train", "demo", "reconstruct"))
-    return _table(("field", "default of the field", *commands), rows)
+def _recipes() -> str:
+    """What the recipes state in place of the fields' defaults."""
+    rows = [
+        (f"`[{section}]`", _code(name), _default(section, name), *stated)
+        for section in CONSUMERS
+        for name in rows_of(section)
+        if set(stated := [_stated(recipe, section, name) for recipe in recipe_names()]) != {"-"}
+    ]
+    return _table(("table", "field", "default of the field", *map(_code, recipe_names())), rows)
 
 
 def _reconstruction_groups() -> str:
@@ -374,7 +376,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "precedence": _precedence,
     "commands": _commands,
     "config-actions": _config_actions,
-    "command-defaults": _command_defaults,
+    "recipes": _recipes,
     "reconstruction-groups": _reconstruction_groups,
     **{f"{name}-flags": lambda name=name: _flags(name) for name in COMMANDS},
 }

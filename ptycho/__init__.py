@@ -10,8 +10,9 @@
 Every name loads when it is first asked for; torch loads with the first call that computes.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Final
+TYPE_CHECKING = (
+    False  # type checkers take it for true by its name, as if it came from typing, which would be loaded
+)
 
 if TYPE_CHECKING:
     from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
@@ -41,7 +42,7 @@ __all__ = [
 
 __version__: str
 
-_HOMES: Final = {
+_HOMES = {
     "ConfigError": "ptycho.config.errors",
     "DataError": "ptycho.data_error",
     "InferenceConfig": "ptycho.config.canonical",
@@ -67,6 +68,8 @@ if not TYPE_CHECKING:  # a type checker that saw this would take any name for on
 
             found = installed_version()
         elif name in _HOMES:
+            from importlib import import_module
+
             attribute = "simulate_scan" if name == "simulate" else name
             found = vars(import_module(_HOMES[name]))[attribute]
         else:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from ptycho.atomic import atomic_write
 from ptycho.config.files import LARGEST
 
@@ -43,14 +41,14 @@ def write_json(path: Path, content: Any) -> Path:
 
 def _finite(value: Any) -> Any:
     """The value with plain finite numbers alone."""
-    if isinstance(value, np.generic | np.ndarray):
-        return _finite(cast(Any, value).tolist())
+    if type(value).__module__ == "numpy":  # its scalars and arrays, without loading it
+        return _finite(value.tolist())
     if isinstance(value, Mapping):
         items: dict[str, Any] = {}
         for name, item in cast(Mapping[str, Any], value).items():
             items[name] = _finite(item)
             if items[name] is None and item is not None:
-                items[f"{name}_reason"] = "not a number (NaN)" if np.isnan(item) else "infinite"
+                items[f"{name}_reason"] = "not a number (NaN)" if math.isnan(item) else "infinite"
         return items
     if isinstance(value, list | tuple):
         return [_finite(item) for item in cast(list[Any], value)]

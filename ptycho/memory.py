@@ -4,8 +4,6 @@ import math
 from pathlib import Path
 from typing import Final
 
-import psutil  # pyright: ignore[reportMissingModuleSource]
-
 _GROUP: Final = Path("/proc/self/cgroup")
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _LIMITS: Final = ("memory.max", "memory.limit_in_bytes")
@@ -14,6 +12,8 @@ _FEW: Final = 16 * 2**20
 
 def available_bytes() -> int:
     """Memory that this process can still get: what the system has free, within the limits of its job or container."""
+    import psutil  # pyright: ignore[reportMissingModuleSource]  # not every command asks
+
     return min([psutil.virtual_memory().available, *_limits()])
 
 

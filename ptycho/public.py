@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ptycho.config.errors import printable
 from ptycho.config.paths import Files
+from ptycho.config.recipes import STANDARD, Recipe
 from ptycho.data_error import DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import load_backend
@@ -83,6 +84,7 @@ def train(
     scan: Scan,
     output_dir: str | Path | None = None,
     *,
+    recipe: Recipe = STANDARD,
     file: Files | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -94,6 +96,8 @@ def train(
         scan: a scan in memory; or the path of a scan, or of a folder of NPZ files that are one data set. A scan in
             memory that no file holds is written into the folder of the run.
         output_dir: folder for everything the training writes; None: `runs/NAME`, after the scan.
+        recipe: the settings to begin with: a name (`standard` works well out of the box), or a run file; None: the
+            defaults of the settings.
         file: a file of settings, or several, the last one strongest.
         overwrite: whether a run in the folder is replaced. Without it, and without `resume`, it is kept, and refused.
         resume: whether to go on with the training in the folder, where there is one. One that has ended is returned.
@@ -105,7 +109,7 @@ def train(
         DataError, FileNotFoundError: the scan cannot be used.
         RuntimeError: the run failed for a reason outside the package; the message says how to go on.
     """
-    asked = {"file": file, "overwrite": overwrite, "resume": resume, "settings": settings}
+    asked = {"recipe": recipe, "file": file, "overwrite": overwrite, "resume": resume, "settings": settings}
     return cast(Training, _backend(settings).train_scan(scan, output_dir, **asked))
 
 
@@ -114,6 +118,7 @@ def reconstruct(
     model: Training | str | Path | None = None,
     output_dir: str | Path | None = None,
     *,
+    recipe: Recipe = STANDARD,
     file: Files | None = None,
     overwrite: bool = False,
     **settings: Any,
@@ -126,6 +131,8 @@ def reconstruct(
             reconstructs the scan by itself.
         output_dir: folder for everything the reconstruction writes; None: `reconstructions/NAME`, after the scan, or
             with a model one in its folder.
+        recipe: the settings to begin with: a name (`standard` works well out of the box), or a run file; None: the
+            defaults of the settings.
         file: a file of settings, or several, the last one strongest.
         overwrite: whether a reconstruction in the folder is replaced. Without it, it is kept, and refused.
         **settings: settings by their names, which beat those of the file; `help(ptycho.SolverConfig)`, with a model
@@ -138,7 +145,7 @@ def reconstruct(
     """
     if not isinstance(scan, RawData):
         _refuse_folder(scan)
-    asked = {"file": file, "overwrite": overwrite, "settings": settings}
+    asked = {"recipe": recipe, "file": file, "overwrite": overwrite, "settings": settings}
     if model is None:
         return cast(Reconstruction, _backend(settings).solve_scan(scan, output_dir, **asked))
     trained = model if isinstance(model, str | Path) else model.run_dir

@@ -260,13 +260,10 @@ def _present(path: Path, members: tuple[str, ...]) -> list[Path]:
     """Members of a run that are in a folder, by their relative paths; also those in the folders of several scans."""
     found = [Path(name) for name in members if os.path.lexists(path / name)]
     if Path(RECORD) in found and not holds_training(path):
-        of_scans = {
-            results.parent for name in (STATE, OF_RECONSTRUCTION[0]) for results in path.glob(f"*/{name}")
-        }
-        for folder in sorted(of_scans):
+        names = (STATE, OF_RECONSTRUCTION[0])
+        for folder in sorted({results.parent for name in names for results in path.glob(f"*/{name}")}):
             if folder.name[0] != "." and not folder.is_symlink() and not (folder / RECORD).exists():
-                names = (name for name in OF_SOLVER if os.path.lexists(folder / name))
-                found += [Path(folder.name) / name for name in names]
+                found += [Path(folder.name) / name for name in OF_SOLVER if os.path.lexists(folder / name)]
     return found
 
 
@@ -289,10 +286,9 @@ def _held_run(path: Path, *, may_resume: bool) -> Failure | None:
     if any(name.endswith(STATE) for name in present):
         ways = [f"go on with it (ptycho reconstruct --resume {path})"]
     ways += ["replace it (--overwrite; overwrite=True in Python)", "name another folder"]
-    way_out = ", ".join(ways[:-1]) + f", or {ways[-1]}"
-    message = (
-        f"{path}: expected a folder without a run; got one with {what}. {way_out[0].upper()}{way_out[1:]}."
-    )
+    way_out = ", ".join(ways[:-1]) + f", or {ways[-1]}."
+    message = f"{path}: expected a folder without a run; got one with {what}."
+    message = f"{message} {way_out[0].upper()}{way_out[1:]}"
     return Failure("output_dir", message)
 
 

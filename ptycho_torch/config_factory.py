@@ -1,7 +1,7 @@
 """From what a caller says and what the data say to complete, checked configurations, with the origin of every value.
 
 Who wins, the strongest first: overrides; flags that were passed; the data (N from the probe, nphotons as stated) or
-the trained model; the files, the last one strongest; those of PTYCHO_CONFIG; the command line's; those of the fields.
+the trained model; the files, the last one strongest; those of PTYCHO_CONFIG; the recipe; the defaults.
 """
 
 import contextlib
@@ -9,24 +9,21 @@ import copy
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from ptycho import params
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
-from ptycho.config.legacy import update_legacy_dict
-from ptycho.config.origins import Origin
 from ptycho.config.paths import Files
+from ptycho.config.recipes import Recipe
 from ptycho.config.request import Answer, Request
 from ptycho.config.resolve import resolve
 from ptycho.config.section import section_of
 from ptycho.data_error import DataError
 from ptycho.scan_facts import infer_probe_size
-from ptycho_torch import config_params as torch_side
 from ptycho_torch.config_bridge import TABLE, from_inference_config, from_training_config
 from ptycho_torch.config_inferred import (
     add_model,
@@ -35,6 +32,15 @@ from ptycho_torch.config_inferred import (
     inferred_layer,
     model_and_files,
     trained_layers,
+)
+from ptycho_torch.config_payload import (
+    InferencePayload,
+    TrainingPayload,
+    audit,
+    completed,
+    inference_side,
+    populate_legacy_params,
+    training_payload,
 )
 
 __all__ = [
@@ -48,8 +54,6 @@ __all__ = [
     "training_payload_of",
 ]
 
-T = TypeVar("T")
-
 logger = logging.getLogger(__name__)
 
 _OTHER_WORDS: Final = {"max_epochs": "nepochs"} | {
@@ -62,51 +66,6 @@ _OTHER_WORDS: Final = {"max_epochs": "nepochs"} | {
 _TRANSLATED: Final = {name: pair.to_canonical for pair in TABLE for name in [pair.torch[0].split(".")[1]]}
 
 
-@dataclass(frozen=True)
-class TrainingPayload:
-    """Everything a training needs to know.
-
-    Attributes:
-        tf_training_config: the canonical configuration (the name is historical).
-        pt_data_config, pt_model_config, pt_training_config, pt_inference_config: the same for this backend.
-        execution_config: how this machine runs it.
-        overrides_applied: name -> origin of every value that is not a default, and what it beat; JSON-safe.
-        sources: `section.field` -> origin of every canonical field.
-    """
-
-    tf_training_config: TrainingConfig
-    pt_data_config: torch_side.DataConfig
-    pt_model_config: torch_side.ModelConfig
-    pt_training_config: torch_side.TrainingConfig
-    pt_inference_config: torch_side.InferenceConfig
-    execution_config: PyTorchExecutionConfig
-    overrides_applied: dict[str, Any]
-    sources: dict[str, Origin]
-
-
-@dataclass(frozen=True)
-class InferencePayload:
-    """Everything a reconstruction needs to know.
-
-    Attributes:
-        tf_inference_config: the canonical configuration (the name is historical).
-        pt_data_config, pt_model_config, pt_training_config, pt_inference_config: the same for this backend; the
-            training one is that of the trained model.
-        execution_config: how this machine runs it.
-        overrides_applied: name -> origin of every value that is not a default, and what it beat; JSON-safe.
-        sources: `section.field` -> origin of every canonical field.
-    """
-
-    tf_inference_config: InferenceConfig
-    pt_data_config: torch_side.DataConfig
-    pt_model_config: torch_side.ModelConfig
-    pt_training_config: torch_side.TrainingConfig
-    pt_inference_config: torch_side.InferenceConfig
-    execution_config: PyTorchExecutionConfig
-    overrides_applied: dict[str, Any]
-    sources: dict[str, Origin]
-
-
 def create_training_payload(
     train_data_file: str | Path | None,
     output_dir: str | Path | None,
@@ -115,6 +74,7 @@ def create_training_payload(
     *,
     flags: Mapping[str, Any] | None = None,
     file: Files | None = None,
+    recipe: Recipe = None,
     cli_defaults: Mapping[str, Any] | None = None,
 ) -> TrainingPayload:
     """Resolve the configurations of a training, and fill the legacy dictionary (CONFIG-001).
@@ -126,6 +86,7 @@ def create_training_payload(
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
         flags: command-line flags that were passed, by field or knob; text is read as the field says.
         file: run file with [model], [training], [execution], or flat file of knobs; or several, the last one strongest.
+        recipe: its name (`standard`), or a run file that is one; None: the defaults of the fields.
         cli_defaults: what the command line states without a flag, by field or knob.
 
     Raises:
@@ -134,7 +95,7 @@ def create_training_payload(
         ConfigError: all that is wrong with the values; or n_groups, which is required, is missing.
     """
     request = _request(
-        [ModelConfig, TrainingConfig, PyTorchExecutionConfig], overrides, flags, file, cli_defaults
+        [ModelConfig, TrainingConfig, PyTorchExecutionConfig], overrides, flags, file, recipe, cli_defaults
     )
     places = {"train_data_file": train_data_file, "output_dir": output_dir}
     places = settled(request, TrainingConfig, places)
@@ -201,19 +162,6 @@ def _as_it_is(config: TrainingConfig | InferenceConfig, execution: PyTorchExecut
     return Request([*ready], n_is_settled=config.model.N != 0).answer(ready)
 
 
-def training_payload(answer: Answer) -> TrainingPayload:
-    """The payload of a resolved request for ModelConfig and TrainingConfig; fills the legacy dictionary."""
-    config = _completed(answer, TrainingConfig)
-    return TrainingPayload(
-        config,
-        *from_training_config(config),
-        _inference_side(answer[PyTorchExecutionConfig], config.batch_size * config.model.gridsize**2),
-        answer[PyTorchExecutionConfig],
-        audit(answer),
-        answer.sources,
-    )
-
-
 def create_inference_payload(
     model_path: str | Path | None,
     test_data_file: str | Path | None,
@@ -223,6 +171,7 @@ def create_inference_payload(
     *,
     flags: Mapping[str, Any] | None = None,
     file: Files | None = None,
+    recipe: Recipe = None,
     cli_defaults: Mapping[str, Any] | None = None,
 ) -> InferencePayload:
     """Resolve the configurations of a reconstruction, and fill the legacy dictionary (CONFIG-001).
@@ -236,6 +185,7 @@ def create_inference_payload(
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
         flags: command-line flags that were passed, by field or knob; text is read as the field says.
         file: run file with [model], [inference], [execution], or flat file; or several, the last one strongest.
+        recipe: its name (`standard`), or a run file that is one; None: the defaults of the fields.
         cli_defaults: what the command line states without a flag, by field or knob.
 
     Raises:
@@ -245,7 +195,7 @@ def create_inference_payload(
             required, is missing; or all that is wrong with the values.
     """
     request = _request(
-        [ModelConfig, InferenceConfig, PyTorchExecutionConfig], overrides, flags, file, cli_defaults
+        [ModelConfig, InferenceConfig, PyTorchExecutionConfig], overrides, flags, file, recipe, cli_defaults
     )
     places = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
     places = settled(request, InferenceConfig, places)
@@ -257,7 +207,7 @@ def create_inference_payload(
     training = resolve(TrainingConfig, [trained["training"]])
     request.fail(training.failures)
     answer = request.answer({PyTorchExecutionConfig: execution_config})
-    config = _completed(answer, InferenceConfig)
+    config = completed(answer, InferenceConfig)
     as_trained = training.config
     as_trained.model = config.model
     data, _ = from_inference_config(config)
@@ -267,25 +217,11 @@ def create_inference_payload(
         replace(data, nphotons=trained_data.nphotons),
         model,
         pt_training,
-        _inference_side(answer[PyTorchExecutionConfig], as_trained.batch_size * config.model.gridsize**2),
+        inference_side(answer[PyTorchExecutionConfig], as_trained.batch_size * config.model.gridsize**2),
         answer[PyTorchExecutionConfig],
         audit(answer),
         answer.sources,
     )
-
-
-def populate_legacy_params(
-    config: TrainingConfig | InferenceConfig | ModelConfig, *, intensity_scale: float | None = None
-) -> None:
-    """Fill `ptycho.params.cfg` from a canonical configuration (CONFIG-001); nothing else writes it.
-
-    Args:
-        config: the configuration.
-        intensity_scale: amplitude in photon**0.5 of a pattern whose loaded values are one; None leaves what is there.
-    """
-    update_legacy_dict(params.cfg, config)
-    if intensity_scale is not None:
-        params.set("intensity_scale", intensity_scale)
 
 
 # The request ----------------------------------------------------------------------------------------------------
@@ -296,6 +232,7 @@ def _request(
     overrides: Mapping[str, Any] | None,
     flags: Mapping[str, Any] | None,
     file: Files | None,
+    recipe: Recipe,
     cli_defaults: Mapping[str, Any] | None,
 ) -> Request:
     if isinstance(overrides, Mapping):
@@ -305,6 +242,7 @@ def _request(
         overrides=overrides,
         flags=flags,
         file=file,
+        recipe=recipe,
         cli_defaults=cli_defaults,
         synonyms=_OTHER_WORDS,
     )
@@ -357,43 +295,3 @@ def _require_n_groups(request: Request, cls: type) -> None:
         rule = "expected an integer >= 1, or none for one group at every scan position"
         message = f"{field}: n_groups is required: {rule}; got nothing. Give it as an override, a flag or in the file."
         request.fail([Failure(field, message)])
-
-
-def _completed(answer: Answer, cls: type[T]) -> T:
-    """The canonical configuration of an answer, checked as a whole, announced, and in the legacy dictionary."""
-    config: Any = answer[cls]
-    config.model = answer[ModelConfig]
-    announce(answer)
-    populate_legacy_params(config)
-    return config
-
-
-def _inference_side(execution: PyTorchExecutionConfig, training_patterns: int) -> torch_side.InferenceConfig:
-    """Single patterns are predicted: by default as many at once as a training batch holds in its groups."""
-    return torch_side.InferenceConfig(
-        batch_size=execution.inference_batch_size or training_patterns,
-        middle_trim=execution.middle_trim,
-        pad_eval=execution.pad_eval,
-        window=execution.reconstruction_window,
-    )
-
-
-# The record -----------------------------------------------------------------------------------------------------
-
-
-def announce(answer: Answer) -> None:
-    """Log, with both values, what overrules the data or a flag that was passed."""
-    for name, origin in {**answer.sources, **answer[PyTorchExecutionConfig].sources}.items():
-        for beaten in origin.shadowed:
-            overruled = beaten.kind == "inferred" or (beaten.is_flag and origin.kind == "override")
-            if overruled and beaten.value != origin.value:
-                logger.warning(
-                    "%s: %s (%s) overrules %s (%s)", name, origin.value, origin, beaten.value, beaten
-                )
-
-
-def audit(answer: Answer) -> dict[str, Any]:
-    """Every value that is not a default, by field or knob, with its origin and what it beat."""
-    canonical = {name.split(".")[1]: origin for name, origin in answer.sources.items()}
-    everything = {**canonical, **answer[PyTorchExecutionConfig].sources}
-    return {name: origin.to_dict() for name, origin in everything.items() if origin.kind != "default"}

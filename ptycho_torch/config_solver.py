@@ -13,10 +13,13 @@ from typing import Any
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho.config.paths import Files
+from ptycho.config.recipes import Recipe, read_recipe
 from ptycho.config.request import Answer, Request
+from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho_torch.config_factory import after_the_rest, announce, audit, settled
+from ptycho_torch.config_factory import after_the_rest, settled
 from ptycho_torch.config_inferred import files_of
+from ptycho_torch.config_payload import announce, audit
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ def create_solver_payload(
     *,
     flags: Mapping[str, Any] | None = None,
     file: Files | None = None,
+    recipe: Recipe = None,
     cli_defaults: Mapping[str, Any] | None = None,
 ) -> SolverPayload:
     """Resolve the settings of a reconstruction without a network.
@@ -55,6 +59,8 @@ def create_solver_payload(
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
         flags: command-line flags that were passed, by field or knob; text is read as the field says.
         file: run file with [solver], [execution], or flat file of knobs; or several, the last one strongest.
+        recipe: the name of a recipe, or a run file; of it [solver] counts, since its [execution] is for
+            networks.
         cli_defaults: what the command line states without a flag, by field or knob.
 
     Raises:
@@ -68,6 +74,8 @@ def create_solver_payload(
         file=file,
         cli_defaults=cli_defaults,
     )
+    for read in read_recipe(recipe):
+        request.add(SolverConfig, read.layer(section_of(SolverConfig)))
     places = settled(request, SolverConfig, {"data_file": data, "output_dir": output_dir})
     with after_the_rest(request, execution_config):
         files_of(places["data_file"], "Data file not found")

@@ -27,8 +27,8 @@ RUNS_CODE_IN_YAML = {
 LASTING_CHANGES = {
     ("ptycho/probe.py", "rebinds _guess"),
     ("ptycho/model_manager.py", "rebinds _trained, _temporary"),
-    ("ptycho_torch/config_factory.py", "calls update_legacy_dict"),
-    ("ptycho_torch/config_factory.py", "calls params.set"),
+    ("ptycho_torch/config_payload.py", "calls update_legacy_dict"),
+    ("ptycho_torch/config_payload.py", "calls params.set"),
     ("ptycho_torch/__init__.py", "writes os.environ"),
     ("ptycho_torch/runtime/environment.py", "calls os.environ.update"),
     ("ptycho_torch/runtime/environment.py", "calls os.environ.pop"),

@@ -250,7 +250,7 @@ class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n
     """Smallest relative decrease of the loss that counts as improvement, with the Adaptive schedule."""
 
 
-class InferenceConfig(CheckedDataclass, table="inference", renamed={"n_images": "n_groups"}):
+class InferenceConfig(CheckedDataclass, table="inference", renamed={"n_images": "n_groups"}, as_trained=True):
     """One reconstruction: a trained model and the scan to reconstruct."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)

@@ -32,6 +32,7 @@ class CheckedDataclass(Views):
         table: Its table in a run file, where it has one; it is the label as well.
         renamed: Old name -> field; the old name still works everywhere, with a DeprecationWarning.
         also: Name that callers use -> field; it works in construction, without a word.
+        as_trained: Whether a trained model gives the sections that it holds, and a recipe leaves them alone.
     """
 
     __slots__ = ("_layers",)
@@ -46,6 +47,7 @@ class CheckedDataclass(Views):
         table: str = "",
         renamed: Mapping[str, str] = {},
         also: Mapping[str, str] = {},
+        as_trained: bool = False,
     ) -> None:
         """Make the class a dataclass, and register its section; what is not given is as in the parent."""
         super().__init_subclass__()
@@ -56,7 +58,8 @@ class CheckedDataclass(Views):
         pydantic_dataclass(config=config)(cls)
         construct: Any = _construct
         cls.__init__ = construct
-        register(Section(cls, *told, {**above.also, **also}))
+        trained = as_trained or above.as_trained
+        register(Section(cls, *told, {**above.also, **also}, as_trained=trained))
         cls.__doc__ = Described(summary)  # pyright: ignore[reportAttributeAccessIssue]
         cls.__signature__ = _Signature()  # pyright: ignore[reportAttributeAccessIssue]
         for old, new in renamed.items():

@@ -52,6 +52,10 @@ class ConfigFile:
     """What is wrong with the file as a whole; it is among the failures of every layer."""
     level: int = 0
     """Standing among the files of a run: the higher wins; one below 0 is of the variable PTYCHO_CONFIG."""
+    kind: str = "file"
+    """The kind of its layers: `file`, or `recipe`."""
+    title: str = ""
+    """What messages call it, without its lines; empty: its path."""
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "ConfigFile":
@@ -148,7 +152,7 @@ class ConfigFile:
             is_table = isinstance(written[key], Mapping) and not where
             failures.append(self._stray(key) if is_table else self._unknown((*where, key), section))
         read = read_values(
-            "file",
+            self.kind,
             known,
             section,
             text=True,
@@ -161,13 +165,15 @@ class ConfigFile:
         spelled = {name: (*where, read.locators.get(name, name)) for name in read.values}
         return read._replace(
             locators=_Lookup(self, spelled, False),
-            raw=_Lookup(self, spelled, True),
+            raw={} if self.title else _Lookup(self, spelled, True),
             failures=(*failures, *read.failures),
             level=self.level,
         )
 
     def place(self, key: tuple[str, ...]) -> str:
         """Return `exec.toml:7` for a key given by its path of names."""
+        if self.title:
+            return self.title
         line = formats.line_of(self.path, self.text, key)
         return f"{self.path}:{line}" if line else self.path
 

@@ -1,5 +1,6 @@
 """Where a value came from: its source, the place in it, and the values it beat."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 PRECEDENCE: Final = (
@@ -8,6 +9,7 @@ PRECEDENCE: Final = (
     "inferred",
     "environment",
     "file",
+    "recipe",
     "cli-default",
     "default",
 )
@@ -43,9 +45,21 @@ class Origin(NamedTuple):
         return f"{word} {self.locator}".strip()
 
     @property
+    def in_file(self) -> bool:
+        """Whether the value stands in a file: one that was named, or a recipe."""
+        return self.kind in ("file", "recipe")
+
+    @property
     def is_flag(self) -> bool:
         """Whether the value was passed as a command-line flag."""
         return self.kind == "override" and self.locator.startswith("--")
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> "Origin":
+        """Read back what `to_dict` gave."""
+        shadowed: Iterable[Mapping[str, Any]] = told.get("shadowed") or ()
+        beaten = tuple(cls.from_dict(origin) for origin in shadowed)
+        return cls(f"{told['kind']}", f"{told.get('locator') or ''}", told.get("raw"), beaten, told["value"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the origin as plain dictionaries, lists and scalars that JSON can hold."""

@@ -160,25 +160,42 @@ def explanation(rows: Iterable[Row]) -> str:
     )
 
 
-_STYLE = (
-    "<style>.ptycho-settings{border-collapse:collapse;color:inherit;background:transparent}"
-    ".ptycho-settings th,.ptycho-settings td{text-align:left;padding:2px 10px;color:inherit;"
-    "border-bottom:1px solid rgba(128,128,128,.35)}"
-    ".ptycho-settings .changed{font-weight:bold;background:rgba(64,128,255,.18)}</style>"
+_CELL: Final = (
+    "text-align:left;vertical-align:top;padding:2px 12px 2px 0;border:0;color:inherit;background:none;"
+    "white-space:normal;overflow-wrap:break-word;max-width:40em;font-weight:"
 )
+_LINE: Final = "border:0;border-bottom:1px solid rgba(128,128,128,.4);color:inherit;background:"
+_TABLE: Final = (
+    "border-collapse:collapse;border:0;table-layout:auto;width:auto;margin:4px 0;text-align:left;color:inherit;"
+    "background:none;font-size:inherit;line-height:1.4"
+)
+_MARKED: Final = "rgba(64,128,255,.2)"
 
 
 def html(title: str, rows: Iterable[Row]) -> str:
-    """Write an HTML table whose colours come from the page, light or dark; changed settings are marked."""
+    """Write an HTML table; changed settings are marked.
+
+    The styles are those of the elements themselves: a notebook's rules for tables do not win, and viewers that drop
+    style sheets keep them. Colours come from the page, light or dark.
+    """
     from html import escape
 
-    parts = [_STYLE, f'<table class="ptycho-settings"><caption>{escape(title)}</caption>']
-    parts.append("<tr><th>setting</th><th>value</th><th>from</th><th>instead of</th></tr>")
+    def line(kind: str, cells: Iterable[str], weight: str, background: str = "none", more: str = "") -> str:
+        written = "".join(f'<{kind}{more} style="{_CELL}{weight}">{escape(cell)}</{kind}>' for cell in cells)
+        return f'<tr style="{_LINE}{background}">{written}</tr>'
+
+    parts = [
+        f'<table style="{_TABLE}"><caption style="{_CELL}bold;caption-side:top">{escape(title)}</caption>'
+    ]
+    parts += ["<thead>", line("th", ("setting", "value", "from", "instead of"), "bold"), "</thead>"]
     for group, members in _by_group(rows):
-        parts.append(f'<tr><th colspan="4" scope="rowgroup">{escape(group)}</th></tr>')
+        parts += [
+            "<tbody>",
+            line("th", [group], "bold;padding-top:10px", more=' colspan="4" scope="rowgroup"'),
+        ]
         for row in members:
-            name = f"* {row.name}" if row.changed else row.name  # where a viewer drops the style
+            name = f"* {row.name}" if row.changed else row.name  # where a viewer drops all styles
             cells = (name, _shown(row.origin.value), str(row.origin), _beaten(row.origin))
-            opening = '<tr class="changed">' if row.changed else "<tr>"
-            parts.append(opening + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+            parts.append(line("td", cells, *(("bold", _MARKED) if row.changed else ("normal",))))
+        parts.append("</tbody>")
     return "".join(parts) + "</table>"

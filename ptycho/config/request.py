@@ -1,7 +1,7 @@
 """One request of a command: the settings of several sections, resolved together from the same levels."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -10,9 +10,10 @@ from ptycho.config.files import ConfigFile, collect_files
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import Files
-from ptycho.config.resolve import Origins, Resolution, kinds_of, merge, resolve, worded
+from ptycho.config.recipes import Recipe, read_recipe, suited
+from ptycho.config.resolve import Origins, Resolution, in_force, kinds_of, merge, resolve, worded
 from ptycho.config.rules import conflicts
-from ptycho.config.section import Section, recorded, section_of
+from ptycho.config.section import Conflict, Section, recorded, section_of
 from ptycho.config.sources import as_flags, sort_values
 from ptycho.config.subclass_sources import with_ambient
 
@@ -50,6 +51,7 @@ class Request:
         flags: Command-line flags that were passed, by name; text is read as the field says.
         file: A run file, or a flat file of the section without a label; or several, the last one strongest. Those of
             the variable PTYCHO_CONFIG are below them.
+        recipe: The name of a recipe, or a run file that is one; it leaves alone what a trained model gives.
         cli_defaults: What the command line states without a flag.
         synonyms: Other name -> field.
         environ: The environment, for the sections that read it; None: that of the process.
@@ -63,6 +65,7 @@ class Request:
         overrides: Mapping[str, Any] | None = None,
         flags: Mapping[str, Any] | None = None,
         file: Files | None = None,
+        recipe: Recipe = None,
         cli_defaults: Mapping[str, Any] | None = None,
         synonyms: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
@@ -77,6 +80,9 @@ class Request:
                 self._take(kind, given, synonyms or {})
         for read in collect_files(file, self._environ):
             self._read(read)
+        for read in read_recipe(recipe):
+            holders = [section for section in self._sections if section.as_trained]
+            self._read(read, without={held.cls for one in holders for held in one.nested.values()})
 
     @property
     def _sections(self) -> list[Section]:
@@ -126,35 +132,32 @@ class Request:
             if settings is None:
                 found[cls] = resolve(cls, *with_ambient(section_of(cls), layers, self._environ))
             elif isinstance(settings, cls):
-                failures += _too_late(section_of(cls), layers)
+                failures += _too_late(settings, layers)
                 found[cls] = _above(settings, [layer for layer in layers if _is_override(layer)])
             else:
                 name = f"{section_of(cls).table}_config"
                 message = f"{name}: expected a {cls.__name__} or none; got {show(settings)}."
                 failures.append(Failure(name, f"{message} Make one with from_snapshot()."))
+        found = suited(found, self._conflicts)
         failures += [failure for one in found.values() for failure in one.failures]
-        failures += self._conflicts(found)
+        values, origins = in_force(found.values())
+        failures += worded(self._conflicts(values), values, Origins(self._sections, origins))
         if failures:
             raise ConfigError(failures)
         return Answer(found)
 
-    def _conflicts(self, found: Mapping[type, Resolution[Any]]) -> list[Failure]:
+    def _conflicts(self, values: Mapping[str, Any]) -> Iterator[Conflict]:
         """What does not go together, among what is right by itself."""
-        values = {name: value for one in found.values() for name, value in one.valid.items()}
-        origins = {name: origin for one in found.values() for name, origin in one.origins.items()}
-        if (
-            not self._n_is_settled and "N" in values and not self.speaks_of("N")
-        ):  # the data or the model will say it
-            del values["N"]
-        table = next((one.table for one in reversed(self._sections) if one.label), "")
-        return worded(conflicts(values, table), values, Origins(self._sections, origins))
+        waits = not self._n_is_settled and "N" in values and not self.speaks_of("N")
+        known = {name: value for name, value in values.items() if not (waits and name == "N")}
+        return conflicts(known, next((one.table for one in reversed(self._sections) if one.label), ""))
 
-    def _read(self, file: ConfigFile) -> None:
-        """Read the tables of a run file, or of any other the section without a label."""
+    def _read(self, file: ConfigFile, without: Collection[type] = ()) -> None:
+        """Read the tables of a run file, or of any other the section without a label; but for some classes."""
         self.fail(file.failures)
         for cls in self._layers:
             section = section_of(cls)
-            if file.has_tables or not section.label:
+            if cls not in without and (file.has_tables or not section.label):
                 self.add(cls, file.layer(section))
 
     def _take(self, kind: str, given: Mapping[str, Any], synonyms: Mapping[str, str]) -> None:
@@ -185,17 +188,17 @@ def _is_override(layer: Layer) -> bool:
     return layer.kind == "override" and layer.level >= 0
 
 
-def _is_ambient(layer: Layer) -> bool:
-    """Whether a layer is of a file of the variable PTYCHO_CONFIG."""
-    return layer.kind == "file" and layer.level < 0
+def _too_late(settings: Any, layers: Sequence[Layer]) -> Iterator[Failure]:
+    """Settings that are given beside settings of their section that were resolved before.
 
-
-def _too_late(section: Section, layers: Sequence[Layer]) -> Iterator[Failure]:
-    """Settings that are given beside settings of their section that were resolved before."""
+    Files of the variable PTYCHO_CONFIG, and a recipe that they were resolved with, are none.
+    """
+    section, known = section_of(type(settings)), {layer.kind for layer in settings._spoken()}
     given = f"the {section.table} configuration given is resolved already"
     way_out = f"{given}. Give it to its resolve(), or as an override."
     for layer in layers:
-        for name in () if _is_override(layer) or _is_ambient(layer) else layer.values:
+        is_ambient = (layer.kind == "file" and layer.level < 0) or layer.kind in known & {"recipe"}
+        for name in () if _is_override(layer) or is_ambient else layer.values:
             label = section.labelled(name)
             yield Failure(label, f"{label} ({layer.origin(name)}): {way_out}")
 

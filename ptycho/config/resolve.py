@@ -189,6 +189,16 @@ def sources_of(section: Section, layers: Sequence[Layer], values: object) -> dic
     return sources
 
 
+def in_force(found: Iterable[Resolution[Any]]) -> tuple[dict[str, Any], dict[str, Origin]]:
+    """The values of sections that share no name, but for the wrong ones; and the origins of those that are given."""
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    for one in found:
+        values |= one.valid
+        origins |= one.origins
+    return values, origins
+
+
 # What is wrong ---------------------------------------------------------------------------------------------------
 
 
@@ -256,13 +266,12 @@ def refusal(section: Section, origin: Origin, why: ErrorDetails) -> Failure:
         within["loc"] = tuple(inner)
         return refusal(held, origin._replace(value=cast(object, why["input"])), within)
     accepts, label = scalar(annotation_of(section.all_fields[name])), section.labelled(name)
-    from_file = origin.kind == "file"
-    value = plain(origin.value if from_file or origin.raw is None else origin.raw)
+    value = plain(origin.value if origin.in_file or origin.raw is None else origin.raw)
     meant = accepts.meant_by(value)
     hint = f" Did you mean {meant}?" if meant else f" {accepts.advice}".rstrip()
     may_show = accepts.is_shown or not isinstance(value, (str, int, float))
     shown = show(value) if may_show else "another value"
-    line = quote_line(origin.raw or "", shown=may_show) if from_file else ""
+    line = quote_line(origin.raw or "", shown=may_show) if origin.in_file else ""
     rule = own_words(why) or f"expected {f'a {held.cls.__name__}' if held else accepts.broken_by(value)}"
     return Failure(label, f"{label}: {rule}; got {shown} from {origin}.{hint}{line}")
 
@@ -315,7 +324,7 @@ class Origins(NamedTuple):
         """The line of a file that a value is from, as it is quoted below a message."""
         origin = self.of(name)
         shown = all(one.scalars[name].is_shown for one in self.sections if name in one.fields)
-        return quote_line(origin.raw or "", shown=shown) if origin.kind == "file" else ""
+        return quote_line(origin.raw or "", shown=shown) if origin.in_file else ""
 
 
 def worded(conflicts: Iterable[Conflict], values: Mapping[str, Any], origins: Origins) -> list[Failure]:

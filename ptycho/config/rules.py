@@ -62,7 +62,8 @@ def loading_processes(values: Mapping[str, Any]) -> Iterator[Conflict]:
     if values.get("num_workers") == 0:
         for name, without in (("persistent_workers", False), ("prefetch_factor", None)):
             if values.get(name, without) != without:
-                yield Conflict(name, "num_workers > 0", "num_workers", f"Set num_workers, or drop {name}.")
+                way_out = f"Set num_workers, or drop {name}."
+                yield Conflict(name, "num_workers > 0", "num_workers", way_out, (without,))
 
 
 def idle_settings(values: Mapping[str, Any]) -> Iterator[Failure]:
@@ -81,14 +82,14 @@ def _warm_up_without_plateaus(run: Run) -> Iterator[Conflict]:
     if run["lr_warmup_epochs"] > 0 and run["scheduler"] == "Adaptive":
         rule = "a scheduler other than Adaptive, which follows the loss"
         way_out = "Set lr_warmup_epochs to 0, or choose another scheduler."
-        yield Conflict("lr_warmup_epochs", rule, "scheduler", way_out)
+        yield Conflict("lr_warmup_epochs", rule, "scheduler", way_out, (0,))
 
 
 def _warm_up_within_the_training(run: Run) -> Iterator[Conflict]:
-    warm_up = run["lr_warmup_epochs"]
-    if warm_up >= run["nepochs"] and run["scheduler"] != "Adaptive":
+    warm_up, epochs = run["lr_warmup_epochs"], run["nepochs"]
+    if warm_up >= epochs and run["scheduler"] != "Adaptive":
         way_out = "Shorten the warm-up, or train longer."
-        yield Conflict("lr_warmup_epochs", f"nepochs > {warm_up}", "nepochs", way_out)
+        yield Conflict("lr_warmup_epochs", f"nepochs > {warm_up}", "nepochs", way_out, (epochs - 1,))
 
 
 def _decay_above_zero(run: Run) -> Iterator[Conflict]:
@@ -109,16 +110,16 @@ def _some_loss(run: Run) -> Iterator[Conflict]:
 def _probe_that_is_used(run: Run) -> Iterator[Conflict]:
     if run["probe_trainable"] and (run["model_type"], run["architecture"]) == ("supervised", "cnn"):
         rule = "a loss that depends on the probe: model_type pinn, or with supervised an architecture other than cnn"
-        yield Conflict(
-            "probe_trainable", rule, "architecture", "Set probe_trainable to false, or change one of the two."
-        )
+        way_out = "Set probe_trainable to false, or change one of the two."
+        yield Conflict("probe_trainable", rule, "architecture", way_out, (False,))
 
 
 def _positions_for_a_group(run: Run) -> Iterator[Conflict]:
     drawn, members = run["n_subsample"], run["gridsize"] ** 2
     if run.table == "training" and drawn is not None and drawn < members:
         way_out = f"Raise n_subsample to {members} or more, or lower gridsize."
-        yield Conflict("n_subsample", f"gridsize <= {math.isqrt(drawn)}", "gridsize", way_out)
+        rule = f"gridsize <= {math.isqrt(drawn)}"
+        yield Conflict("n_subsample", rule, "gridsize", way_out, (members,))
 
 
 def _enough_neighbors(run: Run) -> Iterator[Conflict]:
@@ -137,7 +138,8 @@ def _members_of(run: Run, pool: str) -> Iterator[Conflict]:
     others = run["gridsize"] ** 2 - 1
     if run[pool] < others:
         rule = f"gridsize <= {math.isqrt(run[pool] + 1)}"
-        yield Conflict(pool, rule, "gridsize", f"Raise {pool} to {others} or more, or lower gridsize.")
+        way_out = f"Raise {pool} to {others} or more, or lower gridsize."
+        yield Conflict(pool, rule, "gridsize", way_out, (others,))
 
 
 def _backend_of_this_distribution(run: Run) -> Iterator[Conflict]:
@@ -158,7 +160,7 @@ def _trim_within_the_patch(run: Run) -> Iterator[Conflict]:
     trim, n_pixels = run["middle_trim"], run["N"]
     if trim > n_pixels > 0:
         way_out = "Choose a smaller one, or 0 for the whole patch."
-        yield Conflict("middle_trim", f"patches of {trim} pixels or more", "N", way_out)
+        yield Conflict("middle_trim", f"patches of {trim} pixels or more", "N", way_out, (n_pixels,))
 
 
 _RULES: Final[Mapping[tuple[str, ...], Callable[[Run], Iterator[Conflict]]]] = {

@@ -52,6 +52,8 @@ class Section:
     """What its environment variables start with, in upper case; None: the environment is not read."""
     conflicts: Callable[[Mapping[str, Any]], Iterable["Conflict"]] = lambda values: ()
     """Finds what does not go together among values that are valid by themselves."""
+    as_trained: bool = False
+    """Whether a trained model gives the sections that it holds, and a recipe leaves them alone."""
 
     @property
     def all_fields(self) -> Mapping[str, FieldInfo]:
@@ -145,6 +147,8 @@ class Conflict:
     """The field that stands against it."""
     way_out: str = ""
     """What to do."""
+    instead: tuple[Any, ...] = ()
+    """The nearest value that keeps the rule, where there is one; a recipe gives way to it."""
 
 
 _BY_TABLE: Final[dict[str, Section]] = {}

@@ -13,7 +13,16 @@ from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, unk
 from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE, Origin
 from ptycho.config.paths import Files
-from ptycho.config.resolve import Origins, fill, kinds_of, refused, sources_of, worded
+from ptycho.config.resolve import (
+    Origins,
+    Resolution,
+    fill,
+    kinds_of,
+    refused,
+    resolve,
+    sources_of,
+    worded,
+)
 from ptycho.config.section import Conflict, Section, register, section_of
 from ptycho.config.sources import as_flags, as_mapping, given_twice, read_values, warn_renamed
 from ptycho.config.subclass_sources import file_layers, refuse_without_effect, with_ambient
@@ -22,6 +31,8 @@ from ptycho.version import installed_version
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass as _Class
+
+    from ptycho.config.recipes import Recipe
 else:
 
     class _Class(type(BaseSettings)):
@@ -141,6 +152,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         flags: Mapping[str, Any] | None = None,
         arguments: Mapping[str, Any] | None = None,
         file: Files | None = None,
+        recipe: "Recipe" = None,
         cli_defaults: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
         strict: bool = False,
@@ -153,6 +165,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
             arguments: Arguments from Python.
             file: A flat file, or a run file that holds these settings in a table; or several, the last one
                 strongest. Those of the variable PTYCHO_CONFIG are below them.
+            recipe: The name of a recipe, or a run file that is one; its values give way to what the others state.
             cli_defaults: Defaults that the command line states.
             environ: The environment; by default that of the process.
             strict: Whether any unknown variable with our prefix is an error, rather than a warning.
@@ -171,8 +184,14 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         if flags is not None:
             layers.append(as_flags(read_values("override", as_mapping(cls, flags), section, text=True)))
         environ = os.environ if environ is None else environ
-        layers += file_layers(section, file, environ)
-        return cls._from_layers(*with_ambient(section, layers, environ, strict=strict))
+        layers += file_layers(section, file, environ, recipe)
+        layers, order = with_ambient(section, layers, environ, strict=strict)
+        if recipe is None:
+            return cls._from_layers(layers, order)
+        from ptycho.config.recipes import suited  # with the parsers, which load with the first file
+
+        found: dict[type, Resolution[Self]] = {cls: resolve(cls, layers, order)}
+        return suited(found, section.conflicts)[cls].config
 
     @classmethod
     def from_file(cls, path: Files, **arguments: Any) -> Self:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic_settings import (
     BaseSettings,
@@ -22,6 +22,9 @@ from ptycho.config.origins import PRECEDENCE
 from ptycho.config.paths import Files, paths_in
 from ptycho.config.section import Section
 from ptycho.config.sources import read_environment, read_values
+
+if TYPE_CHECKING:
+    from ptycho.config.recipes import Recipe
 
 
 @cache
@@ -147,13 +150,16 @@ def with_ambient(
     return [layer for layer in found if layer.kind in order], tuple(order)
 
 
-def file_layers(section: Section, files: Files | None, environ: Mapping[str, str]) -> list[Layer]:
-    """Read the files that are named, and those of the variable PTYCHO_CONFIG, into layers of one section."""
-    if files is None and not paths_in(environ):
+def file_layers(
+    section: Section, files: Files | None, environ: Mapping[str, str], recipe: "Recipe" = None
+) -> list[Layer]:
+    """Read the files that are named, those of the variable PTYCHO_CONFIG, and a recipe into layers of one section."""
+    if files is None and recipe is None and not paths_in(environ):
         return []
     from ptycho.config.files import collect_files  # the parsers load with the first file
+    from ptycho.config.recipes import read_recipe
 
-    return [file.layer(section) for file in collect_files(files, environ)]
+    return [file.layer(section) for file in (*collect_files(files, environ), *read_recipe(recipe))]
 
 
 def _dotenv_of(cls: type[BaseSettings]) -> tuple[DotEnvSettingsSource, tuple[Failure, ...]]:

@@ -4,11 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 from ptycho_torch.cli.console import Refusal
-from ptycho_torch.cli.flags import FlagParser
-
-NAME = "completion"
-SUMMARY = "write the script that completes ptycho in a shell"
-USAGE = "{bash,zsh,fish}"
+from ptycho_torch.cli.parser import FlagParser
 
 SHELLS = ("bash", "zsh", "fish")
 PATHS = ("DATA", "FILE", "MODEL", "PATH", "RUN", "RUN_OR_FILE")
@@ -41,8 +37,9 @@ def run(options: argparse.Namespace) -> int:
         raise Refusal(f"expected a shell ({', '.join(SHELLS)}); got none. Name yours.")
     import shtab
 
-    parser: argparse.ArgumentParser = options.whole_parser()
+    parser: FlagParser = options.whole_parser()
     for command in _commands(parser):
+        command[1].describe()
         for action in command[1]._actions:
             if action.metavar in PATHS:
                 vars(action)["complete"] = shtab.FILE
@@ -60,7 +57,7 @@ def _words(action: argparse.Action) -> list[str]:
     return list(vars(action).get("words", ()))
 
 
-def _own_words(script: str, parser: argparse.ArgumentParser) -> Iterator[str]:
+def _own_words(script: str, parser: FlagParser) -> Iterator[str]:
     """The lines of a zsh script, but for the words of inner commands that shtab offers one command too early."""
     inner = {
         name for path, _ in _commands(parser) if len(path) == 3 and path[0] == "config" for name in path[2:]
@@ -76,9 +73,7 @@ def _own_words(script: str, parser: argparse.ArgumentParser) -> Iterator[str]:
             yield line
 
 
-def _commands(
-    parser: argparse.ArgumentParser, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
+def _commands(parser: FlagParser, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FlagParser]]:
     """Every parser with the words that lead to it, the outermost first."""
     yield path, parser
     for action in parser._actions:

@@ -13,6 +13,7 @@ from ptycho.config.dataclass import layers_in
 from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning, printable, spelled_out
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
+from ptycho.config.recipes import STANDARD
 from ptycho.config.record import is_record, request_of
 from ptycho.config.render import text
 from ptycho.config.request import Request
@@ -20,15 +21,14 @@ from ptycho.config.section import TABLES, section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.config.sources import read_environment
 from ptycho.run_folder import RECORD
+from ptycho_torch.cli.commands import COMMANDS
 from ptycho_torch.cli.config_diff import difference
 from ptycho_torch.cli.config_files import schema, template
 from ptycho_torch.cli.config_show import RUNS_SHOWN, show
-from ptycho_torch.cli.flags import FlagParser, flags_of
+from ptycho_torch.cli.flags import flags_of
+from ptycho_torch.cli.options import add_recipe
+from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import Row, print_table
-
-NAME = "config"
-SUMMARY = "show, check, write and compare settings; nothing is run"
-USAGE = "ACTION ..."
 
 WRONG_INPUT = 2
 _OF_A_RUN = (
@@ -87,12 +87,13 @@ def _add_show(parser: FlagParser) -> None:
         dest="of", metavar="COMMAND", title="commands", prog="ptycho config show", parser_class=FlagParser
     )
     for module in RUNS_SHOWN:
+        usage = COMMANDS[module.NAME].usage.removesuffix(" [flags]")
         command = runs.add_parser(
             module.NAME,
             help=f"what ptycho {module.NAME} would run with",
             description=f"Show what ptycho {module.NAME} would run with, given the same arguments; data and model "
             "may be left out.",
-            usage=f"ptycho config show {module.NAME} [{module.USAGE.removesuffix(' [flags]')}] [flags] [--json]",
+            usage=f"ptycho config show {module.NAME} [{usage}] [flags] [--json]",
         )
         module.add_arguments(command)
         add_json(command)
@@ -109,6 +110,7 @@ def _add_check(parser: FlagParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="Refuse every variable with our prefix that sets no knob."
     )
+    add_recipe(parser)
     add_json(parser)
 
 
@@ -120,7 +122,8 @@ def _check(options: argparse.Namespace) -> int:
     strict = "strict" in options
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        found = [_failures(file, strict) for file in (files or [None])]
+        recipe = vars(options).get("recipe", STANDARD)
+        found = [_failures(file, recipe, strict) for file in (files or [None])]
     for category, message in dict.fromkeys((warning.category, str(warning.message)) for warning in said):
         if not (strict and category is UnknownVariableWarning):
             warnings.warn(message, category, stacklevel=2)
@@ -147,15 +150,15 @@ def _is_of_run(file: str) -> bool:
     return Path(file).name == RECORD and is_record(ConfigFile.collect(file).content)
 
 
-def _failures(file: str | None, strict: bool) -> list[Failure]:
-    """Everything wrong with the environment and, where there is one, with a file or the record of a run."""
+def _failures(file: str | None, recipe: str, strict: bool) -> list[Failure]:
+    """Everything wrong with the environment, the recipe and, where there is one, a file or the record of a run."""
     failures: list[Failure] = []
     if file is not None and _is_of_run(file):
         return list(_failures_of_run(ConfigFile.read(file).content, file))
     canonical = None if file is None else _canonical_class(file)
     for sections in _OF_A_RUN if canonical is None else ():
         try:
-            Request(sections, file=file).answer()
+            Request(sections, file=file, recipe=recipe).answer()
         except ConfigError as error:
             failures += error.failures
     if file is not None and canonical is not None:
@@ -201,10 +204,12 @@ def _failures_of_run(record: Mapping[str, Any], path: str) -> Iterator[Failure]:
 def _add_init(parser: FlagParser) -> None:
     parser.epilog = "ptycho config init > run.toml gives a file to edit."
     parser.add_argument("--yaml", action="store_true", help="Write YAML instead of TOML.")
+    add_recipe(parser)
 
 
 def _init(options: argparse.Namespace) -> int:
-    print(template(as_yaml="yaml" in options), end="")
+    recipe = vars(options).get("recipe", STANDARD)
+    print(template(recipe, as_yaml="yaml" in options), end="")
     return 0
 
 
@@ -270,8 +275,15 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "show": Action(
         "COMMAND ...", "show what a run would run with, and where each value is from", _add_show, show
     ),
-    "check": Action("[--strict] [--json] [FILE ...]", "check files and the environment", _add_check, _check),
-    "init": Action("[--yaml]", "write a file to edit, with every setting as a comment", _add_init, _init),
+    "check": Action(
+        "[--strict] [--recipe NAME] [--json] [FILE ...]",
+        "check files and the environment",
+        _add_check,
+        _check,
+    ),
+    "init": Action(
+        "[--yaml] [--recipe NAME]", "write a file to edit, with every setting as a comment", _add_init, _init
+    ),
     "schema": Action(
         "", "write the JSON Schema of configuration files, for editors", lambda parser: None, _schema
     ),

@@ -3,32 +3,43 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
+from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
+from ptycho.config.recipes import STANDARD
 from ptycho.config.render import text
-from ptycho.config.resolve import resolve
+from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import RECORD
 from ptycho_torch.cli.tables import Row, print_table
 
-CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig, SolverConfig)
+_LEFT_OPEN: Final = ("argument", "inferred", "cli-default")
+"""Kinds of what a file leaves to the command and its data."""
 
-Settings = dict[str, tuple[object, str]]
-"""`section.field` -> its value, and the words for where that is from."""
+Origins = Mapping[str, Origin]
+"""`section.field` -> its value, and where that is from."""
+
+
+class Compared(NamedTuple):
+    """A run or a file."""
+
+    place: str
+    origins: Origins | None
+    """What the run recorded; None: it is a file."""
 
 
 def difference(first: str, second: str, *, as_json: bool) -> None:
     """Print the settings that two runs or files have in common and that differ.
 
     Args:
-        first: folder of a run, its config.json, or a configuration file; in a file, what is not said has the default
-            of its field.
+        first: folder of a run, its config.json, or a configuration file; in a file, what is not set has the value of
+            the recipe: that of the run where it is compared with one, else the standard one.
         second: another one.
         as_json: print JSON.
 
@@ -36,12 +47,12 @@ def difference(first: str, second: str, *, as_json: bool) -> None:
         ConfigError: what is wrong with any of them.
     """
     here, there = _settings_of_all(first, second)
-    both = [name for name in here if name in there and here[name][0] != there[name][0]]
+    both = [name for name in here if name in there and here[name].value != there[name].value]
     absent = sorted(_sections(here) ^ _sections(there))
     absent += sorted(name for name in here.keys() ^ there.keys() if name.partition(".")[0] not in absent)
     if as_json:
         differ = {
-            name: [{"value": value, "from": place} for value, place in (here[name], there[name])]
+            name: [{"value": side[name].value, "from": f"{side[name]}"} for side in (here, there)]
             for name in both
         }
         print(json.dumps({"differ": differ, "not_compared": absent}, indent=2))
@@ -50,7 +61,7 @@ def difference(first: str, second: str, *, as_json: bool) -> None:
         Row(
             (
                 printable(name.partition(".")[2]),
-                *(printable(f"{text(value)} ({place})") for value, place in (here[name], there[name])),
+                *(printable(f"{text(side[name].value)} ({side[name]})") for side in (here, there)),
             ),
             printable(name.partition(".")[0]),
         )
@@ -64,13 +75,20 @@ def difference(first: str, second: str, *, as_json: bool) -> None:
         print(f"not compared, as only one of them has it: {printable(', '.join(absent))}")
 
 
-def _settings_of_all(*places: str) -> list[Settings]:
-    """Read the settings of all, or say what is wrong with any."""
-    read: list[Settings] = []
+def _settings_of_all(*places: str) -> list[Origins]:
+    """Read the settings of all, or tell what is wrong with any; the environment is not read."""
+    found: list[Compared] = []
+    read: list[Origins] = []
     failures: list[Failure] = []
     for place in places:
         try:
-            read.append(settings_of(place))
+            found.append(_found(place))
+        except ConfigError as error:
+            failures += error.failures
+    runs = [one.origins for one in found if one.origins is not None]
+    for one in found:
+        try:
+            read.append(_of_file(one.place, *runs) if one.origins is None else one.origins)
         except ConfigError as error:
             failures += error.failures
     if failures:
@@ -78,14 +96,14 @@ def _settings_of_all(*places: str) -> list[Settings]:
     return read
 
 
-def settings_of(place: str) -> Settings:
-    """Read the settings of a run or a file; the environment is not read.
+def _found(place: str) -> Compared:
+    """What is meant by an argument.
 
     Args:
         place: folder of a run, its config.json, or a configuration file.
 
     Raises:
-        ConfigError: what is wrong with a configuration file; or the folder holds no run.
+        ConfigError: there is no run where one is named.
     """
     if not place.strip():
         message = f"RUN_OR_FILE: expected a path; got {place!r}. Name a run or a file."
@@ -95,11 +113,11 @@ def settings_of(place: str) -> Settings:
         if not (path / RECORD).is_file():
             message = f"{printable(place)}: expected the folder of a run; got one without {RECORD}."
             raise ConfigError([Failure(place, message)])
-        return _of_run(path / RECORD)
-    return _of_run(path) if path.name == RECORD else _of_file(place)
+        path = path / RECORD
+    return Compared(place, _of_run(path) if path.name == RECORD else None)
 
 
-def _of_run(path: Path) -> Settings:
+def _of_run(path: Path) -> Origins:
     """What `config.json` records, whichever version wrote it."""
     content = ConfigFile.read(path).content
     origins = content.get("origins")
@@ -107,37 +125,57 @@ def _of_run(path: Path) -> Settings:
         rule = "expected the record of a run, with the origin of every setting; got another file"
         raise ConfigError([Failure(str(path), f"{printable(str(path))}: {rule}.")])
     recorded = cast(Mapping[str, Mapping[str, Any]], origins)
+    return {name: Origin.from_dict(told) for name, told in recorded.items()}
+
+
+def _is_origin(told: object) -> bool:
+    return isinstance(told, Mapping) and {"kind", "value"} <= told.keys()
+
+
+def _of_file(place: str, *runs: Origins) -> Origins:
+    """What a file sets, above the recipe of the run that it is compared with, or the standard one.
+
+    What it leaves to the command and its data, as they were left in the run, is not among it.
+    """
+    file = ConfigFile.collect(place)
+    origins: dict[str, Origin] = {}
+    classes = (TrainingConfig, InferenceConfig, SolverConfig)
+    kinds = [cls for cls in classes if section_of(cls).table in file.content]
+    for cls in kinds or [TrainingConfig]:
+        model = () if cls is SolverConfig else (ModelConfig,)
+        parts = (*model, cls, PyTorchExecutionConfig)
+        request = Request(
+            parts,
+            file=place,
+            recipe=None if runs else STANDARD,
+            environ={},
+        )
+        for run in runs:
+            for part in parts:
+                request.add(part, _recipe_of(run, section_of(part).table))
+        answer = request.answer()
+        knobs = answer[PyTorchExecutionConfig].sources
+        found = {f"execution.{name}": origin for name, origin in knobs.items()}
+        origins = {**(answer.sources if file.has_tables else {}), **found, **origins}
     return {
-        name: (said["value"], str(Origin(str(said["kind"]), str(said.get("locator") or ""))))
-        for name, said in recorded.items()
+        name: origin
+        for name, origin in origins.items()
+        if origin.kind not in ("recipe", "default")
+        or not any(run[name].kind in _LEFT_OPEN for run in runs if name in run)
     }
 
 
-def _is_origin(said: object) -> bool:
-    return isinstance(said, Mapping) and {"kind", "value"} <= said.keys()
+def _recipe_of(run: Origins, table: str) -> Layer:
+    """What the recipe of a run states of a section, be it in force or not."""
+    stated = {
+        name.partition(".")[2]: told
+        for name, origin in run.items()
+        for told in (origin, *origin.shadowed)
+        if told.kind == "recipe" and name.partition(".")[0] == table
+    }
+    values = {name: told.value for name, told in stated.items()}
+    return Layer("recipe", values, {name: told.locator for name, told in stated.items()})
 
 
-def _of_file(place: str) -> Settings:
-    """What a configuration file says, over the defaults of the fields."""
-    file = ConfigFile.collect(place)
-    failures = list(file.failures)
-    origins: dict[str, Origin] = {}
-    runs = {"training", "inference", "solver"} & file.content.keys() or {"training"}
-    compared = {"model", *runs} if file.has_tables else set[str]()
-    for cls in [cls for cls in CANONICAL if section_of(cls).table in compared]:
-        resolution = resolve(cls, [file.layer(section_of(cls))])
-        failures += resolution.failures
-        if not resolution.failures:
-            origins |= {section_of(cls).labelled(name): said for name, said in resolution.sources.items()}
-    try:
-        execution = PyTorchExecutionConfig.resolve(file=place, environ={})
-        origins |= {f"execution.{name}": said for name, said in execution.sources.items()}
-    except ConfigError as error:
-        failures += error.failures
-    if failures:
-        raise ConfigError(failures)
-    return {name: (said.value, str(said)) for name, said in origins.items()}
-
-
-def _sections(settings: Settings) -> set[str]:
+def _sections(settings: Origins) -> set[str]:
     return {name.partition(".")[0] for name in settings}

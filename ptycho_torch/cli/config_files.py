@@ -1,23 +1,25 @@
 """What configuration files look like: a file to edit, and the JSON Schema that editors check it by."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 from ptycho.config import render
-from ptycho.config.errors import VERSION_KEY
+from ptycho.config.errors import VERSION_KEY, ConfigError, printable
 from ptycho.config.fields import LARGEST, Exact
 from ptycho.config.files import SCHEMA_KEY
+from ptycho.config.recipes import read_recipe
+from ptycho.config.resolve import resolve
 from ptycho.config.section import TABLES, recorded, section_of_table
-from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN, TRAINING
 from ptycho_torch.cli.flags import Flag, flags_of
+from ptycho_torch.cli.options import SHOWN
 
 HEAD: Final = (
     "Settings of ptycho; ptycho train and ptycho reconstruct read them with --config FILE.",
-    "Every setting is shown with the default of its field. To set one, take away the # before its name. One that "
-    "stays a comment is not set here; the command may put another value in place of the default, as said beside it.",
+    "Every setting is shown with the value that it has where nobody sets it: that of the recipe {recipe}, or else its "
+    "default. To set one, take away the # before its name; one that stays a comment is not set here.",
     "ptycho config check FILE finds mistakes; ptycho config show train --config FILE shows the outcome.",
 )
 TITLES: Final[Mapping[str, str]] = {
@@ -35,17 +37,27 @@ RULES: Final[Mapping[str, Mapping[str, Any]]] = {
 """Field -> its rule that is code in the class, as a schema says it."""
 
 
-def template(*, as_yaml: bool) -> str:
+def template(recipe: str, *, as_yaml: bool) -> str:
     """Write a run file in which every setting is a comment; read as it is, it changes nothing.
 
     Args:
+        recipe: the name of the recipe that it is read with, or its file; or none.
         as_yaml: YAML; otherwise TOML.
 
     Returns:
         The text of the file.
+
+    Raises:
+        ConfigError: what is wrong with the recipe.
     """
-    lines = [*_comment(HEAD)]
+    lines = [*_comment(words.format(recipe=printable(recipe)) for words in HEAD)]
+    files = read_recipe(recipe)
+    if failures := [failure for file in files for failure in file.failures]:
+        raise ConfigError(failures)
     for table in TABLES:
+        section = section_of_table(table)
+        found = resolve(section.cls, [file.layer(section) for file in files])
+        values = {name: origin.value for name, origin in found.sources.items()}
         lines += ["", *_comment([TITLES[table]]), f"{table}:" if as_yaml else f"[{table}]"]
         indent = "  " if as_yaml else ""
         group = table
@@ -53,9 +65,9 @@ def template(*, as_yaml: bool) -> str:
             if flag.group != group:
                 group = flag.group
                 lines += ["", f"{indent}# ---- {group} ----"]
-            written = {flag.name: recorded(flag.default)}
+            written = {flag.name: values[flag.name]}
             entry = render.yaml(written) if as_yaml else render.toml(written)
-            lines += ["", *(f"{indent}{line}" for line in _comment(_meaning(table, flag)))]
+            lines += ["", *(f"{indent}{line}" for line in _comment(_meaning(flag)))]
             lines.append(f"{indent}#{entry.rstrip()}")
     return "\n".join(lines) + "\n"
 
@@ -64,21 +76,15 @@ def _flags(table: str) -> list[Flag]:
     return flags_of(section_of_table(table).cls)
 
 
-def _comment(texts: Sequence[str]) -> Iterator[str]:
+def _comment(texts: Iterable[str]) -> Iterator[str]:
     for words in texts:
         yield from render.comment(words)
 
 
-def _meaning(table: str, flag: Flag) -> tuple[str, str]:
-    """What a setting does; then what it accepts, and what a command puts in place of its default."""
-    stated = {"train": SHOWN | TRAINING} if table != "inference" else {}
-    stated |= {"reconstruct": RECONSTRUCTION} if table in ("inference", "execution") else {}
-    others = [
-        f"ptycho {command}: {render.text(values[flag.name])}"
-        for command, values in stated.items()
-        if flag.name in values and values[flag.name] != flag.default
-    ]
-    return flag.help, f"Accepts {'; '.join((flag.accepts.rule, *others))}."
+def _meaning(flag: Flag) -> tuple[str, str]:
+    """What a setting does; then what it accepts, and what value a command finds."""
+    found = f"; in a command: {SHOWN[flag.name]}" if flag.name in SHOWN else ""
+    return flag.help, f"Accepts {flag.accepts.rule}{found}."
 
 
 def schema() -> dict[str, Any]:

@@ -12,9 +12,10 @@ from ptycho.config.origins import Origin
 from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
-from ptycho_torch.cli import reconstruct, train
+from ptycho.config.solver import SolverConfig
+from ptycho.run_names import RECONSTRUCTIONS, RUNS
+from ptycho_torch.cli import reconstruct, solve, train
 from ptycho_torch.cli.console import refusing
-from ptycho_torch.cli.defaults import RUNS
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.cli.tables import Row, print_table
@@ -72,6 +73,13 @@ def _resumed(
     options: argparse.Namespace,
 ) -> Callable[[CommandLine], tuple[Resolved, tuple[type, ...], tuple[str, ...]]]:
     def resolve(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+        if options.of == "reconstruct":
+            from ptycho_torch.runs.solving import stopped_payload
+
+            alone = reconstruct.without_model(line, resumes=True) or line
+            stopped = stopped_payload(**solve.asked_to_resume(alone, options))
+            resolved = Resolved(stopped.sources, stopped.execution_config, {})
+            return resolved, (SolverConfig,), RECONSTRUCTION_GROUPS
         from ptycho_torch.runs.resuming import resumed_payload
 
         payload = resumed_payload(**train.asked_to_resume(line, options))
@@ -107,7 +115,10 @@ def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str,
 
 
 def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
-    line.refuse(InferenceConfig, reconstruct.asked(line), ())
+    if (alone := reconstruct.without_model(line)) is not None:
+        return _solver(alone)
+    line = reconstruct.with_model(line)
+    line.refuse(InferenceConfig, reconstruct.asked(line), solve.misplaced(line, with_model=True))
     model, data = (line.place(InferenceConfig, name) for name in ("model_path", "test_data_file"))
     asked = reconstruct.asked(line, model, data)
     if model is None or data is None:
@@ -132,6 +143,24 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
             payload = create_inference_payload(*places, None, **asked)
         resolved = Resolved(payload.sources, payload.execution_config, {})
     return resolved, (ModelConfig, InferenceConfig), RECONSTRUCTION_GROUPS
+
+
+def _solver(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+    line.refuse(SolverConfig, solve.asked(line), solve.misplaced(line, with_model=False))
+    data = line.place(SolverConfig, "data_file")
+    asked = solve.asked(line, data)
+    if data is None:
+        unknown = {
+            "solver.data_file": (Origin("argument"), "DATA"),
+            "solver.output_dir": (Origin("cli-default"), f"{RECONSTRUCTIONS}/NAME-OF-DATA"),
+        }
+        resolved = _without_data(asked, SolverConfig, unknown)
+    else:
+        from ptycho_torch.config_solver import create_solver_payload
+
+        payload = create_solver_payload(line.places.get("data_file"), None, **asked)
+        resolved = Resolved(payload.sources, payload.execution_config, {})
+    return resolved, (SolverConfig,), RECONSTRUCTION_GROUPS
 
 
 _RESOLVERS: Final = {train.NAME: _training, reconstruct.NAME: _reconstruction}

@@ -10,6 +10,7 @@ from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.section import section_of
 from ptycho.run_folder import MEMBERS, RunFolder
+from ptycho.run_names import RUNS
 from ptycho_torch.cli.console import (
     is_first_process,
     refuse_unlearned,
@@ -17,25 +18,31 @@ from ptycho_torch.cli.console import (
     relative,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.defaults import DEMO, RECONSTRUCTION, RUNS, SHOWN
-from ptycho_torch.cli.flags import Flag, FlagParser, flags_of
+from ptycho_torch.cli.flags import Flag, flags_of
 from ptycho_torch.cli.foreseen import refuse_training
-from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, in_the_way, run_in_the_way
+from ptycho_torch.cli.options import (
+    OVERWRITE,
+    CommandLine,
+    add_own_options,
+    in_the_way,
+    run_in_the_way,
+    shown_values,
+)
 from ptycho_torch.cli.parameters import parameter_flags, read_parameters
+from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.solve import picture
 
-NAME = "demo"
-SUMMARY = "simulate, train and reconstruct, and compare with the truth (minutes)"
-USAGE = "[flags]"
+RECIPE = "demo"
 
 
 def add_arguments(parser: FlagParser) -> None:
     """Add the flags of a training, and those of a simulation; a name of both sets both."""
-    add_own_options(parser, overwrite=OVERWRITE)
+    add_own_options(parser, overwrite=OVERWRITE, recipe=RECIPE)
     training = [*_training_flags(), *flags_of(PyTorchExecutionConfig)]
     shared = {flag.name for flag in training}
     scan = [flag for flag in _scan_flags() if flag.name not in shared]
-    parser.add_flags(scan + training, SHOWN | DEMO | {"N": "64", "output_dir": f"{RUNS}/demo"})
+    shown = shown_values(RECIPE, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+    parser.add_flags(scan + training, shown | {"N": "64", "output_dir": f"{RUNS}/demo"})
 
 
 def _training_flags() -> list[Flag]:
@@ -55,8 +62,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError, Refusal, OSError: wrong input.
     """
-    line = CommandLine.of(options)
-    stated = line.training_defaults(DEMO) | {"output_dir": str(Path(RUNS) / "demo")}
+    line = CommandLine.of(options, recipe=RECIPE)
+    stated = {"output_dir": str(Path(RUNS) / "demo")}
     run_dir = Path(line.place(TrainingConfig, "output_dir") or stated["output_dir"])
     parameters = read_parameters(_scan_flags(), line.flags)
 
@@ -87,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
             simulated.to_file(scan)
             payload = create_training_payload(str(scan), None, **passed)
             trained = train_in(home, payload, check(payload, None))
-        known = line.request(RECONSTRUCTION, only=knobs)
+        known = line.request(only=knobs)
         inference = create_inference_payload(str(run_dir), str(scan), str(place), **known)
         reconstructed = reconstruct_scans(inference, overwrite=overwrite)[0]
     if is_first_process():

@@ -14,21 +14,16 @@ from ptycho.checksums import verify
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import Failure, spelled_out
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.recipes import STANDARD
 from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import CHECKPOINTS
 from ptycho_torch.cli import train
 from ptycho_torch.cli.console import Refusal
-from ptycho_torch.cli.defaults import SHOWN, TRAINING
-from ptycho_torch.cli.flags import FlagParser, flags_of
+from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.foreseen import training_failures
-from ptycho_torch.cli.options import CommandLine, add_config
+from ptycho_torch.cli.options import CommandLine, add_config, add_recipe, shown_values
+from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import Row, print_table
-
-NAME = "doctor"
-SUMMARY = (
-    "tell what this machine offers and which settings it would refuse, or which files of a run have changed"
-)
-USAGE = "[RUN] [--json] [flags]"
 
 REFUSED = 2
 """Exit code where a training with the settings in force would be refused."""
@@ -46,9 +41,11 @@ def add_arguments(parser: FlagParser) -> None:
     )
     parser.add_argument("run", metavar="RUN", nargs="?", help="Folder of a run whose files are checked.")
     add_config(parser)
+    add_recipe(parser)
     parser.add_argument("--json", action="store_true", help="Print JSON, for programs.")
     fields = flags_of(TrainingConfig, without=["train_data_file", "output_dir"])
-    parser.add_flags(flags_of(ModelConfig) + fields + flags_of(PyTorchExecutionConfig), SHOWN | TRAINING)
+    shown = shown_values(STANDARD, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+    parser.add_flags(flags_of(ModelConfig) + fields + flags_of(PyTorchExecutionConfig), shown)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,9 +59,9 @@ def run(options: argparse.Namespace) -> int:
     """
     line = CommandLine.of(options)
     if "run" in line.places:
-        if line.flags or line.files:
+        if line.flags or line.files or "recipe" in options:
             raise Refusal(
-                "RUN: expected without flags and --config, which are of a training; got both. Drop one."
+                "RUN: expected without flags, --config and --recipe, which are of a training; got both. Drop one."
             )
         return _check_files(line.places["run"], as_json="json" in options)
     refused = training_failures(train.asked(line))

@@ -38,7 +38,7 @@ def _of_knobs_alone(asked: Mapping[str, Any]) -> list[Failure]:
     }
     try:
         with warnings.catch_warnings(action="ignore"):
-            execution = PyTorchExecutionConfig.resolve(file=asked["file"], **knobs)
+            execution = PyTorchExecutionConfig.resolve(file=asked["file"], recipe=asked["recipe"], **knobs)
     except ConfigError:
         return []
     from ptycho_torch.runtime.checks import logger_failures, machine_failures

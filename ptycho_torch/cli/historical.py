@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho_torch.cli.commands import spell
 from ptycho_torch.cli.console import plain_warnings
-from ptycho_torch.cli.flags import spell
 from ptycho_torch.cli.main import main
 from ptycho_torch.cli.shared import with_device
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ptycho.config.errors import ConfigError, near
 from ptycho.version import installed_version
-from ptycho_torch.cli import completion, config, demo, doctor, reconstruct, simulate, train
+from ptycho_torch.cli.commands import COMMANDS
 from ptycho_torch.cli.console import (
     UNLEARNED,
     Interruption,
@@ -22,13 +22,8 @@ from ptycho_torch.cli.console import (
     plain_warnings,
     worded,
 )
-from ptycho_torch.cli.flags import FlagParser
+from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.stopping import INTERRUPTED, TERMINATED, DivergedError, RunError, Terminated, stoppable
-
-COMMANDS = {
-    module.NAME: module for module in (simulate, train, reconstruct, demo, config, doctor, completion)
-}
-"""Command -> module with NAME, SUMMARY, USAGE, add_arguments(parser) and run(options) -> exit code."""
 
 FAILED = 1
 """Exit code of a run that the machine ended, and of a defect of ours."""
@@ -51,15 +46,15 @@ def build_parser(*chosen: str | None) -> FlagParser:
     parser.add_argument("--version", action="version", version=f"ptychopinn {installed_version()}")
     parser.set_defaults(whole_parser=lambda: build_parser(*COMMANDS))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="ptycho")
-    for name, module in COMMANDS.items():
-        command = commands.add_parser(
+    for name, command in COMMANDS.items():
+        parsed = commands.add_parser(
             name,
-            help=module.SUMMARY,
-            description=f"{module.SUMMARY.capitalize()}.",
-            usage=f"ptycho {name} {module.USAGE}",
+            help=command.summary,
+            description=f"{command.summary.capitalize()}.",
+            usage=f"ptycho {name} {command.usage}",
         )
         if name in chosen:
-            module.add_arguments(command)
+            command.load().add_arguments(parsed)
     return parser
 
 
@@ -108,7 +103,7 @@ def _run(words: list[str]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that it cannot spell is no failure
     with plain_warnings(), plain_log(quiet="quiet" in options):
         try:
-            return COMMANDS[options.command].run(options)
+            return COMMANDS[options.command].load().run(options)
         except (ConfigError, Refusal) as error:
             code = UNLEARNED if isinstance(error, DivergedError) else WRONG_INPUT
             return _say(f"{chosen}: {lines_of(error)}", code)

@@ -3,25 +3,37 @@
 import argparse
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.canonical import ModelConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import collect_files
 from ptycho.config.layer import Layer
 from ptycho.config.paths import PathError, expanded
+from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.run_folder import run_failure
 from ptycho_torch.cli.console import is_first_process, is_watched
-from ptycho_torch.cli.defaults import suited
-from ptycho_torch.cli.flags import FlagParser
+from ptycho_torch.cli.parser import FlagParser
 
-OWN = ("command", "config", "quiet", "overwrite", "resume", "action", "of", "json", "unknown", "whole_parser")
+OWN = (
+    "command",
+    "config",
+    "recipe",
+    "quiet",
+    "overwrite",
+    "resume",
+    "action",
+    "of",
+    "json",
+    "unknown",
+    "whole_parser",
+)
 """Options of the commands themselves; every other one is a field's."""
 OVERWRITE = "Replace the run that is in the output folder; it is kept aside until the new one has saved."
 POSITIONAL = {
@@ -32,9 +44,32 @@ POSITIONAL = {
 """Command -> what is given by its place in it, without a flag."""
 
 
-def add_own_options(parser: FlagParser, *, overwrite: str = "") -> None:
-    """Add `--config`, `--quiet` and, where its help text is given, `--overwrite`."""
+SHOWN: Final[Mapping[str, object]] = {
+    "N": "from the data",
+    "nphotons": "from the data, else 1e9",
+    "enable_progress_bar": "true on a terminal",
+}
+"""Values that are found when a command runs, in the words of the help text."""
+
+
+def shown_values(recipe: str, *classes: type) -> dict[str, object]:
+    """What help texts show in place of the defaults of the fields: the values of a recipe, and what a run finds.
+
+    Args:
+        recipe: the recipe.
+        classes: those of the tables that are read.
+    """
+    (file,) = read_recipe(recipe)
+    stated: dict[str, object] = {}
+    for cls in classes:
+        stated |= file.layer(section_of(cls)).values
+    return {**SHOWN, **stated}
+
+
+def add_own_options(parser: FlagParser, *, overwrite: str = "", recipe: str = STANDARD) -> None:
+    """Add `--config`, `--recipe`, `--quiet` and, where its help text is given, `--overwrite`."""
     add_config(parser)
+    add_recipe(parser, recipe)
     add_quiet(parser)
     if overwrite:
         parser.add_argument("--overwrite", action="store_true", help=overwrite)
@@ -48,6 +83,16 @@ def add_config(parser: FlagParser) -> None:
         action="append",
         help="TOML, YAML or JSON file with the tables [model], [training], [inference], [execution]. May be repeated: "
         "the last file is the strongest; those of the variable PTYCHO_CONFIG are below all of them.",
+    )
+
+
+def add_recipe(parser: FlagParser, default: str = STANDARD) -> None:
+    """Add `--recipe`."""
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help=f"What to take where neither flag, environment nor file sets a value: {', '.join(recipe_names())}, or a "
+        f"file like those of --config; none takes the defaults of the settings. [default: {default}]",
     )
 
 
@@ -71,17 +116,29 @@ class CommandLine:
     files: Sequence[str]
     """The files of `--config`, the last one strongest."""
     quiet: bool
+    recipe: str = STANDARD
+    """The recipe, or `none`."""
     unknown: tuple[Failure, ...] = ()
     """Flags that do not exist."""
 
     @classmethod
-    def of(cls, options: argparse.Namespace) -> "CommandLine":
-        """Read a parsed namespace."""
+    def of(cls, options: argparse.Namespace, *, recipe: str = STANDARD) -> "CommandLine":
+        """Read a parsed namespace.
+
+        Args:
+            options: the namespace.
+            recipe: that of the command, where `--recipe` was not passed.
+
+        Raises:
+            ConfigError: what stands for a folder in the path of a file is not there.
+        """
         passed = {name: text for name, text in vars(options).items() if name not in OWN and text is not None}
         command = vars(options).get("of", options.command)
         places = {name: passed.pop(name) for name in POSITIONAL.get(command, ()) if name in passed}
         unknown = vars(options).get("unknown", ())
-        return cls(places, passed, _files(options), "quiet" in options, unknown)
+        (recipe,) = _expanded("--recipe", [vars(options).get("recipe", recipe)])
+        files = _expanded("--config", vars(options).get("config", ()))
+        return cls(places, passed, files, "quiet" in options, recipe, unknown)
 
     def refuse(self, section: type, asked: Mapping[str, Any], failures: Sequence[Failure]) -> None:
         """Refuse what is wrong with the line, together with what is wrong with the settings.
@@ -105,19 +162,10 @@ class CommandLine:
         if name in self.places:
             return self.places[name]
         with warnings.catch_warnings(action="ignore"):  # the run reads the same again, and warns
-            request = Request([section, PyTorchExecutionConfig], flags=self.flags, file=self.files)
+            request = Request(
+                [section, PyTorchExecutionConfig], flags=self.flags, file=self.files, recipe=self.recipe
+            )
         return request.says(name)
-
-    def training_defaults(self, table: Mapping[str, object]) -> dict[str, object]:
-        """One of the tables of `defaults` for a training, as it goes with what was passed."""
-        asked = self.value(TrainingConfig, "nepochs"), self.value(ModelConfig, "gridsize")
-        knobs = {name: text for name, text in self.flags.items() if name == "scheduler"}
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                scheduler = PyTorchExecutionConfig.resolve(flags=knobs, file=self.files).scheduler
-        except ConfigError:
-            scheduler = None  # the run reports what is wrong
-        return suited(table, *asked, scheduler)
 
     def place(self, section: type, name: str) -> str | None:
         """A path that the command, or else a file, sets; None where neither does."""
@@ -157,7 +205,7 @@ class CommandLine:
         return [place for place in found.values() if place is not None]
 
     def request(
-        self, cli_defaults: Mapping[str, object], only: Collection[str] | None = None
+        self, cli_defaults: Mapping[str, object] = {}, only: Collection[str] | None = None
     ) -> dict[str, Any]:
         """The arguments of a factory that say what was passed.
 
@@ -169,21 +217,22 @@ class CommandLine:
         return {
             "flags": {name: text for name, text in self.flags.items() if only is None or name in only},
             "file": self.files,
+            "recipe": self.recipe,
             "cli_defaults": {"enable_progress_bar": is_watched(), **cli_defaults},
             "overrides": {"enable_progress_bar": False} if silent else {},
         }
 
 
-def _files(options: argparse.Namespace) -> list[str]:
-    """The files of `--config`.
+def _expanded(option: str, paths: Iterable[str]) -> list[str]:
+    """The paths of an option.
 
     Raises:
-        ConfigError: what stands for a folder in one of the paths is not there.
+        ConfigError: what stands for a folder in one of them is not there.
     """
     try:
-        return [expanded(path) for path in vars(options).get("config", ())]
+        return [expanded(path) for path in paths]
     except PathError as error:
-        raise ConfigError([Failure("--config", f"--config: {error}.")]) from None
+        raise ConfigError([Failure(option, f"{option}: {error}.")]) from None
 
 
 def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:

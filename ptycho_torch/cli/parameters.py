@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from ptycho.config.errors import ConfigError, Failure, show
@@ -14,7 +15,7 @@ def parameter_flags(function: Callable[..., Any], group: str) -> list[Flag]:
     """The flags of a function's parameters; their help is the function's docstring."""
     texts = _argument_texts(inspect.getdoc(function) or "")
     return [
-        Flag(name, scalar(parameter.annotation), texts[name], parameter.default, group)
+        Flag(name, scalar(parameter.annotation), partial(texts.__getitem__, name), parameter.default, group)
         for name, parameter in inspect.signature(function).parameters.items()
     ]
 

@@ -8,6 +8,7 @@ from typing import Any
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.recipes import STANDARD
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import holds_training
@@ -20,18 +21,12 @@ from ptycho_torch.cli.console import (
     relative,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.defaults import RECONSTRUCTION, SHOWN
-from ptycho_torch.cli.flags import (
-    RECONSTRUCTION_GROUPS,
-    FlagParser,
-    flags_of,
-)
+from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
 from ptycho_torch.cli.foreseen import refuse_reconstruction
-from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way
+from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way, shown_values
+from ptycho_torch.cli.parser import FlagParser
 
 NAME = "reconstruct"
-SUMMARY = "reconstruct a scan, by itself or with a trained model"
-USAGE = "[MODEL] DATA [flags]"
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -58,8 +53,10 @@ def add_arguments(parser: FlagParser) -> None:
     flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
     flags += flags_of(SolverConfig, without=["data_file", *section_of(InferenceConfig).fields])
     folders = f"{RECONSTRUCTIONS}/NAME-OF-DATA; with a model FOLDER-OF-MODEL/NAME-OF-DATA"
-    stated = SHOWN | RECONSTRUCTION | {"output_dir": folders}
-    parser.add_flags(flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), stated)
+    shown = shown_values(STANDARD, InferenceConfig, SolverConfig, PyTorchExecutionConfig)
+    parser.add_flags(
+        flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), shown | {"output_dir": folders}
+    )
     parser.hands_on_unknown = True
 
 
@@ -70,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    if (alone := without_model(line, options)) is not None:
+    if (alone := without_model(line, resumes="resume" in options)) is not None:
         return solve.run(alone, options)
     line = with_model(line)
     positionals = {"model_path": "MODEL", "test_data_file": "DATA"}
@@ -103,13 +100,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def without_model(line: CommandLine, options: argparse.Namespace) -> CommandLine | None:
+def without_model(line: CommandLine, *, resumes: bool = False) -> CommandLine | None:
     """The command line of a reconstruction without a model; None where it, or a file, names one.
 
     A single place is the model where there is one, and otherwise the scan.
     """
     first, *others = line.places.values() or ("",)
-    if others or _is_model(first) or ("resume" not in options and _names_model(line)):
+    if others or _is_model(first) or (not resumes and _names_model(line)):
         return None
     return replace(line, places={"data_file": first} if first else {})
 
@@ -160,4 +157,4 @@ def asked(line: CommandLine, model: str | None = None, data: str | None = None) 
         data: the scan, after which it is called; None where one of the two is not known.
     """
     known = {} if model is None or data is None else {"output_dir": _stated_folder(model, data)}
-    return line.request(RECONSTRUCTION | known, only=line.flags.keys() - solve.only_here())
+    return line.request(known, only=line.flags.keys() - solve.only_here())

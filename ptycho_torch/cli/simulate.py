@@ -5,13 +5,9 @@ from pathlib import Path
 
 from ptycho.config.errors import ConfigError
 from ptycho_torch.cli.console import refusing, relative
-from ptycho_torch.cli.flags import FlagParser
 from ptycho_torch.cli.options import OWN, add_quiet, in_the_way
 from ptycho_torch.cli.parameters import parameter_flags, read_parameters
-
-NAME = "simulate"
-SUMMARY = "simulate a scan whose object and probe are known"
-USAGE = "--output FILE [flags]"
+from ptycho_torch.cli.parser import FlagParser
 
 
 def add_arguments(parser: FlagParser) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.run_names import default_folder
+from ptycho.config.recipes import STANDARD
+from ptycho.run_names import RUNS, default_folder
 from ptycho_torch.cli.console import (
     Refusal,
     is_first_process,
@@ -16,17 +17,15 @@ from ptycho_torch.cli.console import (
     relative,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.defaults import RUNS, SHOWN, TRAINING
-from ptycho_torch.cli.flags import FlagParser, flags_of
+from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.foreseen import refuse_training
-from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way
+from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way, shown_values
+from ptycho_torch.cli.parser import FlagParser
 
 if TYPE_CHECKING:
     from ptycho_torch.runs.training import TrainingResult
 
 NAME = "train"
-SUMMARY = "train a model on a scan"
-USAGE = "DATA [flags]"
 AUTO = "auto"
 """In place of a folder: go on where there is something to go on from."""
 
@@ -48,9 +47,9 @@ def add_arguments(parser: FlagParser) -> None:
         "on with the training in the output folder where there is one, and start it otherwise: a job that is started "
         "again needs no other command.",
     )
-    stated = SHOWN | TRAINING | {"output_dir": f"{RUNS}/NAME-OF-DATA"}
+    shown = shown_values(STANDARD, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
     flags = flags_of(ModelConfig) + flags_of(TrainingConfig, without=["train_data_file"])
-    parser.add_flags(flags + flags_of(PyTorchExecutionConfig), stated)
+    parser.add_flags(flags + flags_of(PyTorchExecutionConfig), shown | {"output_dir": f"{RUNS}/NAME-OF-DATA"})
     parser.hands_on_unknown = True
 
 
@@ -121,6 +120,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
         raise ConfigError(line.unknown)
     for option, given in (
         ("--config", line.files),
+        ("--recipe", "recipe" in options),
         ("--overwrite", "overwrite" in options),
         ("--output-dir", line.flags.get("output_dir")),
     ):
@@ -164,8 +164,7 @@ def asked(line: CommandLine, data: str | None = None) -> dict[str, Any]:
         line: the command line.
         data: the scan, after which the output folder is called; None where it is not known.
     """
-    stated = line.training_defaults(TRAINING)
-    return line.request(stated if data is None else stated | {"output_dir": _stated_folder(data)})
+    return line.request({} if data is None else {"output_dir": _stated_folder(data)})
 
 
 def last_losses(history: list[dict[str, float | None]]) -> str:

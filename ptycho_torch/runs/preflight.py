@@ -17,7 +17,7 @@ def warn_of_idle_settings(payload: TrainingPayload) -> None:
     kinds = {name.partition(".")[2]: origin.kind for name, origin in payload.sources.items()}
     values = values_of(config.model, config, payload.execution_config)
     for name, message in idle_settings(values):
-        if kinds[name] not in ("default", "cli-default") and values[name] != defaults[name]:
+        if kinds[name] not in ("default", "recipe") and values[name] != defaults[name]:
             warn_once(message)
 
 

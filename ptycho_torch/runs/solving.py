@@ -103,6 +103,18 @@ def resume_solving(
         return _solve_in(folder, payload, scans, record)
 
 
+def stopped_payload(
+    run_dir: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+) -> SolverPayload:
+    """The settings that `resume_solving` would go on with; arguments and errors as there."""
+    path = Path(run_dir)
+    return _recorded_payload(_record(path), path, overrides or {}, flags or {}, data)
+
+
 def _folder_for(payload: SolverPayload) -> RunFolder:
     check_solver(payload.execution_config, payload.solver_config)
     _warn_of_idle_settings(payload)

@@ -40,10 +40,12 @@ from ptycho_torch.runtime.lost import naming_losses
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 from ptycho_torch.runtime.processes import is_first_process, launch
 from ptycho_torch.runtime.ranks import Ranks
+from ptycho_torch.runtime.stopped_step import UNDER_WAY
 from ptycho_torch.runtime.trainer import build_trainer, loader_arguments, trainer_arguments
 
 __all__ = [
     "LAST",
+    "UNDER_WAY",
     "CheckpointError",
     "LossHistory",
     "Ranks",

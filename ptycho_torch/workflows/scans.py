@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ptycho.config.paths import Files
+from ptycho.config.recipes import Recipe
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import RawData
 from ptycho.run_folder import HISTORY
@@ -46,6 +47,7 @@ def train_scan(
     scan: RawData | str | Path,
     output_dir: str | Path | None,
     *,
+    recipe: Recipe,
     file: Files | None,
     overwrite: bool,
     resume: bool,
@@ -54,9 +56,11 @@ def train_scan(
     """Train a model on a scan; see `ptycho.train`."""
     if overwrite and resume:
         raise ValueError("overwrite: expected without resume, which keeps what is there; got both. Drop one.")
-    stated = {"n_groups": None, "output_dir": str(_default_folder(Path(RUNS), scan))}
+    stated = {"output_dir": str(_default_folder(Path(RUNS), scan))}
     with _on_disk(scan, output_dir, stated) as (path, folder):
-        payload = create_training_payload(path, folder, settings, file=file, cli_defaults=stated)
+        payload = create_training_payload(
+            path, folder, settings, file=file, recipe=recipe, cli_defaults=stated
+        )
     config, execution = payload.tf_training_config, payload.execution_config
     data = None
     if isinstance(scan, RawData) and scan.path is not None:
@@ -74,15 +78,18 @@ def reconstruct_scan(
     model: str | Path,
     output_dir: str | Path | None,
     *,
+    recipe: Recipe,
     file: Files | None,
     overwrite: bool,
     settings: Mapping[str, Any],
 ) -> ReconstructionResult:
     """Reconstruct a scan with a trained model; see `ptycho.reconstruct`."""
     home = Path(model).parent if Path(model).is_file() else Path(model)
-    stated = {"n_groups": None, "output_dir": str(_default_folder(home, scan))}
+    stated = {"output_dir": str(_default_folder(home, scan))}
     with _on_disk(scan, output_dir, stated) as (path, folder):
-        payload = create_inference_payload(model, path, folder, settings, file=file, cli_defaults=stated)
+        payload = create_inference_payload(
+            model, path, folder, settings, file=file, recipe=recipe, cli_defaults=stated
+        )
     scans = [scan] if isinstance(scan, RawData) else None
     return reconstruct_scans(payload, scans, overwrite=overwrite)[0]
 
@@ -91,14 +98,16 @@ def solve_scan(
     scan: RawData | str | Path,
     output_dir: str | Path | None,
     *,
+    recipe: Recipe,
     file: Files | None,
     overwrite: bool,
     settings: Mapping[str, Any],
 ) -> SolverResult:
     """Reconstruct a scan without a model; see `ptycho.reconstruct`."""
+    own = {name: value for name, value in settings.items() if name != "backend"}  # there is one solver
     stated = {"output_dir": str(_default_folder(Path(RECONSTRUCTIONS), scan))}
     with _on_disk(scan, output_dir, stated) as (path, folder):
-        payload = create_solver_payload(path, folder, settings, file=file, cli_defaults=stated)
+        payload = create_solver_payload(path, folder, own, file=file, recipe=recipe, cli_defaults=stated)
     scans = [scan] if isinstance(scan, RawData) and scan.path is not None else None
     return solve(payload, scans, overwrite=overwrite)[0]
 

@@ -15,6 +15,7 @@ import pytest
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho_torch.cli.config_files import schema
@@ -119,7 +120,7 @@ def test_check_gives_programs_the_failures_and_the_exit_code(ptycho: Run) -> Non
 
 @pytest.mark.parametrize(("suffix", "words"), FORMATS)
 @pytest.mark.parametrize("edited", [False, True], ids=["as written", "every line set"])
-def test_a_new_file_passes_its_check_and_means_the_defaults(
+def test_a_new_file_passes_its_check_and_means_what_a_command_takes_without_it(
     ptycho: Run, suffix: str, words: tuple[str, ...], edited: bool
 ) -> None:
     file = Path(f"run{suffix}")
@@ -130,11 +131,16 @@ def test_a_new_file_passes_its_check_and_means_the_defaults(
     n_fields = sum(len(section_of(cls).fields) for cls in classes)
     assert n_set == (n_fields + len(PyTorchExecutionConfig.model_fields) if edited else 0)
     assert ptycho("config", "check", "--strict", file)[0] == 0
-    for cls in (TrainingConfig, InferenceConfig, SolverConfig):  # a path in a file is one in its folder
-        own = cls()
-        own.output_dir = own.output_dir.absolute() if edited else own.output_dir
-        assert cls.from_file(file) == own
-    assert PyTorchExecutionConfig.from_file(file) == PyTorchExecutionConfig()
+    for cls in (TrainingConfig, InferenceConfig, SolverConfig):
+        model = () if cls is SolverConfig else (ModelConfig,)
+        parts = (*model, cls, PyTorchExecutionConfig)
+        found = Request(parts, file=file, recipe="none" if edited else "standard").answer()
+        taken = Request(parts, recipe="standard").answer()
+        if edited:  # a path in a file is one in its folder
+            taken[cls].output_dir = taken[cls].output_dir.absolute()
+        assert [found[part] for part in parts if part is not ModelConfig or cls is TrainingConfig] == [
+            taken[part] for part in parts if part is not ModelConfig or cls is TrainingConfig
+        ]
     assert all(len(line) <= 110 for line in text.splitlines())
 
 
@@ -234,10 +240,31 @@ def test_diff_compares_the_tables_that_a_file_has(ptycho: Run, data: Path) -> No
     Path("run.toml").write_text("[training]\nnepochs = 3\n")
     shown = json.loads(ptycho("config", "diff", run, "run.toml", "--json")[1])
     assert "training.nepochs" in shown["differ"]
-    assert shown["not_compared"] == []
+    left = ["model.N", "training.nphotons", "training.output_dir", "training.train_data_file"]
+    assert shown["not_compared"] == left
     Path("run.toml").write_text("[execution]\nseed = 3\n[inference]\ndebug = true\n")
     shown = json.loads(ptycho("config", "diff", run, "run.toml", "--json")[1])
-    assert shown["not_compared"] == ["inference", "training"]
+    assert shown["not_compared"] == ["inference", "training", "model.N"]
+
+
+@pytest.mark.parametrize("recipe", ["standard", "own.toml", "none"])
+def test_diff_of_a_file_and_its_run_shows_what_differs(ptycho: Run, data: Path, recipe: str) -> None:
+    """A run whose recipe is no longer what it was."""
+    Path("own.toml").write_text("[training]\nn_groups = 5\nnepochs = 9\nlr_warmup_epochs = 2\n")
+    Path("run.toml").write_text("[training]\nn_groups = 8\nnepochs = 2\n[execution]\nseed = 3\n")
+    payload = create_training_payload(data, "a", file="run.toml", recipe=recipe)
+    Path("a").mkdir()
+    write_configuration(
+        Path("a"), payload.tf_training_config, payload.execution_config, payload.sources, {}, {}
+    )
+    Path("own.toml").unlink()
+    left = "model.N, training.nphotons, training.output_dir, training.train_data_file"
+    told = f"not compared, as only one of them has it: {left}\n"
+    assert ptycho("config", "diff", "a", "run.toml") == (0, f"no differences\n{told}", "")
+    Path("run.toml").write_text("[training]\nn_groups = 8\nnepochs = 4\n")
+    shown = json.loads(ptycho("config", "diff", "run.toml", "a", "--json")[1])["differ"]
+    adapted = {"training.lr_warmup_epochs"} if recipe == "own.toml" else set()
+    assert shown.keys() == {"training.nepochs", "execution.seed", *adapted}
 
 
 def test_a_run_is_checked_by_its_folder(ptycho: Run, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

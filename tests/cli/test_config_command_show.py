@@ -162,11 +162,10 @@ def test_the_matrix_tells_what_the_command_states(
         rows = [
             [cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.splitlines() if "|" in line
         ]
-        column = rows[0].index("cli-default")
         for row in rows[2:]:
             origin = shown.get(f"{section}.{row[0]}")
-            if origin is not None and row[0] not in ("enable_progress_bar", "inference_batch_size"):
-                assert (origin["kind"] == "cli-default") == (row[column] != "-"), row
+            for kind in ("recipe", "cli-default") if origin else ():
+                assert (origin["kind"] == kind) == (row[rows[0].index(kind)] != "-"), row
 
 
 def test_show_refuses_what_the_run_refuses(ptycho: Run, data: Path) -> None:

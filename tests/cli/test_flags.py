@@ -12,9 +12,11 @@ import pytest
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.section import section_of
-from ptycho_torch.cli.flags import COMMON, FlagParser, flags_of, spell
-from ptycho_torch.cli.main import COMMANDS, build_parser, main
+from ptycho_torch.cli.commands import COMMANDS, COMMON, spell
+from ptycho_torch.cli.flags import flags_of
+from ptycho_torch.cli.main import build_parser, main
 from ptycho_torch.cli.options import CommandLine
+from ptycho_torch.cli.parser import FlagParser
 
 FROZEN = Path(__file__).with_name("flags.txt")
 

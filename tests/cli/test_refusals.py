@@ -183,8 +183,8 @@ CLASHES = [
     ),
     (
         ["--lr-warmup-epochs=30"],
-        "training.lr_warmup_epochs: 30 (flag --lr-warmup-epochs) needs nepochs > 30; nepochs is 8 (command-line "
-        "default). Shorten the warm-up, or train longer.",
+        "training.lr_warmup_epochs: 30 (flag --lr-warmup-epochs) needs nepochs > 30; nepochs is 8 (recipe "
+        "standard). Shorten the warm-up, or train longer.",
     ),
     (
         ["--scheduler=Exponential", "--lr-min-ratio=0"],

@@ -27,13 +27,14 @@ def test_a_finished_run_is_trained_on_and_shown_before(
     assert (code, out.partition(",")[0]) == (0, f"{trained}/wts.h5.zip: trained for 2 epochs")
     origins = json.loads((trained / "config.json").read_text())["origins"]
     assert origins["training.nepochs"]["value"] == 2
-    assert origins["training.optimizer"]["kind"] == "cli-default"
+    assert origins["training.optimizer"]["kind"] == "recipe"
 
 
 @pytest.mark.parametrize(
     ("words", "option"),
     [
         (("--config", "run.toml"), "--config"),
+        (("--recipe", "none"), "--recipe"),
         (("--overwrite",), "--overwrite"),
         (("--output-dir", "x"), "--output-dir"),
     ],

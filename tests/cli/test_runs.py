@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from ptycho_torch.cli.console import Interruption, watching_for_interrupt
-from ptycho_torch.cli.defaults import TRAINING
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.config_factory import TrainingPayload, create_training_payload
@@ -33,7 +32,7 @@ SHORT = ("--nepochs=1", "--n-unrolled-steps=1", "--n-filters-scale=1", "--accele
 
 def payload(scan: Path, run_dir: Path, *words: object) -> TrainingPayload:
     options = build_parser("train").parse_args(["train", str(scan), *map(str, words)])
-    return create_training_payload(str(scan), str(run_dir), **CommandLine.of(options).request(TRAINING))
+    return create_training_payload(str(scan), str(run_dir), **CommandLine.of(options).request())
 
 
 def test_a_training_leaves_model_history_and_configuration(trained: Path) -> None:
@@ -52,8 +51,8 @@ def test_the_configuration_names_the_origin_of_every_value(trained: Path, scan: 
     origins = json.loads((trained / "config.json").read_text())["origins"]
     assert origins["training.nepochs"]["locator"] == "--nepochs"
     assert origins["training.optimizer"] | {"shadowed": []} == {
-        "kind": "cli-default",
-        "locator": "",
+        "kind": "recipe",
+        "locator": "standard",
         "raw": None,
         "value": "adamw",
         "shadowed": [],
@@ -218,7 +217,7 @@ def test_a_flag_beats_the_environment_the_file_and_the_command_line(
     ask("--config", file)
     ask("--config", file, "--learning-rate", "0.1")
     assert found == [
-        (TRAINING["learning_rate"], "cli-default"),
+        (2e-3, "recipe"),
         (0.3, "file"),
         (0.2, "environment"),
         (0.1, "override"),
@@ -232,7 +231,7 @@ def test_a_canonical_flag_beats_the_file_and_the_file_the_command_line(scan: Pat
         payload(scan, tmp_path, *words).tf_training_config.model.gridsize
         for words in ((), ("--config", file), ("--config", file, "--gridsize", 1))
     ]
-    assert found == [TRAINING["gridsize"], 3, 1]
+    assert found == [2, 3, 1]
 
 
 def test_quiet_turns_the_progress_bar_off_against_the_environment(

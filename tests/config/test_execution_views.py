@@ -97,13 +97,13 @@ class Table(html.parser.HTMLParser):
         self.open: list[str] = []
         self.marked: list[str] = []
         self.cells: list[str] = []
-        self.row_class: str | None = None
+        self.is_marked = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.open.append(tag)
         if tag == "tr":
-            self.row_class = dict(attrs).get("class")
+            self.is_marked = "rgba(64,128,255" in (dict(attrs)["style"] or "")
         if tag == "td":
             self.cells.append("")
 
@@ -113,7 +113,7 @@ class Table(html.parser.HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open[-1] == "td":
             self.cells[-1] += data
-            if self.row_class:
+            if self.is_marked:
                 self.marked.append(data)
 
 
@@ -125,9 +125,9 @@ def test_the_notebook_table_is_escaped_and_marks_what_is_not_default():
 
 
 def test_the_notebook_table_takes_its_colours_from_the_page():
-    colours = re.findall(r"(?:color|background):([^;}]+)", CONFIG._repr_html_())
-    assert colours
-    assert all(colour in ("inherit", "transparent") or colour.startswith("rgba(") for colour in colours)
+    colours = set(re.findall(r"(?:color|background):([^;}\"]+)", CONFIG._repr_html_()))
+    assert {"inherit", "none"} < colours
+    assert all(colour in ("inherit", "none") or colour.startswith("rgba(") for colour in colours)
 
 
 class Remembering(PyTorchExecutionConfig):

@@ -39,7 +39,7 @@ def test_a_name_that_is_not_there_is_refused_as_python_does():
         ("pass", set()),
         ("ptycho.TrainingConfig", {"pydantic"}),
         ("dir(ptycho)", set()),
-        ("ptycho.load; ptycho.train; ptycho.reconstruct; ptycho.simulate", {"numpy"}),
+        ("ptycho.load; ptycho.train; ptycho.reconstruct; ptycho.simulate", {"numpy", "pydantic"}),
     ],
 )
 def test_a_name_loads_what_it_needs_and_no_torch(code: str, expected: set[str]):

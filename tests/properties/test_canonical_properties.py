@@ -20,13 +20,22 @@ from ptycho.config.request import Answer, Request
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
 from tests.properties.fields import FIELDS, MODEL, TRAINING
-from tests.properties.written import KINDS, SOURCES, Case, cases, one, quoted
+from tests.properties.written import IN_FILES, KINDS, SOURCES, Case, Said, cases, one, quoted
 
 HERE = tuple(source for source in SOURCES if source != "environment")
 HOMES = {ModelConfig: MODEL, TrainingConfig: TRAINING}
 SECTION = dict.fromkeys(MODEL, "model") | dict.fromkeys(TRAINING, "training")
 DEFAULTS = {field.name: field.default for cls in HOMES for field in dataclasses.fields(cls)}
 PARSER = build_parser("train")
+
+GAVE_WAY = Case(
+    {
+        "flags": {"nepochs": Said("--nepochs=2", 2, True), "gridsize": Said("--gridsize=4", 4, True)},
+        "recipe": {"lr_warmup_epochs": Said("3", 3, True), "neighbor_count": Said("8", 8, True)},
+    },
+    "yaml",
+)
+"""A recipe that does not go with what somebody stated."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +52,7 @@ def resolve(case: Case, folder: Path) -> Answer:
         overrides=case.values("overrides"),
         flags=CommandLine.of(PARSER.parse_args(["train", *words])).flags,
         file=path,
+        recipe=case.write(folder, SECTION, "recipe")[0],
         cli_defaults=case.values("cli_defaults"),
     )
     for source, kind in (("arguments", "argument"), ("inferred", "inferred")):
@@ -54,8 +64,11 @@ def resolve(case: Case, folder: Path) -> Answer:
     return request.answer()
 
 
-def clashes(case: Case) -> list[str]:
-    """The fields that another one contradicts; a field whose value in force is wrong contradicts none."""
+def clashes(case: Case) -> dict[str, tuple[str, Any]]:
+    """The fields that another one contradicts, with that one and the nearest value that it does not contradict.
+
+    A field whose value in force is wrong contradicts none.
+    """
     winners = {name: levels[0][1] for name in FIELDS if (levels := case.levels(name))}
     wrong = {name for name, said in winners.items() if not said.is_right}
     given = {name: said.value for name, said in winners.items()}
@@ -64,39 +77,51 @@ def clashes(case: Case) -> list[str]:
     def known(*names: str) -> bool:
         return right.keys() >= set(names)
 
-    found: list[str] = []
+    found: dict[str, tuple[str, Any]] = {}
     if known("lr_warmup_epochs", "nepochs") and right["lr_warmup_epochs"] >= right["nepochs"]:
-        found.append("training.lr_warmup_epochs")
+        found["lr_warmup_epochs"] = "nepochs", right["nepochs"] - 1
     if known("model_type", "torch_loss_mode", "nll_weight", "mae_weight"):
         by_patterns = (right["model_type"], right["torch_loss_mode"]) == ("pinn", "poisson")
         if by_patterns and right["nll_weight"] == right["mae_weight"] == 0:
-            found.append("training.nll_weight")
+            found["nll_weight"] = "", None
     if known("probe_trainable", "model_type", "architecture"):
         network = (right["model_type"], right["architecture"])
-        found += ["training.probe_trainable"] * (
-            right["probe_trainable"] and network == ("supervised", "cnn")
-        )
+        if right["probe_trainable"] and network == ("supervised", "cnn"):
+            found["probe_trainable"] = "architecture", False
     if known("n_subsample", "gridsize"):
-        drawn = right["n_subsample"]
-        found += ["training.n_subsample"] * (drawn is not None and drawn < right["gridsize"] ** 2)
+        drawn, members = right["n_subsample"], right["gridsize"] ** 2
+        if drawn is not None and drawn < members:
+            found["n_subsample"] = "gridsize", members
     if known("neighbor_count", "gridsize", "neighbor_pool_size"):
         pool = "neighbor_count" if right["neighbor_pool_size"] is None else "neighbor_pool_size"
         if right[pool] + 1 < right["gridsize"] ** 2:
-            found.append(f"training.{pool}")
+            found[pool] = "gridsize", right["gridsize"] ** 2 - 1
     if known("backend") and right["backend"] == "tensorflow":
-        found.append("training.backend")
+        found["backend"] = "", None
     return found
 
 
+def given_way(case: Case) -> dict[str, Any]:
+    """The fields of which the recipe's value gives way to what was stated, and to which value."""
+    return {
+        name: nearest
+        for name, (other, nearest) in clashes(case).items()
+        if other and case.is_of_recipe(name) and case.is_stated(other)
+    }
+
+
+@example(GAVE_WAY)
 @given(cases(FIELDS, HERE))
 def test_the_strongest_source_that_speaks_wins(folder: Path, case: Case):
-    assume(not clashes(case))
+    changed = given_way(case)
+    assume(clashes(case).keys() == changed.keys())
     answer = resolve(case, folder)
     sources = answer.sources
     for cls, fields in HOMES.items():
         config = answer[cls]
         for name in fields:
             said = [(KINDS[SOURCES.index(source)], given.value) for source, given in case.levels(name)]
+            said = ([("recipe", changed[name])] if name in changed else []) + said
             (kind, value), *beaten = said or [("default", DEFAULTS[name])]
             origin = sources[f"{SECTION[name]}.{name}"]
             assert (origin.kind, origin.value, getattr(config, name)) == (kind, value, value)
@@ -112,27 +137,30 @@ def test_the_strongest_source_that_speaks_wins(folder: Path, case: Case):
 @example(one("flags", "nll_weight", "--nll-weight=inf"))
 @given(cases(FIELDS, HERE, mistakes=True))
 def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case):
-    mistakes, clashing = case.mistakes(), clashes(case)
+    mistakes = case.mistakes()
+    clashing = [f"training.{name}" for name in clashes(case).keys() - given_way(case).keys()]
     assume(mistakes or clashing)
     with pytest.raises(ConfigError) as caught:
         resolve(case, folder)
-    path, lines = case.write(folder, SECTION)
+    written = {source: case.write(folder, SECTION, source) for source in IN_FILES}
     expected = {
         "overrides": "override",
         "flags": "flag --{flag}",
         "arguments": "argument",
         "inferred": "the data",
-        "file": f"{path}:{{line}}",
+        "file": "{path}:{line}",
+        "recipe": "recipe {path}:{line}",
         "cli_defaults": "command-line default",
     }
     blamed = [failure.message for failure in caught.value.failures]
     assert len(blamed) == len(mistakes) + len(clashing)
     assert all(sum(message.startswith(f"{name}: ") for message in blamed) >= 1 for name in clashing)
     for name, source in mistakes:
-        at = expected[source].format(flag=name.replace("_", "-"), line=lines.get(name))
+        path, lines = written.get(source, (None, {}))
+        at = expected[source].format(flag=name.replace("_", "-"), path=path, line=lines.get(name))
         full = f"{SECTION[name]}.{name}: expected "
         (said,) = [message for message in blamed if message.startswith(full) and f" from {at}." in message]
-        assert path is None or source != "file" or quoted(said, path, lines[name])
+        assert path is None or quoted(said, path, lines[name])
 
 
 @given(st.fixed_dictionaries({}, optional={name: field.valid for name, field in FIELDS.items()}))

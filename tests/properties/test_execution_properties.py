@@ -25,7 +25,7 @@ from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.properties.fields import KNOBS
-from tests.properties.written import KINDS, SOURCES, Case, Said, cases, examples, one, quoted
+from tests.properties.written import IN_FILES, KINDS, SOURCES, Case, Said, cases, examples, one, quoted
 from tests.torch.factory_calls import save_model, save_scan
 
 DEFAULTS = PyTorchExecutionConfig().to_dict()
@@ -40,6 +40,15 @@ RIGHT_ABOVE_WRONG = Case(
     "toml",
 )
 """A value in force that needs what is absent, above a wrong one."""
+
+GAVE_WAY = Case(
+    {
+        "flags": {"num_workers": Said("--num-workers=0", 0, True)},
+        "recipe": {"prefetch_factor": Said("2", 2, True)},
+    },
+    "toml",
+)
+"""A recipe that needs what somebody stated otherwise."""
 
 right = cases(KNOBS, HERE)
 right_or_wrong = cases(KNOBS, HERE, mistakes=True)
@@ -69,6 +78,7 @@ def load(case: Case, folder: Path, *, table: bool = False, backwards: bool = Fal
         "arguments": case.values("arguments"),
         "environ": {variable(name): text for name, text in (case.values("environment") or {}).items()},
         "file": path,
+        "recipe": case.write(folder, dict.fromkeys(KNOBS, "execution") if table else {}, "recipe")[0],
         "cli_defaults": case.values("cli_defaults"),
     }
     if backwards:
@@ -81,13 +91,14 @@ def load(case: Case, folder: Path, *, table: bool = False, backwards: bool = Fal
 
 def place(name: str, source: str, case: Case, folder: Path, tables: dict[str, str]) -> str:
     """How a message words where a value came from."""
-    path, lines = case.write(folder, tables)
+    if source in IN_FILES:
+        path, lines = case.write(folder, tables, source)
+        return f"{'recipe ' if source == 'recipe' else ''}{path}:{lines[name]}"
     return {
         "overrides": "override",
         "flags": f"flag --{name.replace('_', '-')}",
         "arguments": "argument",
         "environment": f"environment variable {variable(name)}",
-        "file": f"{path}:{lines.get(name)}",
         "cli_defaults": "command-line default",
     }[source]
 
@@ -102,7 +113,15 @@ def without_workers(case: Case) -> list[str]:
     workers = case.levels("num_workers")
     if winner("num_workers") != 0 or (workers and not workers[0][1].is_right):
         return []
-    return [name for name in ("persistent_workers", "prefetch_factor") if winner(name) != DEFAULTS[name]]
+    idle = [name for name in ("persistent_workers", "prefetch_factor") if winner(name) != DEFAULTS[name]]
+    return [name for name in idle if not gives_way(case, name)]
+
+
+def gives_way(case: Case, name: str) -> bool:
+    """Whether the recipe sets a knob of loading processes where somebody stated that there are none."""
+    asks_for_none = case.is_stated("num_workers") and case.levels("num_workers")[0][1].value == 0
+    says = case.is_of_recipe(name) and case.levels(name)[0][1].value != DEFAULTS[name]
+    return name in ("persistent_workers", "prefetch_factor") and asks_for_none and says
 
 
 def test_the_account_of_the_knobs_is_complete():
@@ -113,6 +132,7 @@ def _additions() -> list[str]:
     return [name for name in DEFAULTS if name not in PyTorchExecutionConfig.__annotations__]
 
 
+@example(case=GAVE_WAY, table=True)
 @given(right, st.booleans())
 def test_the_strongest_source_that_speaks_wins(folder: Path, case: Case, table: bool):
     assume(not without_workers(case))
@@ -120,6 +140,7 @@ def test_the_strongest_source_that_speaks_wins(folder: Path, case: Case, table: 
     sources, plain = config.sources, config.to_dict()
     for name, default in DEFAULTS.items():
         said = [(KINDS[SOURCES.index(source)], given.value) for source, given in case.levels(name)]
+        said = [("recipe", DEFAULTS[name])] * gives_way(case, name) + said
         (kind, value), *beaten = said or [("default", default)]
         origin = sources[name]
         assert (origin.kind, origin.value, plain[name], type(plain[name])) == (
@@ -153,11 +174,13 @@ def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case, t
         blamed = [f for f in failures if f.message.startswith(f"{name}: expected ") and at in f.message]
         assert len(blamed) == 1
         clashes.remove(blamed[0])
-        path, lines = case.write(folder, tables)
-        assert path is None or source != "file" or quoted(blamed[0].message, path, lines[name])
+        if source in IN_FILES:
+            path, lines = case.write(folder, tables, source)
+            assert path is not None
+            assert quoted(blamed[0].message, path, lines[name])
     assert sorted(failure.name for failure in clashes) == sorted(idle)
-    for failure in (clash for clash in clashes if case.levels(clash.name)[0][0] == "file"):
-        path, lines = case.write(folder, tables)
+    for failure in (clash for clash in clashes if case.levels(clash.name)[0][0] in IN_FILES):
+        path, lines = case.write(folder, tables, case.levels(failure.name)[0][0])
         assert path is not None
         assert quoted(failure.message, path, lines[failure.name])
 

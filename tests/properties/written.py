@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from tests.properties.fields import FALSE, FIELDS, KNOBS, LARGEST, TRUE, Field, line
 
-SOURCES = ("overrides", "flags", "arguments", "inferred", "environment", "file", "cli_defaults")
+SOURCES = ("overrides", "flags", "arguments", "inferred", "environment", "file", "recipe", "cli_defaults")
 """The strongest first."""
-KINDS = ("override", "override", "argument", "inferred", "environment", "file", "cli-default")
+KINDS = ("override", "override", "argument", "inferred", "environment", "file", "recipe", "cli-default")
 """What the origins of each source are called."""
+IN_FILES = ("file", "recipe")
 FROM_PYTHON = ("overrides", "arguments", "inferred", "cli_defaults")
 ALL = KNOBS | FIELDS
 THIRD = st.sampled_from([False, False, True])
@@ -165,7 +166,7 @@ def _statements(draw: st.DrawFn, name: str, source: str, suffix: str, mistakes: 
     value = None if wrong else draw(accepted.valid)
     if source in FROM_PYTHON:
         written = draw(_odd_values(name)) if wrong else clothed(draw, accepted, value)
-    elif source == "file":
+    elif source in IN_FILES:
         written = draw(_odd_literals(name, suffix)) if wrong else literals(draw, accepted, value, suffix)
     else:
         written = draw(_odd_texts(name, source)) if wrong else texts(draw, accepted, value)
@@ -194,26 +195,39 @@ class Case(NamedTuple):
         spoken = [(s, self.said[s][name]) for s in SOURCES if name in self.said.get(s, {})]
         return [(source, said) for source, said in spoken if not said.is_blank]
 
+    def is_stated(self, name: str) -> bool:
+        """Whether the value in force is right, and somebody stated it: above the recipe."""
+        source, said = next(iter(self.levels(name)), ("", Said(None, None, False)))
+        return said.is_right and SOURCES.index(source) < SOURCES.index("recipe")
+
+    def is_of_recipe(self, name: str) -> bool:
+        """Whether the value in force is right, and the recipe's."""
+        source, said = next(iter(self.levels(name)), ("", Said(None, None, False)))
+        return said.is_right and source == "recipe"
+
     def mistakes(self) -> list[tuple[str, str]]:
         """Every mistake, by field and source."""
         return [
             (name, source) for source, said in self.said.items() for name in said if not said[name].is_right
         ]
 
-    def write(self, folder: Path, tables: Mapping[str, str]) -> tuple[Path | None, dict[str, int]]:
-        """Write the file.
+    def write(
+        self, folder: Path, tables: Mapping[str, str], source: str = "file"
+    ) -> tuple[Path | None, dict[str, int]]:
+        """Write the file, or the recipe.
 
         Args:
             folder: where.
             tables: field -> table; empty for a flat file.
+            source: which of the two.
 
         Returns:
             The file, None where it says nothing; and field -> line.
         """
-        said = self.said.get("file", {})
+        said = self.said.get(source, {})
         if not said:
             return None, {}
-        path = folder / f"case.{self.suffix}"
+        path = folder / f"{source}.{self.suffix}"
         by_table: dict[str, list[str]] = {}
         for name in said:
             by_table.setdefault(tables.get(name, ""), []).append(name)

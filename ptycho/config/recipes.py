@@ -1,0 +1,114 @@
+"""Recipes: run files whose values stand below what anybody states, and above the defaults of the fields.
+
+Those in `ptycho/recipes` ship with the package, and have names.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from ptycho.config import formats
+from ptycho.config.errors import Failure, near, path_of, show
+from ptycho.config.files import ConfigFile
+from ptycho.config.layer import Layer
+from ptycho.config.origins import Origin
+from ptycho.config.render import text
+from ptycho.config.resolve import Resolution, in_force, kinds_of, resolve
+from ptycho.config.section import Conflict
+
+STANDARD: Final = "standard"
+"""The recipe of the commands."""
+NONE: Final = "none"
+"""In place of a recipe: the defaults of the fields."""
+Recipe = str | os.PathLike[str] | None
+"""The name of a recipe, or a run file; none takes the defaults of the fields."""
+
+_UNSTATED: Final = ("recipe", "cli-default", "default")
+"""Kinds of what nobody stated."""
+_FOLDER: Final = Path(__file__).parents[1] / "recipes"
+
+
+@cache
+def recipe_names() -> tuple[str, ...]:
+    """The recipes that ship with the package."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
+
+
+def read_recipe(recipe: Recipe) -> list[ConfigFile]:
+    """Read a recipe.
+
+    Args:
+        recipe: Its name, or a run file.
+
+    Returns:
+        The file, where there is a recipe; what is wrong with it is among the failures of its layers.
+
+    Raises:
+        ConfigError: It is neither text nor a path.
+    """
+    if recipe is None or (path := path_of(recipe)) == NONE:
+        return []
+    if path in recipe_names():
+        return [_shipped(path)]
+    if formats.suffix(path) is None and os.sep not in path:
+        close = near(path, (*recipe_names(), NONE))
+        hint = f"Did you mean {close}?" if close else f"There are {', '.join(recipe_names())}."
+        message = f"recipe: expected the name of a recipe, a run file or none; got {show(path)}. {hint}"
+        return [ConfigFile(path, "", {}, (Failure("recipe", message),), kind="recipe")]
+    return [replace(ConfigFile.collect(path), kind="recipe")]
+
+
+@cache
+def _shipped(name: str) -> ConfigFile:
+    return replace(ConfigFile.read(_FOLDER / f"{name}.toml"), kind="recipe", title=name)
+
+
+def suited(
+    found: Mapping[type, Resolution[Any]],
+    look: Callable[[Mapping[str, Any]], Iterable[Conflict]],
+) -> dict[type, Resolution[Any]]:
+    """Let a recipe give way: where its value does not go with one that somebody stated, to the nearest that does.
+
+    Args:
+        found: Class -> its section, resolved.
+        look: Finds what does not go together among values that are valid by themselves.
+
+    Returns:
+        The same, with the values that gave way; their places name what for.
+    """
+    suited = dict(found)
+    while any(layer.kind == "recipe" for one in suited.values() for layer in one.layers):
+        values, origins = in_force(suited.values())
+        layers = {cls: _given_way(one, look(values), values, origins) for cls, one in suited.items()}
+        if not any(layers.values()):
+            break
+        for cls, layer in layers.items():
+            if layer:
+                section, below = suited[cls].section, suited[cls].layers
+                suited[cls] = resolve(section.cls, [*below, layer], kinds_of(below))
+    return suited
+
+
+def _given_way(
+    one: Resolution[Any],
+    conflicts: Iterable[Conflict],
+    values: Mapping[str, Any],
+    origins: Mapping[str, Origin],
+) -> Layer | None:
+    """The layer above the recipe of a section; each of its values gives way once."""
+    changed: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    for conflict in conflicts:
+        name, other = conflict.name, conflict.other
+        if name not in one.section.fields or not {name, other} <= origins.keys():
+            continue
+        origin, is_stated = origins[name], origins[other].kind not in _UNSTATED
+        gave_way = any(beaten.kind == "recipe" for beaten in origin.shadowed)
+        if origin.kind == "recipe" and not gave_way and is_stated and conflict.instead:
+            (changed[name],) = conflict.instead
+            places[name] = f"{origin.locator} for {other} {text(values[other])}"
+    level = 1 + max(layer.level for layer in one.layers if layer.kind == "recipe") if changed else 0
+    return Layer("recipe", changed, places, level=level) if changed else None

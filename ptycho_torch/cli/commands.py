@@ -1,0 +1,69 @@
+"""The commands of `ptycho`: their names, what help says of them, and the settings that it shows first."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Final, NamedTuple
+
+
+class Command(NamedTuple):
+    """One command; its module has `add_arguments(parser)` and `run(options)` -> exit code."""
+
+    name: str
+    """The word that is typed, and the name of its module."""
+    summary: str
+    usage: str
+    """What is typed after the name."""
+
+    def load(self) -> ModuleType:
+        """Import the module."""
+        return import_module(f"ptycho_torch.cli.{self.name}")
+
+
+COMMANDS: Final = {
+    command.name: command
+    for command in (
+        Command("simulate", "simulate a scan whose object and probe are known", "--output FILE [flags]"),
+        Command("train", "train a model on a scan", "DATA [flags]"),
+        Command(
+            "reconstruct", "reconstruct a scan, by itself or with a trained model", "[MODEL] DATA [flags]"
+        ),
+        Command("demo", "simulate, train and reconstruct, and compare with the truth (minutes)", "[flags]"),
+        Command("config", "show, check, write and compare settings; nothing is run", "ACTION ..."),
+        Command(
+            "doctor",
+            "show what this machine offers and which settings it would refuse, or which files of a run have changed",
+            "[RUN] [--json] [flags]",
+        ),
+        Command("completion", "write the script that completes ptycho in a shell", "{bash,zsh,fish}"),
+    )
+}
+"""Name -> command."""
+
+COMMON = {
+    "train": (
+        *("output_dir", "nepochs", "batch_size", "learning_rate", "gridsize", "architecture"),
+        *(
+            "probe_trainable",
+            "measurement_domain",
+            "test_data_file",
+            "accelerator",
+            "n_devices",
+            "num_workers",
+        ),
+    ),
+    "reconstruct": (
+        *("output_dir", "n_iterations", "refine_probe", "probe_modes", "refine_positions", "prior", "start"),
+        *("measurement_domain", "inference_batch_size", "reconstruction_window", "accelerator", "n_devices"),
+    ),
+    "demo": (
+        *("output_dir", "N", "n_positions", "nphotons", "nepochs", "batch_size", "learning_rate", "gridsize"),
+        *("accelerator", "n_devices"),
+    ),
+    "doctor": ("accelerator", "n_devices", "strategy", "precision", "num_workers", "logger_backend"),
+}
+"""Command -> the settings that its help shows first; `--help-all` shows the others as well."""
+
+
+def spell(name: str) -> str:
+    """The flag of a field."""
+    return f"--{name.replace('_', '-')}"

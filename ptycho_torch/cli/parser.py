@@ -1,0 +1,268 @@
+"""The parser of the command line: common settings first in its help, and errors that are one message."""
+
+import argparse
+import itertools
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from ptycho.config.errors import FOREIGN, Failure, fold, near, printable, show
+from ptycho_torch.cli.commands import COMMON, spell
+
+if TYPE_CHECKING:
+    from ptycho_torch.cli.flags import Flag
+
+
+class FlagParser(argparse.ArgumentParser):
+    """A parser whose errors are one line; it takes `--num_workers` for `--num-workers`.
+
+    Attributes:
+        hands_on_unknown: Whether unknown and repeated flags are handed on, as the failures `unknown` of the namespace,
+            for the command to report them together with what is wrong with the others.
+    """
+
+    hands_on_unknown = False
+
+    def __init__(self, **options: Any) -> None:
+        options = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS} | options
+        super().__init__(**options)
+        self._further: list[argparse._ArgumentGroup] = []
+        self._undescribed: list[tuple[argparse.Action, Callable[[], str]]] = []
+
+    def add_flags(self, flags: "Sequence[Flag]", stated: Mapping[str, object] | None = None) -> None:
+        """Add flags under the headings of their groups; the common ones of a command come first.
+
+        Args:
+            flags: the flags; those of one group stand together.
+            stated: defaults that the command line states in place of the fields'.
+        """
+        common = COMMON.get(self.prog.rpartition(" ")[2], ())
+        first = sorted((one for one in flags if one.name in common), key=lambda one: common.index(one.name))
+        if first:
+            self.add_argument(
+                "--help-all", action=_HelpAll, nargs=0, help="show this message with all settings, and exit"
+            )
+            self._add_group("common settings", first, stated or {})
+        further = [flag for flag in flags if flag.name not in common]
+        for group, members in groupby(further, key=lambda flag: flag.group):
+            section = self._add_group(group, members, stated or {})
+            if first:
+                self._further.append(section)
+        if first:
+            self.epilog = f"{len(further)} further settings: {self.prog} --help-all"
+
+    def _add_group(
+        self, group: str, flags: "Iterable[Flag]", stated: Mapping[str, object]
+    ) -> argparse._ArgumentGroup:
+        section = self.add_argument_group(group)
+        for flag in flags:
+            negative = spell(f"no_{flag.name}")
+            if flag.is_switch:
+                added = section.add_argument(flag.spelling, negative, dest=flag.name, action=_Switch)
+            else:
+                added = section.add_argument(flag.spelling, dest=flag.name, metavar=flag.metavar)
+            self._undescribed.append((added, partial(flag.describe, stated)))
+            vars(added)["words"] = flag.words
+            if not flag.is_switch and bool in flag.accepts.kinds:
+                section.add_argument(
+                    negative,
+                    dest=flag.name,
+                    action="store_const",
+                    const="false",
+                    help=f"The same as {flag.spelling} false.",
+                )
+        return section
+
+    def describe(self) -> None:
+        """Write the help texts of the flags, which a command that runs does without."""
+        for action, words in self._undescribed:
+            action.help = words()
+        self._undescribed = []
+
+    def format_help(self) -> str:
+        """The help, with the common settings where a command has many."""
+        self.describe()
+        groups = self._action_groups
+        self._action_groups = [group for group in groups if group not in self._further]
+        try:
+            return super().format_help()
+        finally:
+            self._action_groups = groups
+
+    def format_full_help(self) -> str:
+        """The help with all settings."""
+        self.describe()
+        further, epilog = self._further, self.epilog
+        self._further, self.epilog = [], None
+        try:
+            return super().format_help()
+        finally:
+            self._further, self.epilog = further, epilog
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse after writing every flag with hyphens; refuse what is no flag."""
+        if not args and isinstance(self._subparsers, argparse._ArgumentGroup):
+            self.print_help()
+            self.exit()
+        written = [self._current(_hyphenated(word)) for word in args]
+        self.refuse_flags_before_a_command(written)
+        repeated = self._given_twice(list(args), written)
+        wrong: dict[str, str] = {}
+        parsed, unknown = super().parse_known_args(
+            [self._switched(word, wrong) for word in written], namespace
+        )
+        for name, value in wrong.items():
+            setattr(parsed, name, value)
+        strange = [word for word in unknown if word.startswith("-")]
+        failures = [*repeated, *(Failure(word, self._no_such_flag(word)) for word in strange)]
+        if failures and self.hands_on_unknown:
+            parsed.unknown = tuple(failures)
+            return parsed, []
+        if failures:
+            self.error("\n".join(failure.message for failure in failures))
+        if unknown:
+            self.error(f"{unknown[0]}: expected nothing more; got another argument.")
+        return parsed, []
+
+    def _current(self, word: str) -> str:
+        """Write a flag of an old or foreign name (`--lr`) by the current one, with a DeprecationWarning."""
+        flag, equals, value = word.partition("=")
+        known = self._option_string_actions
+        if not flag.startswith("--") or flag in known:
+            return word
+        from ptycho_torch.cli.flags import (
+            RENAMED,  # loads the settings, which the help of `ptycho` does without
+        )
+
+        meant = RENAMED.get(flag)
+        if meant is None or meant not in known:
+            return word
+        from ptycho.config.sources import warn_renamed
+
+        warn_renamed(flag, meant)
+        return f"{meant}{equals}{value}"
+
+    def _given_twice(self, typed: Sequence[str], written: Sequence[str]) -> list[Failure]:
+        """Find the flags that are given more than once; only one that appends may be.
+
+        Args:
+            typed: the words of the command line.
+            written: the same, with flags by their current names.
+        """
+        if isinstance(self._subparsers, argparse._ArgumentGroup):  # what follows the command is its parser's
+            return []
+        places: dict[str, list[int]] = {}
+        end = written.index("--") if "--" in written else len(written)
+        for place, word in enumerate(written[:end]):
+            action = self._option_string_actions.get(word.partition("=")[0])
+            if action is not None and not isinstance(action, argparse._AppendAction):
+                places.setdefault(action.dest, []).append(place)
+        pairs = [pair for repeats in places.values() for pair in itertools.pairwise(repeats)]
+        return [self._repeated(typed, written, pair) for pair in pairs]
+
+    def _repeated(self, typed: Sequence[str], written: Sequence[str], pair: tuple[int, int]) -> Failure:
+        from ptycho.config.sources import given_twice
+
+        name = written[pair[0]].partition("=")[0]
+        return given_twice(name, *(self._as_typed(typed, written, place) for place in pair))
+
+    def _as_typed(self, typed: Sequence[str], written: Sequence[str], place: int) -> str:
+        """A flag of the command line with its value."""
+        action, word = self._option_string_actions[written[place].partition("=")[0]], typed[place]
+        takes_next = action.nargs != 0 and "=" not in word and place + 1 < len(typed)
+        return f"{word} {typed[place + 1]}" if takes_next else word
+
+    def refuse_flags_before_a_command(self, words: Sequence[str]) -> None:
+        """Refuse a flag where a command has to be named first: what follows would be taken for the command."""
+        chooser = next((each for each in self._actions if isinstance(each, argparse._SubParsersAction)), None)
+        first = words[0] if words else ""
+        if (
+            chooser is None
+            or not first.startswith("--")
+            or first.partition("=")[0] in self._option_string_actions
+        ):
+            return
+        choices = ", ".join(chooser.choices)
+        what = str(chooser.metavar).lower()
+        article = "an" if what[0] in "aeiou" else "a"
+        self.error(f"{first.partition('=')[0]}: expected {article} {what} ({choices}) first; got a flag.")
+
+    def _switched(self, word: str, wrong: dict[str, str]) -> str:
+        """Write `--pin-memory=false` as `--no-pin-memory`.
+
+        Args:
+            word: a word of the command line.
+            wrong: what is neither true nor false is kept here, by field, for the settings layer to refuse.
+        """
+        flag, equals, value = word.partition("=")
+        action = self._option_string_actions.get(flag) if equals else None
+        if action is None or action.nargs != 0:
+            return word
+        if not isinstance(action, _Switch) or flag != action.option_strings[0]:
+            self.error(f"{flag}: expected no value; got {show(value)}. Leave it out.")
+        from ptycho.config.fields import BOOL_WORDS
+
+        meant = BOOL_WORDS.get(value.strip().lower())
+        if meant is None:
+            wrong[action.dest] = value
+        return action.option_strings[meant is False]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a word that is none of an argument's choices."""
+        if action.choices is not None and value not in action.choices:
+            words = tuple(str(word) for word in action.choices)
+            close = near(str(value), words)
+            hint = f"Did you mean {close}?" if close else f"There are {', '.join(words)}."
+            self.error(f"{value}: no such {str(action.metavar).lower()}. {hint}")
+
+    def _no_such_flag(self, word: str) -> str:
+        name = word.partition("=")[0]
+        if place := next(
+            (one for one in self._actions if [spell(one.dest)] == [name, *one.option_strings]), None
+        ):
+            return f"{name}: no such flag. Give the path as {place.metavar}, without a flag."
+        known = tuple(spelling for spelling in self._option_string_actions if spelling.startswith("--"))
+        meant = " or ".join(map(spell, FOREIGN.get(fold(name.removeprefix("--")), ())))
+        close = meant or near(name, known, 0.7)
+        hint = f" Did you mean {close}?" if close else f" See {self.prog} --help."
+        return f"{name}: no such flag.{hint}"
+
+    def error(self, message: str) -> Any:
+        """Say what is wrong in one message, without the usage, and exit with code 2."""
+        if found := re.fullmatch(r"argument (--[\w-]+)(?:/--[\w-]+)*: expected one argument", message):
+            message = f"{found[1]}: expected a value; got none. See {self.prog} --help."
+        elif found := re.fullmatch(r"the following arguments are required: (.*)", message):
+            message = f"expected {found[1].replace(', ', ' and ')}; got too few. See {self.prog} --help."
+        lines = "\n".join(map(printable, message.split("\n")))
+        self.exit(2, f"{self.prog}: {lines}\n")
+
+
+class _HelpAll(argparse.Action):
+    """`--help-all` shows every setting."""
+
+    def __call__(self, parser: Any, *rest: object) -> None:
+        parser._print_message(parser.format_full_help(), sys.stdout)
+        parser.exit()
+
+
+class _Switch(argparse.Action):
+    """`--pin-memory` says true and `--no-pin-memory` says false."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        positive = option_string == self.option_strings[0]
+        setattr(namespace, self.dest, "true" if positive else "false")
+
+
+def _hyphenated(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return f"{name.replace('_', '-')}{equals}{value}"

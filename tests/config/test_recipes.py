@@ -1,0 +1,157 @@
+"""Recipes: run files whose values stand between what anybody states and the defaults."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.errors import ConfigError
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.recipes import read_recipe, recipe_names
+from ptycho.config.request import Request
+
+TRAINING = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+RECONSTRUCTION = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def message(load: Callable[[], object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("classes", [TRAINING, RECONSTRUCTION])
+def test_every_recipe_of_the_package_is_sound(name: str, classes: tuple[type, ...]):
+    answer = Request(classes, recipe=name).answer()
+    stated = {key for key, origin in answer.sources.items() if origin.kind == "recipe"}
+    assert stated
+    assert {str(answer.sources[key]) for key in stated} == {f"recipe {name}"}
+
+
+def test_the_recipe_of_the_demo_is_the_standard_one_but_for_its_length():
+    def values(name: str) -> dict[str, Any]:
+        (file,) = read_recipe(name)
+        return {
+            f"{table}.{key}": value for table, part in file.content.items() for key, value in part.items()
+        }
+
+    assert values("demo") == values("standard") | {"training.nepochs": 3}
+
+
+def test_a_recipe_is_below_a_file_and_above_the_defaults():
+    Path("mine.toml").write_text("[training]\nnepochs = 30\n")
+    answer = Request(TRAINING, file="mine.toml", recipe="standard").answer()
+    origin = answer.sources["training.nepochs"]
+    assert (origin.value, str(origin), [str(beaten) for beaten in origin.shadowed]) == (
+        30,
+        "mine.toml:2",
+        ["recipe standard"],
+    )
+    assert answer[TrainingConfig].batch_size == 4
+    for nothing in (None, "none"):
+        assert Request(TRAINING, recipe=nothing).answer()[TrainingConfig] == TrainingConfig()
+
+
+def test_a_reconstruction_leaves_the_model_to_the_trained_one():
+    answer = Request(RECONSTRUCTION, recipe="standard").answer()
+    assert answer[ModelConfig] == ModelConfig()
+    assert answer[PyTorchExecutionConfig].inference_batch_size == 64
+
+
+def test_any_run_file_may_be_a_recipe_and_its_mistakes_have_lines():
+    Path("fast.yaml").write_text("training:\n  nepochs: 2\nexecution:\n  precision: bf16-mixed\n")
+    answer = Request(TRAINING, recipe="fast.yaml").answer()
+    assert str(answer.sources["training.nepochs"]) == "recipe fast.yaml:2"
+    assert answer[PyTorchExecutionConfig].precision == "bf16-mixed"
+    Path("fast.yaml").write_text("training:\n  nepochs: 0\n")
+    assert message(lambda: Request(TRAINING, recipe="fast.yaml", flags={"nepochs": "3"}).answer()) == (
+        "training.nepochs: expected an integer >= 1; got 0 from recipe fast.yaml:2.\n    nepochs: 0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "complaint"),
+    [
+        (
+            "standrad",
+            "recipe: expected the name of a recipe, a run file or none; got 'standrad'. Did you mean",
+        ),
+        ("quick", "got 'quick'. There are demo, standard."),
+        ("absent.toml", "absent.toml: no such file. Check the path."),
+        ("./standard", "./standard: no such file. Check the path."),
+        ("", "got ''. There are demo, standard."),
+        (3, "file: expected a path; got 3."),
+    ],
+)
+def test_a_recipe_that_there_is_not_is_refused(recipe: Any, complaint: str):
+    assert complaint in message(lambda: Request(TRAINING, recipe=recipe).answer())
+    assert complaint in message(lambda: PyTorchExecutionConfig.resolve(recipe=recipe))
+
+
+# What was stated stays, and the recipe gives way -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "value", "origin"),
+    [
+        ({"nepochs": "1"}, "lr_warmup_epochs", 0, "recipe standard for nepochs 1"),
+        ({"scheduler": "Adaptive"}, "lr_warmup_epochs", 0, "recipe standard for scheduler Adaptive"),
+        ({"gridsize": "4"}, "neighbor_count", 15, "recipe standard for gridsize 4"),
+        ({"gridsize": "3"}, "neighbor_count", 8, "recipe standard"),
+    ],
+)
+def test_a_value_that_does_not_go_with_a_stated_one_gives_way(
+    flags: dict[str, str], name: str, value: object, origin: str
+):
+    answer = Request(TRAINING, flags=flags, recipe="standard").answer()
+    found = answer.sources[f"training.{name}"]
+    assert (found.value, str(found), getattr(answer[TrainingConfig], name)) == (value, origin, value)
+    assert [str(beaten) for beaten in found.shadowed] == ["recipe standard"] * (origin != "recipe standard")
+
+
+def test_it_gives_way_within_one_section_as_well():
+    Path("loading.toml").write_text("num_workers = 4\nprefetch_factor = 8\npersistent_workers = true\n")
+    config = PyTorchExecutionConfig.resolve(arguments={"num_workers": 0}, recipe="loading.toml")
+    assert (config.prefetch_factor, config.persistent_workers) == (None, False)
+    assert str(config.sources["prefetch_factor"]) == "recipe loading.toml:2 for num_workers 0"
+    assert PyTorchExecutionConfig.resolve(recipe="loading.toml").prefetch_factor == 8
+
+
+def test_a_stated_value_does_not_give_way_to_the_recipe():
+    text = message(lambda: Request(TRAINING, flags={"lr_warmup_epochs": "8"}, recipe="standard").answer())
+    assert text.startswith(
+        "training.lr_warmup_epochs: 8 (flag --lr-warmup-epochs) needs nepochs > 8; nepochs is 8 (recipe standard)."
+    )
+
+
+def test_a_recipe_that_contradicts_itself_is_refused():
+    Path("own.toml").write_text("[training]\nnepochs = 2\nlr_warmup_epochs = 2\n")
+    text = message(lambda: Request(TRAINING, recipe="own.toml").answer())
+    assert text.startswith("training.lr_warmup_epochs: 2 (recipe own.toml:3) needs nepochs > 2;")
+
+
+def test_a_recipe_beside_resolved_settings_is_refused_unless_they_have_it():
+    ready = PyTorchExecutionConfig()
+    text = message(lambda: Request(TRAINING, recipe="standard").answer({PyTorchExecutionConfig: ready}))
+    assert "learning_rate (recipe standard): the execution configuration given is resolved already." in text
+    ready = PyTorchExecutionConfig.resolve(recipe="standard")
+    answer = Request(TRAINING, recipe="standard").answer({PyTorchExecutionConfig: ready})
+    assert answer[PyTorchExecutionConfig] == ready
+
+
+# Doors -----------------------------------------------------------------------------------------------------------
+
+
+def test_python_takes_no_recipe_unasked():
+    assert PyTorchExecutionConfig().learning_rate == 1e-3
+    assert PyTorchExecutionConfig.resolve().learning_rate == 1e-3
+    config = PyTorchExecutionConfig.resolve(recipe="standard")
+    assert (config.learning_rate, str(config.sources["learning_rate"])) == (2e-3, "recipe standard")
