@@ -8,12 +8,18 @@ from ptycho.config.errors import ConfigError, Failure, show, written_by
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
 from ptycho.config.sources import read_saved
 
 
 def is_record(content: Mapping[str, Any]) -> bool:
     """Whether the content of a file is the `config.json` of a run, be it damaged."""
     return not content.keys().isdisjoint(("configuration", "origins"))
+
+
+def is_of_solver(record: Mapping[str, Any]) -> bool:
+    """Whether a sound record is of a reconstruction without a model."""
+    return "n_iterations" in record["configuration"]
 
 
 def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
@@ -61,10 +67,14 @@ def request_of(
     if failures := damages(record, place):
         raise ConfigError(failures)
     values = dict(cast(Mapping[str, Any], record["configuration"]))
-    model = cast(Mapping[str, Any], values.pop("model", {}))
     versions = cast(Mapping[str, Any], record.get("versions") or {})
-    cls = TrainingConfig if "train_data_file" in values else InferenceConfig
-    parts = {ModelConfig: model, cls: values, PyTorchExecutionConfig: record["execution"]}
+    parts: dict[type, Any] = {PyTorchExecutionConfig: record["execution"]}
+    if is_of_solver(record):
+        parts = {SolverConfig: values, **parts}
+    else:
+        model = cast(Mapping[str, Any], values.pop("model", {}))
+        cls = TrainingConfig if "train_data_file" in values else InferenceConfig
+        parts = {ModelConfig: model, cls: values, **parts}
     request = Request([*parts], overrides=overrides, flags=flags, environ={})
     for part, given in parts.items():
         told = written_by(versions.get("ptychopinn"), "record")

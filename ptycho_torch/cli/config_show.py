@@ -12,8 +12,9 @@ from ptycho.config.origins import Origin
 from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
-from ptycho.run_names import RUNS
-from ptycho_torch.cli import reconstruct, train
+from ptycho.config.solver import SolverConfig
+from ptycho.run_names import RECONSTRUCTIONS, RUNS
+from ptycho_torch.cli import reconstruct, solve, train
 from ptycho_torch.cli.console import refusing
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
 from ptycho_torch.cli.options import CommandLine
@@ -72,6 +73,13 @@ def _resumed(
     options: argparse.Namespace,
 ) -> Callable[[CommandLine], tuple[Resolved, tuple[type, ...], tuple[str, ...]]]:
     def resolve(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+        if options.of == "reconstruct":
+            from ptycho_torch.runs.solving import stopped_payload
+
+            alone = reconstruct.without_model(line, resumes=True) or line
+            stopped = stopped_payload(**solve.asked_to_resume(alone, options))
+            resolved = Resolved(stopped.sources, stopped.execution_config, {})
+            return resolved, (SolverConfig,), RECONSTRUCTION_GROUPS
         from ptycho_torch.runs.resuming import resumed_payload
 
         payload = resumed_payload(**train.asked_to_resume(line, options))
@@ -103,20 +111,17 @@ def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str,
 
 
 def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+    if (alone := reconstruct.without_model(line)) is not None:
+        return _solver(alone)
+    line = reconstruct.with_model(line)
     request = reconstruct.asked(line)
-    line.refuse(request)
-    model = request.path("model_path")
-    if model is None or request.path("test_data_file") is None:
+    line.refuse(request, solve.misplaced(line, with_model=True))
+    if request.path("test_data_file") is None:
         unknown = {
-            "inference.model_path": (Origin("argument"), "MODEL"),
             "inference.test_data_file": (Origin("argument"), "DATA"),
             "inference.output_dir": (Origin("cli-default"), "FOLDER-OF-MODEL/NAME-OF-DATA"),
         }
-        if model is None:
-            of_model = Origin("inferred", "the model"), "from the model"
-            unknown |= {f"model.{flag.name}": of_model for flag in flags_of(ModelConfig)}
-        else:
-            request.add(ModelConfig, _trained(model))
+        request.add(ModelConfig, _trained(str(request.path("model_path"))))
         resolved = _without_data(request, unknown)
     else:
         from ptycho.data_error import DataError
@@ -126,6 +131,23 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
             payload = create_inference_payload(None, None, None, request=request)
         resolved = Resolved(payload.sources, payload.execution_config, {})
     return resolved, (ModelConfig, InferenceConfig), RECONSTRUCTION_GROUPS
+
+
+def _solver(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+    request = solve.asked(line)
+    line.refuse(request, solve.misplaced(line, with_model=False))
+    if request.path("data_file") is None:
+        unknown = {
+            "solver.data_file": (Origin("argument"), "DATA"),
+            "solver.output_dir": (Origin("cli-default"), f"{RECONSTRUCTIONS}/NAME-OF-DATA"),
+        }
+        resolved = _without_data(request, unknown)
+    else:
+        from ptycho_torch.config_solver import create_solver_payload
+
+        payload = create_solver_payload(None, None, request=request)
+        resolved = Resolved(payload.sources, payload.execution_config, {})
+    return resolved, (SolverConfig,), RECONSTRUCTION_GROUPS
 
 
 _RESOLVERS: Final = {train.NAME: _training, reconstruct.NAME: _reconstruction}

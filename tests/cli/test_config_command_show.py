@@ -125,9 +125,9 @@ def test_a_file_does_not_settle_what_data_will_tell_and_a_flag_does(ptycho: Run)
     assert settings(ptycho, "train", "--N", "96")["model.N"]["value"] == 96
 
 
-def test_a_reconstruction_without_a_model_takes_it_from_the_model(ptycho: Run) -> None:
+def test_a_reconstruction_without_a_model_is_that_of_the_solver(ptycho: Run) -> None:
     shown = settings(ptycho, "reconstruct", "--inference-batch-size", "5")
-    assert {origin["locator"] for name, origin in shown.items() if name.startswith("model.")} == {"the model"}
+    assert {name.partition(".")[0] for name in shown} == {"solver", "execution"}
     assert shown["execution.inference_batch_size"]["value"] == 5
     assert "execution.learning_rate" not in shown
 
