@@ -67,19 +67,26 @@ def create_solver_payload(
         FileNotFoundError: there is no such data.
         ConfigError: all that is wrong with the values.
     """
-    request = Request(
-        [SolverConfig, PyTorchExecutionConfig],
-        overrides=overrides,
-        flags=flags,
-        file=file,
-        cli_defaults=cli_defaults,
+    request = solver_request(
+        overrides=overrides, flags=flags, file=file, recipe=recipe, cli_defaults=cli_defaults
     )
-    for read in read_recipe(recipe):
-        request.add(SolverConfig, read.layer(section_of(SolverConfig)))
     places = settled(request, SolverConfig, {"data_file": data, "output_dir": output_dir})
     with after_the_rest(request, execution_config):
         files_of(places["data_file"], "Data file not found")
     return solver_payload(request.answer({PyTorchExecutionConfig: execution_config}))
+
+
+def solver_request(*, recipe: Recipe = None, **asked: Any) -> Request:
+    """Ask for the settings of a reconstruction without a network.
+
+    Args:
+        recipe: of it [solver] counts.
+        **asked: the other arguments of a `Request`.
+    """
+    request = Request([SolverConfig, PyTorchExecutionConfig], **asked)
+    for read in read_recipe(recipe):
+        request.add(SolverConfig, read.layer(section_of(SolverConfig)))
+    return request
 
 
 def solver_payload(answer: Answer) -> SolverPayload:

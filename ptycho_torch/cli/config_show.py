@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
@@ -95,8 +95,7 @@ def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str,
     asked = train.asked(line, data)
     if data is None:
         resolved = _without_data(
-            asked,
-            TrainingConfig,
+            Request([ModelConfig, TrainingConfig, PyTorchExecutionConfig], **asked),
             {
                 "model.N": (Origin("inferred", "the data"), "from the data"),
                 "training.nphotons": (Origin("inferred", "the data"), "from the data, else {}"),
@@ -121,19 +120,18 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
     line.refuse(InferenceConfig, reconstruct.asked(line), solve.misplaced(line, with_model=True))
     model, data = (line.place(InferenceConfig, name) for name in ("model_path", "test_data_file"))
     asked = reconstruct.asked(line, model, data)
-    if model is None or data is None:
+    if model is not None and data is None:
         unknown = {
-            "inference.model_path": (Origin("argument"), "MODEL"),
             "inference.test_data_file": (Origin("argument"), "DATA"),
             "inference.output_dir": (Origin("cli-default"), "FOLDER-OF-MODEL/NAME-OF-DATA"),
         }
-        layers = [(InferenceConfig, Layer("argument", line.places))]
-        if model is None:
-            of_model = Origin("inferred", "the model"), "from the model"
-            unknown |= {f"model.{flag.name}": of_model for flag in flags_of(ModelConfig)}
-        else:
-            layers.append((ModelConfig, _trained(model)))
-        resolved = _without_data(asked, InferenceConfig, unknown, *layers)
+        request = Request([ModelConfig, InferenceConfig, PyTorchExecutionConfig], **asked)
+        for cls, layer in (
+            (InferenceConfig, Layer("argument", line.places)),
+            (ModelConfig, _trained(model)),
+        ):
+            request.add(cls, layer)
+        resolved = _without_data(request, unknown)
     else:
         from ptycho.data_error import DataError
         from ptycho_torch.config_factory import create_inference_payload
@@ -154,7 +152,9 @@ def _solver(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, .
             "solver.data_file": (Origin("argument"), "DATA"),
             "solver.output_dir": (Origin("cli-default"), f"{RECONSTRUCTIONS}/NAME-OF-DATA"),
         }
-        resolved = _without_data(asked, SolverConfig, unknown)
+        from ptycho_torch.config_solver import solver_request
+
+        resolved = _without_data(solver_request(**asked), unknown)
     else:
         from ptycho_torch.config_solver import create_solver_payload
 
@@ -174,24 +174,14 @@ def _trained(model: str) -> Layer:
     return trained_layers(find_archive(model))["model"]
 
 
-def _without_data(
-    asked: Mapping[str, Any],
-    section: type,
-    unknown: Mapping[str, tuple[Origin, str]],
-    *layers: tuple[type, Layer],
-) -> Resolved:
+def _without_data(request: Request, unknown: Mapping[str, tuple[Origin, str]]) -> Resolved:
     """Resolve all that is known before there are data.
 
     Args:
-        asked: the arguments of a `Request`.
-        section: the class beside ModelConfig.
+        request: what is asked for.
         unknown: what the data, the model or the place of a run will say, if nothing stronger does: where it will come
             from, and words for it that may hold the value that is in force without it.
-        *layers: classes and what more is said of them.
     """
-    request = Request([ModelConfig, section, PyTorchExecutionConfig], **asked)
-    for cls, layer in layers:
-        request.add(cls, layer)
     answer = request.answer()
     pending: dict[str, tuple[Origin, str]] = {}
     for name, (source, words) in unknown.items():
