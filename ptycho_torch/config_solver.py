@@ -13,9 +13,8 @@ from typing import Any
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho.config.paths import Files
-from ptycho.config.recipes import Recipe, read_recipe
+from ptycho.config.recipes import Recipe
 from ptycho.config.request import Answer, Request
-from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho_torch.config_factory import after_the_rest, settled
 from ptycho_torch.config_inferred import files_of
@@ -49,6 +48,7 @@ def create_solver_payload(
     file: Files | None = None,
     recipe: Recipe = None,
     cli_defaults: Mapping[str, Any] | None = None,
+    request: Request | None = None,
 ) -> SolverPayload:
     """Resolve the settings of a reconstruction without a network.
 
@@ -62,31 +62,20 @@ def create_solver_payload(
         recipe: the name of a recipe, or a run file; of it [solver] counts, since its [execution] is for
             networks.
         cli_defaults: what the command line states without a flag, by field or knob.
+        request: all of these levels, as a command has read them; None makes one of them.
 
     Raises:
         FileNotFoundError: there is no such data.
         ConfigError: all that is wrong with the values.
     """
-    request = solver_request(
-        overrides=overrides, flags=flags, file=file, recipe=recipe, cli_defaults=cli_defaults
-    )
+    if request is None:
+        classes = (SolverConfig, PyTorchExecutionConfig)
+        request = Request(classes, overrides=overrides, flags=flags, file=file, cli_defaults=cli_defaults)
+        request.add_recipe(recipe, SolverConfig)
     places = settled(request, SolverConfig, {"data_file": data, "output_dir": output_dir})
     with after_the_rest(request, execution_config):
         files_of(places["data_file"], "Data file not found")
     return solver_payload(request.answer({PyTorchExecutionConfig: execution_config}))
-
-
-def solver_request(*, recipe: Recipe = None, **asked: Any) -> Request:
-    """Ask for the settings of a reconstruction without a network.
-
-    Args:
-        recipe: of it [solver] counts.
-        **asked: the other arguments of a `Request`.
-    """
-    request = Request([SolverConfig, PyTorchExecutionConfig], **asked)
-    for read in read_recipe(recipe):
-        request.add(SolverConfig, read.layer(section_of(SolverConfig)))
-    return request
 
 
 def solver_payload(answer: Answer) -> SolverPayload:

@@ -76,8 +76,7 @@ def _resumed(
         if options.of == "reconstruct":
             from ptycho_torch.runs.solving import stopped_payload
 
-            alone = reconstruct.without_model(line, resumes=True) or line
-            stopped = stopped_payload(**solve.asked_to_resume(alone, options))
+            stopped = stopped_payload(**solve.asked_to_resume(line, options))
             resolved = Resolved(stopped.sources, stopped.execution_config, {})
             return resolved, (SolverConfig,), RECONSTRUCTION_GROUPS
         from ptycho_torch.runs.resuming import resumed_payload
@@ -90,75 +89,60 @@ def _resumed(
 
 
 def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
-    line.refuse(TrainingConfig, train.asked(line), ())
-    data = line.place(TrainingConfig, "train_data_file")
-    asked = train.asked(line, data)
-    if data is None:
-        resolved = _without_data(
-            Request([ModelConfig, TrainingConfig, PyTorchExecutionConfig], **asked),
-            {
-                "model.N": (Origin("inferred", "the data"), "from the data"),
-                "training.nphotons": (Origin("inferred", "the data"), "from the data, else {}"),
-                "training.train_data_file": (Origin("argument"), "DATA"),
-                "training.output_dir": (Origin("cli-default"), f"{RUNS}/NAME-OF-DATA"),
-            },
-        )
+    request = train.asked(line)
+    line.refuse(request)
+    if request.path("train_data_file") is None:
+        unknown = {
+            "model.N": (Origin("inferred", "the data"), "from the data"),
+            "training.nphotons": (Origin("inferred", "the data"), "from the data, else {}"),
+            "training.train_data_file": (Origin("argument"), "DATA"),
+            "training.output_dir": (Origin("cli-default"), f"{RUNS}/NAME-OF-DATA"),
+        }
+        resolved = _without_data(request, unknown)
     else:
         from ptycho.data_error import DataError
         from ptycho_torch.config_factory import create_training_payload
 
         with refusing(DataError):
-            payload = create_training_payload(line.places.get("train_data_file"), None, **asked)
+            payload = create_training_payload(None, None, request=request)
         resolved = Resolved(payload.sources, payload.execution_config, {})
     return resolved, (ModelConfig, TrainingConfig), ()
 
 
 def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
-    if (alone := reconstruct.without_model(line)) is not None:
-        return _solver(alone)
-    line = reconstruct.with_model(line)
-    line.refuse(InferenceConfig, reconstruct.asked(line), solve.misplaced(line, with_model=True))
-    model, data = (line.place(InferenceConfig, name) for name in ("model_path", "test_data_file"))
-    asked = reconstruct.asked(line, model, data)
-    if model is not None and data is None:
+    line, request, is_alone = reconstruct.asked(line)
+    line.refuse(request, solve.misplaced(line, with_model=not is_alone))
+    if is_alone:
+        return _solver(request)
+    model = request.path("model_path")
+    if model is not None and request.path("test_data_file") is None:
         unknown = {
             "inference.test_data_file": (Origin("argument"), "DATA"),
             "inference.output_dir": (Origin("cli-default"), "FOLDER-OF-MODEL/NAME-OF-DATA"),
         }
-        request = Request([ModelConfig, InferenceConfig, PyTorchExecutionConfig], **asked)
-        for cls, layer in (
-            (InferenceConfig, Layer("argument", line.places)),
-            (ModelConfig, _trained(model)),
-        ):
-            request.add(cls, layer)
+        request.add(ModelConfig, _trained(model))
         resolved = _without_data(request, unknown)
     else:
         from ptycho.data_error import DataError
         from ptycho_torch.config_factory import create_inference_payload
 
         with refusing(DataError):
-            places = (line.places.get(name) for name in ("model_path", "test_data_file"))
-            payload = create_inference_payload(*places, None, **asked)
+            payload = create_inference_payload(None, None, None, request=request)
         resolved = Resolved(payload.sources, payload.execution_config, {})
     return resolved, (ModelConfig, InferenceConfig), RECONSTRUCTION_GROUPS
 
 
-def _solver(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
-    line.refuse(SolverConfig, solve.asked(line), solve.misplaced(line, with_model=False))
-    data = line.place(SolverConfig, "data_file")
-    asked = solve.asked(line, data)
-    if data is None:
+def _solver(request: Request) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+    if request.path("data_file") is None:
         unknown = {
             "solver.data_file": (Origin("argument"), "DATA"),
             "solver.output_dir": (Origin("cli-default"), f"{RECONSTRUCTIONS}/NAME-OF-DATA"),
         }
-        from ptycho_torch.config_solver import solver_request
-
-        resolved = _without_data(solver_request(**asked), unknown)
+        resolved = _without_data(request, unknown)
     else:
         from ptycho_torch.config_solver import create_solver_payload
 
-        payload = create_solver_payload(line.places.get("data_file"), None, **asked)
+        payload = create_solver_payload(None, None, request=request)
         resolved = Resolved(payload.sources, payload.execution_config, {})
     return resolved, (SolverConfig,), RECONSTRUCTION_GROUPS
 
@@ -178,7 +162,7 @@ def _without_data(request: Request, unknown: Mapping[str, tuple[Origin, str]]) -
     """Resolve all that is known before there are data.
 
     Args:
-        request: what is asked for.
+        request: what was asked for.
         unknown: what the data, the model or the place of a run will say, if nothing stronger does: where it will come
             from, and words for it that may hold the value that is in force without it.
     """

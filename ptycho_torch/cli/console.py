@@ -107,7 +107,7 @@ def lines_of(error: Exception) -> str:
 
 def _problems(error: Exception) -> Sequence[str]:
     if isinstance(error, ConfigError):
-        return [failure.message for failure in error.failures]
+        return error.messages
     return error.problems if isinstance(error, DataError | Refusal) else [str(error)]
 
 

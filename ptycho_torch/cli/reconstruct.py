@@ -1,14 +1,16 @@
 """`ptycho reconstruct`: from a scan, by itself or with a trained model, to pictures, arrays and metrics."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ptycho.config.canonical import InferenceConfig
+from ptycho.config.canonical import InferenceConfig, ModelConfig
 from ptycho.config.errors import Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.layer import Layer
 from ptycho.config.recipes import STANDARD
+from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import holds_training
@@ -22,8 +24,14 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
-from ptycho_torch.cli.foreseen import refuse_reconstruction
-from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way, shown_values
+from ptycho_torch.cli.options import (
+    OVERWRITE,
+    CommandLine,
+    add_own_options,
+    missing_places,
+    run_in_the_way,
+    shown_values,
+)
 from ptycho_torch.cli.parser import FlagParser
 
 NAME = "reconstruct"
@@ -67,24 +75,23 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    if (alone := without_model(line, resumes="resume" in options)) is not None:
-        return solve.run(alone, options)
-    line = with_model(line)
-    positionals = {"model_path": "MODEL", "test_data_file": "DATA"}
-    named = [line.place(InferenceConfig, name) for name in positionals]
-    kept = run_in_the_way(Path(folder(line, *named)), options) if all(named) else []
-    wrong = [*solve.misplaced(line, with_model=True), *_swapped(line), *kept]
-    model, data = line.required_places(InferenceConfig, positionals, asked(line), wrong)
-    run_dir = folder(line, model, data)
+    if "resume" in options:
+        return solve.resume(line, options)
+    line, request, is_alone = asked(line)
+    if is_alone:
+        return solve.run(line, request, options)
+    places = {"model_path": "MODEL", "test_data_file": "DATA"}
+    wrong = [*missing_places(request, InferenceConfig, places), *_swapped(line)]
+    wrong += solve.misplaced(line, with_model=True)
+    place = request.path("output_dir")
+    run_dir = Path(place or "")
+    line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if place else ())])
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_factory import create_inference_payload
 
-    with refusing(DataError), watching_for_interrupt(Path(run_dir)):
-        places = (line.places.get(name) for name in ("model_path", "test_data_file"))
-        known = asked(line, model, data)
-        refuse_reconstruction(known)
-        payload = create_inference_payload(*places, None, **known)
+    with refusing(DataError), watching_for_interrupt(run_dir):
+        payload = create_inference_payload(None, None, None, request=request)
         from ptycho_torch.bundle import BundleError
         from ptycho_torch.runs.reconstruction import reconstruct_scans
 
@@ -100,28 +107,37 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def without_model(line: CommandLine, *, resumes: bool = False) -> CommandLine | None:
-    """The command line of a reconstruction without a model; None where it, or a file, names one.
+def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:
+    """The request of a command line, the line with its places by their fields, and whether there is no model.
 
-    A single place is the model where there is one, and otherwise the scan.
+    A single place is the model where there is one, and otherwise the scan; then a file may name the model.
     """
     first, *others = line.places.values() or ("",)
-    if others or _is_model(first) or (not resumes and _names_model(line)):
-        return None
-    return replace(line, places={"data_file": first} if first else {})
+    if not others and not _is_model(first):
+        alone = replace(line, places={"data_file": first} if first else {})
+        request = solve.asked(alone)
+        if not _names_model(request):
+            return alone, request, True
+        line = replace(line, places={"test_data_file": first} if first else {})
+    return line, _with_model(line), False
 
 
-def with_model(line: CommandLine) -> CommandLine:
-    """The command line of a reconstruction with a model, which a file may name beside a scan that is given."""
-    places = line.places
-    if len(places) == 1 and _names_model(line) and not _is_model(places.get("model_path", "")):
-        return replace(line, places={"test_data_file": next(iter(places.values()))})
-    return line
+def _with_model(line: CommandLine) -> Request:
+    """The request with a model, in whose folder the output folder is, where that and the scan are known."""
+    classes = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
+    request = line.request(*classes, only=line.flags.keys() - solve.only_here())
+    model, data = request.path("model_path"), request.path("test_data_file")
+    if model and data:
+        home = Path(model).parent if Path(model).is_file() else Path(model)
+        place = {"output_dir": str(default_folder(home, data))}
+        request.add(InferenceConfig, Layer("cli-default", place))
+    return request
 
 
-def _names_model(line: CommandLine) -> bool:
-    """Whether a file names a model."""
-    return replace(line, places={}).place(InferenceConfig, "model_path") is not None
+def _names_model(request: Request) -> bool:
+    """Whether a file of a request names a model."""
+    tables = [file.content.get(section_of(InferenceConfig).table) for file in request.files]
+    return any(isinstance(table, Mapping) and "model_path" in table for table in tables)
 
 
 def _is_model(path: str) -> bool:
@@ -136,25 +152,3 @@ def _swapped(line: CommandLine) -> list[Failure]:
         return []
     message = f"MODEL: expected a trained model, and then the scan; got {show(model)} and then the model {show(data)}."
     return [Failure("MODEL", f"{message} Swap the two.")]
-
-
-def folder(line: CommandLine, model: str, data: str) -> str:
-    """The output folder of a reconstruction of these data with this model."""
-    return line.place(InferenceConfig, "output_dir") or _stated_folder(model, data)
-
-
-def _stated_folder(model: str, data: str) -> str:
-    home = Path(model).parent if Path(model).is_file() else Path(model)
-    return str(default_folder(home, data))
-
-
-def asked(line: CommandLine, model: str | None = None, data: str | None = None) -> dict[str, Any]:
-    """The arguments of the factory, or of a `Request`, that a command line comes to.
-
-    Args:
-        line: the command line.
-        model: the trained model, in whose folder the output folder is.
-        data: the scan, after which it is called; None where one of the two is not known.
-    """
-    known = {} if model is None or data is None else {"output_dir": _stated_folder(model, data)}
-    return line.request(known, only=line.flags.keys() - solve.only_here())

@@ -1,11 +1,16 @@
 """`ptycho reconstruct DATA`, without a model: from a scan to pictures, arrays and figures by the iterative solver."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.layer import Layer
+from ptycho.config.recipes import NONE
+from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_names import RECONSTRUCTIONS, default_folder
@@ -18,7 +23,7 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import spell
-from ptycho_torch.cli.options import CommandLine, run_in_the_way
+from ptycho_torch.cli.options import CommandLine, missing_places, run_in_the_way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,55 +71,55 @@ def misplaced(line: CommandLine, *, with_model: bool) -> list[Failure]:
     ]  # fmt: skip
 
 
-def run(line: CommandLine, options: argparse.Namespace) -> int:
+def run(line: CommandLine, request: Request, options: argparse.Namespace) -> int:
     """Reconstruct without a model, and print one line for every scan.
 
     Raises:
         ConfigError, Refusal, OSError: wrong input.
     """
-    if "resume" in options:
-        return _say(_resumed(line, options))
-    named = line.place(SolverConfig, "data_file")
-    kept = run_in_the_way(Path(folder(line, named)), options) if named is not None else ()
-    further = [*misplaced(line, with_model=False), *kept]
-    (data,) = line.required_places(SolverConfig, {"data_file": "DATA"}, asked(line), further)
-    run_dir = folder(line, data)
+    wrong = [
+        *missing_places(request, SolverConfig, {"data_file": "DATA"}),
+        *misplaced(line, with_model=False),
+    ]
+    place = request.path("output_dir")
+    run_dir = Path(place or "")
+    line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if place else ())])
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_solver import create_solver_payload
 
-    with refusing(DataError), watching_for_interrupt(Path(run_dir)):
-        known = asked(line, data)
-        payload = create_solver_payload(line.places.get("data_file"), None, **known)
+    with refusing(DataError), watching_for_interrupt(run_dir):
+        payload = create_solver_payload(None, None, request=request)
         from ptycho_torch.runs.solving import solve
 
         return _say(solve(payload, overwrite="overwrite" in options))
 
 
-def folder(line: CommandLine, data: str) -> str:
-    """The output folder of a reconstruction of these data without a model."""
-    return line.place(SolverConfig, "output_dir") or str(default_folder(Path(RECONSTRUCTIONS), data))
+def asked(line: CommandLine) -> Request:
+    """The request of a command line; its output folder is called after the scan, where that is known."""
+    classes = (SolverConfig, PyTorchExecutionConfig)
+    request = replace(line, recipe=NONE).request(*classes, only=line.flags.keys() - only_with_a_model())
+    request.add_recipe(line.recipe, SolverConfig)  # what it states for [execution] suits networks
+    if data := request.path("data_file"):
+        place = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
+        request.add(SolverConfig, Layer("cli-default", place))
+    return request
 
 
-def asked(line: CommandLine, data: str | None = None) -> dict[str, Any]:
-    """The arguments of the factory, or of a `Request`, that a command line comes to.
+def resume(line: CommandLine, options: argparse.Namespace) -> int:
+    """Go on with a reconstruction without a model, and print one line for every scan.
 
-    Args:
-        line: the command line.
-        data: the scan, after which the output folder is called; None where it is not known.
+    Raises:
+        ConfigError, Refusal, OSError: wrong input.
     """
-    stated = {} if data is None else {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
-    return line.request(stated, only=line.flags.keys() - only_with_a_model())
+    known = asked_to_resume(line, options)
 
-
-def _resumed(line: CommandLine, options: argparse.Namespace) -> "Sequence[SolverResult]":
     from ptycho.raw_data import DataError
 
-    known = asked_to_resume(line, options)
     with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
         from ptycho_torch.runs.solving import resume_solving
 
-        return resume_solving(**known)
+        return _say(resume_solving(**known))
 
 
 def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str, Any]:
@@ -139,7 +144,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
         "run_dir": options.resume,
         "overrides": {"enable_progress_bar": False} if line.quiet else {},
         "flags": line.flags,
-        "data": line.places.get("data_file"),
+        "data": next(iter(line.places.values()), None),
     }
 
 

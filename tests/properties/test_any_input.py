@@ -134,4 +134,4 @@ def test_command_lines_end_in_values_or_in_one_message(words: list[str]):
     if line is not None:
         assert all(isinstance(text, str) for text in line.flags.values())
         with suppress(ConfigError, Refusal):
-            Request(SECTIONS, **line.request({})).answer()
+            line.request(*SECTIONS).answer()
