@@ -13,9 +13,8 @@ from typing import Any
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho.config.paths import Files
-from ptycho.config.recipes import Recipe, read_recipe
+from ptycho.config.recipes import Recipe
 from ptycho.config.request import Answer, Request
-from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho_torch.config_factory import after_the_rest, refuse_levels, settled
 from ptycho_torch.config_inferred import files_of
@@ -69,12 +68,10 @@ def create_solver_payload(
         FileNotFoundError: there is no such data.
         ConfigError: all that is wrong with the values.
     """
-    levels = {"overrides": overrides, "flags": flags, "file": file, "cli_defaults": cli_defaults}
     if request is None:
-        request = Request([SolverConfig, PyTorchExecutionConfig], **levels)
-        add_solver_recipe(request, recipe)
-    else:
-        refuse_levels({**levels, "recipe": recipe})
+        classes = (SolverConfig, PyTorchExecutionConfig)
+        request = Request(classes, overrides=overrides, flags=flags, file=file, cli_defaults=cli_defaults)
+        request.add_recipe(recipe, SolverConfig)
     places = settled(request, SolverConfig, {"data_file": data, "output_dir": output_dir})
     with after_the_rest(request, execution_config):
         files_of(places["data_file"], "Data file not found")

@@ -76,8 +76,7 @@ def _resumed(
         if options.of == "reconstruct":
             from ptycho_torch.runs.solving import stopped_payload
 
-            alone = reconstruct.without_model(line, resumes=True) or line
-            stopped = stopped_payload(**solve.asked_to_resume(alone, options))
+            stopped = stopped_payload(**solve.asked_to_resume(line, options))
             resolved = Resolved(stopped.sources, stopped.execution_config, {})
             return resolved, (SolverConfig,), RECONSTRUCTION_GROUPS
         from ptycho_torch.runs.resuming import resumed_payload
@@ -111,17 +110,17 @@ def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str,
 
 
 def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
-    if (alone := reconstruct.without_model(line)) is not None:
-        return _solver(alone)
-    line = reconstruct.with_model(line)
-    request = reconstruct.asked(line)
-    line.refuse(request, solve.misplaced(line, with_model=True))
-    if request.path("test_data_file") is None:
+    line, request, is_alone = reconstruct.asked(line)
+    line.refuse(request, solve.misplaced(line, with_model=not is_alone))
+    if is_alone:
+        return _solver(request)
+    model = request.path("model_path")
+    if model is not None and request.path("test_data_file") is None:
         unknown = {
             "inference.test_data_file": (Origin("argument"), "DATA"),
             "inference.output_dir": (Origin("cli-default"), "FOLDER-OF-MODEL/NAME-OF-DATA"),
         }
-        request.add(ModelConfig, _trained(str(request.path("model_path"))))
+        request.add(ModelConfig, _trained(model))
         resolved = _without_data(request, unknown)
     else:
         from ptycho.data_error import DataError
@@ -133,9 +132,7 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
     return resolved, (ModelConfig, InferenceConfig), RECONSTRUCTION_GROUPS
 
 
-def _solver(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
-    request = solve.asked(line)
-    line.refuse(request, solve.misplaced(line, with_model=False))
+def _solver(request: Request) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
     if request.path("data_file") is None:
         unknown = {
             "solver.data_file": (Origin("argument"), "DATA"),

@@ -1,7 +1,7 @@
 """`ptycho reconstruct`: from a scan, by itself or with a trained model, to pictures, arrays and metrics."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,15 +75,17 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    if (alone := without_model(line, resumes="resume" in options)) is not None:
-        return solve.run(alone, options)
-    line = with_model(line)
-    request = asked(line)
-    wrong = missing_places(request, InferenceConfig, {"model_path": "MODEL", "test_data_file": "DATA"})
+    if "resume" in options:
+        return solve.resume(line, options)
+    line, request, is_alone = asked(line)
+    if is_alone:
+        return solve.run(line, request, options)
+    places = {"model_path": "MODEL", "test_data_file": "DATA"}
+    wrong = [*missing_places(request, InferenceConfig, places), *_swapped(line)]
+    wrong += solve.misplaced(line, with_model=True)
     place = request.path("output_dir")
     run_dir = Path(place or "")
-    kept = run_in_the_way(run_dir, options) if place else ()
-    line.refuse(request, [*wrong, *solve.misplaced(line, with_model=True), *_swapped(line, options), *kept])
+    line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if place else ())])
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_factory import create_inference_payload
@@ -105,29 +107,25 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def without_model(line: CommandLine, *, resumes: bool = False) -> CommandLine | None:
-    """The command line of a reconstruction without a model; None where it, or a file, names one.
+def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:
+    """The request of a command line, the line with its places by their fields, and whether there is no model.
 
-    A single place is the model where there is one, and otherwise the scan.
+    A single place is the model where there is one, and otherwise the scan; then a file may name the model.
     """
     first, *others = line.places.values() or ("",)
-    if others or _is_model(first) or (not resumes and _names_model(line)):
-        return None
-    return replace(line, places={"data_file": first} if first else {})
+    if not others and not _is_model(first):
+        alone = replace(line, places={"data_file": first} if first else {})
+        request = solve.asked(alone)
+        if not _names_model(request):
+            return alone, request, True
+        line = replace(line, places={"test_data_file": first} if first else {})
+    return line, _with_model(line), False
 
 
-def with_model(line: CommandLine) -> CommandLine:
-    """The command line of a reconstruction with a model, which a file may name beside a scan that is given."""
-    places = line.places
-    if len(places) == 1 and _names_model(line) and not _is_model(places.get("model_path", "")):
-        return replace(line, places={"test_data_file": next(iter(places.values()))})
-    return line
-
-
-def asked(line: CommandLine) -> Request:
-    """The request of a command line; its output folder is one of the model, where that and the scan are known."""
-    of_model = line.flags.keys() - solve.only_here()
-    request = line.request(ModelConfig, InferenceConfig, PyTorchExecutionConfig, only=of_model)
+def _with_model(line: CommandLine) -> Request:
+    """The request with a model, in whose folder the output folder is, where that and the scan are known."""
+    classes = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
+    request = line.request(*classes, only=line.flags.keys() - solve.only_here())
     model, data = request.path("model_path"), request.path("test_data_file")
     if model and data:
         home = Path(model).parent if Path(model).is_file() else Path(model)
@@ -136,10 +134,10 @@ def asked(line: CommandLine) -> Request:
     return request
 
 
-def _names_model(line: CommandLine) -> bool:
-    """Whether a file names a model."""
-    section = section_of(InferenceConfig)
-    return any(file.has_tables and file.layer(section).values.get("model_path") for file in line.read())
+def _names_model(request: Request) -> bool:
+    """Whether a file of a request names a model."""
+    tables = [file.content.get(section_of(InferenceConfig).table) for file in request.files]
+    return any(isinstance(table, Mapping) and "model_path" in table for table in tables)
 
 
 def _is_model(path: str) -> bool:
@@ -147,15 +145,10 @@ def _is_model(path: str) -> bool:
     return bool(path) and (path.endswith(".zip") or holds_training(Path(path)))
 
 
-def _swapped(line: CommandLine, options: argparse.Namespace) -> Iterator[Failure]:
-    """Model and scan in each other's place, and an option that a reconstruction with a model does not have."""
+def _swapped(line: CommandLine) -> list[Failure]:
+    """Model and scan in each other's place."""
     model, data = (line.places.get(name, "") for name in ("model_path", "test_data_file"))
-    if _is_model(data) and not _is_model(model):
-        rule = "expected a trained model, and then the scan"
-        message = f"MODEL: {rule}; got {show(model)} and then the model {show(data)}. Swap the two."
-        yield Failure("MODEL", message)
-    if "resume" in options:
-        message = (
-            "--resume: expected in a reconstruction without MODEL; got it in one with a model. Drop one."
-        )
-        yield Failure("--resume", message)
+    if not _is_model(data) or _is_model(model):
+        return []
+    message = f"MODEL: expected a trained model, and then the scan; got {show(model)} and then the model {show(data)}."
+    return [Failure("MODEL", f"{message} Swap the two.")]

@@ -9,6 +9,7 @@ from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
+from ptycho.config.recipes import NONE
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
@@ -70,20 +71,19 @@ def misplaced(line: CommandLine, *, with_model: bool) -> list[Failure]:
     ]  # fmt: skip
 
 
-def run(line: CommandLine, options: argparse.Namespace) -> int:
+def run(line: CommandLine, request: Request, options: argparse.Namespace) -> int:
     """Reconstruct without a model, and print one line for every scan.
 
     Raises:
         ConfigError, Refusal, OSError: wrong input.
     """
-    if "resume" in options:
-        return _say(_resumed(line, options))
-    request = asked(line)
-    wrong = missing_places(request, SolverConfig, {"data_file": "DATA"})
+    wrong = [
+        *missing_places(request, SolverConfig, {"data_file": "DATA"}),
+        *misplaced(line, with_model=False),
+    ]
     place = request.path("output_dir")
     run_dir = Path(place or "")
-    kept = run_in_the_way(run_dir, options) if place else ()
-    line.refuse(request, [*wrong, *misplaced(line, with_model=False), *kept])
+    line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if place else ())])
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_solver import create_solver_payload
@@ -97,26 +97,29 @@ def run(line: CommandLine, options: argparse.Namespace) -> int:
 
 def asked(line: CommandLine) -> Request:
     """The request of a command line; its output folder is called after the scan, where that is known."""
-    from ptycho_torch.config_solver import add_solver_recipe
-
-    without = replace(line, recipe="none")  # of the recipe [solver] alone counts
-    known = line.flags.keys() - only_with_a_model()
-    request = without.request(SolverConfig, PyTorchExecutionConfig, only=known)
-    add_solver_recipe(request, line.recipe)
+    classes = (SolverConfig, PyTorchExecutionConfig)
+    request = replace(line, recipe=NONE).request(*classes, only=line.flags.keys() - only_with_a_model())
+    request.add_recipe(line.recipe, SolverConfig)  # what it states for [execution] suits networks
     if data := request.path("data_file"):
         place = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
         request.add(SolverConfig, Layer("cli-default", place))
     return request
 
 
-def _resumed(line: CommandLine, options: argparse.Namespace) -> "Sequence[SolverResult]":
+def resume(line: CommandLine, options: argparse.Namespace) -> int:
+    """Go on with a reconstruction without a model, and print one line for every scan.
+
+    Raises:
+        ConfigError, Refusal, OSError: wrong input.
+    """
+    known = asked_to_resume(line, options)
+
     from ptycho.raw_data import DataError
 
-    known = asked_to_resume(line, options)
     with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
         from ptycho_torch.runs.solving import resume_solving
 
-        return resume_solving(**known)
+        return _say(resume_solving(**known))
 
 
 def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str, Any]:
@@ -141,7 +144,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
         "run_dir": options.resume,
         "overrides": {"enable_progress_bar": False} if line.quiet else {},
         "flags": line.flags,
-        "data": line.places.get("data_file"),
+        "data": next(iter(line.places.values()), None),
     }
 
 

@@ -76,7 +76,8 @@ def finish(
         is_whole: whether it came to its end.
 
     Returns:
-        What was found, and the object beside the known one where there is one.
+        What was found, and the object beside the known one where there is one; of a course that was interrupted, which
+        has seconds to end in, the former alone.
     """
     course.close()
     figures = course.figures()
@@ -113,7 +114,8 @@ def finish(
         **({} if is_whole else {"interrupted": True}),
     }
     # between wide steps there is little light, and an object all the same
-    pair = compared(replace(result, coverage=grey_closing(coverage, (GAP_PX, GAP_PX))), scan)
+    lit = replace(result, coverage=grey_closing(coverage, (GAP_PX, GAP_PX)))
+    pair = compared(lit, scan) if is_whole else None
     told |= {} if pair is None else pair.figures()
     problem = problem_of_picture(told) or overlap_problem(course.facts_now())
     found = SolverResult(
@@ -173,8 +175,8 @@ def save(
         history: content of the history.
     """
     found, scan = result.reconstruction, result.scan
+    arrays = arrays_of(result)
     with one_set(run_dir, result.run_dir) as new:
-        arrays = arrays_of(result)
         save_reconstruction(new / "reconstruction.png", found.object, found.probe, arrays["coverage"])
         with atomic_write(new / "reconstruction.npz") as file:
             np.savez(file, **arrays)
@@ -186,6 +188,28 @@ def save(
         write_json(new / "metrics.json", result.metrics)
         checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
     tell_figures(scan, result.metrics)
+
+
+def save_so_far(result: SolverResult, run_dir: Path, checksums: Checksums, history: str) -> None:
+    """Write what was found until an interrupt, what matters first: the run may be ended at any moment.
+
+    Args:
+        result: what was found.
+        run_dir: folder of the run.
+        checksums: of the run.
+        history: content of the history.
+    """
+    arrays = arrays_of(result)
+    with one_set(run_dir, result.run_dir) as new:
+        with atomic_write(new / "reconstruction.npz") as file:
+            np.savez(file, **arrays)
+        with atomic_write(new / HISTORY) as file:
+            file.write(history.encode("ascii"))
+        write_json(new / "metrics.json", result.metrics)
+        checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
+    with one_set(run_dir, result.run_dir) as new:
+        save_reconstruction(new / "reconstruction.png", result.object, result.probe, arrays["coverage"])
+        checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
 
 
 def arrays_of(result: SolverResult) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.fingerprints import domains_of, scan_fingerprint
 from ptycho_torch.runs.reconstruction import refuse_folder_of_model, refuse_several_objects, stem_of
 from ptycho_torch.runs.record import logged, recorded_domains, write_configuration
-from ptycho_torch.runs.solved import SolverResult, finish, save
+from ptycho_torch.runs.solved import SolverResult, finish, save, save_so_far
 from ptycho_torch.runs.solver_files import StateFile, history_of
 from ptycho_torch.runs.start import start_of
 from ptycho_torch.runtime import (
@@ -224,8 +224,8 @@ def _one_scan(
     except (KeyboardInterrupt, Terminated):
         if course.n_done and fabric.world_size == 1:
             state.write(course.snapshot())
-            result, pair = finish(course, folder, window, is_whole=False)
-            save(result, pair, run_dir, checksums, history_of(result.history))
+            result, _ = finish(course, folder, window, is_whole=False)
+            save_so_far(result, run_dir, checksums, history_of(result.history))
             log.warning(
                 "%s: stopped after %d of %d iterations; the object so far is kept",
                 printable(str(scan.path)),
