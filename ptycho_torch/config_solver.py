@@ -16,7 +16,7 @@ from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe
 from ptycho.config.request import Answer, Request
 from ptycho.config.solver import SolverConfig
-from ptycho_torch.config_factory import after_the_rest, refuse_levels, settled
+from ptycho_torch.config_factory import after_the_rest, settled
 from ptycho_torch.config_inferred import files_of
 from ptycho_torch.config_payload import announce, audit
 
@@ -76,13 +76,6 @@ def create_solver_payload(
     with after_the_rest(request, execution_config):
         files_of(places["data_file"], "Data file not found")
     return solver_payload(request.answer({PyTorchExecutionConfig: execution_config}))
-
-
-def add_solver_recipe(request: Request, recipe: Recipe) -> None:
-    """Add the recipe of a reconstruction without a network: of its tables [solver] alone."""
-    for read in read_recipe(recipe):
-        request.fail(read.failures)
-        request.add(SolverConfig, read.layer(section_of(SolverConfig)))
 
 
 def solver_payload(answer: Answer) -> SolverPayload:
