@@ -105,6 +105,12 @@ class Request:
             layers = next(layers for asked, layers in self._layers.items() if issubclass(asked, cls))
             layers.append(layer._replace(values=values))
 
+    def add_recipe(self, recipe: Recipe, *classes: type) -> None:
+        """Let a recipe state what it does for the sections of these classes, and leave its others alone."""
+        for read in read_recipe(recipe):
+            for cls in classes:
+                self.add(cls, read.layer(section_of(cls)))
+
     def fail(self, failures: Sequence[Failure]) -> None:
         """Report something that is wrong together with everything else."""
         self._failures += failures

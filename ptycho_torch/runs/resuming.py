@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Size
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
-from ptycho.config.record import damages, is_record
+from ptycho.config.recorded import damages, is_record
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import CHECKPOINTS, HISTORY, RunFolder, has_results
@@ -140,6 +140,10 @@ def train_or_resume(
     """
     with folder_of(payload) as folder:
         if not has_results(folder.path):
+            if (folder.path / CONFIGURATION).exists():
+                _record(folder.path / CONFIGURATION)  # refuses a file of this name that is of no training
+            else:
+                folder.refuse_run(may_resume=False)
             return train_in(folder, payload, check(payload, data), callbacks)
         record = _record(folder.path / CONFIGURATION)
         changed = dict(said_otherwise(record, payload))
