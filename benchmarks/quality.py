@@ -8,9 +8,10 @@ object, where there is one, judges the image and nothing else. `objectGuess` nev
 import argparse
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +70,7 @@ CASES = {
     "siemens": Case("siemens-star-128", 100, {"switch_at": None}, peers=ALL),
     "siemens 4 modes": Case("siemens-star-128", 40, {"switch_at": None, "n_modes": 4}, peers=SEVERAL_MODES),
     "siemens best": Case("siemens-star-128", 120, {"switch_at": None, "n_modes": 6, "positions_from": 40}),
+    "1e4": Case("synth-64-test-1e4", 60, FIXED | {"switch_at": None}, peers=ALL),
     "1e4 auto prior": Case("synth-64-test-1e4", 100, FIXED, auto_prior=True, peers=ALL),
     "16 px steps": Case(
         "sparse", 220, {"switch_at": N_GUESSED, "prior_from": 20}, "probeStart", auto_prior=True
@@ -201,13 +203,14 @@ class Stage(NamedTuple):
         return (-self.figures["r_factor"],)
 
 
-N_STAGES = 10
+N_STAGES, N_MORE = 10, 20
+"""Looks at the solver, and how many more of them where a peer is still better."""
 PLATEAU_DB, PLATEAU_SHARE = 0.1, 0.005
 """A plateau is reached where no later figure is better by more than this, or than this share of R."""
 
 
-def solve(scene: Scene) -> list[Stage]:
-    """The solver, looked at after every tenth of its iterations."""
+def solve(scene: Scene) -> Iterator[Stage]:
+    """The solver, looked at after every tenth of its iterations, and beyond."""
     case, scan = scene.case, scene.scan
     rng = np.random.default_rng(0)
     wrong = rng.normal(scale=case.wrong_by_px / 2**0.5, size=scan.positions_px.shape)
@@ -224,32 +227,32 @@ def solve(scene: Scene) -> list[Stage]:
         descent.reweigh(choice.weight)
         searched_s = time.process_time() - searched_s
         note = f"weight {choice.weight:.1f} (x/ {choice.factor:.2f}), {searched_s:.1f} CPU-s of it"
-    cpu_s, stages = time.process_time() - started_s, list[Stage]()
-    first = descent.state.iteration
-    for n in np.linspace(first, case.n_iterations, N_STAGES + 1).round().astype(int)[1:].tolist():
+    cpu_s, first = time.process_time() - started_s, descent.state.iteration
+    for place in range(1, N_STAGES + N_MORE + 1):
+        n = first + round((case.n_iterations - first) * place / N_STAGES)
         started_s = time.process_time()
         solution = run(descent, n)
         cpu_s += time.process_time() - started_s
         figures = scene.figures(solution.object.numpy(), solution.modes.numpy(), descent.forward)
-        stages.append(Stage(n, cpu_s, figures, note))
-        if case.wrong_by_px and n == case.n_iterations:
+        if case.wrong_by_px:
             error = (solution.positions_px.numpy() - scan.positions_px)[fitted]
             rms = np.sqrt(((error - error.mean(axis=0)) ** 2).sum(axis=1).mean())
-            stages[-1] = stages[-1]._replace(note=f"positions {rms:.3f} px")
-    return stages
+            note = f"positions {rms:.3f} px"
+        yield Stage(n, cpu_s, figures, note)
 
 
 def follow(peer: Peer, scene: Scene) -> list[Stage]:
     """Another code, until it gets no better or ends by itself."""
     found, cpu_s, stages = peer.run(scene.problem()), 0.0, list[Stage]()
-    while True:
+    while len(stages) < 2 or plateau(stages) is stages[-1]:
         started_s = time.process_time()
         now = next(found, None)
         cpu_s += time.process_time() - started_s
-        if now is None or (len(stages) > 1 and plateau(stages) is not stages[-1]):
-            found.close()
-            return stages
+        if now is None:
+            break
         stages.append(Stage(now.epochs, cpu_s, scene.figures(now.object, now.modes)))
+    found.close()
+    return stages
 
 
 def plateau(stages: Sequence[Stage]) -> Stage:
@@ -262,7 +265,7 @@ def plateau(stages: Sequence[Stage]) -> Stage:
     raise ValueError("stages: expected some whose figures are finite; got none.")
 
 
-def ratio(peer: Stage, ours: Sequence[Stage]) -> str:
+def ratio(peer: Stage, ours: Iterable[Stage]) -> str:
     """CPU time of a peer by that of our first stage that is at least as good in everything it is judged by."""
     for stage in ours:
         if all(mine >= other for mine, other in zip(stage.quality, peer.quality, strict=True)):
@@ -338,12 +341,15 @@ def main(given: Sequence[str] | None = None) -> int:
         scene = Scene(case, *scan_of(case, options.folder))
         print(name)
         others = [(PEERS[peer], label) for peer in case.peers if (label := labels.get(peer))]
-        ours = solve(scene)
+        later = solve(scene)
+        ours = list(islice(later, N_STAGES))
         row("  solver", ours[-1], ours[-1].note)
         for place, (peer, label) in enumerate(others):
-            ours = ours if place == 0 else solve(scene)
+            if place > 0:
+                later = solve(scene)
+                ours = list(islice(later, N_STAGES))
             stage = plateau(follow(peer, scene))
-            row(f"  {label}", stage, ratio(stage, ours))
+            row(f"  {label}", stage, ratio(stage, chain(ours, later)))
     return 0
 
 

@@ -38,11 +38,14 @@ LOG: Final = "run.log"
 CHECKPOINTS: Final = "checkpoints"
 HISTORY: Final = "history.csv"
 LOSS_PICTURE: Final = "loss.png"
+STATE: Final = "state.pt"
 OF_ANY: Final = (RECORD, LOG, CHECKSUMS)
 OF_TRAINING: Final = (*OF_ANY, HISTORY, LOSS_PICTURE, CHECKPOINTS, ARCHIVE)
 OF_RECONSTRUCTION: Final = ("reconstruction.npz", "reconstruction.png", "comparison.png", "metrics.json")
 """Of every run, of a training, and of a reconstruction; the last one is there last."""
-MEMBERS: Final = (*OF_TRAINING, *OF_RECONSTRUCTION)
+OF_SOLVER: Final = (STATE, HISTORY, LOSS_PICTURE, *OF_RECONSTRUCTION)
+"""Of a reconstruction without a model; the first one is there while it is not finished."""
+MEMBERS: Final = (*OF_TRAINING, STATE, *OF_RECONSTRUCTION)
 """What belongs to a run; loggers keep their runs apart themselves, and other files are not ours."""
 
 LOCK: Final = ".lock"
@@ -149,13 +152,15 @@ def run_failure(path: Path, *, may_resume: bool = True) -> Failure | None:
 
 def holds_training(path: Path) -> bool:
     """Whether a folder holds a training, finished or not."""
-    return any(os.path.lexists(path / name) for name in OF_TRAINING if name not in OF_ANY)
+    present = {name for name in OF_TRAINING if os.path.lexists(path / name)}.difference(OF_ANY)
+    solved = any(os.path.lexists(path / name) for name in (STATE, OF_RECONSTRUCTION[-1]))
+    return bool(present.difference((HISTORY, LOSS_PICTURE) if solved else ()))
 
 
 def has_results(path: Path) -> bool:
-    """Whether a folder holds what a run was for, or could go on from: a model, checkpoints, a reconstruction."""
+    """Whether a folder holds what a run was for, or could go on from: model, reconstruction, checkpoints, state."""
     checkpoints = path / CHECKPOINTS
-    found = [name for name in _present(path, MEMBERS) if name.name in (ARCHIVE, OF_RECONSTRUCTION[-1])]
+    found = [name for name in _present(path, MEMBERS) if name.name in (ARCHIVE, STATE, OF_RECONSTRUCTION[-1])]
     return bool(found) or any(checkpoints.glob("*.ckpt"))
 
 
@@ -256,11 +261,10 @@ def _present(path: Path, members: tuple[str, ...]) -> list[Path]:
     """Members of a run that are in a folder, by their relative paths; also those in the folders of several scans."""
     found = [Path(name) for name in members if os.path.lexists(path / name)]
     if Path(RECORD) in found and not holds_training(path):
-        for results in sorted(path.glob(f"*/{OF_RECONSTRUCTION[0]}")):
-            folder = results.parent
+        names = (STATE, OF_RECONSTRUCTION[0])
+        for folder in sorted({results.parent for name in names for results in path.glob(f"*/{name}")}):
             if folder.name[0] != "." and not folder.is_symlink() and not (folder / RECORD).exists():
-                names = (name for name in OF_RECONSTRUCTION if os.path.lexists(folder / name))
-                found += [Path(folder.name) / name for name in names]
+                found += [Path(folder.name) / name for name in OF_SOLVER if os.path.lexists(folder / name)]
     return found
 
 
@@ -272,17 +276,20 @@ def _held_run(path: Path, *, may_resume: bool) -> Failure | None:
         what = "a trained model"
     elif holds_training(path):
         what = "a training that was not finished"
+    elif any(name.endswith(STATE) for name in present):
+        what = "a reconstruction that was not finished"
     elif any(name.endswith(OF_RECONSTRUCTION) for name in present):
         what = "a reconstruction"
     else:
         what = "the record of a run that was not finished"
     resumes = may_resume and CHECKPOINTS in present
     ways = [f"go on with it (ptycho train --resume {path}; resume() in Python)"] if resumes else []
+    if any(name.endswith(STATE) for name in present):
+        ways = [f"go on with it (ptycho reconstruct --resume {path})"]
     ways += ["replace it (--overwrite; overwrite=True in Python)", "name another folder"]
-    way_out = ", ".join(ways[:-1]) + f", or {ways[-1]}"
-    message = (
-        f"{path}: expected a folder without a run; got one with {what}. {way_out[0].upper()}{way_out[1:]}."
-    )
+    way_out = ", ".join(ways[:-1]) + f", or {ways[-1]}."
+    message = f"{path}: expected a folder without a run; got one with {what}."
+    message = f"{message} {way_out[0].upper()}{way_out[1:]}"
     return Failure("output_dir", message)
 
 

@@ -105,9 +105,9 @@ def create_training_payload(
     }
     request = _asked(request, [ModelConfig, TrainingConfig, PyTorchExecutionConfig], levels)
     places = {"train_data_file": train_data_file, "output_dir": output_dir}
-    places = _settled(request, TrainingConfig, places)
+    places = settled(request, TrainingConfig, places)
     _require_n_groups(request, TrainingConfig)
-    with _after_the_rest(request, execution_config):
+    with after_the_rest(request, execution_config):
         files = files_of(places["train_data_file"], "Training data file not found")
         inferred = from_data(request, files)
     request.add(ModelConfig, inferred_layer(inferred, "N"))
@@ -212,9 +212,9 @@ def create_inference_payload(
     }
     request = _asked(request, [ModelConfig, InferenceConfig, PyTorchExecutionConfig], levels)
     places = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
-    places = _settled(request, InferenceConfig, places)
+    places = settled(request, InferenceConfig, places)
     _require_n_groups(request, InferenceConfig)
-    with _after_the_rest(request, execution_config):
+    with after_the_rest(request, execution_config):
         archive, files = model_and_files(places["model_path"], places["test_data_file"])
         trained = trained_layers(archive)
         add_model(request, trained, files)
@@ -247,16 +247,24 @@ def _asked(request: Request | None, sections: list[type], levels: Mapping[str, A
     Raises:
         ConfigError: both are given.
     """
-    given = [name for name, level in levels.items() if level is not None]
     if request is None:
         overrides: Any = levels["overrides"]
         if isinstance(overrides, Mapping):
             overrides = {name: _canonical_value(name, value) for name, value in overrides.items()}
         return Request(sections, **{**levels, "overrides": overrides}, synonyms=_OTHER_WORDS)
-    if given:
+    refuse_levels(levels)
+    return request
+
+
+def refuse_levels(levels: Mapping[str, Any]) -> None:
+    """Refuse levels that are given beside a request.
+
+    Raises:
+        ConfigError: any is.
+    """
+    if given := [name for name, level in levels.items() if level is not None]:
         message = f"request: expected without {', '.join(given)}, which are levels of it; got both. Drop one."
         raise ConfigError([Failure("request", message)])
-    return request
 
 
 def _canonical_value(name: str, value: Any) -> Any:
@@ -264,7 +272,7 @@ def _canonical_value(name: str, value: Any) -> Any:
     return _TRANSLATED[name](value) if name in _OTHER_WORDS and name in _TRANSLATED else value
 
 
-def _settled(request: Request, cls: type, places: Mapping[str, str | Path | None]) -> dict[str, Any]:
+def settled(request: Request, cls: type, places: Mapping[str, str | Path | None]) -> dict[str, Any]:
     """Add the files and folders that are arguments, and return those in force.
 
     A level above that names another one than an argument is refused; None leaves a place to the other levels.
@@ -283,7 +291,7 @@ def _settled(request: Request, cls: type, places: Mapping[str, str | Path | None
 
 
 @contextlib.contextmanager
-def _after_the_rest(request: Request, execution_config: PyTorchExecutionConfig | None) -> Iterator[None]:
+def after_the_rest(request: Request, execution_config: PyTorchExecutionConfig | None) -> Iterator[None]:
     """Report what is wrong with a model or a scan together with what is wrong with the settings.
 
     Raises:

@@ -94,7 +94,7 @@ def completed(answer: Answer, cls: type[T]) -> T:
     """The canonical configuration of an answer, checked as a whole, announced, and in the legacy dictionary."""
     config: Any = answer[cls]
     config.model = answer[ModelConfig]
-    _announce(answer)
+    announce(answer)
     populate_legacy_params(config)
     return config
 
@@ -109,7 +109,7 @@ def inference_side(execution: PyTorchExecutionConfig, training_patterns: int) ->
     )
 
 
-def _announce(answer: Answer) -> None:
+def announce(answer: Answer) -> None:
     """Log, with both values, what overrules the data or a flag that was passed, or what a recipe gave way to."""
     for name, origin in {**answer.sources, **answer[PyTorchExecutionConfig].sources}.items():
         for beaten in origin.shadowed:

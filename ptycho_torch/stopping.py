@@ -311,15 +311,23 @@ def _forget() -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """End a forked process; a loading process first serves the run that comes to the end of its step.
+    """End a forked process; a loading process that ends with its run is no failure to tell of."""
+    os._exit(0 if multiprocessing.current_process().daemon else 128 + number)
 
-    It ends with the run, which is no failure to tell of, at a second signal, or after the time that a step has.
+
+def serve_the_last_step() -> None:
+    """Let a loading process that gets SIGTERM, as the whole group of a run does, serve the step that the run is in.
+
+    It ends with the run, at a second signal, or after the time that a step has. Without this torch ends it at once.
     """
-    if not multiprocessing.current_process().daemon:
-        os._exit(128 + number)
-    for last in (number, signal.SIGALRM):
-        signal.signal(last, lambda *_: os._exit(0))
-    signal.setitimer(signal.ITIMER_REAL, GRACE_S)
+
+    def end_later(number: int, frame: FrameType | None) -> None:
+        for last in (number, signal.SIGALRM):
+            signal.signal(last, _leave)
+        signal.setitimer(signal.ITIMER_REAL, GRACE_S)
+
+    if sys.platform != "win32":
+        signal.signal(signal.SIGTERM, end_later)
 
 
 if sys.platform != "win32":

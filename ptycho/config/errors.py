@@ -42,6 +42,10 @@ class Failure(NamedTuple):
     """The whole message as printed: it starts with the name and may span several lines."""
 
 
+MOST_SHOWN = 20
+"""Failures whose messages are printed."""
+
+
 class ConfigError(ValueError):
     """Every failure of one load, in the order they were found, with messages that any terminal takes.
 
@@ -54,8 +58,15 @@ class ConfigError(ValueError):
         self.failures: tuple[Failure, ...] = tuple(dict.fromkeys(told))
         super().__init__(self.failures)
 
+    @property
+    def messages(self) -> list[str]:
+        """What to print: the messages of the first 20 failures, and how many more there are."""
+        shown = [failure.message for failure in self.failures[:MOST_SHOWN]]
+        more = len(self.failures) - len(shown)
+        return [*shown, f"{more} more, not shown. Correct these first."] if more else shown
+
     def __str__(self) -> str:
-        return "\n".join(failure.message for failure in self.failures)
+        return "\n".join(self.messages)
 
 
 class UnknownVariableWarning(UserWarning):

@@ -9,6 +9,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.recorded import damages, settings_in, version_of
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
 from ptycho.config.sources import read_saved
 
 
@@ -33,8 +34,8 @@ def request_of(
     if failures := damages(record, place):
         raise ConfigError(failures)
     tables, told = settings_in(record).tables, written_by(version_of(record).get(VERSION_KEY), "record")
-    beside = TrainingConfig if "training" in tables else InferenceConfig
-    parts = {section_of(cls).table: cls for cls in (ModelConfig, beside, PyTorchExecutionConfig)}
+    known = (ModelConfig, TrainingConfig, InferenceConfig, SolverConfig, PyTorchExecutionConfig)
+    parts = {section_of(cls).table: cls for cls in known if section_of(cls).table in tables}
     request = Request([*parts.values()], overrides=overrides, flags=flags, environ={})
     for table, given in tables.items():
         request.add(parts[table], read_saved("file", given, section_of(parts[table]), place, told))

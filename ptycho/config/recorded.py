@@ -41,6 +41,11 @@ def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
     ]
 
 
+def is_of_solver(record: Mapping[str, Any]) -> bool:
+    """Whether a sound record is of a reconstruction without a model."""
+    return "n_iterations" in record["configuration"]
+
+
 class Recorded(NamedTuple):
     """The settings in a record that is sound."""
 
@@ -64,9 +69,16 @@ class Recorded(NamedTuple):
 def settings_in(record: Mapping[str, Any]) -> Recorded:
     """The settings in a record in which `damages` found nothing."""
     values = dict(cast(Mapping[str, Any], record["configuration"]))
-    model = cast(Mapping[str, Any], values.pop("model", {}))
-    table = "training" if "train_data_file" in values else "inference"
-    tables = {"model": model, table: values, "execution": cast(Mapping[str, Any], record["execution"])}
+    tables: dict[str, Mapping[str, Any]] = {"execution": cast(Mapping[str, Any], record["execution"])}
+    if is_of_solver(record):
+        tables = {"solver": values, **tables}
+    else:
+        model = cast(Mapping[str, Any], values.pop("model", {}))
+        tables = {
+            "model": model,
+            "training" if "train_data_file" in values else "inference": values,
+            **tables,
+        }
     told = cast(Mapping[str, Any], record["origins"])
     origins = {name: Origin.from_dict(origin) for name, origin in told.items() if is_origin(origin)}
     return Recorded(tables, origins)

@@ -19,6 +19,7 @@ from ptycho.config.recorded import is_record
 from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import TABLES, section_of
+from ptycho.config.solver import SolverConfig
 from ptycho.config.sources import read_environment
 from ptycho.run_folder import RECORD
 from ptycho_torch.cli.commands import COMMANDS
@@ -31,6 +32,12 @@ from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import Row, print_table
 
 WRONG_INPUT = 2
+_OF_A_RUN = (
+    (ModelConfig, TrainingConfig, PyTorchExecutionConfig),
+    (ModelConfig, InferenceConfig, PyTorchExecutionConfig),
+    (SolverConfig, PyTorchExecutionConfig),
+)
+"""The sections that a training, a reconstruction with a model, and one without read."""
 
 
 class Action(NamedTuple):
@@ -150,9 +157,9 @@ def _failures(file: str | None, recipe: str, strict: bool) -> list[Failure]:
     if file is not None and _is_of_run(file):
         return list(_failures_of_run(ConfigFile.read(file).content, file))
     canonical = None if file is None else _canonical_class(file)
-    for cls in (TrainingConfig, InferenceConfig) if canonical is None else ():
+    for sections in _OF_A_RUN if canonical is None else ():
         try:
-            Request([ModelConfig, cls, PyTorchExecutionConfig], file=file, recipe=recipe).answer()
+            Request(sections, file=file, recipe=recipe).answer()
         except ConfigError as error:
             failures += error.failures
     if file is not None and canonical is not None:

@@ -16,6 +16,7 @@ from ptycho.config.recorded import LEFT_OPEN
 from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import RECORD
 from ptycho_torch.cli.tables import Row, print_table
 
@@ -132,16 +133,19 @@ def _of_file(place: str, *runs: Origins) -> Origins:
     """
     file = ConfigFile.collect(place)
     origins: dict[str, Origin] = {}
-    kinds = [cls for cls in (TrainingConfig, InferenceConfig) if section_of(cls).table in file.content]
+    classes = (TrainingConfig, InferenceConfig, SolverConfig)
+    kinds = [cls for cls in classes if section_of(cls).table in file.content]
     for cls in kinds or [TrainingConfig]:
+        model = () if cls is SolverConfig else (ModelConfig,)
+        parts = (*model, cls, PyTorchExecutionConfig)
         request = Request(
-            [ModelConfig, cls, PyTorchExecutionConfig],
+            parts,
             file=place,
             recipe=None if runs else STANDARD,
             environ={},
         )
         for run in runs:
-            for part in (ModelConfig, cls, PyTorchExecutionConfig):
+            for part in parts:
                 request.add(part, _recipe_of(run, section_of(part).table))
         answer = request.answer()
         knobs = answer[PyTorchExecutionConfig].sources

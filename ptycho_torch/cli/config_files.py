@@ -28,7 +28,8 @@ HEAD: Final = (
 TITLES: Final[Mapping[str, str]] = {
     "model": "The network and the physics it is trained through.",
     "training": "What is trained on, and how.",
-    "inference": "What is reconstructed.",
+    "inference": "What is reconstructed with a trained model.",
+    "solver": "What is reconstructed without one, and how.",
     "execution": "How this machine runs it. PTYCHO_EXEC_<NAME> in the environment beats this table.",
 }
 

@@ -14,8 +14,9 @@ from ptycho.config.paths import absolute
 from ptycho.config.render import Entry, text, toml_file, yaml_file
 from ptycho.config.request import Request
 from ptycho.config.section import recorded, section_of, section_of_table
-from ptycho.run_names import RUNS
-from ptycho_torch.cli import reconstruct, train
+from ptycho.config.solver import SolverConfig
+from ptycho.run_names import RECONSTRUCTIONS, RUNS
+from ptycho_torch.cli import reconstruct, solve, train
 from ptycho_torch.cli.config_files import SCHEMA_FILE, schema_line
 from ptycho_torch.cli.console import refusing
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
@@ -74,6 +75,12 @@ def _resumed(
     options: argparse.Namespace,
 ) -> Callable[[CommandLine], tuple[Resolved, tuple[type, ...], tuple[str, ...]]]:
     def resolve(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+        if options.of == "reconstruct":
+            from ptycho_torch.runs.solving import stopped_payload
+
+            stopped = stopped_payload(**solve.asked_to_resume(line, options))
+            resolved = Resolved(stopped.sources, stopped.execution_config, {})
+            return resolved, (SolverConfig,), RECONSTRUCTION_GROUPS
         from ptycho_torch.runs.resuming import resumed_payload
 
         payload = resumed_payload(**train.asked_to_resume(line, options))
@@ -105,20 +112,17 @@ def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str,
 
 
 def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
-    request = reconstruct.asked(line)
-    line.refuse(request)
+    line, request, is_alone = reconstruct.asked(line)
+    line.refuse(request, solve.misplaced(line, with_model=not is_alone))
+    if is_alone:
+        return _solver(request)
     model = request.path("model_path")
-    if model is None or request.path("test_data_file") is None:
+    if model is not None and request.path("test_data_file") is None:
         unknown = {
-            "inference.model_path": (Origin("argument"), "MODEL"),
             "inference.test_data_file": (Origin("argument"), "DATA"),
             "inference.output_dir": (Origin("cli-default"), "FOLDER-OF-MODEL/NAME-OF-DATA"),
         }
-        if model is None:
-            of_model = Origin("inferred", "the model"), "from the model"
-            unknown |= {f"model.{flag.name}": of_model for flag in flags_of(ModelConfig)}
-        else:
-            request.add(ModelConfig, _trained(model))
+        request.add(ModelConfig, _trained(model))
         resolved = _without_data(request, unknown)
     else:
         from ptycho.data_error import DataError
@@ -128,6 +132,21 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
             payload = create_inference_payload(None, None, None, request=request)
         resolved = Resolved(payload.sources, payload.execution_config, {})
     return resolved, (ModelConfig, InferenceConfig), RECONSTRUCTION_GROUPS
+
+
+def _solver(request: Request) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
+    if request.path("data_file") is None:
+        unknown = {
+            "solver.data_file": (Origin("argument"), "DATA"),
+            "solver.output_dir": (Origin("cli-default"), f"{RECONSTRUCTIONS}/NAME-OF-DATA"),
+        }
+        resolved = _without_data(request, unknown)
+    else:
+        from ptycho_torch.config_solver import create_solver_payload
+
+        payload = create_solver_payload(None, None, request=request)
+        resolved = Resolved(payload.sources, payload.execution_config, {})
+    return resolved, (SolverConfig,), RECONSTRUCTION_GROUPS
 
 
 _RESOLVERS: Final = {train.NAME: _training, reconstruct.NAME: _reconstruction}

@@ -30,7 +30,7 @@ from ptycho_torch.cli.options import (
 )
 from ptycho_torch.cli.parameters import parameter_flags, read_parameters
 from ptycho_torch.cli.parser import FlagParser
-from ptycho_torch.cli.reconstruct import picture
+from ptycho_torch.cli.solve import picture
 
 RECIPE = "demo"
 

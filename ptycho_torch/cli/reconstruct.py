@@ -1,14 +1,21 @@
-"""`ptycho reconstruct`: from a trained model and a scan to pictures, arrays and metrics."""
+"""`ptycho reconstruct`: from a scan, by itself or with a trained model, to pictures, arrays and metrics."""
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig
+from ptycho.config.errors import Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
-from ptycho.run_names import default_folder
+from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
+from ptycho.run_folder import holds_training
+from ptycho.run_names import RECONSTRUCTIONS, default_folder
+from ptycho_torch.cli import solve
 from ptycho_torch.cli.console import (
     is_first_process,
     refuse_unlearned,
@@ -33,7 +40,10 @@ NAME = "reconstruct"
 def add_arguments(parser: FlagParser) -> None:
     """Add MODEL, DATA and the flags: the fields of the inference, and the knobs a reconstruction reads."""
     parser.add_argument(
-        "model_path", metavar="MODEL", nargs="?", help="Folder of a training, or its wts.h5.zip."
+        "model_path",
+        metavar="MODEL",
+        nargs="?",
+        help="Folder of a training, or its wts.h5.zip; without one, the iterative solver reconstructs the scan.",
     )
     parser.add_argument(
         "test_data_file",
@@ -42,11 +52,18 @@ def add_arguments(parser: FlagParser) -> None:
         help="The scan: NPZ, ptychodus product or CXI; or a folder of NPZ files.",
     )
     add_own_options(parser, overwrite=OVERWRITE)
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="Go on with the reconstruction without a model in this folder, with its own settings, where it was "
+        "stopped. DATA is then needed only where the scan was moved.",
+    )
     flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
-    shown = shown_values(STANDARD, InferenceConfig, PyTorchExecutionConfig)
+    flags += flags_of(SolverConfig, without=["data_file", *section_of(InferenceConfig).fields])
+    folders = f"{RECONSTRUCTIONS}/NAME-OF-DATA; with a model FOLDER-OF-MODEL/NAME-OF-DATA"
+    shown = shown_values(STANDARD, InferenceConfig, SolverConfig, PyTorchExecutionConfig)
     parser.add_flags(
-        flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS),
-        shown | {"output_dir": "FOLDER-OF-MODEL/NAME-OF-DATA"},
+        flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), shown | {"output_dir": folders}
     )
     parser.hands_on_unknown = True
 
@@ -58,8 +75,14 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    request = asked(line)
-    wrong = missing_places(request, InferenceConfig, {"model_path": "MODEL", "test_data_file": "DATA"})
+    if "resume" in options:
+        return solve.resume(line, options)
+    line, request, is_alone = asked(line)
+    if is_alone:
+        return solve.run(line, request, options)
+    places = {"model_path": "MODEL", "test_data_file": "DATA"}
+    wrong = [*missing_places(request, InferenceConfig, places), *_swapped(line)]
+    wrong += solve.misplaced(line, with_model=True)
     place = request.path("output_dir")
     run_dir = Path(place or "")
     line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if place else ())])
@@ -78,15 +101,31 @@ def run(options: argparse.Namespace) -> int:
         figures = result.metrics
         print(
             f"R factor {figures['r_factor']:.4f} ({figures['patterns']} patterns), "
-            f"{figures['seconds']:.3g} s, {relative(picture(result.run_dir))}"
+            f"{figures['seconds']:.3g} s, {relative(solve.picture(result.run_dir))}"
         )
     refuse_unlearned(next((result.problem for result in results if result.problem), None))
     return 0
 
 
-def asked(line: CommandLine) -> Request:
-    """The request of a command line; its output folder is one of the model, where that and the scan are known."""
-    request = line.request(ModelConfig, InferenceConfig, PyTorchExecutionConfig)
+def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:
+    """The request of a command line, the line with its places by their fields, and whether there is no model.
+
+    A single place is the model where there is one, and otherwise the scan; then a file may name the model.
+    """
+    first, *others = line.places.values() or ("",)
+    if not others and not _is_model(first):
+        alone = replace(line, places={"data_file": first} if first else {})
+        request = solve.asked(alone)
+        if not _names_model(request):
+            return alone, request, True
+        line = replace(line, places={"test_data_file": first} if first else {})
+    return line, _with_model(line), False
+
+
+def _with_model(line: CommandLine) -> Request:
+    """The request with a model, in whose folder the output folder is, where that and the scan are known."""
+    classes = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
+    request = line.request(*classes, only=line.flags.keys() - solve.only_here())
     model, data = request.path("model_path"), request.path("test_data_file")
     if model and data:
         home = Path(model).parent if Path(model).is_file() else Path(model)
@@ -95,7 +134,21 @@ def asked(line: CommandLine) -> Request:
     return request
 
 
-def picture(run_dir: Path) -> Path:
-    """The picture to look at first: beside the known object where there is one."""
-    comparison = run_dir / "comparison.png"
-    return comparison if comparison.is_file() else run_dir / "reconstruction.png"
+def _names_model(request: Request) -> bool:
+    """Whether a file of a request names a model."""
+    tables = [file.content.get(section_of(InferenceConfig).table) for file in request.files]
+    return any(isinstance(table, Mapping) and "model_path" in table for table in tables)
+
+
+def _is_model(path: str) -> bool:
+    """Whether a path leads to a training, finished or not, or to its bundle."""
+    return bool(path) and (path.endswith(".zip") or holds_training(Path(path)))
+
+
+def _swapped(line: CommandLine) -> list[Failure]:
+    """Model and scan in each other's place."""
+    model, data = (line.places.get(name, "") for name in ("model_path", "test_data_file"))
+    if not _is_model(data) or _is_model(model):
+        return []
+    message = f"MODEL: expected a trained model, and then the scan; got {show(model)} and then the model {show(data)}."
+    return [Failure("MODEL", f"{message} Swap the two.")]

@@ -19,8 +19,10 @@ from ptycho_torch.runtime.checkpoint_files import (
 from ptycho_torch.runtime.checks import (
     check_machine,
     check_reconstruction,
+    check_solver,
     check_training,
     reconstruction_failures,
+    solver_failures,
     training_failures,
 )
 from ptycho_torch.runtime.devices import (
@@ -54,6 +56,7 @@ __all__ = [
     "build_trainer",
     "check_machine",
     "check_reconstruction",
+    "check_solver",
     "check_training",
     "find_accelerator",
     "is_first_process",
@@ -71,6 +74,7 @@ __all__ = [
     "resolve_n_devices",
     "run_environment",
     "seed_everything",
+    "solver_failures",
     "trainer_arguments",
     "training_failures",
     "unreadable",

@@ -2,13 +2,16 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from ptycho.config import files
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.config import PyTorchExecutionConfig
-from ptycho.config.errors import ConfigError
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.files import ConfigFile
 from ptycho.config.request import Request
 
@@ -72,20 +75,58 @@ def test_a_long_name_and_a_long_line_are_cut():
 
 def test_of_countless_unknown_names_a_few_are_told():
     said = refusal("a.json", json.dumps({f"name_{number}": number for number in range(20_000)}))
-    assert said.count("no such setting") == 50
-    assert "a.json: 19950 more names that are no settings." in said
+    assert said.count("no such setting") == 19
+    assert "a.json: 19981 more names that are no settings." in said
 
 
-def test_a_file_that_is_too_large_is_not_read():
-    assert "a.toml: expected settings, at most 4194304 bytes" in refusal("a.toml", "#" * (4 * 2**20 + 1))
+def test_of_many_mistakes_the_first_are_shown_and_all_are_kept():
+    error = ConfigError([Failure(f"a{number}", f"a{number}: wrong.") for number in range(8000)])
+    assert str(error).splitlines()[-2:] == [
+        "a19: wrong.",
+        "7980 more, not shown. Correct these first.",
+    ]
+    assert len(error.failures) == 8000
 
 
-def test_what_is_no_regular_file_is_not_opened():
-    os.mkfifo("pipe.toml")
+@pytest.mark.parametrize(("name", "largest"), [("a.toml", 2**19), ("a.yaml", 2**19), ("a.json", 2**22)])
+def test_a_file_that_is_too_large_is_not_parsed(name: str, largest: int):
+    assert f"{name}: expected settings, at most {largest} bytes" in refusal(name, "#" * (largest + 1))
+
+
+def test_what_is_neither_a_file_nor_a_pipe_is_not_opened():
     Path("endless.json").symlink_to("/dev/zero")
-    for name in ("pipe.toml", "endless.json"):
-        with pytest.raises(ConfigError, match=f"{name}: expected a regular file; got another"):
-            TrainingConfig.from_file(name)
+    with pytest.raises(ConfigError, match=r"endless\.json: expected a file or a named pipe"):
+        TrainingConfig.from_file("endless.json")
+
+
+def test_standard_input_is_refused_in_words():
+    with pytest.raises(ConfigError, match="which tells its format; got standard input"):
+        TrainingConfig.from_file("-")
+
+
+@pytest.mark.parametrize("pieces", [["[training]\nnepochs = 3\n"], ["[training]\n", "nepochs", " = 3\n"]])
+def test_a_named_pipe_is_read_once(pieces: list[str]):
+    os.mkfifo("pipe.toml")
+    script = "import sys, time\nwith open('pipe.toml', 'w') as pipe:\n"
+    script += "    for piece in sys.argv[1:]: pipe.write(piece); pipe.flush(); time.sleep(0.05)"
+    with subprocess.Popen([sys.executable, "-c", script, *pieces]):
+        assert TrainingConfig.from_file("pipe.toml").nepochs == 3
+
+
+def test_a_pipe_that_nobody_writes_into_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(file_text, "WAIT_S", 0.2)
+    os.mkfifo("pipe.toml")
+    with pytest.raises(ConfigError, match=r"pipe\.toml: .*; got nothing within 0\.2 s"):
+        TrainingConfig.from_file("pipe.toml")
+
+
+def test_a_pipe_without_end_is_left():
+    os.mkfifo("pipe.toml")
+    script = "with open('pipe.toml', 'wb') as pipe:\n    while True: pipe.write(b'#' * 65536)"
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as writer:
+        with pytest.raises(ConfigError, match="got a larger file"):
+            TrainingConfig.from_file("pipe.toml")
+        assert writer.wait(20) != 0
 
 
 def test_an_empty_name_is_quoted():
