@@ -78,13 +78,6 @@ def create_solver_payload(
     return solver_payload(request.answer({PyTorchExecutionConfig: execution_config}))
 
 
-def add_solver_recipe(request: Request, recipe: Recipe) -> None:
-    """Add the recipe of a reconstruction without a network: of its tables [solver] alone."""
-    for read in read_recipe(recipe):
-        request.fail(read.failures)
-        request.add(SolverConfig, read.layer(section_of(SolverConfig)))
-
-
 def solver_payload(answer: Answer) -> SolverPayload:
     """The payload of a resolved request for SolverConfig."""
     announce(answer)

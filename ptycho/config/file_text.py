@@ -92,6 +92,7 @@ def _no_such_file(name: str) -> ConfigError:
 
 
 def format_of(path: str) -> str:
+    """The name of the format that the ending of a file tells."""
     return {".toml": "TOML", ".json": "JSON"}.get(formats.suffix(path) or "", "YAML")
 
 

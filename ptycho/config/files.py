@@ -148,11 +148,9 @@ class ConfigFile:
                 content = {}
         if not isinstance(content, Mapping):
             got = "a list" if isinstance(content, list) else show(content)
-            failures.append(
-                self._failure(
-                    f"{table}: expected a table; got {got}", where, " Give it a line for each setting."
-                )
-            )
+            hint = way_out(content, self.path) if isinstance(content, str) else ""
+            what = f"{table}: expected a table; got {got}"
+            failures.append(self._failure(what, where, hint or " Give it a line for each setting."))
             content = {}
         written = cast(Mapping[str, Any], content)
         known = {key: value for key, value in written.items() if section.field(key)}

@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import VERSION_KEY, ConfigError, written_by
-from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.recorded import damages, settings_in, version_of
 from ptycho.config.request import Request
-from ptycho.config.section import section_of
-from ptycho.config.solver import SolverConfig
+from ptycho.config.section import section_of, section_of_table
 from ptycho.config.sources import read_saved
 
 
@@ -34,8 +31,7 @@ def request_of(
     if failures := damages(record, place):
         raise ConfigError(failures)
     tables, told = settings_in(record).tables, written_by(version_of(record).get(VERSION_KEY), "record")
-    known = (ModelConfig, TrainingConfig, InferenceConfig, SolverConfig, PyTorchExecutionConfig)
-    parts = {section_of(cls).table: cls for cls in known if section_of(cls).table in tables}
+    parts = {table: section_of_table(table).cls for table in tables}
     request = Request([*parts.values()], overrides=overrides, flags=flags, environ={})
     for table, given in tables.items():
         request.add(parts[table], read_saved("file", given, section_of(parts[table]), place, told))

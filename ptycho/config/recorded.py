@@ -17,6 +17,11 @@ def is_record(content: Mapping[str, Any]) -> bool:
     return "configuration" in content
 
 
+def is_of_solver(record: Mapping[str, Any]) -> bool:
+    """Whether a sound record is of a reconstruction without a model."""
+    return "n_iterations" in record["configuration"]
+
+
 def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
     """Find what is not as in any record of a run.
 
@@ -39,11 +44,6 @@ def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
         )
         for name, part, kind in found
     ]
-
-
-def is_of_solver(record: Mapping[str, Any]) -> bool:
-    """Whether a sound record is of a reconstruction without a model."""
-    return "n_iterations" in record["configuration"]
 
 
 class Recorded(NamedTuple):
@@ -69,16 +69,10 @@ class Recorded(NamedTuple):
 def settings_in(record: Mapping[str, Any]) -> Recorded:
     """The settings in a record in which `damages` found nothing."""
     values = dict(cast(Mapping[str, Any], record["configuration"]))
-    tables: dict[str, Mapping[str, Any]] = {"execution": cast(Mapping[str, Any], record["execution"])}
-    if is_of_solver(record):
-        tables = {"solver": values, **tables}
-    else:
-        model = cast(Mapping[str, Any], values.pop("model", {}))
-        tables = {
-            "model": model,
-            "training" if "train_data_file" in values else "inference": values,
-            **tables,
-        }
+    model = cast(Mapping[str, Any], values.pop("model", {}))
+    table = "training" if "train_data_file" in values else "inference"
+    canonical = {"solver": values} if is_of_solver(record) else {"model": model, table: values}
+    tables = {**canonical, "execution": cast(Mapping[str, Any], record["execution"])}
     told = cast(Mapping[str, Any], record["origins"])
     origins = {name: Origin.from_dict(origin) for name, origin in told.items() if is_origin(origin)}
     return Recorded(tables, origins)

@@ -60,7 +60,6 @@ class Request:
         recipe: The name of a recipe, or a run file that is one; it leaves alone what a trained model gives.
         cli_defaults: What the command line states without a flag.
         synonyms: Other name -> field.
-        read: The same files, those of PTYCHO_CONFIG among them, where they have been read already.
         environ: The environment, for the sections that read it; None: that of the process.
         n_is_settled: Whether N is as it says, and not waiting for the data or a model.
     """
@@ -75,7 +74,6 @@ class Request:
         recipe: Recipe = None,
         cli_defaults: Mapping[str, Any] | None = None,
         synonyms: Mapping[str, str] | None = None,
-        read: Sequence[ConfigFile] | None = None,
         environ: Mapping[str, str] | None = None,
         n_is_settled: bool = False,
     ) -> None:
@@ -86,13 +84,13 @@ class Request:
         for kind, given in (("override", overrides), ("flag", flags), ("cli-default", cli_defaults)):
             if given is not None:
                 self._take(kind, given, synonyms or {})
-        self.files = collect_files(file, self._environ) if read is None else read
+        self.files = collect_files(file, self._environ)
         """The configuration files, the recipe aside."""
-        for one in self.files:
-            self._read(one)
-        for one in read_recipe(recipe):
+        for read in self.files:
+            self._read(read)
+        for read in read_recipe(recipe):
             holders = [section for section in self._sections if section.as_trained]
-            self._read(one, without={held.cls for holder in holders for held in holder.nested.values()})
+            self._read(read, without={held.cls for one in holders for held in one.nested.values()})
 
     @property
     def _sections(self) -> list[Section]:

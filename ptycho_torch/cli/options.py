@@ -1,15 +1,12 @@
 """What the commands share: the options that are no fields, and how a parsed command line becomes a request."""
 
 import argparse
-import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.files import ConfigFile, collect_files
 from ptycho.config.layer import Layer
 from ptycho.config.paths import PathError, expanded
 from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
@@ -120,8 +117,6 @@ class CommandLine:
     """The recipe, or `none`."""
     unknown: tuple[Failure, ...] = ()
     """Flags that do not exist."""
-    read: Callable[[], Sequence[ConfigFile]] = list
-    """Gives the files, those of PTYCHO_CONFIG among them; they are read at its first call."""
 
     @classmethod
     def of(cls, options: argparse.Namespace, *, recipe: str = STANDARD) -> "CommandLine":
@@ -140,8 +135,7 @@ class CommandLine:
         unknown = vars(options).get("unknown", ())
         (recipe,) = _expanded("--recipe", [vars(options).get("recipe", recipe)])
         files = _expanded("--config", vars(options).get("config", ()))
-        read = cache(partial(collect_files, files, os.environ))
-        return cls(places, passed, files, "quiet" in options, recipe, unknown, read)
+        return cls(places, passed, files, "quiet" in options, recipe, unknown)
 
     def request(self, *classes: type, only: Collection[str] | None = None) -> Request:
         """Ask for the settings of a command: its files are read here, and nowhere else.
@@ -155,7 +149,7 @@ class CommandLine:
             classes,
             overrides={"enable_progress_bar": False} if silent else {},
             flags={name: text for name, text in self.flags.items() if only is None or name in only},
-            read=self.read(),
+            file=self.files,
             recipe=self.recipe,
             cli_defaults={"enable_progress_bar": is_watched()},
         )
