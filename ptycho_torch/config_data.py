@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from ptycho.config.canonical import Domain, NonNegativeFloat, PatternSize
 from ptycho.config.dataclass import CheckedDataclass
+from ptycho.config.field_types import Domain, NonNegativeFloat, PatternSize
 from ptycho.config.fields import Exact, Flag, PositiveFloat, PositiveInt, Rule, Seed
 
 GridSize = Annotated[tuple[PositiveInt, PositiveInt], Rule("two integers >= 1")]

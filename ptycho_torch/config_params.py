@@ -7,7 +7,9 @@ Importing this module loads neither torch nor lightning. Constructing and assign
 from pathlib import Path
 from typing import Annotated, Literal
 
-from ptycho.config.canonical import (
+from ptycho.config.dataclass import CheckedDataclass
+from ptycho.config.execution import Accelerator, Scheduler, Strategy
+from ptycho.config.field_types import (
     DecayRate,
     File,
     Fraction,
@@ -15,8 +17,6 @@ from ptycho.config.canonical import (
     OptionalFile,
     ShrinkFactor,
 )
-from ptycho.config.dataclass import CheckedDataclass
-from ptycho.config.execution import Accelerator, Scheduler, Strategy
 from ptycho.config.fields import Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt, Rule
 from ptycho_torch.config_data import DataConfig, Engine, ProbeMask, Smoothness, only
 

@@ -13,12 +13,11 @@ if TYPE_CHECKING:
         InferenceConfig,
         ModelConfig,
         TrainingConfig,
-        load_yaml_config,
         validate_inference_config,
         validate_model_config,
         validate_training_config,
     )
-    from ptycho.config.legacy import dataclass_to_legacy_dict, update_legacy_dict
+    from ptycho.config.legacy import dataclass_to_legacy_dict, load_yaml_config, update_legacy_dict
     from ptycho.config.solver import SolverConfig
 
 __all__ = [

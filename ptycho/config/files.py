@@ -1,11 +1,6 @@
 """Configuration files: TOML, YAML and JSON by suffix, with the line of every key."""
 
-import io
 import os
-import re
-import select
-import stat
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
@@ -23,11 +18,10 @@ from ptycho.config.errors import (
     quote_line,
     show,
     unknown_name,
-    up_to_value,
     written_by,
 )
 from ptycho.config.fields import NONE_WORDS
-from ptycho.config.hints import meant_by
+from ptycho.config.file_text import format_of, named_in, repeated_keys, text_of, way_out
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import VARIABLE, Files, ranked_paths
@@ -39,16 +33,8 @@ ORIGINS_KEY: Final = "origins"
 """The key by which a file tells where values came from, for programs."""
 SCHEMA_KEY: Final = "$schema"
 """The key by which a JSON file names its schema, for editors."""
-LARGEST: Final = 4 * 2**20
-"""Bytes of the record of a run; none is larger."""
-LARGEST_FILE: Final = 2**19
-"""Bytes of a file of settings in a format that people write, whose parsers take seconds for some megabytes."""
-WAIT_S: Final = 5
-"""Seconds to wait for a program that writes into a named pipe."""
 _MOST_TOLD: Final = MOST_SHOWN - 1
 """Unknown names of a table that are told one by one."""
-_NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
-"""What can be no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +96,15 @@ class ConfigFile:
     def _parsed(cls, path: str | os.PathLike[str]) -> "ConfigFile":
         given = path_of(path)
         name = printable(given) or "''"
-        text = _text_of(given, name)
+        text = text_of(given, name)
         try:
             content, is_repeated = formats.parse(given, text)
         except formats.SyntaxFaultError as fault:
             line = text.split("\n")[fault.line - 1]
-            message = f"{name}:{fault.line}: expected valid {_format_of(given)}; got {fault.reason}."
-            hint, shown = _way_out(line, given), quote_line(_named_in(line.strip(), given), shown=True)
+            message = f"{name}:{fault.line}: expected valid {format_of(given)}; got {fault.reason}."
+            hint, shown = way_out(line, given), quote_line(named_in(line.strip(), given), shown=True)
             raise ConfigError([Failure(name, f"{message}{hint}{shown}")]) from None
-        return cls(name, text, content, tuple(_given_twice(name, text)) if is_repeated else ())
+        return cls(name, text, content, tuple(repeated_keys(name, text)) if is_repeated else ())
 
     def as_of_run(self) -> "ConfigFile":
         """Take the record of a run for a run file of what it recorded."""
@@ -162,7 +148,7 @@ class ConfigFile:
                 content = {}
         if not isinstance(content, Mapping):
             got = "a list" if isinstance(content, list) else show(content)
-            hint = _way_out(content, self.path) if isinstance(content, str) else ""
+            hint = way_out(content, self.path) if isinstance(content, str) else ""
             what = f"{table}: expected a table; got {got}"
             failures.append(self._failure(what, where, hint or " Give it a line for each setting."))
             content = {}
@@ -273,113 +259,6 @@ class _Lookup(Mapping[str, str]):
 
 def _says_none(section: object) -> bool:
     return section is None or (isinstance(section, str) and section.strip().lower() in NONE_WORDS)
-
-
-def _text_of(path: str, name: str) -> str:
-    """Read the text of a file whose ending says a format."""
-    rule = "expected a file that ends in .toml, .yaml, .yml or .json"
-    if path == "-":
-        raise _refused(name, f"{rule}, which tells its format; got standard input. Name a file.")
-    if formats.suffix(path) is None:
-        if not os.path.lexists(path):
-            raise _no_such_file(name)
-        if os.path.isdir(path):
-            raise _refused(name, f"{rule}; got a folder. Name a file.")
-        raise _refused(name, f"{rule}. Rename the file to say its format.")
-    try:
-        largest = LARGEST if formats.suffix(path) == ".json" else LARGEST_FILE
-        content = _content_of(path, name, largest + 1)
-        if len(content) > largest:
-            rule = f"expected settings, at most {largest} bytes"
-            raise _refused(name, f"{rule}; got a larger file. Name another one.")
-        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()  # with one kind of line end
-    except ConfigError:
-        raise
-    except FileNotFoundError:
-        raise _no_such_file(name) from None
-    except UnicodeDecodeError:
-        raise _refused(name, "expected UTF-8 text; got other bytes. Save it as UTF-8.") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise _refused(name, f"expected a readable file; got: {reason}.") from None
-
-
-def _content_of(path: str, name: str, most: int) -> bytes:
-    """Read a file, or what a program writes into a named pipe, once; at most so many bytes."""
-    kind = os.stat(path).st_mode
-    if stat.S_ISFIFO(kind) and sys.platform != "win32":
-        return b"".join(_pieces(path, name, most))
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-        raise _refused(name, "expected a file or a named pipe; got another kind of file. Name a file.")
-    with open(path, "rb") as stream:
-        return stream.read(most)
-
-
-def _pieces(path: str, name: str, left: int) -> Iterator[bytes]:
-    """What is written into a named pipe, piece by piece; a program that writes nothing is not waited for for ever."""
-    pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        writer = select.poll()
-        writer.register(pipe, select.POLLIN)
-        while left > 0:
-            if not (events := writer.poll(WAIT_S * 1000)):
-                what = f"expected settings from a named pipe; got nothing within {WAIT_S} s"
-                raise _refused(name, f"{what}. Start the program that writes into it.")
-            piece = os.read(pipe, left) if events[0][1] & select.POLLIN else b""
-            if not piece:
-                return
-            left -= len(piece)
-            yield piece
-    finally:
-        os.close(pipe)
-
-
-def _refused(name: str, message: str) -> ConfigError:
-    return ConfigError([Failure(name, f"{name}: {message}")])
-
-
-def _no_such_file(name: str) -> ConfigError:
-    return _refused(name, "no such file. Check the path.")
-
-
-def _format_of(path: str) -> str:
-    return {".toml": "TOML", ".json": "JSON"}.get(formats.suffix(path) or "", "YAML")
-
-
-def _way_out(line: str, path: str) -> str:
-    """What to do about a line that is not valid."""
-    ending = formats.suffix(path) or ""
-    if "\t" in line[: len(line) - len(line.lstrip())] and ending in (".yaml", ".yml"):
-        return " Indent with blanks in place of the tab."
-    meant = meant_by(line.strip(), ending)
-    return f" {meant.way_out}".rstrip() if meant and tables_with(meant.name) else ""
-
-
-def _named_in(line: str, path: str) -> str:
-    """What a line that is not valid says before its first value; of one that names no setting, that it is there."""
-    if _way_out(line, path):
-        return line
-    before = up_to_value(line)
-    named = before.rstrip(" .=:").strip("'\"")
-    if tables_with(named) and _NUMERIC.fullmatch(line[len(before.removesuffix(" ...")) :]):
-        return line
-    if before or not line:
-        return before
-    first, *rest = line.split()
-    is_known = first in TABLES or bool(tables_with(first))
-    return " ".join(filter(None, (first if is_known else "", "..." if rest or not is_known else "")))
-
-
-def _given_twice(path: str, text: str) -> Iterator[Failure]:
-    """Word the failures of the keys that a file gives more than once; only the values of settings are shown."""
-    for key, spans in formats.repeats(path, text).items():
-        places = " and ".join(dict.fromkeys(f"{path}:{formats.line_at(text, span)}" for span in spans))
-        is_known = bool(tables_with(key[-1]))
-        shown = "".join(
-            quote_line(formats.excerpt_at(path, text, span, shown=is_known), shown=True) for span in spans
-        )
-        name = named(key[-1])
-        yield Failure(key[-1], f"{name}: given twice, at {places}. Keep one of them.{shown}")
 
 
 def _current(name: str, table: str) -> str:

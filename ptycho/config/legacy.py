@@ -1,15 +1,17 @@
-"""The one-way bridge from canonical configurations to the legacy parameter dictionary.
+"""What earlier callers use: the one-way bridge to the legacy parameter dictionary, and plain YAML.
 
 Rule CONFIG-001: the dictionary is filled from a canonical configuration before any legacy consumer reads it.
 Rule CONFIG-002: execution settings never enter it.
 """
 
 import dataclasses
+import os
 from collections.abc import MutableMapping
 from pathlib import PurePath
 from typing import Any, Final
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.errors import ConfigError, Failure, path_of
 
 KEY_MAPPINGS: Final = {
     "object_big": "object.big",
@@ -65,3 +67,21 @@ def update_legacy_dict(cfg: MutableMapping[str, Any], config: object) -> None:
     """
     legacy = dataclass_to_legacy_dict(config)
     cfg.update({key: value for key, value in legacy.items() if value is not None})
+
+
+def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML file into plain dictionaries, lists and scalars.
+
+    Args:
+        path: A `.yaml` or `.yml` file that holds a mapping.
+
+    Raises:
+        ConfigError: it is missing, unreadable, not valid YAML, not a mapping, or repeats a key.
+    """
+    from ptycho.config import yaml_values  # with the parser, which loads with the first file
+    from ptycho.config.files import ConfigFile
+
+    name = path_of(path)
+    if not name.lower().endswith((".yaml", ".yml")):
+        raise ConfigError([Failure(name, f"{name}: expected a file that ends in .yaml or .yml.")])
+    return yaml_values.load(name, ConfigFile.read(name).text)

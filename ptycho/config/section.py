@@ -32,9 +32,9 @@ from ptycho.config.errors import near
 from ptycho.config.fields import Scalar, plain, scalar
 
 TABLES: Final[Mapping[str, str]] = {
-    "model": "ptycho.config.canonical",
-    "training": "ptycho.config.canonical",
-    "inference": "ptycho.config.canonical",
+    "model": "ptycho.config.model",
+    "training": "ptycho.config.training",
+    "inference": "ptycho.config.inference",
     "solver": "ptycho.config.solver",
     "execution": "ptycho.config.execution",
 }

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le, Lt
 from pydantic import AllowInfNan, Strict
 
-from ptycho.config.canonical import Domain, File, OptionalFile, path
 from ptycho.config.dataclass import CheckedDataclass
+from ptycho.config.field_types import Domain, File, OptionalFile, path
 from ptycho.config.fields import Exact, Flag, PositiveFloat, PositiveInt
 
 MOST_MODES = 16

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig, load_yaml_config
+from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig, load_yaml_config
 from tests.refusals import message
 
 RUN_FILES = {

@@ -1,0 +1,77 @@
+"""Types of the fields of the canonical configurations, and what a field that holds a path takes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AllowInfNan, BeforeValidator, Strict
+from pydantic_core import PydanticCustomError
+
+from ptycho.config.fields import LARGEST, Exact, Rule
+
+
+def _is_pattern_size(value: int) -> bool:
+    return value == 0 or (value >= 32 and value % 16 == 0)
+
+
+PatternSize = Annotated[
+    int,
+    Strict(),
+    Ge(0),
+    Le(LARGEST),
+    Rule("a multiple of 16 from 32 up, or 0 (from the data)", _is_pattern_size),
+    Exact(),
+]
+"""Side of a diffraction pattern, in pixels."""
+NonNegativeFloat = Annotated[float, Strict(), Ge(0), AllowInfNan(False), Exact()]
+"""A finite number >= 0."""
+Fraction = Annotated[float, Strict(), Ge(0), Le(1), AllowInfNan(False), Exact()]
+"""A number from 0 to 1."""
+DecayRate = Annotated[float, Strict(), Ge(0), Lt(1), AllowInfNan(False), Exact()]
+"""A number from 0 to below 1."""
+ShrinkFactor = Annotated[float, Strict(), Gt(0), Lt(1), AllowInfNan(False), Exact()]
+"""A number between 0 and 1, neither of them."""
+PositionsProvided = Annotated[
+    bool, Strict(), Rule("true", bool, "Only scans that come with their positions are supported."), Exact()
+]
+"""True."""
+
+
+def _is_path(value: Path | None) -> bool:
+    return value is None or "\0" not in str(value)
+
+
+def _not_blank(value: Any) -> Any:
+    """Refuse blank text, which a path would take for the current folder; Path() says that it is meant."""
+    if isinstance(value, str) and not value.strip():
+        raise PydanticCustomError("not_accepted", "Input should not be blank")
+    return value
+
+
+if TYPE_CHECKING:
+
+    class File:
+        """A path, or its text."""
+
+        def __get__(self, instance: object, owner: object) -> Path: ...
+        def __set__(self, instance: object, value: str | Path) -> None: ...
+
+    class OptionalFile:
+        """A path, or its text; or None."""
+
+        def __get__(self, instance: object, owner: object) -> Path | None: ...
+        def __set__(self, instance: object, value: str | Path | None) -> None: ...
+
+else:
+    File = Annotated[Path, BeforeValidator(_not_blank), Rule("a path", _is_path)]
+    OptionalFile = Annotated[Path | None, BeforeValidator(_not_blank), Rule("a path or none", _is_path)]
+
+
+def path(default: str | None) -> Any:
+    """Declare a field that holds a path, and takes its text as well."""
+    return None if default is None else Path(default)
+
+
+Activation = Annotated[Literal["sigmoid", "swish", "silu", "softplus", "relu"], Exact()]
+Domain = Annotated[Literal["auto", "amplitude", "intensity"], Exact()]
+Backend = Annotated[Literal["pytorch", "tensorflow"], Exact()]

@@ -1,0 +1,45 @@
+"""[inference]: what is reconstructed with a trained model; the text under a field is its help text."""
+
+import dataclasses
+
+from ptycho.config.dataclass import CheckedDataclass
+from ptycho.config.field_types import Backend, Domain, File, OptionalFile, path
+from ptycho.config.fields import Flag, PositiveInt, Seed
+from ptycho.config.model import ModelConfig
+
+
+class InferenceConfig(CheckedDataclass, table="inference", renamed={"n_images": "n_groups"}, as_trained=True):
+    """One reconstruction: a trained model and the scan to reconstruct."""
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    """The network and the physics, as trained."""
+
+    model_path: OptionalFile = path(None)
+    """Folder of the trained model; it holds wts.h5.zip."""
+
+    test_data_file: OptionalFile = path(None)
+    """The scan to reconstruct: an NPZ file, or a folder of NPZ files that are one data set."""
+
+    n_groups: PositiveInt | None = None
+    """Number of groups to reconstruct from; none is one for every scan position."""
+
+    n_subsample: PositiveInt | None = None
+    """Number of scan positions to draw before grouping; none keeps all."""
+
+    subsample_seed: Seed | None = None
+    """Seed of the drawing of scan positions and groups; none takes the seed of the run."""
+
+    neighbor_count: PositiveInt = 4
+    """A group is drawn from this many nearest neighbours of a scan position."""
+
+    debug: Flag = False
+    """Also write the coverage map and the error of every pattern."""
+
+    output_dir: File = path("inference_outputs")
+    """Folder for everything a reconstruction writes."""
+
+    measurement_domain: Domain = "auto"
+    """Whether patterns are counts (intensity) or their square root (amplitude); auto: as the file says."""
+
+    backend: Backend = "pytorch"
+    """The implementation that reconstructs; tensorflow is another distribution's."""
