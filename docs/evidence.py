@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 OPTIMIZATION: Final = (
@@ -28,9 +30,11 @@ OPTIMIZATION: Final = (
     "plateau_threshold",
 )
 """Fields of a training that are optimizer and schedule."""
-KNOBS: Final = dict.fromkeys(PyTorchExecutionConfig.model_fields, "execution") | dict.fromkeys(
-    OPTIMIZATION, "training"
-)
+KNOBS: Final = {
+    **dict.fromkeys(PyTorchExecutionConfig.model_fields, "execution"),
+    **dict.fromkeys(OPTIMIZATION, "training"),
+    **{f"solver.{name}": "solver" for name in section_of(SolverConfig).fields},
+}
 """Everything that has to be proved, and its section."""
 
 
@@ -77,7 +81,8 @@ def rows(read: Mapping[str, Mapping[str, Mapping[str, list[str]]]]) -> Iterator[
     """
     found = proofs()
     for knob, section in KNOBS.items():
-        places = ", ".join(f"`{place.partition(':')[0]}`" for place in read[section][knob]["read"])
+        said = read[section][knob.removeprefix("solver.")]["read"]
+        places = ", ".join(f"`{place.partition(':')[0]}`" for place in said)
         for number, proof in enumerate(found[knob]):
             first = number == 0
             yield f"`{knob}`" if first else "", places if first else "", proof.seen, f"`{proof.test}`"

@@ -21,7 +21,8 @@ from ptycho.config.origins import PRECEDENCE
 from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
 from ptycho.config.render import text
 from ptycho.config.section import section_of, section_of_table
-from ptycho.run_names import RUNS
+from ptycho.config.solver import SolverConfig
+from ptycho.run_names import RECONSTRUCTIONS, RUNS
 from ptycho_torch import config_params
 from ptycho_torch.cli.commands import COMMANDS, spell
 from ptycho_torch.cli.config import ACTIONS
@@ -35,7 +36,7 @@ import evidence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDERS: Final = ("docs", "specs")
-CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig)
+CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig, SolverConfig)
 BACKEND: Final = {
     "data": config_params.DataConfig,
     "model": config_params.ModelConfig,
@@ -56,6 +57,7 @@ ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {
     "model": (),
     "training": ("train_data_file", "output_dir"),
     "inference": ("model_path", "test_data_file", "output_dir"),
+    "solver": ("data_file", "output_dir"),
     "execution": tuple(PyTorchExecutionConfig.model_fields),
 }
 """Fields that are arguments of the factories, and of the execution configuration."""
@@ -174,7 +176,10 @@ def _cell(section: str, name: str, kind: str) -> str:
 
 def _flagged(section: str) -> set[str]:
     """Fields of a section that `train` or `reconstruct` has a flag for."""
-    return {flag.name for flag in _recorded("reconstruct" if section == "inference" else "train").flags}
+    return {
+        flag.name
+        for flag in _recorded("reconstruct" if section in ("inference", "solver") else "train").flags
+    }
 
 
 def _stated(recipe: str, section: str, name: str) -> str:
@@ -188,7 +193,8 @@ def _found_by_commands(section: str, name: str) -> str:
     if name == "enable_progress_bar":
         return "on, on a terminal"
     if name == "output_dir":
-        return "`MODEL/NAME-OF-DATA`" if section == "inference" else f"`{RUNS}/NAME-OF-DATA`"
+        places = {"inference": "MODEL", "solver": RECONSTRUCTIONS, "training": RUNS}
+        return f"`{places[section]}/NAME-OF-DATA`"
     return "-"
 
 
@@ -206,7 +212,7 @@ def _handling(section: str) -> str:
 
 def _bridged(section: str, name: str) -> str:
     """The backend's fields that a canonical one becomes."""
-    if section == "execution":
+    if section in ("execution", "solver"):
         return ""
     places = [
         place
@@ -348,7 +354,10 @@ def _backend_fields() -> str:
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "backend-fields": _backend_fields,
-    **{f"{table}-fields": lambda table=table: _fields(table) for table in ("model", "training", "inference")},
+    **{
+        f"{table}-fields": lambda table=table: _fields(table)
+        for table in ("model", "training", "inference", "solver")
+    },
     "matrix-knobs": lambda: _knobs(of_matrix=True),
     "additional-knobs": lambda: _knobs(of_matrix=False),
     **{f"{section}-sources": lambda section=section: _sources(section) for section in CONSUMERS},

@@ -1,8 +1,9 @@
-"""PtychoPINN: reconstruct ptychographic scans with a physics-informed network.
+"""PtychoPINN: reconstruct ptychographic scans by an iterative solver, or with a physics-informed network.
 
     import ptycho
 
     scan = ptycho.load("scan.npz")
+    result = ptycho.reconstruct(scan)
     model = ptycho.train(scan, "runs/scan", nepochs=20)
     result = ptycho.reconstruct(scan, model)
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
     from ptycho.config.errors import ConfigError
     from ptycho.config.execution import PyTorchExecutionConfig
+    from ptycho.config.solver import SolverConfig
     from ptycho.data_error import DataError
     from ptycho.public import load, reconstruct, train
     from ptycho.raw_data import RawData
@@ -29,6 +31,7 @@ __all__ = [
     "ModelConfig",
     "PyTorchExecutionConfig",
     "RawData",
+    "SolverConfig",
     "TrainingConfig",
     "__version__",
     "load",
@@ -46,6 +49,7 @@ _HOMES = {
     "ModelConfig": "ptycho.config.canonical",
     "PyTorchExecutionConfig": "ptycho.config.execution",
     "RawData": "ptycho.raw_data",
+    "SolverConfig": "ptycho.config.solver",
     "TrainingConfig": "ptycho.config.canonical",
     "load": "ptycho.public",
     "reconstruct": "ptycho.public",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ptycho.atomic import atomic_write
-from ptycho.config.files import LARGEST
+from ptycho.config.texts import LARGEST
 
 
 def read_json(path: Path) -> object:

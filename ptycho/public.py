@@ -115,7 +115,7 @@ def train(
 
 def reconstruct(
     scan: Scan,
-    model: Training | str | Path,
+    model: Training | str | Path | None = None,
     output_dir: str | Path | None = None,
     *,
     recipe: Recipe = STANDARD,
@@ -123,19 +123,20 @@ def reconstruct(
     overwrite: bool = False,
     **settings: Any,
 ) -> Reconstruction:
-    """Reconstruct a scan with a trained model.
+    """Reconstruct a scan, by itself or with a trained model.
 
     Args:
         scan: a scan in memory, or the path of one.
-        model: what `train` returned, or the folder of a training, or its `wts.h5.zip`.
-        output_dir: folder for everything the reconstruction writes; None: one in the folder of the model, after the
-            scan.
+        model: what `train` returned, or the folder of a training, or its `wts.h5.zip`; None: the iterative solver
+            reconstructs the scan by itself.
+        output_dir: folder for everything the reconstruction writes; None: `reconstructions/NAME`, after the scan, or
+            with a model one in its folder.
         recipe: the settings to begin with: a name (`standard` works well out of the box), or a run file; None: the
             defaults of the settings.
         file: a file of settings, or several, the last one strongest.
         overwrite: whether a reconstruction in the folder is replaced. Without it, it is kept, and refused.
-        **settings: settings by their names, which beat those of the file; `help(ptycho.InferenceConfig)` and
-            `PyTorchExecutionConfig` list them.
+        **settings: settings by their names, which beat those of the file; `help(ptycho.SolverConfig)`, with a model
+            `InferenceConfig`, and `PyTorchExecutionConfig` list them.
 
     Raises:
         ConfigError: everything that is wrong with the settings, there is no such model, or the folder holds a run.
@@ -144,8 +145,10 @@ def reconstruct(
     """
     if not isinstance(scan, RawData):
         _refuse_folder(scan)
-    trained = model if isinstance(model, str | Path) else model.run_dir
     asked = {"recipe": recipe, "file": file, "overwrite": overwrite, "settings": settings}
+    if model is None:
+        return cast(Reconstruction, _backend(settings).solve_scan(scan, output_dir, **asked))
+    trained = model if isinstance(model, str | Path) else model.run_dir
     return cast(Reconstruction, _backend(settings).reconstruct_scan(scan, trained, output_dir, **asked))
 
 

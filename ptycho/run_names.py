@@ -11,10 +11,12 @@ from ptycho.run_folder import MEMBERS, RECORD, run_failure
 
 RUNS: Final = "runs"
 """Folder, below the working directory, of the runs that are given no folder."""
+RECONSTRUCTIONS: Final = "reconstructions"
+"""The same of reconstructions without a model."""
 _LONGEST: Final = 100
 """Bytes; file systems allow 255."""
 _OF_PATHS: Final = '\\/:*?"<>|'
-_OF_DATA: Final = ("train_data_file", "test_data_file")
+_OF_DATA: Final = ("train_data_file", "test_data_file", "data_file")
 
 
 def folder_name(stem: str) -> str:

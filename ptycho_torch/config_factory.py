@@ -76,6 +76,7 @@ def create_training_payload(
     file: Files | None = None,
     recipe: Recipe = None,
     cli_defaults: Mapping[str, Any] | None = None,
+    request: Request | None = None,
 ) -> TrainingPayload:
     """Resolve the configurations of a training, and fill the legacy dictionary (CONFIG-001).
 
@@ -88,19 +89,25 @@ def create_training_payload(
         file: run file with [model], [training], [execution], or flat file of knobs; or several, the last one strongest.
         recipe: its name (`standard`), or a run file that is one; None: the defaults of the fields.
         cli_defaults: what the command line states without a flag, by field or knob.
+        request: all of these levels, as a command has read them; None makes one of them.
 
     Raises:
         FileNotFoundError: there is no such data.
         DataError: the data do not tell N, and nobody else does; or they contradict each other.
         ConfigError: all that is wrong with the values; or n_groups, which is required, is missing.
     """
-    request = _request(
-        [ModelConfig, TrainingConfig, PyTorchExecutionConfig], overrides, flags, file, recipe, cli_defaults
-    )
+    levels = {
+        "overrides": overrides,
+        "flags": flags,
+        "file": file,
+        "recipe": recipe,
+        "cli_defaults": cli_defaults,
+    }
+    request = _asked(request, [ModelConfig, TrainingConfig, PyTorchExecutionConfig], levels)
     places = {"train_data_file": train_data_file, "output_dir": output_dir}
-    places = _settled(request, TrainingConfig, places)
+    places = settled(request, TrainingConfig, places)
     _require_n_groups(request, TrainingConfig)
-    with _after_the_rest(request, execution_config):
+    with after_the_rest(request, execution_config):
         files = files_of(places["train_data_file"], "Training data file not found")
         inferred = from_data(request, files)
     request.add(ModelConfig, inferred_layer(inferred, "N"))
@@ -173,6 +180,7 @@ def create_inference_payload(
     file: Files | None = None,
     recipe: Recipe = None,
     cli_defaults: Mapping[str, Any] | None = None,
+    request: Request | None = None,
 ) -> InferencePayload:
     """Resolve the configurations of a reconstruction, and fill the legacy dictionary (CONFIG-001).
 
@@ -187,6 +195,7 @@ def create_inference_payload(
         file: run file with [model], [inference], [execution], or flat file; or several, the last one strongest.
         recipe: its name (`standard`), or a run file that is one; None: the defaults of the fields.
         cli_defaults: what the command line states without a flag, by field or knob.
+        request: all of these levels, as a command has read them; None makes one of them.
 
     Raises:
         FileNotFoundError: there is no such data.
@@ -194,13 +203,18 @@ def create_inference_payload(
         ConfigError: there is no such model; its patterns have another size than the data; n_groups, which is
             required, is missing; or all that is wrong with the values.
     """
-    request = _request(
-        [ModelConfig, InferenceConfig, PyTorchExecutionConfig], overrides, flags, file, recipe, cli_defaults
-    )
+    levels = {
+        "overrides": overrides,
+        "flags": flags,
+        "file": file,
+        "recipe": recipe,
+        "cli_defaults": cli_defaults,
+    }
+    request = _asked(request, [ModelConfig, InferenceConfig, PyTorchExecutionConfig], levels)
     places = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
-    places = _settled(request, InferenceConfig, places)
+    places = settled(request, InferenceConfig, places)
     _require_n_groups(request, InferenceConfig)
-    with _after_the_rest(request, execution_config):
+    with after_the_rest(request, execution_config):
         archive, files = model_and_files(places["model_path"], places["test_data_file"])
         trained = trained_layers(archive)
         add_model(request, trained, files)
@@ -227,25 +241,22 @@ def create_inference_payload(
 # The request ----------------------------------------------------------------------------------------------------
 
 
-def _request(
-    sections: list[type],
-    overrides: Mapping[str, Any] | None,
-    flags: Mapping[str, Any] | None,
-    file: Files | None,
-    recipe: Recipe,
-    cli_defaults: Mapping[str, Any] | None,
-) -> Request:
-    if isinstance(overrides, Mapping):
-        overrides = {name: _canonical_value(name, value) for name, value in overrides.items()}
-    return Request(
-        sections,
-        overrides=overrides,
-        flags=flags,
-        file=file,
-        recipe=recipe,
-        cli_defaults=cli_defaults,
-        synonyms=_OTHER_WORDS,
-    )
+def _asked(request: Request | None, sections: list[type], levels: Mapping[str, Any]) -> Request:
+    """The request that is given; or one of these levels, in which overrides may have other names.
+
+    Raises:
+        ConfigError: both are given.
+    """
+    given = [name for name, level in levels.items() if level is not None]
+    if request is None:
+        overrides: Any = levels["overrides"]
+        if isinstance(overrides, Mapping):
+            overrides = {name: _canonical_value(name, value) for name, value in overrides.items()}
+        return Request(sections, **{**levels, "overrides": overrides}, synonyms=_OTHER_WORDS)
+    if given:
+        message = f"request: expected without {', '.join(given)}, which are levels of it; got both. Drop one."
+        raise ConfigError([Failure("request", message)])
+    return request
 
 
 def _canonical_value(name: str, value: Any) -> Any:
@@ -253,13 +264,12 @@ def _canonical_value(name: str, value: Any) -> Any:
     return _TRANSLATED[name](value) if name in _OTHER_WORDS and name in _TRANSLATED else value
 
 
-def _settled(request: Request, cls: type, places: Mapping[str, str | Path | None]) -> dict[str, Any]:
+def settled(request: Request, cls: type, places: Mapping[str, str | Path | None]) -> dict[str, Any]:
     """Add the files and folders that are arguments, and return those in force.
 
     A level above that names another one than an argument is refused; None leaves a place to the other levels.
     """
     given = {name: place for name, place in places.items() if place is not None}
-    request.add(cls, Layer("argument", given))
     for name, place in given.items():
         asked = request.asks_for(name)
         if asked is not None and os.path.abspath(asked.value) != os.path.abspath(place):
@@ -268,11 +278,12 @@ def _settled(request: Request, cls: type, places: Mapping[str, str | Path | None
                 f"{field}: given twice, as {os.fspath(place)!r} (argument) and {asked.value!r} ({asked})."
             )
             request.fail([Failure(field, f"{message} Drop the latter.")])
+    request.add(cls, Layer("argument", given, level=1))
     return {name: given.get(name, request.says(name)) for name in places}
 
 
 @contextlib.contextmanager
-def _after_the_rest(request: Request, execution_config: PyTorchExecutionConfig | None) -> Iterator[None]:
+def after_the_rest(request: Request, execution_config: PyTorchExecutionConfig | None) -> Iterator[None]:
     """Report what is wrong with a model or a scan together with what is wrong with the settings.
 
     Raises:

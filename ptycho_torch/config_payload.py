@@ -94,7 +94,7 @@ def completed(answer: Answer, cls: type[T]) -> T:
     """The canonical configuration of an answer, checked as a whole, announced, and in the legacy dictionary."""
     config: Any = answer[cls]
     config.model = answer[ModelConfig]
-    _announce(answer)
+    announce(answer)
     populate_legacy_params(config)
     return config
 
@@ -109,16 +109,16 @@ def inference_side(execution: PyTorchExecutionConfig, training_patterns: int) ->
     )
 
 
-def _announce(answer: Answer) -> None:
+def announce(answer: Answer) -> None:
     """Log, with both values, what overrules the data or a flag that was passed, or what a recipe gave way to."""
     for name, origin in {**answer.sources, **answer[PyTorchExecutionConfig].sources}.items():
         for beaten in origin.shadowed:
             overruled = beaten.kind == "inferred" or (beaten.is_flag and origin.kind == "override")
             gave_way = beaten.kind == origin.kind == "recipe"
             if (overruled or gave_way) and beaten.value != origin.value:
-                level = logging.INFO if gave_way else logging.WARNING
-                said = name, origin.value, origin, beaten.value, beaten
-                logger.log(level, "%s: %s (%s) overrules %s (%s)", *said)
+                level, verb = (logging.INFO, "in place of") if gave_way else (logging.WARNING, "overrules")
+                told = name, origin.value, origin, verb, beaten.value, beaten
+                logger.log(level, "%s: %s (%s) %s %s (%s)", *told)
 
 
 def audit(answer: Answer) -> dict[str, Any]:

@@ -179,6 +179,7 @@ class PtychoPINN_Lightning(lightning.LightningModule):
     def on_train_start(self) -> None:
         """Follow the schedule of the epochs there are now, where a training goes on for more than it was begun for."""
         follow_schedule(self.trainer)
+        self._epoch_started_s = time.perf_counter()  # also where it goes on in the middle of an epoch
 
     def on_train_epoch_start(self) -> None:
         """Start the clock of the epoch."""

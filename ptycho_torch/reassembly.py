@@ -205,8 +205,7 @@ def _finished(
     canvas: Canvas, model: PtychoPINN, window_px: int, n_patterns: int, started_s: float
 ) -> Reconstruction:
     assembled, coverage = canvas.result()
-    most = max(0, (min(canvas.shape) - WINDOW_MARGIN) // 2)
-    border = min(window_px, most)
+    border = border_of(canvas.shape, window_px)
     row, column = canvas.corner_px
     inner = slice(border, -border or None)
     return Reconstruction(
@@ -219,6 +218,11 @@ def _finished(
         n_patterns=n_patterns,
         seconds=time.perf_counter() - started_s,
     )
+
+
+def border_of(shape: tuple[int, ...], window_px: int) -> int:
+    """Pixels to trim from each border of a canvas: as asked for, as long as some are left."""
+    return min(window_px, max(0, (min(shape) - WINDOW_MARGIN) // 2))
 
 
 def predicted_amplitude(

@@ -1,4 +1,4 @@
-"""Ending a run by a signal: at once, with every process of it, and within seconds even where a process hangs."""
+"""Ending a run by a signal: with every process of it, and within seconds even where a process hangs."""
 
 import contextlib
 import logging
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -20,7 +20,10 @@ log = logging.getLogger(__name__)
 INTERRUPTED, TERMINATED = 130, 143
 """Exit codes of a run that was stopped: 128 and the number of the signal."""
 GRACE_S = 5.0
-"""Time for a run to end by itself after a signal, or the loss of one of its processes."""
+"""Time for a run to end by itself after a signal, or the loss of one of its processes; and, before that, for a training
+to come to the end of the step it is in."""
+WRITE_S = 15.0
+"""Time for the checkpoint of that step. Together this is less than the 30 s after which most schedulers kill."""
 POLL_S = 0.1
 LAST_WORDS_S = 1.0
 
@@ -47,8 +50,11 @@ class _Stop:
         self.before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
         self.others: Sequence[subprocess.Popen[Any]] = ()
         self.received: int | None = None
+        self.n_interrupts = 0
         self.pid = os.getpid()
-        self.lost = False
+        self.waits = False
+        self.raises = False
+        self.deadline = 0.0
         self.of_children: Any = None
         # Python ignores what is raised within a destructor or beside a fork, and tells this alone of it
         self.ignored, sys.unraisablehook = sys.unraisablehook, self._take_ignored
@@ -64,9 +70,13 @@ class _Stop:
             signal.signal(number, self)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Stop the run in the main thread; a second signal changes nothing, unless the first had no effect."""
+        """Stop the run in the main thread, or have it stop after its step.
+
+        Later signals change nothing, unless the first had no effect; a second interrupt ends the wait for the step.
+        """
         if os.getpid() != self.pid:
             _leave(number, frame)  # a process that is just being forked
+        self.n_interrupts += number == signal.SIGINT
         if self.received is None:
             self.received = number
             if hasattr(
@@ -77,13 +87,16 @@ class _Stop:
             before = self.before[number]
             if callable(before) and before is not signal.default_int_handler:
                 before(number, frame)
-        elif not self.lost:
-            return
-        self.lost = False
-        self.stop()
+            self.raises = not self.waits
+        elif self.n_interrupts > 1 and self.waits:
+            self.raises = True
+        if self.raises:
+            self.stop()
 
     def stop(self) -> NoReturn:
         """Raise what ends the run."""
+        self.waits = self.raises = False
+        self.deadline = time.monotonic() + GRACE_S
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt
         raise Terminated
@@ -100,7 +113,7 @@ class _Stop:
         if self.received is None and not of_loading:
             self.ignored(what)
         elif isinstance(what.exc_value, KeyboardInterrupt | Terminated):
-            self.lost = True
+            self.raises = True
 
     def tell_others(self, number: int) -> None:
         """Send a signal to the other processes of the run on this machine."""
@@ -136,15 +149,15 @@ class _Stop:
                 return
             if numbers[0] not in self.before:
                 continue
-            deadline = time.monotonic() + GRACE_S
+            self.deadline = max(self.deadline, time.monotonic() + GRACE_S)
             while not self.ended.wait(POLL_S):
-                if self.lost:
+                if time.monotonic() > self.deadline:
+                    if not self.waits:
+                        self.end(128 + numbers[0], "the run did not end in time, and was ended by force")
+                    self.waits, self.raises = False, True
+                    self.deadline += GRACE_S
+                if self.raises:
                     signal.pthread_kill(threading.main_thread().ident or 0, numbers[0])
-                if time.monotonic() > deadline:
-                    self.end(
-                        128 + numbers[0],
-                        f"the run did not end within {GRACE_S:g} s of the signal, and was ended by force",
-                    )
 
     def end(self, code: int, why: str) -> None:
         """End this process and the others, whatever the main thread does."""
@@ -174,8 +187,9 @@ _active: list[_Stop] = []
 def stoppable(*numbers: int) -> Iterator[None]:
     """Let a signal end what runs meanwhile: the first one raises in the main thread, later ones change nothing.
 
-    A process that has not ended `GRACE_S` seconds later is ended by force, with the other processes of its run. In
-    another thread than the main one, and within another `stoppable`, nothing changes.
+    A training can have the first one wait for the end of its step (`wait_for_step`). A process that has not ended
+    `GRACE_S` seconds later is ended by force, with the other processes of its run. In another thread than the main one,
+    and within another `stoppable`, nothing changes.
 
     Args:
         numbers: the signals; none: SIGTERM, as befits code that runs in the process of somebody else.
@@ -235,11 +249,56 @@ def stop_if_asked() -> None:
     """Stop where a signal has come, and what it raised was lost on the way, or another error took its place.
 
     Raises:
-        KeyboardInterrupt, Terminated: it has.
+        KeyboardInterrupt, Terminated: it has, and the run does not wait for the end of a step.
     """
-    for stop in _active:
-        if stop.received is not None and threading.current_thread() is threading.main_thread():
+    for stop in _here():
+        if stop.received is not None and not stop.waits:
             stop.stop()
+
+
+def can_wait() -> bool:
+    """Whether signals to this process are ours to take, so that `wait_for_step` has an effect."""
+    return bool(_here())
+
+
+def wait_for_step(waits: bool = True) -> None:
+    """Let a signal raise nothing from now on, for a run that asks for it (`is_asked`) and ends itself (`stop_now`).
+
+    A run that has not done so `GRACE_S` seconds after the signal, or by a second interrupt, is stopped as any other.
+
+    Args:
+        waits: False: signals raise again.
+    """
+    for stop in _here():
+        stop.waits = waits
+
+
+def is_asked() -> bool:
+    """Whether a signal has come."""
+    return any(stop.received is not None for stop in _here())
+
+
+def stop_now(write: Callable[[], None]) -> NoReturn:
+    """End a run that waited for the end of its step, this process or another one of it having been asked to.
+
+    Args:
+        write: what is done before; it may take `WRITE_S` seconds.
+
+    Raises:
+        KeyboardInterrupt, Terminated: always.
+    """
+    if not is_asked():
+        signal.raise_signal(signal.SIGTERM)
+    for stop in _here():
+        stop.deadline = time.monotonic() + WRITE_S
+        write()
+        stop.stop()
+    raise Terminated
+
+
+def _here() -> Sequence[_Stop]:
+    """The one in force, in the thread that signals come to."""
+    return _active if threading.current_thread() is threading.main_thread() else ()
 
 
 def _forget() -> None:
@@ -254,6 +313,21 @@ def _forget() -> None:
 def _leave(number: int, frame: FrameType | None) -> None:
     """End a forked process; a loading process that ends with its run is no failure to tell of."""
     os._exit(0 if multiprocessing.current_process().daemon else 128 + number)
+
+
+def serve_the_last_step() -> None:
+    """Let a loading process that gets SIGTERM, as the whole group of a run does, serve the step that the run is in.
+
+    It ends with the run, at a second signal, or after the time that a step has. Without this torch ends it at once.
+    """
+
+    def end_later(number: int, frame: FrameType | None) -> None:
+        for last in (number, signal.SIGALRM):
+            signal.signal(last, _leave)
+        signal.setitimer(signal.ITIMER_REAL, GRACE_S)
+
+    if sys.platform != "win32":
+        signal.signal(signal.SIGTERM, end_later)
 
 
 if sys.platform != "win32":

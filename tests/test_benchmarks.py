@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ptycho_torch.simulate import simulate_scan
+
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,3 +42,10 @@ def test_a_checkout_agrees_with_itself_and_is_timed() -> None:
 def test_formats_of_numbers_are_timed() -> None:
     printed = run_benchmark("precision", "--accelerator=cpu", "--patterns=16", "--epochs=1")
     assert all(f"\n{precision:12}" in printed for precision in ("32-true", "bf16-mixed"))
+
+
+def test_the_solver_is_measured_beside_a_peer(tmp_path: Path) -> None:
+    scan = simulate_scan(N=32, n_positions=60, step_px=4.0, nphotons=1e6)
+    scan.to_file(tmp_path / "synth-64-test-1e6.npz")
+    printed = run_benchmark("quality", str(tmp_path), "--case", "1e6", "--peer", "rpie")
+    assert all(f"\n  {name} " in printed for name in ("solver", "textbook rPIE"))

@@ -144,11 +144,11 @@ def test_every_test_that_a_document_names_is_there(path: Path) -> None:
 
 
 def test_every_test_of_the_faults_holds_a_guarantee() -> None:
-    claims = NAMED_TEST.findall((ROOT / "docs" / "guarantees.md").read_text())
+    claims = set(NAMED_TEST.findall((ROOT / "docs" / "guarantees.md").read_text()))
     files = (ROOT / "tests" / "faults").glob("test_*.py")
     found = {(f"tests/faults/{file.name}", name) for file in files for name in _tests_of(file)}
     # how many cases there are is no guarantee
-    assert {test for test in found if not test[1].startswith("test_there_are_enough_")} == set(claims)
+    assert {test for test in found if not test[1].startswith("test_there_are_enough_")} <= claims
 
 
 def _tests_of(file: Path) -> set[str]:

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
         validate_training_config,
     )
     from ptycho.config.legacy import dataclass_to_legacy_dict, update_legacy_dict
+    from ptycho.config.solver import SolverConfig
 
 __all__ = [
     "InferenceConfig",
     "ModelConfig",
     "PyTorchExecutionConfig",
+    "SolverConfig",
     "TrainingConfig",
     "dataclass_to_legacy_dict",
     "load_yaml_config",
@@ -39,9 +41,9 @@ if not TYPE_CHECKING:  # a type checker that saw this would take any name for on
         """Load the canonical configurations, and keep the name that was asked for."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from ptycho.config import canonical, legacy
+        from ptycho.config import canonical, legacy, solver
 
-        found = globals()[name] = (vars(canonical) | vars(legacy))[name]
+        found = globals()[name] = (vars(canonical) | vars(legacy) | vars(solver))[name]
         return found
 
     def __dir__() -> list[str]:

@@ -1,13 +1,9 @@
 """Configuration files: TOML, YAML and JSON by suffix, with the line of every key."""
 
-import io
 import os
 import re
-import select
-import stat
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 from ptycho.config import formats
@@ -29,18 +25,17 @@ from ptycho.config.errors import (
 from ptycho.config.fields import NONE_WORDS
 from ptycho.config.hints import meant_by
 from ptycho.config.layer import Layer
+from ptycho.config.origins import Origin
 from ptycho.config.paths import VARIABLE, Files, ranked_paths
+from ptycho.config.recorded import RECORD, damages, is_record, settings_in, version_of
 from ptycho.config.section import TABLES, Section, section_of_table, tables_with
 from ptycho.config.sources import read_values
+from ptycho.config.texts import text_of
 
+ORIGINS_KEY: Final = "origins"
+"""The key by which a file tells where values came from, for programs."""
 SCHEMA_KEY: Final = "$schema"
 """The key by which a JSON file names its schema, for editors."""
-LARGEST: Final = 4 * 2**20
-"""Bytes of the record of a run; none is larger."""
-LARGEST_FILE: Final = 2**19
-"""Bytes of a file of settings in a format that people write, whose parsers take seconds for some megabytes."""
-WAIT_S: Final = 5
-"""Seconds to wait for a program that writes into a named pipe."""
 _MOST_TOLD: Final = MOST_SHOWN - 1
 """Unknown names of a table that are told one by one."""
 _NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
@@ -65,6 +60,8 @@ class ConfigFile:
     """The kind of its layers: `file`, or `recipe`."""
     title: str = ""
     """What messages call it, without its lines; empty: its path."""
+    told: Mapping[str, Origin] = field(default_factory=dict[str, Origin])
+    """`table.name` -> where the run whose record this is had a value from; empty: it is no record."""
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "ConfigFile":
@@ -104,7 +101,7 @@ class ConfigFile:
     def _parsed(cls, path: str | os.PathLike[str]) -> "ConfigFile":
         given = path_of(path)
         name = printable(given) or "''"
-        text = _text_of(given, name)
+        text = text_of(given, name)
         try:
             content, is_repeated = formats.parse(given, text)
         except formats.SyntaxFaultError as fault:
@@ -113,6 +110,15 @@ class ConfigFile:
             hint, shown = _way_out(line, given), quote_line(_named_in(line.strip(), given), shown=True)
             raise ConfigError([Failure(name, f"{message}{hint}{shown}")]) from None
         return cls(name, text, content, tuple(_given_twice(name, text)) if is_repeated else ())
+
+    def as_of_run(self) -> "ConfigFile":
+        """Take the record of a run for a run file of what it recorded."""
+        failures = (*self.failures, *damages(self.content, self.path))
+        if failures:
+            return replace(self, content={}, failures=failures)
+        found = settings_in(self.content)
+        content = {**found.as_file(), **version_of(self.content)}
+        return replace(self, content=content, title=self.path, told=found.origins)
 
     @property
     def has_tables(self) -> bool:
@@ -133,7 +139,9 @@ class ConfigFile:
         table = None if beside else section.table
         failures = list(self.failures)
         content: Any = {
-            key: value for key, value in self.content.items() if key not in (VERSION_KEY, SCHEMA_KEY)
+            key: value
+            for key, value in self.content.items()
+            if key not in (VERSION_KEY, SCHEMA_KEY, ORIGINS_KEY)
         }
         where: tuple[str, ...] = ()
         if nested and table is None:
@@ -162,7 +170,7 @@ class ConfigFile:
             self.kind,
             known,
             section,
-            text=True,
+            text=not self.told,
             folder=os.path.dirname(os.path.abspath(self.path)),
             locate=lambda key: self.place((*where, key)),
             quote=lambda key: self._quoted(
@@ -180,7 +188,8 @@ class ConfigFile:
     def place(self, key: tuple[str, ...]) -> str:
         """Return `exec.toml:7` for a key given by its path of names."""
         if self.title:
-            return self.title
+            origin = self.told.get(".".join(key))
+            return f"{self.title} ({origin})" if origin else self.title
         line = formats.line_of(self.path, self.text, key)
         return f"{self.path}:{line}" if line else self.path
 
@@ -257,73 +266,6 @@ def _says_none(section: object) -> bool:
     return section is None or (isinstance(section, str) and section.strip().lower() in NONE_WORDS)
 
 
-def _text_of(path: str, name: str) -> str:
-    """Read the text of a file whose ending says a format."""
-    rule = "expected a file that ends in .toml, .yaml, .yml or .json"
-    if path == "-":
-        raise _refused(name, f"{rule}, which tells its format; got standard input. Name a file.")
-    if formats.suffix(path) is None:
-        if not os.path.lexists(path):
-            raise _no_such_file(name)
-        if os.path.isdir(path):
-            raise _refused(name, f"{rule}; got a folder. Name a file.")
-        raise _refused(name, f"{rule}. Rename the file to say its format.")
-    try:
-        largest = LARGEST if formats.suffix(path) == ".json" else LARGEST_FILE
-        content = _content_of(path, name, largest + 1)
-        if len(content) > largest:
-            rule = f"expected settings, at most {largest} bytes"
-            raise _refused(name, f"{rule}; got a larger file. Name another one.")
-        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()  # with one kind of line end
-    except ConfigError:
-        raise
-    except FileNotFoundError:
-        raise _no_such_file(name) from None
-    except UnicodeDecodeError:
-        raise _refused(name, "expected UTF-8 text; got other bytes. Save it as UTF-8.") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise _refused(name, f"expected a readable file; got: {reason}.") from None
-
-
-def _content_of(path: str, name: str, most: int) -> bytes:
-    """Read a file, or what a program writes into a named pipe, once; at most so many bytes."""
-    kind = os.stat(path).st_mode
-    if stat.S_ISFIFO(kind) and sys.platform != "win32":
-        return b"".join(_pieces(path, name, most))
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-        raise _refused(name, "expected a file or a named pipe; got another kind of file. Name a file.")
-    with open(path, "rb") as stream:
-        return stream.read(most)
-
-
-def _pieces(path: str, name: str, left: int) -> Iterator[bytes]:
-    """What is written into a named pipe, piece by piece; a program that writes nothing is not waited for for ever."""
-    pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        writer = select.poll()
-        writer.register(pipe, select.POLLIN)
-        while left > 0:
-            if not (events := writer.poll(WAIT_S * 1000)):
-                what = f"expected settings from a named pipe; got nothing within {WAIT_S} s"
-                raise _refused(name, f"{what}. Start the program that writes into it.")
-            piece = os.read(pipe, left) if events[0][1] & select.POLLIN else b""
-            if not piece:
-                return
-            left -= len(piece)
-            yield piece
-    finally:
-        os.close(pipe)
-
-
-def _refused(name: str, message: str) -> ConfigError:
-    return ConfigError([Failure(name, f"{name}: {message}")])
-
-
-def _no_such_file(name: str) -> ConfigError:
-    return _refused(name, "no such file. Check the path.")
-
-
 def _format_of(path: str) -> str:
     return {".toml": "TOML", ".json": "JSON"}.get(formats.suffix(path) or "", "YAML")
 
@@ -373,7 +315,7 @@ def collect_files(files: Files | None, environ: Mapping[str, str]) -> list[Confi
     """Read the files of a run: those of the variable PTYCHO_CONFIG, and above them those that are named.
 
     Args:
-        files: A `.toml`, `.yaml`, `.yml` or `.json` file, or several, the last one strongest.
+        files: A `.toml`, `.yaml`, `.yml` or `.json` file, or a run; or several, the last one strongest.
         environ: The environment.
 
     Returns:
@@ -382,4 +324,12 @@ def collect_files(files: Files | None, environ: Mapping[str, str]) -> list[Confi
     Raises:
         ConfigError: What is named is no path.
     """
-    return [ConfigFile.collect(path, level) for level, path in ranked_paths(files, environ)]
+    return [_run_or_file(path, level) for level, path in ranked_paths(files, environ)]
+
+
+def _run_or_file(path: str, level: int) -> ConfigFile:
+    """Read a file; of a run, which is its folder or `config.json`, what it recorded."""
+    record = os.path.join(path, RECORD)
+    file = ConfigFile.collect(record if os.path.isfile(record) else path, level)
+    of_run = formats.suffix(file.path) == ".json" and is_record(file.content)
+    return file.as_of_run() if of_run else file

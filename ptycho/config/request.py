@@ -26,10 +26,16 @@ class Answer:
 
     found: Mapping[type, Resolution[Any]]
     """Class -> its section, resolved."""
+    failures: tuple[Failure, ...] = ()
+    """All that is wrong with any level."""
 
     def __getitem__(self, cls: type[T]) -> T:
         """The settings of a class, or of the one derived from it that was asked for."""
-        return next(found.config for asked, found in self.found.items() if issubclass(asked, cls))
+        return self.resolution(cls).config
+
+    def resolution(self, cls: type[T]) -> Resolution[T]:
+        """The section of a class, or of the one derived from it that was asked for, be it right or wrong."""
+        return next(found for asked, found in self.found.items() if issubclass(asked, cls))
 
     @property
     def sources(self) -> dict[str, Origin]:
@@ -78,7 +84,9 @@ class Request:
         for kind, given in (("override", overrides), ("flag", flags), ("cli-default", cli_defaults)):
             if given is not None:
                 self._take(kind, given, synonyms or {})
-        for read in collect_files(file, self._environ):
+        self.files = collect_files(file, self._environ)
+        """The configuration files, the recipe aside."""
+        for read in self.files:
             self._read(read)
         for read in read_recipe(recipe):
             holders = [section for section in self._sections if section.as_trained]
@@ -93,21 +101,34 @@ class Request:
         values = {
             name: recorded(value) for name, value in layer.values.items() if not _from_data(name, value)
         }
-        self._layers[cls].append(layer._replace(values=values))
+        if values or layer.failures:
+            layers = next(layers for asked, layers in self._layers.items() if issubclass(asked, cls))
+            layers.append(layer._replace(values=values))
+
+    def add_recipe(self, recipe: Recipe, *classes: type) -> None:
+        """Let a recipe state what it does for the sections of these classes, and leave its others alone."""
+        for read in read_recipe(recipe):
+            for cls in classes:
+                self.add(cls, read.layer(section_of(cls)))
 
     def fail(self, failures: Sequence[Failure]) -> None:
         """Report something that is wrong together with everything else."""
         self._failures += failures
 
     def asks_for(self, name: str) -> Origin | None:
-        """The override or the flag that settles a setting, if there is one."""
+        """The override, the flag or the argument that settles a setting, if there is one."""
         origin = self._merged(name).get(name)
-        return origin if origin and origin.kind == "override" else None
+        return origin if origin and origin.kind in ("override", "argument") else None
 
     def says(self, name: str) -> Any:
         """What the strongest level says of a setting; None where all are silent."""
         origin = self._merged(name).get(name)
         return origin and origin.value
+
+    def path(self, name: str) -> str | None:
+        """The path that the strongest level sets; None where all are silent, or it is none."""
+        path = self.says(name)
+        return path if isinstance(path, str) else None
 
     def speaks_of(self, name: str) -> bool:
         """Whether any level names a setting."""
@@ -126,6 +147,13 @@ class Request:
         Raises:
             ConfigError: All that is wrong with any level.
         """
+        outcome = self.outcome(ready)
+        if outcome.failures:
+            raise ConfigError(outcome.failures)
+        return outcome
+
+    def outcome(self, ready: Mapping[type, Any] | None = None) -> Answer:
+        """Resolve everything, be it right or wrong; arguments as of `answer`."""
         failures, found = [*self._failures], dict[type, Resolution[Any]]()
         for cls, layers in self._layers.items():
             settings = (ready or {}).get(cls)
@@ -142,9 +170,7 @@ class Request:
         failures += [failure for one in found.values() for failure in one.failures]
         values, origins = in_force(found.values())
         failures += worded(self._conflicts(values), values, Origins(self._sections, origins))
-        if failures:
-            raise ConfigError(failures)
-        return Answer(found)
+        return Answer(found, tuple(failures))
 
     def _conflicts(self, values: Mapping[str, Any]) -> Iterator[Conflict]:
         """What does not go together, among what is right by itself."""

@@ -149,6 +149,13 @@ def _backend_of_this_distribution(run: Run) -> Iterator[Conflict]:
         )
 
 
+def _positions_within_the_run(run: Run) -> Iterator[Conflict]:
+    start, n_iterations = run["positions_from"], run["n_iterations"]
+    if run["refine_positions"] and n_iterations != "auto" and start >= n_iterations:
+        way_out = "Begin earlier, or raise n_iterations."
+        yield Conflict("positions_from", f"n_iterations > {start}", "n_iterations", way_out)
+
+
 def _trim_within_the_patch(run: Run) -> Iterator[Conflict]:
     trim, n_pixels = run["middle_trim"], run["N"]
     if trim > n_pixels > 0:
@@ -167,6 +174,7 @@ _RULES: Final[Mapping[tuple[str, ...], Callable[[Run], Iterator[Conflict]]]] = {
     ("neighbor_count", "n_groups", "gridsize"): _enough_neighbors_of_some_groups,
     ("backend",): _backend_of_this_distribution,
     ("middle_trim", "N"): _trim_within_the_patch,
+    ("positions_from", "refine_positions", "n_iterations"): _positions_within_the_run,
     ("num_workers",): lambda run: loading_processes(run.values),
 }
 """The settings that a rule is about -> the rule."""
@@ -179,6 +187,8 @@ _IDLE: Final[Mapping[tuple[str, ...], tuple[str, Callable[[Mapping[str, Any]], b
         "model_type",
         lambda values: values["model_type"] == "supervised",
     ),
+    ("positions_from",): ("refine_positions", lambda values: not values["refine_positions"]),
+    ("prior_weight",): ("prior", lambda values: values["prior"] == "none"),
     ("momentum",): ("optimizer", lambda values: values["optimizer"] != "sgd"),
     ("adam_beta1", "adam_beta2"): ("optimizer", lambda values: values["optimizer"] == "sgd"),
     ("lr_min_ratio",): ("scheduler", lambda values: values["scheduler"] in ("Default", "Adaptive")),

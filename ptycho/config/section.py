@@ -35,6 +35,7 @@ TABLES: Final[Mapping[str, str]] = {
     "model": "ptycho.config.canonical",
     "training": "ptycho.config.canonical",
     "inference": "ptycho.config.canonical",
+    "solver": "ptycho.config.solver",
     "execution": "ptycho.config.execution",
 }
 """Table of a run file -> the module that declares its section, and is loaded where all tables are asked for."""

@@ -24,7 +24,9 @@ COMMANDS: Final = {
     for command in (
         Command("simulate", "simulate a scan whose object and probe are known", "--output FILE [flags]"),
         Command("train", "train a model on a scan", "DATA [flags]"),
-        Command("reconstruct", "reconstruct a scan with a trained model", "MODEL DATA [flags]"),
+        Command(
+            "reconstruct", "reconstruct a scan, by itself or with a trained model", "[MODEL] DATA [flags]"
+        ),
         Command("demo", "simulate, train and reconstruct, and compare with the truth (minutes)", "[flags]"),
         Command("config", "show, check, write and compare settings; nothing is run", "ACTION ..."),
         Command(
@@ -50,8 +52,8 @@ COMMON = {
         ),
     ),
     "reconstruct": (
-        *("output_dir", "measurement_domain", "n_groups", "inference_batch_size", "reconstruction_window"),
-        *("debug", "accelerator", "n_devices", "num_workers"),
+        *("output_dir", "n_iterations", "refine_probe", "probe_modes", "refine_positions", "prior", "start"),
+        *("measurement_domain", "inference_batch_size", "reconstruction_window", "accelerator", "n_devices"),
     ),
     "demo": (
         *("output_dir", "N", "n_positions", "nphotons", "nepochs", "batch_size", "learning_rate", "gridsize"),

@@ -14,22 +14,30 @@ from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning, p
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.recipes import STANDARD
-from ptycho.config.record import is_record, request_of
+from ptycho.config.record import request_of
+from ptycho.config.recorded import is_record
 from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import TABLES, section_of
+from ptycho.config.solver import SolverConfig
 from ptycho.config.sources import read_environment
 from ptycho.run_folder import RECORD
 from ptycho_torch.cli.commands import COMMANDS
 from ptycho_torch.cli.config_diff import difference
 from ptycho_torch.cli.config_files import schema, template
-from ptycho_torch.cli.config_show import RUNS_SHOWN, show
+from ptycho_torch.cli.config_show import RUNS_SHOWN, add_formats, show
 from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import add_recipe
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import Row, print_table
 
 WRONG_INPUT = 2
+_OF_A_RUN = (
+    (ModelConfig, TrainingConfig, PyTorchExecutionConfig),
+    (ModelConfig, InferenceConfig, PyTorchExecutionConfig),
+    (SolverConfig, PyTorchExecutionConfig),
+)
+"""The sections that a training, a reconstruction with a model, and one without read."""
 
 
 class Action(NamedTuple):
@@ -86,10 +94,10 @@ def _add_show(parser: FlagParser) -> None:
             help=f"what ptycho {module.NAME} would run with",
             description=f"Show what ptycho {module.NAME} would run with, given the same arguments; data and model "
             "may be left out.",
-            usage=f"ptycho config show {module.NAME} [{usage}] [flags] [--json]",
+            usage=f"ptycho config show {module.NAME} [{usage}] [flags]",
         )
         module.add_arguments(command)
-        add_json(command)
+        add_formats(command)
 
 
 def _add_check(parser: FlagParser) -> None:
@@ -149,9 +157,9 @@ def _failures(file: str | None, recipe: str, strict: bool) -> list[Failure]:
     if file is not None and _is_of_run(file):
         return list(_failures_of_run(ConfigFile.read(file).content, file))
     canonical = None if file is None else _canonical_class(file)
-    for cls in (TrainingConfig, InferenceConfig) if canonical is None else ():
+    for sections in _OF_A_RUN if canonical is None else ():
         try:
-            Request([ModelConfig, cls, PyTorchExecutionConfig], file=file, recipe=recipe).answer()
+            Request(sections, file=file, recipe=recipe).answer()
         except ConfigError as error:
             failures += error.failures
     if file is not None and canonical is not None:

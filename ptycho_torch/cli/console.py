@@ -11,7 +11,7 @@ from pathlib import Path
 from ptycho.config.errors import ConfigError, printable, spelled_out
 from ptycho.data_error import DataError
 from ptycho.escaped import LineFormatter
-from ptycho.run_folder import CHECKPOINTS, holds_training
+from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION, STATE, holds_training
 from ptycho_torch.stopping import INTERRUPTED, TERMINATED, Terminated
 
 PACKAGES = ("ptycho", "ptycho_torch")
@@ -77,6 +77,9 @@ def watching_for_interrupt(run_dir: Path) -> Iterator[None]:
 
 
 def _kept(run_dir: Path) -> str:
+    if states := [*run_dir.glob(STATE), *run_dir.glob(f"*/{STATE}")]:
+        images = ", ".join(relative(state.with_name(OF_RECONSTRUCTION[1])) for state in sorted(states))
+        return f"kept so far: {images}. Go on with ptycho reconstruct --resume {relative(run_dir)}."
     checkpoints = sorted((run_dir / CHECKPOINTS).glob("*.ckpt"))
     if not checkpoints and holds_training(run_dir):
         return "no checkpoint was written yet."

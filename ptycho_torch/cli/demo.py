@@ -5,9 +5,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.layer import Layer
 from ptycho.config.section import section_of
 from ptycho.run_folder import MEMBERS, RunFolder
 from ptycho.run_names import RUNS
@@ -19,7 +20,6 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import Flag, flags_of
-from ptycho_torch.cli.foreseen import refuse_training
 from ptycho_torch.cli.options import (
     OVERWRITE,
     CommandLine,
@@ -30,7 +30,7 @@ from ptycho_torch.cli.options import (
 )
 from ptycho_torch.cli.parameters import parameter_flags, read_parameters
 from ptycho_torch.cli.parser import FlagParser
-from ptycho_torch.cli.reconstruct import picture
+from ptycho_torch.cli.solve import picture
 
 RECIPE = "demo"
 
@@ -63,28 +63,29 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options, recipe=RECIPE)
-    stated = {"output_dir": str(Path(RUNS) / "demo")}
-    run_dir = Path(line.place(TrainingConfig, "output_dir") or stated["output_dir"])
+    fields = {flag.name for flag in _training_flags()}
+    knobs = section_of(PyTorchExecutionConfig).names
+    request = line.request(ModelConfig, TrainingConfig, PyTorchExecutionConfig, only=fields.union(knobs))
+    request.add(TrainingConfig, Layer("cli-default", {"output_dir": str(Path(RUNS) / "demo")}))
+    run_dir = Path(request.path("output_dir") or "")
     parameters = read_parameters(_scan_flags(), line.flags)
 
     from ptycho.raw_data import DataError
     from ptycho.simulation import simulate_scan
     from ptycho_torch.bundle import BundleError
     from ptycho_torch.config_factory import create_inference_payload, create_training_payload
+    from ptycho_torch.runs.preflight import refused_trainings
     from ptycho_torch.runs.reconstruction import reconstruct_scans
     from ptycho_torch.runs.training import check, train_in
 
     started_s = time.perf_counter()
     scan = run_dir / "scan.npz"
-    fields = {flag.name for flag in _training_flags()}
-    knobs = section_of(PyTorchExecutionConfig).names
-    passed = line.request(stated, only=fields.union(knobs))
     place, overwrite = run_dir / "reconstruction", "overwrite" in options
     with refusing(DataError, BundleError), watching_for_interrupt(run_dir):
-        refuse_training(passed)
         kept = [*run_in_the_way(run_dir, options), *run_in_the_way(place, options)]
-        if kept := kept or (in_the_way(scan, options) if is_first_process() else []):
-            raise ConfigError(kept)
+        kept = kept or (in_the_way(scan, options) if is_first_process() else [])
+        if failures := [*kept, *refused_trainings(request)]:
+            raise ConfigError(failures)
         with refusing(ValueError):
             simulated = simulate_scan(**parameters)
         with RunFolder(run_dir, writes=is_first_process()) as home:
@@ -92,10 +93,10 @@ def run(options: argparse.Namespace) -> int:
                 home.refuse_run()
             home.begin(anew=True, members=(*MEMBERS, scan.name))
             simulated.to_file(scan)
-            payload = create_training_payload(str(scan), None, **passed)
+            payload = create_training_payload(str(scan), None, request=request)
             trained = train_in(home, payload, check(payload, None))
-        known = line.request(only=knobs)
-        inference = create_inference_payload(str(run_dir), str(scan), str(place), **known)
+        request = line.request(ModelConfig, InferenceConfig, PyTorchExecutionConfig, only=knobs)
+        inference = create_inference_payload(str(run_dir), str(scan), str(place), request=request)
         reconstructed = reconstruct_scans(inference, overwrite=overwrite)[0]
     if is_first_process():
         _report(run_dir, picture(reconstructed.run_dir), reconstructed.metrics, len(trained.history))

@@ -20,7 +20,6 @@ from ptycho.run_folder import CHECKPOINTS
 from ptycho_torch.cli import train
 from ptycho_torch.cli.console import Refusal
 from ptycho_torch.cli.flags import flags_of
-from ptycho_torch.cli.foreseen import training_failures
 from ptycho_torch.cli.options import CommandLine, add_config, add_recipe, shown_values
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import Row, print_table
@@ -64,9 +63,11 @@ def run(options: argparse.Namespace) -> int:
                 "RUN: expected without flags, --config and --recipe, which are of a training; got both. Drop one."
             )
         return _check_files(line.places["run"], as_json="json" in options)
-    refused = training_failures(train.asked(line))
+    request = train.asked(line)
+    from ptycho_torch.runs.preflight import refused_trainings
     from ptycho_torch.runtime.offers import accelerator_offers, machine, offers  # loads torch
 
+    refused = refused_trainings(request)
     found = machine()._asdict()
     values = {"any": {"accelerator": accelerator_offers()}} | {
         name: offers(name) for name in found["accelerators"]

@@ -1,17 +1,12 @@
 """What the commands share: the options that are no fields, and how a parsed command line becomes a request."""
 
 import argparse
-import os
-import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from ptycho.config.canonical import ModelConfig
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.files import collect_files
 from ptycho.config.layer import Layer
 from ptycho.config.paths import PathError, expanded
 from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
@@ -30,6 +25,7 @@ OWN = (
     "resume",
     "action",
     "of",
+    "form",
     "json",
     "unknown",
     "whole_parser",
@@ -81,8 +77,9 @@ def add_config(parser: FlagParser) -> None:
         "--config",
         metavar="FILE",
         action="append",
-        help="TOML, YAML or JSON file with the tables [model], [training], [inference], [execution]. May be repeated: "
-        "the last file is the strongest; those of the variable PTYCHO_CONFIG are below all of them.",
+        help="TOML, YAML or JSON file with the tables [model], [training], [inference], [execution]; or a run, whose "
+        "recorded settings are taken. May be repeated: the last file is the strongest; those of the variable "
+        "PTYCHO_CONFIG are below all of them.",
     )
 
 
@@ -107,7 +104,7 @@ def add_quiet(parser: FlagParser) -> None:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What was passed, ready for the factories."""
+    """What was passed."""
 
     places: dict[str, str]
     """Field -> path, of those given by their place."""
@@ -140,87 +137,59 @@ class CommandLine:
         files = _expanded("--config", vars(options).get("config", ()))
         return cls(places, passed, files, "quiet" in options, recipe, unknown)
 
-    def refuse(self, section: type, asked: Mapping[str, Any], failures: Sequence[Failure]) -> None:
-        """Refuse what is wrong with the line, together with what is wrong with the settings.
+    def request(self, *classes: type, only: Collection[str] | None = None) -> Request:
+        """Ask for the settings of a command: its files are read here, and nowhere else.
 
         Args:
-            section: the canonical class beside ModelConfig.
-            asked: the arguments of a `Request`.
-            failures: what is wrong with the line, besides flags that do not exist.
+            *classes: the classes of its sections.
+            only: names of the flags that are settings; None: all.
+        """
+        silent = self.quiet and "enable_progress_bar" not in self.flags
+        request = Request(
+            classes,
+            overrides={"enable_progress_bar": False} if silent else {},
+            flags={name: text for name, text in self.flags.items() if only is None or name in only},
+            file=self.files,
+            recipe=self.recipe,
+            cli_defaults={"enable_progress_bar": is_watched()},
+        )
+        request.fail(self.unknown)
+        for cls in classes:
+            own = {name: place for name, place in self.places.items() if name in section_of(cls).fields}
+            request.add(cls, Layer("argument", own))
+        return request
+
+    def refuse(self, request: Request, failures: Sequence[Failure] = ()) -> None:
+        """Refuse what is wrong with the line, and the settings with it, before data are looked for.
+
+        Args:
+            request: what was asked for; it has the flags that do not exist, whose values may have been taken for data.
+            failures: what else is wrong.
 
         Raises:
             ConfigError: there is anything.
         """
-        if self.unknown or failures:
-            request = Request([ModelConfig, section, PyTorchExecutionConfig], **asked)
-            request.add(section, Layer("argument", self.places))
-            request.fail((*self.unknown, *failures))
+        if failures or self.unknown:
+            request.fail(failures)
             request.answer()
 
-    def value(self, section: type, name: str) -> Any:
-        """What the command, or else a file, says about a canonical field; None where neither does."""
-        if name in self.places:
-            return self.places[name]
-        with warnings.catch_warnings(action="ignore"):  # the run reads the same again, and warns
-            request = Request(
-                [section, PyTorchExecutionConfig], flags=self.flags, file=self.files, recipe=self.recipe
-            )
-        return request.says(name)
 
-    def place(self, section: type, name: str) -> str | None:
-        """A path that the command, or else a file, sets; None where neither does."""
-        found = self.value(section, name)
-        return found if isinstance(found, str) else None
+def missing_places(request: Request, cls: type, places: Mapping[str, str]) -> list[Failure]:
+    """The places that no level names; none where a file that may name them cannot be read, which is a failure itself.
 
-    def required_places(
-        self,
-        section: type,
-        positionals: Mapping[str, str],
-        asked: Mapping[str, Any],
-        further: Sequence[Failure] = (),
-    ) -> list[str]:
-        """Paths that must be there.
-
-        Args:
-            section: the canonical class that has them.
-            positionals: field -> what the usage calls it.
-            asked: the arguments of a `Request`; what is wrong with them is reported together with what is missing.
-            further: what else is wrong with the line.
-
-        Raises:
-            ConfigError: neither the command line nor the file names one, or the file cannot be read; or anything
-                else is wrong with the line.
-        """
-        found = {name: self.place(section, name) for name in positionals}
-        table = section_of(section).table
-        missing = [
-            Failure(word, f"{word}: expected a path; got none. Give it, or {name} in [{table}] of --config.")
-            for name, word in positionals.items()
-            if found[name] is None
-        ]
-        read = collect_files(self.files, os.environ) if missing else []
-        if unread := [failure for file in read for failure in file.failures if not file.content]:
-            missing = unread  # a file that cannot be read may name it
-        self.refuse(section, asked, [*missing, *further])
-        return [place for place in found.values() if place is not None]
-
-    def request(
-        self, cli_defaults: Mapping[str, object] = {}, only: Collection[str] | None = None
-    ) -> dict[str, Any]:
-        """The arguments of a factory that say what was passed.
-
-        Args:
-            cli_defaults: what the command line states without a flag.
-            only: names of the flags to hand on; None: all.
-        """
-        silent = self.quiet and "enable_progress_bar" not in self.flags
-        return {
-            "flags": {name: text for name, text in self.flags.items() if only is None or name in only},
-            "file": self.files,
-            "recipe": self.recipe,
-            "cli_defaults": {"enable_progress_bar": is_watched(), **cli_defaults},
-            "overrides": {"enable_progress_bar": False} if silent else {},
-        }
+    Args:
+        request: what was asked for.
+        cls: the class that has the places.
+        places: field -> what the usage calls it.
+    """
+    table = section_of(cls).table
+    missing = [
+        Failure(word, f"{word}: expected a path; got none. Give it, or {name} in [{table}] of --config.")
+        for name, word in places.items()
+        if request.path(name) is None
+    ]
+    unread = [failure for file in request.files for failure in file.failures if not file.content]
+    return unread or missing if missing else []
 
 
 def _expanded(option: str, paths: Iterable[str]) -> list[str]:

@@ -1,13 +1,21 @@
-"""`ptycho reconstruct`: from a trained model and a scan to pictures, arrays and metrics."""
+"""`ptycho reconstruct`: from a scan, by itself or with a trained model, to pictures, arrays and metrics."""
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ptycho.config.canonical import InferenceConfig
+from ptycho.config.canonical import InferenceConfig, ModelConfig
+from ptycho.config.errors import Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.layer import Layer
 from ptycho.config.recipes import STANDARD
-from ptycho.run_names import default_folder
+from ptycho.config.request import Request
+from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
+from ptycho.run_folder import holds_training
+from ptycho.run_names import RECONSTRUCTIONS, default_folder
+from ptycho_torch.cli import solve
 from ptycho_torch.cli.console import (
     is_first_process,
     refuse_unlearned,
@@ -16,8 +24,14 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
-from ptycho_torch.cli.foreseen import refuse_reconstruction
-from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way, shown_values
+from ptycho_torch.cli.options import (
+    OVERWRITE,
+    CommandLine,
+    add_own_options,
+    missing_places,
+    run_in_the_way,
+    shown_values,
+)
 from ptycho_torch.cli.parser import FlagParser
 
 NAME = "reconstruct"
@@ -26,7 +40,10 @@ NAME = "reconstruct"
 def add_arguments(parser: FlagParser) -> None:
     """Add MODEL, DATA and the flags: the fields of the inference, and the knobs a reconstruction reads."""
     parser.add_argument(
-        "model_path", metavar="MODEL", nargs="?", help="Folder of a training, or its wts.h5.zip."
+        "model_path",
+        metavar="MODEL",
+        nargs="?",
+        help="Folder of a training, or its wts.h5.zip; without one, the iterative solver reconstructs the scan.",
     )
     parser.add_argument(
         "test_data_file",
@@ -35,11 +52,18 @@ def add_arguments(parser: FlagParser) -> None:
         help="The scan: NPZ, ptychodus product or CXI; or a folder of NPZ files.",
     )
     add_own_options(parser, overwrite=OVERWRITE)
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="Go on with the reconstruction without a model in this folder, with its own settings, where it was "
+        "stopped. DATA is then needed only where the scan was moved.",
+    )
     flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
-    shown = shown_values(STANDARD, InferenceConfig, PyTorchExecutionConfig)
+    flags += flags_of(SolverConfig, without=["data_file", *section_of(InferenceConfig).fields])
+    folders = f"{RECONSTRUCTIONS}/NAME-OF-DATA; with a model FOLDER-OF-MODEL/NAME-OF-DATA"
+    shown = shown_values(STANDARD, InferenceConfig, SolverConfig, PyTorchExecutionConfig)
     parser.add_flags(
-        flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS),
-        shown | {"output_dir": "FOLDER-OF-MODEL/NAME-OF-DATA"},
+        flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), shown | {"output_dir": folders}
     )
     parser.hands_on_unknown = True
 
@@ -51,20 +75,23 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    positionals = {"model_path": "MODEL", "test_data_file": "DATA"}
-    named = [line.place(InferenceConfig, name) for name in positionals]
-    kept = run_in_the_way(Path(folder(line, *named)), options) if all(named) else ()
-    model, data = line.required_places(InferenceConfig, positionals, asked(line), kept)
-    run_dir = folder(line, model, data)
+    if "resume" in options:
+        return solve.resume(line, options)
+    line, request, is_alone = asked(line)
+    if is_alone:
+        return solve.run(line, request, options)
+    places = {"model_path": "MODEL", "test_data_file": "DATA"}
+    wrong = [*missing_places(request, InferenceConfig, places), *_swapped(line)]
+    wrong += solve.misplaced(line, with_model=True)
+    place = request.path("output_dir")
+    run_dir = Path(place or "")
+    line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if place else ())])
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_factory import create_inference_payload
 
-    with refusing(DataError), watching_for_interrupt(Path(run_dir)):
-        places = (line.places.get(name) for name in ("model_path", "test_data_file"))
-        known = asked(line, model, data)
-        refuse_reconstruction(known)
-        payload = create_inference_payload(*places, None, **known)
+    with refusing(DataError), watching_for_interrupt(run_dir):
+        payload = create_inference_payload(None, None, None, request=request)
         from ptycho_torch.bundle import BundleError
         from ptycho_torch.runs.reconstruction import reconstruct_scans
 
@@ -74,34 +101,54 @@ def run(options: argparse.Namespace) -> int:
         figures = result.metrics
         print(
             f"R factor {figures['r_factor']:.4f} ({figures['patterns']} patterns), "
-            f"{figures['seconds']:.3g} s, {relative(picture(result.run_dir))}"
+            f"{figures['seconds']:.3g} s, {relative(solve.picture(result.run_dir))}"
         )
     refuse_unlearned(next((result.problem for result in results if result.problem), None))
     return 0
 
 
-def folder(line: CommandLine, model: str, data: str) -> str:
-    """The output folder of a reconstruction of these data with this model."""
-    return line.place(InferenceConfig, "output_dir") or _stated_folder(model, data)
+def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:
+    """The request of a command line, the line with its places by their fields, and whether there is no model.
 
-
-def _stated_folder(model: str, data: str) -> str:
-    home = Path(model).parent if Path(model).is_file() else Path(model)
-    return str(default_folder(home, data))
-
-
-def asked(line: CommandLine, model: str | None = None, data: str | None = None) -> dict[str, Any]:
-    """The arguments of the factory, or of a `Request`, that a command line comes to.
-
-    Args:
-        line: the command line.
-        model: the trained model, in whose folder the output folder is.
-        data: the scan, after which it is called; None where one of the two is not known.
+    A single place is the model where there is one, and otherwise the scan; then a file may name the model.
     """
-    return line.request({} if model is None or data is None else {"output_dir": _stated_folder(model, data)})
+    first, *others = line.places.values() or ("",)
+    if not others and not _is_model(first):
+        alone = replace(line, places={"data_file": first} if first else {})
+        request = solve.asked(alone)
+        if not _names_model(request):
+            return alone, request, True
+        line = replace(line, places={"test_data_file": first} if first else {})
+    return line, _with_model(line), False
 
 
-def picture(run_dir: Path) -> Path:
-    """The picture to look at first: beside the known object where there is one."""
-    comparison = run_dir / "comparison.png"
-    return comparison if comparison.is_file() else run_dir / "reconstruction.png"
+def _with_model(line: CommandLine) -> Request:
+    """The request with a model, in whose folder the output folder is, where that and the scan are known."""
+    classes = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
+    request = line.request(*classes, only=line.flags.keys() - solve.only_here())
+    model, data = request.path("model_path"), request.path("test_data_file")
+    if model and data:
+        home = Path(model).parent if Path(model).is_file() else Path(model)
+        place = {"output_dir": str(default_folder(home, data))}
+        request.add(InferenceConfig, Layer("cli-default", place))
+    return request
+
+
+def _names_model(request: Request) -> bool:
+    """Whether a file of a request names a model."""
+    tables = [file.content.get(section_of(InferenceConfig).table) for file in request.files]
+    return any(isinstance(table, Mapping) and "model_path" in table for table in tables)
+
+
+def _is_model(path: str) -> bool:
+    """Whether a path leads to a training, finished or not, or to its bundle."""
+    return bool(path) and (path.endswith(".zip") or holds_training(Path(path)))
+
+
+def _swapped(line: CommandLine) -> list[Failure]:
+    """Model and scan in each other's place."""
+    model, data = (line.places.get(name, "") for name in ("model_path", "test_data_file"))
+    if not _is_model(data) or _is_model(model):
+        return []
+    message = f"MODEL: expected a trained model, and then the scan; got {show(model)} and then the model {show(data)}."
+    return [Failure("MODEL", f"{message} Swap the two.")]

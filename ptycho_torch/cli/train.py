@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.layer import Layer
 from ptycho.config.recipes import STANDARD
+from ptycho.config.request import Request
 from ptycho.run_names import RUNS, default_folder
 from ptycho_torch.cli.console import (
     Refusal,
@@ -18,8 +20,14 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import flags_of
-from ptycho_torch.cli.foreseen import refuse_training
-from ptycho_torch.cli.options import OVERWRITE, CommandLine, add_own_options, run_in_the_way, shown_values
+from ptycho_torch.cli.options import (
+    OVERWRITE,
+    CommandLine,
+    add_own_options,
+    missing_places,
+    run_in_the_way,
+    shown_values,
+)
 from ptycho_torch.cli.parser import FlagParser
 
 if TYPE_CHECKING:
@@ -63,19 +71,21 @@ def run(options: argparse.Namespace) -> int:
     automatic = resumes_itself(options)
     if "resume" in options and not automatic:
         return _say_result(_resumed(line, options))
-    named = line.place(TrainingConfig, "train_data_file")
-    asks = named is not None and not automatic
-    kept = run_in_the_way(folder(line, named), options, may_resume=True) if asks else ()
-    (data,) = line.required_places(TrainingConfig, {"train_data_file": "DATA"}, asked(line), kept)
-    run_dir = folder(line, data)
+    request = asked(line)
+    wrong, place = (
+        missing_places(request, TrainingConfig, {"train_data_file": "DATA"}),
+        request.path("output_dir"),
+    )
+    run_dir = Path(place or "")
+    if place and not automatic:
+        wrong += run_in_the_way(run_dir, options, may_resume=True)
+    line.refuse(request, wrong)
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_factory import create_training_payload
 
     with refusing(DataError), watching_for_interrupt(run_dir):
-        known = asked(line, data)
-        refuse_training(known)
-        payload = create_training_payload(line.places.get("train_data_file"), None, **known)
+        payload = create_training_payload(None, None, request=request)
         if automatic:
             from ptycho_torch.runs.resuming import train_or_resume
 
@@ -148,23 +158,13 @@ def _say_result(result: "TrainingResult | None") -> int:
     return 0
 
 
-def folder(line: CommandLine, data: str) -> Path:
-    """The output folder of a training on these data."""
-    return Path(line.place(TrainingConfig, "output_dir") or _stated_folder(data))
-
-
-def _stated_folder(data: str) -> str:
-    return str(default_folder(Path(RUNS), data))
-
-
-def asked(line: CommandLine, data: str | None = None) -> dict[str, Any]:
-    """The arguments of the factory, or of a `Request`, that a command line comes to.
-
-    Args:
-        line: the command line.
-        data: the scan, after which the output folder is called; None where it is not known.
-    """
-    return line.request({} if data is None else {"output_dir": _stated_folder(data)})
+def asked(line: CommandLine) -> Request:
+    """The request of a command line; its output folder is called after the scan, where that is known."""
+    request = line.request(ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+    if data := request.path("train_data_file"):
+        place = {"output_dir": str(default_folder(Path(RUNS), data))}
+        request.add(TrainingConfig, Layer("cli-default", place))
+    return request
 
 
 def last_losses(history: list[dict[str, float | None]]) -> str:

@@ -100,17 +100,30 @@ class EpochOrder(Sampler[int]):
         seed: of the shuffle; None takes the groups in order.
         rank: number of this process.
         n_processes: processes that share the groups.
+        first_epoch: the epoch that the training begins with.
+        n_taken: groups of that epoch that this process has taken already.
     """
 
-    def __init__(self, n_groups: int, *, seed: int | None, rank: int = 0, n_processes: int = 1) -> None:
+    def __init__(
+        self,
+        n_groups: int,
+        *,
+        seed: int | None,
+        rank: int = 0,
+        n_processes: int = 1,
+        first_epoch: int = 0,
+        n_taken: int = 0,
+    ) -> None:
         self._n_groups, self._seed, self._rank, self._n_processes = n_groups, seed, rank, n_processes
-        self._epoch = 0
+        self._epoch = self._first_epoch = first_epoch
+        self._n_taken = n_taken
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch begins; Lightning does so."""
         self._epoch = epoch
 
     def __len__(self) -> int:
+        """Groups of a whole epoch."""
         return -(-self._n_groups // self._n_processes)
 
     def __iter__(self) -> Iterator[int]:
@@ -118,7 +131,8 @@ class EpochOrder(Sampler[int]):
         if self._seed is not None:
             order = np.random.default_rng((self._seed, self._epoch)).permutation(self._n_groups)
         shared = np.resize(order, len(self) * self._n_processes)
-        return iter(shared[self._rank :: self._n_processes].tolist())
+        taken = self._n_taken if self._epoch == self._first_epoch else 0
+        return iter(shared[self._rank :: self._n_processes][taken:].tolist())
 
 
 def batches(dataset: GroupDataset, **arguments: Any) -> DataLoader[dict[str, Tensor]]:

@@ -96,6 +96,7 @@ class ScanDataModule(lightning.LightningDataModule):
         training, validation: their groups; None where there are none.
         first_epoch: the epoch that a training begins with. Loading processes ask for its first groups before Lightning
             tells them which epoch it is.
+        batches_done: batches of that epoch that have been trained already.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class ScanDataModule(lightning.LightningDataModule):
         self._given_for_validation = validation_scans
         self.config = config
         self.execution = execution
-        self.first_epoch = 0
+        self.first_epoch = self.batches_done = 0
         self.scans: list[RawData] = []
         self.probe_scans: list[RawData] = []
         self.training: GroupDataset | None = None
@@ -284,8 +285,9 @@ class ScanDataModule(lightning.LightningDataModule):
             seed=self.execution.seed if shuffled else None,
             rank=rank,
             n_processes=n_processes,
+            first_epoch=self.first_epoch,
+            n_taken=self.batches_done * self.config.batch_size if training else 0,
         )
-        order.set_epoch(self.first_epoch)
         return batches(dataset, sampler=order, **arguments)
 
 

@@ -13,7 +13,15 @@ from typing import Any, Final, NamedTuple
 from torch import Tensor
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
-from ptycho_torch.runtime import LAST, CheckpointError, read_description, refuse_damaged, unreadable
+from ptycho_torch.model import PtychoPINN_Lightning
+from ptycho_torch.runtime import (
+    LAST,
+    UNDER_WAY,
+    CheckpointError,
+    read_description,
+    refuse_damaged,
+    unreadable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +51,17 @@ class Checkpoint(NamedTuple):
         return len(self.rows)
 
     @property
+    def batches_done(self) -> int:
+        """Batches of the next epoch that it was trained on."""
+        return self.content.get(UNDER_WAY, {}).get("batches", 0)
+
+    @property
+    def n_processes(self) -> int | None:
+        """How many trained it; None for one of whole epochs, which says nothing of it."""
+        means = self.content.get(UNDER_WAY, {}).get("means", {})
+        return next((len(mean["totals"]) for mean in means.values()), None)
+
+    @property
     def age(self) -> tuple[int, int, bool]:
         """Orders the checkpoints of a run, the latest last."""
         return self.epochs_done, self.content["global_step"], self.path.stem == LAST
@@ -61,11 +80,12 @@ class Checkpoint(NamedTuple):
         return self.content["hyper_parameters"]["execution_config"].get("checkpoint_mode") == "max"
 
 
-def latest(folder: Path) -> Checkpoint:
+def latest(folder: Path, n_processes: int | None = None) -> Checkpoint:
     """The sound checkpoint that was trained longest; the log tells which were passed over, and why.
 
     Args:
         folder: the checkpoints of one run.
+        n_processes: those that the training goes on with, which decide the groups that are left of an epoch; None: any.
 
     Raises:
         ConfigError: there is no checkpoint; or each is damaged or not finite.
@@ -73,6 +93,7 @@ def latest(folder: Path) -> Checkpoint:
     found, faults = _described(folder)
     for checkpoint in sorted(found, key=lambda one: one.age, reverse=True):
         try:
+            _refuse_other_processes(checkpoint, n_processes)
             _refuse_unsound(checkpoint)
         except CheckpointError as fault:
             faults.append(fault)
@@ -120,7 +141,7 @@ def _scored(folder: Path, last: Checkpoint) -> Iterator[tuple[float, Checkpoint]
     metric = last.monitored
     for checkpoint in _described(folder)[0] if metric else ():
         value = checkpoint.rows[-1].get(str(metric)) if checkpoint.rows else None
-        if value is not None and math.isfinite(value):
+        if value is not None and math.isfinite(value) and not checkpoint.batches_done:
             yield -value if last.rises else value, checkpoint
 
 
@@ -156,8 +177,35 @@ def _check_description(checkpoint: Checkpoint) -> None:
         raise KeyError(*missing)
     if not isinstance(content["global_step"], int):
         raise TypeError(f"a number of steps that is {show(content['global_step'])}")
-    if not all(isinstance(value, int | float | None) for row in checkpoint.rows for value in row.values()):
+    numbers = [value for row in checkpoint.rows for value in row.values()]
+    numbers += [content["callbacks"]["LossHistory"].get(name) for name in ("learning_rate", "seconds")]
+    if not all(isinstance(value, int | float | None) for value in numbers):
         raise TypeError("a history that holds something else than numbers")
+    if UNDER_WAY in content:
+        _check_under_way(content[UNDER_WAY])
+
+
+def _check_under_way(held: Mapping[str, Any]) -> None:
+    """Look for what is asked of the epoch under way.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: it lacks something, or has something else in its place.
+    """
+    means = held["means"].values()
+    counts = [held["batches"], *(mean["n_samples"] for mean in means)]
+    if not all(isinstance(count, int) and count > 0 for count in counts):
+        raise ValueError("an epoch under way without a number of batches or groups")
+    if not all(isinstance(total, float) for mean in means for total in mean["totals"]):
+        raise TypeError("means that are made up of something else than numbers")
+    if held["means"].keys() != {PtychoPINN_Lightning.loss_name}:
+        raise ValueError("other means than that of the training loss")
+
+
+def _refuse_other_processes(checkpoint: Checkpoint, n_processes: int | None) -> None:
+    held = checkpoint.n_processes
+    if None not in (held, n_processes) and held != n_processes:
+        message = f"expected whole epochs, or the part of one that {n_processes} processes trained; got that of {held}."
+        raise CheckpointError(checkpoint.path, f"{message} Train on with {held} devices (n_devices).")
 
 
 def _refuse_unsound(checkpoint: Checkpoint) -> None:

@@ -15,23 +15,42 @@ from ptycho_torch.runs.metrics import Comparison
 
 PANEL_INCHES = 3.6
 DOTS_PER_INCH = 110
+FAINT = 0.05
+"""Share of the usual light below which an object is not drawn."""
 LARGEST_SIDE = 2048
 """Pixels of an image along an axis, beyond which only every second, third ... is drawn: a panel has fewer dots."""
 
 
-def save_reconstruction(path: Path, image: NDArray[np.complex64], probe: NDArray[np.complex64]) -> Path:
+def save_reconstruction(
+    path: Path,
+    image: NDArray[np.complex64],
+    probe: NDArray[np.complex64],
+    light: NDArray[np.float32] | None = None,
+) -> Path:
     """Draw amplitude and phase of an object and its probe.
 
     Args:
         path: PNG to write.
         image: complex (H, W), transmission.
         probe: complex (modes, N, N), photon**0.5.
+        light: (H, W), illumination; where there is little, nothing is drawn, and the greys are those of where there is
+            much.
     """
     image = _thinned(image)
-    phase = np.angle(image * np.exp(-1j * np.angle(image.mean())))
+    much = shown = np.ones(image.shape, dtype=bool)
+    if light is not None and light.any():
+        light = _thinned(light)
+        usual = np.median(light[light > FAINT * light.max()])
+        much, shown = light >= 0.5 * usual, light >= FAINT * usual
+    phase = np.angle(image * np.exp(-1j * np.angle(image[much].mean())))
     figure = _figure(1, 3)
-    _panel(figure, (1, 3, 1), np.abs(image), "object amplitude", "transmission", robust=True)
-    _panel(figure, (1, 3, 2), phase, "object phase", "rad", robust=True)
+    for place, values, title, unit in (
+        (1, np.abs(image), "object amplitude", "transmission"),
+        (2, phase, "object phase", "rad"),
+    ):
+        low, high = (float(each) for each in np.percentile(values[much], (0.5, 99.5)))
+        drawn = np.where(shown, values, np.nan)
+        _panel(figure, (1, 3, place), drawn, title, unit, limits=(low, high))
     _panel(figure, (1, 3, 3), _probe_image(probe), _probe_title(probe), None)
     return _save(figure, path)
 
@@ -88,6 +107,26 @@ def save_history(path: Path, history: Sequence[dict[str, Any]]) -> Path:
     return _save(figure, path)
 
 
+def save_iterations(path: Path, history: Sequence[dict[str, Any]]) -> Path:
+    """Draw the deviance of the fitted patterns over iterations, one line for each loss.
+
+    Args:
+        path: PNG to write.
+        history: one mapping an iteration with ``iteration``, ``loss`` and ``deviance_per_pixel``.
+    """
+    figure = Figure(figsize=(6, 4), dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for loss in dict.fromkeys(row["loss"] for row in history):
+        points = [(row["iteration"], row["deviance_per_pixel"]) for row in history if row["loss"] == loss]
+        axes.plot(*zip(*points, strict=True), label=f"{loss} loss")
+    axes.set(xlabel="iteration", ylabel="deviance per pixel, fitted patterns", yscale="log")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    if history:
+        axes.legend()
+    return _save(figure, path)
+
+
 def _figure(n_rows: int, n_columns: int) -> Figure:
     size = (PANEL_INCHES * n_columns, PANEL_INCHES * n_rows)
     figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
@@ -102,12 +141,11 @@ def _panel(
     title: str,
     unit: str | None,
     *,
-    robust: bool = False,
     limits: tuple[float, float] | None = None,
 ) -> None:
     axes = figure.add_subplot(*place)
     image = _thinned(image)
-    low, high = limits or (tuple(np.percentile(image, (0.5, 99.5))) if robust else (None, None))
+    low, high = limits or (None, None)
     shown = axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     axes.set_title(title)
     axes.set_axis_off()

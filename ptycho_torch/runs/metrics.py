@@ -1,5 +1,6 @@
 """How good a reconstruction is: in reciprocal space against held-out patterns, in real space against a known object."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -82,6 +83,51 @@ def mean_of_others(scan: Iterable[Block], judged: Iterable[Block]) -> Iterator[B
         others = n_measured - seen
         mean = (total - np.where(seen, amplitude, 0)) / np.maximum(others, 1)
         yield Block(mean.astype(np.float32), amplitude, seen & (others > 0))
+
+
+def excess_deviance(blocks: Iterable[Block]) -> float:
+    """Poisson deviance of the counts over the one that a perfect prediction of them is expected to have.
+
+    Args:
+        blocks: predicted and measured amplitudes.
+
+    Returns:
+        1 where nothing but photon noise is left; NaN where nothing was measured.
+    """
+    found = expected = 0.0
+    for predicted, amplitude, measured in blocks:
+        seen = np.broadcast_to(measured, amplitude.shape)
+        photons = np.maximum(np.square(predicted, dtype=np.float64), TINY_COUNT)
+        counts = np.square(amplitude, dtype=np.float64)
+        ratio = np.where(counts > 0, counts / photons, 1.0)
+        found += float(np.sum(2 * (photons - counts + counts * np.log(ratio)), where=seen))
+        expected += float(np.sum(expected_deviance(photons), where=seen))
+    return _ratio(found, expected)
+
+
+TINY_COUNT = 1e-6
+"""Photons in place of fewer, whose logarithm would rule a deviance."""
+
+
+def expected_deviance(photons: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean Poisson deviance of counts around expected photons: about 1 where these are many, and less where few.
+
+    Args:
+        photons: > 0, any shape.
+    """
+    means, deviances = _deviances()
+    return np.interp(np.log(photons), np.log(means), deviances)
+
+
+@functools.cache
+def _deviances() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    means = np.logspace(np.log10(TINY_COUNT), 2.5, 180)
+    counts = np.arange(700.0)
+    logs = np.log(np.maximum(counts, 1))
+    factorials = np.concatenate([[0.0], np.cumsum(logs[1:])])
+    chances = np.exp(counts * np.log(means)[:, None] - means[:, None] - factorials)
+    each = 2 * (means[:, None] - counts + counts * (logs - np.log(means)[:, None]))
+    return means, (chances * each).sum(axis=1)
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -3,11 +3,13 @@
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.request import Request
 from ptycho.config.rules import idle_settings, values_of
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import LOGGED_METRICS
 from ptycho_torch.runtime import training_failures, warn_once
+from ptycho_torch.runtime.checks import logger_failures, machine_failures
 
 
 def warn_of_idle_settings(payload: TrainingPayload) -> None:
@@ -45,3 +47,25 @@ def refuse_foreseeable(
     """
     if failures := foreseeable_failures(config, execution, has_test_data=has_test_data):
         raise ConfigError(failures)
+
+
+def refused_trainings(request: Request) -> list[Failure]:
+    """What a training that is asked for would be refused for, before there are data: N may be one that they tell.
+
+    Where other settings are wrong, what the machine lacks of the execution settings is among it.
+
+    Args:
+        request: for the model, the training and how it is run.
+    """
+    outcome = request.outcome()
+    execution = outcome.resolution(PyTorchExecutionConfig)
+    if outcome.failures and execution.made is None:
+        return [*outcome.failures]
+    if outcome.failures:
+        lacking = [*machine_failures(execution.config), *logger_failures(execution.config)]
+        return [*outcome.failures, *lacking]
+    config = outcome[TrainingConfig]
+    config.model = outcome[ModelConfig]
+    if not request.speaks_of("N"):
+        config.model.N = 0
+    return foreseeable_failures(config, execution.config)

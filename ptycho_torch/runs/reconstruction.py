@@ -32,6 +32,7 @@ from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconst
 from ptycho_torch.runs import metrics
 from ptycho_torch.runs.figures import save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
+from ptycho_torch.runs.judging import compared, in_blocks, judge, measured_by, tell_figures, tell_problem
 from ptycho_torch.runs.outcome import problem_of_picture
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
@@ -44,9 +45,6 @@ from ptycho_torch.runtime import (
 )
 
 log = logging.getLogger(__name__)
-
-MEASURED_AT_ONCE = 64
-"""Patterns predicted at once for the metrics."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def reconstruct_scans(
             write_configuration(run_dir, config, execution, payload.sources, payload.overrides_applied, facts)
             read = [scan.path for scan in scans if scan.path is not None]
             Checksums(run_dir).list_scans([*archive_files(trained.source), *read])
-        names = distinct_names(_stem(scan, i) for i, scan in enumerate(scans))
+        names = distinct_names(stem_of(scan, i) for i, scan in enumerate(scans))
         folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
         results = [
             _one_scan(payload, trained, scan, folder, fabric)
@@ -247,44 +245,15 @@ def chosen_patterns(config: InferenceConfig, scan: RawData, seed: int) -> Indice
 
 
 def measure(reconstruction: Reconstruction, scan: RawData) -> dict[str, Any]:
-    """R factor and Poisson deviance on the held-out patterns; on all patterns of a scan that holds none out.
-
-    Both also of the mean of the other patterns in place of the predicted one (``mean_pattern_...``): what is no better
-    tells nothing of the object.
-    """
+    """Figures of the held-out patterns, see `judge`; of all patterns of a scan that holds none out."""
     held = np.flatnonzero(scan.holdout) if scan.holdout is not None else np.empty(0, dtype=np.int64)
-    indices = held if len(held) else np.arange(len(scan.patterns))
-    found = metrics.agreement(lambda: _blocks(reconstruction, scan, indices))
-    every = np.arange(len(scan.patterns))
-    mean = metrics.agreement(
-        lambda: metrics.mean_of_others(_measured_blocks(scan, every), _measured_blocks(scan, indices))
-    )
-    return {
-        "patterns": "held out" if len(held) else "all",
-        "n_patterns": len(indices),
-        **found,
-        **{f"mean_pattern_{name}": value for name, value in mean.items()},
-    }
+    indices, word = (held, "held out") if len(held) else (np.arange(len(scan.patterns)), "all")
+    return judge(scan, indices, word, lambda some: _blocks(reconstruction, scan, some))
 
 
 def _blocks(reconstruction: Reconstruction, scan: RawData, indices: Indices) -> Iterator[metrics.Block]:
-    for block in _in_blocks(indices):
-        yield metrics.Block(predicted_amplitude(reconstruction, scan, block), *_measured(scan, block))
-
-
-def _measured_blocks(scan: RawData, indices: Indices) -> Iterator[metrics.Block]:
-    for block in _in_blocks(indices):
-        amplitude, measured = _measured(scan, block)
-        yield metrics.Block(amplitude, amplitude, measured)
-
-
-def _in_blocks(indices: Indices) -> Iterator[Indices]:
-    return (indices[first : first + MEASURED_AT_ONCE] for first in range(0, len(indices), MEASURED_AT_ONCE))
-
-
-def _measured(scan: RawData, block: Indices) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    bad = scan.bad_pixels
-    return scan.amplitude(block), np.array(True) if bad is None else ~(bad if bad.ndim == 2 else bad[block])
+    for block in in_blocks(indices):
+        yield metrics.Block(predicted_amplitude(reconstruction, scan, block), *measured_by(scan, block))
 
 
 def _one_scan(
@@ -311,7 +280,7 @@ def _one_scan(
         fabric=fabric,
     )
     figures = {"seconds": result.seconds, "n_patterns_used": result.n_patterns, **measure(result, scan)}
-    pair = _compared(result, scan)
+    pair = compared(result, scan)
     figures |= {} if pair is None else pair.figures()
     if fabric.is_global_zero:
         with one_set(Path(str(config.output_dir)), folder) as new:
@@ -321,30 +290,9 @@ def _one_scan(
                 save_comparison(new / "comparison.png", pair, result.probe, scan.probe_truth)
             write_json(new / "metrics.json", figures)
             Checksums(config.output_dir).list_moved({folder / file.name: file for file in new.iterdir()})
-        listed = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
-        log.info("%s: %s", printable(str(scan.path)), listed)
-    return ReconstructionResult(folder, scan, result, figures, _told_problem(scan, figures))
-
-
-def _told_problem(scan: RawData, figures: Mapping[str, Any]) -> str | None:
-    """Log why a picture is not that of the object."""
-    problem = problem_of_picture(figures)
-    if problem is None:
-        return None
-    problem = f"{printable(str(scan.path or 'scan'))}: {problem}."
-    log.error("%s", problem)
-    return problem
-
-
-def _compared(result: Reconstruction, scan: RawData) -> metrics.Comparison | None:
-    """The object beside the known one; None, with the reason in the log, where they cannot be compared."""
-    if scan.object_truth is None:
-        return None
-    try:
-        return metrics.compare(result.canvas, scan.object_truth, result.canvas_corner_px, result.coverage)
-    except DataError as error:
-        log.warning("%s: not compared with the known object: %s", printable(str(scan.path)), error)
-        return None
+        tell_figures(scan, figures)
+    problem = tell_problem(scan, problem_of_picture(figures))
+    return ReconstructionResult(folder, scan, result, figures, problem)
 
 
 def save_arrays(path: Path, result: Reconstruction, scan: RawData, *, debug: bool) -> Path:
@@ -375,9 +323,6 @@ def _pattern_r_factors(result: Reconstruction, scan: RawData) -> np.ndarray:
     return np.array([metrics.agreement(lambda i=i: _blocks(result, scan, i))["r_factor"] for i in alone])
 
 
-def _stem(scan: RawData, number: int) -> str:
+def stem_of(scan: RawData, number: int) -> str:
+    """What the folder of a scan is called after, one of several."""
     return scan.path.stem if scan.path is not None else f"scan-{number}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

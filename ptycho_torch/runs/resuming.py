@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Size
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
-from ptycho.config.record import damages, is_record
+from ptycho.config.recorded import damages, is_record
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import CHECKPOINTS, HISTORY, RunFolder, has_results
@@ -40,6 +40,8 @@ from ptycho_torch.runtime import (
     is_first_process,
     metric_interval,
     monitored_metric,
+    require_accelerator,
+    resolve_n_devices,
     run_environment,
 )
 
@@ -66,6 +68,10 @@ class _Stopped(NamedTuple):
     settings: Mapping[str, Any]
     """The configurations of the training that the checkpoint is of, by section, and fingerprints of its scans."""
     epochs_done: int
+    batches_done: int
+    """Of the next epoch."""
+    n_processes: int | None
+    """How many have trained these batches; None where there are none."""
     passed_over: Sequence[str]
     """Names of the checkpoints that are not sound and might have been later."""
     waited: int
@@ -134,6 +140,10 @@ def train_or_resume(
     """
     with folder_of(payload) as folder:
         if not has_results(folder.path):
+            if (folder.path / CONFIGURATION).exists():
+                _record(folder.path / CONFIGURATION)  # refuses a file of this name that is of no training
+            else:
+                folder.refuse_run(may_resume=False)
             return train_in(folder, payload, check(payload, data), callbacks)
         record = _record(folder.path / CONFIGURATION)
         changed = dict(said_otherwise(record, payload))
@@ -174,16 +184,22 @@ def _go_on(
     data: ScanDataModule | None,
     callbacks: Sequence[Callback],
 ) -> TrainingResult:
+    n_processes = resolve_n_devices(execution := payload.execution_config, require_accelerator(execution))
+    n_processes *= execution.num_nodes
+    if stopped.n_processes not in (None, n_processes):
+        stopped = _read(folder.path, n_processes)
     _refuse_fewer_epochs(stopped, folder.path, payload)
     _warn_of_lost_epochs(stopped, folder.path)
     changed = dict(differences(stopped.record, payload))
     record = {"checkpoint": stopped.checkpoint.name, "epochs_done": stopped.epochs_done, "changed": changed}
+    record |= {"batches_done": stopped.batches_done} if stopped.batches_done else {}
     record |= {"passed_over": stopped.passed_over} if stopped.passed_over else {}
     anew = changed.keys() | {f"execution.{name}" for name in changed}
     origins = stopped.record.get("origins", {}).items()
     point = ResumePoint(
         stopped.checkpoint,
         stopped.epochs_done,
+        stopped.batches_done,
         stopped.shapes,
         stopped.record.get("fingerprints"),
         stopped.settings.get("scan_sha256"),
@@ -210,16 +226,27 @@ def resumed_payload(
 # What the run left ----------------------------------------------------------------------------------------------
 
 
-def _read(folder: Path) -> _Stopped:
+def _read(folder: Path, n_processes: int | None = None) -> _Stopped:
+    """What there is to go on from, with that number of processes; None: with any."""
     record = _record(folder / CONFIGURATION)
-    found = latest(folder / CHECKPOINTS)
+    found = latest(folder / CHECKPOINTS, n_processes)
     waits = [
         state["wait_count"] for name, state in found.content["callbacks"].items() if "EarlyStopping" in name
     ]
     settings = found.content["hyper_parameters"]
     shapes = {name: value.shape for name, value in found.content["state_dict"].items()}
     waited = max(waits, default=0)
-    return _Stopped(record, found.path, shapes, settings, found.epochs_done, found.passed_over, waited)
+    return _Stopped(
+        record,
+        found.path,
+        shapes,
+        settings,
+        found.epochs_done,
+        found.batches_done,
+        found.n_processes,
+        found.passed_over,
+        waited,
+    )
 
 
 def _record(path: Path) -> Mapping[str, Any]:
@@ -288,7 +315,7 @@ def _warn_of_lost_epochs(stopped: _Stopped, folder: Path) -> None:
 
 def _refuse_fewer_epochs(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> None:
     """Refuse to end a training before where it is."""
-    nepochs, done = payload.tf_training_config.nepochs, stopped.epochs_done
+    nepochs, done = payload.tf_training_config.nepochs, stopped.epochs_done + bool(stopped.batches_done)
     if nepochs < done:
         origin = payload.sources["training.nepochs"]
         rule = f"expected at least {done}, the epochs that {folder} has been trained for"

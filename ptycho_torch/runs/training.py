@@ -49,6 +49,8 @@ class ResumePoint(NamedTuple):
     """Its latest checkpoint."""
     epochs_done: int
     """Epochs that it was trained for."""
+    batches_done: int
+    """Batches of the next epoch that it was trained on."""
     shapes: Mapping[str, torch.Size]
     """Those of the weights and buffers in it, by name."""
     fingerprints: Sequence[str] | None
@@ -119,7 +121,7 @@ def train(
         DivergedError: the training diverged, and no sound weights are left to save.
         DataError: the training data is not what the data contract says, or too little for a batch.
         RunError: a process of the run is gone, or memory, shared memory or file handles ran out.
-        Terminated: SIGTERM; the checkpoints of the epochs before are kept.
+        Terminated: SIGTERM; a checkpoint of the step that was under way is kept.
     """
     data = check(payload, data)
     with folder_of(payload) as folder:
@@ -189,7 +191,7 @@ def prepare(
     data.load()
     if resumed is not None:
         refuse_other_scans(data, resumed.fingerprints)
-        data.first_epoch = resumed.epochs_done
+        data.first_epoch, data.batches_done = resumed.epochs_done, resumed.batches_done
         _refuse_other_checkpoint(data, resumed)
     n_groups = len(data.training or ())
     steps_per_epoch = batches_per_device(
@@ -365,8 +367,13 @@ def _record(
         config.model.gridsize**2,
         facts["n_validation_groups"],
         config.nepochs,
-        f", {resumed.record[-1]['epochs_done']} of which are done" if resumed else "",
+        _how_far(resumed) if resumed else "",
     )
+
+
+def _how_far(resumed: ResumePoint) -> str:
+    further = f" and {resumed.batches_done} batches of the next" if resumed.batches_done else ""
+    return f", {resumed.epochs_done} of which are done{further} ({printable(resumed.checkpoint.name)})"
 
 
 def _best_weights(trainer: lightning.Trainer) -> tuple[Path | None, Mapping[str, Any]]:

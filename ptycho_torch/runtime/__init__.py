@@ -19,8 +19,10 @@ from ptycho_torch.runtime.checkpoint_files import (
 from ptycho_torch.runtime.checks import (
     check_machine,
     check_reconstruction,
+    check_solver,
     check_training,
     reconstruction_failures,
+    solver_failures,
     training_failures,
 )
 from ptycho_torch.runtime.devices import (
@@ -38,10 +40,12 @@ from ptycho_torch.runtime.lost import naming_losses
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 from ptycho_torch.runtime.processes import is_first_process, launch
 from ptycho_torch.runtime.ranks import Ranks
+from ptycho_torch.runtime.stopped_step import UNDER_WAY
 from ptycho_torch.runtime.trainer import build_trainer, loader_arguments, trainer_arguments
 
 __all__ = [
     "LAST",
+    "UNDER_WAY",
     "CheckpointError",
     "LossHistory",
     "Ranks",
@@ -52,6 +56,7 @@ __all__ = [
     "build_trainer",
     "check_machine",
     "check_reconstruction",
+    "check_solver",
     "check_training",
     "find_accelerator",
     "is_first_process",
@@ -69,6 +74,7 @@ __all__ = [
     "resolve_n_devices",
     "run_environment",
     "seed_everything",
+    "solver_failures",
     "trainer_arguments",
     "training_failures",
     "unreadable",

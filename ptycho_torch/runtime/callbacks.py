@@ -19,6 +19,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.run_folder import CHECKPOINTS, HISTORY
 from ptycho_torch.runtime.checkpoint_files import is_readable
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
+from ptycho_torch.runtime.stopped_step import STOPPED, StoppedStep, are_finite
 from ptycho_torch.stopping import stop_if_asked, take_signals
 
 log = logging.getLogger(__name__)
@@ -59,12 +60,18 @@ class LossHistory(Callback):
         return self._rows
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, for the checkpoint."""
-        return {"rows": [dict(row) for row in self._rows]}
+        """The rows, for the checkpoint, and what is known of the epoch under way."""
+        return {
+            "rows": [dict(row) for row in self._rows],
+            "learning_rate": self._learning_rate,
+            "seconds": time.perf_counter() - self._started_s,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the rows of a checkpoint."""
+        """Take up the rows of a checkpoint, and the epoch that was under way."""
         self._rows = [dict(row) for row in state_dict["rows"]]
+        self._learning_rate = state_dict.get("learning_rate", math.nan)
+        self._started_s = time.perf_counter() - state_dict.get("seconds", 0.0)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the file."""
@@ -162,8 +169,7 @@ class _Checkpoints(ModelCheckpoint):
     """
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        finite = all(bool(value.isfinite().all()) for value in pl_module.state_dict().values())
-        if trainer.strategy.reduce_boolean_decision(finite):
+        if are_finite(trainer, pl_module):
             super().on_train_epoch_end(trainer, pl_module)
         elif trainer.is_global_zero and self.monitor is not None:
             log.warning(
@@ -195,7 +201,8 @@ def build_callbacks(
     """Loss history, early stopping, and (with enable_checkpointing) the best and the last checkpoints.
 
     Checkpoints go to `run_dir`/checkpoints: the checkpoint_save_top_k best by the monitored metric, named by
-    epoch and metric, and with save_last_checkpoint the state after the latest epoch as last.ckpt.
+    epoch and metric, and with save_last_checkpoint the state after the latest epoch as last.ckpt. A training that is
+    asked to end in an epoch leaves the state after its step as stopped.ckpt.
     early_stop_patience counts epochs; where the metric comes every n epochs, n epochs at a time.
 
     Raises:
@@ -237,4 +244,4 @@ def build_callbacks(
                 save_on_train_epoch_end=True,
             )
         )
-    return callbacks
+    return [*callbacks, StoppedStep(run_dir / CHECKPOINTS / f"{STOPPED}.ckpt")]

@@ -10,6 +10,7 @@ from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.rules import conflicts_of
+from ptycho.config.solver import SolverConfig
 from ptycho_torch.runtime.devices import (
     batches_per_device,
     breaks_static_graph,
@@ -50,6 +51,32 @@ def reconstruction_failures(
         *machine_failures(config),
         *conflicts_of(inference_config.model, inference_config, config),
     ]
+
+
+def check_solver(config: PyTorchExecutionConfig, solver_config: SolverConfig) -> None:
+    """Refuse what this machine cannot do for a reconstruction without a network; reads no data.
+
+    Raises:
+        ConfigError: every setting that cannot be followed, each with the way out.
+    """
+    _raise_any(solver_failures(config, solver_config))
+    _warn(config)
+
+
+def solver_failures(config: PyTorchExecutionConfig, solver_config: SolverConfig) -> list[Failure]:
+    """What `check_solver` refuses."""
+    failures = [
+        *machine_failures(config),
+        *conflicts_of(solver_config, config),
+        *logger_failures(config),
+    ]
+    if config.precision not in (formats := ("32-true", "64-true")):
+        rule = f"one without mixed formats ({', '.join(formats)}) in a reconstruction without a model"
+        failures.append(refused(config, "precision", rule, "Choose one of these."))
+    if (found := find_accelerator(config.accelerator)) in ("mps", "tpu"):
+        rule = f"one with 64-bit numbers (cpu, cuda) in a reconstruction without a model, which {found} lacks"
+        failures.append(refused(config, "accelerator", rule, "Choose one of these."))
+    return failures
 
 
 def check_machine(config: PyTorchExecutionConfig) -> None:

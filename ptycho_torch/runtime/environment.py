@@ -49,6 +49,8 @@ _ADVICE = (
     r"Checkpoint directory .* exists and is not empty",
     # a training that goes on may keep other checkpoints than before
     r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
+    # the loaders of such a training begin where the checkpoint was written
+    r"You're resuming from a checkpoint that ended before the epoch ended",
     # Lightning's own use of a deprecated name of torch
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )

@@ -16,7 +16,7 @@ import torch
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.run_folder import CHECKPOINTS
-from ptycho_torch.stopping import RunError, lost_process, stop_if_asked
+from ptycho_torch.stopping import RunError, lost_process, serve_the_last_step, stop_if_asked
 
 SETTLE_S: Final = 0.3
 """For what is told after the error."""
@@ -68,11 +68,13 @@ def naming_losses(config: PyTorchExecutionConfig, run_dir: Path) -> Iterator[Non
         raise RunError(f"{cause}. {_way_on(run_dir)}".strip()) from error
 
 
-def end_where_a_batch_is_lost(worker: int) -> None:
+def begin_to_load(worker: int) -> None:
     """In a loading process: end it where a batch cannot be handed over, which the run would wait for without end.
 
     Such an error arises in a thread of `multiprocessing`, which prints it and goes on. The exit code tells the cause.
+    A signal to the whole group of the run ends it after the step that the run is in.
     """
+    serve_the_last_step()
 
     def leave(error: BaseException) -> None:
         number = _known(error)

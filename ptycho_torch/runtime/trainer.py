@@ -21,7 +21,7 @@ from ptycho_torch.runtime.devices import (
     resolve_n_devices,
 )
 from ptycho_torch.runtime.loggers import build_logger
-from ptycho_torch.runtime.lost import end_where_a_batch_is_lost
+from ptycho_torch.runtime.lost import begin_to_load
 from ptycho_torch.runtime.processes import launch
 from ptycho_torch.stopping import take_signals
 
@@ -131,7 +131,7 @@ def loader_arguments(config: PyTorchExecutionConfig, *, training: bool, batch_si
         "pin_memory": config.pin_memory,
         "persistent_workers": config.persistent_workers,
         "prefetch_factor": config.prefetch_factor,
-        "worker_init_fn": end_where_a_batch_is_lost if config.num_workers else None,
+        "worker_init_fn": begin_to_load if config.num_workers else None,
         "drop_last": training and config.drop_last_batch,
         # a generator cannot be sent to a spawned process; there the run's own generators take its place
         "generator": None if config.strategy == "ddp_spawn" else torch.Generator().manual_seed(config.seed),

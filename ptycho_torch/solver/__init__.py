@@ -9,11 +9,19 @@ from ptycho_torch.solver.forward import Forward
 from ptycho_torch.solver.orientation import rank_orientations
 from ptycho_torch.solver.patterns import Patterns
 from ptycho_torch.solver.probe_search import FoundProbe, search_probe
-from ptycho_torch.solver.solve import Solution, prepare, run, solution_of
+from ptycho_torch.solver.solve import MARGIN_PX, Solution, prepare, run, share_of, solution_of
 from ptycho_torch.solver.trials import Trials
-from ptycho_torch.solver.weight import Choice, weight_by_set_aside, weight_by_thinning
+from ptycho_torch.solver.weight import (
+    Choice,
+    are_raw_counts,
+    first_weight,
+    photons_per_pixel,
+    weight_by_set_aside,
+    weight_by_thinning,
+)
 
 __all__ = [
+    "MARGIN_PX",
     "Choice",
     "Descent",
     "Forward",
@@ -22,10 +30,14 @@ __all__ = [
     "Patterns",
     "Solution",
     "Trials",
+    "are_raw_counts",
+    "first_weight",
+    "photons_per_pixel",
     "prepare",
     "rank_orientations",
     "run",
     "search_probe",
+    "share_of",
     "solution_of",
     "weight_by_set_aside",
     "weight_by_thinning",

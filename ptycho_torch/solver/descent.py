@@ -46,6 +46,10 @@ JOINT = 0.7
 """Share of the step where object and probe move together."""
 
 
+LASTING = ("weight", "brightness", "curvature")
+"""What a descent keeps from one iteration to the next beside its state."""
+
+
 class Iteration(NamedTuple):
     """What happened in one pass over the patterns."""
 
@@ -128,7 +132,7 @@ class Descent:
         reduce: Reduce | None = None,
     ) -> None:
         self.forward, self.fitted = forward, fitted
-        self._n_measured = 0.0
+        self._n_measured: float | None = None
         self.switch_at, self.dark = switch_at, dark
         self.probe_from, self.positions_from = probe_from, positions_from
         self.intensities_from = intensities_from
@@ -145,7 +149,7 @@ class Descent:
 
     def fit(self, fitted: Ids) -> None:
         """Fit other patterns from now on."""
-        self.fitted = fitted
+        self.fitted, self._n_measured = fitted, None
         self._weight = torch.zeros(0)
         self._begin_anew()
 
@@ -155,13 +159,22 @@ class Descent:
         self._begin_anew()
 
     def state_dict(self) -> dict[str, Any]:
-        """The state, for `load_state_dict`; safe to save with ``torch.save`` and to load with ``weights_only``."""
-        return {one.name: getattr(self.state, one.name) for one in fields(State)}
+        """The state, for `load_state_dict`; safe to save with ``torch.save`` and to load with ``weights_only``.
+
+        What is computed every few iterations alone is part of it: a descent that goes on is one that never stopped.
+        """
+        lasting = {name: getattr(self, f"_{name}") for name in LASTING}
+        return {one.name: getattr(self.state, one.name) for one in fields(State)} | lasting
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on where a descent stopped."""
-        self.state = State(**saved)
-        self._weight = torch.zeros(0)
+        """Go on where a descent stopped, with the patterns that it fitted."""
+        device = self.forward.device
+        found = {
+            name: value.to(device) if isinstance(value, Tensor) else value for name, value in saved.items()
+        }
+        for name in LASTING:
+            setattr(self, f"_{name}", found.pop(name))
+        self.state = State(**found)
 
     def _begin_anew(self) -> None:
         state = self.state
@@ -200,7 +213,7 @@ class Descent:
         objective = float(sums.value)
         step = FULL_STEP[self.loss] * state.step_share * (JOINT if sums.modes is not None else 1.0)
         before, loss = state, self.loss
-        deviance = DEVIANCE[loss] * objective / self._n_measured
+        deviance = DEVIANCE[loss] * objective / max(1.0, self._n_measured or 0.0)
         strength = self._strength()
         if strength is not None:
             objective += float(variation(state.object, strength))
@@ -265,7 +278,7 @@ class Descent:
     def _refresh(self) -> None:
         """Let illumination, brightness and curvature follow, where they are due."""
         state = self.state
-        if not len(self._weight):
+        if self._n_measured is None:
             self._n_measured = self._count_measured()
         due = state.iteration % REFRESH_EVERY == 0 or not len(self._weight)
         probing = self._refines(self.probe_from)
@@ -282,14 +295,14 @@ class Descent:
             return positions
         curvature = self._curvature[self.fitted]
         scale = curvature.diagonal(dim1=-2, dim2=-1).sum(dim=-1)[:, None, None]
-        damped = curvature + 1e-3 * (scale + scale.mean()) * torch.eye(
+        damped = curvature + 1e-3 * (scale + self._mean(scale)) * torch.eye(
             2, dtype=scale.dtype, device=scale.device
         )
         moves = step * torch.linalg.solve(damped, gradient[self.fitted])
         moves = moves.clamp_(-FARTHEST_PX, FARTHEST_PX)
         moves -= self._mean(moves)
         positions = positions.clone()
-        positions[self.fitted] += moves
+        positions[self.fitted] = self.forward.on_canvas(positions[self.fitted] + moves)
         return positions
 
     def _new_intensities(self, ratio: Tensor | None) -> Tensor:

@@ -32,6 +32,8 @@ CACHE_PIXELS = 2**16
 """Complex pixels of a chunk, modes included: few enough for the caches of a CPU, and each call pays for itself."""
 GPU_PIXELS = 2**24
 """The same where nothing needs to stay in a cache."""
+BRIGHT_EVERY = 4
+"""Patterns from one that the brightness is estimated from to the next."""
 BLOCK = 256
 """Patterns whose ramps are computed at once."""
 
@@ -140,6 +142,12 @@ class Forward:
         spectra = torch.fft.fftshift(torch.fft.fft2(modes), dim=(-2, -1))
         self._spectra = (spectra / self.n_pixels**3).to(self.device, self.complex)[:, None]
 
+    def on_canvas(self, positions_px: Tensor) -> Tensor:
+        """The nearest positions whose patches lie on the canvas, float64 (k, 2)."""
+        low = self._origin + self.n_pixels // 2
+        room = torch.tensor(self.frame.shape, device=self.device) - self.n_pixels
+        return torch.minimum(torch.maximum(positions_px, low), low + room)
+
     def mode_gradient(self, gathered: Tensor) -> Tensor:
         """-dL/dP* of the modes, complex (M, N, N), from what a pass gathered."""
         return torch.fft.ifft2(torch.fft.ifftshift(gathered, dim=(-2, -1))) / self.n_pixels
@@ -197,17 +205,18 @@ class Forward:
             self._reduce(total)
         return total
 
-    def brightness(self, canvas: Tensor, ids: Ids, every: int = 4) -> Tensor:
+    def brightness(self, canvas: Tensor, ids: Ids, every: int = BRIGHT_EVERY) -> Tensor:
         """Sum over patterns of the patch's intensity, real (N, N), estimated from every few of them."""
         total = torch.zeros(self.n_pixels, self.n_pixels, dtype=self.real, device=self.device)
         square = canvas.abs().square_()
         some = ids[::every]
         for part in self._chunks(some):
             total += cut(square, part.corners, self._buffers_for(len(part.ids)).work).sum(dim=0)
-        total *= len(ids) / max(1, len(some))
+        counts = torch.tensor([len(ids), len(some)], dtype=torch.float64, device=self.device)
         if self._reduce is not None:
             self._reduce(total)
-        return total
+            self._reduce(counts)
+        return total * float(counts[0] / counts[1].clamp_min(1))
 
     def position_curvature(self, canvas: Tensor, ids: Ids) -> Tensor:
         """Gauss-Newton curvature of the amplitude loss in each position, halved: float64 (n, 2, 2), pixel**-2.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ptycho_torch.patches import frame_of
 from ptycho_torch.solver.descent import Descent, Iteration
-from ptycho_torch.solver.forward import Forward, Ids, Reduce
+from ptycho_torch.solver.forward import BRIGHT_EVERY, Forward, Ids, Reduce
 from ptycho_torch.solver.losses import dark_count
 from ptycho_torch.solver.patterns import Patterns
 from ptycho_torch.solver.probes import orthogonal, start_modes
@@ -58,6 +58,7 @@ def prepare(
     margin_px: int = MARGIN_PX,
     device: torch.device | str = "cpu",
     chunk: int | None = None,
+    real: torch.dtype = torch.float32,
     reduce: Reduce | None = None,
     **options: Any,
 ) -> Descent:
@@ -74,17 +75,31 @@ def prepare(
         margin_px: canvas around the patches.
         device: where to compute.
         chunk: patterns at once; None by the machine.
+        real: dtype of real arrays.
         reduce: adds a tensor over processes that share the patterns.
         options: of `Descent`.
     """
     ids = np.arange(patterns.n_patterns) if fitted is None else fitted
     frame = frame_of(positions_px, patterns.n_pixels, margin_px)
-    forward = Forward(patterns, positions_px, frame, n_modes, device=device, chunk=chunk, reduce=reduce)
+    forward = Forward(
+        patterns, positions_px, frame, n_modes, device=device, chunk=chunk, real=real, reduce=reduce
+    )
     if intensities is not None:
         forward.intensities = intensities.to(forward.intensities)
     options.setdefault("dark", dark_count(patterns.mean_photons(ids)))
     flat = torch.ones(frame.shape, dtype=forward.complex) if start is None else start
     return Descent(forward, flat, start_modes(probe, n_modes), ids, reduce=reduce, **options)
+
+
+def share_of(ids: Ids, number: int, n_processes: int) -> Ids:
+    """The patterns of one of several processes, which together find what one does, but for rounding.
+
+    Args:
+        ids: all patterns to fit, increasing.
+        number: of the process, from 0.
+        n_processes: how many there are.
+    """
+    return ids[np.arange(len(ids)) // BRIGHT_EVERY % n_processes == number]
 
 
 def run(

@@ -36,13 +36,14 @@ from ptycho_torch.runs.reconstruction import ReconstructionResult, illuminated_m
 from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
 from ptycho_torch.runs.training import TrainingResult, train
 from ptycho_torch.runtime import build_fabric, check_machine, run_environment
-from ptycho_torch.workflows.scans import reconstruct_scan, train_scan
+from ptycho_torch.workflows.scans import reconstruct_scan, solve_scan, train_scan
 
 __all__ = [
     "load_inference_bundle_torch",
     "reconstruct_scan",
     "run_cdi_example_torch",
     "save_outputs",
+    "solve_scan",
     "train_cdi_model_torch",
     "train_scan",
 ]

@@ -13,11 +13,14 @@ from ptycho.config.recipes import Recipe
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import RawData
 from ptycho.run_folder import HISTORY
-from ptycho.run_names import RUNS, default_folder
+from ptycho.run_names import RECONSTRUCTIONS, RUNS, default_folder
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
+from ptycho_torch.config_solver import create_solver_payload
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.runs.reconstruction import ReconstructionResult, reconstruct_scans
 from ptycho_torch.runs.resuming import train_or_resume
+from ptycho_torch.runs.solved import SolverResult
+from ptycho_torch.runs.solving import solve
 from ptycho_torch.runs.training import TrainingResult, train
 from ptycho_torch.runtime import LossHistory
 
@@ -89,6 +92,24 @@ def reconstruct_scan(
         )
     scans = [scan] if isinstance(scan, RawData) else None
     return reconstruct_scans(payload, scans, overwrite=overwrite)[0]
+
+
+def solve_scan(
+    scan: RawData | str | Path,
+    output_dir: str | Path | None,
+    *,
+    recipe: Recipe,
+    file: Files | None,
+    overwrite: bool,
+    settings: Mapping[str, Any],
+) -> SolverResult:
+    """Reconstruct a scan without a model; see `ptycho.reconstruct`."""
+    own = {name: value for name, value in settings.items() if name != "backend"}  # there is one solver
+    stated = {"output_dir": str(_default_folder(Path(RECONSTRUCTIONS), scan))}
+    with _on_disk(scan, output_dir, stated) as (path, folder):
+        payload = create_solver_payload(path, folder, own, file=file, recipe=recipe, cli_defaults=stated)
+    scans = [scan] if isinstance(scan, RawData) and scan.path is not None else None
+    return solve(payload, scans, overwrite=overwrite)[0]
 
 
 def _default_folder(place: Path, scan: RawData | str | Path) -> Path:

@@ -17,6 +17,7 @@ from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
 from ptycho_torch.cli.config_files import schema
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.runs.record import write_configuration
@@ -126,11 +127,13 @@ def test_a_new_file_passes_its_check_and_means_what_a_command_takes_without_it(
     text = ptycho("config", "init", *words)[1]
     text, n_set = re.subn(r"^( *)#(?=\w)", r"\1", text, flags=re.MULTILINE) if edited else (text, 0)
     file.write_text(text)
-    n_fields = sum(len(section_of(cls).fields) for cls in (ModelConfig, TrainingConfig, InferenceConfig))
+    classes = (ModelConfig, TrainingConfig, InferenceConfig, SolverConfig)
+    n_fields = sum(len(section_of(cls).fields) for cls in classes)
     assert n_set == (n_fields + len(PyTorchExecutionConfig.model_fields) if edited else 0)
     assert ptycho("config", "check", "--strict", file)[0] == 0
-    for cls in (TrainingConfig, InferenceConfig):
-        parts = (ModelConfig, cls, PyTorchExecutionConfig)
+    for cls in (TrainingConfig, InferenceConfig, SolverConfig):
+        model = () if cls is SolverConfig else (ModelConfig,)
+        parts = (*model, cls, PyTorchExecutionConfig)
         found = Request(parts, file=file, recipe="none" if edited else "standard").answer()
         taken = Request(parts, recipe="standard").answer()
         if edited:  # a path in a file is one in its folder
@@ -156,7 +159,7 @@ def is_described(content: object) -> bool:
 def test_the_schema_is_a_schema_and_describes_every_setting(ptycho: Run) -> None:
     printed = json.loads(ptycho("config", "schema")[1])
     jsonschema.Draft202012Validator.check_schema(printed)
-    for cls in (ModelConfig, TrainingConfig, InferenceConfig):
+    for cls in (ModelConfig, TrainingConfig, InferenceConfig, SolverConfig):
         table = cls.__name__.removesuffix("Config").lower()
         assert printed["$defs"][table]["properties"].keys() == set(section_of(cls).names)
 

@@ -36,7 +36,7 @@ def data() -> Path:
 def settings(ptycho: Run, *words: object) -> dict[str, dict[str, object]]:
     code, shown, said = ptycho("config", "show", *words, "--json")
     assert code == 0, said
-    return json.loads(shown)["settings"]
+    return json.loads(shown)["origins"]
 
 
 def test_show_gives_value_origin_and_what_was_beaten(
@@ -125,10 +125,16 @@ def test_a_file_does_not_settle_what_data_will_tell_and_a_flag_does(ptycho: Run)
     assert settings(ptycho, "train", "--N", "96")["model.N"]["value"] == 96
 
 
-def test_a_reconstruction_without_a_model_takes_it_from_the_model(ptycho: Run) -> None:
-    shown = settings(ptycho, "reconstruct", "--inference-batch-size", "5")
-    assert {origin["locator"] for name, origin in shown.items() if name.startswith("model.")} == {"the model"}
-    assert shown["execution.inference_batch_size"]["value"] == 5
+def test_a_reconstruction_without_a_model_has_the_settings_of_the_solver(ptycho: Run, data: Path) -> None:
+    for words in ((), (data,)):
+        shown = settings(ptycho, "reconstruct", *words, "--inference-batch-size", "5", "--prior", "tv")
+        assert {name.partition(".")[0] for name in shown} == {"solver", "execution"}
+        assert (shown["solver.prior"]["value"], shown["solver.prior"]["locator"]) == ("tv", "--prior")
+        assert shown["solver.output_dir"]["kind"] == "cli-default"
+        assert shown["execution.inference_batch_size"]["value"] == 5
+    best = settings(ptycho, "reconstruct", "--recipe", "best")
+    assert (best["solver.probe_modes"]["value"], best["solver.probe_modes"]["kind"]) == (4, "recipe")
+    assert best["execution.inference_batch_size"]["value"] is None
     assert "execution.learning_rate" not in shown
 
 

@@ -10,6 +10,7 @@ import torch
 from ptycho.checksums import Checksums
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.devices import available_accelerators
+from tests.torch.factory_calls import save_scan
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -67,7 +68,7 @@ def test_what_the_doctor_says_is_what_the_training_says(ptycho: Run) -> None:
         "--checkpoint-monitor-metric=x",
     )
     told = ptycho("doctor", *flags)[1].partition("ptycho train would refuse:\n")[2]
-    code, _, said = ptycho("train", "missing.npz", *flags)
+    code, _, said = ptycho("train", save_scan(Path("scan.npz")), *flags, "--quiet")
     assert (code, said) == (2, f"ptycho train: {told}")
 
 
@@ -90,14 +91,15 @@ def test_programs_read_json(ptycho: Run) -> None:
     assert [failure["name"] for failure in told["refused"]] == ["accelerator"]
 
 
-def test_a_train_that_is_refused_opens_no_data(ptycho: Run) -> None:
-    Path("scan.npz").write_bytes(b"no scan at all")
+def test_a_train_that_is_refused_reads_no_patterns(ptycho: Run) -> None:
+    save_scan(Path("scan.npz"))  # without patterns
     code, _, said = ptycho("train", "scan.npz", "--precision", "16-mixed", "--accelerator", "cpu")
     assert code == 2
     assert said.startswith("ptycho train: precision: expected one that cpu computes in")
     code, _, said = ptycho("train", "scan.npz", "--accelerator", "cpu")
     assert code == 2
     assert "scan.npz" in said
+    assert "diff3d" in said
 
 
 def test_a_demo_that_is_refused_simulates_nothing(ptycho: Run) -> None:

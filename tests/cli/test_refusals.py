@@ -34,8 +34,8 @@ Run = Callable[..., tuple[int, str, str]]
         ),
         (
             ["reconstruct", "runs"],
-            "ptycho reconstruct: DATA: expected a path; got none. "
-            "Give it, or test_data_file in [inference] of --config.",
+            "ptycho reconstruct: Data file not found: runs: expected a file, or a folder of *.npz files; got nothing "
+            "there. Check the path.",
         ),
         (
             ["train", "--config", "none.toml", "--nepochs=x"],
@@ -90,7 +90,6 @@ def test_a_missing_path_is_named_with_everything_else(ptycho: Run, monkeypatch: 
     code, _, said = ptycho("reconstruct")
     assert code == 2
     assert [line.split(":")[0] for line in said.removeprefix("ptycho reconstruct: ").splitlines()] == [
-        "MODEL",
         "DATA",
         "num_workers",
     ]

@@ -19,6 +19,7 @@ import pytest
 from ptycho_torch.cli.console import Interruption, watching_for_interrupt
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
+from ptycho_torch.cli.train import asked
 from ptycho_torch.config_factory import TrainingPayload, create_training_payload
 from ptycho_torch.runs.training import train
 from ptycho_torch.simulate import simulate_scan
@@ -31,8 +32,9 @@ SHORT = ("--nepochs=1", "--n-unrolled-steps=1", "--n-filters-scale=1", "--accele
 
 
 def payload(scan: Path, run_dir: Path, *words: object) -> TrainingPayload:
-    options = build_parser("train").parse_args(["train", str(scan), *map(str, words)])
-    return create_training_payload(str(scan), str(run_dir), **CommandLine.of(options).request())
+    given = ("--output-dir", run_dir, *words)
+    options = build_parser("train").parse_args(["train", str(scan), *map(str, given)])
+    return create_training_payload(None, None, request=asked(CommandLine.of(options)))
 
 
 def test_a_training_leaves_model_history_and_configuration(trained: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig, validate_training_config
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.solver import SolverConfig
 from tests.refusals import message
 
-CLASSES = [ModelConfig, TrainingConfig, InferenceConfig]
+CLASSES = [ModelConfig, TrainingConfig, InferenceConfig, SolverConfig]
 CHANGED = TrainingConfig(model=ModelConfig(N=128), nepochs=3, train_data_file="a.npz", probe_trainable=True)
 
 
@@ -46,7 +47,14 @@ def test_a_conflict_names_the_line_that_it_is_about(tmp_path: Path):
 
 @pytest.mark.parametrize("suffix", ["toml", "yaml"])
 @pytest.mark.parametrize(
-    "config", [CHANGED, CHANGED.model, InferenceConfig(debug=True), Beamline(shutter="x")]
+    "config",
+    [
+        CHANGED,
+        CHANGED.model,
+        InferenceConfig(debug=True),
+        SolverConfig(n_iterations=7, refine_probe=False),
+        Beamline(shutter="x"),
+    ],
 )
 def test_what_is_written_reads_back_equal(config: TrainingConfig, suffix: str, tmp_path: Path):
     path = tmp_path / f"a.{suffix}"

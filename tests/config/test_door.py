@@ -7,17 +7,23 @@ import sys
 
 import pytest
 
-from ptycho.config import canonical, config, execution, legacy
+from ptycho.config import canonical, config, execution, legacy, solver
 
 
 def test_every_public_name_is_the_one_of_its_home():
-    homes = {**vars(canonical), **vars(legacy), **vars(execution)}
+    homes = {**vars(canonical), **vars(legacy), **vars(execution), **vars(solver)}
     assert {name: getattr(config, name) for name in config.__all__} == {n: homes[n] for n in config.__all__}
     assert set(config.__all__) <= set(dir(config))
 
 
 def test_configurations_loaded_through_the_door_are_pickled():
-    for name in ("ModelConfig", "TrainingConfig", "InferenceConfig", "PyTorchExecutionConfig"):
+    for name in (
+        "ModelConfig",
+        "TrainingConfig",
+        "InferenceConfig",
+        "SolverConfig",
+        "PyTorchExecutionConfig",
+    ):
         made = getattr(config, name)()
         assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.config import files
+from ptycho.config import texts
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, Failure
@@ -114,7 +114,7 @@ def test_a_named_pipe_is_read_once(pieces: list[str]):
 
 
 def test_a_pipe_that_nobody_writes_into_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(files, "WAIT_S", 0.2)
+    monkeypatch.setattr(texts, "WAIT_S", 0.2)
     os.mkfifo("pipe.toml")
     with pytest.raises(ConfigError, match=r"pipe\.toml: .*; got nothing within 0\.2 s"):
         TrainingConfig.from_file("pipe.toml")

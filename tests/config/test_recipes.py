@@ -84,10 +84,10 @@ def test_any_run_file_may_be_a_recipe_and_its_mistakes_have_lines():
             "standrad",
             "recipe: expected the name of a recipe, a run file or none; got 'standrad'. Did you mean",
         ),
-        ("quick", "got 'quick'. There are demo, standard."),
+        ("quick", "got 'quick'. There are best, demo, fast, standard."),
         ("absent.toml", "absent.toml: no such file. Check the path."),
         ("./standard", "./standard: no such file. Check the path."),
-        ("", "got ''. There are demo, standard."),
+        ("", "got ''. There are best, demo, fast, standard."),
         (3, "file: expected a path; got 3."),
     ],
 )

@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import ptycho
-from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.config import (
+    InferenceConfig,
+    ModelConfig,
+    PyTorchExecutionConfig,
+    SolverConfig,
+    TrainingConfig,
+)
 
 config = TrainingConfig(ModelConfig(N=128), train_data_file="scan.npz", output_dir=Path("out"), nepochs=3)
 assert_type(config.train_data_file, Path | None)
@@ -15,6 +21,8 @@ assert_type(TrainingConfig.from_file("run.toml"), TrainingConfig)
 config.test_data_file = "other.npz"
 TrainingConfig(train_data_file=3)  # pyright: ignore[reportArgumentType]
 InferenceConfig(debug="yes")  # pyright: ignore[reportArgumentType]
+SolverConfig(n_iterations="auto", start="object.npz", prior_weight=2.0)
+SolverConfig(n_iterations="all")  # pyright: ignore[reportArgumentType]
 ModelConfig(gridsiz=2)  # pyright: ignore[reportCallIssue]
 
 execution = PyTorchExecutionConfig(num_workers=2, scheduler="Adaptive")

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.config.files import LARGEST
+from ptycho.config.texts import LARGEST
 from ptycho.json_files import read_json, write_json
 
 

@@ -1,6 +1,7 @@
 """Signals to one process and to groups: every process ends, and what was trained is kept."""
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from tests.faults.children import BUSY_S, LONGEST_S, command
 from tests.faults.conftest import SMALL, TRAINING, Tally
+from tests.faults.test_kills import parts, went_on
 from tests.faults.test_writers import wait_for
 from tests.faults.whole import broken, differences, leftovers
 
@@ -75,7 +77,7 @@ def test_a_training_that_is_asked_to_end_goes_on_to_the_same_weights(
     child = command("train", scan, "--output-dir", run, *flags, folder=tmp_path)
     wait_for(lambda: has_trained(run, after))
     child.send(number)
-    done = child.ended()
+    done = child.ended(LONGEST_S)
     tally("signals to a process")
     assert (done.code, done.has_traceback) == (ENDS[number], False), done.said
     assert "--resume" in done.said
@@ -86,6 +88,28 @@ def test_a_training_that_is_asked_to_end_goes_on_to_the_same_weights(
     assert [*differences(run, whole)] == []
 
 
+@parts
+def test_a_kill_after_a_request_to_end_loses_nothing(
+    part: int, scan: Path, undisturbed: Path, tmp_path: Path, other_disk: Path, tally: Tally
+) -> None:
+    """A scheduler kills what has not ended in time, also while the checkpoint of the step is written."""
+    run, chance, found = tmp_path / "run", random.Random(part), []
+    words = ("train", scan, "--output-dir", run, *TRAINING)
+    for _ in range(2):
+        shutil.rmtree(run, ignore_errors=True)
+        child = command(*words, folder=tmp_path, TMPDIR=str(other_disk))
+        wait_for((run / "history.csv").exists)
+        child.send(signal.SIGTERM)
+        after_s = chance.uniform(0, 0.3)
+        time.sleep(after_s)
+        child.process.kill()
+        child.ended()
+        wrong = went_on(scan, run, undisturbed, tmp_path, other_disk)
+        found += [f"killed {after_s:.3f} s after the signal: {what}" for what in wrong]
+    tally("kills after a signal", 2)
+    assert not found, "\n".join(found)
+
+
 @pytest.mark.parametrize("number", ENDS)
 def test_a_signal_before_the_first_epoch_ends_a_training_in_words(
     number: signal.Signals, scan: Path, tmp_path: Path, tally: Tally
@@ -93,7 +117,7 @@ def test_a_signal_before_the_first_epoch_ends_a_training_in_words(
     child = command("train", scan, "--output-dir", tmp_path / "run", *LONG, folder=tmp_path)
     wait_for(lambda: (tmp_path / "run").exists())
     child.send(number)
-    done = child.ended()
+    done = child.ended(LONGEST_S)
     tally("signals to a process")
     assert (done.code, done.has_traceback) == (ENDS[number], False), done.said
 
@@ -109,7 +133,7 @@ def test_a_signal_ends_a_reconstruction_in_words(
     wait_for(lambda: (place / "run.log").exists())
     for _ in range(repeated):
         child.send(number)
-    done = child.ended()
+    done = child.ended(LONGEST_S)
     tally("signals to a process")
     assert not done.has_traceback, done.said
     assert done.code in (0, ENDS[number]), done.said

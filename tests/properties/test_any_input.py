@@ -16,6 +16,7 @@ from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, UnknownVariableWarning
 from ptycho.config.execution import OLD_NAMES
 from ptycho.config.request import Request
+from ptycho.config.solver import SolverConfig
 from ptycho_torch.cli.console import Refusal
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
@@ -25,7 +26,7 @@ from tests.properties.written import FORMATS, examples
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", f"ignore::{UnknownVariableWarning.__module__}.UnknownVariableWarning"
 )
-TABLES = ("model", "training", "inference", "execution")
+TABLES = ("model", "training", "inference", "solver", "execution")
 SECTIONS = [ModelConfig, TrainingConfig, PyTorchExecutionConfig]
 PARSER = build_parser("train")
 
@@ -58,6 +59,7 @@ def read_every_way(path: Path) -> None:
         PyTorchExecutionConfig.from_file,
         TrainingConfig.from_file,
         InferenceConfig.from_file,
+        SolverConfig.from_file,
         load_yaml_config,
         lambda file: Request(SECTIONS, file=file).answer(),
     ):
@@ -91,7 +93,7 @@ def test_values_raise_nothing_else(
 def test_canonical_values_raise_nothing_else(
     overrides: dict[str, Any], flags: dict[str, Any], cli_defaults: dict[str, Any]
 ):
-    for cls in (ModelConfig, TrainingConfig, InferenceConfig):
+    for cls in (ModelConfig, TrainingConfig, InferenceConfig, SolverConfig):
         with suppress(ConfigError):
             cls(**overrides)
     with suppress(ConfigError):
@@ -132,4 +134,4 @@ def test_command_lines_end_in_values_or_in_one_message(words: list[str]):
     if line is not None:
         assert all(isinstance(text, str) for text in line.flags.values())
         with suppress(ConfigError, Refusal):
-            Request(SECTIONS, **line.request({})).answer()
+            line.request(*SECTIONS).answer()

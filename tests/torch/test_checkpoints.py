@@ -42,6 +42,11 @@ def checkpoint(
     return folder / name
 
 
+def means(totals: list[Any], name: str = "train_loss") -> dict[str, Any]:
+    """What a checkpoint of the middle of an epoch says of a mean over it."""
+    return {name: {"totals": totals, "n_samples": 6}}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "run" / "checkpoints"
@@ -134,6 +139,12 @@ def test_a_file_of_another_program_is_none_of_this_one(folder: Path, content: An
         lambda held: held.pop("optimizer_states"),
         lambda held: held.pop("loops"),
         lambda held: held["callbacks"].update(Checkpoints=3),
+        lambda held: held["callbacks"]["LossHistory"].update(seconds="\x1b[31m"),
+        lambda held: held.update(under_way=3),
+        lambda held: held.update(under_way={"batches": 1, "means": {}}),
+        lambda held: held.update(under_way={"batches": "\x1b[31m", "means": means([0.5])}),
+        lambda held: held.update(under_way={"batches": 1, "means": means(["\x1b[31m"])}),
+        lambda held: held.update(under_way={"batches": 1, "means": means([0.5], "\x1b[31m")}),
     ],
 )
 def test_one_that_says_something_else_of_itself_is_passed_over(
@@ -145,6 +156,18 @@ def test_one_that_says_something_else_of_itself_is_passed_over(
     torch.save(content, other)
     assert (latest(folder).path, latest(folder).passed_over) == (sound, ["z.ckpt"])
     assert best(folder) == sound
+
+
+def test_one_of_the_middle_of_an_epoch_is_later_and_never_the_best(folder: Path) -> None:
+    first, second = checkpoint(folder, "a.ckpt", 1), checkpoint(folder, "b.ckpt", 2)
+    second.rename(folder / "stopped.ckpt")
+    content = torch.load(folder / "stopped.ckpt", weights_only=True)
+    torch.save(content | {"under_way": {"batches": 3, "means": means([0.5])}}, folder / "stopped.ckpt")
+    found = latest(folder)
+    assert (found.path.name, found.epochs_done, found.batches_done) == ("stopped.ckpt", 2, 3)
+    assert best(folder) == first
+    assert latest(folder, n_processes=1).path == found.path
+    assert latest(folder, n_processes=2).path == first
 
 
 def test_a_folder_without_checkpoints_is_told(folder: Path) -> None:

@@ -27,6 +27,10 @@ ENVIRON = {"PYTHONPATH": str(ROOT), "PTYCHO_EXEC_STRATEGY": "ddp", "PTYCHO_EXEC_
 ENVIRON |= {"PTYCHO_EXEC_PRECISION": "64-true"}  # so that rounding hides nothing
 
 
+BUSY_S = 300
+"""A start of several processes takes ten seconds, and minutes on a machine that does much else."""
+
+
 def environ(**more: str) -> dict[str, str]:
     return {**os.environ, **ENVIRON, **more}
 
@@ -47,7 +51,7 @@ def reconstruction(run_dir: Path, file: Path, output_dir: Path) -> list[str]:
 
 
 def finished(command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, env=environ(**more), capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, env=environ(**more), capture_output=True, text=True, timeout=BUSY_S)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -85,7 +89,11 @@ def together(command: list[str], *told: dict[str, str]) -> str:
         )
         for variables in told
     ]
-    said = [process.communicate(timeout=100)[0] for process in started]
+    try:
+        said = [process.communicate(timeout=BUSY_S)[0] for process in started]
+    finally:
+        for process in started:  # where one has failed the other waits for it
+            process.kill()
     assert [process.returncode for process in started] == [0] * len(told), said
     return "".join(said)
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from ptycho_torch.runs.resuming import resume
 from ptycho_torch.runtime import naming_losses, read_checkpoint, run_environment
 from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.stopping import GRACE_S, RunError, Terminated, stoppable
+from tests.faults.whole import differences
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.torch.runs import SMALL, assert_same, trained
 
@@ -231,18 +233,24 @@ def said_at_the_end(run: subprocess.Popen[str], code: int, limit_s: float = LIMI
 @pytest.mark.integration
 @LINUX
 @pytest.mark.parametrize(
-    ("numbers", "code", "to_group", "flags"),
+    ("numbers", "code", "to", "flags"),
     [
-        ((signal.SIGTERM,), 143, True, ("--num-workers=2",)),
-        ((signal.SIGTERM,), 143, False, TWO),
-        ((signal.SIGINT, signal.SIGINT), 130, True, TWO),
+        ((signal.SIGTERM,), 143, "group", ("--num-workers=2",)),
+        ((signal.SIGTERM,), 143, "first", TWO),
+        ((signal.SIGTERM,), 143, "group", TWO),
+        ((signal.SIGINT, signal.SIGINT), 130, "group", TWO),
     ],
-    ids=["group with loading processes", "first of two processes", "^C twice, two processes"],
+    ids=[
+        "group with loading processes",
+        "first of two processes",
+        "group of two processes",
+        "^C twice, two processes",
+    ],
 )
 def test_a_signal_ends_every_process_of_a_training(
     numbers: tuple[int, ...],
     code: int,
-    to_group: bool,
+    to: str,
     flags: tuple[str, ...],
     tiny_file: Path,
     tmp_path: Path,
@@ -251,13 +259,13 @@ def test_a_signal_ends_every_process_of_a_training(
     run = started(tiny_file, run_dir, *flags)
     wait_for(run_dir / "checkpoints" / "last.ckpt", run)
     for number in numbers:
-        (os.killpg if to_group else os.kill)(run.pid, number)
+        (os.killpg if to == "group" else os.kill)(run.pid, number)
     said = said_at_the_end(run, code)
     assert said.count("Go on with ptycho train --resume") == 1, said
     assert "killed" not in said
     last = (run_dir / "run.log").read_text().splitlines()[-1]
     assert ("ended by SIGTERM" if code == 143 else "interrupted") in last
-    assert not (run_dir / ".lock").exists()
+    assert not (run_dir / ".ptycho-lock").exists()
     read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
 
 
@@ -286,53 +294,105 @@ def test_a_signal_ends_a_reconstruction(tiny_file: Path, tmp_path: Path) -> None
 
 
 WAITS = """
-import sys, time
+import os, sys, time
 from lightning.pytorch.callbacks import Callback
 from ptycho_torch.config_factory import create_training_payload
-from ptycho_torch.runs.training import train
+from ptycho_torch.runs.resuming import train_or_resume
 from ptycho_torch.stopping import RunError
 
+scan, run_dir, rank = sys.argv[1:]
+
 class Waits(Callback):
+    waited = False
+
     def {hook}(self, trainer, *rest):
-        if trainer.current_epoch == 2:
-            print("now", flush=True)
-            time.sleep(60)
+        if (trainer.current_epoch, trainer.global_rank, self.waited) == (2, int(rank), False):
+            self.waited = True
+            print(os.getpid(), flush=True)
+            time.sleep({seconds})
 
 try:
-    train(create_training_payload(sys.argv[1], sys.argv[2], {settings}), callbacks=[Waits()])
+    train_or_resume(create_training_payload(scan, run_dir, {settings}), callbacks=[Waits()])
 except RunError as error:
     sys.exit(str(error))
 """
+LOADED = {"num_workers": 1, "prefetch_factor": 1, "batch_size": 2, "accum_steps": 4}
+"""A step that takes more batches than a loading process has ready."""
+NEVER = -1
+"""A rank that no process has."""
+
+
+def waiting(
+    rank: int, file: Path, run_dir: Path, hook: str, seconds: float, **settings: Any
+) -> subprocess.Popen[str]:
+    """A training in which a process waits in its third epoch, and tells its number before."""
+    script = run_dir.with_suffix(".py")  # which the other processes of a run start as well
+    script.write_text(WAITS.format(hook=hook, seconds=seconds, settings=SMALL | settings))
+    return grouped(sys.executable, str(script), str(file), str(run_dir), str(rank))
+
+
+def told(run: subprocess.Popen[str]) -> int:
+    """The number of the process that waits."""
+    assert run.stdout is not None
+    line = run.stdout.readline()
+    assert line, run.communicate()
+    return int(line)
 
 
 @pytest.mark.integration
 @LINUX
 @pytest.mark.usefixtures("legacy")
 @pytest.mark.parametrize(
-    ("hook", "workers", "code"),
+    ("hook", "seconds", "settings", "kept"),
     [
-        ("on_validation_batch_end", 0, 143),
-        ("on_train_batch_end", 1, 1),
+        ("on_train_batch_start", 1, LOADED, ["stopped.ckpt"]),
+        ("on_validation_batch_end", 1, {"batch_size": 4, "n_groups": 30}, ["stopped.ckpt"]),
+        ("on_train_batch_start", 60, {}, []),
     ],
+    ids=["in a step that needs loading processes", "in a validation", "in a step that does not end"],
 )
-def test_a_training_goes_on_bit_for_bit(
-    hook: str, workers: int, code: int, tiny_file: Path, tmp_path: Path
+def test_a_training_that_is_asked_to_end_goes_on_bit_for_bit(
+    hook: str, seconds: float, settings: dict[str, Any], kept: list[str], tiny_file: Path, tmp_path: Path
 ) -> None:
-    run_dir, settings = tmp_path / "run", SMALL | {"num_workers": workers}
-    script = WAITS.format(hook=hook, settings=settings)
-    run = grouped(sys.executable, "-c", script, str(tiny_file), str(run_dir))
-    assert run.stdout is not None
-    assert run.stdout.readline() == "now\n", run.communicate()
-    if workers:
-        os.kill(children(run.pid)[-1], signal.SIGKILL)
-    else:
-        os.kill(run.pid, signal.SIGTERM)
-    said = said_at_the_end(run, code)
-    if workers:
-        cause = "num_workers: expected 1 loading processes that stay; one is killed by signal: Killed"
-        assert said.splitlines()[-1].startswith(cause)
-        assert said.endswith(f"Go on with ptycho train --resume {run_dir}.\n")
-    assert_same(trained(tiny_file, tmp_path / "whole", num_workers=workers), resume(run_dir))
+    run_dir = tmp_path / "run"
+    run = waiting(0, tiny_file, run_dir, hook, seconds, **settings)
+    told(run)
+    os.killpg(run.pid, signal.SIGTERM)
+    said_at_the_end(run, 143)
+    assert [path.name for path in (run_dir / "checkpoints").glob("stopped*")] == kept
+    assert_same(trained(tiny_file, tmp_path / "whole", **settings), resume(run_dir))
+
+
+@pytest.mark.integration
+@LINUX
+@pytest.mark.usefixtures("legacy")
+def test_a_training_that_loses_a_loading_process_goes_on_bit_for_bit(tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run = waiting(0, tiny_file, run_dir, "on_train_batch_end", 60, num_workers=1)
+    os.kill(children(told(run))[-1], signal.SIGKILL)
+    said = said_at_the_end(run, 1)
+    cause = "num_workers: expected 1 loading processes that stay; one is killed by signal: Killed"
+    assert said.splitlines()[-1].startswith(cause)
+    assert said.endswith(f"Go on with ptycho train --resume {run_dir}.\n")
+    assert_same(trained(tiny_file, tmp_path / "whole", num_workers=1), resume(run_dir))
+
+
+@pytest.mark.integration
+@LINUX
+def test_two_processes_end_after_one_step_though_one_is_asked_to_and_go_on_bit_for_bit(
+    tiny_file: Path, tmp_path: Path
+) -> None:
+    settings = {"n_devices": 2, "strategy": "ddp", "batch_size": 3}
+    run_dir, whole = tmp_path / "run", tmp_path / "whole"
+    run = waiting(1, tiny_file, run_dir, "on_train_batch_start", 1, **settings)
+    os.kill(told(run), signal.SIGTERM)  # the first process hears of it by the second one alone
+    said_at_the_end(run, 143)
+    read_checkpoint(run_dir / "checkpoints" / "stopped.ckpt")
+    for folder in (run_dir, whole):
+        goes_on = waiting(NEVER, tiny_file, folder, "on_train_start", 0, **settings)
+        said_at_the_end(goes_on, 0, START_S)
+    assert [*differences(run_dir, whole)] == []
+    assert not (run_dir / "checkpoints" / "stopped.ckpt").exists()
 
 
 @pytest.mark.integration

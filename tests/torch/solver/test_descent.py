@@ -112,8 +112,8 @@ def test_it_goes_on_from_a_saved_state_as_if_it_had_not_stopped(scan: RawData) -
     second.load_state_dict(first.state_dict())
     rest = run(second, 16)
     assert [row.number for row in rest.history] == list(range(10, 17))
-    torch.testing.assert_close(rest.object, whole.object, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(rest.positions_px, whole.positions_px, rtol=0, atol=1e-3)
+    assert torch.equal(rest.object, whole.object)
+    assert torch.equal(rest.positions_px, whole.positions_px)
 
 
 def test_an_interrupt_or_the_watcher_ends_it_and_keeps_the_object(scan: RawData) -> None:

@@ -1,0 +1,73 @@
+"""SolverConfig: how one scan is reconstructed by the iterative solver, without a network and without training.
+
+Like the canonical configurations it is mutable, and checked at every construction and assignment. How a run is carried
+out is set in `ptycho.config.execution.PyTorchExecutionConfig`.
+"""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le, Lt
+from pydantic import AllowInfNan, Strict
+
+from ptycho.config.canonical import Domain, File, OptionalFile, path
+from ptycho.config.dataclass import CheckedDataclass
+from ptycho.config.fields import Exact, Flag, PositiveFloat, PositiveInt
+
+MOST_MODES = 16
+"""Probe modes; a scan does not tell more apart."""
+
+IterationCount = Annotated[PositiveInt | Literal["auto"], Exact()]
+Loss = Annotated[Literal["auto", "amplitude", "poisson"], Exact()]
+Prior = Annotated[Literal["auto", "none", "tv"], Exact()]
+PriorWeight = Annotated[PositiveFloat | Literal["auto"], Exact()]
+ModeCount = Annotated[int, Strict(), Ge(1), Le(MOST_MODES), Exact()]
+Refinement = Annotated[Annotated[bool, Strict()] | Literal["auto"], Exact()]
+Share = Annotated[float, Strict(), Ge(0), Lt(1), AllowInfNan(False), Exact()]
+
+
+class SolverConfig(CheckedDataclass, table="solver"):
+    """One reconstruction without a network: the scan, and how its object is solved for."""
+
+    data_file: OptionalFile = path(None)
+    """The scan to reconstruct, or a folder of NPZ files, each of which is reconstructed by itself."""
+
+    output_dir: File = path("solver_outputs")
+    """Folder for everything the reconstruction writes."""
+
+    measurement_domain: Domain = "auto"
+    """Whether patterns are counts (intensity) or their square root (amplitude); auto: as the file says."""
+
+    n_iterations: IterationCount = "auto"
+    """Passes over the patterns; auto: as many as the scan needs (100, and more with a prior)."""
+
+    loss: Loss = "auto"
+    """What is fitted; auto: amplitudes, then the Poisson likelihood where the probe is known or the dose is low."""
+
+    probe_modes: ModeCount | None = None
+    """Incoherent modes of the probe; none: as many as the file has. Modes that the file lacks are made."""
+
+    refine_probe: Refinement = "auto"
+    """Refine the probe together with the object; auto: where the probe of the file does not explain the patterns."""
+
+    refine_positions: Flag = False
+    """Refine the scan positions together with the object."""
+
+    positions_from: PositiveInt = 15
+    """Iteration from which positions are refined: later where the probe is poor."""
+
+    refine_intensities: Flag = False
+    """Refine the intensity of the beam in each pattern together with the object."""
+
+    prior: Prior = "auto"
+    """tv: favour objects of small total variation, which low dose and wide steps need; auto: where they do."""
+
+    prior_weight: PriorWeight = "auto"
+    """Weight of the prior; auto: the one that predicts measurements best that are not fitted."""
+
+    start: OptionalFile = path(None)
+    """Object to start from: a run's folder, its reconstruction.npz, or another NPZ file with object and corner_px. A
+    probe, positions and intensities in it are taken too. none: free space."""
+
+    holdout: Share = 0.05
+    """Share of the patterns that is set aside to judge the result, and fitted in the last iterations, where the file
+    marks none as held out."""

@@ -1,0 +1,166 @@
+"""`ptycho reconstruct DATA`, without a model: from a scan to pictures, arrays and figures by the iterative solver."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ptycho.config.canonical import InferenceConfig
+from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.layer import Layer
+from ptycho.config.recipes import NONE
+from ptycho.config.request import Request
+from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
+from ptycho.run_names import RECONSTRUCTIONS, default_folder
+from ptycho_torch.cli.console import (
+    Refusal,
+    is_first_process,
+    refuse_unlearned,
+    refusing,
+    relative,
+    watching_for_interrupt,
+)
+from ptycho_torch.cli.flags import spell
+from ptycho_torch.cli.options import CommandLine, missing_places, run_in_the_way
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ptycho_torch.runs.solved import SolverResult
+
+UNREAD: Final = (
+    "num_workers",
+    "pin_memory",
+    "persistent_workers",
+    "prefetch_factor",
+    "middle_trim",
+    "pad_eval",
+    "ddp_find_unused_parameters",
+    "ddp_static_graph",
+    "ddp_gradient_as_bucket_view",
+    "val_split",
+    "val_split_seed",
+    "drop_last_batch",
+)
+"""Knobs of a reconstruction with a model that one without it makes nothing of."""
+
+
+def only_here() -> set[str]:
+    """Fields that a reconstruction without a model has alone."""
+    return {*section_of(SolverConfig).fields}.difference(section_of(InferenceConfig).fields)
+
+
+def only_with_a_model() -> set[str]:
+    """Fields and knobs that a reconstruction with a model reads alone."""
+    others = {*section_of(InferenceConfig).fields}.difference(section_of(SolverConfig).fields)
+    return others.union(UNREAD)
+
+
+def misplaced(line: CommandLine, *, with_model: bool) -> list[Failure]:
+    """Flags that were passed and belong to the other kind of reconstruction."""
+    strange = only_here() if with_model else only_with_a_model()
+    rule = "without MODEL" if with_model else "with MODEL before DATA"
+    cure = "Leave MODEL out, or drop the flag." if with_model else "Name MODEL, or drop the flag."
+    return [
+        Failure(name, f"{spell(name)}: expected in a reconstruction {rule}; got it in one "
+                f"{'with' if with_model else 'without'} a model. {cure}")
+        for name in line.flags
+        if name in strange
+    ]  # fmt: skip
+
+
+def run(line: CommandLine, request: Request, options: argparse.Namespace) -> int:
+    """Reconstruct without a model, and print one line for every scan.
+
+    Raises:
+        ConfigError, Refusal, OSError: wrong input.
+    """
+    wrong = [
+        *missing_places(request, SolverConfig, {"data_file": "DATA"}),
+        *misplaced(line, with_model=False),
+    ]
+    place = request.path("output_dir")
+    run_dir = Path(place or "")
+    line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if place else ())])
+
+    from ptycho.raw_data import DataError
+    from ptycho_torch.config_solver import create_solver_payload
+
+    with refusing(DataError), watching_for_interrupt(run_dir):
+        payload = create_solver_payload(None, None, request=request)
+        from ptycho_torch.runs.solving import solve
+
+        return _say(solve(payload, overwrite="overwrite" in options))
+
+
+def asked(line: CommandLine) -> Request:
+    """The request of a command line; its output folder is called after the scan, where that is known."""
+    classes = (SolverConfig, PyTorchExecutionConfig)
+    request = replace(line, recipe=NONE).request(*classes, only=line.flags.keys() - only_with_a_model())
+    request.add_recipe(line.recipe, SolverConfig)  # what it states for [execution] suits networks
+    if data := request.path("data_file"):
+        place = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
+        request.add(SolverConfig, Layer("cli-default", place))
+    return request
+
+
+def resume(line: CommandLine, options: argparse.Namespace) -> int:
+    """Go on with a reconstruction without a model, and print one line for every scan.
+
+    Raises:
+        ConfigError, Refusal, OSError: wrong input.
+    """
+    known = asked_to_resume(line, options)
+
+    from ptycho.raw_data import DataError
+
+    with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
+        from ptycho_torch.runs.solving import resume_solving
+
+        return _say(resume_solving(**known))
+
+
+def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `resume_solving` that a command line comes to.
+
+    Raises:
+        ConfigError: a flag that does not exist.
+        Refusal: an option that does not go with `--resume`.
+    """
+    if line.unknown:
+        raise ConfigError(line.unknown)
+    for option, given in (
+        ("--config", line.files),
+        ("--overwrite", "overwrite" in options),
+        ("--output-dir", line.flags.get("output_dir")),
+    ):
+        if given:
+            raise Refusal(
+                f"{option}: expected without --resume, which takes settings and folder of the run; got both. Drop one."
+            )
+    return {
+        "run_dir": options.resume,
+        "overrides": {"enable_progress_bar": False} if line.quiet else {},
+        "flags": line.flags,
+        "data": next(iter(line.places.values()), None),
+    }
+
+
+def _say(results: "Sequence[SolverResult]") -> int:
+    for result in results if is_first_process() else ():
+        figures = result.metrics
+        print(
+            f"R factor {figures['r_factor']:.4f}, deviance {figures['poisson_deviance_per_pixel']:.3f} per pixel "
+            f"({figures['patterns']} patterns), {figures['n_iterations']} iterations, {figures['seconds']:.3g} s, "
+            f"{relative(picture(result.run_dir))}"
+        )
+    refuse_unlearned(next((result.problem for result in results if result.problem), None))
+    return 0
+
+
+def picture(run_dir: Path) -> Path:
+    """The picture to look at first: beside the known object where there is one."""
+    comparison = run_dir / "comparison.png"
+    return comparison if comparison.is_file() else run_dir / "reconstruction.png"

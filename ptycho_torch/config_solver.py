@@ -1,0 +1,84 @@
+"""From what a caller says to complete, checked settings of a reconstruction without a network.
+
+Who wins, the strongest first: overrides; flags that were passed; the arguments; the files, the last one strongest;
+those of PTYCHO_CONFIG; the command line's; those of the fields. The legacy dictionary is left alone: nothing here reads
+it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.origins import Origin
+from ptycho.config.paths import Files
+from ptycho.config.recipes import Recipe
+from ptycho.config.request import Answer, Request
+from ptycho.config.solver import SolverConfig
+from ptycho_torch.config_factory import after_the_rest, settled
+from ptycho_torch.config_inferred import files_of
+from ptycho_torch.config_payload import announce, audit
+
+
+@dataclass(frozen=True)
+class SolverPayload:
+    """Everything that a reconstruction without a network needs to know.
+
+    Attributes:
+        solver_config: what is reconstructed, and how.
+        execution_config: how this machine runs it.
+        overrides_applied: name -> origin of every value that is not a default, and what it beat; JSON-safe.
+        sources: `solver.field` -> origin of every field.
+    """
+
+    solver_config: SolverConfig
+    execution_config: PyTorchExecutionConfig
+    overrides_applied: dict[str, Any]
+    sources: dict[str, Origin]
+
+
+def create_solver_payload(
+    data: str | Path | None,
+    output_dir: str | Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    file: Files | None = None,
+    recipe: Recipe = None,
+    cli_defaults: Mapping[str, Any] | None = None,
+    request: Request | None = None,
+) -> SolverPayload:
+    """Resolve the settings of a reconstruction without a network.
+
+    Args:
+        data: the scan, or a folder of NPZ files; None: as the file says.
+        output_dir: folder for what the reconstruction writes; None: as a flag, the file or the command line says.
+        overrides: field or execution knob -> value.
+        execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
+        flags: command-line flags that were passed, by field or knob; text is read as the field says.
+        file: run file with [solver], [execution], or flat file of knobs; or several, the last one strongest.
+        recipe: the name of a recipe, or a run file; of it [solver] counts, since its [execution] is for
+            networks.
+        cli_defaults: what the command line states without a flag, by field or knob.
+        request: all of these levels, as a command has read them; None makes one of them.
+
+    Raises:
+        FileNotFoundError: there is no such data.
+        ConfigError: all that is wrong with the values.
+    """
+    if request is None:
+        classes = (SolverConfig, PyTorchExecutionConfig)
+        request = Request(classes, overrides=overrides, flags=flags, file=file, cli_defaults=cli_defaults)
+        request.add_recipe(recipe, SolverConfig)
+    places = settled(request, SolverConfig, {"data_file": data, "output_dir": output_dir})
+    with after_the_rest(request, execution_config):
+        files_of(places["data_file"], "Data file not found")
+    return solver_payload(request.answer({PyTorchExecutionConfig: execution_config}))
+
+
+def solver_payload(answer: Answer) -> SolverPayload:
+    """The payload of a resolved request for SolverConfig."""
+    announce(answer)
+    return SolverPayload(answer[SolverConfig], answer[PyTorchExecutionConfig], audit(answer), answer.sources)

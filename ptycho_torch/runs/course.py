@@ -1,0 +1,326 @@
+"""The course of one reconstruction without a network: a descent that follows its plan, and can stop and go on."""
+
+import copy
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.solver import SolverConfig
+from ptycho.raw_data import DataError, RawData
+from ptycho_torch.config_solver import SolverPayload
+from ptycho_torch.data.groups import Indices
+from ptycho_torch.data.module import usable_patterns
+from ptycho_torch.runs import metrics
+from ptycho_torch.runs.judging import judge, measured_by
+from ptycho_torch.runs.plan import Facts, Plan, facts_of, plan_of
+from ptycho_torch.runs.start import Start
+from ptycho_torch.runtime import working_dtype
+from ptycho_torch.solver import (
+    Choice,
+    Patterns,
+    are_raw_counts,
+    first_weight,
+    photons_per_pixel,
+    prepare,
+    share_of,
+    weight_by_set_aside,
+    weight_by_thinning,
+)
+from ptycho_torch.solver.losses import dark_count
+
+log = logging.getLogger(__name__)
+
+N_LAST: Final = 10
+"""Iterations at the end that fit what was set aside as well."""
+FEWEST: Final = 10
+"""Patterns of a scan of which some are set aside."""
+N_TESTED: Final = 64
+"""Patterns that tell whether the probe of the file explains them."""
+FITS: Final = 1.5
+"""Deviance over the expected one up to which it does: the rest is noise, and an object that is not yet sharp."""
+MADE_MODES: Final = 5
+"""Modes that can be made from the first one of a file."""
+
+
+@dataclass
+class Progress:
+    """What a course goes on from beside its descent: plain values alone."""
+
+    rows: list[dict[str, Any]]
+    """The iterations."""
+    probe_fits: bool | None = None
+    choice: dict[str, Any] | None = None
+    """How the weight of the prior was chosen, see `solver.Choice`."""
+    figures: dict[str, Any] | None = None
+    """Of the patterns that were set aside, before they were fitted."""
+    weight: float = 0.0
+    """Of the prior."""
+    seconds: float = 0.0
+    """Of wall time, in all parts of the run."""
+
+
+class Course:
+    """One scan under reconstruction.
+
+    Args:
+        payload: the settings.
+        scan: the patterns.
+        start: object, probe, positions and intensities to begin with.
+        fabric: the devices, whose processes share the patterns.
+
+    Raises:
+        ConfigError, DataError: the scan cannot be reconstructed with these settings.
+    """
+
+    def __init__(self, payload: SolverPayload, scan: RawData, start: Start, fabric: Fabric) -> None:
+        self.config, self.scan, self.fabric = payload.solver_config, scan, fabric
+        self._seed = payload.execution_config.seed
+        self.fitted, self.judged, self.judged_are = _parts(scan, self.config.holdout, self._seed)
+        self.progress = Progress([])
+        patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
+        n_modes = self.config.probe_modes or len(start.probe)
+        _refuse_modes(n_modes, len(start.probe))
+        self._options: dict[str, Any] = {
+            "n_modes": n_modes,
+            "start": torch.from_numpy(start.object),
+            "intensities": torch.from_numpy(start.intensities),
+            "margin_px": margin_px(self.config),
+            "device": fabric.device,
+            "chunk": payload.execution_config.inference_batch_size,
+            "real": working_dtype(payload.execution_config),
+            "dark": dark_count(patterns.mean_photons(self.fitted)),
+        }
+        self._arguments = patterns, torch.from_numpy(start.positions_px), torch.from_numpy(start.probe)
+        several = fabric.world_size > 1
+        self.descent = prepare(
+            *self._arguments,
+            fitted=self._share(self.fitted),
+            reduce=self._add_up if several else None,
+            **self._options,
+        )
+        self.start = start
+        self.facts = self.facts_now(photons_per_pixel(self.descent))
+        self.with_prior = self._wants_prior()
+        self.progress.weight = 0.0 if self.config.prior_weight == "auto" else self.config.prior_weight
+        self._follow()
+
+    # What it is at ----------------------------------------------------------------------------------------------
+
+    @property
+    def n_done(self) -> int:
+        """Iterations so far."""
+        return self.descent.state.iteration
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left."""
+        return self.n_done >= self.plan.n_iterations
+
+    @property
+    def last_from(self) -> int | None:
+        """Iteration from which what was set aside is fitted too; None where nothing was."""
+        n_iterations = self.plan.n_iterations
+        return (
+            max(0, n_iterations - min(N_LAST, n_iterations // 4)) if self.judged_are == "set aside" else None
+        )
+
+    def facts_now(self, photons: float | None = None) -> Facts:
+        """The facts with positions and probe as they are."""
+        state = self.descent.state
+        modes = state.modes.cpu().numpy().astype(np.complex64)
+        photons = self.facts.photons_per_pixel if photons is None else photons
+        return facts_of(state.positions_px.cpu().numpy()[self.fitted], modes, photons)
+
+    def figures(self) -> dict[str, Any]:
+        """Figures of the patterns that judge, or of those that were set aside before they were fitted."""
+        return self.progress.figures or self._judged()
+
+    # Going on ---------------------------------------------------------------------------------------------------
+
+    def advance(self) -> dict[str, Any]:
+        """One iteration, and what is due before it; gives its row of the history."""
+        at, progress, begun_s = self.n_done, self.progress, time.perf_counter()
+        if at == self.plan.test_at and progress.probe_fits is None:
+            self._test_probe()
+        if at == self.plan.prior_from and not progress.weight and at != self.plan.search_at:
+            self.descent.reweigh(first_weight(self.descent))
+            progress.weight = self.descent.prior_weight
+        if at == self.plan.search_at and progress.choice is None:
+            self._choose_weight()
+        if at == self.last_from and progress.figures is None:
+            figures = self._judged()
+            self._fit_all()
+            progress.figures = figures
+        step = self.descent.step()
+        progress.seconds += time.perf_counter() - begun_s
+        row = {"iteration": step.number, **step._asdict(), "seconds": progress.seconds}
+        del row["number"]
+        progress.rows.append(row)
+        return row
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that `restore` goes on from: tensors and plain values."""
+        self._share_findings()
+        descent = {
+            name: value.cpu() if isinstance(value, Tensor) else value
+            for name, value in self.descent.state_dict().items()
+        }
+        return {"progress": asdict(self.progress), "descent": descent}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from a snapshot of a course with the same scan and settings."""
+        self.progress = Progress(**saved["progress"])
+        if self.progress.figures is not None and self.judged_are == "set aside":
+            self._fit_all()
+        self.descent.load_state_dict(saved["descent"])
+        self._follow()
+
+    def close(self) -> None:
+        """Bring together what the processes found of positions and intensities."""
+        self._share_findings()
+
+    def _follow(self) -> None:
+        """Make the plan, and let the descent follow it."""
+        self.plan: Plan = plan_of(
+            self.config, with_prior=self.with_prior, probe_fits=self.progress.probe_fits
+        )
+        self.plan.rule(self.descent)
+        self.descent.prior_weight = self.progress.weight if self.plan.prior_from is not None else 0.0
+
+    # The stages -------------------------------------------------------------------------------------------------
+
+    def _wants_prior(self) -> bool:
+        if self.config.prior == "none":
+            return False
+        wanted = self.config.prior == "tv" or self.facts.need_prior
+        if not wanted or self.config.prior_weight != "auto" or self._has_raw_counts() or len(self.judged):
+            return wanted
+        if self.config.prior == "tv":
+            message = (
+                "solver.prior_weight: auto needs photon counts, or patterns that are not fitted; got neither. Set "
+                "holdout, or the weight."
+            )
+            raise ConfigError([Failure("solver.prior_weight", message)])
+        log.info("no prior: nothing tells its weight, since no patterns are set aside")
+        return False
+
+    def _has_raw_counts(self) -> bool:
+        return are_raw_counts(self._arguments[0], self.fitted)
+
+    def _test_probe(self) -> None:
+        """Whether the probe of the file explains the patterns to the noise; it is refined otherwise."""
+        some = self.judged if len(self.judged) else self.fitted
+        some = some[:: max(1, len(some) // N_TESTED)][:N_TESTED]
+        excess = metrics.excess_deviance(self._predicted(some))
+        fits = self.fabric.broadcast(bool(excess <= FITS))
+        log.info(
+            "the probe of the file leaves %.3g times the deviance that noise has: it is %s",
+            excess,
+            "kept" if fits else "refined",
+        )
+        self.progress.probe_fits = fits
+        self._follow()
+
+    def _choose_weight(self) -> None:
+        self._share_findings()
+        choice = self.fabric.broadcast(self._choice() if self.fabric.is_global_zero else None)
+        assert choice is not None
+        log.info(
+            "weight of the prior: %.3g (by %s; uncertain by a factor of %.2f)",
+            choice.weight,
+            choice.origin,
+            choice.factor,
+        )
+        self.descent.reweigh(choice.weight)
+        self.progress.choice, self.progress.weight = choice._asdict(), choice.weight
+
+    def _choice(self) -> Choice:
+        alone = copy.copy(self.descent)
+        alone.fitted = self.fitted
+        if self._has_raw_counts():
+            return weight_by_thinning(alone, seed=self._seed)
+        return weight_by_set_aside(alone, self.judged)
+
+    def _fit_all(self) -> None:
+        """Fit what was set aside as well."""
+        self._share_findings()
+        self.fitted = np.arange(len(self.scan.patterns))
+        self.descent.fit(self._share(self.fitted))
+
+    def _judged(self) -> dict[str, Any]:
+        self._share_findings()
+        indices = self.judged if len(self.judged) else self.fitted
+        return judge(self.scan, indices, self.judged_are, self._predicted)
+
+    def _predicted(self, indices: Indices) -> Iterator[metrics.Block]:
+        state, forward = self.descent.state, self.descent.forward
+        forward.positions_px, forward.intensities = state.positions_px, state.intensities
+        forward.set_probe(state.modes)
+        for ids, predicted in forward.predicted_amplitude(state.object, indices):
+            yield metrics.Block(predicted.float().cpu().numpy(), *measured_by(self.scan, ids))
+
+    # Several processes ------------------------------------------------------------------------------------------
+
+    def _share(self, ids: Indices) -> Indices:
+        return share_of(ids, self.fabric.global_rank, self.fabric.world_size)
+
+    def _add_up(self, tensor: Tensor) -> None:
+        tensor.copy_(self.fabric.all_reduce(tensor, reduce_op="sum"))
+
+    def _share_findings(self) -> None:
+        """Give every process the positions and intensities that each found for its patterns."""
+        if self.fabric.world_size == 1:
+            return
+        state = self.descent.state
+        own = torch.zeros(len(state.positions_px), dtype=torch.float64, device=state.positions_px.device)
+        own[self.descent.fitted] = 1
+        n_owners = own.clone()
+        self._add_up(n_owners)
+        for name in ("positions_px", "intensities", "used_positions_px", "used_intensities"):
+            found: Tensor = getattr(state, name)
+            shape = (-1, *[1] * (found.ndim - 1))
+            total = found * own.reshape(shape)
+            self._add_up(total)
+            setattr(state, name, torch.where(n_owners.reshape(shape) > 0, total, found))
+
+
+def margin_px(config: SolverConfig) -> int:
+    """Free canvas around the patches, for positions that move."""
+    return 12 if config.refine_positions else 4
+
+
+def _parts(scan: RawData, share: float, seed: int) -> tuple[Indices, Indices, str]:
+    """Patterns that are fitted, those that judge, and what the latter are.
+
+    Raises:
+        DataError: the file holds all of them out.
+    """
+    fitted = usable_patterns(scan)
+    if not len(fitted):
+        raise DataError(
+            f"{scan.path or 'scan'}: holdout: expected patterns to fit; got {len(scan)} that are all held out. "
+            "Mark fewer."
+        )
+    if len(fitted) < len(scan.patterns):
+        return fitted, np.setdiff1d(np.arange(len(scan.patterns)), fitted), "held out"
+    if not share or len(fitted) < FEWEST:
+        return fitted, fitted[:0], "fitted"
+    n_aside = min(len(fitted) - 1, max(1, round(share * len(fitted))))
+    aside = np.sort(np.random.default_rng(seed).choice(len(fitted), n_aside, replace=False))
+    return np.setdiff1d(fitted, aside), aside, "set aside"
+
+
+def _refuse_modes(n_modes: int, n_given: int) -> None:
+    most = n_given + MADE_MODES
+    if n_modes > most:
+        rule = f"solver.probe_modes: expected at most {most}, with {n_given} in the file"
+        message = f"{rule}; got {n_modes}. Lower it."
+        raise ConfigError([Failure("solver.probe_modes", message)])

@@ -1,0 +1,96 @@
+"""Figures of a reconstruction: predicted patterns against measured ones, and the object against a known one."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.config.errors import printable
+from ptycho.raw_data import DataError, RawData
+from ptycho_torch.data.groups import Indices
+from ptycho_torch.reassembly import Reconstruction
+from ptycho_torch.runs import metrics
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 64
+"""Patterns that are read at once."""
+
+
+def judge(
+    scan: RawData,
+    indices: Indices,
+    what_they_are: str,
+    predicted: Callable[[Indices], Iterator[metrics.Block]],
+) -> dict[str, Any]:
+    """R factor and Poisson deviance of some patterns.
+
+    Both also of the mean of the other patterns in place of the predicted one (``mean_pattern_...``): what is no better
+    tells nothing of the object.
+
+    Args:
+        scan: all patterns.
+        indices: those that judge.
+        what_they_are: in words, such as 'held out'.
+        predicted: gives these patterns, predicted and measured.
+    """
+    every = np.arange(len(scan.patterns))
+    found = metrics.agreement(lambda: predicted(indices))
+    mean = metrics.agreement(
+        lambda: metrics.mean_of_others(_measured_blocks(scan, every), _measured_blocks(scan, indices))
+    )
+    return {
+        "patterns": what_they_are,
+        "n_patterns": len(indices),
+        **found,
+        **{f"mean_pattern_{name}": value for name, value in mean.items()},
+    }
+
+
+def measured_by(scan: RawData, block: Indices) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Amplitudes of some patterns, float32 (k, N, N), and where they were measured (broadcasts)."""
+    bad = scan.bad_pixels
+    return scan.amplitude(block), np.array(True) if bad is None else ~(bad if bad.ndim == 2 else bad[block])
+
+
+def in_blocks(indices: Indices) -> Iterator[Indices]:
+    """Patterns, a few at a time."""
+    return (indices[first : first + AT_ONCE] for first in range(0, len(indices), AT_ONCE))
+
+
+def _measured_blocks(scan: RawData, indices: Indices) -> Iterator[metrics.Block]:
+    for block in in_blocks(indices):
+        amplitude, measured = measured_by(scan, block)
+        yield metrics.Block(amplitude, amplitude, measured)
+
+
+def compared(result: Reconstruction, scan: RawData) -> metrics.Comparison | None:
+    """The object beside the known one; None, with the reason in the log, where they cannot be compared."""
+    if scan.object_truth is None:
+        return None
+    try:
+        return metrics.compare(result.canvas, scan.object_truth, result.canvas_corner_px, result.coverage)
+    except DataError as error:
+        log.warning("%s: not compared with the known object: %s", printable(str(scan.path)), error)
+        return None
+
+
+def tell_figures(scan: RawData, figures: Mapping[str, Any]) -> None:
+    """Log the figures of a scan on one line."""
+    listed = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
+    log.info("%s: %s", printable(str(scan.path)), listed)
+
+
+def tell_problem(scan: RawData, problem: str | None) -> str | None:
+    """Log why a picture is not that of the object, and give the line; None where nothing is known against it."""
+    if problem is None:
+        return None
+    problem = f"{printable(str(scan.path or 'scan'))}: {problem}."
+    log.error("%s", problem)
+    return problem
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

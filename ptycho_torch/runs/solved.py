@@ -1,0 +1,233 @@
+"""What a reconstruction without a network leaves: arrays, pictures and figures of one scan."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import grey_closing
+
+from ptycho.atomic import atomic_write
+from ptycho.checksums import Checksums
+from ptycho.json_files import write_json
+from ptycho.raw_data import RawData
+from ptycho.run_folder import HISTORY, LOSS_PICTURE, one_set
+from ptycho_torch.reassembly import Reconstruction, border_of
+from ptycho_torch.runs.course import Course, margin_px
+from ptycho_torch.runs.figures import save_comparison, save_iterations, save_reconstruction
+from ptycho_torch.runs.judging import compared, tell_figures, tell_problem
+from ptycho_torch.runs.metrics import Comparison
+from ptycho_torch.runs.outcome import problem_of_picture
+from ptycho_torch.runs.plan import overlap_problem
+from ptycho_torch.solver import solution_of
+from ptycho_torch.solver.probes import mode_powers
+
+GAP_PX: Final = 9
+"""Side of the gaps between patterns across which an object is compared with a known one."""
+
+
+@dataclass(frozen=True)
+class SolverResult:
+    """A finished reconstruction of one scan without a network.
+
+    Attributes:
+        run_dir: folder with reconstruction.npz, reconstruction.png, loss.png, metrics.json, history.csv.
+        scan: what was reconstructed.
+        reconstruction: the object, its registration, and the probe.
+        positions_px: float64 (n, 2), rows (y, x), refined where that was asked for.
+        intensities: float64 (n,), relative to their geometric mean.
+        metrics: figures; what was set aside is judged before it was fitted.
+        history: one row an iteration.
+        problem: why the picture is not that of the object; None where nothing is known against it.
+    """
+
+    run_dir: Path
+    scan: RawData
+    reconstruction: Reconstruction
+    positions_px: NDArray[np.float64]
+    intensities: NDArray[np.float64]
+    metrics: dict[str, Any]
+    history: list[dict[str, Any]]
+    problem: str | None
+
+    @property
+    def object(self) -> NDArray[np.complex64]:
+        """The transmission of the object, complex64 (H, W)."""
+        return self.reconstruction.object
+
+    @property
+    def probe(self) -> NDArray[np.complex64]:
+        """The probe in photon scale, complex64 (modes, N, N), the strongest mode first."""
+        return self.reconstruction.probe
+
+
+def finish(
+    course: Course, folder: Path, window_px: int, *, is_whole: bool = True
+) -> tuple[SolverResult, Comparison | None]:
+    """Judge what a course has found; every process of the run calls it.
+
+    Args:
+        course: at its end, or where it was interrupted.
+        folder: for its files.
+        window_px: trimmed from each border.
+        is_whole: whether it came to its end.
+
+    Returns:
+        What was found, and the object beside the known one where there is one; of a course that was interrupted, which
+        has seconds to end in, the former alone.
+    """
+    course.close()
+    figures = course.figures()
+    solution = solution_of(course.descent, [])
+    scan, state = course.scan, course.descent.state
+    # modes that were refined are mixed until they are made orthogonal; a single one keeps its phase
+    mixed = len(state.modes) > 1 and course.plan.probe_from is not None
+    modes = (solution.modes if mixed else state.modes).cpu().numpy()
+    # object and probe share a scale, which no pattern tells: the probe keeps the power that it started with
+    gain = float(np.sqrt(np.square(np.abs(course.start.probe)).sum() / np.square(np.abs(modes)).sum()))
+    gain = gain if np.isfinite(gain) and gain > 0 else 1.0
+    coverage = solution.coverage.cpu().numpy().astype(np.float32)
+    image = np.where(coverage > 0, solution.object.cpu().numpy() / gain, 1).astype(np.complex64)
+    inner = slice(margin_px(course.config), -margin_px(course.config))
+    canvas, coverage = (np.ascontiguousarray(each[inner, inner]) for each in (image, coverage))
+    corner = solution.corner_px[0] + inner.start, solution.corner_px[1] + inner.start
+    border = border_of(canvas.shape, window_px)
+    kept = slice(border, -border or None)
+    result = Reconstruction(
+        object=np.ascontiguousarray(canvas[kept, kept]),
+        canvas=canvas,
+        coverage=coverage,
+        probe=(modes * gain).astype(np.complex64),
+        corner_px=(corner[0] + border, corner[1] + border),
+        canvas_corner_px=corner,
+        n_patterns=len(course.fitted),
+        seconds=course.progress.seconds,
+    )
+    told = {
+        "seconds": result.seconds,
+        "n_patterns_used": result.n_patterns,
+        **figures,
+        **_facts(course, mode_powers(torch.from_numpy(modes)).tolist()),
+        **({} if is_whole else {"interrupted": True}),
+    }
+    # between wide steps there is little light, and an object all the same
+    lit = replace(result, coverage=grey_closing(coverage, (GAP_PX, GAP_PX)))
+    pair = compared(lit, scan) if is_whole else None
+    told |= {} if pair is None else pair.figures()
+    problem = problem_of_picture(told) or overlap_problem(course.facts_now())
+    found = SolverResult(
+        folder,
+        scan,
+        result,
+        state.positions_px.cpu().numpy(),
+        state.intensities.cpu().numpy(),
+        told,
+        course.progress.rows,
+        tell_problem(scan, problem) if is_whole else problem,
+    )
+    return found, pair
+
+
+def _facts(course: Course, powers: Sequence[float]) -> dict[str, Any]:
+    """What was done, and what of it the scan decided."""
+    progress, facts, choice = course.progress, course.facts_now(), course.progress.choice or {}
+    moved = course.descent.state.positions_px.cpu().numpy() - course.scan.positions_px
+    prior: dict[str, Any] = {"prior": "none"}
+    if progress.weight and course.plan.prior_from is not None:
+        origin = choice.get("origin", "set" if course.config.prior_weight != "auto" else "not chosen yet")
+        prior = {"prior": "tv", "prior_weight": progress.weight, "prior_weight_origin": origin}
+        prior |= {"prior_weight_uncertain_by_factor": choice["factor"]} if choice else {}
+    return {
+        "n_iterations": course.n_done,
+        "loss": progress.rows[-1]["loss"] if progress.rows else course.descent.loss,
+        "refined": [
+            *(["probe"] if course.plan.probe_from is not None else []),
+            *(["positions"] if course.config.refine_positions else []),
+            *(["intensities"] if course.config.refine_intensities else []),
+        ],
+        "probe_mode_powers": list(powers),
+        **({"positions_moved_rms_px": _rms(moved[course.fitted])} if course.config.refine_positions else {}),
+        **prior,
+        "photons_per_pixel": facts.photons_per_pixel,
+        "step_px": facts.step_px,
+        "probe_diameter_px": facts.probe_diameter_px,
+        "overlap": facts.overlap,
+    }
+
+
+def _rms(moves: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.square(moves).sum(axis=1).mean()))
+
+
+def save(
+    result: SolverResult, pair: Comparison | None, run_dir: Path, checksums: Checksums, history: str
+) -> None:
+    """Write the files of a scan; they appear together.
+
+    Args:
+        result: what was found.
+        pair: the object beside the known one.
+        run_dir: folder of the run, which holds that of the scan, or is it.
+        checksums: of the run.
+        history: content of the history.
+    """
+    found, scan = result.reconstruction, result.scan
+    arrays = arrays_of(result)
+    with one_set(run_dir, result.run_dir) as new:
+        save_reconstruction(new / "reconstruction.png", found.object, found.probe, arrays["coverage"])
+        with atomic_write(new / "reconstruction.npz") as file:
+            np.savez(file, **arrays)
+        if pair is not None:
+            save_comparison(new / "comparison.png", pair, found.probe, scan.probe_truth)
+        save_iterations(new / LOSS_PICTURE, result.history)
+        with atomic_write(new / HISTORY) as file:
+            file.write(history.encode("ascii"))
+        write_json(new / "metrics.json", result.metrics)
+        checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
+    tell_figures(scan, result.metrics)
+
+
+def save_so_far(result: SolverResult, run_dir: Path, checksums: Checksums, history: str) -> None:
+    """Write what was found until an interrupt, what matters first: the run may be ended at any moment.
+
+    Args:
+        result: what was found.
+        run_dir: folder of the run.
+        checksums: of the run.
+        history: content of the history.
+    """
+    arrays = arrays_of(result)
+    with one_set(run_dir, result.run_dir) as new:
+        with atomic_write(new / "reconstruction.npz") as file:
+            np.savez(file, **arrays)
+        with atomic_write(new / HISTORY) as file:
+            file.write(history.encode("ascii"))
+        write_json(new / "metrics.json", result.metrics)
+        checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
+    with one_set(run_dir, result.run_dir) as new:
+        save_reconstruction(new / "reconstruction.png", result.object, result.probe, arrays["coverage"])
+        checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
+
+
+def arrays_of(result: SolverResult) -> Mapping[str, Any]:
+    """The arrays of reconstruction.npz.
+
+    ``object`` complex64 (H, W), ``corner_px`` int64 (2,), ``coverage`` float32 (H, W) in photons, ``probe`` complex64
+    (modes, N, N) in photon**0.5, ``probe_powers`` float64 (modes,), which sum to 1, ``positions_px`` float64 (n, 2) and
+    ``intensities`` float64 (n,).
+    """
+    found = result.reconstruction
+    first = [inner - outer for inner, outer in zip(found.corner_px, found.canvas_corner_px, strict=True)]
+    height, width = found.object.shape
+    return {
+        "object": found.object,
+        "probe": found.probe,
+        "corner_px": np.array(found.corner_px, dtype=np.int64),
+        "coverage": found.coverage[first[0] : first[0] + height, first[1] : first[1] + width],
+        "probe_powers": np.array(result.metrics["probe_mode_powers"]),
+        "positions_px": result.positions_px,
+        "intensities": result.intensities,
+    }

@@ -1,0 +1,127 @@
+"""A command asks once: each file of settings is opened once, and each section is resolved once."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptycho.config import resolve as mechanism
+from tests.torch.factory_calls import save_model, save_scan
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+class Watched:
+    """What was opened, and what was resolved, while this is in force."""
+
+    def __init__(self) -> None:
+        self.opened: Counter[str] = Counter()
+        self.resolved: Counter[str] = Counter()
+        self.in_force = True
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    seen, real = Watched(), mechanism.resolve
+
+    def audit(event: str, arguments: tuple[Any, ...]) -> None:
+        if seen.in_force and event == "open" and isinstance(arguments[0], str):
+            seen.opened[Path(arguments[0]).name] += 1
+
+    def resolve(cls: type, *rest: Any) -> Any:
+        seen.resolved[cls.__name__] += 1
+        return real(cls, *rest)
+
+    for module in [one for name, one in sys.modules.items() if name.startswith("ptycho")]:
+        if vars(module).get("resolve") is real:
+            monkeypatch.setattr(module, "resolve", resolve)
+    sys.addaudithook(audit)  # there is no way to remove one
+    yield seen
+    seen.in_force = False
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("site.toml", 1), ("mine.toml", 2), ("own.toml", 3)):
+        Path(name).write_text(
+            f"[execution]\nseed = {seed}\n[training]\nn_groups = 8\n[inference]\nn_groups = 8\n"
+        )
+    monkeypatch.setenv("PTYCHO_CONFIG", "site.toml")
+
+
+SETTINGS = ("--config", "mine.toml", "--recipe", "own.toml")
+NAMED = ("site.toml", "mine.toml", "own.toml")
+
+
+@pytest.mark.parametrize(
+    ("words", "sections"),
+    [
+        (["config", "show", "train"], ["ModelConfig", "TrainingConfig"]),
+        (["config", "show", "train", "scan.npz"], ["ModelConfig", "TrainingConfig"]),
+        (["config", "show", "reconstruct"], ["SolverConfig"]),
+        (["config", "show", "reconstruct", "scan.npz"], ["SolverConfig"]),
+        (["config", "show", "reconstruct", "model"], ["InferenceConfig", "ModelConfig"]),
+        (["reconstruct", "scan.npz", "--accelerator=tpu"], ["SolverConfig"]),
+        (
+            ["config", "show", "reconstruct", "model", "scan.npz"],
+            ["InferenceConfig", "ModelConfig", "TrainingConfig"],  # the last one as the model was trained
+        ),
+        (["train", "scan.npz", "--accelerator=tpu"], ["ModelConfig", "TrainingConfig"]),
+        (
+            ["reconstruct", "model", "scan.npz", "--accelerator=tpu"],
+            ["InferenceConfig", "ModelConfig", "TrainingConfig"],
+        ),
+    ],
+)
+def test_each_file_is_opened_once_and_each_section_resolved_once(
+    words: list[str], sections: list[str], ptycho: Run, watched: Watched
+) -> None:
+    save_scan(Path("scan.npz"))
+    save_model(Path("model"), N=64)
+    code, _, said = ptycho(*words, *SETTINGS)
+    assert (code, "tpu" in said) == ((2, True) if "--accelerator=tpu" in words else (0, False)), said
+    assert {name: watched.opened[name] for name in NAMED} == dict.fromkeys(NAMED, 1)
+    assert watched.resolved == dict.fromkeys([*sections, "PyTorchExecutionConfig"], 1)
+
+
+@pytest.mark.integration
+def test_a_whole_run_reads_them_once_as_well(ptycho: Run, scan: Path, watched: Watched) -> None:
+    short = (
+        "--nepochs=1",
+        "--n-unrolled-steps=1",
+        "--n-filters-scale=1",
+        "--accelerator=cpu",
+        "--batch-size=4",
+    )
+    assert ptycho("train", scan, *SETTINGS, *short, "--output-dir=run")[0] in (0, 3)
+    assert {name: watched.opened[name] for name in NAMED} == dict.fromkeys(NAMED, 1)
+    assert watched.resolved == dict.fromkeys(["ModelConfig", "TrainingConfig", "PyTorchExecutionConfig"], 1)
+    watched.opened.clear()
+    watched.resolved.clear()
+    assert ptycho("reconstruct", "run", scan, *SETTINGS, "--accelerator=cpu")[0] in (0, 3)
+    assert {name: watched.opened[name] for name in NAMED} == dict.fromkeys(NAMED, 1)
+    assert set(watched.resolved.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "nowhere.npz"],
+        ["reconstruct", "nowhere", "nowhere.npz"],
+        ["reconstruct", "nowhere.npz"],
+        ["train", "a.npz", "--nepochs=x"],
+    ],
+)
+def test_wrong_words_and_missing_data_are_refused_without_torch(words: list[str]) -> None:
+    script = (
+        "import sys; from ptycho_torch.cli.main import main\n"
+        f"assert main({words!r}) == 2\n"
+        "assert not {'torch', 'lightning'} & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

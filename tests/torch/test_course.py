@@ -1,0 +1,194 @@
+"""The course of a reconstruction without a network: its plan, what it decides, and that it stops and goes on."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho.config.solver import SolverConfig
+from ptycho.raw_data import DataError, RawData
+from ptycho_torch.runs.plan import Facts, Plan, facts_of, overlap_problem, plan_of
+from tests.refusals import message
+from tests.torch.solving import course_of, scan_of
+
+COARSE = {"nphotons": 3e3}
+"""So few photons that a prior is due."""
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_scan: RawData) -> RawData:
+    """The scan with all its patterns free to be set aside."""
+    return dataclasses.replace(tiny_scan, holdout=None)
+
+
+def plan(*, prior: bool = False, fits: bool | None = None, **settings: Any) -> Plan:
+    return plan_of(SolverConfig(**settings), with_prior=prior, probe_fits=fits)
+
+
+def test_a_known_probe_is_followed_by_the_poisson_loss() -> None:
+    assert plan(refine_probe=False) == Plan(100, 20, None, None, None, None, None, None)
+    assert plan(fits=True) == Plan(100, 20, None, None, None, None, None, None)
+    assert plan(refine_probe=False, prior=True) == Plan(150, 20, None, None, None, 0, 0, None)
+    assert plan(fits=True, prior=True) == Plan(150, 20, None, None, None, 20, 20, None)
+
+
+def test_a_refined_probe_keeps_to_amplitudes_until_a_prior_is_chosen() -> None:
+    assert plan(refine_probe=True) == Plan(100, None, 3, None, None, None, None, None)
+    assert plan(fits=False) == Plan(120, None, 20, None, None, None, None, None)
+    assert plan(fits=False, prior=True) == Plan(220, 120, 20, None, None, 20, 120, None)
+
+
+def test_the_probe_is_tested_before_anything_else_is_decided() -> None:
+    assert plan() == Plan(120, None, None, None, None, None, None, 20)
+    assert plan(n_iterations=10) == Plan(10, None, None, None, None, None, None, 5)
+
+
+def test_what_is_set_is_followed() -> None:
+    chosen = plan(
+        refine_probe=True, prior=True, prior_weight=3.0, refine_positions=True, refine_intensities=True
+    )
+    assert chosen == Plan(220, 120, 3, 15, 3, 20, None, None)
+    assert plan(refine_probe=True, loss="poisson").switch_at == 0
+    assert plan(refine_probe=False, loss="amplitude").switch_at is None
+    assert plan(refine_probe=False, n_iterations=9).switch_at == 3
+
+
+def test_few_photons_or_wide_steps_need_a_prior() -> None:
+    assert not Facts(1e4, 7.0, 28.0).need_prior
+    assert Facts(100.0, 7.0, 28.0).need_prior
+    assert Facts(1e4, 16.0, 22.0).need_prior
+
+
+def test_patterns_that_do_not_overlap_are_told() -> None:
+    assert overlap_problem(Facts(1e4, 7.0, 28.0)) is None
+    assert "steps of 40.0 px with a probe of 22.0 px (overlap 0%)" in str(
+        overlap_problem(Facts(1e4, 40.0, 22.0))
+    )
+    probe = np.ones((1, 8, 8), dtype=np.complex64)
+    assert "a single one" in str(overlap_problem(facts_of(np.zeros((1, 2)), probe, 1.0)))
+    grid = np.stack(np.meshgrid(np.arange(0, 40, 5.0), np.arange(0, 40, 5.0)), axis=-1).reshape(-1, 2)
+    assert facts_of(grid, probe, 1.0).step_px == 5
+
+
+def test_the_probe_of_the_file_is_kept_where_it_explains_the_patterns(
+    tiny_file: Path, tiny_scan: RawData
+) -> None:
+    known = course_of(tiny_file, tiny_scan, prior="none")
+    wrong = dataclasses.replace(tiny_scan, probe=np.roll(tiny_scan.probe, 3, axis=-1) * np.complex64(1j))
+    wrong.probe[..., 10:14] *= 0.2
+    guessed = course_of(tiny_file, wrong, prior="none")
+    for course in (known, guessed):
+        for _ in range(21):
+            course.advance()
+    assert (known.progress.probe_fits, known.plan.probe_from) == (True, None)
+    assert (guessed.progress.probe_fits, guessed.plan.probe_from) == (False, 20)
+
+
+def test_what_a_file_holds_out_is_never_fitted(tiny_file: Path, tiny_scan: RawData) -> None:
+    assert tiny_scan.holdout is not None
+    course = course_of(tiny_file, tiny_scan, n_iterations=4)
+    while not course.is_done:
+        course.advance()
+    assert course.judged_are == "held out"
+    np.testing.assert_array_equal(course.judged, np.flatnonzero(tiny_scan.holdout))
+    assert not set(course.judged) & set(course.descent.fitted)
+    assert course.figures()["n_patterns"] == len(course.judged)
+
+
+def test_what_is_set_aside_is_judged_before_it_is_fitted(tiny_file: Path, whole: RawData) -> None:
+    course = course_of(tiny_file, whole, n_iterations=8, holdout=0.2, refine_probe=False)
+    assert (course.judged_are, len(course.judged), course.last_from) == ("set aside", 14, 6)
+    while course.n_done < 6:
+        course.advance()
+    assert not set(course.judged) & set(course.descent.fitted)
+    judged = course.figures()
+    while not course.is_done:
+        course.advance()
+    assert course.figures() == judged
+    assert len(course.descent.fitted) == 70
+
+
+def test_a_share_of_nothing_and_few_patterns_set_none_aside(tiny_file: Path, whole: RawData) -> None:
+    course = course_of(tiny_file, whole, n_iterations=2, holdout=0)
+    assert (course.judged_are, len(course.fitted), course.last_from) == ("fitted", 70, None)
+    few = scan_of(n_positions=6, holdout=None)
+    assert course_of(tiny_file, few, n_iterations=2).judged_are == "fitted"
+
+
+def test_a_scan_that_holds_all_out_is_refused(tiny_file: Path, whole: RawData) -> None:
+    all_out = dataclasses.replace(whole, holdout=np.ones(70, dtype=bool))
+    with pytest.raises(DataError, match="expected patterns to fit; got 70 that are all held out"):
+        course_of(tiny_file, all_out)
+
+
+def test_more_modes_than_can_be_made_are_refused(tiny_file: Path, tiny_scan: RawData) -> None:
+    text = message(lambda: course_of(tiny_file, tiny_scan, probe_modes=7))
+    assert text == "solver.probe_modes: expected at most 6, with 1 in the file; got 7. Lower it."
+
+
+def test_a_weight_that_nothing_can_tell_is_refused(tiny_file: Path, whole: RawData) -> None:
+    scaled = dataclasses.replace(whole, patterns=np.asarray(whole.patterns) * np.float32(1.37))
+    text = message(lambda: course_of(tiny_file, scaled, prior="tv", holdout=0))
+    assert text.startswith("solver.prior_weight: auto needs photon counts, or patterns that are not fitted")
+    assert not course_of(tiny_file, scaled, holdout=0).with_prior
+
+
+def test_the_weight_of_counts_is_chosen_by_thinning_and_of_others_by_what_is_set_aside(
+    tiny_file: Path,
+) -> None:
+    raw = scan_of(**COARSE)
+    scaled = dataclasses.replace(raw, patterns=np.asarray(raw.patterns) * np.float32(1.37))
+    for scan, origin in ((raw, "count thinning"), (scaled, "patterns set aside")):
+        course = course_of(tiny_file, scan, refine_probe=False, n_iterations=3)
+        assert course.with_prior
+        course.advance()
+        assert course.progress.choice is not None
+        assert course.progress.choice["origin"] == origin
+        assert course.descent.prior_weight == course.progress.weight > 0
+
+
+def test_a_number_skips_the_search(tiny_file: Path) -> None:
+    course = course_of(tiny_file, scan_of(**COARSE), refine_probe=False, n_iterations=3, prior_weight=2.5)
+    course.advance()
+    assert (course.progress.choice, course.descent.prior_weight) == (None, 2.5)
+
+
+GOING_ON = [
+    pytest.param({"refine_probe": True, "refine_positions": True, "positions_from": 4}, {}, 9, id="refined"),
+    pytest.param(
+        {"refine_intensities": True, "probe_modes": 2}, {"holdout": None}, 23, id="tested and aside"
+    ),
+    pytest.param({"refine_probe": False}, {**COARSE, "holdout": None}, 11, id="prior"),
+    pytest.param({"refine_probe": True}, COARSE, 14, id="prior and probe"),
+]
+
+
+@pytest.mark.parametrize(("settings", "changes", "stop"), GOING_ON)
+def test_a_course_that_goes_on_ends_as_one_that_never_stopped(
+    settings: dict[str, Any], changes: dict[str, Any], stop: int, tiny_file: Path, tmp_path: Path
+) -> None:
+    scan = scan_of(**changes)
+    settings = {"n_iterations": 26, **settings}
+    undisturbed, stopped, resumed = (course_of(tiny_file, scan, **settings) for _ in range(3))
+    while not undisturbed.is_done:
+        undisturbed.advance()
+    while stopped.n_done < stop:
+        stopped.advance()
+    torch.save(stopped.snapshot(), tmp_path / "state.pt")
+    resumed.restore(torch.load(tmp_path / "state.pt", weights_only=True))
+    while not resumed.is_done:
+        resumed.advance()
+    one, other = undisturbed.descent.state, resumed.descent.state
+    assert torch.equal(one.object, other.object)
+    assert torch.equal(one.modes, other.modes)
+    assert torch.equal(one.positions_px, other.positions_px)
+    assert torch.equal(one.intensities, other.intensities)
+    for course in (undisturbed, resumed):
+        course.progress.seconds = 0.0
+        for row in course.progress.rows:
+            del row["seconds"]
+    assert undisturbed.progress == resumed.progress
+    assert undisturbed.figures() == resumed.figures()
