@@ -332,7 +332,7 @@ def _recipes() -> str:
 
 
 def _reconstruction_groups() -> str:
-    return f"Groups of knobs that `ptycho reconstruct` has flags for: {', '.join(RECONSTRUCTION_GROUPS)}."
+    return f"Groups of execution settings that `ptycho reconstruct` has flags for: {', '.join(RECONSTRUCTION_GROUPS)}."
 
 
 def _backend_fields() -> str:
@@ -366,7 +366,9 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "not-bridged": _left_out,
     "key-mappings": _key_mappings,
     "old-names": _old_names,
-    "evidence": lambda: _table(("knob", "where it acts", "what is seen", "test"), evidence.rows(CONSUMERS)),
+    "evidence": lambda: _table(
+        ("setting", "where it acts", "what is seen", "test"), evidence.rows(CONSUMERS)
+    ),
     **{
         f"ptychodus-{group.removeprefix('PtychoPINNTorch').lower()}": lambda group=group: _table(
             ("setting", "field", "accepts", "meaning"), client_settings.rows(group)

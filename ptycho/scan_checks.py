@@ -359,7 +359,7 @@ class Checker:
                 "diff3d",
                 f"amplitudes, whose squares sum to about nphotons = {nphotons:g} in a pattern, or less",
                 f"a mean sum of squares of {mean_square:g}",
-                "If these are counts, say so: measurement_domain 'intensity'. Else correct nphotons.",
+                "If these are counts, set measurement_domain to 'intensity'. Else correct nphotons.",
             )
 
 

@@ -207,7 +207,7 @@ NOT_BRIDGED: Final = {
     "model_path": "names the model that this backend's configurations are read from",
     "debug": "is about the files a reconstruction writes",
     **{place: f"is execution: {knob}" for place, knob in EXECUTION.items()},
-    **dict.fromkeys(CLIENT_ONLY, "is said by callers of these classes alone"),
+    **dict.fromkeys(CLIENT_ONLY, "is set by programs that use these classes themselves"),
 }
 """Fields of either side (those of this backend with their section) that the table leaves out, and why."""
 

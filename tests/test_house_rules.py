@@ -53,6 +53,13 @@ MAY_WRITE = {
 }
 """What seems to write a file otherwise than through `ptycho.atomic`, and why it may."""
 
+NOT_PLAIN = re.compile(
+    r"(?i)\b(?:the caller|(?:is|are|was) said|says? so|(?:is|was) told|told to|there is none of|gave|speaks?)\b"
+)
+"""What no message, help text or page says: a person is told the setting, the place and what to do, in plain words."""
+OF_CODE = re.compile(r"(?i)\bknobs?\b(?!\.py)")
+"""A word of code and specs; people read `setting`."""
+
 Finding = tuple[int, str]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -136,6 +143,16 @@ def guarded_config_reads(tree: ast.Module) -> Iterator[Finding]:
                 yield node.lineno, f"reads {owner} with a fallback; the field exists, read it"
 
 
+def words_not_plain(tree: ast.Module) -> Iterator[Finding]:
+    """What is not plain English in a string that somebody may be shown: all but the docstrings."""
+    statements = [node for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+    docstrings = {id(one.value) for one in statements}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            for found in (*NOT_PLAIN.finditer(node.value), *OF_CODE.finditer(node.value)):
+                yield node.lineno, f"shows {found[0]!r}"
+
+
 def missing_docstrings(tree: ast.Module) -> Iterator[Finding]:
     for node in tree.body:
         public = isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_")
@@ -189,7 +206,15 @@ def direct_writes(tree: ast.Module) -> Iterator[Finding]:
 
 
 @pytest.mark.parametrize(
-    "check", [long_functions, broad_excepts, loads_that_run_code, guarded_config_reads, missing_docstrings]
+    "check",
+    [
+        long_functions,
+        broad_excepts,
+        loads_that_run_code,
+        guarded_config_reads,
+        missing_docstrings,
+        words_not_plain,
+    ],
 )
 def test_sources_follow(check: Callable[[ast.Module], Iterator[Finding]]) -> None:
     report_in_sources(check)
@@ -224,6 +249,18 @@ def test_tracked_text_is_ascii() -> None:
         for path, text in tracked_texts()
         for line, content in enumerate(text.split("\n"), start=1)
         if not content.isascii()
+    )
+
+
+def test_pages_are_in_plain_words() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "specs").rglob("*.md")]
+    pages += (ROOT / "benchmarks").rglob("*.md")
+    report(
+        (page, number, f"says {found[0]!r}")
+        for page in sorted(pages)
+        for number, line in enumerate(page.read_text().splitlines(), start=1)
+        for rule in (NOT_PLAIN, *([] if page.parent.name == "specs" else [OF_CODE]))
+        for found in rule.finditer(re.sub(r"<KNOB>|`[^`]*`", "", line))
     )
 
 
@@ -289,6 +326,9 @@ def test_importing_every_module_of(package: str, unwanted: set[str]) -> None:
         (direct_writes, "cast(Any, h5py).File(path, 'w')"),
         (direct_writes, "logging.FileHandler(path)"),
         (direct_writes, "shutil.copyfile(source, path)"),
+        (words_not_plain, "raise ValueError(f'{name}: got {value} from the caller.')"),
+        (words_not_plain, "raise ValueError('Leave out what was told to be there.')"),
+        (words_not_plain, "describe('Set this knob.')"),
         (missing_docstrings, "def public():\n    return 1"),
         (missing_docstrings, "class Public:\n    x = 1"),
     ],

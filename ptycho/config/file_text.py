@@ -25,7 +25,15 @@ _NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
 
 
 def text_of(path: str, name: str) -> str:
-    """Read the text of a file whose ending says a format."""
+    """Read the text of a file whose ending tells its format.
+
+    Args:
+        path: The file.
+        name: What messages call it.
+
+    Raises:
+        ConfigError: It is missing, of another kind, too large, or no UTF-8 text.
+    """
     rule = "expected a file that ends in .toml, .yaml, .yml or .json"
     if path == "-":
         raise _refused(name, f"{rule}, which tells its format; got standard input. Name a file.")

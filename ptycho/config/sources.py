@@ -17,7 +17,7 @@ from ptycho.config.errors import (
 )
 from ptycho.config.layer import Layer
 from ptycho.config.paths import PathError, expanded
-from ptycho.config.section import Section
+from ptycho.config.section import Section, section_of_table, tables_with
 
 NEAR_ENOUGH: Final = 0.75
 """Similarity from which an unknown name among others (a variable, an override) is taken for a misspelt one."""
@@ -239,12 +239,7 @@ def read_environment(environ: Mapping[str, str], section: Section, *, strict: bo
         if is_text and not text.strip():
             continue
         if name is None:
-            meant = section.meant_by(spelling, NEAR_ENOUGH)
-            if meant or strict:
-                failures.append(unknown_name(variable, meant and section.variable(meant)))
-            else:
-                message = f"{named(variable)}: no such setting; the variable is ignored."
-                warn_caller(message, UnknownVariableWarning)
+            failures += _of_no_setting(variable, spelling, section, strict=strict)
             continue
         if spelling in section.renamed:
             warn_renamed(variable, f"{prefix}{name.upper()}")
@@ -262,6 +257,22 @@ def read_environment(environ: Mapping[str, str], section: Section, *, strict: bo
                 place = f"environment variable {variable}"
                 failures.append(_unplaced(section.labelled(name), text, place, error))
     return Layer("environment", values, places, raw, tuple(failures))
+
+
+def _of_no_setting(variable: str, spelling: str, section: Section, *, strict: bool) -> list[Failure]:
+    """What is wrong with a variable that sets nothing; one that is near no name is warned of, if not strict.
+
+    What is trained on what is never read from the environment: it does not depend on a shell.
+    """
+    if homes := tables_with(spelling):
+        name = section_of_table(homes[0]).field(spelling) or spelling
+        ways = f"Use --{name.replace('_', '-')}, or {name} in [{homes[0]}] of a file."
+        return [Failure(variable, f"{named(variable)}: {name} is not read from the environment. {ways}")]
+    meant = section.meant_by(spelling, NEAR_ENOUGH)
+    if meant or strict:
+        return [unknown_name(variable, meant and section.variable(meant))]
+    warn_caller(f"{named(variable)}: no such setting; the variable is ignored.", UnknownVariableWarning)
+    return []
 
 
 def _is_of_names(environ: object) -> bool:

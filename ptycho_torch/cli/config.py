@@ -109,7 +109,7 @@ def _add_check(parser: FlagParser) -> None:
         help="TOML, YAML or JSON files, or runs (folder or config.json).",
     )
     parser.add_argument(
-        "--strict", action="store_true", help="Refuse every variable with our prefix that sets no knob."
+        "--strict", action="store_true", help="Refuse every variable with our prefix that no setting reads."
     )
     add_recipe(parser)
     add_json(parser)

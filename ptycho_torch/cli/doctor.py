@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print_table(("what", "here"), [*_machine_rows(found)])
         print()
-        print_table(("knob", "value", "here"), [*_value_rows(values)])
+        print_table(("setting", "value", "here"), [*_value_rows(values)])
         print(f"\n{_verdict(refused)}")
     return REFUSED if refused else 0
 

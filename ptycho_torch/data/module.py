@@ -68,7 +68,7 @@ def refuse_counts_as_amplitude(scan: RawData, nphotons: float) -> None:
     if photons > INTENSITY_SUSPICION * nphotons:
         raise DataError(
             f"{scan.path or 'scan'}: diff3d: expected amplitudes, whose squares sum to about nphotons = {nphotons:g} "
-            f"in a pattern, or less; got {photons:.3g}. If these are counts, say so: measurement_domain 'intensity'. "
+            f"in a pattern, or less; got {photons:.3g}. If these are counts, set measurement_domain to 'intensity'. "
             "Else correct nphotons."
         )
 

@@ -7,7 +7,9 @@ from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.failures import warn_once
 
-FALLS_BACK = "POLICY-001: no GPU or other accelerator found; computing on the CPU. accelerator='cpu' says so."
+FALLS_BACK = (
+    "POLICY-001: no GPU or other accelerator found; computing on the CPU. Set accelerator='cpu' to choose it."
+)
 """The warning where `auto` comes to the CPU."""
 ACCELERATORS = ("cuda", "mps", "tpu", "cpu")
 """Accelerators in the order in which `auto` prefers them."""

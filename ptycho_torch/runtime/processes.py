@@ -83,7 +83,7 @@ def launcher_failures(config: PyTorchExecutionConfig, n_devices: int) -> Iterato
         return
     launcher, here, nodes = started
     if launcher == "srun" and _number("SLURM_NTASKS") > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
-        rule = "a number of processes that srun was told for each machine"
+        rule = "a number of processes that srun has for each machine"
         yield refused(
             config, "n_devices", rule, "Pass --ntasks-per-node to srun or sbatch, not --ntasks alone."
         )
@@ -91,7 +91,7 @@ def launcher_failures(config: PyTorchExecutionConfig, n_devices: int) -> Iterato
     for name, asked, expected in (("n_devices", n_devices, here), ("num_nodes", config.num_nodes, nodes)):
         if asked != expected:
             each = "processes on each machine" if name == "n_devices" else "machines"
-            rule = f"{expected}, as {launcher} was told for this run: {here} processes on each of {nodes} machines"
+            rule = f"{expected}, as {launcher} has for this run: {here} processes on each of {nodes} machines"
             yield refused(config, name, rule, f"Make the {each} and {name} agree.")
 
 

@@ -17,6 +17,7 @@ from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.main import build_parser, main
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.cli.parser import FlagParser
+from tests.test_house_rules import NOT_PLAIN, OF_CODE
 
 FROZEN = Path(__file__).with_name("flags.txt")
 
@@ -129,6 +130,12 @@ def test_help_fits_a_narrow_terminal(command: str | None, monkeypatch: pytest.Mo
         for action in parser._actions:
             if isinstance(action, argparse._SubParsersAction):
                 parsers += action.choices.values()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_in_plain_words(command: str) -> None:
+    told = command_parser(command).format_full_help()
+    assert not [*NOT_PLAIN.findall(told), *OF_CODE.findall(told)]
 
 
 @pytest.mark.parametrize("command", ["train", "reconstruct", "demo", "doctor"])

@@ -257,3 +257,18 @@ def test_every_source_may_be_given_at_once_and_leaves_the_environment_alone(file
     before = dict(os.environ)
     resolve(overrides={}, flags={}, arguments={}, file=file, cli_defaults={})
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("PTYCHO_EXEC_NEPOCHS", "Use --nepochs, or nepochs in [training] of a file."),
+        ("PTYCHO_EXEC_GRIDSIZE", "Use --gridsize, or gridsize in [model] of a file."),
+        ("PTYCHO_EXEC_N_IMAGES", "Use --n-groups, or n_groups in [training] of a file."),
+    ],
+)
+def test_what_is_trained_on_what_is_not_read_from_the_environment(variable: str, said: str):
+    with pytest.raises(ConfigError, match="is not read from the environment") as caught:
+        PyTorchExecutionConfig.resolve(environ={variable: "4"})
+    assert said in str(caught.value)
+    assert caught.value.failures[0].name == variable

@@ -107,7 +107,7 @@ def test_workers_stay_where_asked_for(
     assert len(set.union(*found)) == n
 
 
-@pytest.mark.proves("prefetch_factor", "pin_memory", seen="the loader of a reconstruction is told of it")
+@pytest.mark.proves("prefetch_factor", "pin_memory", seen="the loader of a reconstruction gets it")
 @pytest.mark.filterwarnings("ignore:pin_memory:UserWarning")
 def test_the_loader_gets_its_settings(run_dir: Path, tiny_file: Path, tmp_path: Path) -> None:
     found: list[tuple[int | None, bool]] = []

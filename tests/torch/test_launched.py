@@ -44,7 +44,7 @@ def test_the_number_that_was_started_passes(
 @pytest.mark.parametrize("launcher", ["torchrun", "srun"])
 def test_another_number_is_refused_by_name(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
     started(monkeypatch, launcher, 2, 2)
-    told = f"expected 2, as {launcher} was told for this run: 2 processes on each of 2 machines"
+    told = f"expected 2, as {launcher} has for this run: 2 processes on each of 2 machines"
     assert refusals(n_devices=4, num_nodes=1) == {
         "n_devices": f"n_devices: {told}; got 4 from argument. Make the processes on each machine and n_devices agree.",
         "num_nodes": f"num_nodes: {told}; got 1 from argument. Make the machines and num_nodes agree.",
@@ -79,7 +79,7 @@ def test_processes_that_would_train_alone_in_one_folder_are_refused(tiny_file: P
         timeout=100,
     )
     assert done.returncode != 0
-    assert "n_devices: expected 2, as torchrun was told for this run" in done.stderr
+    assert "n_devices: expected 2, as torchrun has for this run" in done.stderr
     assert not (tmp_path / "run").exists()
 
 
