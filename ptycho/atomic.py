@@ -74,7 +74,11 @@ def _refuse_special(target: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
-        raise FileExistsError(errno.EEXIST, "not a file that can be replaced", str(target))
+        got = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        advice = "Move it away, or name another place"
+        raise FileExistsError(
+            errno.EEXIST, f"expected a file, or nothing there yet; got {got}. {advice}", str(target)
+        )
 
 
 def _open_beside(target: Path) -> tuple[BinaryIO, Path]:
