@@ -107,6 +107,11 @@ def test_odd_signs_on_a_command_line_do_not_reach_the_terminal(
         ("ptycho config schema | true", 141),
         ("ptycho train nowhere.npz 2>&1 | true", 2),
         ("ptycho config schema >/dev/full", 2),
+        ("ptycho --version >/dev/full", 2),
+        ("PYTHONUNBUFFERED=1 ptycho --version >/dev/full", 2),
+        ("ptycho >/dev/full", 2),
+        ("ptycho train --help >/dev/full", 2),
+        ("ptycho train --help-all >/dev/full", 2),
     ],
 )
 def test_closed_streams_are_no_failure_of_a_command(command: str, code: int, tmp_path: Path) -> None:
