@@ -17,7 +17,7 @@ _PREFIX, _SUFFIX = ".ptycho-", ".partial"
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path) -> Generator[BinaryIO]:
+def atomic_write(path: str | Path, *, replace: bool = True) -> Generator[BinaryIO]:
     """Open a file for writing; it takes its place when it is complete and on the disk.
 
     The content goes to a temporary file beside the target, which is flushed to the disk and then renamed. An error or a
@@ -26,13 +26,14 @@ def atomic_write(path: str | Path) -> Generator[BinaryIO]:
 
     Args:
         path: the target, in a folder that exists.
+        replace: whether a file that is there is replaced. Otherwise one of two writers of the same name is refused.
 
     Yields:
         A binary file that can also be read and positioned.
 
     Raises:
         OSError: the file cannot be written; the error names the target.
-        FileExistsError: a folder or a device is in place of the target.
+        FileExistsError: a folder or a device is in place of the target, or anything where nothing is replaced.
     """
     target = Path(path)
     _refuse_special(target)
@@ -44,6 +45,8 @@ def atomic_write(path: str | Path) -> Generator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+                if not replace:
+                    _claim(temporary, target)
                 os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -74,7 +77,11 @@ def _refuse_special(target: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
-        raise FileExistsError(errno.EEXIST, "not a file that can be replaced", str(target))
+        got = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        advice = "Move it away, or name another place"
+        raise FileExistsError(
+            errno.EEXIST, f"expected a file, or nothing there yet; got {got}. {advice}", str(target)
+        )
 
 
 def _open_beside(target: Path) -> tuple[BinaryIO, Path]:
@@ -87,6 +94,19 @@ def _open_beside(target: Path) -> tuple[BinaryIO, Path]:
                 os.close(handle)
                 continue
         return os.fdopen(handle, "w+b"), temporary
+
+
+def _claim(temporary: Path, target: Path) -> None:
+    """Give the target to this writer alone: as a second name of its file, which renaming then leaves as it is.
+
+    Where the file system knows no second names, an empty file holds the place for a moment.
+    """
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+    except OSError:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
 
 
 def _flush_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Generator, Iterable, Mapping
@@ -10,19 +11,23 @@ from typing import BinaryIO, Final, Literal
 
 from ptycho.atomic import atomic_write
 from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.files import LARGEST
+from ptycho.regular_files import open_regular, read_regular, size_of
 
 CHECKSUMS: Final = "SHA256SUMS"
 
-State = Literal["ok", "changed", "missing"]
+State = Literal["ok", "changed", "missing", "unreadable"]
 
 _BLOCK_BYTES: Final = 2**20
-_LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
+_LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *]([^\0]+)")
 _NONE: Final = ""
 """Among the SHA-256 of a name: the file may be missing, since it is about to come or to go."""
 _MAY_BE_MISSING: Final = "# may be missing: "
 """Begins the line that tells it; sha256sum takes it for a comment."""
 _ESCAPES: Final = {"\\": r"\\", "\n": r"\n", "\r": r"\r"}
 _MEANT: Final = {escape: character for character, escape in _ESCAPES.items()}
+
+log = logging.getLogger(__name__)
 
 
 class Checksums:
@@ -108,8 +113,11 @@ class Checksums:
 
     def _listed(self) -> dict[str, tuple[str, ...]]:
         listed: Mapping[str, tuple[str, ...]] = {}
-        with contextlib.suppress(ConfigError):  # a damaged list is written anew
-            listed = read_checksums(self.folder)
+        if os.path.lexists(self.folder / CHECKSUMS):
+            try:
+                listed = read_checksums(self.folder)
+            except ConfigError as damaged:
+                log.warning("%s It is written anew, without the files that were listed so far.", damaged)
         return {name: digests for name, digests in {**listed, **self._written}.items() if digests}
 
     def _save(self, listed: Mapping[str, tuple[str, ...]]) -> None:
@@ -126,16 +134,20 @@ def read_checksums(folder: Path) -> Mapping[str, tuple[str, ...]]:
     """
     path = folder / CHECKSUMS
     try:
-        text = path.read_bytes().decode(errors="surrogateescape")
+        text = read_regular(path, LARGEST).decode(errors="surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         got = "one without it" if folder.is_dir() else "no folder"
         message = f"{folder}: expected the folder of a run, which holds {CHECKSUMS}; got {got}."
         cure = "Name the output folder of a training or of a reconstruction."
         raise ConfigError([Failure(str(folder), f"{message} {cure}")]) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        message = f"{path}: expected a readable list of SHA-256; got an error ({reason}). Move it away."
+        raise ConfigError([Failure(str(path), message)]) from None
     found: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         match = _LINE.fullmatch(line)
-        if line.startswith(_MAY_BE_MISSING):
+        if line.startswith(_MAY_BE_MISSING) and "\0" not in line:
             escaped, digest, name = "\\", _NONE, line.removeprefix(_MAY_BE_MISSING)
         elif match is not None:
             escaped, digest, name = match.groups()
@@ -151,12 +163,11 @@ def verify(folder: str | Path) -> dict[str, State]:
     """Compare the files of a run with their SHA-256; a training may be replacing them meanwhile.
 
     Returns:
-        Name in the folder, or absolute path -> `ok`, `changed` or `missing`. A file that was about to come or to go
-        when its writer ended, and is not there, is left out.
+        Name in the folder, or absolute path -> `ok`, `changed`, `missing` or `unreadable`. A file that was about to
+        come or to go when its writer ended, and is not there, is left out.
 
     Raises:
         ConfigError: the folder has no list, or a damaged one.
-        OSError: a file cannot be read.
     """
     folder = Path(folder)
     states: dict[str, State | None] = {}
@@ -170,9 +181,12 @@ def verify(folder: str | Path) -> dict[str, State]:
 
 
 def _state(path: Path, digests: tuple[str, ...]) -> State | None:
-    if path.exists() and not path.is_file():
-        return "changed"  # into what may have no end
-    digest = _found(path)
+    try:
+        if path.exists() and not path.is_file():
+            return "changed"  # into what may have no end
+        digest = _found(path)
+    except OSError:
+        return "unreadable"
     if digest == _NONE:
         return None if _NONE in digests else "missing"
     return "ok" if digest in digests else "changed"
@@ -181,9 +195,10 @@ def _state(path: Path, digests: tuple[str, ...]) -> State | None:
 def _digest(file: BinaryIO) -> str:
     file.flush()
     file.seek(0)
-    found = hashlib.sha256()
-    while block := file.read(_BLOCK_BYTES):
+    found, left = hashlib.sha256(), size_of(file)
+    while block := file.read(min(_BLOCK_BYTES, left)):
         found.update(block)
+        left -= len(block)
     return found.hexdigest()
 
 
@@ -196,7 +211,7 @@ def _found(path: Path) -> str:
 
 
 def _digest_at(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return _digest(file)
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from ptycho.atomic import atomic_write
 from ptycho.config.file_text import LARGEST
+from ptycho.regular_files import read_regular
 
 
 def read_json(path: Path) -> object:
@@ -19,10 +20,8 @@ def read_json(path: Path) -> object:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"more than {LARGEST} bytes")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_regular(path, LARGEST).decode())
     except RecursionError:
         raise ValueError("too deeply nested") from None
 

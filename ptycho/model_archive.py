@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn, cast
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.memory import available_bytes, size_text, too_large
+from ptycho.regular_files import read_regular
 
 ARCHIVE: Final = "wts.h5.zip"
 """The file of a trained model in the output folder of its training."""
@@ -141,8 +142,9 @@ def decode_config(source: Path, content: bytes) -> object:
 
 def _config_content(archive: Path) -> bytes | None:
     if archive.is_dir():
-        _check_size(archive, (archive / ARCHIVE_CONFIG).stat().st_size)
-        return (archive / ARCHIVE_CONFIG).read_bytes()
+        place = archive / ARCHIVE_CONFIG
+        _check_size(archive, place.stat().st_size)
+        return read_regular(place, LARGEST_CONFIG)
     if not zipfile.is_zipfile(archive):
         return None
     try:

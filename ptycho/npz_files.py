@@ -134,7 +134,7 @@ def read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
         return array
 
 
-def write_npz(path: Path, arrays: Mapping[str, Stack]) -> None:
+def write_npz(path: Path, arrays: Mapping[str, Stack], *, overwrite: bool = True) -> None:
     """Write arrays uncompressed; the file appears whole or not at all, also over one that is in use.
 
     Raises:
@@ -144,7 +144,7 @@ def write_npz(path: Path, arrays: Mapping[str, Stack]) -> None:
         expected = "a name that ends in .npz"
         raise DataError(problem("scan file", expected, repr(path.name), path, "Add the suffix."))
     whole = {key: np.asarray(array) for key, array in arrays.items()}
-    with atomic_write(path) as stream:
+    with atomic_write(path, replace=overwrite) as stream:
         np.savez(stream, allow_pickle=False, **cast(Any, whole))
 
 

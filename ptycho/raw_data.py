@@ -288,11 +288,16 @@ class RawData:
         chosen = np.asarray(self.patterns[np.asarray(index_array)])
         return np.sqrt(chosen, dtype=np.float32) if self.domain == "intensity" else chosen.astype(np.float32)
 
-    def to_file(self, path: str | Path) -> None:
+    def to_file(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Write the NPZ of the data contract; reading it back gives an equal scan.
+
+        Args:
+            path: the file.
+            overwrite: whether a file that is there is replaced.
 
         Raises:
             DataError: the name does not end in `.npz`.
+            FileExistsError: the file is there, and not to be replaced.
         """
         found: dict[str, npt.ArrayLike | None] = {
             "diff3d": self.patterns,
@@ -311,7 +316,8 @@ class RawData:
             "nphotons": self.nphotons,
             "metadata": json.dumps({**self.metadata, "measurement_domain": self.domain}),
         }
-        write_npz(Path(path), {key: np.asarray(value) for key, value in found.items() if value is not None})
+        arrays = {key: np.asarray(value) for key, value in found.items() if value is not None}
+        write_npz(Path(path), arrays, overwrite=overwrite)
 
     @property
     def diff3d(self) -> Stack:

@@ -251,7 +251,8 @@ def _refuse_odd(path: Path) -> None:
     for member in present:
         kind, fits = ("folder", member.is_dir()) if member.name == CHECKPOINTS else ("file", member.is_file())
         if not fits and not member.is_symlink():
-            message = f"{member}: expected a {kind} of the run; got what is none. Move it away."
+            got = "a file" if kind == "folder" else "a folder, a pipe or a device"
+            message = f"{member}: expected a {kind} of the run; got {got}. Move it away."
             odd.append(Failure(str(member), message))
     if odd:
         raise ConfigError(odd)

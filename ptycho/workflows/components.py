@@ -1,24 +1,33 @@
 """The historical workflow functions; what computes is the backend."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ptycho import model_manager
 from ptycho.atomic import atomic_write
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.json_files import write_json
+from ptycho.run_folder import OF_RECONSTRUCTION, RunFolder, one_set
 from ptycho.workflows.backend_selector import load_backend, run_cdi_example_with_backend
 from ptycho.workflows.one_device import on_one_device
 
 __all__ = ["load_inference_bundle", "run_cdi_example", "save_outputs"]
+
+OUTPUTS: Final = (
+    *("reconstructed_amplitude.npy", "reconstructed_amplitude.png"),
+    *("reconstructed_phase.npy", "reconstructed_phase.png", OF_RECONSTRUCTION[-1]),
+)
+"""What `save_outputs` writes."""
 
 
 def run_cdi_example(
@@ -66,25 +75,48 @@ def save_outputs(
     phase: npt.ArrayLike | None,
     results: Mapping[str, Any],
     output_dir: str | Path,
+    *,
+    overwrite: bool = False,
 ) -> None:
-    """Write what `run_cdi_example` gave.
+    """Write what `run_cdi_example` gave; the files appear together.
 
     Args:
         amp: amplitude, float (H, W): `reconstructed_amplitude.npy` and `.png`. None: nothing to write.
         phase: phase in rad, float (H, W): `reconstructed_phase.npy` and `.png`. None: nothing to write.
         results: `metrics` go to `metrics.json` where there are any.
-        output_dir: the folder, created where it is missing.
+        output_dir: the folder, created where it is missing. It may be that of the training.
+        overwrite: whether the files of an earlier call are replaced, all of them.
+
+    Raises:
+        ConfigError: the folder holds such files, or the reconstruction of another function; or a run writes into it.
     """
     from matplotlib import image  # slow to import
 
-    folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, values in (("amplitude", amp), ("phase", phase)):
-        if values is not None:
-            array = np.asarray(values)
-            with atomic_write(folder / f"reconstructed_{name}.npy") as file:
-                np.save(file, array, allow_pickle=False)
-            with atomic_write(folder / f"reconstructed_{name}.png") as file:
-                cast(Any, image).imsave(file, array, cmap="gray", format="png")
-    if results.get("metrics"):
-        write_json(folder / "metrics.json", results["metrics"])
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    with RunFolder(output_dir) as folder:
+        earlier = _earlier_outputs(folder.path, overwrite)
+        with one_set(folder.path, folder.path, OUTPUTS) as new:
+            for name, values in (("amplitude", amp), ("phase", phase)):
+                if values is not None:
+                    array = np.asarray(values)
+                    with atomic_write(new / f"reconstructed_{name}.npy") as file:
+                        np.save(file, array, allow_pickle=False)
+                    with atomic_write(new / f"reconstructed_{name}.png") as file:
+                        cast(Any, image).imsave(file, array, cmap="gray", format="png")
+            if results.get("metrics"):
+                write_json(new / OUTPUTS[-1], results["metrics"])
+            for path in earlier:
+                path.unlink()
+
+
+def _earlier_outputs(folder: Path, overwrite: bool) -> list[Path]:
+    """The files of an earlier `save_outputs`, which are to be replaced."""
+    earlier = [folder / name for name in OUTPUTS if os.path.lexists(folder / name)]
+    pictures = any(os.path.lexists(folder / name) for name in OF_RECONSTRUCTION[:-1])
+    if pictures or (earlier and not overwrite):
+        got = "a reconstruction" if pictures else f"{earlier[0].name} of an earlier call"
+        way_on = "" if pictures else "Replace all of them (overwrite=True), or n"
+        rule = "expected a folder without a reconstruction"
+        message = f"{folder}: {rule}; got one with {got}. {way_on or 'N'}ame another folder."
+        raise ConfigError([Failure("output_dir", message)])
+    return earlier

@@ -211,7 +211,7 @@ class Trainer:
             entered.callback(_remove_empty, Path(dataloader.output_dir))
             with ranks.first():
                 folder = entered.enter_context(folder_of(payload))
-                folder.refuse_run()
+                folder.refuse_run(may_replace=False)
                 prepared = _prepared(folder, dataloader, configs, payload)
             held = entered.pop_all()  # until it has trained, the folder is its own
         model.model = prepared.module

@@ -1,6 +1,7 @@
 """What a person at a terminal sees: plain log lines, one line for a warning, one message for wrong input."""
 
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -17,6 +18,15 @@ from ptycho_torch.stopping import INTERRUPTED, TERMINATED, Terminated
 PACKAGES = ("ptycho", "ptycho_torch")
 LIGHTNING = "lightning.pytorch.utilities.rank_zero"
 
+
+_WORDS = {
+    errno.EEXIST: "expected a new place, or a folder; got a file that is there. Name another place",
+    errno.ENOTDIR: "expected a folder in this path; got a file. Correct the path",
+    errno.EISDIR: "expected a file; got a folder. Name a file",
+    errno.ELOOP: "expected a file or a folder; got links that lead round in a circle. Correct the path",
+    errno.ENAMETOOLONG: "expected a name that the file system takes; got a longer one. Shorten it",
+}
+"""In place of what the system says, which names neither rule nor way on."""
 
 UNLEARNED = 3
 """Exit code of a training that diverged or did not learn, and of a picture that is not that of the object."""
@@ -113,9 +123,10 @@ def _problems(error: Exception) -> Sequence[str]:
 
 def worded(error: OSError) -> str:
     """Word an error of the operating system: the file, then what is wrong with it."""
-    return printable(
-        f"{error.filename}: {error.strerror}." if error.filename and error.strerror else str(error)
-    )
+    if not error.filename or not error.strerror:
+        return printable(str(error))
+    bare = error.errno in _WORDS and error.strerror == os.strerror(error.errno)
+    return printable(f"{error.filename}: {_WORDS[error.errno] if bare else error.strerror}.")
 
 
 def open_streams() -> None:

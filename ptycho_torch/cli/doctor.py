@@ -8,15 +8,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from ptycho.checksums import verify
+from ptycho.checksums import CHECKSUMS, verify
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import Failure, spelled_out
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.recipes import STANDARD
 from ptycho.model_archive import ARCHIVE
-from ptycho.run_folder import CHECKPOINTS
+from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION
 from ptycho_torch.cli import train
 from ptycho_torch.cli.console import Refusal
 from ptycho_torch.cli.flags import flags_of
@@ -27,7 +27,14 @@ from ptycho_torch.cli.tables import Row, print_table
 REFUSED = 2
 """Exit code where a training with the settings in force would be refused."""
 DAMAGED = 1
-"""Exit code where a file of a run is not as it was written."""
+"""Exit code where a file of a run is not as it was written, or nothing tells whether it is."""
+
+_TOLD: Final = {
+    ("changed", "missing"): "changed or missing",
+    ("unreadable",): "cannot be read",
+    ("not listed",): "not listed, so not checked",
+}
+"""States of files that are not sound, and the words for them."""
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -36,7 +43,8 @@ def add_arguments(parser: FlagParser) -> None:
         "Tells of the settings that ptycho train would have here, from flags, environment and --config, whether any "
         "would be refused; then the exit code is 2. Nothing is run, and no data are opened. With RUN, compares the "
         "files that SHA256SUMS in its folder lists with their SHA-256: scan, checkpoints and model of a training; "
-        "scan, model and results of a reconstruction. The exit code is 1 where one is changed or missing."
+        "scan, model and results of a reconstruction. The exit code is 1 where one is changed, missing or cannot be "
+        "read, where a checkpoint, a model or a result is not listed, and where no file is listed."
     )
     parser.add_argument("run", metavar="RUN", nargs="?", help="Folder of a run whose files are checked.")
     add_config(parser)
@@ -51,7 +59,8 @@ def run(options: argparse.Namespace) -> int:
     """Print what this machine offers, or which files of a run are as they were written.
 
     Returns:
-        0; 2 where a setting in force would be refused; 1 where a file of the run is changed or missing.
+        0; 2 where a setting in force would be refused; 1 where a file of the run is not as it was written, or nothing
+        tells whether it is.
 
     Raises:
         ConfigError, Refusal, OSError: wrong input.
@@ -85,19 +94,26 @@ def run(options: argparse.Namespace) -> int:
 def _check_files(run: str, *, as_json: bool) -> int:
     states: dict[str, str] = {**verify(run)}
     kept = [*sorted(Path(run, CHECKPOINTS).glob("*.ckpt")), Path(run, ARCHIVE)]
+    kept += [Path(run, name) for name in OF_RECONSTRUCTION[:-1]]
     names = [path.relative_to(run).as_posix() for path in kept if path.is_file()]
     states |= {name: "not listed" for name in names if name not in states}
-    wrong = [name for name, state in states.items() if state in ("changed", "missing")]
+    verdict = _verdict_on_files(states)
     if as_json:
         print(json.dumps({"run": run, "files": states}, indent=2))
     else:
         rows = [Row((name, state), marked=state != "ok") for name, state in states.items()]
         print_table(("file", "SHA-256"), rows)
-        verdict = (
-            f"{len(wrong)} of {len(states)} files changed or missing" if wrong else "no file has changed"
-        )
-        print(f"\n{spelled_out(run)}: {verdict}.")
-    return DAMAGED if wrong else 0
+        print(f"\n{spelled_out(run)}: {verdict or 'no file has changed'}.")
+    return DAMAGED if verdict else 0
+
+
+def _verdict_on_files(states: Mapping[str, str]) -> str | None:
+    """What keeps the files of a run from being sound, by the state of each; None where all are as written."""
+    if not states:
+        return f"no file is listed in {CHECKSUMS}, and none was checked"
+    numbers = {words: sum(state in what for state in states.values()) for what, words in _TOLD.items()}
+    told = [f"{number} of {len(states)} files {words}" for words, number in numbers.items() if number]
+    return ", ".join(told) or None
 
 
 Values = Mapping[str, Mapping[str, Mapping[str, Any]]]

@@ -76,15 +76,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         with stoppable(signal.SIGINT, signal.SIGTERM):
             code = _run(list(sys.argv[1:] if argv is None else argv))
     except SystemExit as leaving:
-        if isinstance(flush_streams(), BrokenPipeError):
-            raise SystemExit(BROKEN_PIPE) from None
-        raise leaving from None
-    unwritten = flush_streams()
+        raise SystemExit(leaving.code or _code_of_output(flush_streams())) from None
+    return code or _code_of_output(flush_streams())
+
+
+def _code_of_output(unwritten: OSError | None) -> int:
+    """The exit code of a command that has done what it was asked for, by the error of its output."""
     if isinstance(unwritten, BrokenPipeError):
-        return code or BROKEN_PIPE
-    if unwritten is not None:
-        return code or _say(f"standard output: {worded(unwritten)}", WRONG_INPUT)
-    return code
+        return BROKEN_PIPE
+    return 0 if unwritten is None else _say(f"standard output: {worded(unwritten)}", WRONG_INPUT)
 
 
 def _run(words: list[str]) -> int:
@@ -97,8 +97,11 @@ def _run(words: list[str]) -> int:
         close = near(chosen, tuple(COMMANDS))
         hint = f"Did you mean {close}?" if close else f"The commands are {', '.join(COMMANDS)}."
         parser.error(f"{chosen}: no such command. {hint}")
-    with plain_warnings():
-        options = parser.parse_args(words)
+    try:
+        with plain_warnings():
+            options = parser.parse_args(words)
+    except OSError as unwritten:  # the help, or the version
+        return _code_of_output(unwritten)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that it cannot spell is no failure
     with plain_warnings(), plain_log(quiet="quiet" in options):
@@ -123,9 +126,9 @@ def _run(words: list[str]) -> int:
         except Interruption as interruption:
             return _say(f"{chosen}: {lines_of(interruption)}", interruption.code, first_only=True)
         except KeyboardInterrupt:
-            return _say(f"{chosen}: interrupted; nothing was kept.", INTERRUPTED, first_only=True)
+            return _say(f"{chosen}: interrupted.", INTERRUPTED, first_only=True)
         except Terminated:
-            return _say(f"{chosen}: ended by SIGTERM; nothing was kept.", TERMINATED, first_only=True)
+            return _say(f"{chosen}: ended by SIGTERM.", TERMINATED, first_only=True)
 
 
 def _say(message: str, code: int, *, first_only: bool = False) -> int:

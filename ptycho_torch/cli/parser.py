@@ -102,6 +102,13 @@ class FlagParser(argparse.ArgumentParser):
         finally:
             self._further, self.epilog = further, epilog
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print; unlike argparse, tell the caller where the output cannot be written."""
+        if file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse after writing every flag with hyphens; refuse what is no flag."""
         if not args and isinstance(self._subparsers, argparse._ArgumentGroup):

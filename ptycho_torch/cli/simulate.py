@@ -42,7 +42,12 @@ def run(options: argparse.Namespace) -> int:
     with refusing(DataError, ValueError):
         scan = simulate_scan(**parameters)
         path.parent.mkdir(parents=True, exist_ok=True)
-        scan.to_file(path)
+        try:
+            scan.to_file(path, overwrite="overwrite" in options)
+        except FileExistsError:
+            if kept := in_the_way(path, options):  # another process was faster
+                raise ConfigError(kept) from None
+            raise
     n, height, width = scan.patterns.shape
     print(f"{relative(path)}: {n} patterns of {height} x {width} pixels, {scan.domain}")
     return 0

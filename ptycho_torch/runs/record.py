@@ -12,18 +12,22 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
+from ptycho.config.errors import printable
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
 from ptycho.config.section import section_of
 from ptycho.escaped import LineFormatter
-from ptycho.json_files import write_json
+from ptycho.json_files import read_json, write_json
+from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import LOG, RunFolder
 from ptycho.run_folder import RECORD as CONFIGURATION
 from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.json_values import plain
 from ptycho_torch.runtime import is_first_process
 from ptycho_torch.stopping import Terminated
+
+log = logging.getLogger(__name__)
 
 PACKAGES = ("ptychopinn", "torch", "lightning", "pydantic", "pydantic-settings", "numpy", "scipy")
 
@@ -102,6 +106,29 @@ def recorded_domains(record: Mapping[str, Any]) -> TrainedDomains:
     told = record.get("measurement_domain")
     words = {str(text).partition(" ")[0] for text in told.values()} if isinstance(told, dict) else set()
     return TrainedDomains.of(words.pop() if len(words) == 1 else "auto", None)
+
+
+def warn_of_older_model(run_dir: Path) -> None:
+    """Say which reconstructions below a training, whose model was just written, are of a model that it replaced.
+
+    They are kept: to replace a training is not to throw away what was made with it.
+    """
+    for record in sorted(run_dir.glob(f"*/{CONFIGURATION}")) if is_first_process() else ():
+        if _model_of(record) in (os.path.realpath(run_dir), os.path.realpath(run_dir / ARCHIVE)):
+            log.warning(
+                "%s: made with the model that was replaced; reconstruct again (--overwrite), or move it away",
+                printable(str(record.parent)),
+            )
+
+
+def _model_of(record: Path) -> str | None:
+    """The model that a record names, seen from here."""
+    try:
+        content: Any = read_json(record)
+        named = content["configuration"]["model_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return os.path.realpath(named) if isinstance(named, str) and "\0" not in named else None
 
 
 class _LogFile(logging.FileHandler):

@@ -26,7 +26,7 @@ from ptycho_torch.runs.figures import save_history
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprints, scan_fingerprints
 from ptycho_torch.runs.outcome import refuse_diverged, tell_problem
 from ptycho_torch.runs.preflight import warn_of_idle_settings
-from ptycho_torch.runs.record import logged, write_configuration
+from ptycho_torch.runs.record import logged, warn_of_older_model, write_configuration
 from ptycho_torch.runtime import (
     LossHistory,
     batches_per_device,
@@ -127,7 +127,9 @@ def train(
     with folder_of(payload) as folder:
         if not overwrite:
             folder.refuse_run()
-        return train_in(folder, payload, data, callbacks)
+        result = train_in(folder, payload, data, callbacks)
+        warn_of_older_model(folder.path)
+        return result
 
 
 def train_in(

@@ -16,6 +16,8 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from ptycho.atomic import atomic_write
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.files import LARGEST
+from ptycho.regular_files import read_regular
 from ptycho.run_folder import CHECKPOINTS, HISTORY
 from ptycho_torch.runtime.checkpoint_files import is_readable
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
@@ -128,11 +130,15 @@ class _Signals(Callback):
 
 def _read_rows(path: Path) -> list[dict[str, float | None]]:
     try:
-        head, *rows = csv.reader(io.StringIO(path.read_text("ascii"), newline=""), strict=True)
+        head, *rows = csv.reader(
+            io.StringIO(read_regular(path, LARGEST).decode("ascii"), newline=""), strict=True
+        )
         if head != list(LossHistory.COLUMNS):
             raise ValueError(f"other columns than {', '.join(LossHistory.COLUMNS)}")
         return [{name: _number(name, text) for name, text in zip(head, row, strict=True)} for row in rows]
-    except (csv.Error, ValueError) as error:
+    except FileNotFoundError:
+        raise
+    except (csv.Error, OSError, ValueError) as error:
         message = f"{path}: expected the history of a training; got a damaged file ({error!s:.200})."
         way_out = "Copy it again, or move it away: a training that goes on writes it anew."
         raise ConfigError([Failure(str(path), f"{message} {way_out}")]) from error

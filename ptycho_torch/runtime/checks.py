@@ -3,6 +3,7 @@
 import importlib.util
 import os
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import torch
 
@@ -21,7 +22,7 @@ from ptycho_torch.runtime.devices import (
     resolve_n_devices,
 )
 from ptycho_torch.runtime.failures import refused, warn_once
-from ptycho_torch.runtime.loggers import missing_packages, unusable_service
+from ptycho_torch.runtime.loggers import linked_places, missing_packages, unusable_service
 from ptycho_torch.runtime.metrics import find_metric
 from ptycho_torch.runtime.processes import is_launched, launcher_failures, loading_failures, start_failures
 
@@ -128,6 +129,7 @@ def training_failures(
         *machine_failures(config),
         *conflicts_of(training_config.model, training_config, config),
         *logger_failures(config),
+        *linked_places(config, Path(str(training_config.output_dir))),
         *_batch_failures(config, training_config),
         *([metric] if isinstance(metric, Failure) else []),
         *(_interval_failures(config, training_config) if has_validation else []),

@@ -3,18 +3,30 @@
 import importlib.util
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from ptycho.config.errors import printable
+from ptycho.config.errors import Failure, printable
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.run_folder import linked_failure
 from ptycho_torch.runtime.environment import variables
 
 log = logging.getLogger(__name__)
 
 _PROJECT = "ptychopinn"
 _TRACKING = "MLFLOW_TRACKING_URI"
+_OF_WANDB: Final = "wandb"
+"""A folder in which the package makes links of its own."""
+_PLACES: Final[dict[str | None, tuple[str, ...]]] = {
+    "csv": ("logs",),
+    "tensorboard": ("logs",),
+    "wandb": (_OF_WANDB,),
+    "mlflow": ("mlruns", "mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.db-shm"),
+}
+"""What each logger writes below the folder of a run."""
 
 
 def missing_packages(config: PyTorchExecutionConfig) -> list[str]:
@@ -27,6 +39,21 @@ def missing_packages(config: PyTorchExecutionConfig) -> list[str]:
     if config.logger_backend == "mlflow" and config.disable_mlflow:
         return []
     return [name for name in needed.get(config.logger_backend, ()) if importlib.util.find_spec(name) is None]
+
+
+def linked_places(config: PyTorchExecutionConfig, run_dir: Path) -> list[Failure]:
+    """Why the chosen logger cannot write into a folder: it would follow a link that is there."""
+    places = (run_dir / name for name in _PLACES.get(config.logger_backend, ()))
+    return [linked_failure(link) for place in places for link in _links(place)]
+
+
+def _links(place: Path) -> Iterator[Path]:
+    if place.is_symlink():
+        yield place
+    elif place.name != _OF_WANDB:
+        for folder, folders, files in os.walk(place):
+            paths = (Path(folder, name) for name in (*folders, *files))
+            yield from (path for path in paths if path.is_symlink())
 
 
 def unusable_service(config: PyTorchExecutionConfig) -> str | None:

@@ -137,7 +137,7 @@ def test_a_file_of_a_run_that_has_changed_or_is_gone_is_told(ptycho: Run) -> Non
     assert "* wts.h5.zip changed" in lines
     assert "* checkpoints/a.ckpt missing" in lines
     assert "* checkpoints/z.ckpt not listed" in lines
-    assert lines[-1] == "run: 2 of 4 files changed or missing."
+    assert lines[-1] == "run: 2 of 4 files changed or missing, 1 of 4 files not listed, so not checked."
     code, text, _ = ptycho("doctor", "run", "--json")
     assert code == 1
     assert json.loads(text)["files"] == {
@@ -146,6 +146,18 @@ def test_a_file_of_a_run_that_has_changed_or_is_gone_is_told(ptycho: Run) -> Non
         "wts.h5.zip": "changed",
         "checkpoints/z.ckpt": "not listed",
     }
+
+
+def test_a_run_that_could_not_be_checked_is_not_sound(ptycho: Run) -> None:
+    run_with()
+    Path("run/SHA256SUMS").touch()
+    code, told, _ = ptycho("doctor", "run")
+    assert (code, told.splitlines()[-1]) == (1, "run: no file is listed in SHA256SUMS, and none was checked.")
+    for name in ("wts.h5.zip", "checkpoints/last.ckpt", "reconstruction.npz"):
+        Path("run", name).touch()
+        code, told, _ = ptycho("doctor", "run")
+        assert (code, told.splitlines()[-1]) == (1, "run: 1 of 1 files not listed, so not checked.")
+        Path("run", name).unlink()
 
 
 def test_what_is_no_run_is_refused(ptycho: Run) -> None:

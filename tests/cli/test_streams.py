@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -92,6 +93,24 @@ def test_odd_signs_on_a_command_line_do_not_reach_the_terminal(
     assert all(line.isprintable() for line in (out + said).split("\n"))
 
 
+def test_what_the_system_says_in_a_word_is_told_with_a_way_on(
+    ptycho: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.npz").touch()
+    Path("loop").symlink_to("loop")
+    tiny = ("--N", "32", "--n-positions", "9")
+    for place, way_on in (
+        ("s.npz/a.npz", "Name another place"),
+        ("s.npz/a/b.npz", "Correct the path"),
+        ("loop/a.npz", "Name another place|Correct the path"),
+        (f"{'x' * 300}/a.npz", "Shorten it"),
+    ):
+        code, _, said = ptycho("simulate", "--output", place, *tiny)
+        assert code == 2
+        assert re.search(rf": expected .*; got .*\. ({way_on})\.$", said), said
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("command", "code"),
@@ -107,6 +126,11 @@ def test_odd_signs_on_a_command_line_do_not_reach_the_terminal(
         ("ptycho config schema | true", 141),
         ("ptycho train nowhere.npz 2>&1 | true", 2),
         ("ptycho config schema >/dev/full", 2),
+        ("ptycho --version >/dev/full", 2),
+        ("PYTHONUNBUFFERED=1 ptycho --version >/dev/full", 2),
+        ("ptycho >/dev/full", 2),
+        ("ptycho train --help >/dev/full", 2),
+        ("ptycho train --help-all >/dev/full", 2),
     ],
 )
 def test_closed_streams_are_no_failure_of_a_command(command: str, code: int, tmp_path: Path) -> None:

@@ -96,6 +96,28 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     assert not link.is_symlink()
 
 
+def test_of_two_writers_that_replace_nothing_the_first_one_stays(tmp_path: Path) -> None:
+    target = tmp_path / "scan.npz"
+
+    def write_slowly() -> None:
+        with atomic_write(target, replace=False) as slow:
+            slow.write(b"second")
+            with atomic_write(target, replace=False) as fast:
+                fast.write(b"first")
+
+    with pytest.raises(FileExistsError) as raised:
+        write_slowly()
+    assert raised.value.filename == str(target)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"scan.npz": b"first"}
+
+
+def test_a_link_to_nowhere_is_no_free_place(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FileExistsError), atomic_write(tmp_path / "link", replace=False):
+        pass
+    assert (tmp_path / "link").is_symlink()
+
+
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 def test_what_is_not_a_file_is_not_replaced(tmp_path: Path, make: object) -> None:
     target = tmp_path / "there"

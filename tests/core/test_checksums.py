@@ -211,3 +211,59 @@ def test_a_file_that_cannot_be_written_leaves_the_one_that_was_there_verified(tm
     assert (tmp_path / "last.ckpt").read_bytes() == b"one"
     assert verify(tmp_path) == {"last.ckpt": "ok"}
     assert sorted(os.listdir(tmp_path)) == [CHECKSUMS, "last.ckpt"]
+
+
+# What others put there ----------------------------------------------------------------------------------------------
+
+ABSENT_SHA = "0" * 64
+
+
+def list_of(folder: Path, *names: str) -> None:
+    lines = (f"{ABSENT_SHA}  {name}\n" for name in names)
+    (folder / CHECKSUMS).write_bytes("".join(lines).encode())
+
+
+def test_a_pipe_in_place_of_the_list_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / CHECKSUMS)
+    with pytest.raises(ConfigError, match=r"SHA256SUMS: expected a readable list .*got a pipe"):
+        verify(tmp_path)
+
+
+def test_a_file_without_an_end_is_read_by_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    endless = [name for name in ("/dev/zero", "/proc/kmsg") if Path(name).exists()]
+    list_of(tmp_path, "pipe", *endless)
+    states = verify(tmp_path)
+    assert states.keys() == {"pipe", *endless}
+    assert set(states.values()) <= {"changed", "unreadable"}
+
+
+def test_a_list_that_leads_to_a_file_without_an_end_lists_nothing(tmp_path: Path) -> None:
+    (tmp_path / CHECKSUMS).symlink_to("/proc/kmsg")
+    try:
+        found = verify(tmp_path)
+    except ConfigError:  # where the system keeps it from us, or has none
+        found = {}
+    assert found == {}
+
+
+@pytest.mark.parametrize("line", [f"{ABSENT_SHA}  a\0b\n", "# may be missing: a\0b\n"])
+def test_a_name_that_no_file_can_have_is_a_damaged_list(tmp_path: Path, line: str) -> None:
+    (tmp_path / CHECKSUMS).write_text(line)
+    with pytest.raises(ConfigError, match="The file was damaged"):
+        verify(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    list_of(tmp_path, "x" * 300, "loop")
+    assert verify(tmp_path) == {"x" * 300: "unreadable", "loop": "unreadable"}
+
+
+def test_a_damaged_list_is_written_anew_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / CHECKSUMS).write_text("damaged\n")
+    write(tmp_path, "last.ckpt", b"one")
+    assert "The file was damaged. It is written anew" in caplog.text
+    assert verify(tmp_path) == {"last.ckpt": "ok"}

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +61,11 @@ def test_what_json_cannot_hold_leaves_the_file_as_it_was(tmp_path: Path) -> None
     with pytest.raises(TypeError):
         write_json(tmp_path / "file.json", {"seed": object()})
     assert json.loads((tmp_path / "file.json").read_text()) == {"seed": 1}
+
+
+def test_a_pipe_or_a_file_without_an_end_is_no_json(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "endless.json").symlink_to("/proc/kmsg")
+    for name in ("pipe.json", "endless.json"):
+        with pytest.raises((OSError, ValueError)):
+            read_json(tmp_path / name)

@@ -224,3 +224,13 @@ def wait_for(is_there: Callable[[], Any], longest_s: float = 30.0) -> None:
     while not is_there():
         assert time.monotonic() < until, "it did not come"
         time.sleep(0.01)
+
+
+def test_of_two_simulations_of_one_name_one_is_kept(tmp_path: Path, tally: Tally) -> None:
+    place = tmp_path / "race.npz"
+    flags = ("--N", 32, "--n-positions", 60)
+    both = [command("simulate", "--output", place, *flags, "--seed", n, folder=tmp_path) for n in range(2)]
+    ends = [child.ended() for child in both]
+    assert sorted(end.code for end in ends) == [0, 2], [end.said for end in ends]
+    assert "expected nothing there yet; got a file" in next(end.said for end in ends if end.code)
+    tally("pairs of writers")

@@ -17,12 +17,14 @@ from ptycho.config.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.run_folder import RunFolder
 from ptycho_torch import losses
+from ptycho_torch.api.base_api import PtychoModel
 from ptycho_torch.api.base_api import Trainer as Door
 from ptycho_torch.config_params import DataConfig, ModelConfig
 from ptycho_torch.data.options import scaled_to_peak, with_probe_options, without_ramp
 from ptycho_torch.fine_tuning import PARTS, parts
 from ptycho_torch.forward_model import PtychoPINN, build_network, outer_band
 from ptycho_torch.lightning_utils import find_best_checkpoint
+from ptycho_torch.model import PtychoPINN_Lightning
 from tests.torch.client import SMALL, door, opened
 from tests.torch.conftest import N
 
@@ -352,8 +354,9 @@ def test_a_prepared_training_keeps_its_folder_to_itself_until_it_has_trained(
     trainer.train()
     log = (folder / "run.log").read_text()
     assert log.index("training on ") < log.index("model saved: ")
-    with RunFolder(folder) as again, pytest.raises(ConfigError, match="a trained model"):
-        again.refuse_run()
+    with pytest.raises(ConfigError, match="a trained model") as caught:
+        Door._from_lightning(PtychoModel._new_model(PtychoPINN_Lightning, loader.config_manager), loader)
+    assert "overwrite" not in str(caught.value)  # which this door does not have
     dropped, loader = opened(tiny_scan, tmp_path / "dropped")
     del dropped
     gc.collect()

@@ -97,6 +97,20 @@ def test_a_replaced_training_that_fails_leaves_the_earlier_one(
     assert earlier_run(run_dir) is None
 
 
+def test_a_replaced_model_is_told_of_its_reconstructions(
+    tiny_file: Path, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = copied(finished, tmp_path)
+    reconstructed(run_dir, tiny_file, run_dir / "of-it")
+    reconstructed(finished, tiny_file, run_dir / "of-another")
+    before = files(run_dir / "of-it")
+    train(create_training_payload(tiny_file, run_dir, SMALL | {"nepochs": 1}), overwrite=True)
+    assert files(run_dir / "of-it") == before
+    assert f"{run_dir / 'of-it'}: made with the model that was replaced" in caplog.text
+    assert "of-another: made with" not in caplog.text
+    assert verify(run_dir / "of-it")[str(run_dir / "wts.h5.zip")] == "changed"
+
+
 def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> None:
     for epochs in (0, 2):  # before the first checkpoint, and after one
         with pytest.raises(RuntimeError, match="stopped"):

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.callbacks import ProgressBar
 
+from ptycho.config.canonical import TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho_torch.runtime import LossHistory
+from ptycho_torch.runtime.checks import training_failures
 from tests.torch.line import SCORES, Line, config, history, train
 
 
@@ -58,6 +60,33 @@ def test_no_logger_writes_the_history_alone(tmp_path: Path):
     trainer = train(tmp_path, config(enable_checkpointing=False), Line(), epochs=1)
     assert not trainer.loggers
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "link"),
+    [
+        ("csv", "logs"),
+        ("csv", "logs/csv"),
+        ("tensorboard", "logs/tensorboard"),
+        ("mlflow", "mlflow.db"),
+        ("mlflow", "mlruns/0"),
+        ("wandb", "wandb"),
+    ],
+)
+def test_no_logger_follows_a_link_out_of_the_folder(tmp_path: Path, backend: str, link: str):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (run / link).parent.mkdir(parents=True)
+    (run / link).symlink_to(elsewhere)
+    failures = training_failures(
+        config(logger_backend=backend),
+        TrainingConfig(output_dir=run, n_groups=1),
+        has_validation=False,
+        logged_metrics=("train_loss",),
+    )
+    told = [failure.message for failure in failures if failure.name == str(run / link)]
+    assert len(told) == 1
+    assert "got a link, which is not followed" in told[0]
 
 
 def test_csv_logger_writes_a_table(tmp_path: Path):

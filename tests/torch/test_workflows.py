@@ -14,6 +14,7 @@ from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
+from ptycho.run_folder import RunFolder
 from ptycho.workflows import backend_selector, components
 from ptycho_torch.workflows.components import (
     load_inference_bundle_torch,
@@ -160,6 +161,28 @@ def test_outputs_are_arrays_pictures_and_metrics(tmp_path: Path) -> None:
         "metrics.json",
         *(f"reconstructed_{what}.{kind}" for what in ("amplitude", "phase") for kind in ("npy", "png")),
     }
+
+
+def test_outputs_of_two_calls_are_not_mixed(tmp_path: Path) -> None:
+    image = np.ones((3, 4), dtype=np.float32)
+    components.save_outputs(image, image, {"metrics": {"r_factor": 0.5}}, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match=r"of an earlier call\. Replace all of them \(overwrite=True\)"):
+        components.save_outputs(2 * image, None, {}, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    components.save_outputs(2 * image, None, {}, tmp_path, overwrite=True)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"reconstructed_amplitude.npy", "reconstructed_amplitude.png"}
+    assert np.array_equal(np.load(tmp_path / "reconstructed_amplitude.npy"), 2 * image)
+
+
+def test_outputs_wait_for_no_other_writer_and_replace_no_reconstruction(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "busy"), pytest.raises(ConfigError, match="in use by process"):
+        components.save_outputs(None, None, {"metrics": {"r_factor": 0.5}}, tmp_path / "busy")
+    (tmp_path / "reconstruction.npz").touch()
+    with pytest.raises(ConfigError, match=r"got one with a reconstruction\. Name another folder"):
+        components.save_outputs(None, None, {"metrics": {"r_factor": 0.5}}, tmp_path, overwrite=True)
+    assert not (tmp_path / "metrics.json").exists()
 
 
 def test_a_metric_that_is_not_finite_is_null_in_the_file(tmp_path: Path) -> None:
