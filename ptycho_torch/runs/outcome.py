@@ -2,6 +2,7 @@
 
 import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -114,6 +115,13 @@ def problem_of_picture(figures: Mapping[str, Any]) -> str | None:
         f"r_factor: expected less than {mean:.4f}, which the mean of the other patterns reaches without any object; "
         f"got {found:.4f}. The picture is not that of the object. {_PICTURE_CAUSES}"
     )
+
+
+def warn_of(problem: str | None) -> str | None:
+    """Warn whoever called from Python of a training or a picture that came to nothing; gives the problem back."""
+    if problem is not None:
+        warnings.warn(problem, UserWarning, stacklevel=3)
+    return problem
 
 
 def _pairs(figures: Mapping[str, Any]) -> list[tuple[float, float]]:

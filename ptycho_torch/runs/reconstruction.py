@@ -32,7 +32,7 @@ from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconst
 from ptycho_torch.runs import metrics
 from ptycho_torch.runs.figures import save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
-from ptycho_torch.runs.outcome import problem_of_picture
+from ptycho_torch.runs.outcome import problem_of_picture, warn_of
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
 from ptycho_torch.runtime import (
@@ -324,6 +324,11 @@ def _one_scan(
         listed = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
         log.info("%s: %s", printable(str(scan.path)), listed)
     return ReconstructionResult(folder, scan, result, figures, _told_problem(scan, figures))
+
+
+def warn_of_picture(reconstruction: Reconstruction, scan: RawData) -> None:
+    """Warn of a picture that is not that of the object, where an array is all that a caller is given."""
+    warn_of(_told_problem(scan, measure(reconstruction, scan)))
 
 
 def _told_problem(scan: RawData, figures: Mapping[str, Any]) -> str | None:
