@@ -37,9 +37,9 @@ def grouped_data(scan: Scan, N: int, K: int, nsamples: int, gridsize: int) -> Gr
     size = scan.patterns.shape[-1]
     for name, value, least in (("K", K, 0), ("nsamples", nsamples, 1), ("gridsize", gridsize, 1)):
         if value < least:
-            raise DataError(problem(name, f"an integer >= {least}", str(value), "the call", "Raise it."))
+            raise DataError(problem(name, f"an integer >= {least}", str(value), "argument", "Raise it."))
     if size != N:
-        raise DataError(problem("N", f"{size}, the side of the patterns", str(N), "the call", "Correct it."))
+        raise DataError(problem("N", f"{size}, the side of the patterns", str(N), "argument", "Correct it."))
     low, high = scan.positions_px.min(axis=0), scan.positions_px.max(axis=0)
     return GroupedData(
         scan.amplitude(np.arange(len(scan.patterns))), scan.positions_px + 0.5, (low + high) / 2

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import spatial  # pyright: ignore[reportMissingTypeStubs]
 
 from ptycho.data_error import DataError
+from ptycho.memory import available_bytes, size_text, too_large
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -23,6 +24,10 @@ GAP = 0.25
 
 MOST_WITHIN = 200
 """Nearest neighbours that Min_dist looks at."""
+
+
+NEIGHBOR_BYTES = 48
+"""Memory for each neighbour of each position while groups are drawn."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,8 @@ def neighbor_groups(
     objects = np.zeros(n, dtype=np.int64) if scan_index is None else np.asarray(scan_index)
     if neighborhood.rectangular:
         positions = positions / [typical_step(axis) for axis in positions.T]
+    pool = min(pool, n - 1)
+    _refuse_too_many(name, pool, n)
     neighbors = _nearest(positions, objects, pool, gridsize)
     if neighborhood.function == "Min_dist":
         neighbors = _between(np.asarray(positions_px, dtype=np.float64), neighbors, neighborhood.distances_px)
@@ -245,6 +252,16 @@ def _check_numbers(gridsize: int, n_groups: int, n: int, oversample: bool) -> No
         raise DataError(
             f"n_groups: expected at most {n}, the number of positions; got {n_groups}. "
             "Lower it, or set enable_oversampling=True to use positions as centres more than once."
+        )
+
+
+def _refuse_too_many(name: str, pool: int, n: int) -> None:
+    """Refuse more neighbours of all positions than there is memory for."""
+    n_bytes = n * pool * NEIGHBOR_BYTES
+    if too_large(n_bytes):
+        raise DataError(
+            f"{name}: expected neighbours that fit into the memory there is, {size_text(available_bytes())}; got "
+            f"{pool} of each of {n} positions, {size_text(n_bytes)}. Lower it."
         )
 
 

@@ -17,7 +17,7 @@ def available_bytes() -> int:
     return min([psutil.virtual_memory().available, *_limits()])
 
 
-def too_large(n_bytes: int) -> bool:
+def too_large(n_bytes: float) -> bool:
     """Whether so many bytes are more than the memory that is available; few never are."""
     return n_bytes > _FEW and n_bytes > available_bytes()
 

@@ -1,8 +1,8 @@
 """What is found in a stack of patterns: in one pass over all of them, block by block, and in a sample of them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ SAMPLE: Final = 64
 """Patterns of a scan that are looked at together."""
 
 LARGEST_INTEGERS: Final = (2**16 - 1, 2**31 - 1, 2**32 - 1)
-"""Values that whole numbers stored as floats have where an integer was the largest of its kind."""
+"""Largest integers of a kind, in whatever type they are stored now: detectors mark a pixel with one of them, and with
+one less."""
 
 ISOLATED: Final = 0.5
 """Where nothing between this part of the largest value and that value occurs, it is a flag and no measurement."""
@@ -36,12 +37,14 @@ class Summary:
 
     Attributes:
         n_not_finite, first_not_finite_row: NaN and infinite values.
-        minimum, minimum_row, maximum: of the values that are no flags.
-        total, total_square: sums over all values that are no flags.
+        minimum, minimum_row: of all values.
+        maximum, total, total_square: of the values that are no flags, outside the ignored pixels.
         whole: whether all values outside the ignored pixels are whole numbers.
-        flag: the largest value that the dtype has, where it occurs; else None.
-        flagged: bool (N, N), pixels that hold the flag instead of a measurement; None: none.
-        n_saturated: values at the flag that are measurements, as far as the values tell.
+        hits: of each value that may be a flag, in how many patterns each pixel has it, int64 (N, N).
+        flags: the values that are flags, ascending.
+        flagged: bool (N, N), pixels that hold a flag instead of a measurement; None: none.
+        saturated: the largest value of an integer, where it is a measurement as far as the values tell; else None.
+        n_saturated: how many values are that.
     """
 
     n_not_finite: int = 0
@@ -52,8 +55,10 @@ class Summary:
     total: float = 0.0
     total_square: float = 0.0
     whole: bool = True
-    flag: float | None = None
+    hits: dict[float, Array] = field(default_factory=dict[float, Array])
+    flags: tuple[float, ...] = ()
     flagged: Mask | None = None
+    saturated: float | None = None
     n_saturated: int = 0
 
 
@@ -82,7 +87,6 @@ def summarize(array: Stack, ignored: Mask | None = None) -> Summary:
         DataError: the array is in a file whose bytes are damaged.
     """
     summary = Summary()
-    hits = np.zeros(array.shape[1:], dtype=np.int64)
     for start, block in blocks(array):
         if block.size == 0 or _not_finite(summary, start, block):
             continue
@@ -92,14 +96,8 @@ def summarize(array: Stack, ignored: Mask | None = None) -> Summary:
                 ignored if ignored.ndim < block.ndim else ignored[start:][: len(block)], 0, block
             )
         summary.whole = summary.whole and _is_whole(meant)
-        flag = _largest_of_its_kind(meant, summary.whole)
-        if flag is not None:
-            summary.flag = flag
-            hit = meant == flag
-            hits += hit.sum(axis=0)
-            block = np.where(hit, 0, block)
-        _add(summary, start, block)
-    return _judge_flags(summary, hits, len(array))
+        _add(summary, start, block, _without_flags(summary, meant))
+    return _judge_flags(summary, array)
 
 
 def sample_of(array: Stack, ignored: Mask | None = None) -> Array:
@@ -134,12 +132,26 @@ def noise_over_mean(sample: Array) -> float | None:
     return float(np.median(ratios)) / MEDIAN_OF_SQUARE if len(ratios) >= FEWEST_TRIPLES else None
 
 
-def shares(image: Array) -> tuple[float, float]:
-    """Which parts of an image (N, N) >= 0 lie in its central half, and in that of the image in FFT order."""
+def shares(image: Array) -> tuple[float, float, float, float]:
+    """Which parts of an image (N, N) >= 0 lie in its central half, as it is and in FFT order of (rows, columns).
+
+    Returns:
+        As it is; with both axes, the rows alone, and the columns alone in FFT order. They add up to 1.
+    """
     total = float(image.sum()) or 1.0
     quarter = image.shape[-1] // 4
-    inner = slice(quarter, image.shape[-1] - quarter)
-    return float(image[inner, inner].sum()) / total, float(np.fft.fftshift(image)[inner, inner].sum()) / total
+    inner = np.zeros(image.shape[-1], dtype=bool)
+    inner[quarter : image.shape[-1] - quarter] = True
+    parts = ((inner, inner), (~inner, ~inner), (~inner, inner), (inner, ~inner))
+    as_it_is, both, rows, columns = (float(image[np.ix_(*part)].sum()) / total for part in parts)
+    return as_it_is, both, rows, columns
+
+
+def brightest_neighbor(image: Array) -> Array:
+    """The largest of the 8 neighbours of each pixel of an image (N, N), across its edges."""
+    steps = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
+    largest: Array = np.maximum.reduce([np.roll(image, step, axis=(0, 1)) for step in steps])
+    return largest
 
 
 def _not_finite(summary: Summary, start: int, block: Array) -> bool:
@@ -161,36 +173,55 @@ def _is_whole(block: Array) -> bool:
     return bool((first == np.rint(first)).all()) and bool((block == np.rint(block)).all())
 
 
-def _largest_of_its_kind(block: Array, whole: bool) -> float | None:
-    """The largest value that the dtype has, where it occurs in a block."""
-    largest = float(block.max())
-    if block.dtype.kind in "iu":
-        return largest if largest == float(np.iinfo(block.dtype).max) else None
-    known = [float(block.dtype.type(value)) for value in LARGEST_INTEGERS]
-    return largest if whole and largest in known else None
+def _candidates(dtype: np.dtype[Any]) -> dict[float, bool]:
+    """Values that may be flags in this dtype, and whether an integer of some kind has no larger one."""
+    known: dict[float, bool] = {value - less: not less for less in (1, 0) for value in LARGEST_INTEGERS}
+    if dtype.kind == "f":
+        return {
+            float(dtype.type(value)): top
+            for value, top in known.items()
+            if value <= float(np.finfo(dtype).max)
+        }
+    most = int(np.iinfo(dtype).max)
+    return {value: top for value, top in known.items() if value <= most} | {most: True}
+
+
+def _without_flags(summary: Summary, block: Array) -> Array:
+    """A block with 0 in place of what may be flags, which are counted."""
+    candidates = _candidates(block.dtype)
+    while (largest := block.max().item()) in candidates:
+        hit = block == largest
+        summary.hits[largest] = summary.hits.get(largest, 0) + hit.sum(axis=0)
+        block = np.where(hit, np.zeros((), block.dtype), block)
+    return block
 
 
 @np.errstate(over="ignore")  # the largest value tells
-def _add(summary: Summary, start: int, block: Array) -> None:
-    rows = block.reshape(len(block), -1)
-    smallest = float(rows.min())
+def _add(summary: Summary, start: int, block: Array, meant: Array) -> None:
+    smallest = float(block.min())
     if smallest < summary.minimum:
-        summary.minimum, summary.minimum_row = smallest, start + int(np.argmin(rows.min(axis=1)))
+        row = int(np.argmin(block.reshape(len(block), -1).min(axis=1)))
+        summary.minimum, summary.minimum_row = smallest, start + row
+    rows = meant.reshape(len(meant), -1)
     summary.maximum = max(summary.maximum, float(rows.max()))
     summary.total += float(rows.sum(dtype=np.float64))
     summary.total_square += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64, casting="unsafe"))
 
 
-def _judge_flags(summary: Summary, hits: Array, n: int) -> Summary:
-    """Tell flags, which hold no measurement, from pixels that saturate now and then."""
-    if summary.flag is None:
-        return summary
-    isolated = summary.maximum < ISOLATED * summary.flag
-    flagged = (hits > 0) if isolated and n > 2 else (hits == n) & (n > 2)
-    summary.n_saturated = int(hits[~flagged].sum())
-    summary.flagged = flagged if flagged.any() else None
-    summary.total += summary.n_saturated * summary.flag
-    summary.total_square += summary.n_saturated * summary.flag**2
-    if summary.n_saturated:
-        summary.maximum = summary.flag
+def _judge_flags(summary: Summary, array: Stack) -> Summary:
+    """Tell flags, which hold no measurement, from pixels that saturate now and then, and from counts by chance."""
+    n, candidates = len(array), _candidates(array.dtype) if summary.hits else {}
+    for value, hits in sorted(summary.hits.items()):
+        isolated = summary.maximum < ISOLATED * value
+        flagged = (hits > 0) if isolated and n > 2 else (hits == n) & (n > 2)
+        n_measured = int(hits[~flagged].sum())
+        if flagged.any():
+            summary.flagged = flagged if summary.flagged is None else summary.flagged | flagged
+            summary.flags = (*summary.flags, value)
+        if n_measured:
+            summary.total += n_measured * value
+            summary.total_square += n_measured * value**2
+            summary.maximum = float(value)
+        if n_measured and candidates[value] and summary.whole:
+            summary.saturated, summary.n_saturated = value, n_measured
     return summary

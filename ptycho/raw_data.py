@@ -25,7 +25,7 @@ from ptycho.scan_checks import Checker
 from ptycho.scan_domain import Decision, Domain, TrainedDomains, check_word, decide_domain
 from ptycho.scan_files import read_scan_file
 from ptycho.scan_masks import as_plain, joined
-from ptycho.scan_verdicts import warnings_of
+from ptycho.scan_verdicts import warnings_of, warnings_of_pixels
 from ptycho.stored_array import Array, Stack, silenced
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
@@ -221,7 +221,7 @@ class RawData:
         check.require("probeGuess", "a complex probe, shape (N, N) or (modes, N, N)")
         probe = check.probe("probeGuess", size)
         nphotons = check.photon_number(metadata)
-        bad_pixels = check.bad_pixels(n, size)
+        stated = bad_pixels = check.bad_pixels(n, size)
         optional = {
             "holdout": check.flags("holdout", (n,)),
             "half": check.flags("half", (n,)),
@@ -245,7 +245,10 @@ class RawData:
         if patterns is None or summary is None or positions is None or probe is None:
             raise AssertionError("an array is missing, but no problem was reported")
         _say_domain(decision, origin)
-        for warning in warnings_of(summary, str(patterns.dtype), mean_counts, positions, probe):
+        for warning in (
+            *warnings_of(summary, str(patterns.dtype), mean_counts, positions, probe),
+            *warnings_of_pixels(patterns, decision.domain, stated, bad_pixels),
+        ):
             logger.warning("%s: %s.", origin, warning)
         half = optional.pop("half")
         objects = {name: optional.pop(name) for name in ("object_guess", "object_truth")}

@@ -4,15 +4,15 @@ Large arrays are looked at block by block, so no check makes a full-size tempora
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
 
 from ptycho.data_error import DataError, problem
 from ptycho.memory import available_bytes, size_text, too_large
-from ptycho.pattern_statistics import Mask, Summary, sample_of, shares, summarize
-from ptycho.scan_verdicts import is_in_the_corner
+from ptycho.pattern_statistics import Mask, Summary, sample_of, summarize
+from ptycho.scan_verdicts import fft_order
 from ptycho.stored_array import Array, Stack
 
 INTENSITY_SUSPICION = 4.0
@@ -40,6 +40,9 @@ NEIGHBOR_SAMPLE = 64
 
 POSITIVE = ("energy", "wavelength", "distance", "pixel_size", "pixel_width", "pixel_height")
 """Parts of the names of metadata that are numbers > 0; `nphotons` is looked at by itself."""
+
+SIGNED = ("offset", "shift", "delta", "difference", "relative", "correction")
+"""Parts of names that say that a number may have either sign."""
 
 SMALLEST_EXTENT_PX = 1e-3
 """A scan of smaller extent than this (and not 0) is not in pixels."""
@@ -166,14 +169,10 @@ class Checker:
         return mask if mask.any() else None
 
     def _zero_frequency(self, sample: Array) -> None:
-        centred, cornered = shares(sample.mean(axis=0))
-        if is_in_the_corner(centred, cornered):
-            self.report(
-                "diff3d",
-                "the zero frequency at the centre, [N//2, N//2]",
-                f"{cornered:.0%} of the light around the corners and {centred:.0%} around the centre (FFT order)",
-                "Write np.fft.fftshift(patterns, axes=(-2, -1)), and so for bad_pixels.",
-            )
+        order = fft_order(sample.mean(axis=0))
+        if order is not None:
+            advice = f"Write np.fft.fftshift(patterns, axes={order.axes}), and so for bad_pixels."
+            self.report("diff3d", "the zero frequency at the centre, [N//2, N//2]", order.got, advice)
 
     def positions(self, n: int | None, size: int | None) -> Array | None:
         """Scan positions float64 (n, 2), rows (y, x), in object pixels, for patterns of side `size`."""
@@ -231,11 +230,10 @@ class Checker:
         if array is None:
             return None
         modes = array.reshape((-1, *array.shape[-2:]))
-        centred, cornered = shares(np.square(np.abs(modes), dtype=np.float64).sum(axis=0))
-        if is_in_the_corner(centred, cornered):
-            got = f"{cornered:.0%} of its light around the corners and {centred:.0%} around the centre (FFT order)"
-            advice = "Write np.fft.fftshift(probe, axes=(-2, -1))."
-            self.report(key, "a probe centred on [N//2, N//2]", got, advice)
+        order = fft_order(np.square(np.abs(modes), dtype=np.float64).sum(axis=0))
+        if order is not None:
+            advice = f"Write np.fft.fftshift(probe, axes={order.axes})."
+            self.report(key, "a probe centred on [N//2, N//2]", order.got, advice)
         return modes
 
     def object_(self, key: str) -> Array | None:
@@ -315,13 +313,12 @@ class Checker:
 
     def _physical(self, metadata: Mapping[str, Any]) -> None:
         """Report quantities that cannot be what the metadata state, and a domain that is none."""
-        for key, value in metadata.items():
-            given = cast(list[Any], value) if isinstance(value, list) else [value]
-            numbers = [one for one in given if isinstance(one, int | float) and not isinstance(one, bool)]
-            named = any(word in key.lower() for word in POSITIVE)
-            if named and not all(0 < one < np.inf for one in numbers):
+        for key, value in _entries(metadata):
+            name = key.lower().removesuffix(".value").rpartition(".")[2]
+            named = any(word in name for word in POSITIVE) and not any(word in name for word in SIGNED)
+            if named and not all(0 < one < np.inf for one in _numbers(value)):
                 advice = "Correct it, or leave it out."
-                self.report(f"metadata {key!r}", "finite numbers > 0", f"{value!r:.60}", advice)
+                self.report(f"metadata {key!r:.60}", "finite numbers > 0", f"{value!r:.60}", advice)
         if (said := metadata.get("measurement_domain", "amplitude")) not in ("amplitude", "intensity"):
             name = "metadata 'measurement_domain'"
             self.report(name, "'amplitude' or 'intensity'", f"{said!r:.60}", "Correct the word.")
@@ -370,6 +367,22 @@ def _is_deeper(value: object, levels: int) -> bool:
         lists: list[list[Any]] = [[*one.values()] if isinstance(one, dict) else one for one in layer]
         layer = [inner for one in lists for inner in one if isinstance(inner, dict | list)]
     return bool(layer)
+
+
+def _entries(metadata: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
+    """What metadata state, also within mappings and lists of them, each with its place: 'beam.energy_J'."""
+    for key, value in metadata.items():
+        for one in cast(list[Any], value) if isinstance(value, list) else [value]:
+            if isinstance(one, dict):
+                yield from _entries(cast(dict[str, Any], one), f"{place}{key}.")
+        yield place + key, value
+
+
+def _numbers(value: object) -> list[float]:
+    """The numbers in a value: itself, or those of a list, of lists."""
+    if isinstance(value, list):
+        return [number for one in cast(list[Any], value) for number in _numbers(one)]
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
 def _shape_text(shape: tuple[int | None, ...]) -> str:

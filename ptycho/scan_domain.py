@@ -97,7 +97,7 @@ def check_word(domain: str) -> None:
     """
     if domain not in ("auto", *DOMAINS):
         words = "'auto', 'amplitude' or 'intensity'"
-        raise ValueError(problem("domain", words, repr(domain), "measurement_domain", "Correct the word."))
+        raise ValueError(problem("domain", words, repr(domain), "argument", "Correct the word."))
 
 
 def decide_domain(

@@ -4,16 +4,24 @@ A warning is said where a picture may still come out; what cannot give one is re
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from ptycho.pattern_statistics import Summary
-from ptycho.stored_array import Array
+from ptycho.pattern_statistics import Mask, Summary, brightest_neighbor, sample_of, shares
+from ptycho.stored_array import Array, Stack
 
-IN_THE_CORNER: Final = (0.4, 2.0)
+IN_FFT_ORDER: Final = (0.4, 2.0, 0.02)
 """A pattern or probe whose central half, taken in FFT order, holds at least this share of it, and at least this many
-times as much as its own central half, is in FFT order."""
+times as much as its own central half and as that of any other order, is in FFT order, where each of the parts that are
+put together there holds at least this share of it."""
+
+ORDERS: Final = {
+    (-2, -1): "around the corners",
+    (-2,): "at both ends of the columns",
+    (-1,): "at both ends of the rows",
+}
+"""Axes that may be in FFT order, and where the light is then."""
 
 LIT: Final = 0.1
 """Part of its peak intensity from which on a pixel belongs to a probe."""
@@ -27,14 +35,49 @@ SMALLEST_EXTENT: Final = 0.1
 MOST: Final = (0.1, 0.9)
 """Quantiles of the coordinates, between which most positions lie."""
 
+HOT: Final = (0.01, 20.0)
+"""A pixel outside the central half that holds this share of all light, and so many times as much as any neighbour, is
+taken to be hot."""
+
+FEWEST_PATTERNS: Final = 5
+"""With fewer patterns nothing is said of single pixels."""
+
+SMALLEST_RATIO: Final = 0.02
+"""Extent of most of a scan along one axis over that along the other, below which they are not in one unit."""
+
 FAR_OFF: Final = 20.0
 """A position is far off from the others at this many times their spread and a pattern's side."""
 
 
-def is_in_the_corner(centred: float, cornered: float) -> bool:
-    """Whether these shares (`pattern_statistics.shares`) tell of an image in FFT order."""
-    least, times = IN_THE_CORNER
-    return cornered >= least and cornered >= times * centred
+class FFTOrder(NamedTuple):
+    """An image of which some axes are in FFT order."""
+
+    got: str
+    """What is seen."""
+    axes: str
+    """The argument of `np.fft.fftshift` that mends it."""
+
+
+def fft_order(image: Array) -> FFTOrder | None:
+    """Which axes of an image (N, N) >= 0 are in FFT order; None for none.
+
+    A pixel that is brighter than all its neighbours counts as the brightest of them: one hot pixel is no order.
+    """
+    image = np.minimum(image, brightest_neighbor(image))
+    centred, *others = shares(image)
+    least, times, part = IN_FFT_ORDER
+    share = max(others)
+    axes = tuple(ORDERS)[others.index(share)]
+    rest = [centred, *(other for other in others if other is not share)]
+    if share < least or share < times * max(rest):
+        return None
+    half = image.shape[-1] // 2
+    ends = [(slice(None, half), slice(half, None)) if axis in axes else (slice(None),) for axis in (-2, -1)]
+    if min(float(image[rows, columns].sum()) for rows in ends[0] for columns in ends[1]) < part * image.sum():
+        return None
+    order = "" if len(axes) == 2 else " along one axis"
+    got = f"{share:.0%} of the light {ORDERS[axes]} and {centred:.0%} around the centre (FFT order{order})"
+    return FFTOrder(got, "(-2, -1)" if len(axes) == 2 else str(axes[0]))
 
 
 def probe_diameter_px(probe: Array) -> float:
@@ -64,14 +107,15 @@ def warnings_of(
         probe: complex (modes, N, N).
     """
     if summary.flagged is not None:
+        values = " or ".join(f"{value:.0f}" for value in summary.flags)
         yield (
-            f"{np.count_nonzero(summary.flagged)} pixels hold {summary.flag:.0f}, the largest value there is: they are "
-            "taken as not measured, and masked. Mark them in bad_pixels to keep this quiet"
+            f"{np.count_nonzero(summary.flagged)} pixels hold {values}, which detectors write where they measure "
+            "nothing: they are taken as not measured, and masked. Mark them in bad_pixels to keep this quiet"
         )
     if summary.n_saturated:
         yield (
-            f"{summary.n_saturated} values are {summary.flag:.0f}, the largest value there is ({dtype}): the detector "
-            "saturates. Mark these pixels in bad_pixels"
+            f"{summary.n_saturated} values are {summary.saturated:.0f}, the largest value there is ({dtype}): the "
+            "detector saturates. Mark these pixels in bad_pixels"
         )
     if mean_counts < 1:
         yield (
@@ -79,6 +123,42 @@ def warnings_of(
             "is not what the training assumes. Multiply the patterns by the counts of one unit"
         )
     yield from _of_positions(positions, probe)
+
+
+def warnings_of_pixels(patterns: Stack, domain: str, stated: Mask | None, bad: Mask | None) -> Iterator[str]:
+    """What is to be said of single pixels, from a sample of the patterns.
+
+    Args:
+        patterns: (n, N, N).
+        domain: how they are read.
+        stated: bool, (N, N) or (n, N, N), the bad pixels as they were given; None: none.
+        bad: the bad pixels in force.
+    """
+    if len(patterns) < FEWEST_PATTERNS:
+        return
+    power = 2.0 if domain == "amplitude" else 1.0
+    light = np.mean(sample_of(patterns, bad) ** power, axis=0)
+    if stated is not None:
+        masked = sample_of(patterns, ~stated) ** power
+        lost = np.where(np.ptp(masked, axis=0) > 0, masked.mean(axis=0), 0)  # what never changes is a flag
+        lost = np.minimum(lost, brightest_neighbor(lost))
+        share = float(lost.sum() / max(lost.sum() + light.sum(), np.finfo(float).tiny))
+        if share > 0.5:
+            yield (
+                f"bad_pixels leave out {share:.0%} of the light, and {np.mean(stated):.0%} of the pixels: True marks a "
+                "pixel that was NOT measured. Invert the mask if it is the other way round"
+            )
+    least, times = HOT
+    hot = (light > least * light.sum()) & (light > times * brightest_neighbor(light))
+    quarter = light.shape[-1] // 4
+    hot[quarter : light.shape[-1] - quarter, quarter : light.shape[-1] - quarter] = False
+    if hot.any():
+        row, column = np.argwhere(hot)[0]
+        share = float(light[hot].sum() / light.sum())
+        yield (
+            f"{np.count_nonzero(hot)} pixels, the first in row {row}, column {column}, hold {share:.0%} "
+            "of the light, and those beside them next to nothing: they must be hot. Mark them in bad_pixels"
+        )
 
 
 def _of_positions(positions: Array, probe: Array) -> Iterator[str]:
@@ -91,11 +171,18 @@ def _of_positions(positions: Array, probe: Array) -> Iterator[str]:
     if len(positions) < FEWEST_POSITIONS:
         return
     within = np.quantile(positions, MOST, axis=0, method="nearest")
-    extent, diameter = float(np.ptp(within, axis=0).max()), probe_diameter_px(probe)
+    extents, diameter = np.ptp(within, axis=0), probe_diameter_px(probe)
+    extent = float(extents.max())
     if extent == 0:
         yield "most positions are equal: nothing tells object and probe apart. Check how the positions were written"
     elif extent < SMALLEST_EXTENT * diameter:
         yield (
             f"most positions lie within {extent:.2g} pixels, and the probe is {diameter:.0f} pixels wide: these "
             "patterns show one place. If they are in micrometres or another unit, divide them by the object pixel size"
+        )
+    elif extents.min() < max(SMALLEST_EXTENT * diameter, SMALLEST_RATIO * extent):
+        small, large = ("x", "y") if extents[1] < extents[0] else ("y", "x")
+        yield (
+            f"most positions lie within {extents.min():.2g} pixels along {small}, and {extent:.2g} along {large}: "
+            f"a scan along one line hardly tells object and probe apart. Check the unit of {small}coords"
         )

@@ -14,7 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from skimage import color, data, transform
 
+from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.raw_data import RawData
+from ptycho.scan_checks import LARGEST_VALUE
+from ptycho.scan_domain import DOMAINS
 
 Image = Literal["astronaut", "camera", "chelsea", "coffee", "coins", "brick", "grass", "gravel", "moon"]
 IMAGES = get_args(Image)
@@ -28,6 +31,9 @@ GOLDEN_ANGLE_RAD = np.pi * (3 - np.sqrt(5))
 MARGIN_PX = 6
 """Object beyond the outermost patches."""
 BATCH = 64
+OBJECT_BYTES, WAVE_BYTES, COUNT_BYTES = 64, 80, 4
+"""Memory for a pixel of the object, of a wave of each mode in a batch, and of a pattern."""
+LARGEST_COUNT = 2**32 - 1
 
 
 def simulate_scan(
@@ -70,7 +76,8 @@ def simulate_scan(
         ValueError: an unknown image or pattern, or a number out of range.
     """
     step = 0.118 * N if step_px is None else step_px
-    _check(N, n_positions, step, nphotons, n_modes, holdout_fraction)
+    defocus = N / 6 if defocus_rad is None else defocus_rad
+    _check(N, n_positions, step, nphotons, n_modes, holdout_fraction, defocus, seed, domain)
     rng = np.random.default_rng(seed)
     positions = scan_positions(pattern, n_positions, step, rng)
     positions += N // 2 + MARGIN_PX - positions.min(axis=0)
@@ -78,7 +85,7 @@ def simulate_scan(
     amplitude = 0.6 + 0.4 * photograph(object_amplitude_image, (height, width))
     phase_rad = 2 * photograph(phase_image, (height, width)) - 1
     truth: npt.NDArray[np.complex128] = amplitude * cast(Any, np.exp(1j * phase_rad))
-    probe = make_probe(N, N / 6 if defocus_rad is None else defocus_rad, n_modes) * np.sqrt(nphotons)
+    probe = make_probe(N, defocus, n_modes) * np.sqrt(nphotons)
     patterns = _patterns(truth, probe, positions, domain, rng if poisson_noise else None)
     holdout = np.zeros(n_positions, dtype=bool)
     holdout[rng.choice(n_positions, round(holdout_fraction * n_positions), replace=False)] = True
@@ -188,21 +195,57 @@ def _patterns(
         far_field = np.fft.fft2(exit_wave, norm="ortho")
         intensity = np.fft.fftshift((np.abs(far_field) ** 2).sum(axis=1), axes=(-2, -1))
         intensity = intensity if rng is None else rng.poisson(intensity)
+        if counts and intensity.max() > LARGEST_COUNT:
+            raise ValueError(
+                f"nphotons: expected so few that no pixel has more than {LARGEST_COUNT} counts; got {intensity.max()} "
+                "in one. Lower it, or take the domain 'amplitude'."
+            )
         patterns[part] = intensity if domain == "intensity" else np.sqrt(intensity)
     return patterns
 
 
 def _check(
-    N: int, n_positions: int, step_px: float, nphotons: float, n_modes: int, holdout_fraction: float
+    N: int,
+    n_positions: int,
+    step_px: float,
+    nphotons: float,
+    n_modes: int,
+    holdout_fraction: float,
+    defocus_rad: float,
+    seed: int,
+    domain: str,
 ) -> None:
+    most = f"a number > 0, at most {LARGEST_VALUE:g}"
     rules = (
         ("N", N, N >= 16 and N % 2 == 0, "an even number >= 16"),
         ("n_positions", n_positions, n_positions >= 1, "at least 1"),
         ("step_px", step_px, 0 < step_px < np.inf, "a finite number > 0"),
-        ("nphotons", nphotons, 0 < nphotons < np.inf, "a finite number > 0"),
+        ("nphotons", nphotons, 0 < nphotons <= LARGEST_VALUE, most),
         ("n_modes", n_modes, 1 <= n_modes <= 6, "1 to 6"),
         ("holdout_fraction", holdout_fraction, 0 <= holdout_fraction < 1, "a number in [0, 1)"),
+        ("defocus_rad", defocus_rad, abs(defocus_rad) < np.inf, "a finite number"),
+        ("seed", seed, seed >= 0, "an integer >= 0"),
+        ("domain", repr(domain), domain in DOMAINS, " or ".join(map(repr, DOMAINS))),
     )
     for name, value, holds, expected in rules:
         if not holds:
             raise ValueError(f"{name}: expected {expected}; got {value}. Change it.")
+    _refuse_too_large(N, n_positions, step_px, n_modes)
+
+
+def _refuse_too_large(N: int, n_positions: int, step_px: float, n_modes: int) -> None:
+    """Refuse a scan that does not fit into memory, before any of it is there."""
+    n, size, step = min(n_positions, 10**12), min(N, 10**9), min(step_px, 1e12)  # larger ones are no floats
+    side = 2 / np.sqrt(np.pi) * step * np.sqrt(n) + size + 2 * MARGIN_PX
+    parts = {
+        f"an object of {side:.3g} x {side:.3g} pixels (step_px, n_positions)": side**2 * OBJECT_BYTES,
+        f"{n} patterns of {size} x {size} pixels": n * size**2 * COUNT_BYTES,
+        f"waves of {size} x {size} pixels (N)": min(BATCH, n) * n_modes * size**2 * WAVE_BYTES,
+    }
+    n_bytes = float(sum(parts.values()))
+    if too_large(n_bytes):
+        largest = max(parts, key=lambda name: parts[name])
+        raise ValueError(
+            f"scan: expected one that fits into the memory there is, {size_text(available_bytes())}; got "
+            f"{size_text(n_bytes)}, most of it for {largest}. Simulate a smaller scan."
+        )

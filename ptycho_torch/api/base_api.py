@@ -32,9 +32,10 @@ from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.data.options import with_probe_options
 from ptycho_torch.model import PtychoPINN_Lightning
 from ptycho_torch.reassembly import reconstruct
-from ptycho_torch.runs.reconstruction import illuminated_model
+from ptycho_torch.runs.outcome import warn_of
+from ptycho_torch.runs.reconstruction import illuminated_model, warn_of_picture
 from ptycho_torch.runs.record import logged
-from ptycho_torch.runs.training import PreparedTraining, check, finish, folder_of, prepare
+from ptycho_torch.runs.training import PreparedTraining, TrainingResult, check, finish, folder_of, prepare
 from ptycho_torch.runtime import Ranks, build_fabric, read_checkpoint, run_environment
 
 __all__ = [
@@ -171,7 +172,10 @@ class Trainer:
     Attributes:
         _trainer: Lightning's, whose `callbacks` may be added to; they are called in this process, and with several
             devices in no other: there they may watch, and not stop the training or write checkpoints of their own.
+        problem: why the training came to nothing; None before it and where it is sound.
     """
+
+    problem: str | None = None
 
     def __init__(
         self,
@@ -228,11 +232,15 @@ class Trainer:
         Raises:
             ConfigError: the training diverged.
             RuntimeError: the process of another device failed.
+
+        Warns:
+            UserWarning: the training came to nothing; see `problem`.
         """
         _check_word("orchestration", orchestration, "lightning")
         _check_word("experiment_name", experiment_name, "")
         with self._held, self._ranks.beside(_train_beside, *self._told):
-            _finish(self._prepared, self._folder)
+            self.problem = _finish(self._prepared, self._folder).problem
+        warn_of(self.problem)
 
 
 def _remove_empty(folder: Path) -> None:
@@ -263,10 +271,10 @@ def _prepared(
         return prepare(folder, payload, data)
 
 
-def _finish(prepared: PreparedTraining, folder: RunFolder) -> None:
+def _finish(prepared: PreparedTraining, folder: RunFolder) -> TrainingResult:
     with run_environment(prepared.payload.execution_config), logged(folder, further=True):
         folder.begin(anew=False)
-        finish(prepared)
+        return finish(prepared)
 
 
 def _train_beside(loader: PtychoDataLoader, configs: ConfigManager, ready: Event) -> None:
@@ -304,6 +312,9 @@ class InferenceEngine:
         Raises:
             ConfigError: the machine lacks what the settings ask for.
             DataError: patterns of another size than the network was trained on.
+
+        Warns:
+            UserWarning: the picture predicts the patterns no better than their mean does.
         """
         configs, module = self.config_manager, self.ptycho_model.module
         execution = inference_execution(configs)
@@ -326,5 +337,6 @@ class InferenceEngine:
                 execution=execution,
                 fabric=build_fabric(execution),
             )
+            warn_of_picture(found, scan)
         factor = np.sqrt(np.sum(np.abs(found.probe.astype(np.complex128)) ** 2) / loader.probe_power)
         return (found.object * factor).astype(np.complex64)

@@ -67,7 +67,8 @@ class PtychoDataLoader:
         """The patterns, the illumination and the positions of one scan in memory.
 
         Args:
-            diff_patterns: (n, N, N), counts, zero frequency at the centre.
+            diff_patterns: (n, N, N), counts, or amplitudes where `DataConfig.measurement_domain` is 'amplitude'; zero
+                frequency at the centre.
             probe: complex (N, N) or (modes, N, N).
             positions: (n, 2), rows (y, x), object-array pixels.
             config_manager: the configurations.
@@ -77,12 +78,16 @@ class PtychoDataLoader:
         """
         loader = cls.__new__(cls)
         loader.config_manager = config_manager
-        scan = RawData.from_arrays(
-            diff_patterns, np.asanyarray(positions) + CENTRED_PIXEL, probe, domain="intensity"
-        )
-        loader._scans = [scan]
+        places = np.asanyarray(positions) + CENTRED_PIXEL
+        loader._scans = [RawData.from_arrays(diff_patterns, places, probe, domain=loader._domain)]
         loader._probe_power = float(np.sum(np.abs(np.asarray(probe, dtype=np.complex128)) ** 2))
         return loader
+
+    @property
+    def _domain(self) -> str:
+        """How patterns are read, from files or from memory; ptychodus hands over counts."""
+        domain = self.config_manager.data_config.measurement_domain
+        return "intensity" if domain == "auto" else domain
 
     def scans(self) -> list[RawData]:
         """The scans, which are read at the first call.
@@ -92,13 +97,12 @@ class PtychoDataLoader:
             DataError: a file is not what the data contract says.
         """
         if not self._scans:
-            domain = self.config_manager.data_config.measurement_domain
             files = sorted(self.data_dir.glob("*.npz"))
             if not files:
                 raise FileNotFoundError(
                     f"{printable(str(self.data_dir))}: expected NPZ files to train on; got none. Export them first."
                 )
-            read = (RawData.from_file(file, "intensity" if domain == "auto" else domain) for file in files)
+            read = (RawData.from_file(file, self._domain) for file in files)
             self._scans = [
                 dataclasses.replace(scan, positions_px=scan.positions_px + CENTRED_PIXEL) for scan in read
             ]

@@ -193,13 +193,17 @@ def compare(
         Both objects on that rectangle.
 
     Raises:
-        DataError: image and known object do not overlap, or the image is not finite.
+        DataError: image and known object do not overlap, or the image is not finite, or zero everywhere.
     """
     rows, columns = _common_rectangle(image.shape, truth.shape, corner_px, coverage)
     part = image[rows, columns].astype(np.complex128)
     if not np.isfinite(part).all():
         raise DataError(
             "comparison: expected an object of finite numbers; got some that are not. Train the model again."
+        )
+    if not part.any():
+        raise DataError(
+            "comparison: expected an object with some light; got zeros alone. Train the model again."
         )
     down, right = corner_px
     known = truth[rows.start + down : rows.stop + down, columns.start + right : columns.stop + right].astype(

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,8 @@ CONSTANT: Final = 1e-7
 """Relative spread of losses that are the same number in 32 bits."""
 LEAST_EPOCHS, LEAST_FALLING = 3, 5
 """Epochs after which a constant loss, and one that never fell, are no accident any more."""
+HOPELESS: Final = 2.0
+"""A trained model whose R factor is so many times that of the mean pattern has learned nothing."""
 
 _CAUSES: Final = (
     "Usual causes: a learning_rate that is too high or far too low, patterns read in the wrong measurement_domain, or "
@@ -63,11 +66,33 @@ def _is_sound(row: Mapping[str, float | None]) -> bool:
     return all(value is None or math.isfinite(value) for value in row.values())
 
 
+def problem_of_prediction(figures: Mapping[str, float]) -> str | None:
+    """What is wrong with a trained model, from the patterns it predicts (`predicted_figures`); None where nothing is.
+
+    After a short training a model predicts about as well as the mean of the other patterns does, and goes on from
+    there. Here it is far worse by its R factor, nearer to that of a dark prediction, and worse by its deviance too.
+    """
+    pairs = _pairs(figures)
+    if not pairs or not all(math.isfinite(mean) and not found < mean for found, mean in pairs):
+        return None
+    found, mean = pairs[0]
+    bound = min(HOPELESS * mean, (1 + mean) / 2)
+    if mean >= 1 or found < bound:
+        return None
+    return (
+        f"r_factor: expected less than {bound:.4f} (the mean of the other patterns reaches {mean:.4f} without any "
+        f"object); got {found:.4f}. The model does not predict the patterns. {_CAUSES}"
+    )
+
+
 def tell_problem(
-    history: Sequence[Mapping[str, float | None]], bundle: Path, checkpoint: Path | None
+    history: Sequence[Mapping[str, float | None]],
+    figures: Mapping[str, float],
+    bundle: Path,
+    checkpoint: Path | None,
 ) -> str | None:
     """Log why a training came to nothing, and which weights its model has."""
-    problem = problem_of(history)
+    problem = problem_of(history) or problem_of_prediction(figures)
     if problem is None:
         return None
     weights = "the last epoch" if checkpoint is None else checkpoint.name
@@ -82,10 +107,7 @@ def problem_of_picture(figures: Mapping[str, Any]) -> str | None:
     It predicts the patterns no better than the mean of the others does, which knows of no object: neither by its R
     factor nor by its deviance. A scan of one pattern tells nothing here.
     """
-    pairs = [
-        (figures[name], figures[f"mean_pattern_{name}"])
-        for name in ("r_factor", "poisson_deviance_per_pixel")
-    ]
+    pairs = _pairs(figures)
     if not all(math.isfinite(mean) and not found < mean for found, mean in pairs):
         return None
     found, mean = pairs[0]
@@ -93,6 +115,19 @@ def problem_of_picture(figures: Mapping[str, Any]) -> str | None:
         f"r_factor: expected less than {mean:.4f}, which the mean of the other patterns reaches without any object; "
         f"got {found:.4f}. The picture is not that of the object. {_PICTURE_CAUSES}"
     )
+
+
+def warn_of(problem: str | None) -> str | None:
+    """Warn whoever called from Python of a training or a picture that came to nothing; gives the problem back."""
+    if problem is not None:
+        warnings.warn(problem, UserWarning, stacklevel=3)
+    return problem
+
+
+def _pairs(figures: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """R factor and deviance, each beside that of the mean pattern; nothing where they were not measured."""
+    names = ("r_factor", "poisson_deviance_per_pixel") if figures else ()
+    return [(figures[name], figures[f"mean_pattern_{name}"]) for name in names]
 
 
 def refuse_diverged(module: PtychoPINN_Lightning) -> None:

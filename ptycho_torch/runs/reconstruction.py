@@ -33,7 +33,7 @@ from ptycho_torch.runs import metrics
 from ptycho_torch.runs.figures import save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
 from ptycho_torch.runs.judging import compared, in_blocks, judge, measured_by, tell_figures, tell_problem
-from ptycho_torch.runs.outcome import problem_of_picture
+from ptycho_torch.runs.outcome import problem_of_picture, warn_of
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
 from ptycho_torch.runtime import (
@@ -293,6 +293,11 @@ def _one_scan(
         tell_figures(scan, figures)
     problem = tell_problem(scan, problem_of_picture(figures))
     return ReconstructionResult(folder, scan, result, figures, problem)
+
+
+def warn_of_picture(reconstruction: Reconstruction, scan: RawData) -> None:
+    """Warn of a picture that is not that of the object, where an array is all that a caller is given."""
+    warn_of(tell_problem(scan, problem_of_picture(measure(reconstruction, scan))))
 
 
 def save_arrays(path: Path, result: Reconstruction, scan: RawData, *, debug: bool) -> Path:

@@ -22,6 +22,7 @@ from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule, stack_probes
 from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
+from ptycho_torch.runs.agreement import predicted_figures
 from ptycho_torch.runs.figures import save_history
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprints, scan_fingerprints
 from ptycho_torch.runs.outcome import refuse_diverged, tell_problem
@@ -236,16 +237,16 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
         module.load_state_dict(weights)
     refuse_diverged(module)
     history = next(item for item in trainer.callbacks if isinstance(item, LossHistory)).rows
-    bundle = run_dir / ARCHIVE
+    bundle, figures = run_dir / ARCHIVE, dict[str, float]()
     if trainer.is_global_zero:
+        figures = predicted_figures(module, data, trainer)
         save_history(run_dir / LOSS_PICTURE, history)
         bundle = save_model(bundle, module, payload, domains_of(data.scans))
         Checksums(run_dir).settle()
         log.info("model saved: %s", printable(str(bundle)))
     trainer.strategy.barrier()  # what the first process writes is there for every process that returns
-    return TrainingResult(
-        run_dir, bundle, history, module, checkpoint, tell_problem(history, bundle, checkpoint)
-    )
+    problem = tell_problem(history, figures, bundle, checkpoint)
+    return TrainingResult(run_dir, bundle, history, module, checkpoint, problem)
 
 
 def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_Lightning:

@@ -25,6 +25,7 @@ from ptycho_torch.runtime.failures import refused, warn_once
 from ptycho_torch.runtime.loggers import linked_places, missing_packages, unusable_service
 from ptycho_torch.runtime.metrics import find_metric
 from ptycho_torch.runtime.processes import is_launched, launcher_failures, loading_failures, start_failures
+from ptycho_torch.runtime.threads import thread_failures
 
 _PRECISIONS = {
     "cpu": ("32-true", "bf16-mixed", "64-true"),
@@ -168,6 +169,7 @@ def machine_failures(config: PyTorchExecutionConfig) -> list[Failure]:
         *launcher_failures(config, resolve_n_devices(config, accelerator)),
         *_strategy_failures(config, accelerator),
         *loading_failures(config),
+        *thread_failures(config),
     ]
     several = resolve_n_devices(config, accelerator) > 1 or config.num_nodes > 1
     if several and config.strategy not in ("fsdp", "deepspeed"):

@@ -9,8 +9,10 @@ from typing import Final
 
 import torch
 
+from ptycho.config.errors import Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.devices import require_accelerator, resolve_n_devices
+from ptycho_torch.runtime.failures import refused
 
 CGROUP: Final = Path("/sys/fs/cgroup")
 """Where Linux tells how much of the CPUs a container or a job may use."""
@@ -35,6 +37,32 @@ def _quota(cgroup: Path) -> float | None:
     return None
 
 
+THREADS_FOR_EACH_CPU: Final = 16
+"""Threads that a process may ask for; a machine cannot start any number of them."""
+
+
+LONGEST: Final = 19
+"""Digits of a number in OMP_NUM_THREADS that is none any more: it is left alone, as OpenMP does."""
+
+
+def thread_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
+    """More threads than a machine of this size starts, by the knob, or else by OMP_NUM_THREADS."""
+    most = THREADS_FOR_EACH_CPU * (os.cpu_count() or 1)
+    rule = f"at most {most} on this machine, {THREADS_FOR_EACH_CPU} for each CPU"
+    if config.num_threads is not None and config.num_threads > most:
+        yield refused(config, "num_threads", rule, "One for each CPU is enough; none chooses.")
+    elif config.num_threads is None and (_stated() or 0) > most:
+        got = f"got {_stated()} from the environment"
+        message = f"OMP_NUM_THREADS: expected {rule}; {got}. Lower it, or set num_threads."
+        yield Failure("num_threads", message)
+
+
+def _stated() -> int | None:
+    """The threads that OMP_NUM_THREADS asks for; None where it says nothing, or no number."""
+    stated = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(stated) or None if stated.isdecimal() and len(stated) < LONGEST else None
+
+
 def resolve_num_threads(config: PyTorchExecutionConfig) -> int:
     """Threads of each process of a run.
 
@@ -43,9 +71,8 @@ def resolve_num_threads(config: PyTorchExecutionConfig) -> int:
     """
     if config.num_threads is not None:
         return config.num_threads
-    stated = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if stated.isdecimal() and int(stated) > 0:
-        return int(stated)
+    if (stated := _stated()) is not None:
+        return stated
     accelerator = require_accelerator(config)
     share = usable_cpus() // (resolve_n_devices(config, accelerator) if accelerator in ("cpu", "cuda") else 1)
     return max(1, share - config.num_workers)

@@ -31,8 +31,14 @@ from ptycho_torch.config_factory import (
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reassembly import reconstruct
+from ptycho_torch.runs.outcome import warn_of
 from ptycho_torch.runs.preflight import refuse_foreseeable
-from ptycho_torch.runs.reconstruction import ReconstructionResult, illuminated_model, reconstruct_scans
+from ptycho_torch.runs.reconstruction import (
+    ReconstructionResult,
+    illuminated_model,
+    reconstruct_scans,
+    warn_of_picture,
+)
 from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
 from ptycho_torch.runs.training import TrainingResult, train
 from ptycho_torch.runtime import build_fabric, check_machine, run_environment
@@ -77,13 +83,17 @@ def run_cdi_example_torch(
 
     Returns:
         Amplitude and phase (rad) of the object, float32 (H, W), of the first scan where there are several; both None
-        without stitching. And the results: ``backend``, ``history``, ``models``, ``run_dir``, ``bundle``, and with
-        stitching ``reconstructions`` (one for each scan) and ``metrics`` (of the first).
+        without stitching. And the results: ``backend``, ``history``, ``models``, ``run_dir``, ``bundle``,
+        ``problem`` (why training or reconstruction came to nothing; None where they are sound), and with stitching
+        ``reconstructions`` (one for each scan) and ``metrics`` (of the first).
 
     Raises:
         ConfigError, DataError: the settings or the data are wrong, or ``output_dir`` holds a run; BundleError: the
             model cannot be read back.
         ValueError, RuntimeError: the backend of the configuration is not this one.
+
+    Warns:
+        UserWarning: the training or a reconstruction came to nothing; see ``problem``.
     """
     config, scans, tests, execution_config = _prepared(train_data, test_data, config, execution_config)
     trained, payload = _trained(config, scans, tests, execution_config, overwrite)
@@ -92,7 +102,9 @@ def run_cdi_example_torch(
         return None, None, results
     inference = _inference_payload(payload, trained.run_dir)
     found = reconstruct_scans(inference, tests or scans, overwrite=overwrite)
+    problems = [warn_of(result.problem) for result in found]
     results |= {"reconstructions": found, "metrics": found[0].metrics}
+    results["problem"] = next(filter(None, [results["problem"], *problems]), None)
     return *_images(found[0]), results
 
 
@@ -156,6 +168,9 @@ class LoadedModels(dict[str, PtychoPINN]):
             DataError: the arrays do not fit together, or the model.
             ConfigError: the environment asks for what this machine lacks.
 
+        Warns:
+            UserWarning: the patches do not predict the patterns.
+
         The knobs are those of the environment; the work is done in this process, on one device.
         """
         amplitude, positions = (np.asarray(values) for values in inputs)
@@ -182,6 +197,7 @@ class LoadedModels(dict[str, PtychoPINN]):
                 execution=execution,
                 fabric=build_fabric(execution),
             )
+            warn_of_picture(found, scan)
         factor = np.linalg.norm(found.probe) / np.linalg.norm(given)
         n_pixels = scan.patterns.shape[-1]
         corners = np.round(positions).astype(int) - n_pixels // 2 - np.array(found.canvas_corner_px)
@@ -256,6 +272,7 @@ def _results(trained: TrainingResult) -> dict[str, Any]:
         "models": {MODEL: trained.module.model},
         "run_dir": trained.run_dir,
         "bundle": trained.bundle,
+        "problem": warn_of(trained.problem),
     }
 
 

@@ -17,6 +17,7 @@ from ptycho.run_names import RECONSTRUCTIONS, RUNS, default_folder
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.config_solver import create_solver_payload
 from ptycho_torch.data.module import ScanDataModule
+from ptycho_torch.runs.outcome import problem_of
 from ptycho_torch.runs.reconstruction import ReconstructionResult, reconstruct_scans
 from ptycho_torch.runs.resuming import train_or_resume
 from ptycho_torch.runs.solved import SolverResult
@@ -42,6 +43,11 @@ class EndedTraining:
     bundle: Path
     history: list[dict[str, float | None]]
 
+    @property
+    def problem(self) -> str | None:
+        """Why the training came to nothing, by its losses; None where they are sound."""
+        return problem_of(self.history)
+
 
 def train_scan(
     scan: RawData | str | Path,
@@ -65,12 +71,9 @@ def train_scan(
     data = None
     if isinstance(scan, RawData) and scan.path is not None:
         data = ScanDataModule(config, execution, options=payload.pt_data_config, scans=[scan])
-    if not resume:
-        return train(payload, data=data, overwrite=overwrite)
     run_dir = Path(str(config.output_dir))
-    return train_or_resume(payload, data=data) or EndedTraining(
-        run_dir, run_dir / ARCHIVE, LossHistory(run_dir / HISTORY).rows
-    )
+    result = train_or_resume(payload, data=data) if resume else train(payload, data=data, overwrite=overwrite)
+    return result or EndedTraining(run_dir, run_dir / ARCHIVE, LossHistory(run_dir / HISTORY).rows)
 
 
 def reconstruct_scan(

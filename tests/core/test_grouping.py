@@ -218,3 +218,19 @@ def test_rectangular_scans_have_neighbours_along_both_axes():
         for r in (False, True)
     )
     assert (plain[..., 0] > 6).mean() < 0.2 < (rectangular[..., 0] > 6).mean()
+
+
+@pytest.mark.parametrize("name", ["neighbor_count", "neighbor_pool_size"])
+def test_more_neighbours_than_positions_are_all_the_others(name):
+    positions = np.random.default_rng(0).random((40, 2))
+    counts = {"neighbor_count": 6, "gridsize": 2, "n_groups": 40, "seed": 1}
+    groups = neighbor_groups(positions, **(counts | {name: 10**9}))
+    np.testing.assert_array_equal(groups, neighbor_groups(positions, **(counts | {name: 39})))
+
+
+def test_more_neighbours_than_there_is_memory_for_are_refused():
+    positions = np.random.default_rng(0).random((2_000_000, 2))
+    with pytest.raises(
+        DataError, match=r"neighbor_count: expected neighbours that fit into the memory there is, "
+    ):
+        neighbor_groups(positions, 2, 1_999_999, 8, 1)

@@ -9,32 +9,7 @@ import numpy as np
 import pytest
 
 from ptycho.raw_data import DataError, RawData
-from ptycho_torch.simulate import simulate_scan
-
-
-def sound(domain="intensity", **options):
-    options = {"N": 32, "n_positions": 60, "nphotons": 1e5, "seed": 1, "step_px": 5.0} | options
-    return simulate_scan(domain=domain, **options)
-
-
-SCAN = sound()
-
-
-def write(path, scan=SCAN, **changes):
-    arrays = {
-        "diff3d": np.asarray(scan.patterns),
-        "xcoords": scan.xcoords,
-        "ycoords": scan.ycoords,
-        "probeGuess": scan.probe,
-        "metadata": np.array(json.dumps({"measurement_domain": scan.domain})),
-    }
-    arrays = {key: value for key, value in (arrays | changes).items() if value is not None}
-    np.savez(path / "scan.npz", **arrays)
-    return path / "scan.npz"
-
-
-def said(caplog):
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+from tests.core.sound_scans import SCAN, said, sound, write
 
 
 @pytest.mark.parametrize(("domain", "n_modes"), [("intensity", 1), ("amplitude", 3)])
@@ -135,99 +110,7 @@ def test_an_export_of_ptychodus_is_counts_and_nothing_is_said(tmp_path, caplog):
     assert said(caplog) == []
 
 
-# Flags and masks ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.int32, np.float32, np.float64])
-def test_gaps_at_the_largest_value_are_masked_and_said(tmp_path, caplog, dtype):
-    gap = np.zeros((32, 32), bool)
-    gap[15:17] = True
-    counts = COUNTS.astype(dtype)
-    counts[:, gap] = np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 2**32 - 1
-    (tmp_path / "sound").mkdir()
-    expected = RawData.from_file(write(tmp_path / "sound", diff3d=np.where(gap, 0, COUNTS).astype(dtype)))
-    caplog.clear()
-    scan = RawData.from_file(write(tmp_path, diff3d=counts))
-    np.testing.assert_array_equal(scan.bad_pixels, gap)
-    np.testing.assert_array_equal(scan.patterns, expected.patterns)
-    np.testing.assert_allclose(scan.probe, expected.probe, rtol=1e-6)
-    (warning,) = said(caplog)
-    assert "64 pixels hold" in warning
-    assert "they are taken as not measured, and masked" in warning
-
-
-def test_gaps_beside_bad_pixels_in_the_file_are_joined_with_them(tmp_path):
-    counts, bad = COUNTS.astype(np.uint16), np.zeros((60, 32, 32), bool)
-    counts[:, 3] = 65535
-    bad[5, 8, 8] = True
-    scan = RawData.from_file(write(tmp_path, diff3d=counts, bad_pixels=bad))
-    assert scan.bad_pixels.shape == (60, 32, 32)
-    assert scan.bad_pixels[:, 3].all()
-    assert scan.bad_pixels.sum() == 60 * 32 + 1
-
-
-def test_a_detector_that_saturates_is_said_and_not_masked(tmp_path, caplog):
-    scan = sound(nphotons=1e8)
-    counts = np.minimum(np.asarray(scan.patterns) // 4, 65535).astype(np.uint16)
-    counts[7, 16, 16] = 65535
-    found = RawData.from_file(write(tmp_path, scan, diff3d=counts))
-    assert found.bad_pixels is None or found.bad_pixels.sum() < 200
-    assert "the detector saturates" in " ".join(said(caplog))
-
-
-def test_gaps_that_the_file_marks_as_bad_are_not_said(tmp_path, caplog):
-    counts, bad = COUNTS.astype(np.uint16), np.zeros((32, 32), bool)
-    bad[15:17] = True
-    counts[:, bad] = 65535
-    RawData.from_file(write(tmp_path, diff3d=counts, bad_pixels=bad))
-    assert said(caplog) == []
-
-
-@pytest.mark.parametrize("common", [True, False])
-def test_the_mask_of_a_masked_array_is_honoured(common):
-    mask = np.zeros(COUNTS.shape, bool)
-    mask[:, 4, 5] = True
-    mask[3, 6, 6] = not common
-    given = np.ma.MaskedArray(np.where(mask, 10**6, COUNTS), mask)
-    for scan in (
-        RawData.from_arrays(given, SCAN.positions_px, SCAN.probe, domain="intensity"),
-        RawData.from_coords_without_pc(SCAN.xcoords, SCAN.ycoords, given, SCAN.probe),
-    ):
-        np.testing.assert_array_equal(np.broadcast_to(scan.bad_pixels, mask.shape), mask)
-        assert (scan.bad_pixels.ndim == 2) == common
-        assert not np.asarray(scan.patterns)[mask].any()
-        assert not np.ma.isMaskedArray(scan.patterns)
-
-
-def test_masked_positions_are_refused():
-    masked = np.ma.MaskedArray(SCAN.positions_px, np.arange(120).reshape(60, 2) == 6)
-    with pytest.raises(DataError, match="ycoords: expected values that are all there; got 1 masked ones"):
-        RawData.from_arrays(COUNTS, masked, SCAN.probe)
-
-
-# Order, units, numbers ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("defocus_rad", [0.0, 8.0])
-@pytest.mark.parametrize("N", [32, 64])
-def test_patterns_in_fft_order_are_refused_with_the_way_out(tmp_path, N, defocus_rad):
-    scan = sound(N=N, defocus_rad=defocus_rad)
-    counts = np.fft.ifftshift(scan.patterns, axes=(-2, -1))
-    with pytest.raises(
-        DataError,
-        match=r"diff3d: expected the zero frequency at the centre.*FFT order.*np\.fft\.fftshift\(patterns",
-    ):
-        RawData.from_file(write(tmp_path, scan, diff3d=counts))
-
-
-@pytest.mark.parametrize("defocus_rad", [0.0, 8.0])
-def test_a_probe_in_fft_order_is_refused_with_the_way_out(tmp_path, defocus_rad):
-    scan = sound(N=64, defocus_rad=defocus_rad)
-    probe = np.fft.ifftshift(scan.probe, axes=(-2, -1))
-    with pytest.raises(
-        DataError, match=r"probeGuess: expected a probe centred on .*np\.fft\.fftshift\(probe"
-    ):
-        RawData.from_file(write(tmp_path, scan, probeGuess=probe))
+# Units, numbers ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -246,6 +129,35 @@ def test_a_pixel_size_of_two_axes_is_looked_at_too(tmp_path):
     stated = {"measurement_domain": "intensity", "object_pixel_size_m": [1e-8, -1e-8], "note": -1}
     with pytest.raises(DataError, match=r"metadata 'object_pixel_size_m': expected finite numbers > 0"):
         RawData.from_file(write(tmp_path, metadata=np.array(json.dumps(stated))))
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"a": {"energy": -8}},
+        {"beam": [{"energy_keV": 8.0}, {"energy_keV": 0}]},
+        {"detector": {"distance": {"value": -1, "unit": "m"}}},
+        {"pixel_size_m": [[1e-8, 1e-8], [1e-8, -1e-8]]},
+    ],
+)
+def test_a_quantity_within_another_entry_is_looked_at_too(tmp_path, stated):
+    stated = json.dumps({"measurement_domain": "intensity", **stated})
+    with pytest.raises(
+        DataError, match=r"metadata '.*(energy|distance|pixel).*': expected finite numbers > 0"
+    ):
+        RawData.from_file(write(tmp_path, metadata=np.array(stated)))
+
+
+def test_a_difference_of_two_quantities_may_be_negative(tmp_path):
+    stated = {"measurement_domain": "intensity", "energy_offset_eV": -3, "stage": {"distance_shift": -1}}
+    assert len(RawData.from_file(write(tmp_path, metadata=np.array(json.dumps(stated))))) == 60
+
+
+@pytest.mark.filterwarnings("error")
+def test_half_precision_is_read_without_a_warning_of_another_library(tmp_path, caplog):
+    scan = sound(nphotons=1e3)
+    RawData.from_file(write(tmp_path, scan, diff3d=np.asarray(scan.patterns).astype(np.float16)))
+    assert said(caplog) == []
 
 
 def test_float_zeros_are_a_scan_index(tmp_path):
@@ -290,6 +202,17 @@ def test_positions_that_are_too_close_together_are_said(tmp_path, caplog, factor
     (warning,) = said(caplog)
     assert caplog.records[-1].levelno == logging.WARNING
     assert re.search(words, warning)
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("factor", [0.01, 0.0])
+def test_positions_that_are_too_close_along_one_axis_are_said(tmp_path, caplog, axis, factor):
+    key = f"{axis}coords"
+    RawData.from_file(write(tmp_path, **{key: getattr(SCAN, key) * factor}))
+    (warning,) = said(caplog)
+    assert re.search(
+        rf"most positions lie within .* pixels along {axis}, and .*Check the unit of {key}", warning
+    )
 
 
 def test_positions_that_are_equal_but_for_one_are_said(tmp_path, caplog):

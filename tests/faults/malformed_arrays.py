@@ -206,6 +206,7 @@ OPTIONAL: dict[str, tuple[str, Callable[[Arrays], Any]]] = {
     "metadata: a list": ("refused", lambda held: np.array("[1]")),
     "metadata: no JSON": ("refused", lambda held: np.array("{")),
     "metadata: a wrong domain": ("refused", lambda held: said(measurement_domain="counts")),
+    "metadata: an energy below 0 within": ("refused", lambda held: said(a={"energy": -8})),
     "metadata: photons in words": ("refused", lambda held: said(nphotons="many")),
     "metadata: two objects": ("refused", lambda held: np.array("{}{}")),
 }

@@ -31,6 +31,11 @@ def _hot(held: Arrays) -> None:
         held["diff3d"][:, row, column] = 10**6
 
 
+def _hot_edge(held: Arrays) -> None:
+    held["diff3d"] = counts(held).astype(np.uint32)
+    held["diff3d"][:, 0, 0] = 10**6
+
+
 def _saturated(held: Arrays) -> None:
     whole = counts(held)
     held["diff3d"] = np.minimum(whole, 0.3 * whole.max()).astype(np.uint32)
@@ -90,6 +95,17 @@ COUNTS: tuple[tuple[str, Callable[[Arrays], Any], str, str, Callable[[RawData], 
         lambda h: h.update(diff3d=np.fft.ifftshift(h["diff3d"], axes=(1, 2))),
         *("told", CENTRE, None),
     ),
+    (
+        "zero frequency at the ends of the rows",
+        lambda h: h.update(diff3d=np.fft.ifftshift(h["diff3d"], axes=2)),
+        *("refused", "axes=-1", None),
+    ),
+    (
+        "probe at the ends of the columns",
+        lambda h: h.update(probeGuess=np.fft.ifftshift(h["probeGuess"], axes=0)),
+        *("refused", "axes=-2", None),
+    ),
+    ("one hot pixel at the edge", _hot_edge, "told", "hot", None),
     ("centre off by 3 pixels", _shift(3), "orderly", CENTRE, None),
     ("centre off by 8 pixels", _shift(8), "orderly", CENTRE, None),
     (
@@ -99,9 +115,12 @@ COUNTS: tuple[tuple[str, Callable[[Arrays], Any], str, str, Callable[[RawData], 
     ),
     ("gaps at the largest uint16", _as(np.uint16, 65535), "taken", "", _masks_the_gaps),
     ("gaps at the largest uint32", _as(np.uint32, 2**32 - 1), "taken", "", _masks_the_gaps),
+    ("gaps at the largest uint16 as uint32", _as(np.uint32, 65535), "taken", "", _masks_the_gaps),
+    ("gaps at the largest uint32 as int64", _as(np.int64, 2**32 - 1), "taken", "", _masks_the_gaps),
+    ("gaps at the second largest uint32", _as(np.uint32, 2**32 - 2), "taken", "", _masks_the_gaps),
     ("gaps at -1", _as(np.int32, -1), "told", "diff3d|mask|bad_pixels", None),
     ("gaps at -2", _as(np.int64, -2), "told", "diff3d|mask|bad_pixels", None),
-    ("five hot pixels", _hot, "orderly", "hot|pixel", None),
+    ("five hot pixels", _hot, "told", "hot", None),
     ("saturated at 30 %", _saturated, "orderly", "saturat", None),
     ("saturated at the largest uint16", _saturated_at_16_bits, "told", "saturat", None),
     ("every sixth frame is dark", _dark, "orderly", "empty|dark|frame|pattern|photon", None),
@@ -176,6 +195,12 @@ POSITIONS: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
 )
 
 
+ALONG_X: tuple[tuple[str, Callable[[Any], Any]], ...] = (
+    ("100 times too small", lambda array: array / 100),
+    ("all equal", lambda array: array * 0 + 40),
+)
+
+
 def _stated(change: Callable[[Arrays], Any]) -> Callable[[Arrays], None]:
     """The change, and a statement of what the patterns are: no other words than about the change are due."""
 
@@ -195,3 +220,6 @@ def physics() -> Iterator[tuple[str, Malformed]]:
     for name, change, answer in POSITIONS:
         wrong = Malformed(saved(_stated(_places(change))), answer, "coords|position")  # type: ignore[arg-type]
         yield f"positions: {name}", wrong
+    for name, change in ALONG_X:
+        one = lambda held, change=change: held.update(xcoords=change(held["xcoords"]))  # noqa: E731
+        yield f"positions along x: {name}", Malformed(saved(_stated(one)), "told", "xcoords|position")

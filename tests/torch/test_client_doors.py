@@ -133,7 +133,8 @@ def test_knobs_of_the_environment_reach_a_reconstruction_of_the_other_plugin(
 
 
 def alone(**training: Any) -> ConfigManager:
-    return manager({"grid_size": (1, 1)}, training=training, inference={"window": 0})
+    data = {"grid_size": (1, 1), "measurement_domain": "auto"}
+    return manager(data, training=training, inference={"window": 0})
 
 
 def found(scan: RawData, configs: ConfigManager) -> np.ndarray:
@@ -171,3 +172,28 @@ def test_a_model_is_used_without_the_accelerator_it_was_trained_on(
         monkeypatch.setattr(place, "is_available", lambda: False)
     assert np.isfinite(found(tiny_scan, alone(device=device))).all()
     assert f"device: {device} is not here; computing on cpu" in caplog.text
+
+
+def given(scan: RawData, domain: str, power: int) -> RawData:
+    """The scan from the loader of ptychodus, in a domain, from powers of the amplitudes."""
+    configs = manager({"grid_size": (1, 1), "measurement_domain": domain})
+    patterns = scan.amplitude(np.arange(len(scan))) ** power
+    return PtychoDataLoader.from_np(patterns, scan.probe, scan.positions_px, configs).scans()[0]
+
+
+def test_patterns_in_memory_are_read_as_the_settings_say(tiny_scan: RawData) -> None:
+    every = np.arange(len(tiny_scan))
+    for domain, power in (("amplitude", 1), ("intensity", 2), ("auto", 2)):
+        scan = given(tiny_scan, domain, power)
+        np.testing.assert_allclose(scan.amplitude(every), tiny_scan.amplitude(every), rtol=1e-5)
+
+
+@pytest.mark.usefixtures("launched")
+def test_a_picture_that_is_not_that_of_the_object_is_warned_of(tiny_scan: RawData) -> None:
+    configs = alone()
+    probe = np.random.default_rng(0).permutation(tiny_scan.probe.ravel()).reshape(tiny_scan.probe.shape)
+    scan = RawData.from_arrays(
+        tiny_scan.amplitude(np.arange(len(tiny_scan))), tiny_scan.positions_px, probe, domain="amplitude"
+    )
+    with pytest.warns(UserWarning, match="The picture is not that of the object"):
+        found(scan, configs)

@@ -142,3 +142,9 @@ def test_the_mean_of_the_others_predicts_a_pattern_from_all_but_itself() -> None
         for row, column in np.argwhere(seen):
             values = amplitude[others, row, column][measured[others, row, column]]
             assert whole[0].predicted[i, row, column] == pytest.approx(values.mean(), rel=1e-6)
+
+
+def test_an_object_of_zeros_is_not_compared() -> None:
+    truth = np.ones((24, 24), dtype=np.complex64)
+    with pytest.raises(DataError, match="expected an object with some light; got zeros alone"):
+        compare(np.zeros_like(truth), truth, (0, 0), np.ones(truth.shape))

@@ -1,6 +1,7 @@
 """Trainings that do not learn, or end with losses that are no numbers, and those that only look like it."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.cli.main import main
-from ptycho_torch.runs.outcome import problem_of, problem_of_picture
+from ptycho_torch.runs.outcome import problem_of, problem_of_picture, problem_of_prediction
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.torch.runs import trained
 
@@ -84,9 +85,14 @@ def test_after_a_loss_that_is_no_number_the_best_weights_are_saved_and_named(
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [
-        (("--learning-rate=1e-30", "--optimizer=sgd"), 3, "expected a loss that falls"),
-        (("--learning-rate=1e30", "--optimizer=sgd"), 3, "expected a rate at which the loss stays finite"),
-        (("--learning-rate=1e-5",), 0, ""),
+        (("--learning-rate=1e-30", "--optimizer=sgd", "--nepochs=5"), 3, "expected a loss that falls"),
+        (
+            ("--learning-rate=1e30", "--optimizer=sgd", "--nepochs=5"),
+            3,
+            "expected a rate at which the loss stays finite",
+        ),
+        (("--learning-rate=0.3", "--nepochs=4"), 3, "The model does not predict the patterns"),
+        (("--learning-rate=1e-5", "--nepochs=5"), 0, ""),
     ],
 )
 def test_the_command_exits_as_the_training_went(
@@ -98,7 +104,6 @@ def test_the_command_exits_as_the_training_went(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     small = (
-        "--nepochs=5",
         "--n-unrolled-steps=1",
         "--n-filters-scale=1",
         "--accelerator=cpu",
@@ -109,6 +114,38 @@ def test_the_command_exits_as_the_training_went(
         assert main(["train", str(tiny_file), *small, *warm, *flags]) == code
     last = capsys.readouterr().err.strip().split("\n")[-1]
     assert words in last
+
+
+def figures_beside(r_factor: float, deviance: float, mean_r: float, mean_deviance: float) -> dict[str, float]:
+    names = ("r_factor", "poisson_deviance_per_pixel")
+    figures = dict(zip(names, (r_factor, deviance), strict=True))
+    means = zip(names, (mean_r, mean_deviance), strict=True)
+    return figures | {f"mean_pattern_{name}": value for name, value in means}
+
+
+@pytest.mark.parametrize(
+    ("r_factor", "deviance", "mean_r", "mean_deviance", "is_wrong"),
+    [
+        (0.28, 15.0, 0.33, 21.0, False),
+        (0.32, 26.0, 0.33, 21.0, False),  # after two epochs of a small network
+        (0.60, 40.0, 0.33, 21.0, False),
+        (0.71, 60.0, 0.33, 21.0, True),
+        (0.87, 128.0, 0.33, 21.0, True),
+        (0.70, 10.0, 0.33, 21.0, False),
+        (1.59, 0.13, 1.19, 0.85, False),  # few photons: R does not rank
+        (1.59, 0.90, 1.19, 0.85, False),
+        (0.75, 1086.0, 0.57, 475.0, False),
+        (0.99, 1086.0, 0.57, 475.0, True),
+        (math.nan, math.nan, 0.33, 21.0, True),  # no light is predicted
+        (0.9, 9.0, math.nan, math.nan, False),  # one pattern
+    ],
+)
+def test_a_model_that_predicts_far_worse_than_the_mean_pattern_has_not_learned(
+    r_factor: float, deviance: float, mean_r: float, mean_deviance: float, is_wrong: bool
+) -> None:
+    figures = figures_beside(r_factor, deviance, mean_r, mean_deviance)
+    assert (problem_of_prediction(figures) is not None) is is_wrong
+    assert problem_of_prediction({}) is None
 
 
 @pytest.mark.parametrize(
@@ -125,9 +162,24 @@ def test_the_command_exits_as_the_training_went(
 def test_a_picture_that_predicts_no_better_than_the_mean_pattern_is_wrong(
     r_factor: float, deviance: float, is_wrong: bool
 ) -> None:
-    names = ("r_factor", "poisson_deviance_per_pixel")
-    figures = dict(zip(names, (r_factor, deviance), strict=True))
-    figures |= {f"mean_pattern_{name}": value for name, value in zip(names, (0.2, 8.0), strict=True)}
-    assert (problem_of_picture(figures) is not None) is is_wrong
-    unknown = figures | {f"mean_pattern_{name}": math.nan for name in names}
+    assert (problem_of_picture(figures_beside(r_factor, deviance, 0.2, 8.0)) is not None) is is_wrong
+    unknown = figures_beside(r_factor, deviance, math.nan, math.nan)
     assert problem_of_picture(unknown) is None  # a scan of one pattern
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("legacy")
+@pytest.mark.parametrize("settings", [{}, {"val_split": 0.5}, {"precision": "64-true"}, {"gridsize": 2}])
+def test_a_short_training_is_sound_and_its_agreement_is_in_the_log(
+    settings: dict[str, Any], tiny_file: Path, tmp_path: Path
+) -> None:
+    result = trained(tiny_file, tmp_path, nepochs=1, **settings)
+    assert result.problem is None
+    kind = "validation" if settings.get("val_split") == 0.5 else "training"
+    line = re.search(
+        rf"r_factor (\S+) on \d+ {kind} patterns; their mean reaches (\S+)",
+        (tmp_path / "run.log").read_text(),
+    )
+    assert line is not None
+    found, mean = map(float, line.groups())
+    assert 0 < found < 2 * mean

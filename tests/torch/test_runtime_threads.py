@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho_torch.runtime.threads import computing_threads, resolve_num_threads, usable_cpus
+from ptycho_torch.runtime.checks import machine_failures
+from ptycho_torch.runtime.threads import (
+    THREADS_FOR_EACH_CPU,
+    computing_threads,
+    resolve_num_threads,
+    usable_cpus,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,3 +115,23 @@ def test_idle_threads_sleep_where_nobody_says_how_they_wait(
         timeout=60,
     )
     assert done.stdout.strip() == expected, done.stderr
+
+
+def refused(**knobs: object) -> list[str]:
+    return [one.message for one in machine_failures(PyTorchExecutionConfig(accelerator="cpu", **knobs))]
+
+
+def test_more_threads_than_a_machine_can_start_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = THREADS_FOR_EACH_CPU * (os.cpu_count() or 1)
+    (message,) = refused(num_threads=20_000)
+    assert message.startswith(
+        f"num_threads: expected at most {most} on this machine, 16 for each CPU; got 20000"
+    )
+    assert refused(num_threads=most) == []
+    monkeypatch.setenv("OMP_NUM_THREADS", "1000000,2")
+    (message,) = refused()
+    assert message.startswith(f"OMP_NUM_THREADS: expected at most {most} on this machine")
+    assert "got 1000000 from the environment" in message
+    assert refused(num_threads=1) == []
+    monkeypatch.setenv("OMP_NUM_THREADS", "9" * 5000)
+    assert refused() == []

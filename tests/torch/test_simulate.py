@@ -138,7 +138,31 @@ def test_every_listed_image_is_shipped_and_has_structure(name):
     [
         ({"N": 63}, "N: expected an even number >= 16; got 63"),
         ({"n_positions": 0}, "n_positions: expected at least 1; got 0"),
-        ({"nphotons": float("inf")}, "nphotons: expected a finite number > 0; got inf"),
+        *(
+            ({"nphotons": value}, r"nphotons: expected a number > 0, at most 1e\+18; got ")
+            for value in (np.inf, 0, 1e300)
+        ),
+        (
+            {"nphotons": 1e15, "domain": "intensity"},
+            "nphotons: expected so few that no pixel has more than 4294967295",
+        ),
+        (
+            {"n_positions": 10**9},
+            "scan: expected one that fits into the memory there is, .* for 1000000000 patterns",
+        ),
+        ({"n_positions": 10**400}, "scan: expected one that fits into the memory there is"),
+        (
+            {"N": 100_000},
+            "scan: expected one that fits into the memory there is, .* for waves of 100000 x 100000",
+        ),
+        (
+            {"step_px": 1e9},
+            r"scan: expected one that fits into the memory there is, .* an object of .*step_px",
+        ),
+        ({"step_px": 1e300}, "scan: expected one that fits into the memory there is"),
+        ({"defocus_rad": np.inf}, "defocus_rad: expected a finite number; got inf"),
+        ({"seed": -1}, "seed: expected an integer >= 0; got -1"),
+        ({"domain": "counts"}, "domain: expected 'amplitude' or 'intensity'; got 'counts'"),
         ({"step_px": 0.0}, "step_px: expected a finite number > 0; got 0"),
         ({"step_px": -4.0}, "step_px: expected a finite number > 0; got -4"),
         ({"step_px": float("nan")}, "step_px: expected a finite number > 0; got nan"),

@@ -48,6 +48,7 @@ def test_a_scan_in_memory_is_trained_on_and_reconstructed(
     assert results["backend"] == "pytorch"
     assert len(results["history"]) == 1
     assert results["metrics"]["r_factor"] < 1
+    assert results["problem"] is None
     assert params.get("N") == 32
     saved = json.loads((results["run_dir"] / "reconstruction" / "config.json").read_text())
     assert saved["origins"]["inference.output_dir"]["kind"] == "argument"
@@ -63,6 +64,21 @@ def test_without_stitching_there_is_no_picture(
     assert (amplitude, phase) == (None, None)
     assert "metrics" not in results
     assert results["bundle"].is_file()
+
+
+def test_a_training_that_came_to_nothing_is_warned_of_and_told_in_the_results(
+    tiny_scan: RawData, tmp_path: Path
+) -> None:
+    execution = PyTorchExecutionConfig(accelerator="cpu", learning_rate=0.3)
+    given = config(tmp_path, batch_size=6, lr_warmup_epochs=0)
+    given.nepochs = 4
+    with pytest.warns(UserWarning, match="Usual causes") as caught:
+        *_, results = run_cdi_example_torch(tiny_scan, None, given, execution_config=execution)
+    told = [str(one.message) for one in caught]
+    assert any("The model does not predict the patterns" in line for line in told)
+    assert any("The picture is not that of the object" in line for line in told)
+    assert "The model does not predict the patterns" in results["problem"]
+    assert results["reconstructions"][0].problem is not None
 
 
 def test_the_test_scan_validates(tiny_scan: RawData, tmp_path: Path) -> None:
