@@ -63,7 +63,9 @@ NAMED = ("site.toml", "mine.toml", "own.toml")
     [
         (["config", "show", "train"], ["ModelConfig", "TrainingConfig"]),
         (["config", "show", "train", "scan.npz"], ["ModelConfig", "TrainingConfig"]),
-        (["config", "show", "reconstruct"], ["InferenceConfig", "ModelConfig"]),
+        (["config", "show", "reconstruct"], ["SolverConfig"]),
+        (["config", "show", "reconstruct", "scan.npz"], ["SolverConfig"]),
+        (["reconstruct", "scan.npz", "--accelerator=tpu"], ["SolverConfig"]),
         (
             ["config", "show", "reconstruct", "model", "scan.npz"],
             ["InferenceConfig", "ModelConfig", "TrainingConfig"],  # the last one as the model was trained
@@ -107,7 +109,12 @@ def test_a_whole_run_reads_them_once_as_well(ptycho: Run, scan: Path, watched: W
 
 @pytest.mark.parametrize(
     "words",
-    [["train", "nowhere.npz"], ["reconstruct", "nowhere", "nowhere.npz"], ["train", "a.npz", "--nepochs=x"]],
+    [
+        ["train", "nowhere.npz"],
+        ["reconstruct", "nowhere", "nowhere.npz"],
+        ["reconstruct", "nowhere.npz"],
+        ["train", "a.npz", "--nepochs=x"],
+    ],
 )
 def test_wrong_words_and_missing_data_are_refused_without_torch(words: list[str]) -> None:
     script = (
