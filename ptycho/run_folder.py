@@ -30,9 +30,10 @@ from filelock import FileLock, Timeout
 from ptycho.atomic import atomic_write, remove_leftovers
 from ptycho.checksums import CHECKSUMS
 from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.config.recorded import RECORD as _RECORD
 from ptycho.model_archive import ARCHIVE
 
-RECORD: Final = "config.json"
+RECORD: Final = _RECORD
 LOG: Final = "run.log"
 CHECKPOINTS: Final = "checkpoints"
 HISTORY: Final = "history.csv"

@@ -23,7 +23,22 @@ ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 INDENTED = re.compile(r"^    .*$", re.MULTILINE)
 """Formulas and figures made of characters."""
-CODE_PATH = re.compile(r"`((?:ptycho|ptycho_torch|tests|docs|specs|benchmarks)/[\w/.-]+)`")
+CODE_PATH = re.compile(
+    r"`((?:ptycho|ptycho_torch|tests|docs|specs|benchmarks|examples)/[\w/.-]+|[\w-]+\.(?:py|md|ipynb))"
+)
+DOTTED = re.compile(r"`((?:ptycho|ptycho_torch|benchmarks)(?:\.\w+)+)\b(?!/)")
+ENTRY_POINTS = {"ptycho.backends"}
+BESIDE = (
+    "",
+    "ptycho",
+    "ptycho/config",
+    "ptycho_torch",
+    "ptycho_torch/cli",
+    "ptycho_torch/runs",
+    "docs",
+    "tests",
+)
+"""Where a file may be that is named without its folder."""
 NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 VARIABLE = re.compile(r"PTYCHO_EXEC_([A-Z][A-Z_]*)")
 
@@ -79,10 +94,46 @@ def _anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", tables.documents(), ids=named)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_every_file_of_the_code_that_a_document_names_is_there(path: Path) -> None:
-    missing = [name for name in CODE_PATH.findall(path.read_text()) if not (ROOT / name).exists()]
+    missing = [
+        name
+        for name in CODE_PATH.findall(path.read_text())
+        if not any((ROOT / folder / name).exists() for folder in ([""] if "/" in name else BESIDE))
+    ]
     assert not missing
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_every_module_and_name_of_the_code_that_a_document_names_is_there(path: Path) -> None:
+    names = set(DOTTED.findall(path.read_text())) - ENTRY_POINTS
+    assert not [name for name in names if not _is_in_the_code(name)]
+
+
+def test_every_module_and_name_of_the_code_that_a_docstring_names_is_there() -> None:
+    texts = [
+        path.read_text() for package in ("ptycho", "ptycho_torch") for path in (ROOT / package).rglob("*.py")
+    ]
+    names = {name for text in texts for name in DOTTED.findall(text)} - ENTRY_POINTS
+    assert not [name for name in sorted(names) if not _is_in_the_code(name)]
+
+
+def _is_in_the_code(name: str) -> bool:
+    """Whether a dotted name is a module, or is declared in one: not only imported there."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        base = ROOT.joinpath(*parts[:length])
+        file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        if file.is_file():
+            rest = parts[length:]
+            if not rest:
+                return True
+            exported = "__all__" in (text := file.read_text()) and f'"{rest[0]}"' in text
+            return (
+                exported
+                or re.search(rf"^(def|class) {rest[0]}\b|^{rest[0]}(:|\b.* =)", text, re.M) is not None
+            )
+    return False
 
 
 @pytest.mark.parametrize("path", tables.documents(), ids=named)

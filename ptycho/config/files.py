@@ -7,7 +7,7 @@ import select
 import stat
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 from ptycho.config import formats
@@ -29,10 +29,14 @@ from ptycho.config.errors import (
 from ptycho.config.fields import NONE_WORDS
 from ptycho.config.hints import meant_by
 from ptycho.config.layer import Layer
+from ptycho.config.origins import Origin
 from ptycho.config.paths import VARIABLE, Files, ranked_paths
+from ptycho.config.recorded import RECORD, damages, is_record, settings_in, version_of
 from ptycho.config.section import TABLES, Section, section_of_table, tables_with
 from ptycho.config.sources import read_values
 
+ORIGINS_KEY: Final = "origins"
+"""The key by which a file tells where values came from, for programs."""
 SCHEMA_KEY: Final = "$schema"
 """The key by which a JSON file names its schema, for editors."""
 LARGEST: Final = 4 * 2**20
@@ -65,6 +69,8 @@ class ConfigFile:
     """The kind of its layers: `file`, or `recipe`."""
     title: str = ""
     """What messages call it, without its lines; empty: its path."""
+    told: Mapping[str, Origin] = field(default_factory=dict[str, Origin])
+    """`table.name` -> where the run whose record this is had a value from; empty: it is no record."""
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "ConfigFile":
@@ -114,6 +120,15 @@ class ConfigFile:
             raise ConfigError([Failure(name, f"{message}{hint}{shown}")]) from None
         return cls(name, text, content, tuple(_given_twice(name, text)) if is_repeated else ())
 
+    def as_of_run(self) -> "ConfigFile":
+        """Take the record of a run for a run file of what it recorded."""
+        failures = (*self.failures, *damages(self.content, self.path))
+        if failures:
+            return replace(self, content={}, failures=failures)
+        found = settings_in(self.content)
+        content = {**found.as_file(), **version_of(self.content)}
+        return replace(self, content=content, title=self.path, told=found.origins)
+
     @property
     def has_tables(self) -> bool:
         """Whether this is a run file (`[model] [training] [inference] [execution]`) or a flat one."""
@@ -133,7 +148,9 @@ class ConfigFile:
         table = None if beside else section.table
         failures = list(self.failures)
         content: Any = {
-            key: value for key, value in self.content.items() if key not in (VERSION_KEY, SCHEMA_KEY)
+            key: value
+            for key, value in self.content.items()
+            if key not in (VERSION_KEY, SCHEMA_KEY, ORIGINS_KEY)
         }
         where: tuple[str, ...] = ()
         if nested and table is None:
@@ -145,11 +162,9 @@ class ConfigFile:
                 content = {}
         if not isinstance(content, Mapping):
             got = "a list" if isinstance(content, list) else show(content)
-            failures.append(
-                self._failure(
-                    f"{table}: expected a table; got {got}", where, " Give it a line for each setting."
-                )
-            )
+            hint = _way_out(content, self.path) if isinstance(content, str) else ""
+            what = f"{table}: expected a table; got {got}"
+            failures.append(self._failure(what, where, hint or " Give it a line for each setting."))
             content = {}
         written = cast(Mapping[str, Any], content)
         known = {key: value for key, value in written.items() if section.field(key)}
@@ -164,7 +179,7 @@ class ConfigFile:
             self.kind,
             known,
             section,
-            text=True,
+            text=not self.told,
             folder=os.path.dirname(os.path.abspath(self.path)),
             locate=lambda key: self.place((*where, key)),
             quote=lambda key: self._quoted(
@@ -182,7 +197,8 @@ class ConfigFile:
     def place(self, key: tuple[str, ...]) -> str:
         """Return `exec.toml:7` for a key given by its path of names."""
         if self.title:
-            return self.title
+            origin = self.told.get(".".join(key))
+            return f"{self.title} ({origin})" if origin else self.title
         line = formats.line_of(self.path, self.text, key)
         return f"{self.path}:{line}" if line else self.path
 
@@ -375,7 +391,7 @@ def collect_files(files: Files | None, environ: Mapping[str, str]) -> list[Confi
     """Read the files of a run: those of the variable PTYCHO_CONFIG, and above them those that are named.
 
     Args:
-        files: A `.toml`, `.yaml`, `.yml` or `.json` file, or several, the last one strongest.
+        files: A `.toml`, `.yaml`, `.yml` or `.json` file, or a run; or several, the last one strongest.
         environ: The environment.
 
     Returns:
@@ -384,4 +400,12 @@ def collect_files(files: Files | None, environ: Mapping[str, str]) -> list[Confi
     Raises:
         ConfigError: What is named is no path.
     """
-    return [ConfigFile.collect(path, level) for level, path in ranked_paths(files, environ)]
+    return [_run_or_file(path, level) for level, path in ranked_paths(files, environ)]
+
+
+def _run_or_file(path: str, level: int) -> ConfigFile:
+    """Read a file; of a run, which is its folder or `config.json`, what it recorded."""
+    record = os.path.join(path, RECORD)
+    file = ConfigFile.collect(record if os.path.isfile(record) else path, level)
+    of_run = formats.suffix(file.path) == ".json" and is_record(file.content)
+    return file.as_of_run() if of_run else file

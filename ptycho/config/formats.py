@@ -251,6 +251,12 @@ def _parse_json(text: str) -> tuple[object, bool]:
     try:
         return json.loads(text, object_pairs_hook=once), is_repeated
     except json.JSONDecodeError as error:
+        before = text[
+            : error.pos + text.startswith(",", error.pos)
+        ].rstrip()  # where Python sees it differs by version
+        if re.search(r"[^\s{\[,:]\s*,$", before) and text[len(before) :].lstrip()[:1] in ("}", "]"):
+            reason = "a comma after the last value. Remove the comma"
+            raise SyntaxFaultError(before.count("\n") + 1, reason) from None
         raise SyntaxFaultError(error.lineno, repr(error.msg)) from None
     except ValueError:
         raise SyntaxFaultError(1, "a number too long to read") from None

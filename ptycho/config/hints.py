@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 _LINE: Final = re.compile(
-    r"""(?P<quote>["']?)(?P<name>[\w-]+)(?P=quote)[ \t]*(?P<sign>[=:])[ \t]*(?P<value>[\w.,+-]+)[ \t]*"""
+    r"""(?P<quote>["']?)(?P<name>[\w-]+)(?P=quote)[ \t]*(?P<sign>[=:])(?P<gap>[ \t]*)(?P<value>[\w.,+-]+)[ \t]*"""
 )
 """A setting and one word or number, with nothing beside it that might be a secret."""
 _SWITCHES: Final = frozenset({"true", "false"})
@@ -32,7 +32,10 @@ def meant_by(line: str, suffix: str) -> Meant | None:
     found = _LINE.fullmatch(line)
     if found is None:
         return None
-    return Meant(found["name"], " ".join(_ways_out(found["sign"], found["value"], suffix)))
+    ways_out = _ways_out(found["sign"], found["value"], suffix)
+    if suffix in (".yaml", ".yml") and not (found["sign"] == ":" and found["gap"]):
+        ways_out = [f"Write a colon and a blank: {found['name']}: {found['value']}.", *ways_out]
+    return Meant(found["name"], " ".join(ways_out))
 
 
 def _ways_out(sign: str, written: str, suffix: str) -> Iterator[str]:

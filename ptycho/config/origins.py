@@ -1,7 +1,7 @@
 """Where a value came from: its source, the place in it, and the values it beat."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, cast
 
 PRECEDENCE: Final = (
     "override",
@@ -22,6 +22,11 @@ _WORDING: Final = {
     "file": "",
     "cli-default": "command-line default",
 }
+
+
+def is_origin(told: object) -> bool:
+    """Whether this is an origin as `Origin.to_dict` gives one."""
+    return isinstance(told, Mapping) and {"kind", "value"} <= told.keys()
 
 
 class Origin(NamedTuple):
@@ -57,9 +62,11 @@ class Origin(NamedTuple):
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> "Origin":
         """Read back what `to_dict` gave."""
-        shadowed: Iterable[Mapping[str, Any]] = told.get("shadowed") or ()
-        beaten = tuple(cls.from_dict(origin) for origin in shadowed)
-        return cls(f"{told['kind']}", f"{told.get('locator') or ''}", told.get("raw"), beaten, told["value"])
+        shadowed, raw = told.get("shadowed"), told.get("raw")
+        listed = cast(list[Any], shadowed if isinstance(shadowed, list) else [])
+        beaten = tuple(cls.from_dict(origin) for origin in listed if is_origin(origin))
+        locator = f"{told.get('locator') or ''}"
+        return cls(f"{told['kind']}", locator, None if raw is None else f"{raw}", beaten, told["value"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the origin as plain dictionaries, lists and scalars that JSON can hold."""

@@ -16,7 +16,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
-from pydantic import AfterValidator, BeforeValidator, PlainValidator, TypeAdapter, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    PlainValidator,
+    SecretBytes,
+    SecretStr,
+    TypeAdapter,
+    WrapValidator,
+)
 from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict
 
@@ -80,6 +88,13 @@ class Section:
     def paths(self) -> frozenset[str]:
         """The names of the fields that hold a path."""
         return frozenset(name for name, accepts in self.scalars.items() if Path in accepts.kinds)
+
+    @cached_property
+    def secrets(self) -> frozenset[str]:
+        """The names of the fields that hold a secret, which no file or record is given."""
+        return frozenset(
+            name for name, accepts in self.scalars.items() if accepts.kinds & {SecretStr, SecretBytes}
+        )
 
     @cached_property
     def defaults(self) -> Mapping[str, Any]:
@@ -200,7 +215,21 @@ def _each_alone(cls: Any) -> Any:
         if len(inspect.signature(check).parameters) == takes:
             for name in fields if "*" in own.info.fields else fields.keys() & set(own.info.fields):
                 fields[name] = Annotated[fields[name], marker(check)]
+    for name in fields.keys() & section_of(cls).secrets:
+        fields[name] = Annotated[fields[name], BeforeValidator(_no_mask)]
     return TypeAdapter(TypedDict(f"{cls.__name__}Values", fields, total=False)).validator  # pyright: ignore
+
+
+def is_mask(value: object) -> bool:
+    """Whether a value is what stands for a secret where one is shown, which would be taken for the secret."""
+    shown = value.get_secret_value() if isinstance(value, SecretStr | SecretBytes) else value
+    return shown in ("**********", b"**********")
+
+
+def _no_mask(value: Any) -> Any:
+    if is_mask(value):
+        raise ValueError("expected a secret, and not what stands for one where it is shown")
+    return value
 
 
 _MARKERS: Final[Mapping[str, tuple[Callable[[Any], Any], int]]] = {

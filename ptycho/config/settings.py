@@ -23,7 +23,7 @@ from ptycho.config.resolve import (
     sources_of,
     worded,
 )
-from ptycho.config.section import Conflict, Section, register, section_of
+from ptycho.config.section import Conflict, Section, is_mask, register, section_of
 from ptycho.config.sources import as_flags, as_mapping, given_twice, read_values, warn_renamed
 from ptycho.config.subclass_sources import file_layers, refuse_without_effect, with_ambient
 from ptycho.config.views import Views, described, signature_of
@@ -138,6 +138,12 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
+        for name in section_of(type(self)).secrets:
+            if is_mask(self.__dict__[name]):  # elsewhere each value is checked alone, and its origin is told
+                message = (
+                    f"{name}: expected a secret; got what stands for one where it is shown. Give the secret."
+                )
+                raise ConfigError([Failure(name, message)])
         if found := tuple(self.conflicts(self.__dict__)):
             section, given = section_of(type(self)), Origin("argument")
             origins = Origins([section], dict.fromkeys(self.model_fields_set, given))
@@ -309,9 +315,10 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
     def to_dict(self) -> dict[str, Any]:
         """Return knob -> plain Python scalar: safe for JSON and for `torch.load(weights_only=True)`.
 
-        Of a subclass, fields that are excluded from dumps are left out, and so are computed ones.
+        Of a subclass, fields that are excluded from dumps are left out, and so are computed ones, and secrets.
         """
-        return self.model_dump(mode="json", by_alias=False, exclude_computed_fields=True)
+        secrets = set(section_of(type(self)).secrets)
+        return self.model_dump(mode="json", by_alias=False, exclude=secrets, exclude_computed_fields=True)
 
     def to_snapshot(self) -> dict[str, Any]:
         """Return `to_dict()` with the version of this package, for `from_snapshot`."""

@@ -14,7 +14,8 @@ from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning, p
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.recipes import STANDARD
-from ptycho.config.record import is_record, request_of
+from ptycho.config.record import request_of
+from ptycho.config.recorded import is_record
 from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import TABLES, section_of
@@ -24,7 +25,7 @@ from ptycho.run_folder import RECORD
 from ptycho_torch.cli.commands import COMMANDS
 from ptycho_torch.cli.config_diff import difference
 from ptycho_torch.cli.config_files import schema, template
-from ptycho_torch.cli.config_show import RUNS_SHOWN, show
+from ptycho_torch.cli.config_show import RUNS_SHOWN, add_formats, show
 from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import add_recipe
 from ptycho_torch.cli.parser import FlagParser
@@ -93,10 +94,10 @@ def _add_show(parser: FlagParser) -> None:
             help=f"what ptycho {module.NAME} would run with",
             description=f"Show what ptycho {module.NAME} would run with, given the same arguments; data and model "
             "may be left out.",
-            usage=f"ptycho config show {module.NAME} [{usage}] [flags] [--json]",
+            usage=f"ptycho config show {module.NAME} [{usage}] [flags]",
         )
         module.add_arguments(command)
-        add_json(command)
+        add_formats(command)
 
 
 def _add_check(parser: FlagParser) -> None:

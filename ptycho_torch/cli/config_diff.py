@@ -3,24 +3,22 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Origin, is_origin
 from ptycho.config.recipes import STANDARD
+from ptycho.config.recorded import LEFT_OPEN
 from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import RECORD
 from ptycho_torch.cli.tables import Row, print_table
-
-_LEFT_OPEN: Final = ("argument", "inferred", "cli-default")
-"""Kinds of what a file leaves to the command and its data."""
 
 Origins = Mapping[str, Origin]
 """`section.field` -> its value, and where that is from."""
@@ -121,15 +119,11 @@ def _of_run(path: Path) -> Origins:
     """What `config.json` records, whichever version wrote it."""
     content = ConfigFile.read(path).content
     origins = content.get("origins")
-    if not isinstance(origins, Mapping) or not origins or not all(map(_is_origin, origins.values())):
+    if not isinstance(origins, Mapping) or not origins or not all(map(is_origin, origins.values())):
         rule = "expected the record of a run, with the origin of every setting; got another file"
         raise ConfigError([Failure(str(path), f"{printable(str(path))}: {rule}.")])
     recorded = cast(Mapping[str, Mapping[str, Any]], origins)
     return {name: Origin.from_dict(told) for name, told in recorded.items()}
-
-
-def _is_origin(told: object) -> bool:
-    return isinstance(told, Mapping) and {"kind", "value"} <= told.keys()
 
 
 def _of_file(place: str, *runs: Origins) -> Origins:
@@ -161,7 +155,7 @@ def _of_file(place: str, *runs: Origins) -> Origins:
         name: origin
         for name, origin in origins.items()
         if origin.kind not in ("recipe", "default")
-        or not any(run[name].kind in _LEFT_OPEN for run in runs if name in run)
+        or not any(run[name].kind in LEFT_OPEN for run in runs if name in run)
     }
 
 

@@ -9,17 +9,20 @@ from pydantic.fields import FieldInfo
 from ptycho.config import render
 from ptycho.config.errors import VERSION_KEY, ConfigError, printable
 from ptycho.config.fields import LARGEST, Exact
-from ptycho.config.files import SCHEMA_KEY
+from ptycho.config.files import ORIGINS_KEY, SCHEMA_KEY
 from ptycho.config.recipes import read_recipe
 from ptycho.config.resolve import resolve
 from ptycho.config.section import TABLES, recorded, section_of_table
 from ptycho_torch.cli.flags import Flag, flags_of
 from ptycho_torch.cli.options import SHOWN
 
+SCHEMA_FILE: Final = "./ptycho.schema.json"
+"""Where files look for the schema: beside them."""
 HEAD: Final = (
     "Settings of ptycho; ptycho train and ptycho reconstruct read them with --config FILE.",
     "Every setting is shown with the value that it has where nobody sets it: that of the recipe {recipe}, or else its "
     "default. To set one, take away the # before its name; one that stays a comment is not set here.",
+    "ptycho config schema > ptycho.schema.json, beside this file, lets editors complete and check it.",
     "ptycho config check FILE finds mistakes; ptycho config show train --config FILE shows the outcome.",
 )
 TITLES: Final[Mapping[str, str]] = {
@@ -50,7 +53,8 @@ def template(recipe: str, *, as_yaml: bool) -> str:
     Raises:
         ConfigError: what is wrong with the recipe.
     """
-    lines = [*_comment(words.format(recipe=printable(recipe)) for words in HEAD)]
+    lines = [schema_line(as_yaml=as_yaml).rstrip()]
+    lines += _comment(words.format(recipe=printable(recipe)) for words in HEAD)
     files = read_recipe(recipe)
     if failures := [failure for file in files for failure in file.failures]:
         raise ConfigError(failures)
@@ -70,6 +74,11 @@ def template(recipe: str, *, as_yaml: bool) -> str:
             lines += ["", *(f"{indent}{line}" for line in _comment(_meaning(flag)))]
             lines.append(f"{indent}#{entry.rstrip()}")
     return "\n".join(lines) + "\n"
+
+
+def schema_line(*, as_yaml: bool = False) -> str:
+    """The line by which editors find the schema of a file."""
+    return f"# yaml-language-server: $schema={SCHEMA_FILE}\n" if as_yaml else f"#:schema {SCHEMA_FILE}\n"
 
 
 def _flags(table: str) -> list[Flag]:
@@ -97,6 +106,7 @@ def schema() -> dict[str, Any]:
     writer = {
         VERSION_KEY: {"description": "Version that wrote the file.", "type": "string"},
         SCHEMA_KEY: {"description": "Where this schema is.", "type": "string"},
+        ORIGINS_KEY: {"description": "Where the values came from.", "type": "object"},
     }
     tables["execution"]["properties"] |= writer
     run_file = {

@@ -7,17 +7,21 @@ from typing import Final, NamedTuple
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.files import ORIGINS_KEY, SCHEMA_KEY
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
-from ptycho.config.render import text
+from ptycho.config.paths import absolute
+from ptycho.config.render import Entry, text, toml_file, yaml_file
 from ptycho.config.request import Request
-from ptycho.config.section import section_of
+from ptycho.config.section import recorded, section_of, section_of_table
 from ptycho.config.solver import SolverConfig
 from ptycho.run_names import RECONSTRUCTIONS, RUNS
 from ptycho_torch.cli import reconstruct, solve, train
+from ptycho_torch.cli.config_files import SCHEMA_FILE, schema_line
 from ptycho_torch.cli.console import refusing
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
 from ptycho_torch.cli.options import CommandLine
+from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import Row, print_table
 
 RUNS_SHOWN: Final = (train, reconstruct)
@@ -59,11 +63,9 @@ def show(options: argparse.Namespace) -> int:
     resumes = "resume" in options and not train.resumes_itself(options)
     resolve = _resumed(options) if resumes else _RESOLVERS[options.of]
     settings = _settings(*resolve(line))
-    if "json" in options:
-        known = {
-            setting.name: {**setting.origin.to_dict(), "known": not setting.words} for setting in settings
-        }
-        print(json.dumps({"command": options.of, "settings": known}, indent=2))
+    form = vars(options).get("form")
+    if form is not None:
+        print(_FORMATS[form](settings), end="")
     else:
         print_table(("setting", "value", "from", "instead of"), [_row(setting) for setting in settings])
     return 0
@@ -189,6 +191,48 @@ def _settings(resolved: Resolved, sections: tuple[type, ...], groups: tuple[str,
         origin = resolved.execution.sources[flag.name]
         settings.append(Setting(flag.group, f"execution.{flag.name}", origin, flag.default))
     return settings
+
+
+def _entries(settings: list[Setting]) -> list[Entry]:
+    """What a run file has to set, to come to the same; not what only the run will know."""
+    entries: list[Entry] = []
+    for setting in settings:
+        table, _, name = setting.name.partition(".")
+        section, value = section_of_table(table), recorded(setting.origin.value)
+        if name in section.paths and value is not None:
+            value = absolute(value)  # a relative one in a file is one in its folder
+        if not setting.words:
+            entries.append(Entry(table, setting.group, name, value, section.help[name], False))
+    return entries
+
+
+def _as_json(settings: list[Setting]) -> str:
+    """A run file that tells programs the origins as well."""
+    tables: dict[str, dict[str, object]] = {}
+    for entry in _entries(settings):
+        tables.setdefault(entry.table, {})[entry.name] = entry.value
+    origins = {one.name: {**one.origin.to_dict(), "known": not one.words} for one in settings}
+    return json.dumps({SCHEMA_KEY: SCHEMA_FILE, **tables, ORIGINS_KEY: origins}, indent=2) + "\n"
+
+
+_FORMATS: Final[Mapping[str, Callable[[list[Setting]], str]]] = {
+    "toml": lambda settings: schema_line() + toml_file(_entries(settings)),
+    "yaml": lambda settings: schema_line(as_yaml=True) + yaml_file(_entries(settings)),
+    "json": _as_json,
+}
+
+
+def add_formats(parser: FlagParser) -> None:
+    """Add `--toml`, `--yaml` and `--json`."""
+    formats = parser.add_mutually_exclusive_group()
+    for name, more in (("toml", ""), ("yaml", ""), ("json", ", with their origins")):
+        formats.add_argument(
+            f"--{name}",
+            dest="form",
+            action="store_const",
+            const=name,
+            help=f"Write the settings as a {name.upper()} file that --config reads{more}.",
+        )
 
 
 def _row(setting: Setting) -> Row:

@@ -25,6 +25,7 @@ OWN = (
     "resume",
     "action",
     "of",
+    "form",
     "json",
     "unknown",
     "whole_parser",
@@ -76,8 +77,9 @@ def add_config(parser: FlagParser) -> None:
         "--config",
         metavar="FILE",
         action="append",
-        help="TOML, YAML or JSON file with the tables [model], [training], [inference], [execution]. May be repeated: "
-        "the last file is the strongest; those of the variable PTYCHO_CONFIG are below all of them.",
+        help="TOML, YAML or JSON file with the tables [model], [training], [inference], [execution]; or a run, whose "
+        "recorded settings are taken. May be repeated: the last file is the strongest; those of the variable "
+        "PTYCHO_CONFIG are below all of them.",
     )
 
 

@@ -27,7 +27,7 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
         phase_subtraction: subtract the mean phase of every label.
         probe_rows: for each scan, which probe of the model is its own; None: each has one.
 
-    Batches are fetched at once (``__getitems__``); what they hold is said at ``ptycho_torch.model.Batch``.
+    Batches are fetched at once (``__getitems__``); ``ptycho_torch.forward_model.Batch`` says what they hold.
     """
 
     def __init__(

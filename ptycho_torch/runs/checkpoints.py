@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from torch import Tensor
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
+from ptycho_torch.model import PtychoPINN_Lightning
 from ptycho_torch.runtime import (
     LAST,
     UNDER_WAY,
@@ -196,8 +197,8 @@ def _check_under_way(held: Mapping[str, Any]) -> None:
         raise ValueError("an epoch under way without a number of batches or groups")
     if not all(isinstance(total, float) for mean in means for total in mean["totals"]):
         raise TypeError("means that are made up of something else than numbers")
-    if len({len(mean["totals"]) for mean in means}) != 1:
-        raise ValueError("means of different numbers of processes, or none")
+    if held["means"].keys() != {PtychoPINN_Lightning.loss_name}:
+        raise ValueError("other means than that of the training loss")
 
 
 def _refuse_other_processes(checkpoint: Checkpoint, n_processes: int | None) -> None:

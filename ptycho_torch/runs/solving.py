@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.config.record import is_of_solver, is_record, request_of
+from ptycho.config.record import request_of
+from ptycho.config.recorded import is_of_solver, is_record
 from ptycho.config.rules import idle_settings, values_of
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig

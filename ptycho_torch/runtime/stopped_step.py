@@ -81,8 +81,11 @@ class StoppedStep(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the checkpoint of an earlier step, and stop here if asked to."""
+        here = self.path.parent.resolve()
         is_saved = any(
-            isinstance(item, ModelCheckpoint) and item._last_global_step_saved == trainer.global_step
+            isinstance(item, ModelCheckpoint)
+            and item._last_global_step_saved == trainer.global_step
+            and Path(str(item.dirpath)).resolve() == here
             for item in trainer.callbacks
         )
         if is_saved and trainer.is_global_zero and self.path.exists():

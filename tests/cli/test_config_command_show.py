@@ -36,7 +36,7 @@ def data() -> Path:
 def settings(ptycho: Run, *words: object) -> dict[str, dict[str, object]]:
     code, shown, said = ptycho("config", "show", *words, "--json")
     assert code == 0, said
-    return json.loads(shown)["settings"]
+    return json.loads(shown)["origins"]
 
 
 def test_show_gives_value_origin_and_what_was_beaten(

@@ -65,6 +65,7 @@ NAMED = ("site.toml", "mine.toml", "own.toml")
         (["config", "show", "train", "scan.npz"], ["ModelConfig", "TrainingConfig"]),
         (["config", "show", "reconstruct"], ["SolverConfig"]),
         (["config", "show", "reconstruct", "scan.npz"], ["SolverConfig"]),
+        (["config", "show", "reconstruct", "model"], ["InferenceConfig", "ModelConfig"]),
         (["reconstruct", "scan.npz", "--accelerator=tpu"], ["SolverConfig"]),
         (
             ["config", "show", "reconstruct", "model", "scan.npz"],

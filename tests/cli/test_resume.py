@@ -19,7 +19,7 @@ def test_a_finished_run_is_trained_on_and_shown_before(
     trained = Path(shutil.copytree(trained, tmp_path / "run"))
     code, shown, _ = ptycho("config", "show", "train", "--resume", trained, "--nepochs=2", "--json")
     assert code == 0
-    settings = json.loads(shown)["settings"]
+    settings = json.loads(shown)["origins"]
     assert settings["training.nepochs"]["locator"] == "--nepochs"
     assert settings["training.batch_size"]["locator"] == f"{trained}/config.json"
     assert settings["execution.accelerator"]["value"] == "cpu"

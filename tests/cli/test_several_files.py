@@ -14,7 +14,7 @@ def origins(ptycho: Any) -> Any:
     def show(*words: object) -> dict[str, Any]:
         code, out, err = ptycho("config", "show", "train", *words, "--json")
         assert (code, err) == (0, "")
-        return json.loads(out)["settings"]
+        return json.loads(out)["origins"]
 
     return show
 
@@ -54,7 +54,7 @@ def test_a_resumed_run_reads_no_file_of_the_variable(
     monkeypatch.setenv("PTYCHO_CONFIG", "absent.toml")
     code, out, err = ptycho("config", "show", "train", "--resume", trained, "--nepochs", 9, "--json")
     assert (code, err) == (0, "")
-    assert json.loads(out)["settings"]["training.nepochs"]["value"] == 9
+    assert json.loads(out)["origins"]["training.nepochs"]["value"] == 9
     assert ptycho("config", "check", trained)[0] == 0
     code, _, err = ptycho("config", "check")
     assert (code, err) == (

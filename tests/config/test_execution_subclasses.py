@@ -132,6 +132,33 @@ def test_a_secret_that_a_subclass_adds_is_never_shown():
     assert not [text for text in (*shown, str(caught.value)) if "hunter2" in text or "swordfish" in text]
 
 
+class WithSecret(PyTorchExecutionConfig):
+    token: SecretStr = SecretStr("")
+
+
+def test_no_file_or_record_is_given_a_secret(tmp_path: Path):
+    config = WithSecret(token="swordfish", seed=7)
+    (tmp_path / "exec.toml").write_text(config.to_toml())
+    for again in (
+        WithSecret.from_snapshot(config.to_snapshot()),
+        WithSecret.from_file(tmp_path / "exec.toml"),
+        WithSecret.resolve(environ=config.to_env()),
+    ):
+        assert (again.seed, again.token.get_secret_value()) == (7, "")
+    assert config.replace(seed=8).token.get_secret_value() == "swordfish"
+
+
+def test_what_stands_for_a_secret_is_not_read_as_one(tmp_path: Path):
+    (tmp_path / "exec.yaml").write_text("token: '**********'\n")
+    for read in (
+        lambda: WithSecret.from_file(tmp_path / "exec.yaml"),
+        lambda: WithSecret(token="**********"),
+        lambda: WithSecret.from_snapshot({"token": "**********"}),
+        lambda: WithSecret.resolve(environ={f"{PREFIX}TOKEN": "**********"}),
+    ):
+        assert message(read).startswith("token: expected a secret, and not what stands for one")
+
+
 def test_a_secret_that_is_refused_is_not_repeated(tmp_path: Path):
     class WithLongToken(PyTorchExecutionConfig):
         token: SecretStr = Field(SecretStr("x" * 20), min_length=20)

@@ -415,3 +415,21 @@ def test_each_door_answers_for_its_own_tables_and_for_the_names_of_all():
     for read in doors:
         with pytest.raises(ConfigError, match=r"trainning: no such table at a\.toml:3"):
             read("a.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.yaml", "execution:\n  num_workers:3\n", "Write a colon and a blank: num_workers: 3."),
+        ("a.yaml", "seed: 1\nnum_workers:3\n", "Write a colon and a blank: num_workers: 3."),
+        ("a.yaml", "seed: 1\nnum_workers = 3\n", "Write a colon and a blank: num_workers: 3."),
+        (
+            "a.json",
+            '{"execution": {"seed": 3,}}',
+            "a.json:1: expected valid JSON; got a comma after the last value.",
+        ),
+        ("a.json", '{"seed": 3,\n}\n', "a.json:1: expected valid JSON; got a comma after the last value."),
+    ],
+)
+def test_a_slip_of_a_sign_is_named_with_the_way_out(name: str, text: str, said: str):
+    assert said in refusal(name, text)

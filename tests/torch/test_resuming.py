@@ -28,6 +28,12 @@ from tests.torch.runs import SMALL, assert_same, refusal, trained
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another number of loading processes would leave another number of threads, and other last bits."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
 class StopsInEpoch(Callback):
     """Ends a training in the middle of an epoch, as a signal would."""
 
@@ -90,7 +96,7 @@ def killed(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train(create_training_payload(sys.argv[1], sys.argv[2], settings), callbacks=[Waits()])\n"
     )
     command = [sys.executable, "-c", code, str(tiny_file), str(run_dir)]
-    environ = {**os.environ, "PYTHONPATH": root}
+    environ = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert "now" in process.stdout.readline()
