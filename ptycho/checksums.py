@@ -79,7 +79,9 @@ class Checksums:
         Args:
             files: where each will be -> where it is.
         """
-        self._save(self._listed() | {self._name(place): (_digest_at(file),) for place, file in files.items()})
+        moved = {self._name(place): (_digest_at(file),) for place, file in files.items()}
+        self._save(self._listed() | moved)
+        self._written |= moved
 
     def settle(self) -> None:
         """Leave of each name the SHA-256 of the content it has, or none where the file is gone."""
