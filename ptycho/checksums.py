@@ -83,6 +83,16 @@ class Checksums:
         self._save(self._listed() | moved)
         self._written |= moved
 
+    def relocate(self, before: Path, now: Path) -> None:
+        """List files outside the folder, which were moved from one place to another, by where they are now."""
+        old, new = (Path(os.path.realpath(place)) for place in (before, now))
+        self._save(
+            {
+                str(new / Path(name).relative_to(old)) if Path(name).is_relative_to(old) else name: digests
+                for name, digests in self._listed().items()
+            }
+        )
+
     def settle(self) -> None:
         """Leave of each name the SHA-256 of the content it has, or none where the file is gone."""
         listed = self._listed()

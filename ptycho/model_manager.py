@@ -1,14 +1,20 @@
 """Saving the model that this process trained last (historical name)."""
 
+import contextlib
+import logging
 import shutil
 from pathlib import Path
 
 from ptycho.atomic import atomic_write
+from ptycho.checksums import Checksums
+from ptycho.config.errors import ConfigError, printable
 from ptycho.model_archive import ARCHIVE
-from ptycho.run_folder import MEMBERS, OF_TRAINING, RunFolder, one_set
+from ptycho.run_folder import MEMBERS, RECORD, RunFolder, one_set
 
 _trained: Path | None = None
 _temporary = False
+
+log = logging.getLogger(__name__)
 
 
 def remember(archive: Path, *, temporary: bool = False) -> None:
@@ -19,23 +25,29 @@ def remember(archive: Path, *, temporary: bool = False) -> None:
         temporary: whether that folder is to go once the run is saved.
     """
     global _trained, _temporary
-    if _temporary and _trained is not None and _trained.parent != archive.parent:
-        shutil.rmtree(_trained.parent, ignore_errors=True)  # nobody has saved that run
+    if _temporary and _trained is not None and _trained.is_file() and _trained != archive:
+        log.warning(
+            "%s: the run before this one was not saved; its files stay there", printable(str(_trained.parent))
+        )
     _trained, _temporary = archive, temporary
 
 
-def save(out_prefix: str | Path) -> Path:
+def save(out_prefix: str | Path, *, overwrite: bool = False) -> Path:
     """Write the model that was trained last in this process to a folder, as `wts.h5.zip`.
 
-    The files of a run in a temporary folder move there with it: `config.json`, `run.log`, `history.csv` and all others.
-    A training that is there already is replaced, and kept aside until the new one is whole.
+    The files of a run in a temporary folder move there with it: `config.json`, `run.log`, `history.csv`, the folder of
+    its reconstruction and all others.
+
+    Args:
+        out_prefix: the folder, which is made where it is missing.
+        overwrite: whether a run that is there is replaced; it is kept aside until the new one is whole.
 
     Returns:
         The file.
 
     Raises:
         ValueError: nothing was trained in this process.
-        ConfigError: a run writes into the folder.
+        ConfigError: the folder holds a run, or another run writes into it; the model stays where it is.
     """
     if _trained is None:
         raise ValueError(
@@ -44,19 +56,61 @@ def save(out_prefix: str | Path) -> Path:
     target = Path(out_prefix) / ARCHIVE
     if target.resolve() == _trained.resolve():
         return target
-    with RunFolder(out_prefix) as folder:
-        folder.begin(anew=True, members=OF_TRAINING)
-        with one_set(folder.path, folder.path) as new:
-            if _temporary:
-                shutil.copytree(_trained.parent, new, dirs_exist_ok=True, copy_function=_copy)
-                others = shutil.ignore_patterns(*MEMBERS)
-                shutil.copytree(new, folder.path, ignore=others, dirs_exist_ok=True, copy_function=_copy)
-            else:
-                _copy(_trained, new / ARCHIVE)
-        folder.saved()
     if _temporary:
+        source = _trained.parent
+        try:
+            _copy_runs(source, target.parent, overwrite)
+        except ConfigError:
+            log.warning("%s: the run is still there, to be saved elsewhere", printable(str(source)))
+            raise
         remember(target)
+        shutil.rmtree(source)
+    else:
+        with RunFolder(target.parent) as folder:
+            _begin(folder, overwrite)
+            with one_set(folder.path, folder.path) as new:
+                _copy(_trained, new / ARCHIVE)
+            folder.saved()
     return target
+
+
+def _copy_runs(source: Path, place: Path, overwrite: bool) -> None:
+    """Copy a run and those in the folders below it; what they replace goes when all of them are whole."""
+    below = [record.parent for record in sorted(source.glob(f"*/{RECORD}"))]
+    with contextlib.ExitStack() as entered:
+        folders = {
+            run: entered.enter_context(RunFolder(place / run.relative_to(source))) for run in (source, *below)
+        }
+        for folder in folders.values():
+            _begin(folder, overwrite)
+        for run, folder in reversed(folders.items()):
+            own = {*MEMBERS, *(inner.name for inner in below if run == source)}
+            _copy_others(run, folder.path, own)
+            with one_set(folder.path, folder.path) as new:
+                for name in MEMBERS:
+                    _copy_any(run / name, new / name)
+            Checksums(folder.path).relocate(source, place)
+        for folder in folders.values():
+            folder.saved()
+
+
+def _begin(folder: RunFolder, overwrite: bool) -> None:
+    if not overwrite:
+        folder.refuse_run(may_resume=False)
+    folder.begin(anew=True)
+
+
+def _copy_others(run: Path, place: Path, without: set[str]) -> None:
+    for path in sorted(run.iterdir()):
+        if path.name not in without:
+            _copy_any(path, place / path.name)
+
+
+def _copy_any(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True, copy_function=_copy)
+    elif source.is_file():
+        _copy(source, target)
 
 
 def _copy(source: str | Path, target: str | Path) -> None:

@@ -6,32 +6,26 @@ folder itself, and these names tell how far a writer came that was killed:
     .earlier-moving     members of a run are being set aside, or put back; those in the folder are of the same run
     .earlier-1, -2 ...  a whole run that was set aside; what is in the folder is of a later one
     .earlier-removed    what is no longer needed
-    .new                results that are not complete yet
+    .ptycho-new         results that are not complete yet
 
 Every writer first finishes or undoes what the one before it left. Links are renamed or removed, never followed.
 """
 
 import contextlib
-import json
 import logging
 import os
-import shlex
 import shutil
-import socket
-import sys
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from filelock import FileLock, Timeout
-
-from ptycho.atomic import atomic_write, remove_leftovers
+from ptycho.atomic import remove_leftovers
 from ptycho.checksums import CHECKSUMS
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.recorded import RECORD as _RECORD
-from ptycho.model_archive import ARCHIVE
+from ptycho.folder_lock import in_use, locked, refuse_others
+from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS
 
 RECORD: Final = _RECORD
 LOG: Final = "run.log"
@@ -40,23 +34,22 @@ HISTORY: Final = "history.csv"
 LOSS_PICTURE: Final = "loss.png"
 STATE: Final = "state.pt"
 OF_ANY: Final = (RECORD, LOG, CHECKSUMS)
-OF_TRAINING: Final = (*OF_ANY, HISTORY, LOSS_PICTURE, CHECKPOINTS, ARCHIVE)
+OF_TRAINING: Final = (*OF_ANY, HISTORY, LOSS_PICTURE, CHECKPOINTS, ARCHIVE_WEIGHTS, ARCHIVE)
 OF_RECONSTRUCTION: Final = ("reconstruction.npz", "reconstruction.png", "comparison.png", "metrics.json")
 """Of every run, of a training, and of a reconstruction; the last one is there last."""
 OF_SOLVER: Final = (STATE, HISTORY, LOSS_PICTURE, *OF_RECONSTRUCTION)
 """Of a reconstruction without a model; the first one is there while it is not finished."""
 MEMBERS: Final = (*OF_TRAINING, STATE, *OF_RECONSTRUCTION)
 """What belongs to a run; loggers keep their runs apart themselves, and other files are not ours."""
+_DONE: Final = (ARCHIVE, ARCHIVE_WEIGHTS, STATE, OF_RECONSTRUCTION[-1])
+"""What a run was for, packed or unpacked, or could go on from."""
+_BESIDE_RECORD: Final = (LOG, CHECKSUMS)
+"""Alone, without another member of a run, they are somebody else's."""
 
-LOCK: Final = ".lock"
-_WRITER: Final = ".lock.json"
 _EARLIER: Final = ".earlier-"
 _MOVING: Final = ".earlier-moving"
 _REMOVED: Final = ".earlier-removed"
-_NEW: Final = ".new"
-_PATIENCE_S: Final = 0.2
-"""For a lock file that its owner is just removing."""
-_LONGEST_COMMAND: Final = 200
+_NEW: Final = ".ptycho-new"
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +81,10 @@ class RunFolder:
     def __enter__(self) -> Self:
         if self._writes:
             with contextlib.ExitStack() as entered:
-                entered.enter_context(_locked(self.path))
+                entered.enter_context(locked(self.path))
                 _recover(self.path)
+                if others := _others(self.path):
+                    raise ConfigError([others])
                 self._exit = entered.pop_all()
         return self
 
@@ -99,17 +94,22 @@ class RunFolder:
         with self._exit:
             if self._writes and self._begun and error is not None:
                 _recover(self.path)
+                if _others(self.path):  # of this run, which has not recorded itself
+                    for name in _BESIDE_RECORD:
+                        (self.path / name).unlink(missing_ok=True)
 
-    def refuse_run(self, *, may_resume: bool = True) -> None:
+    def refuse_run(self, *, may_resume: bool = True, may_replace: bool = True) -> None:
         """Refuse a folder that holds a run.
 
         Args:
             may_resume: whether the caller's kind of run can go on.
+            may_replace: whether the caller can be asked to replace it.
 
         Raises:
             ConfigError: it does, finished or not.
         """
-        if self._writes and (failure := _held_run(self.path, may_resume=may_resume)):
+        failure = _held_run(self.path, may_resume=may_resume, may_replace=may_replace)
+        if self._writes and failure:
             raise ConfigError([failure])
 
     def begin(self, *, anew: bool, members: tuple[str, ...] = MEMBERS) -> None:
@@ -120,14 +120,14 @@ class RunFolder:
             members: names of what is set aside.
 
         Raises:
-            ConfigError: a run that goes on has a link in place of one of its files.
+            ConfigError: a run that goes on has a link in place of one of its files, or what is no file.
         """
         if self._writes:
             self._begun = True
             if anew:
                 _set_aside(self.path, members)
             else:
-                _refuse_links(self.path)
+                _refuse_odd(self.path)
         for call in self.when_begun:
             call()
 
@@ -140,14 +140,7 @@ class RunFolder:
 
 def run_failure(path: Path, *, may_resume: bool = True) -> Failure | None:
     """Why a new run may not write into a folder: another one does, or it holds one. Nothing is changed."""
-    if (path / LOCK).exists():
-        lock = FileLock(path / LOCK)
-        try:
-            lock.acquire(timeout=_PATIENCE_S)
-            lock.release()
-        except Timeout:
-            return _busy(path)
-    return _held_run(path, may_resume=may_resume)
+    return in_use(path) or _others(path) or _held_run(path, may_resume=may_resume)
 
 
 def holds_training(path: Path) -> bool:
@@ -160,7 +153,7 @@ def holds_training(path: Path) -> bool:
 def has_results(path: Path) -> bool:
     """Whether a folder holds what a run was for, or could go on from: model, reconstruction, checkpoints, state."""
     checkpoints = path / CHECKPOINTS
-    found = [name for name in _present(path, MEMBERS) if name.name in (ARCHIVE, STATE, OF_RECONSTRUCTION[-1])]
+    found = [name for name in _present(path, MEMBERS) if name.name in _DONE]
     return bool(found) or any(checkpoints.glob("*.ckpt"))
 
 
@@ -170,12 +163,13 @@ def earlier_run(path: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def one_set(run_dir: Path, folder: Path) -> Generator[Path]:
+def one_set(run_dir: Path, folder: Path, names: tuple[str, ...] = MEMBERS) -> Generator[Path]:
     """Write files of a run that appear in its folder together, once they are complete.
 
     Args:
         run_dir: the folder of the run.
         folder: the same or one below it, which is made where it is missing.
+        names: of those files, in the order in which they appear.
 
     Yields:
         The folder to write them into.
@@ -184,74 +178,17 @@ def one_set(run_dir: Path, folder: Path) -> Generator[Path]:
         ConfigError: a link is in place of the folder below.
     """
     if folder != run_dir and folder.is_symlink():
-        raise ConfigError([_linked(folder)])
+        raise ConfigError([linked_failure(folder)])
     new = run_dir / _NEW
     new.mkdir()
     try:
         yield new
         folder.mkdir(exist_ok=True)
-        for name in MEMBERS:
+        for name in names:
             if (new / name).exists():
                 os.replace(new / name, folder / name)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-
-
-# One writer ---------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Generator[None]:
-    made = _make(path)
-    lock = FileLock(path / LOCK, thread_local=False)
-    try:
-        try:
-            lock.acquire(timeout=_PATIENCE_S)
-        except FileNotFoundError:  # another process has just removed the folder that it had made
-            made = _make(path)
-            lock.acquire(timeout=_PATIENCE_S)
-        with atomic_write(path / _WRITER) as file:
-            file.write(json.dumps(_this_process()).encode())
-        yield
-    except Timeout:
-        raise ConfigError([_busy(path)]) from None
-    finally:
-        if lock.is_locked:
-            (path / _WRITER).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # Windows removes no open file
-                (path / LOCK).unlink()
-            lock.release()
-            for folder in made:
-                with contextlib.suppress(OSError):  # it is not empty
-                    folder.rmdir()
-
-
-def _make(path: Path) -> list[Path]:
-    """Make a folder; gives those that were missing, the innermost first."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
-def _this_process() -> dict[str, Any]:
-    return {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "command": shlex.join(sys.argv)[:_LONGEST_COMMAND],
-    }
-
-
-def _busy(path: Path) -> Failure:
-    try:
-        told = json.loads((path / _WRITER).read_text(encoding="utf-8"))
-        writer = "process {pid} on {host} since {since} ({command})".format_map(told)
-    except (OSError, ValueError, KeyError, TypeError):
-        writer = "another process"
-    message = (
-        f"{path}: expected a folder that no other run writes into; got one in use by {printable(writer)}."
-    )
-    return Failure("output_dir", f"{message} Wait until it has ended, or name another folder.")
 
 
 # What is there ------------------------------------------------------------------------------------------------------
@@ -268,11 +205,23 @@ def _present(path: Path, members: tuple[str, ...]) -> list[Path]:
     return found
 
 
-def _held_run(path: Path, *, may_resume: bool) -> Failure | None:
-    present = {str(name) for name in _present(path, MEMBERS)} - {LOG, CHECKSUMS}
+def _others(path: Path) -> Failure | None:
+    """Why nothing is written among files of others that are called as those of a run."""
+    present = [str(name) for name in _present(path, MEMBERS)]
+    if not present or any(name not in _BESIDE_RECORD for name in present) or _interrupted(path):
+        return None
+    rule = "expected a folder in which a run can write files of these names"
+    message = (
+        f"{path}: {rule}; got {' and '.join(present)} of no run. Move them away, or name another folder."
+    )
+    return Failure("output_dir", message)
+
+
+def _held_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Failure | None:
+    present = {str(name) for name in _present(path, MEMBERS)}.difference(_BESIDE_RECORD)
     if not present:
         return None
-    if ARCHIVE in present:
+    if present & {ARCHIVE, ARCHIVE_WEIGHTS}:
         what = "a trained model"
     elif holds_training(path):
         what = "a training that was not finished"
@@ -286,19 +235,30 @@ def _held_run(path: Path, *, may_resume: bool) -> Failure | None:
     ways = [f"go on with it (ptycho train --resume {path}; resume() in Python)"] if resumes else []
     if any(name.endswith(STATE) for name in present):
         ways = [f"go on with it (ptycho reconstruct --resume {path})"]
-    ways += ["replace it (--overwrite; overwrite=True in Python)", "name another folder"]
-    way_out = ", ".join(ways[:-1]) + f", or {ways[-1]}."
-    message = f"{path}: expected a folder without a run; got one with {what}."
-    message = f"{message} {way_out[0].upper()}{way_out[1:]}"
+    ways += ["replace it (--overwrite; overwrite=True in Python)"] if may_replace else []
+    ways += ["name another folder"]
+    way_out = ", ".join(ways[:-1]) + ", or " * (len(ways) > 1) + ways[-1]
+    message = (
+        f"{path}: expected a folder without a run; got one with {what}. {way_out[0].upper()}{way_out[1:]}."
+    )
     return Failure("output_dir", message)
 
 
-def _refuse_links(path: Path) -> None:
-    if linked := [_linked(path / name) for name in MEMBERS if (path / name).is_symlink()]:
-        raise ConfigError(linked)
+def _refuse_odd(path: Path) -> None:
+    """Refuse to go on where a link, a pipe or a folder is in place of a file of the run."""
+    present = [path / name for name in MEMBERS if os.path.lexists(path / name)]
+    odd = [linked_failure(member) for member in present if member.is_symlink()]
+    for member in present:
+        kind, fits = ("folder", member.is_dir()) if member.name == CHECKPOINTS else ("file", member.is_file())
+        if not fits and not member.is_symlink():
+            message = f"{member}: expected a {kind} of the run; got what is none. Move it away."
+            odd.append(Failure(str(member), message))
+    if odd:
+        raise ConfigError(odd)
 
 
-def _linked(path: Path) -> Failure:
+def linked_failure(path: Path) -> Failure:
+    """Why nothing is written through a link out of the folder of a run."""
     message = f"{path}: expected a file or folder of the run itself; got a link, which is not followed."
     return Failure(str(path), f"{message} Put in its place what it leads to.")
 
@@ -319,6 +279,11 @@ def _number(earlier: Path) -> int:
     return int(text) if text.isdecimal() and text.isascii() else 0
 
 
+def _interrupted(path: Path) -> bool:
+    """Whether a run was set aside, is being set aside, or put back."""
+    return bool(_earlier(path)) or (path / _MOVING).exists() or (path / _REMOVED).exists()
+
+
 def _set_aside(path: Path, members: tuple[str, ...]) -> None:
     """Move the run out of the way; whatever ends this in between, it can be put back."""
     present = _present(path, members)
@@ -331,13 +296,15 @@ def _set_aside(path: Path, members: tuple[str, ...]) -> None:
 
 def _recover(path: Path) -> None:
     """Finish or undo what a writer left that did not come to its end."""
+    for name in (_NEW, _MOVING, _REMOVED):
+        refuse_others(path / name, Path.is_dir)
     for folder in (path, path / CHECKPOINTS):
         if not folder.is_symlink():
             remove_leftovers(folder)
     shutil.rmtree(path / _NEW, ignore_errors=True)
     _remove_real(path / _REMOVED)
     moving = path / _MOVING
-    if moving.is_dir() and not moving.is_symlink():
+    if moving.is_dir():
         _put_back(path)
     earlier = earlier_run(path)
     if earlier is None:

@@ -171,7 +171,7 @@ def _note_end(
 
 
 def _log_file(folder: RunFolder, further: bool, opened: contextlib.ExitStack) -> logging.Handler:
-    file = _LogFile(folder.path / LOG, mode="a" if further else "w", encoding="utf-8")
+    file = _LogFile(folder.path / LOG, mode="a" if further else "w", encoding="utf-8", delay=True)
     file.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     opened.callback(file.close)
     return file

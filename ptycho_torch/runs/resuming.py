@@ -140,6 +140,10 @@ def train_or_resume(
     """
     with folder_of(payload) as folder:
         if not has_results(folder.path):
+            if (folder.path / CONFIGURATION).exists():
+                _record(folder.path / CONFIGURATION)  # refuses a file of this name that is of no training
+            else:
+                folder.refuse_run(may_resume=False)
             return train_in(folder, payload, check(payload, data), callbacks)
         record = _record(folder.path / CONFIGURATION)
         changed = dict(said_otherwise(record, payload))

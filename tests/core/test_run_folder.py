@@ -14,8 +14,16 @@ from pathlib import Path
 import pytest
 
 from ptycho.config.errors import ConfigError
+from ptycho.folder_lock import WRITER
 from ptycho.model_archive import ARCHIVE
-from ptycho.run_folder import LOCK, RunFolder, earlier_run, has_results, one_set, run_failure
+from ptycho.run_folder import (
+    RunFolder,
+    earlier_run,
+    has_results,
+    holds_training,
+    one_set,
+    run_failure,
+)
 from ptycho.run_names import default_folder, distinct_names, folder_name
 
 ROOT = Path(__file__).parents[2]
@@ -70,10 +78,89 @@ def test_a_folder_that_holds_a_run_is_refused_with_the_ways_on(tmp_path: Path, n
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_other_files_and_an_empty_log_are_no_run(tmp_path: Path) -> None:
-    for name in ("run.log", "notes.txt"):
-        (tmp_path / name).touch()
+def test_a_run_that_may_not_be_replaced_is_refused_without_that_way_on(run: Path) -> None:
+    with pytest.raises(ConfigError) as caught, RunFolder(run) as folder:
+        folder.refuse_run(may_resume=False, may_replace=False)
+    assert str(caught.value).endswith("got one with a trained model. Name another folder.")
+
+
+def test_other_files_are_no_run(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
     assert run_failure(tmp_path) is None
+
+
+@pytest.mark.parametrize("names", [("run.log",), ("SHA256SUMS",), ("run.log", "SHA256SUMS")])
+def test_a_log_or_checksums_of_no_run_are_kept(tmp_path: Path, names: tuple[str, ...]) -> None:
+    write_run(tmp_path, "mine", names)
+    failure = run_failure(tmp_path)
+    assert failure is not None
+    assert f"got {' and '.join(names)} of no run. Move them away" in failure.message
+    with pytest.raises(ConfigError, match="of no run"), RunFolder(tmp_path):
+        pass
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(names, "mine")
+
+
+def test_a_run_that_ends_before_its_record_leaves_no_log(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        replaced(tmp_path / "run", ("run.log",), fails=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unpacked_model_is_a_model(tmp_path: Path) -> None:
+    names = ("config.json", "weights.safetensors")
+    write_run(tmp_path, "old", names)
+    failure = run_failure(tmp_path)
+    assert failure is not None
+    assert "got one with a trained model" in failure.message
+    assert holds_training(tmp_path)
+    assert has_results(tmp_path)
+    with RunFolder(tmp_path) as folder:
+        folder.begin(anew=True)
+        earlier = earlier_run(tmp_path)
+        assert earlier is not None
+        assert {path.name for path in earlier.iterdir()} == set(names)
+
+
+@pytest.mark.parametrize("name", [".ptycho-new", ".earlier-moving", ".earlier-removed", ".ptycho-lock"])
+def test_what_is_in_the_way_under_a_name_of_writers_is_kept(tmp_path: Path, name: str) -> None:
+    if name == ".ptycho-lock":
+        write_run(tmp_path / name, "mine", ("notes.txt",))
+    else:
+        (tmp_path / name).write_text("mine")
+    with (
+        pytest.raises(ConfigError, match=r"expected nothing of this name.*Move it away"),
+        RunFolder(tmp_path),
+    ):
+        pass
+    texts = {path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert texts == {"mine"}
+
+
+@pytest.mark.parametrize("name", [".new", ".lock"])
+def test_folders_of_others_with_a_common_name_are_kept(tmp_path: Path, name: str) -> None:
+    write_run(tmp_path / name, "mine", ("notes.txt",))
+    with RunFolder(tmp_path) as folder:
+        folder.begin(anew=True)
+        folder.saved()
+    assert (tmp_path / name / "notes.txt").read_text() == "mine"
+
+
+def test_a_file_in_place_of_the_folder_is_refused_with_a_way_on(tmp_path: Path) -> None:
+    (tmp_path / "s.npz").touch()
+    for path in (tmp_path / "s.npz", tmp_path / "s.npz" / "run"):
+        with (
+            pytest.raises(ConfigError, match=r"got the file .*s\.npz\. Name another folder"),
+            RunFolder(path),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("name", ["run.log", "history.csv", "SHA256SUMS", "checkpoints"])
+def test_a_run_does_not_go_on_with_pipes_and_folders_in_place_of_files(tmp_path: Path, name: str) -> None:
+    write_run(tmp_path, "old", ("config.json",))
+    (tmp_path / name).write_text("") if name == "checkpoints" else os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigError, match=f"{name}: expected a .* of the run"), RunFolder(tmp_path) as folder:
+        folder.begin(anew=False)
 
 
 def test_a_run_is_kept_aside_until_the_new_one_has_saved(run: Path) -> None:
@@ -323,7 +410,7 @@ def test_two_threads_are_two_writers(tmp_path: Path) -> None:
 def test_who_the_first_one_is_never_steers_the_terminal(tmp_path: Path) -> None:
     with RunFolder(tmp_path):
         told = {"pid": 1, "host": "\x1b[2J", "since": "now", "command": "\r\n"}
-        (tmp_path / f"{LOCK}.json").write_text(json.dumps(told))
+        (tmp_path / WRITER).write_text(json.dumps(told))
         failure = run_failure(tmp_path)
     assert failure is not None
     assert failure.message.isprintable()
@@ -350,13 +437,13 @@ def test_what_links_lead_to_is_neither_removed_nor_written(tmp_path: Path) -> No
     write_run(elsewhere, "mine", ("checkpoints/last.ckpt", "wts.h5.zip", "run.log", "aside/wts.h5.zip"))
     for name in ("checkpoints", "wts.h5.zip", "run.log"):
         linked(run / name, elsewhere / name)
-    for name in (".earlier-1", ".earlier-moving", ".earlier-removed"):
-        linked(run / name, elsewhere / "aside")
+    linked(run / ".earlier-1", elsewhere / "aside")
     with pytest.raises(ConfigError, match=r"checkpoints: expected .* got a link"), RunFolder(run) as folder:
         folder.begin(anew=False)
-    with pytest.raises(OSError, match="moving"), RunFolder(run) as folder:
-        folder.begin(anew=True)
     for name in (".earlier-moving", ".earlier-removed"):
+        linked(run / name, elsewhere / "aside")
+        with pytest.raises(ConfigError, match=f"{name}: expected nothing of this name"), RunFolder(run):
+            pass
         (run / name).unlink()
     with RunFolder(run) as folder:
         folder.begin(anew=True)

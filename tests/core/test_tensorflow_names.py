@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from ptycho import loader, model_manager, params, probe, tf_helper
+from ptycho.checksums import Checksums, verify
+from ptycho.config.errors import ConfigError
 from ptycho.raw_data import DataError, RawData
 
 
@@ -95,6 +97,81 @@ def test_a_run_in_a_temporary_folder_is_moved_whole(tmp_path: Path, monkeypatch:
     assert model_manager.save(place).is_file()
     assert model_manager.save(tmp_path / "again").read_text() == "wts.h5.zip"
     assert (place / "wts.h5.zip").is_file()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training and its reconstruction in a temporary folder, which were the last of this process."""
+    monkeypatch.setattr(model_manager, "_trained", None)
+    monkeypatch.setattr(model_manager, "_temporary", False)
+    run = tmp_path / "temporary"
+    written(run, "new", ("wts.h5.zip", "config.json", "logs/csv/metrics.csv", *PICTURE))
+    model = str(run / "wts.h5.zip")
+    with Checksums(run / "reconstruction").write(run / "reconstruction" / "reconstruction.npz") as file:
+        file.write(b"new")
+    Checksums(run / "reconstruction").list_scans([model])
+    Checksums(run / "reconstruction").settle()
+    model_manager.remember(run / "wts.h5.zip", temporary=True)
+    return run
+
+
+PICTURE = tuple(f"reconstruction/{name}" for name in ("config.json", "reconstruction.npz", "metrics.json"))
+
+
+def written(folder: Path, words: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(words)
+
+
+def texts(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+def test_the_reconstruction_of_a_run_moves_with_it(temporary: Path, tmp_path: Path) -> None:
+    before = texts(temporary)
+    model_manager.save(tmp_path / "place")
+    assert texts(tmp_path / "place") == before
+    assert not temporary.exists()
+    place = tmp_path / "place" / "reconstruction"
+    assert verify(place) == {
+        str((place.parent / "wts.h5.zip").resolve()): "ok",
+        "reconstruction.npz": "ok",
+    }
+
+
+def test_a_run_that_is_there_is_replaced_where_that_is_asked_for_alone(
+    temporary: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    old = ("wts.h5.zip", "config.json", "history.csv", *PICTURE, "reconstruction/comparison.png")
+    written(place, "old", old)
+    with pytest.raises(ConfigError, match=r"got one with a trained model\. Replace it"):
+        model_manager.save(place)
+    assert texts(place) == dict.fromkeys(old, "old")
+    new = texts(temporary)
+    model_manager.save(place, overwrite=True)
+    assert texts(place) == new
+
+
+def test_a_reconstruction_alone_is_not_replaced_unasked(temporary: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    written(place, "old", PICTURE)
+    with pytest.raises(ConfigError, match="got one with a reconstruction"):
+        model_manager.save(place)
+    assert texts(place) == dict.fromkeys(PICTURE, "old")
+    assert temporary.is_dir()
+
+
+def test_a_run_that_nobody_saved_is_kept(
+    temporary: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = texts(temporary)
+    written(tmp_path / "next", "next", ("wts.h5.zip",))
+    model_manager.remember(tmp_path / "next" / "wts.h5.zip", temporary=True)
+    assert texts(temporary) == before
+    assert f"{temporary}: the run before this one was not saved; its files stay there" in caplog.text
 
 
 def test_model_trained_last_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

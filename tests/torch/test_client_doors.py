@@ -11,6 +11,7 @@ import torch
 from lightning.fabric import Fabric
 
 from ptycho import loader, model_manager, params, probe
+from ptycho.checksums import verify
 from ptycho.config.canonical import ModelConfig as CanonicalModel
 from ptycho.config.canonical import TrainingConfig as CanonicalTraining
 from ptycho.config.errors import ConfigError
@@ -74,7 +75,7 @@ def test_the_other_plugin_trains_here_and_its_files_move_to_the_place_of_the_mod
 ) -> None:
     monkeypatch.setenv("PTYCHO_EXEC_N_DEVICES", "2")
     monkeypatch.setenv("PTYCHO_EXEC_NUM_NODES", "3")
-    _, _, results = components.run_cdi_example(tiny_scan, None, trained(), do_stitching=False)
+    _, _, results = components.run_cdi_example(tiny_scan, None, trained())
     assert "n_devices: expected 1, since this training runs in the process of its caller" in caplog.text
     assert "num_nodes: expected 1" in caplog.text
     assert runs(temporary) == [results["run_dir"]]
@@ -83,6 +84,9 @@ def test_the_other_plugin_trains_here_and_its_files_move_to_the_place_of_the_mod
     assert runs(temporary) == []
     names = {path.name for path in place.iterdir()}
     assert {"wts.h5.zip", "config.json", "run.log", "history.csv", "loss.png"} <= names
+    pictures = {path.name for path in (place / "reconstruction").iterdir()}
+    assert {"config.json", "reconstruction.npz", "reconstruction.png", "metrics.json"} <= pictures
+    assert verify(place / "reconstruction")[str(place / "wts.h5.zip")] == "ok"
     assert model_manager.save(place) == place / "wts.h5.zip"
 
 

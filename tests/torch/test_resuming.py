@@ -337,7 +337,7 @@ def test_a_full_disk_leaves_what_there_is_to_go_on_from(
             resume(run_dir, {"num_workers": 0})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-    written = ".lock.json" if share == 0 else "config.json"  # the first file that is too large
+    written = ".ptycho-lock.json" if share == 0 else "config.json"  # the first file that is too large
     assert share > 1 or caught.value.filename == str(run_dir / written)
     assert {path.read_bytes() == before[path] for path in before if share < 1 or path.suffix == ".ckpt"} == {
         True

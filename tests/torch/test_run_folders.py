@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,28 @@ def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> No
     longer = anyway(tiny_file, tmp_path / "run", nepochs=5)
     assert longer is not None
     assert len(longer.history) == 5
+
+
+@pytest.mark.parametrize("name", ["config.json", "history.csv"])
+def test_files_of_others_are_not_replaced_by_a_training_that_may_go_on(
+    tiny_file: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(ConfigError, match=r"expected (the folder of a training|a folder without a run)"):
+        anyway(tiny_file, tmp_path)
+    assert files(tmp_path) == {name: b'{"mine": 1}'}
+
+
+def test_a_reconstruction_does_not_replace_a_model_that_was_unpacked(
+    finished: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    with zipfile.ZipFile(finished / "wts.h5.zip") as packed:
+        packed.extractall(model)
+    before = files(model)
+    with pytest.raises(ConfigError, match="output_dir: expected a folder without a model"):
+        reconstructed(model, tiny_file, model, overwrite=True)
+    assert files(model) == before
 
 
 def test_what_cannot_change_is_refused_by_the_place_that_says_it(

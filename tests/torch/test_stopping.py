@@ -265,7 +265,7 @@ def test_a_signal_ends_every_process_of_a_training(
     assert "killed" not in said
     last = (run_dir / "run.log").read_text().splitlines()[-1]
     assert ("ended by SIGTERM" if code == 143 else "interrupted") in last
-    assert not (run_dir / ".lock").exists()
+    assert not (run_dir / ".ptycho-lock").exists()
     read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
 
 
