@@ -84,7 +84,9 @@ class Checksums:
         Args:
             files: where each will be -> where it is.
         """
-        self._save(self._listed() | {self._name(place): (_digest_at(file),) for place, file in files.items()})
+        moved = {self._name(place): (_digest_at(file),) for place, file in files.items()}
+        self._save(self._listed() | moved)
+        self._written |= moved
 
     def relocate(self, before: Path, now: Path) -> None:
         """List files outside the folder, which were moved from one place to another, by where they are now."""

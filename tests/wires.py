@@ -12,6 +12,7 @@ import pytest
 from ptycho.config.canonical import TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
 from ptycho_torch import config_params
 
 CUT = "CUT_WIRE"
@@ -30,14 +31,16 @@ def cut(knob: str) -> None:
         pytest.UsageError: there is no such setting.
     """
     known = False
-    for cls in (PyTorchExecutionConfig, TrainingConfig, config_params.TrainingConfig):
+    of_solver, name = knob.startswith("solver."), knob.removeprefix("solver.")
+    others = (PyTorchExecutionConfig, TrainingConfig, config_params.TrainingConfig)
+    for cls in (SolverConfig,) if of_solver else others:
         fields = section_of(cls).all_fields
-        if knob in fields:
-            default = fields[knob].get_default(call_default_factory=True)
-            setattr(cls, knob, property(lambda _, default=default: default, lambda _, value: None))
+        if name in fields:
+            default = fields[name].get_default(call_default_factory=True)
+            setattr(cls, name, property(lambda _, default=default: default, lambda _, value: None))
             known = True
     if not known:
-        raise pytest.UsageError(f"--cut: expected a knob, or a field of a training; got {knob}")
+        raise pytest.UsageError(f"--cut: expected a knob, or a field of a training or the solver; got {knob}")
     os.environ[CUT] = knob
 
 

@@ -14,7 +14,7 @@ from ptycho.config.errors import ConfigError, Failure
 from ptycho.run_folder import HISTORY, STATE
 from ptycho_torch.runtime import CheckpointError, read_checkpoint
 
-EVERY_S: Final = 5.0
+EVERY_S: Final = 2.0
 """Seconds from one state on the disk to the next."""
 LEAST_SHARE: Final = 20
 """And no less than so many times what writing one takes."""

@@ -213,6 +213,19 @@ def test_a_file_that_cannot_be_written_leaves_the_one_that_was_there_verified(tm
     assert sorted(os.listdir(tmp_path)) == [CHECKSUMS, "last.ckpt"]
 
 
+def test_a_file_that_is_moved_over_one_that_was_written_is_the_one_listed(tmp_path: Path) -> None:
+    checksums = Checksums(tmp_path)
+    with checksums.write(tmp_path / "a") as file:
+        file.write(b"old")
+    new = tmp_path / "new"
+    new.write_bytes(b"new")
+    checksums.list_moved({tmp_path / "a": new})
+    new.replace(tmp_path / "a")
+    with checksums.write(tmp_path / "b") as file:
+        file.write(b"another")
+    assert verify(tmp_path) == {"a": "ok", "b": "ok"}
+
+
 # What others put there ----------------------------------------------------------------------------------------------
 
 ABSENT_SHA = "0" * 64

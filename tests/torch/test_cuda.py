@@ -8,7 +8,9 @@ import torch
 
 from benchmarks.precision import measure
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
+from ptycho_torch.config_solver import create_solver_payload
 from ptycho_torch.runs.reconstruction import reconstruct_scans
+from ptycho_torch.runs.solving import solve
 from ptycho_torch.runs.training import train
 from tests.legacy_dictionary import legacy_dictionary_restored
 
@@ -44,3 +46,17 @@ def test_pinned_memory_workers_and_16_bits_train(tiny_file: Path, tmp_path: Path
     with legacy_dictionary_restored():
         result = train(create_training_payload(tiny_file, tmp_path, SMALL | knobs))
     assert all(float(row["train_loss"] or 0) > 0 for row in result.history)
+
+
+def test_a_gpu_solves_for_the_object_that_a_cpu_finds(tiny_file: Path, tmp_path: Path) -> None:
+    objects = []
+    for accelerator in ("cpu", "cuda"):
+        asked = {
+            "accelerator": accelerator,
+            "n_iterations": 30,
+            "refine_probe": True,
+            "refine_positions": True,
+        }
+        payload = create_solver_payload(tiny_file, tmp_path / accelerator, asked)
+        objects.append(solve(payload)[0].object)
+    np.testing.assert_allclose(objects[0], objects[1], rtol=0, atol=2e-2)

@@ -175,3 +175,17 @@ def test_two_processes_reconstruct_one_object_and_the_first_one_writes(
     )
     assert told["n_patterns_used"] == expected["n_patterns_used"]
     assert told["r_factor"] == pytest.approx(expected["r_factor"], rel=1e-5)
+
+
+def test_two_processes_solve_for_the_object_of_one(tiny_file: Path, tmp_path: Path) -> None:
+    settings = ("--n-iterations=24", "--prior=tv", "--refine-probe=true", "--refine-intensities")
+    settings += ("--refine-positions", "--positions-from=6", "--accelerator=cpu", "--num-threads=1")
+    found = []
+    for n_devices in ("1", "2"):
+        folder = tmp_path / n_devices
+        words = ("reconstruct", str(tiny_file), f"--output-dir={folder}", *settings)
+        finished([sys.executable, *program(), *words], PTYCHO_EXEC_N_DEVICES=n_devices)
+        with np.load(folder / "reconstruction.npz", allow_pickle=False) as file:
+            found.append({name: file[name] for name in file.files})
+    for name, value in found[0].items():
+        np.testing.assert_allclose(found[1][name], value, rtol=1e-6, atol=1e-6 * np.abs(value).max())
