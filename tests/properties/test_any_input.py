@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig, load_yaml_config
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, UnknownVariableWarning
 from ptycho.config.execution import OLD_NAMES
+from ptycho.config.legacy import load_yaml_config
 from ptycho.config.request import Request
 from ptycho.config.solver import SolverConfig
 from ptycho_torch.cli.console import Refusal

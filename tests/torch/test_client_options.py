@@ -223,6 +223,7 @@ def test_stages_train_their_parts_and_freeze_the_others(tiny_scan: RawData, tmp_
     ]
 
 
+@pytest.mark.filterwarnings("ignore:train_loss. expected a loss that falls:UserWarning")
 def test_a_stage_that_stalls_ends_early(tiny_scan: RawData, tmp_path: Path) -> None:
     rates = Rates()
     still = {"learning_rate": 1e-30, "finetune_stage1_epochs": 6, "finetune_early_stop_patience": 2}
