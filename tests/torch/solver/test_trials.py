@@ -6,7 +6,8 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho.raw_data import RawData
-from ptycho.simulation import PUPIL_RADII, make_probe, simulate_scan
+from ptycho.simulation import PUPIL_RADII
+from ptycho_torch.simulate import make_probe, simulate_scan
 from ptycho_torch.solver import Patterns, Trials, rank_orientations, search_probe
 from ptycho_torch.solver.orientation import ORIENTATIONS, oriented
 from ptycho_torch.solver.probe_search import mean_pattern, probe_of, pupil_radius
