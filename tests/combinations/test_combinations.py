@@ -21,6 +21,7 @@ from ptycho_torch.simulate import simulate_scan
 from tests.combinations import inference, training
 from tests.combinations.pairs import Row, pairwise
 from tests.legacy_dictionary import legacy_dictionary_restored
+from tests.torch.factory_calls import save_model, save_scan
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--n-filters-scale=1", "--n-unrolled-steps=1", "--quiet")
@@ -87,6 +88,14 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scan") / "scan.npz"
     simulate_scan(N=32, n_positions=24, nphotons=1e5).to_file(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def unread(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scan without patterns beside a model without weights: what reads them tells that they are missing."""
+    folder = tmp_path_factory.mktemp("unread")
+    save_model(folder, N=64)
+    return save_scan(folder / "scan.npz")
 
 
 @pytest.fixture(scope="module")
@@ -157,21 +166,29 @@ def test_a_combination_reconstructs(
 
 @pytest.mark.parametrize("row", refusals(training))
 def test_what_does_not_go_together_is_refused_before_the_data_are_read(
-    row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    row: Row,
+    unread: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     base = {"lr_warmup_epochs": 0, "test_data_file": None, "nepochs": 2}
-    assert main(["train", "missing.npz", *words({**base, **row}, "missing.npz")]) == 2
+    assert main(["train", str(unread), *words({**base, **row}, unread)]) == 2
     assert_names(capsys.readouterr().err, row)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("row", refusals(inference))
 def test_what_does_not_go_together_is_refused_before_model_and_data_are_read(
-    row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    row: Row,
+    unread: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["reconstruct", "no-model", "missing.npz", *words(row, "missing.npz")]) == 2
+    assert main(["reconstruct", str(unread.parent), str(unread), *words(row, unread)]) == 2
     assert_names(capsys.readouterr().err, row)
     assert list(tmp_path.iterdir()) == []
 
@@ -181,7 +198,5 @@ def assert_names(said: str, row: Row) -> None:
     found = [sum(name in line for name in named(row)) for line in said.splitlines()]
     first = next((number for number, n_named in enumerate(found) if n_named >= 2), None)
     assert first is not None, said
-    data = [
-        number for number, line in enumerate(said.splitlines()) if "missing.npz" in line or "no-model" in line
-    ]
+    data = [number for number, line in enumerate(said.splitlines()) if "diff3d" in line or "weights" in line]
     assert first < min(data, default=len(found))

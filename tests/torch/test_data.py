@@ -238,5 +238,5 @@ def test_sequential_sampling_keeps_the_order_of_the_scan(tiny_file: Path) -> Non
 def test_counts_taken_for_amplitudes_are_refused_by_the_photon_number_in_force(tiny_file: Path) -> None:
     tiny = TinyModel()
     config = tiny.canonical(tiny_file, nphotons=1e3)
-    with pytest.raises(DataError, match=r"nphotons = 1000 .*measurement_domain 'intensity'"):
+    with pytest.raises(DataError, match=r"nphotons = 1000 .*measurement_domain to 'intensity'"):
         ScanDataModule(config, tiny.execution_config).load()
