@@ -60,10 +60,11 @@ def main() -> int:
     """Measure all combinations in turns."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="turns of each (default 7)")
+    parser.add_argument("--pixels", type=int, default=64, help="side of the patterns (default 64)")
     options = parser.parse_args()
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        scan = write_scan(Path(name) / "scan.npz", 200)
+        scan = write_scan(Path(name) / "scan.npz", 200, options.pixels)
         workers: dict[tuple[int, str], subprocess.Popen[str]] = {}
         for n_threads in (1, cores):
             for waiting, variables in WAITING.items():
@@ -87,7 +88,10 @@ def main() -> int:
                 workers[n_threads, waiting] = stack.enter_context(process)
         for worker in workers.values():
             ask(worker, "warm up")
-        print(f"torch {torch.__version__}, {cores} cores, load average {os.getloadavg()[0]:.2f}; ms a step")
+        load = os.getloadavg()[0]
+        print(
+            f"torch {torch.__version__}, {cores} cores, N={options.pixels}, load average {load:.2f}; ms a step"
+        )
         print(f"{'threads':8}{'waiting':10}" + "".join(f"{f'beside {n}':>12}" for n in range(cores + 1)))
         columns: list[dict[tuple[int, str], float]] = []
         for n_programs in range(cores + 1):

@@ -45,9 +45,9 @@ def payload_of(data: Path, run_dir: Path, epochs: int, **knobs: object) -> Train
     return create_training_payload(data, run_dir, asked | knobs, recipe=STANDARD)
 
 
-def write_scan(path: Path, n_positions: int) -> Path:
+def write_scan(path: Path, n_positions: int, n_pixels: int = N_PIXELS) -> Path:
     """Write a simulated scan."""
-    simulate_scan(N=N_PIXELS, n_positions=n_positions, nphotons=1e6, holdout_fraction=0.0).to_file(path)
+    simulate_scan(N=n_pixels, n_positions=n_positions, nphotons=1e6, holdout_fraction=0.0).to_file(path)
     return path
 
 
