@@ -59,10 +59,10 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.integration
 def test_the_shell_example_runs(folder: Path) -> None:
-    (script,) = blocks("sh")
-    done = run(folder, "sh", "-e", "-c", script)
+    done = run(folder, "sh", "-e", "-c", "\n".join(blocks("sh")))
     assert done.returncode == 0, done.stdout
     assert {"reconstruction.npz", "comparison.png", "metrics.json"} <= set(done.stdout.split())
+    assert (folder / "reconstructions" / "scan" / "reconstruction.png").is_file()
 
 
 @pytest.mark.integration

@@ -138,7 +138,7 @@ def test_processes_talk_through_the_backend_named(tiny_file: Path, tmp_path: Pat
 
 
 class Formats(Callback):
-    """The number format of the weights, and of what a convolution gives."""
+    """The number format of the weights, and of what a convolution gives in training."""
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         convolution = next(part for part in module.modules() if isinstance(part, torch.nn.Conv2d))
@@ -146,7 +146,8 @@ class Formats(Callback):
         convolution.register_forward_hook(self.note)
 
     def note(self, part: Any, inputs: Any, output: torch.Tensor) -> None:
-        self.products = output.dtype
+        if part.training:
+            self.products = output.dtype
 
 
 FORMATS = {

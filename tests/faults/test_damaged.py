@@ -13,6 +13,7 @@ import torch
 
 from ptycho.config.canonical import TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.recipes import STANDARD
 from ptycho.raw_data import RawData
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.cli.config_files import template
@@ -118,7 +119,9 @@ def _check(path: Path) -> Any:
 def _settings(suffix: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         path = folder / f"run{suffix}"
-        text = template(as_yaml=suffix == ".yaml").replace("#nepochs", "nepochs").replace("#N ", "N ")
+        text = (
+            template(STANDARD, as_yaml=suffix == ".yaml").replace("#nepochs", "nepochs").replace("#N ", "N ")
+        )
         path.write_text(text.replace("#learning_rate", "learning_rate").replace("#output_dir", "output_dir"))
         return path
 
