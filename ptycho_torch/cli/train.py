@@ -152,7 +152,8 @@ def _say_result(result: "TrainingResult | None") -> int:
     if is_first_process() and result is None:
         print("nothing is left to train")
     elif is_first_process() and result is not None:
-        print(f"{relative(result.bundle)}: trained for {len(history)} epochs, {last_losses(history)}")
+        epochs = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
+        print(f"{relative(result.bundle)}: trained for {epochs}, {last_losses(history)}")
     if result is not None:
         refuse_unlearned(result.problem)
     return 0
