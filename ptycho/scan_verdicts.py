@@ -40,7 +40,7 @@ HOT: Final = (0.01, 20.0)
 taken to be hot."""
 
 FEWEST_PATTERNS: Final = 5
-"""With fewer patterns nothing is said of single pixels."""
+"""With fewer patterns single pixels are not judged."""
 
 SMALLEST_RATIO: Final = 0.02
 """Extent of most of a scan along one axis over that along the other, below which they are not in one unit."""

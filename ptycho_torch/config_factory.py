@@ -247,16 +247,24 @@ def _asked(request: Request | None, sections: list[type], levels: Mapping[str, A
     Raises:
         ConfigError: both are given.
     """
-    given = [name for name, level in levels.items() if level is not None]
     if request is None:
         overrides: Any = levels["overrides"]
         if isinstance(overrides, Mapping):
             overrides = {name: _canonical_value(name, value) for name, value in overrides.items()}
         return Request(sections, **{**levels, "overrides": overrides}, synonyms=_OTHER_WORDS)
-    if given:
+    refuse_levels(levels)
+    return request
+
+
+def refuse_levels(levels: Mapping[str, Any]) -> None:
+    """Refuse levels that are given beside a request.
+
+    Raises:
+        ConfigError: any is.
+    """
+    if given := [name for name, level in levels.items() if level is not None]:
         message = f"request: expected without {', '.join(given)}, which are levels of it; got both. Drop one."
         raise ConfigError([Failure("request", message)])
-    return request
 
 
 def _canonical_value(name: str, value: Any) -> Any:

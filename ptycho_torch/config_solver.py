@@ -1,8 +1,8 @@
 """From what a caller says to complete, checked settings of a reconstruction without a network.
 
 Who wins, the strongest first: overrides; flags that were passed; the arguments; the files, the last one strongest;
-those of PTYCHO_CONFIG; the command line's; those of the fields. The legacy dictionary is left alone: nothing here reads
-it.
+those of PTYCHO_CONFIG; the recipe; the command line's; those of the fields. The legacy dictionary is left alone:
+nothing here reads it.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe
 from ptycho.config.request import Answer, Request
 from ptycho.config.solver import SolverConfig
-from ptycho_torch.config_factory import after_the_rest, settled
+from ptycho_torch.config_factory import after_the_rest, refuse_levels, settled
 from ptycho_torch.config_inferred import files_of
 from ptycho_torch.config_payload import announce, audit
 
@@ -68,10 +68,12 @@ def create_solver_payload(
         FileNotFoundError: there is no such data.
         ConfigError: all that is wrong with the values.
     """
+    levels = {"overrides": overrides, "flags": flags, "file": file, "cli_defaults": cli_defaults}
     if request is None:
-        classes = (SolverConfig, PyTorchExecutionConfig)
-        request = Request(classes, overrides=overrides, flags=flags, file=file, cli_defaults=cli_defaults)
+        request = Request((SolverConfig, PyTorchExecutionConfig), **levels)
         request.add_recipe(recipe, SolverConfig)
+    else:
+        refuse_levels({**levels, "recipe": recipe})
     places = settled(request, SolverConfig, {"data_file": data, "output_dir": output_dir})
     with after_the_rest(request, execution_config):
         files_of(places["data_file"], "Data file not found")

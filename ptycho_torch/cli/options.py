@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.layer import Layer
@@ -13,7 +13,7 @@ from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.run_folder import run_failure
-from ptycho_torch.cli.console import is_first_process, is_watched
+from ptycho_torch.cli.console import Refusal, is_first_process, is_watched
 from ptycho_torch.cli.parser import FlagParser
 
 OWN = (
@@ -172,6 +172,34 @@ class CommandLine:
         if failures or self.unknown:
             request.fail(failures)
             request.answer()
+
+    def resuming(self, options: argparse.Namespace, hint: str = ".") -> dict[str, Any]:
+        """What every run that goes on is asked with: its folder, and what is changed of its settings.
+
+        Args:
+            options: the parsed namespace.
+            hint: ends the refusal of an option that does not go with `--resume`.
+
+        Raises:
+            ConfigError: a flag that does not exist.
+            Refusal: an option that does not go with `--resume`.
+        """
+        if self.unknown:
+            raise ConfigError(self.unknown)
+        for option, given in (
+            ("--config", self.files),
+            ("--recipe", "recipe" in options),
+            ("--overwrite", "overwrite" in options),
+            ("--output-dir", self.flags.get("output_dir")),
+        ):
+            if given:
+                rule = "expected without --resume, which takes settings and folder of the run"
+                raise Refusal(f"{option}: {rule}; got both. Drop one{hint}")
+        return {
+            "run_dir": options.resume,
+            "overrides": {"enable_progress_bar": False} if self.quiet else {},
+            "flags": self.flags,
+        }
 
 
 def missing_places(request: Request, cls: type, places: Mapping[str, str]) -> list[Failure]:

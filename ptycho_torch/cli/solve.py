@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ptycho.config.canonical import InferenceConfig
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.recipes import NONE
@@ -15,7 +15,6 @@ from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_names import RECONSTRUCTIONS, default_folder
 from ptycho_torch.cli.console import (
-    Refusal,
     is_first_process,
     refuse_unlearned,
     refusing,
@@ -129,23 +128,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
         ConfigError: a flag that does not exist.
         Refusal: an option that does not go with `--resume`.
     """
-    if line.unknown:
-        raise ConfigError(line.unknown)
-    for option, given in (
-        ("--config", line.files),
-        ("--overwrite", "overwrite" in options),
-        ("--output-dir", line.flags.get("output_dir")),
-    ):
-        if given:
-            raise Refusal(
-                f"{option}: expected without --resume, which takes settings and folder of the run; got both. Drop one."
-            )
-    return {
-        "run_dir": options.resume,
-        "overrides": {"enable_progress_bar": False} if line.quiet else {},
-        "flags": line.flags,
-        "data": next(iter(line.places.values()), None),
-    }
+    return {**line.resuming(options), "data": next(iter(line.places.values()), None)}
 
 
 def _say(results: "Sequence[SolverResult]") -> int:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
-from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.recipes import STANDARD
@@ -126,25 +125,8 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
         ConfigError: a flag that does not exist.
         Refusal: an option that does not go with `--resume`.
     """
-    if line.unknown:
-        raise ConfigError(line.unknown)
-    for option, given in (
-        ("--config", line.files),
-        ("--recipe", "recipe" in options),
-        ("--overwrite", "overwrite" in options),
-        ("--output-dir", line.flags.get("output_dir")),
-    ):
-        if given:
-            raise Refusal(
-                f"{option}: expected without --resume, which takes settings and folder of the run; got both. Drop one; "
-                "flags change what can be changed."
-            )
-    return {
-        "run_dir": options.resume,
-        "overrides": {"enable_progress_bar": False} if line.quiet else {},
-        "flags": line.flags,
-        "train_data_file": line.places.get("train_data_file"),
-    }
+    known = line.resuming(options, "; flags change what can be changed.")
+    return {**known, "train_data_file": line.places.get("train_data_file")}
 
 
 def _say_result(result: "TrainingResult | None") -> int:

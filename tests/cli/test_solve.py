@@ -115,7 +115,7 @@ def test_a_file_may_name_the_model_or_the_scan(ptycho: Run, scan: Path, tmp_path
 
 
 def test_what_does_not_go_with_resume_is_refused(ptycho: Run) -> None:
-    for words in (("--overwrite",), ("--output-dir", "x"), ("--config", "x.toml")):
+    for words in (("--overwrite",), ("--output-dir", "x"), ("--config", "x.toml"), ("--recipe", "best")):
         code, _, said = ptycho("reconstruct", "--resume", "run", *words)
         assert (code, f"{words[0]}: expected without --resume" in said) == (2, True)
     code, _, said = ptycho("reconstruct", "--resume", "run")

@@ -7,6 +7,7 @@ import pytest
 
 from ptycho import params
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.request import Request
 from ptycho.config.solver import SolverConfig
 from ptycho_torch.config_solver import create_solver_payload
 from tests.refusals import message
@@ -85,3 +86,11 @@ def test_a_ready_execution_configuration_is_taken(scan: Path) -> None:
     ready = PyTorchExecutionConfig(seed=5)
     assert create_solver_payload(scan, "out", execution_config=ready).execution_config is ready
     assert create_solver_payload(scan, "out", {"seed": 6}, ready).execution_config.seed == 6
+
+
+def test_levels_beside_a_request_are_refused(scan: Path) -> None:
+    asked = Request([SolverConfig, PyTorchExecutionConfig])
+    found = message(
+        lambda: create_solver_payload(scan, None, {"n_iterations": 3}, recipe="best", request=asked)
+    )
+    assert found.startswith("request: expected without overrides, recipe")
