@@ -64,7 +64,7 @@ class Gradients:
 
 
 def complex_of(real: torch.dtype) -> torch.dtype:
-    """The complex dtype of two such reals. (`dtype.to_complex()` of torch 2.2 lacks a reference count and crashes later.)"""
+    """The complex dtype of two such reals: `dtype.to_complex()` of torch 2.2 loses references and crashes later."""
     return torch.promote_types(real, torch.complex32)
 
 
