@@ -7,6 +7,7 @@ folder itself, and these names tell how far a writer came that was killed:
     .earlier-1, -2 ...  a whole run that was set aside; what is in the folder is of a later one
     .earlier-removed    what is no longer needed
     .ptycho-new         results that are not complete yet
+    .ptycho-set         complete results that are about to take their places
 
 Every writer first finishes or undoes what the one before it left. Links are renamed or removed, never followed.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from ptycho.atomic import remove_leftovers
+from ptycho.atomic import refuse_special, remove_leftovers
 from ptycho.checksums import CHECKSUMS
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.recorded import RECORD as _RECORD
@@ -50,6 +51,7 @@ _EARLIER: Final = ".earlier-"
 _MOVING: Final = ".earlier-moving"
 _REMOVED: Final = ".earlier-removed"
 _NEW: Final = ".ptycho-new"
+_SET: Final = ".ptycho-set"
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +155,7 @@ def holds_training(path: Path) -> bool:
 def has_results(path: Path) -> bool:
     """Whether a folder holds what a run was for, or could go on from: model, reconstruction, checkpoints, state."""
     checkpoints = path / CHECKPOINTS
-    found = [name for name in _present(path, MEMBERS) if name.name in _DONE]
+    found = [name for name in members_in(path) if name.name in _DONE]
     return bool(found) or any(checkpoints.glob("*.ckpt"))
 
 
@@ -163,38 +165,55 @@ def earlier_run(path: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def one_set(run_dir: Path, folder: Path, names: tuple[str, ...] = MEMBERS) -> Generator[Path]:
+def one_set(run_dir: Path, folder: Path) -> Generator[Path]:
     """Write files of a run that appear in its folder together, once they are complete.
+
+    A writer that is killed before has changed nothing; what one leaves that is killed while they appear, the next
+    writer puts in place.
 
     Args:
         run_dir: the folder of the run.
-        folder: the same or one below it, which is made where it is missing.
-        names: of those files, in the order in which they appear.
+        folder: the same or one in it, which is made where it is missing.
 
     Yields:
-        The folder to write them into.
+        The folder to write them into. An empty folder in place of a file removes the file of this name.
 
     Raises:
         ConfigError: a link is in place of the folder below.
+        FileExistsError: a folder or a pipe is in place of a file; nothing is changed.
     """
     if folder != run_dir and folder.is_symlink():
         raise ConfigError([linked_failure(folder)])
     new = run_dir / _NEW
-    new.mkdir()
+    inner = new / folder.relative_to(run_dir)
+    inner.mkdir(parents=True)
     try:
-        yield new
+        yield inner
         folder.mkdir(exist_ok=True)
-        for name in names:
-            if (new / name).exists():
-                os.replace(new / name, folder / name)
+        for made in inner.iterdir():
+            refuse_special(folder / made.name)
+        os.rename(new, run_dir / _SET)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+    _appear(run_dir)
+
+
+def _appear(path: Path) -> None:
+    """Put the files of a complete set in their places, the figures last."""
+    complete = path / _SET
+    if complete.is_dir():
+        for empty in [found for found in complete.rglob("*") if found.is_dir() and not any(found.iterdir())]:
+            if not (gone := path / empty.relative_to(complete)).is_dir():
+                gone.unlink(missing_ok=True)
+            empty.rmdir()
+        _move(complete, path, sorted(_files(complete), key=lambda name: name.name == OF_RECONSTRUCTION[-1]))
+        shutil.rmtree(complete)
 
 
 # What is there ------------------------------------------------------------------------------------------------------
 
 
-def _present(path: Path, members: tuple[str, ...]) -> list[Path]:
+def members_in(path: Path, members: tuple[str, ...] = MEMBERS) -> list[Path]:
     """Members of a run that are in a folder, by their relative paths; also those in the folders of several scans."""
     found = [Path(name) for name in members if os.path.lexists(path / name)]
     if Path(RECORD) in found and not holds_training(path):
@@ -207,7 +226,7 @@ def _present(path: Path, members: tuple[str, ...]) -> list[Path]:
 
 def _others(path: Path) -> Failure | None:
     """Why nothing is written among files of others that are called as those of a run."""
-    present = [str(name) for name in _present(path, MEMBERS)]
+    present = [str(name) for name in members_in(path)]
     if not present or any(name not in _BESIDE_RECORD for name in present) or _interrupted(path):
         return None
     rule = "expected a folder in which a run can write files of these names"
@@ -218,7 +237,7 @@ def _others(path: Path) -> Failure | None:
 
 
 def _held_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Failure | None:
-    present = {str(name) for name in _present(path, MEMBERS)}.difference(_BESIDE_RECORD)
+    present = {str(name) for name in members_in(path)}.difference(_BESIDE_RECORD)
     if not present:
         return None
     if present & {ARCHIVE, ARCHIVE_WEIGHTS}:
@@ -287,7 +306,7 @@ def _interrupted(path: Path) -> bool:
 
 def _set_aside(path: Path, members: tuple[str, ...]) -> None:
     """Move the run out of the way; whatever ends this in between, it can be put back."""
-    present = _present(path, members)
+    present = members_in(path, members)
     if present:
         (path / _MOVING).mkdir()
         _move(path, path / _MOVING, present)
@@ -297,12 +316,13 @@ def _set_aside(path: Path, members: tuple[str, ...]) -> None:
 
 def _recover(path: Path) -> None:
     """Finish or undo what a writer left that did not come to its end."""
-    for name in (_NEW, _MOVING, _REMOVED):
+    for name in (_NEW, _SET, _MOVING, _REMOVED):
         refuse_others(path / name, Path.is_dir)
     for folder in (path, path / CHECKPOINTS):
         if not folder.is_symlink():
             remove_leftovers(folder)
     shutil.rmtree(path / _NEW, ignore_errors=True)
+    _appear(path)
     _remove_real(path / _REMOVED)
     moving = path / _MOVING
     if moving.is_dir():
@@ -317,7 +337,7 @@ def _recover(path: Path) -> None:
             printable(str(earlier)),
         )
         return
-    if remains := _present(path, MEMBERS):  # of a run that came to nothing
+    if remains := members_in(path):  # of a run that came to nothing
         (path / _REMOVED).mkdir()
         _move(path, path / _REMOVED, remains)
         _remove_real(path / _REMOVED)
@@ -348,6 +368,8 @@ def _files(folder: Path) -> list[Path]:
 def _move(source: Path, target: Path, names: list[Path]) -> None:
     """Move files and folders one by one, and remove the folders that this leaves empty."""
     for name in names:
+        if name.parent != Path() and (target / name.parent).is_symlink():
+            raise ConfigError([linked_failure(target / name.parent)])
         (target / name).parent.mkdir(exist_ok=True)
         os.replace(source / name, target / name)
         if name.parent != Path():

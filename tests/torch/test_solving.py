@@ -15,6 +15,7 @@ from ptycho.config.record import request_of
 from ptycho.config.solver import SolverConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho.run_folder import STATE, holds_training
+from ptycho_torch.cli.main import main
 from ptycho_torch.runs.solving import resume_solving, solve
 from tests.refusals import message
 from tests.torch.solving import course_of, payload_of, scan_of, solved
@@ -232,6 +233,20 @@ def test_a_run_that_goes_on_ends_as_one_that_never_stopped(tiny_file: Path, tmp_
     assert record["resumed"] == [{"from": STATE}]
     assert record["origins"]["solver.n_iterations"]["kind"] == "override"
     assert "expected a reconstruction that was not finished" in message(lambda: resume_solving(folder))
+
+
+def test_a_scan_that_came_to_nothing_before_is_told_where_the_others_go_on(
+    tiny_scan: RawData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    scan_of(n_positions=1, holdout_fraction=0.0, holdout=None).to_file(tmp_path / "data" / "one.npz")
+    tiny_scan.to_file(tmp_path / "data" / "two.npz")
+    folder = tmp_path / "run"
+    single, other = solve(payload_of(tmp_path / "data", folder, n_iterations=30))
+    assert (single.problem is None, other.problem) == (False, None)
+    (folder / "two" / "metrics.json").unlink()
+    assert main(["reconstruct", "--resume", str(folder), "--quiet"]) == 3
+    assert "one/metrics.json: positions: expected patterns that overlap" in capsys.readouterr().err
 
 
 def test_what_cannot_change_is_refused(tiny_file: Path, tmp_path: Path) -> None:
