@@ -147,7 +147,7 @@ def _config_content(archive: Path) -> bytes | None:
         place = archive / ARCHIVE_CONFIG
         _check_size(archive, place.stat().st_size)
         return read_regular(place, LARGEST_CONFIG)
-    if not zipfile.is_zipfile(archive):
+    if not archive.is_file() or not zipfile.is_zipfile(archive):
         return None
     try:
         with zipfile.ZipFile(archive) as packed:

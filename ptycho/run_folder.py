@@ -25,7 +25,8 @@ from ptycho.atomic import refuse_special, remove_leftovers
 from ptycho.checksums import CHECKSUMS
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.recorded import RECORD as _RECORD
-from ptycho.folder_lock import in_use, locked, refuse_others
+from ptycho.data_error import DataError
+from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
 from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS
 
 RECORD: Final = _RECORD
@@ -78,7 +79,7 @@ class RunFolder:
         self.when_begun: list[Callable[[], None]] = []
         self._writes = writes
         self._exit = contextlib.ExitStack()
-        self._begun = False
+        self._begun = self._anew = False
 
     def __enter__(self) -> Self:
         if self._writes:
@@ -95,6 +96,14 @@ class RunFolder:
     ) -> None:
         with self._exit:
             if self._writes and self._begun and error is not None:
+                present = members_in(self.path)
+                if isinstance(error, ConfigError | DataError) and all(
+                    str(name) in OF_ANY for name in present
+                ):
+                    for name in (
+                        present if self._anew else ()
+                    ):  # it was refused, and has written its record alone
+                        (self.path / name).unlink()
                 _recover(self.path)
                 if _others(self.path):  # of this run, which has not recorded itself
                     for name in _BESIDE_RECORD:
@@ -125,7 +134,7 @@ class RunFolder:
             ConfigError: a run that goes on has a link in place of one of its files, or what is no file.
         """
         if self._writes:
-            self._begun = True
+            self._begun, self._anew = True, anew
             if anew:
                 _set_aside(self.path, members)
             else:
@@ -193,6 +202,10 @@ def one_set(run_dir: Path, folder: Path) -> Generator[Path]:
         for made in inner.iterdir():
             refuse_special(folder / made.name)
         os.rename(new, run_dir / _SET)
+    except OSError as error:
+        if Path(str(error.filename)).parent == inner:  # the file is named by where it was to be
+            raise OSError(error.errno, error.strerror, str(folder / Path(error.filename).name)) from error
+        raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
     _appear(run_dir)
@@ -227,12 +240,12 @@ def members_in(path: Path, members: tuple[str, ...] = MEMBERS) -> list[Path]:
 def _others(path: Path) -> Failure | None:
     """Why nothing is written among files of others that are called as those of a run."""
     present = [str(name) for name in members_in(path)]
-    if not present or any(name not in _BESIDE_RECORD for name in present) or _interrupted(path):
+    folders = [name for name in present if name != CHECKPOINTS and _is_folder(path / name)]
+    others = folders or ([] if {*present}.difference(_BESIDE_RECORD) or _interrupted(path) else present)
+    if not others:
         return None
     rule = "expected a folder in which a run can write files of these names"
-    message = (
-        f"{path}: {rule}; got {' and '.join(present)} of no run. Move them away, or name another folder."
-    )
+    message = f"{path}: {rule}; got {' and '.join(others)} of no run. Move them away, or name another folder."
     return Failure("output_dir", message)
 
 
@@ -277,21 +290,11 @@ def _refuse_odd(path: Path) -> None:
         raise ConfigError(odd)
 
 
-def linked_failure(path: Path) -> Failure:
-    """Why nothing is written through a link out of the folder of a run."""
-    message = f"{path}: expected a file or folder of the run itself; got a link, which is not followed."
-    return Failure(str(path), f"{message} Put in its place what it leads to.")
-
-
 # The earlier run ----------------------------------------------------------------------------------------------------
 
 
 def _earlier(path: Path) -> list[Path]:
-    return [
-        folder
-        for folder in path.glob(f"{_EARLIER}*")
-        if _number(folder) and folder.is_dir() and not folder.is_symlink()
-    ]
+    return [folder for folder in path.glob(f"{_EARLIER}*") if _number(folder) and _is_folder(folder)]
 
 
 def _number(earlier: Path) -> int:
@@ -385,5 +388,9 @@ def _remove(path: Path, earlier: Path) -> None:
 
 
 def _remove_real(folder: Path) -> None:
-    if folder.is_dir() and not folder.is_symlink():
+    if _is_folder(folder):
         shutil.rmtree(folder)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

@@ -116,6 +116,8 @@ def reconstruct_scans(
         if scans is None:
             place = Path(str(config.test_data_file))
             scans = load_scans(place, config.measurement_domain, trained.domains)
+        for scan in scans:
+            refuse_several_objects(scan)
         home.begin(anew=True)
         domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
         if fabric.is_global_zero:
@@ -260,7 +262,6 @@ def _blocks(reconstruction: Reconstruction, scan: RawData, indices: Indices) -> 
 def _one_scan(
     payload: InferencePayload, trained: TrainedModel, scan: RawData, folder: Path, fabric: Fabric
 ) -> ReconstructionResult:
-    refuse_several_objects(scan)
     config = payload.tf_inference_config
     model = illuminated_model(
         payload.pt_model_config,

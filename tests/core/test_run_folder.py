@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ptycho.config.errors import ConfigError
+from ptycho.data_error import DataError
 from ptycho.folder_lock import WRITER
 from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import (
@@ -241,6 +242,38 @@ def test_results_appear_together_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_refused_leaves_no_record(run: Path, tmp_path: Path) -> None:
+    def refused(place: Path, names: tuple[str, ...], *, anew: bool = True) -> None:
+        with RunFolder(place) as folder:
+            folder.begin(anew=anew)
+            write_run(place, "new", names)
+            raise DataError("wrong")
+
+    with pytest.raises(DataError):
+        refused(tmp_path / "a" / "b", ("config.json", "run.log", "SHA256SUMS"))
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(DataError):
+        refused(run, ("config.json", "run.log"))
+    assert contents(run) == whole("old")
+    with pytest.raises(DataError):
+        refused(tmp_path / "c", ("config.json", "history.csv"))
+    with pytest.raises(DataError):
+        refused(tmp_path / "d", ("config.json",), anew=False)
+    kept = [[path.name for path in sorted((tmp_path / name).iterdir())] for name in ("c", "d")]
+    assert kept == [["config.json", "history.csv"], ["config.json"]]
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "metrics.json", "state.pt", "wts.h5.zip", "a/reconstruction.npz"]
+)
+def test_a_folder_that_is_called_as_a_file_of_a_run_is_kept(tmp_path: Path, name: str) -> None:
+    write_run(tmp_path, "mine", (f"{name}/notes.txt", "config.json" if "/" in name else "x"))
+    with pytest.raises(ConfigError, match=f"got {name} of no run"), RunFolder(tmp_path):
+        pass
+    assert run_failure(tmp_path) is not None
+    assert (tmp_path / name / "notes.txt").read_text() == "mine"
 
 
 # Kills --------------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from ptycho_torch.runs.solving import resume_solving, solve
 from tests.refusals import message
 from tests.torch.solving import course_of, payload_of, scan_of, solved
 
+SOUND_START = {"object": np.ones((9, 9), np.complex64), "corner_px": np.zeros(2, np.int64)}
 FILES = {
     "SHA256SUMS",
     "comparison.png",
@@ -131,6 +132,24 @@ def test_what_a_run_found_is_where_the_next_one_starts(
             },
             "expected positions_px of a scan with the shape (70, 2)",
         ),
+        (
+            {**SOUND_START, "positions_px": np.arange(140).reshape(70, 2) * 1e9},
+            "expected positions_px near those",
+        ),
+        (
+            {**SOUND_START, "positions_px": np.arange(140).reshape(70, 2) * 1e300},
+            "expected positions_px near those",
+        ),
+        (
+            {**SOUND_START, "intensities": np.full(70, -1.0)},
+            "expected intensities of finite numbers, with light",
+        ),
+        ({**SOUND_START, "intensities": np.zeros(70)}, "expected intensities of finite numbers, with light"),
+        ({**SOUND_START, "probe": np.zeros((1, 32, 32))}, "expected probe of finite numbers, with light"),
+        (
+            {**SOUND_START, "object": np.full((9, 9), 1e300 + 0j)},
+            "expected object, complex (H, W) and finite",
+        ),
     ],
 )
 def test_a_start_that_is_no_object_is_refused(
@@ -141,6 +160,12 @@ def test_a_start_that_is_no_object_is_refused(
     text = message(lambda: course_of(tiny_file, tiny_scan, start=file))
     assert text.startswith("solver.start: ")
     assert told in text
+
+
+def test_a_start_that_is_refused_leaves_no_folder(tiny_file: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "start.npz", object=np.ones((9, 9)))
+    message(lambda: solve(payload_of(tiny_file, tmp_path / "run", start=tmp_path / "start.npz")))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_start_that_is_not_there_is_refused(tiny_file: Path, tiny_scan: RawData, tmp_path: Path) -> None:
