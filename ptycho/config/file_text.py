@@ -69,7 +69,7 @@ def _content_of(path: str, name: str, most: int) -> bytes:
     if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
         raise _refused(name, "expected a file or a named pipe; got another kind of file. Name a file.")
     with open(path, "rb") as stream:
-        return stream.read(most)
+        return stream.read(min(most, os.fstat(stream.fileno()).st_size))  # of 0 bytes is what has no end
 
 
 def _pieces(path: str, name: str, left: int) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_names import RECONSTRUCTIONS, default_folder
+from ptycho.run_verdicts import recorded_problems
 from ptycho_torch.cli.console import (
     is_first_process,
     refuse_unlearned,
@@ -118,7 +119,11 @@ def resume(line: CommandLine, options: argparse.Namespace) -> int:
     with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
         from ptycho_torch.runs.solving import resume_solving
 
-        return _say(resume_solving(**known))
+        code = _say(resume_solving(**known))
+    refuse_unlearned(
+        next(iter(recorded_problems(Path(known["run_dir"]))), None)
+    )  # of scans that were finished before
+    return code
 
 
 def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str, Any]:

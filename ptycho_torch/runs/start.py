@@ -9,9 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.memory import too_large
 from ptycho.npz_files import open_npz, read_member
 from ptycho.raw_data import RawData
 from ptycho.run_folder import OF_RECONSTRUCTION
+from ptycho.scan_checks import CANVAS_BYTES
 from ptycho_torch.patches import Frame, frame_of
 
 _NAMES = ("object", "corner_px", "probe", "positions_px", "intensities")
@@ -58,8 +60,11 @@ def start_of(path: Path | None, scan: RawData, margin_px: int) -> Start:
         for name in ("probe", "positions_px", "intensities")
         if name in found
     }
-    positions = torch.from_numpy(fields.get("positions_px", scan.positions_px))
-    frame = frame_of(positions, scan.patterns.shape[-1], margin_px)
+    placed = fields.get("positions_px", scan.positions_px)
+    height, width = (np.ptp(placed, axis=0) + scan.patterns.shape[-1] + 2 * margin_px).tolist()
+    if too_large(height * width * CANVAS_BYTES):
+        _refuse(path, "positions_px near those of the scan")
+    frame = frame_of(torch.from_numpy(placed), scan.patterns.shape[-1], margin_px)
     canvas = np.ones(frame.shape, dtype=np.complex64)
     if found:
         _place(canvas, frame, found["object"], found["corner_px"])
@@ -76,7 +81,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     with open_npz(file) as (archive, members):
         found = {name: read_member(file, archive, members[name]) for name in _NAMES if name in members}
     image, corner = (found.get(name) for name in _NAMES[:2])
-    if image is None or image.ndim != 2 or image.dtype.kind not in "fc" or not np.isfinite(image).all():
+    fits = image is not None and image.ndim == 2 and image.dtype.kind in "fc"
+    if image is None or not fits or not np.isfinite(_cast(image, np.complex64)).all():
         _refuse(file, "object, complex (H, W) and finite")
     if corner is None or corner.shape != (2,) or corner.dtype.kind not in "iu":
         _refuse(file, "corner_px, two whole numbers")
@@ -85,14 +91,21 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 def _checked(path: Path | None, name: str, found: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
     """An array of the file, in the type that is worked with; of a probe the number of modes is free."""
-    fits = found.shape[name == "probe" :] == like.shape[name == "probe" :] and found.ndim == like.ndim
-    if (
-        not fits
-        or found.dtype.kind not in "iufc"[: 4 if name == "probe" else 3]
-        or not np.isfinite(found).all()
-    ):
+    of_probe = name == "probe"
+    fits = found.ndim == like.ndim and found.shape[of_probe:] == like.shape[of_probe:]
+    if not fits or found.dtype.kind not in ("iufc" if of_probe else "iuf"):
         _refuse(path, f"{name} of a scan with the shape {like.shape}, as the one to reconstruct")
-    return found.astype(like.dtype)
+    values = _cast(found, like.dtype)
+    dark = (of_probe and not values.any()) or (name == "intensities" and not (values > 0).all())
+    if dark or not np.isfinite(values).all():
+        _refuse(path, f"{name} of finite numbers{'' if name == 'positions_px' else ', with light'}")
+    return values
+
+
+def _cast(found: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """An array in the type that is worked with; what is too large for it becomes infinite."""
+    with np.errstate(over="ignore"):
+        return found.astype(dtype)
 
 
 def _place(canvas: NDArray[np.complex64], frame: Frame, image: NDArray[Any], corner_px: NDArray[Any]) -> None:
