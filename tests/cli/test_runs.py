@@ -33,7 +33,7 @@ SHORT = ("--nepochs=1", "--n-unrolled-steps=1", "--n-filters-scale=1", "--accele
 
 def payload(scan: Path, run_dir: Path, *words: object) -> TrainingPayload:
     given = ("--output-dir", run_dir, *words)
-    options = build_parser("train").parse_args(["train", str(scan), *map(str, given)])
+    options = build_parser().parse_args(["train", str(scan), *map(str, given)])
     return create_training_payload(None, None, request=asked(CommandLine.of(options)))
 
 
