@@ -1,6 +1,7 @@
 """`ptycho reconstruct DATA`, without a model: from a scan to pictures, arrays and figures by the iterative solver."""
 
 import argparse
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -96,12 +97,17 @@ def run(line: CommandLine, request: Request, options: argparse.Namespace) -> int
 
 def asked(line: CommandLine) -> Request:
     """The request of a command line; its output folder is called after the scan, where that is known."""
-    classes = (SolverConfig, PyTorchExecutionConfig)
-    request = replace(line, recipe=NONE).request(*classes, only=line.flags.keys() - only_with_a_model())
-    request.add_recipe(line.recipe, SolverConfig)  # what it states for [execution] suits networks
+    request = request_of(line, line.flags.keys() - only_with_a_model())
     if data := request.path("data_file"):
         place = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
         request.add(SolverConfig, Layer("cli-default", place))
+    return request
+
+
+def request_of(line: CommandLine, only: Collection[str]) -> Request:
+    """The settings of a reconstruction without a model, of the flags named."""
+    request = replace(line, recipe=NONE).request(SolverConfig, PyTorchExecutionConfig, only=only)
+    request.add_recipe(line.recipe, SolverConfig)  # what it states for [execution] suits networks
     return request
 
 

@@ -17,7 +17,7 @@ from ptycho.raw_data import RawData
 from ptycho.run_folder import HISTORY, LOSS_PICTURE, one_set
 from ptycho_torch.reassembly import Reconstruction, border_of
 from ptycho_torch.runs.course import Course, margin_px
-from ptycho_torch.runs.figures import save_comparison, save_iterations, save_reconstruction
+from ptycho_torch.runs.figures import Compared, save_comparison, save_iterations, save_reconstruction
 from ptycho_torch.runs.judging import compared, tell_figures, tell_problem
 from ptycho_torch.runs.metrics import Comparison
 from ptycho_torch.runs.outcome import problem_of_picture
@@ -181,7 +181,8 @@ def save(
         with atomic_write(new / "reconstruction.npz") as file:
             np.savez(file, **arrays)
         if pair is not None:
-            save_comparison(new / "comparison.png", pair, found.probe, scan.probe_truth)
+            shown = [Compared("reconstructed", pair, found.probe)]
+            save_comparison(new / "comparison.png", shown, scan.probe_truth)
         save_iterations(new / LOSS_PICTURE, result.history)
         with atomic_write(new / HISTORY) as file:
             file.write(history.encode("ascii"))
