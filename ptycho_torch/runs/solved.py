@@ -137,7 +137,8 @@ def _facts(course: Course, powers: Sequence[float]) -> dict[str, Any]:
     moved = course.descent.state.positions_px.cpu().numpy() - course.scan.positions_px
     prior: dict[str, Any] = {"prior": "none"}
     if progress.weight and course.plan.prior_from is not None:
-        origin = choice.get("origin", "set" if course.config.prior_weight != "auto" else "not chosen yet")
+        unchosen = "fixed" if course.plan.is_mild else "not chosen yet"
+        origin = choice.get("origin", "set" if course.config.prior_weight != "auto" else unchosen)
         prior = {"prior": "tv", "prior_weight": progress.weight, "prior_weight_origin": origin}
         prior |= {"prior_weight_uncertain_by_factor": choice["factor"]} if choice else {}
     return {
