@@ -63,6 +63,8 @@ class RawData:
         nphotons: stated incident photons of a pattern; or None.
         metadata: JSON-safe mapping from the file.
         path: the file, or None.
+        intensities: float64 (n,), of the beam in each pattern, relative to their geometric mean, where an earlier run
+            has found them; or None. No file has them.
     """
 
     patterns: Stack
@@ -81,6 +83,7 @@ class RawData:
     nphotons: float | None
     metadata: Mapping[str, Any]
     path: Path | None
+    intensities: npt.NDArray[np.float64] | None = None
 
     @classmethod
     def from_file(cls, path: str | Path, domain: str = "auto", trained: TrainedDomains | None = None) -> Self:

@@ -1,6 +1,7 @@
 """`ptycho reconstruct DATA`, without a model: from a scan to pictures, arrays and figures by the iterative solver."""
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -120,12 +121,16 @@ def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
 
 def asked(line: CommandLine) -> Request:
     """The request of a command line; its output folder is called after the scan, where that is known."""
-    classes = (SolverConfig, PyTorchExecutionConfig)
-    request = line.request(*classes, only=line.flags.keys() - only_with_a_model())
+    request = request_of(line, line.flags.keys() - only_with_a_model())
     if data := request.path("data_file"):
         place = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
         request.add(SolverConfig, Layer("cli-default", place))
     return request
+
+
+def request_of(line: CommandLine, only: Collection[str]) -> Request:
+    """The settings of a reconstruction without a model, of the flags named."""
+    return line.request(SolverConfig, PyTorchExecutionConfig, only=only)
 
 
 def resume(line: CommandLine, options: argparse.Namespace) -> int:

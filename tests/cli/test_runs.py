@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -111,8 +112,12 @@ def test_the_demo_shows_the_truth_beside_the_picture(ptycho: Run, tmp_path: Path
     code, out, said = ptycho(*words)
     assert code == 0, said
     assert (tmp_path / "scan.npz").is_file()
-    assert f"picture        {tmp_path / 'reconstruction' / 'comparison.png'}" in out
-    assert "against truth  amplitude PSNR" in out
+    assert f"picture        {tmp_path / 'demo.png'} (the solver above, the network, the truth below)" in out
+    figures = [
+        json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("solver", "reconstruction")
+    ]
+    for name, found in zip(("solver", "network"), figures, strict=True):
+        assert re.search(rf"^{name} +amplitude {found['amplitude_psnr_db']:.1f} dB", out, re.MULTILINE)
     for line in out.splitlines():
         for word in line.split():
             if word.startswith(str(tmp_path)):
