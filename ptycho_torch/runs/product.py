@@ -30,7 +30,7 @@ class Product:
         probe: complex64 (modes, N, N), photon**0.5.
         positions_px: float64 (n, 2), rows (y, x), as refined.
         rows: int64 (n,), where each pattern is in the file.
-        intensities: float64 (n,), of the beam in each pattern over their mean; None where they were not looked at.
+        intensities: float64 (n,), of the beam in each pattern, relative to their geometric mean; None: not looked at.
         geometry: lengths of the experiment, as far as they are known.
     """
 
@@ -106,7 +106,7 @@ def product_of(
         found: object, probe and registration.
         scan: what was reconstructed.
         positions_px: float64 (n, 2), where they were refined; None: those of the scan.
-        intensities: float64 (n,); None where they were not looked at.
+        intensities: float64 (n,), where they were fitted; None: those that the scan came with, if any.
     """
     first = [inner - outer for inner, outer in zip(found.corner_px, found.canvas_corner_px, strict=True)]
     height, width = found.object.shape
@@ -118,7 +118,7 @@ def product_of(
         probe=found.probe,
         positions_px=scan.positions_px if positions_px is None else positions_px,
         rows=scan.rows,
-        intensities=intensities,
+        intensities=scan.intensities if intensities is None else intensities,
         geometry=Geometry.of(scan.metadata, scan.patterns.shape[-1]),
     )
 
