@@ -24,7 +24,7 @@ from typing import Final, Self
 from ptycho.atomic import refuse_special, remove_leftovers
 from ptycho.checksums import CHECKSUMS
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.config.recorded import RECORD as _RECORD
+from ptycho.config.record import RECORD as _RECORD
 from ptycho.data_error import DataError
 from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
 from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS

@@ -21,7 +21,7 @@ from ptycho.run_verdicts import recorded_problems
 from ptycho_torch.cli import train
 from ptycho_torch.cli.console import UNLEARNED, Refusal
 from ptycho_torch.cli.flags import flags_of
-from ptycho_torch.cli.options import CommandLine, add_config, add_recipe, shown_values
+from ptycho_torch.cli.options import CommandLine, add_config, add_json, add_recipe, shown_values
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import Row, print_table
 
@@ -51,7 +51,7 @@ def add_arguments(parser: FlagParser) -> None:
     parser.add_argument("run", metavar="RUN", nargs="?", help="Folder of a run whose files are checked.")
     add_config(parser)
     add_recipe(parser)
-    parser.add_argument("--json", action="store_true", help="Print JSON, for programs.")
+    add_json(parser)
     fields = flags_of(TrainingConfig, without=["train_data_file", "output_dir"])
     shown = shown_values(STANDARD, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
     parser.add_flags(flags_of(ModelConfig) + fields + flags_of(PyTorchExecutionConfig), shown)
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     """
     line = CommandLine.of(options)
     if "run" in line.places:
-        if line.flags or line.files or "recipe" in options:
+        if line.flags or {"config", "recipe"} & vars(options).keys():
             raise Refusal(
                 "RUN: expected without flags, --config and --recipe, which are of a training; got both. Drop one."
             )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
+from ptycho.config.origins import Origin
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.run_names import RUNS, default_folder
@@ -28,12 +29,12 @@ from ptycho_torch.cli.options import (
     shown_values,
 )
 from ptycho_torch.cli.parser import FlagParser
+from ptycho_torch.cli.settled import Settled
 
 if TYPE_CHECKING:
     from ptycho_torch.runs.resuming import EndedTraining
     from ptycho_torch.runs.training import TrainingResult
 
-NAME = "train"
 AUTO = "auto"
 """In place of a folder: go on where there is something to go on from."""
 
@@ -93,6 +94,35 @@ def run(options: argparse.Namespace) -> int:
         from ptycho_torch.runs.training import train
 
         return _say_result(train(payload, overwrite="overwrite" in options))
+
+
+def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
+    """The settings of a training that is not started; DATA may be left out.
+
+    Raises:
+        ConfigError, Refusal, OSError: what would stop it before it starts.
+    """
+    classes = (ModelConfig, TrainingConfig)
+    if "resume" in options and not resumes_itself(options):
+        from ptycho_torch.runs.resuming import resumed_payload
+
+        return Settled.of(resumed_payload(**asked_to_resume(line, options)), *classes)
+    request = asked(line)
+    line.refuse(request)
+    if request.path("train_data_file") is None:
+        unknown = {
+            "model.N": (Origin("inferred", "the data"), "from the data"),
+            "training.nphotons": (Origin("inferred", "the data"), "from the data, else {}"),
+            "training.train_data_file": (Origin("argument"), "DATA"),
+            "training.output_dir": (Origin("cli-default"), f"{RUNS}/NAME-OF-DATA"),
+        }
+        return Settled.without_data(request, unknown, *classes)
+
+    from ptycho.data_error import DataError
+    from ptycho_torch.config_factory import create_training_payload
+
+    with refusing(DataError):
+        return Settled.of(create_training_payload(None, None, request=request), *classes)
 
 
 def resumes_itself(options: argparse.Namespace) -> bool:

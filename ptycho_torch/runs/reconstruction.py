@@ -25,12 +25,13 @@ from ptycho.run_names import distinct_names
 from ptycho.scan_domain import TrainedDomains, patterns_fingerprint
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.config_params import DataConfig, ModelConfig
+from ptycho_torch.data.found import with_found
 from ptycho_torch.data.groups import Indices
 from ptycho_torch.data.module import usable_patterns
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconstruct
 from ptycho_torch.runs import metrics
-from ptycho_torch.runs.figures import save_comparison, save_reconstruction
+from ptycho_torch.runs.figures import Compared, save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
 from ptycho_torch.runs.judging import compared, in_blocks, judge, measured_by, tell_figures, tell_problem
 from ptycho_torch.runs.outcome import problem_of_picture, warn_of
@@ -118,6 +119,7 @@ def reconstruct_scans(
             scans = load_scans(place, config.measurement_domain, trained.domains)
         for scan in scans:
             refuse_several_objects(scan)
+        scans = [with_found(scan, config.start, "inference.start") for scan in scans]
         home.begin(anew=True)
         domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
         if fabric.is_global_zero:
@@ -290,7 +292,8 @@ def _one_scan(
             save_arrays(new / "reconstruction.npz", result, scan, debug=config.debug)
             save_reconstruction(new / "reconstruction.png", result.object, result.probe)
             if pair is not None:
-                save_comparison(new / "comparison.png", pair, result.probe, scan.probe_truth)
+                shown = [Compared("reconstructed", pair, result.probe)]
+                save_comparison(new / "comparison.png", shown, scan.probe_truth)
             write_json(new / "metrics.json", figures)
             Checksums(config.output_dir).list_moved({folder / file.name: file for file in new.iterdir()})
         tell_figures(scan, figures)

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Size
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
-from ptycho.config.recorded import damages, is_record
+from ptycho.config.record import damages, is_record
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE, PROBLEM, read_archive_config
 from ptycho.run_folder import CHECKPOINTS, HISTORY, RunFolder, has_results

@@ -40,7 +40,7 @@ def train_scan(
     stated = {"output_dir": str(_default_folder(Path(RUNS), scan))}
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_training_payload(
-            path, folder, settings, file=file, recipe=recipe, cli_defaults=stated
+            path, folder, arguments=settings, file=file, recipe=recipe, cli_defaults=stated
         )
     config, execution = payload.tf_training_config, payload.execution_config
     data = None
@@ -64,7 +64,7 @@ def reconstruct_scan(
     stated = {"output_dir": str(_default_folder(home, scan))}
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_inference_payload(
-            model, path, folder, settings, file=file, recipe=recipe, cli_defaults=stated
+            model, path, folder, arguments=settings, file=file, recipe=recipe, cli_defaults=stated
         )
     scans = [scan] if isinstance(scan, RawData) else None
     return reconstruct_scans(payload, scans, overwrite=overwrite)[0]
@@ -83,7 +83,9 @@ def solve_scan(
     own = {name: value for name, value in settings.items() if name != "backend"}  # there is one solver
     stated = {"output_dir": str(_default_folder(Path(RECONSTRUCTIONS), scan))}
     with _on_disk(scan, output_dir, stated) as (path, folder):
-        payload = create_solver_payload(path, folder, own, file=file, recipe=recipe, cli_defaults=stated)
+        payload = create_solver_payload(
+            path, folder, arguments=own, file=file, recipe=recipe, cli_defaults=stated
+        )
     scans = [scan] if isinstance(scan, RawData) and scan.path is not None else None
     return solve(payload, scans, overwrite=overwrite)[0]
 

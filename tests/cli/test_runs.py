@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,7 +34,7 @@ SHORT = ("--nepochs=1", "--n-unrolled-steps=1", "--n-filters-scale=1", "--accele
 
 def payload(scan: Path, run_dir: Path, *words: object) -> TrainingPayload:
     given = ("--output-dir", run_dir, *words)
-    options = build_parser("train").parse_args(["train", str(scan), *map(str, given)])
+    options = build_parser().parse_args(["train", str(scan), *map(str, given)])
     return create_training_payload(None, None, request=asked(CommandLine.of(options)))
 
 
@@ -111,8 +112,12 @@ def test_the_demo_shows_the_truth_beside_the_picture(ptycho: Run, tmp_path: Path
     code, out, said = ptycho(*words)
     assert code == 0, said
     assert (tmp_path / "scan.npz").is_file()
-    assert f"picture        {tmp_path / 'reconstruction' / 'comparison.png'}" in out
-    assert "against truth  amplitude PSNR" in out
+    assert f"picture        {tmp_path / 'demo.png'} (the solver above, the network, the truth below)" in out
+    figures = [
+        json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("solver", "reconstruction")
+    ]
+    for name, found in zip(("solver", "network"), figures, strict=True):
+        assert re.search(rf"^{name} +amplitude {found['amplitude_psnr_db']:.1f} dB", out, re.MULTILINE)
     for line in out.splitlines():
         for word in line.split():
             if word.startswith(str(tmp_path)):

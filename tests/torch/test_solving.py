@@ -11,7 +11,7 @@ import pytest
 
 from ptycho.checksums import verify
 from ptycho.config.errors import ConfigError
-from ptycho.config.record import request_of
+from ptycho.config.request import Request
 from ptycho.config.solver import SolverConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho.run_folder import STATE, holds_training
@@ -83,7 +83,7 @@ def test_the_figures_tell_what_was_judged_and_what_was_done(run_dir: Path) -> No
 
 def test_the_record_gives_the_settings_of_the_run(run_dir: Path) -> None:
     record = json.loads((run_dir / "config.json").read_text())
-    config = request_of(record, "config.json").answer()[SolverConfig]
+    config = Request.of_record(record, "config.json").answer()[SolverConfig]
     assert (config.n_iterations, config.probe_modes, config.refine_probe) == (30, 2, True)
     assert record["origins"]["solver.n_iterations"]["kind"] == "override"
 
