@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
+from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.run_folder import MEMBERS, RunFolder
 from ptycho.run_names import RUNS
@@ -33,6 +35,7 @@ from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.solve import picture
 
 RECIPE = "demo"
+SCAN = "scan.npz"
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -63,28 +66,26 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options, recipe=RECIPE)
-    fields = {flag.name for flag in _training_flags()}
-    knobs = section_of(PyTorchExecutionConfig).names
-    request = line.request(ModelConfig, TrainingConfig, PyTorchExecutionConfig, only=fields.union(knobs))
-    request.add(TrainingConfig, Layer("cli-default", {"output_dir": str(Path(RUNS) / "demo")}))
-    run_dir = Path(request.path("output_dir") or "")
     parameters = read_parameters(_scan_flags(), line.flags)
+    request = _training(line, parameters)
+    run_dir = Path(request.path("output_dir") or "")
+    scan, place = run_dir / SCAN, run_dir / "reconstruction"
 
     from ptycho.raw_data import DataError
     from ptycho.simulation import simulate_scan
     from ptycho_torch.bundle import BundleError
-    from ptycho_torch.config_factory import create_inference_payload, create_training_payload
+    from ptycho_torch.config_factory import create_inference_payload
+    from ptycho_torch.config_payload import training_payload
     from ptycho_torch.runs.preflight import refused_trainings
     from ptycho_torch.runs.reconstruction import reconstruct_scans
     from ptycho_torch.runs.training import check, train_in
 
-    started_s = time.perf_counter()
-    scan = run_dir / "scan.npz"
-    place, overwrite = run_dir / "reconstruction", "overwrite" in options
+    started_s, overwrite = time.perf_counter(), "overwrite" in options
     with refusing(DataError, BundleError), watching_for_interrupt(run_dir):
         kept = [*run_in_the_way(run_dir, options), *run_in_the_way(place, options)]
         kept = kept or (in_the_way(scan, options) if is_first_process() else [])
-        if failures := [*kept, *refused_trainings(request)]:
+        answer = request.outcome()
+        if failures := [*kept, *refused_trainings(answer, n_is_known=True)]:
             raise ConfigError(failures)
         with refusing(ValueError):
             simulated = simulate_scan(**parameters)
@@ -93,16 +94,42 @@ def run(options: argparse.Namespace) -> int:
                 home.refuse_run()
             home.begin(anew=True, members=(*MEMBERS, scan.name))
             simulated.to_file(scan)
-            payload = create_training_payload(str(scan), None, request=request)
+            payload = training_payload(answer)
             trained = train_in(home, payload, check(payload, None))
-        request = line.request(ModelConfig, InferenceConfig, PyTorchExecutionConfig, only=knobs)
-        inference = create_inference_payload(str(run_dir), str(scan), str(place), request=request)
+        inference = create_inference_payload(
+            str(run_dir), str(scan), str(place), request=_reconstruction(line)
+        )
         reconstructed = reconstruct_scans(inference, overwrite=overwrite)[0]
     if is_first_process():
         _report(run_dir, picture(reconstructed.run_dir), reconstructed.metrics, len(trained.history))
         print(f"{time.perf_counter() - started_s:.0f} s in all")
     refuse_unlearned(trained.problem or reconstructed.problem)
     return 0
+
+
+def _training(line: CommandLine, parameters: Mapping[str, Any]) -> Request:
+    """The request of the training, with what the simulated scan will tell where no flag does."""
+    fields = {flag.name for flag in _training_flags()} | {*section_of(PyTorchExecutionConfig).names}
+    classes = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+    request = line.request(*classes, only=fields, beside=[InferenceConfig])
+    stated = {"output_dir": str(Path(RUNS) / "demo"), "n_groups": None}
+    request.add(TrainingConfig, Layer("cli-default", stated))
+    if folder := request.path("output_dir"):
+        place = {"train_data_file": str(Path(folder, SCAN))}
+        request.add(TrainingConfig, Layer("argument", place, level=1))
+    defaults = {flag.name: flag.default for flag in _scan_flags() if flag.name not in parameters}
+    for cls, name in ((ModelConfig, "N"), (TrainingConfig, "nphotons")):
+        told = {name: defaults[name]} if name in defaults else {}
+        request.add(cls, Layer("inferred", told, {name: "the simulated scan"}))
+    return request
+
+
+def _reconstruction(line: CommandLine) -> Request:
+    knobs = section_of(PyTorchExecutionConfig).names
+    classes = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
+    request = line.request(*classes, only=knobs, beside=[TrainingConfig])
+    request.add(InferenceConfig, Layer("cli-default", {"n_groups": None}))
+    return request
 
 
 def _report(run_dir: Path, image: Path, figures: dict[str, Any], n_epochs: int) -> None:

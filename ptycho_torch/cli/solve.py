@@ -2,11 +2,16 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import Failure
-from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.execution import (
+    ONLY_WITH_A_MODEL,
+    RECONSTRUCTION_GROUPS,
+    PyTorchExecutionConfig,
+    unread_by_reconstructions,
+)
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.request import Request
@@ -20,7 +25,7 @@ from ptycho_torch.cli.console import (
     relative,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, spell
+from ptycho_torch.cli.flags import spell
 from ptycho_torch.cli.options import CommandLine, missing_places, run_in_the_way
 from ptycho_torch.cli.settled import Settled
 
@@ -28,22 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ptycho_torch.runs.solved import SolverResult
-
-UNREAD: Final = (
-    "num_workers",
-    "pin_memory",
-    "persistent_workers",
-    "prefetch_factor",
-    "middle_trim",
-    "pad_eval",
-    "ddp_find_unused_parameters",
-    "ddp_static_graph",
-    "ddp_gradient_as_bucket_view",
-    "val_split",
-    "val_split_seed",
-    "drop_last_batch",
-)
-"""Knobs of a reconstruction with a model that one without it makes nothing of."""
 
 
 def only_here() -> set[str]:
@@ -54,7 +43,7 @@ def only_here() -> set[str]:
 def only_with_a_model() -> set[str]:
     """Fields and knobs that a reconstruction with a model reads alone."""
     others = {*section_of(InferenceConfig).fields}.difference(section_of(SolverConfig).fields)
-    return others.union(UNREAD)
+    return others.union(ONLY_WITH_A_MODEL)
 
 
 def misplaced(line: CommandLine, *, with_model: bool) -> list[Failure]:
@@ -120,7 +109,11 @@ def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
 def asked(line: CommandLine) -> Request:
     """The request of a command line; its output folder is called after the scan, where that is known."""
     classes = (SolverConfig, PyTorchExecutionConfig)
-    request = line.request(*classes, only=line.flags.keys() - only_with_a_model())
+    request = line.request(
+        *classes,
+        only=line.flags.keys() - only_with_a_model(),
+        unread=unread_by_reconstructions(with_model=False),
+    )
     if data := request.path("data_file"):
         place = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
         request.add(SolverConfig, Layer("cli-default", place))
