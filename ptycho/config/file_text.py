@@ -75,6 +75,8 @@ def _content_of(path: str, name: str, most: int) -> bytes:
         raise _refused(name, "expected a file or a named pipe; got another kind of file. Name a file.")
     opened = os.open(path, os.O_RDONLY | _AT_ONCE)
     try:
+        if stat.S_ISREG(kind):
+            most = min(most, os.fstat(opened).st_size)  # of 0 bytes is what has no end
         pieces: list[bytes] = []
         while most > 0 and (not is_pipe or _holds_more(opened, name)):
             wanted = min(most, _PIECE)

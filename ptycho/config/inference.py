@@ -40,6 +40,10 @@ class InferenceConfig(
     debug: Flag = False
     """Also write the coverage map and the error of every pattern."""
 
+    start: OptionalFile = path(None)
+    """Take probe, positions and intensities of the scan from here: a run's folder or its reconstruction.npz. none: as
+    the file of the scan has them."""
+
     output_dir: File = path("inference_outputs")
     """Folder for everything a reconstruction writes."""
 

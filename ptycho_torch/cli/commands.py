@@ -33,7 +33,11 @@ COMMANDS: Final = {
         Command(
             "reconstruct", "reconstruct a scan, by itself or with a trained model", "[MODEL] DATA [flags]"
         ),
-        Command("demo", "simulate, train and reconstruct, and compare with the truth (minutes)", "[flags]"),
+        Command(
+            "demo",
+            "simulate, reconstruct with and without a network, and compare with the truth (minutes)",
+            "[flags]",
+        ),
         Command("config", "show, check, write and compare settings; nothing is run", "ACTION ..."),
         Command(
             "doctor",

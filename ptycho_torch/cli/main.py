@@ -62,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with stoppable(signal.SIGINT, signal.SIGTERM):
             code = _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:  # before the command began
+        code = INTERRUPTED
     except SystemExit as leaving:
         raise SystemExit(leaving.code or _code_of_output(flush_streams())) from None
     return code or _code_of_output(flush_streams())

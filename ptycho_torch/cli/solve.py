@@ -18,6 +18,7 @@ from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_names import RECONSTRUCTIONS, default_folder
+from ptycho.run_verdicts import recorded_problems
 from ptycho_torch.cli.console import (
     is_first_process,
     refuse_unlearned,
@@ -108,12 +109,8 @@ def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
 
 def asked(line: CommandLine) -> Request:
     """The request of a command line; its output folder is called after the scan, where that is known."""
-    classes = (SolverConfig, PyTorchExecutionConfig)
-    request = line.request(
-        *classes,
-        only=line.flags.keys() - only_with_a_model(),
-        unread=unread_by_reconstructions(with_model=False),
-    )
+    passed, unread = line.flags.keys() - only_with_a_model(), unread_by_reconstructions(with_model=False)
+    request = line.request(SolverConfig, PyTorchExecutionConfig, only=passed, unread=unread)
     if data := request.path("data_file"):
         place = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
         request.add(SolverConfig, Layer("cli-default", place))
@@ -133,7 +130,11 @@ def resume(line: CommandLine, options: argparse.Namespace) -> int:
     with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
         from ptycho_torch.runs.solving import resume_solving
 
-        return _say(resume_solving(**known))
+        code = _say(resume_solving(**known))
+    refuse_unlearned(
+        next(iter(recorded_problems(Path(known["run_dir"]))), None)
+    )  # of scans that were finished before
+    return code
 
 
 def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.settled import Settled
 
 if TYPE_CHECKING:
+    from ptycho_torch.runs.resuming import EndedTraining
     from ptycho_torch.runs.training import TrainingResult
 
 AUTO = "auto"
@@ -159,15 +160,16 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
     return {**known, "train_data_file": line.places.get("train_data_file")}
 
 
-def _say_result(result: "TrainingResult | None") -> int:
-    history = [] if result is None else result.history
-    if is_first_process() and result is None:
-        print("nothing is left to train")
-    elif is_first_process() and result is not None:
-        epochs = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
-        print(f"{relative(result.bundle)}: trained for {epochs}, {last_losses(history)}")
-    if result is not None:
-        refuse_unlearned(result.problem)
+def _say_result(result: "TrainingResult | EndedTraining") -> int:
+    from ptycho_torch.runs.resuming import EndedTraining
+
+    if is_first_process():
+        epochs = "1 epoch" if len(result.history) == 1 else f"{len(result.history)} epochs"
+        told = f"trained for {epochs}, {last_losses(result.history)}"
+        if isinstance(result, EndedTraining):
+            told = "nothing is left to train"
+        print(f"{relative(result.bundle)}: {told}")
+    refuse_unlearned(result.problem)
     return 0
 
 
