@@ -8,7 +8,12 @@ from ptycho.config.fields import Flag, PositiveInt, Seed
 from ptycho.config.model import ModelConfig
 
 
-class InferenceConfig(CheckedDataclass, table="inference", renamed={"n_images": "n_groups"}, as_trained=True):
+class InferenceConfig(
+    CheckedDataclass,
+    table="inference",
+    renamed={"n_images": "n_groups"},
+    recipe_omits=("model",),  # which is as it was trained
+):
     """One reconstruction: a trained model and the scan to reconstruct."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)

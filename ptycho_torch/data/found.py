@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.memory import too_large
 from ptycho.npz_files import open_npz, read_member
 from ptycho.raw_data import RawData
 from ptycho.run_folder import OF_RECONSTRUCTION
+from ptycho.scan_checks import CANVAS_BYTES
 
 OF_SCAN: Final = ("probe", "positions_px", "intensities")
 """Arrays of a scan."""
@@ -69,6 +71,9 @@ def read_found(path: Path, scan: RawData, field: str, names: tuple[str, ...]) ->
     fitting = {
         name: _fitting(file, field, name, found[name], like[name]) for name in OF_SCAN if name in found
     }
+    spread_px = np.ptp(fitting.get("positions_px", scan.positions_px), axis=0) + scan.patterns.shape[-1]
+    if too_large(float(spread_px.prod()) * CANVAS_BYTES):
+        refuse(file, field, "positions_px near those of the scan")
     return found | fitting
 
 
@@ -80,12 +85,21 @@ def _file_of(path: Path, scan: RawData) -> Path | None:
 
 def _fitting(file: Path, field: str, name: str, found: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
     """An array of the file, in the type that is worked with; of a probe the number of modes is free."""
-    fits = found.shape[name == "probe" :] == like.shape[name == "probe" :] and found.ndim == like.ndim
-    kinds = "iufc" if name == "probe" else "iuf"
-    sound = fits and found.size > 0 and found.dtype.kind in kinds and np.isfinite(found).all()
-    if not sound or (name == "intensities" and (found <= 0).any()):
+    of_probe = name == "probe"
+    fits = found.ndim == like.ndim and found.shape[of_probe:] == like.shape[of_probe:] and found.size > 0
+    if not fits or found.dtype.kind not in ("iufc" if of_probe else "iuf"):
         refuse(file, field, f"{name} of a scan with the shape {like.shape}, as the one to reconstruct")
-    return found.astype(like.dtype)
+    values = cast(found, like.dtype)
+    dark = (of_probe and not values.any()) or (name == "intensities" and not (values > 0).all())
+    if dark or not np.isfinite(values).all():
+        refuse(file, field, f"{name} of finite numbers{'' if name == 'positions_px' else ', with light'}")
+    return values
+
+
+def cast(found: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """An array in the type that is worked with; what is too large for it becomes infinite."""
+    with np.errstate(over="ignore"):
+        return found.astype(dtype)
 
 
 def refuse(path: Path, field: str, expected: str) -> NoReturn:

@@ -38,7 +38,7 @@ def save_reconstruction(
     """
     image = _thinned(image)
     much = shown = np.ones(image.shape, dtype=bool)
-    if light is not None and light.any():
+    if light is not None and np.isfinite(light).all() and light.any():
         light = _thinned(light)
         usual = np.median(light[light > FAINT * light.max()])
         much, shown = light >= 0.5 * usual, light >= FAINT * usual

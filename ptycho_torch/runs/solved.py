@@ -13,6 +13,7 @@ from scipy.ndimage import grey_closing
 from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
 from ptycho.json_files import write_json
+from ptycho.model_archive import PROBLEM
 from ptycho.raw_data import RawData
 from ptycho.run_folder import HISTORY, LOSS_PICTURE, one_set
 from ptycho_torch.reassembly import Reconstruction, border_of
@@ -117,7 +118,7 @@ def finish(
     lit = replace(result, coverage=grey_closing(coverage, (GAP_PX, GAP_PX)))
     pair = compared(lit, scan) if is_whole else None
     told |= {} if pair is None else pair.figures()
-    problem = problem_of_picture(told) or overlap_problem(course.facts_now())
+    told[PROBLEM] = (problem_of_picture(told) or overlap_problem(course.facts_now())) if is_whole else None
     found = SolverResult(
         folder,
         scan,
@@ -126,7 +127,7 @@ def finish(
         state.intensities.cpu().numpy(),
         told,
         course.progress.rows,
-        tell_problem(scan, problem) if is_whole else problem,
+        tell_problem(scan, told[PROBLEM]),
     )
     return found, pair
 

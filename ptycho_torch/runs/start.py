@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho.raw_data import RawData
-from ptycho_torch.data.found import OF_SCAN, read_found, refuse
+from ptycho_torch.data.found import OF_SCAN, cast, read_found, refuse
 from ptycho_torch.patches import Frame, frame_of
 
 _FIELD: Final = "solver.start"
@@ -58,7 +58,8 @@ def start_of(path: Path | None, scan: RawData, margin_px: int) -> Start:
 
 def _checked_object(path: Path, found: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
     image, corner = found.get("object"), found.get("corner_px")
-    if image is None or image.ndim != 2 or image.dtype.kind not in "fc" or not np.isfinite(image).all():
+    fits = image is not None and image.ndim == 2 and image.dtype.kind in "fc"
+    if image is None or not fits or not np.isfinite(cast(image, np.complex64)).all():
         refuse(path, _FIELD, "object, complex (H, W) and finite")
     if corner is None or corner.shape != (2,) or corner.dtype.kind not in "iu":
         refuse(path, _FIELD, "corner_px, two whole numbers")

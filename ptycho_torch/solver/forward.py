@@ -65,6 +65,11 @@ class Gradients:
     value: Tensor
 
 
+def complex_of(real: torch.dtype) -> torch.dtype:
+    """The complex dtype of two such reals: `dtype.to_complex()` of torch 2.2 loses references and crashes later."""
+    return torch.promote_types(real, torch.complex32)
+
+
 class _Buffers:
     """Arrays for one size of chunk, made once."""
 
@@ -74,7 +79,7 @@ class _Buffers:
         def empty(*shape: int, dtype: torch.dtype) -> Tensor:
             return torch.zeros(*shape, n_pixels, n_pixels, dtype=dtype, device=device)
 
-        complex_ = real.to_complex()
+        complex_ = complex_of(real)
         self.patch = empty(count, dtype=complex_)
         self.probe = empty(n_modes, count, dtype=complex_)
         self.wave = empty(n_modes, count, dtype=complex_)
@@ -138,7 +143,7 @@ class Forward:
         self.frame = frame
         self.n_modes = n_modes
         self.device = torch.device(device)
-        self.real, self.complex = real, real.to_complex()
+        self.real, self.complex = real, complex_of(real)
         self.chunk = chunk or default_chunk(self.n_pixels, n_modes, self.device)
         self._reduce = reduce
         self._buffers: dict[int, _Buffers] = {}

@@ -75,8 +75,8 @@ def test_a_scan_takes_what_a_run_of_several_has_found_for_it(
         ({"object": np.ones((40, 40))}, "expected one or several of the arrays probe, positions_px"),
         ({"probe": np.ones((64, 64))}, "expected probe of a scan with the shape"),
         ({"positions_px": np.ones((3, 2))}, "expected positions_px of a scan with the shape (70, 2)"),
-        ({"intensities": np.zeros(70)}, "expected intensities of a scan"),
-        ({"positions_px": np.full((70, 2), np.nan)}, "expected positions_px of a scan"),
+        ({"intensities": np.zeros(70)}, "expected intensities of finite numbers"),
+        ({"positions_px": np.full((70, 2), np.nan)}, "expected positions_px of finite numbers"),
     ],
 )
 def test_what_is_of_no_use_is_refused(
