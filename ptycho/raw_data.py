@@ -27,7 +27,7 @@ from ptycho.scan_checks import Checker
 from ptycho.scan_domain import Domain, TrainedDomains, check_word, decide_domain
 from ptycho.scan_files import read_scan_file
 from ptycho.scan_masks import as_plain
-from ptycho.scan_verdicts import Examined, Seen, examine
+from ptycho.scan_verdicts import Seen, examine, tell
 from ptycho.stored_array import Array, Stack, taken
 from ptycho.verdict import Verdict
 
@@ -248,7 +248,7 @@ class RawData:
         check.raise_problems()
         if found is None or positions is None or probe is None:
             raise AssertionError("an array is missing, but no problem was reported")
-        _say(found, origin)
+        tell(found, origin)
 
         def kept(array: Any) -> Any:
             return None if array is None else taken(array, found.rows)
@@ -371,22 +371,6 @@ def load_scans(
             problem("data directory", "*.npz files", "none", path, "Name another directory.")
         )
     return [RawData.from_file(file, domain, trained) for file in files]
-
-
-def _say(found: Examined, origin: str) -> None:
-    """Log how patterns are read, as a warning with the way out where nobody stated it, and the verdicts."""
-    decision = found.decision
-    logger.log(
-        logging.INFO if decision.is_stated else logging.WARNING,
-        "%s: the patterns are read as %s: %s.%s",
-        origin,
-        decision.domain,
-        decision.reason,
-        decision.way_out,
-    )
-    for verdict in found.verdicts:
-        level = logging.INFO if verdict.severity == "note" else logging.WARNING
-        logger.log(level, "%s: %s", origin, verdict.text)
 
 
 def _object_index(scan_index: Array | None, n: int, origin: str) -> npt.NDArray[np.int64]:
