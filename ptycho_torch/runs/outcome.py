@@ -31,8 +31,6 @@ _PICTURE_CAUSES: Final = (
     "Usual causes: a model that was trained for too few epochs or on other data, a probe or positions that are not "
     "those of the scan, or patterns read in the wrong measurement_domain"
 )
-
-
 _CAUSES_ALONE: Final = (
     "Usual causes: positions of the wrong sign, order (x and y exchanged) or unit, a probe that is not that of the "
     "scan, or patterns read in the wrong measurement_domain"

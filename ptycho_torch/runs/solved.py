@@ -120,7 +120,7 @@ def finish(
     lit = replace(result, coverage=grey_closing(coverage, (GAP_PX, GAP_PX)))
     pair = compared(lit, scan) if is_whole else None
     told |= {} if pair is None else pair.figures()
-    problem = problem_of_picture(told, with_model=False) or overlap_problem(course.facts_now())
+    problem = overlap_problem(course.facts_now()) or problem_of_picture(told, with_model=False)
     told[PROBLEM] = problem if is_whole else None
     if is_whole and problem is None:
         tell_unexplained(scan, told, with_model=False)

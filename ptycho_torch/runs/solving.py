@@ -221,7 +221,10 @@ def _one_scan(
     course = Course(payload, scan, start_of(config.start, scan, margin_px(config)), fabric)
     state = StateFile(folder, checksums, scan_fingerprint(scan))
     if (saved := state.read()) is not None:
-        course.restore(saved)
+        try:
+            course.restore(saved)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise state.damaged(error) from None
         log.info("%s: goes on after %d iterations", printable(str(scan.path)), course.n_done)
     window = execution.reconstruction_window
     try:
