@@ -29,7 +29,7 @@ FOREIGN = {
 }
 """What others call a setting -> the names here that may be meant; looked up before names that are spelled alike."""
 
-_HANDS_ON = ("ptycho", "ptycho_torch", "pydantic", "pydantic_settings", "dataclasses")
+_HANDS_ON = ("ptycho", "ptycho_torch", "pydantic", "pydantic_settings", "contextlib", "dataclasses")
 """Packages whose code is no caller, but for the command line."""
 
 

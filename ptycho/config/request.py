@@ -170,7 +170,7 @@ class Request:
         failures += [failure for one in found.values() for failure in one.failures]
         values, origins = in_force(found.values())
         failures += worded(self._conflicts(values), values, Origins(self._sections, origins))
-        return Answer(found, tuple(failures))
+        return Answer(found, tuple(dict.fromkeys(failures)))
 
     def _conflicts(self, values: Mapping[str, Any]) -> Iterator[Conflict]:
         """What does not go together, among what is right by itself."""

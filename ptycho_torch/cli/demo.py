@@ -28,7 +28,7 @@ from ptycho_torch.cli.options import (
     run_in_the_way,
     shown_values,
 )
-from ptycho_torch.cli.parameters import parameter_flags, read_parameters
+from ptycho_torch.cli.parameters import call, parameter_flags, read_parameters
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.solve import picture
 
@@ -86,8 +86,7 @@ def run(options: argparse.Namespace) -> int:
         kept = kept or (in_the_way(scan, options) if is_first_process() else [])
         if failures := [*kept, *refused_trainings(request)]:
             raise ConfigError(failures)
-        with refusing(ValueError):
-            simulated = simulate_scan(**parameters)
+        simulated = call(simulate_scan, parameters)
         with RunFolder(run_dir, writes=is_first_process()) as home:
             if not overwrite:
                 home.refuse_run()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.layer import Layer
 from ptycho.config.paths import PathError, expanded
 from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
@@ -226,10 +226,15 @@ def _expanded(option: str, paths: Iterable[str]) -> list[str]:
     Raises:
         ConfigError: what stands for a folder in one of them is not there.
     """
-    try:
-        return [expanded(path) for path in paths]
-    except PathError as error:
-        raise ConfigError([Failure(option, f"{option}: {error}.")]) from None
+    read: list[str] = []
+    for path in paths:
+        try:
+            read.append(expanded(path))
+        except PathError as error:
+            what, _, way_out = str(error).partition(". ")
+            message = f"{option}: {what}; got {show(path)}. {way_out}."
+            raise ConfigError([Failure(option, message)]) from None
+    return read
 
 
 def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from ptycho.config.errors import ConfigError
 from ptycho_torch.cli.console import refusing, relative
 from ptycho_torch.cli.options import OWN, add_quiet, in_the_way
-from ptycho_torch.cli.parameters import parameter_flags, read_parameters
+from ptycho_torch.cli.parameters import call, parameter_flags, read_parameters
 from ptycho_torch.cli.parser import FlagParser
 
 
@@ -39,8 +39,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError([*error.failures, *kept]) from None
     if kept:
         raise ConfigError(kept)
-    with refusing(DataError, ValueError):
-        scan = simulate_scan(**parameters)
+    scan = call(simulate_scan, parameters)
+    with refusing(DataError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             scan.to_file(path, overwrite="overwrite" in options)
