@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ptycho.config import formats
-from ptycho.config.errors import ConfigError, Failure, named, quote_line, up_to_value
+from ptycho.config.errors import MOST_SHOWN, ConfigError, Failure, named, quote_line, up_to_value
 from ptycho.config.hints import meant_by
 from ptycho.config.section import TABLES, tables_with
 
@@ -20,6 +20,10 @@ LARGEST_FILE: Final = 2**19
 """Bytes of a file of settings in a format that people write, whose parsers take seconds for some megabytes."""
 WAIT_S: Final = 5
 """Seconds to wait for a program that writes into a named pipe."""
+_MOST_KEYS: Final = MOST_SHOWN - 1
+"""Keys given more than once that are told one by one."""
+_MOST_PLACES: Final = 3
+"""Places of such a key that are told."""
 _NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
 """What can be no secret."""
 
@@ -37,11 +41,11 @@ def text_of(path: str, name: str) -> str:
     rule = "expected a file that ends in .toml, .yaml, .yml or .json"
     if path == "-":
         raise _refused(name, f"{rule}, which tells its format; got standard input. Name a file.")
+    if "\0" not in path and os.path.isdir(path):
+        raise _refused(name, f"{rule}; got a folder. Name a file.")
     if formats.suffix(path) is None:
         if not os.path.lexists(path):
             raise _no_such_file(name)
-        if os.path.isdir(path):
-            raise _refused(name, f"{rule}; got a folder. Name a file.")
         raise _refused(name, f"{rule}. Rename the file to say its format.")
     try:
         largest = LARGEST if formats.suffix(path) == ".json" else LARGEST_FILE
@@ -66,7 +70,7 @@ def _content_of(path: str, name: str, most: int) -> bytes:
     kind = os.stat(path).st_mode
     if stat.S_ISFIFO(kind) and sys.platform != "win32":
         return b"".join(_pieces(path, name, most))
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+    if not stat.S_ISREG(kind):
         raise _refused(name, "expected a file or a named pipe; got another kind of file. Name a file.")
     with open(path, "rb") as stream:
         return stream.read(most)
@@ -129,12 +133,21 @@ def named_in(line: str, path: str) -> str:
 
 
 def repeated_keys(path: str, text: str) -> Iterator[Failure]:
-    """Word the failures of the keys that a file gives more than once; only the values of settings are shown."""
-    for key, spans in formats.repeats(path, text).items():
-        places = " and ".join(dict.fromkeys(f"{path}:{formats.line_at(text, span)}" for span in spans))
+    """Word the failures of the keys that a file gives more than once; only the values of settings are shown.
+
+    Of countless keys, and of countless places of one, the first are told.
+    """
+    repeats = [*formats.repeats(path, text).items()]
+    if len(repeats) > _MOST_KEYS:
+        more = f"{path}: {len(repeats) - _MOST_KEYS} more names that are given more than once."
+        yield Failure(path, f"{more} Keep each in one place.")
+    for key, spans in repeats[:_MOST_KEYS]:
+        first = spans[:_MOST_PLACES]
+        places = " and ".join(dict.fromkeys(f"{path}:{formats.line_at(text, span)}" for span in first))
+        more = f" and {len(spans) - len(first)} more places" if len(spans) > len(first) else ""
         is_known = bool(tables_with(key[-1]))
         shown = "".join(
-            quote_line(formats.excerpt_at(path, text, span, shown=is_known), shown=True) for span in spans
+            quote_line(formats.excerpt_at(path, text, span, shown=is_known), shown=True) for span in first
         )
         name = named(key[-1])
-        yield Failure(key[-1], f"{name}: given twice, at {places}. Keep one of them.{shown}")
+        yield Failure(key[-1], f"{name}: given twice, at {places}{more}. Keep one of them.{shown}")

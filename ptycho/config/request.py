@@ -88,13 +88,20 @@ class Request:
         """The configuration files, the recipe aside."""
         for read in self.files:
             self._read(read)
-        for read in read_recipe(recipe):
+        self._recipe = read_recipe(recipe)
+        for read in self._recipe:
             holders = [section for section in self._sections if section.as_trained]
             self._read(read, without={held.cls for one in holders for held in one.nested.values()})
 
     @property
     def _sections(self) -> list[Section]:
         return [section_of(cls) for cls in self._layers]
+
+    @property
+    def unread(self) -> list[Failure]:
+        """What keeps files, and the recipe, from being read; they may hold what seems to be missing."""
+        files = (file for file in (*self.files, *self._recipe) if not file.content)
+        return [failure for file in files for failure in file.failures]
 
     def add(self, cls: type, layer: Layer) -> None:
         """Add a level that the caller worked out: an argument, or what the data say."""

@@ -27,7 +27,7 @@ from ptycho_torch.cli.config_diff import difference
 from ptycho_torch.cli.config_files import schema, template
 from ptycho_torch.cli.config_show import RUNS_SHOWN, add_formats, show
 from ptycho_torch.cli.flags import flags_of
-from ptycho_torch.cli.options import add_recipe
+from ptycho_torch.cli.options import add_recipe, path_of_flag
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import Row, print_table
 
@@ -123,7 +123,7 @@ def _check(options: argparse.Namespace) -> int:
     strict = "strict" in options
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        recipe = vars(options).get("recipe", STANDARD)
+        recipe = path_of_flag("--recipe", vars(options).get("recipe", STANDARD))
         found = [_failures(file, recipe, strict) for file in (files or [None])]
     for category, message in dict.fromkeys((warning.category, str(warning.message)) for warning in said):
         if not (strict and category is UnknownVariableWarning):
@@ -209,7 +209,7 @@ def _add_init(parser: FlagParser) -> None:
 
 
 def _init(options: argparse.Namespace) -> int:
-    recipe = vars(options).get("recipe", STANDARD)
+    recipe = path_of_flag("--recipe", vars(options).get("recipe", STANDARD))
     print(template(recipe, as_yaml="yaml" in options), end="")
     return 0
 

@@ -1,7 +1,7 @@
 """What the commands share: the options that are no fields, and how a parsed command line becomes a request."""
 
 import argparse
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -133,8 +133,8 @@ class CommandLine:
         command = vars(options).get("of", options.command)
         places = {name: passed.pop(name) for name in POSITIONAL.get(command, ()) if name in passed}
         unknown = vars(options).get("unknown", ())
-        (recipe,) = _expanded("--recipe", [vars(options).get("recipe", recipe)])
-        files = _expanded("--config", vars(options).get("config", ()))
+        recipe = path_of_flag("--recipe", vars(options).get("recipe", recipe))
+        files = [path_of_flag("--config", file) for file in vars(options).get("config", ())]
         return cls(places, passed, files, "quiet" in options, recipe, unknown)
 
     def request(self, *classes: type, only: Collection[str] | None = None) -> Request:
@@ -181,7 +181,7 @@ class CommandLine:
             hint: ends the refusal of an option that does not go with `--resume`.
 
         Raises:
-            ConfigError: a flag that does not exist.
+            ConfigError: a flag that does not exist, or what stands for a folder in the path of the run.
             Refusal: an option that does not go with `--resume`.
         """
         if self.unknown:
@@ -196,7 +196,7 @@ class CommandLine:
                 rule = "expected without --resume, which takes settings and folder of the run"
                 raise Refusal(f"{option}: {rule}; got both. Drop one{hint}")
         return {
-            "run_dir": options.resume,
+            "run_dir": path_of_flag("--resume", options.resume),
             "overrides": {"enable_progress_bar": False} if self.quiet else {},
             "flags": self.flags,
         }
@@ -216,25 +216,20 @@ def missing_places(request: Request, cls: type, places: Mapping[str, str]) -> li
         for name, word in places.items()
         if request.path(name) is None
     ]
-    unread = [failure for file in request.files for failure in file.failures if not file.content]
-    return unread or missing if missing else []
+    return request.unread or missing if missing else []
 
 
-def _expanded(option: str, paths: Iterable[str]) -> list[str]:
-    """The paths of an option.
+def path_of_flag(flag: str, written: str) -> str:
+    """The path that a flag of a command itself gives, with `~` and `$NAME` replaced as in those of settings.
 
     Raises:
-        ConfigError: what stands for a folder in one of them is not there.
+        ConfigError: what stands for a folder in it is not there.
     """
-    read: list[str] = []
-    for path in paths:
-        try:
-            read.append(expanded(path))
-        except PathError as error:
-            what, _, way_out = str(error).partition(". ")
-            message = f"{option}: {what}; got {show(path)}. {way_out}."
-            raise ConfigError([Failure(option, message)]) from None
-    return read
+    try:
+        return expanded(written)
+    except PathError as error:
+        what, _, way_out = str(error).partition(". ")
+        raise ConfigError([Failure(flag, f"{flag}: {what}; got {show(written)}. {way_out}.")]) from None
 
 
 def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:

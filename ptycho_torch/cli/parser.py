@@ -9,7 +9,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from ptycho.config.errors import FOREIGN, Failure, fold, near, printable, show
+from ptycho.config.errors import Failure, names_meant, near, printable, show
 from ptycho_torch.cli.commands import COMMON, spell
 
 if TYPE_CHECKING:
@@ -232,9 +232,9 @@ class FlagParser(argparse.ArgumentParser):
         ):
             return f"{name}: no such flag. Give the path as {place.metavar}, without a flag."
         known = tuple(spelling for spelling in self._option_string_actions if spelling.startswith("--"))
-        meant = " or ".join(map(spell, FOREIGN.get(fold(name.removeprefix("--")), ())))
-        close = meant or near(name, known, 0.7)
-        hint = f" Did you mean {close}?" if close else f" See {self.prog} --help."
+        close = (near(spell(meant), known, 0.7) for meant in names_meant(name.removeprefix("--")))
+        meant = " or ".join(filter(None, close))
+        hint = f" Did you mean {meant}?" if meant else f" See {self.prog} --help."
         return f"{name}: no such flag.{hint}"
 
     def error(self, message: str) -> Any:

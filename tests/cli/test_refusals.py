@@ -259,6 +259,12 @@ def test_a_variable_of_ones_own_is_no_error_where_python_makes_warnings_errors(t
     assert foreign.startswith("warning: PTYCHO_EXEC_OF_MY_OWN: ")
 
 
+def test_what_a_recipe_that_is_missing_may_say_is_not_missed(ptycho: Run) -> None:
+    for recipe in ("standrad", "gone.toml"):
+        names = [name for name, *_ in told(ptycho("train", "nofile.npz", "--recipe", recipe)[2])]
+        assert names == ["recipe" if recipe == "standrad" else recipe, "Training data file not found"]
+
+
 def test_a_missing_scan_is_reported_with_everything_else(ptycho: Run) -> None:
     code, _, said = ptycho("train", "nofile.npz", "--config", "no.toml", "--nepochs", "x", "--num-workers=-1")
     assert code == 2

@@ -109,6 +109,31 @@ def test_the_other_commands_refuse_it_too(ptycho: Any):
     assert not Path("b.npz").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        ("simulate --N 32 --n-positions 20 --output", "--output"),
+        ("train --resume", "--resume"),
+        ("reconstruct --resume", "--resume"),
+        ("config show train --resume", "--resume"),
+        ("config init --recipe", "--recipe"),
+        ("config check --recipe", "--recipe"),
+        ("config show train --config", "--config"),
+    ],
+)
+def test_home_and_variables_are_replaced_in_every_flag_that_is_a_path(
+    words: str, flag: str, ptycho: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
+    for written, meant in (("~/a.npz", "home"), ("$SCRATCH/a.npz", "scratch")):
+        code, out, err = ptycho(*words.split(), written)
+        assert code == (0 if "simulate" in words else 2)
+        assert f"{meant}/a.npz: " in out + err
+    assert told(ptycho(*words.split(), "$GONE/a.npz")[2]) == [(flag,)]
+    assert not {"~", "$SCRATCH", "$GONE"} & {path.name for path in tmp_path.iterdir()}
+
+
 def test_what_follows_two_dashes_is_no_flag(ptycho: Any):
     code, _, err = ptycho("config", "check", "--strict", "--", "--strict")
     assert code == 2

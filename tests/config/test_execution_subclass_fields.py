@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, Json, TypeAdapter, computed_field
 from pydantic.alias_generators import to_camel
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import SettingsConfigDict, TomlConfigSettingsSource
 
 from ptycho.config.config import PyTorchExecutionConfig
 from tests.refusals import message, refused, told
@@ -196,12 +196,36 @@ def test_an_option_that_is_off_is_taken(option: str):
         {"env_prefix_target": "all"},
         {"extra": "allow"},
         {"nested_model_default_partial_update": True},
+        {"cli_prog_name": "mine"},
+        {"cli_kebab_case": True},
+        {"env_nested_max_split": 1},
+        {"env_parse_enums": True},
+        {"frozen": False},
+        {"from_attributes": True},
+        {"json_file": "a.json"},
+        {"secrets_prefix": "mine"},
+        {"toml_file": "a.toml"},
+        {"validate_assignment": True},
+        {"yaml_file": "a.yaml"},
     ],
     ids=lambda option: next(iter(option)),
 )
-def test_an_option_that_has_no_effect_is_refused(option: Any):
+def test_an_option_that_has_no_effect_is_refused(option: Any) -> None:
     def create() -> None:
         class Hopeful(PyTorchExecutionConfig):
             model_config = SettingsConfigDict(**option)
 
     assert message(create).startswith(f"Hopeful: model_config sets {next(iter(option))},")
+
+
+def test_an_option_of_a_source_that_the_class_names_is_taken(tmp_path: Path):
+    (tmp_path / "site.toml").write_text("num_workers = 3\n")
+
+    class Site(PyTorchExecutionConfig):
+        model_config = SettingsConfigDict(toml_file=tmp_path / "site.toml")
+
+        @classmethod
+        def settings_customise_sources(cls, settings_cls: Any, **sources: Any) -> tuple[Any, ...]:
+            return (*sources.values(), TomlConfigSettingsSource(settings_cls))
+
+    assert Site().num_workers == 3

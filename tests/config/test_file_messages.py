@@ -14,6 +14,7 @@ from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.files import ConfigFile
 from ptycho.config.request import Request
+from tests.refusals import told
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +80,19 @@ def test_of_countless_unknown_names_a_few_are_told():
     assert "a.json: 19981 more names that are no settings." in said
 
 
+@pytest.mark.parametrize(("name", "sign"), [("a.toml", " ="), ("a.yaml", ":"), ("a.json", "")])
+def test_of_countless_repeated_names_a_few_are_told_with_a_few_of_their_places(name: str, sign: str):
+    keys = [*["seed"] * 8000, *[f"name_{number // 2}" for number in range(16_000)]]
+    lines = [f'"{key}": 1' for key in keys] if name == "a.json" else [f"{key}{sign} 1" for key in keys]
+    text = "{" + ",\n".join(lines) + "}" if name == "a.json" else "\n".join(lines)
+    said = refusal(name, text)
+    first = next(line for line in said.splitlines() if line.startswith("seed: given twice"))
+    assert told(first) == [("seed", f"{name}:1", f"{name}:2", f"{name}:3")]
+    assert " 7997 more places" in first
+    assert f"{name}: 7982 more names" in said
+    assert len(said.splitlines()) < 100
+
+
 def test_of_many_mistakes_the_first_are_shown_and_all_are_kept():
     error = ConfigError([Failure(f"a{number}", f"a{number}: wrong.") for number in range(8000)])
     assert str(error).splitlines()[-2:] == [
@@ -97,6 +111,12 @@ def test_what_is_neither_a_file_nor_a_pipe_is_not_opened():
     Path("endless.json").symlink_to("/dev/zero")
     with pytest.raises(ConfigError, match=r"endless\.json: expected a file or a named pipe"):
         TrainingConfig.from_file("endless.json")
+
+
+def test_a_folder_is_no_file_whatever_it_is_called():
+    Path("runs.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"^runs\.toml: .*; got a folder\."):
+        TrainingConfig.from_file("runs.toml")
 
 
 def test_standard_input_is_refused_in_words():
@@ -298,6 +318,11 @@ def test_a_toml_file_that_repeats_a_key_is_read_no_further():
         ("a.toml", "num_workers = 3,", "Remove the comma at the end."),
         ("a.toml", "num_workers:3", "Write = in place of the colon."),
         ("a.toml", "learning_rate = 0,001", "Write a decimal point: 0.001."),
+        ("a.toml", "learning_rate = 1,5e-3", "Write a decimal point: 1.5e-3."),
+        ("a.toml", "learning_rate = .5", "Write a digit on both sides of the point: 0.5."),
+        ("a.toml", "output_dir = ~/runs/$USER", 'Text needs quotes: "~/runs/$USER".'),
+        ("a.toml", "train_data_file = ../scans/a-1.npz", 'Text needs quotes: "../scans/a-1.npz".'),
+        ("a.json", '"output_dir": /data/runs', 'Text needs quotes: "/data/runs".'),
         ("a.json", '"pin_memory": False', "Write false, in lower case."),
         ("a.json", '"accelerator": cpu', 'Text needs quotes: "cpu".'),
         ("a.yaml", "\tseed: 3", "Indent with blanks in place of the tab."),
