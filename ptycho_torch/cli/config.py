@@ -91,9 +91,9 @@ def _add_show(parser: FlagParser) -> None:
         usage = COMMANDS[module.NAME].usage.removesuffix(" [flags]")
         command = runs.add_parser(
             module.NAME,
-            help=f"what ptycho {module.NAME} would run with",
-            description=f"Show what ptycho {module.NAME} would run with, given the same arguments; data and model "
-            "may be left out.",
+            help=f"the settings that ptycho {module.NAME} would have",
+            description=f"Show the settings that ptycho {module.NAME} would have with the same arguments; data and "
+            "model may be left out.",
             usage=f"ptycho config show {module.NAME} [{usage}] [flags]",
         )
         module.add_arguments(command)
@@ -109,7 +109,9 @@ def _add_check(parser: FlagParser) -> None:
         help="TOML, YAML or JSON files, or runs (folder or config.json).",
     )
     parser.add_argument(
-        "--strict", action="store_true", help="Refuse every variable with our prefix that no setting reads."
+        "--strict",
+        action="store_true",
+        help="Refuse every variable that begins with PTYCHO_EXEC_ and sets nothing.",
     )
     add_recipe(parser)
     add_json(parser)
@@ -274,7 +276,7 @@ def _diff(options: argparse.Namespace) -> int:
 
 ACTIONS: Final[Mapping[str, Action]] = {
     "show": Action(
-        "COMMAND ...", "show what a run would run with, and where each value is from", _add_show, show
+        "COMMAND ...", "show the settings that a run would have, and where each is from", _add_show, show
     ),
     "check": Action(
         "[--strict] [--recipe NAME] [--json] [FILE ...]",

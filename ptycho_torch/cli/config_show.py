@@ -54,7 +54,7 @@ class Resolved(NamedTuple):
 
 
 def show(options: argparse.Namespace) -> int:
-    """Print what a run would run with.
+    """Print the settings that a run would have.
 
     Raises:
         ConfigError, Refusal, OSError: what would stop the run before it starts.

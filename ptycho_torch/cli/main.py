@@ -40,10 +40,11 @@ def build_parser(*chosen: str | None) -> FlagParser:
     """
     parser = FlagParser(
         prog="ptycho",
-        description="Reconstruct ptychographic scans with a physics-informed network.",
+        description="Reconstruct ptychographic scans, by themselves or with a physics-informed network.",
         epilog="ptycho COMMAND --help, or ptycho help COMMAND, explains a command.",
     )
-    parser.add_argument("--version", action="version", version=f"ptychopinn {installed_version()}")
+    version = f"ptychopinn {installed_version()}"
+    parser.add_argument("--version", action="version", version=version, help="Show the version, and exit.")
     parser.set_defaults(whole_parser=lambda: build_parser(*COMMANDS))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="ptycho")
     for name, command in COMMANDS.items():

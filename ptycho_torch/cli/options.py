@@ -77,9 +77,9 @@ def add_config(parser: FlagParser) -> None:
         "--config",
         metavar="FILE",
         action="append",
-        help="TOML, YAML or JSON file with the tables [model], [training], [inference], [execution]; or a run, whose "
-        "recorded settings are taken. May be repeated: the last file is the strongest; those of the variable "
-        "PTYCHO_CONFIG are below all of them.",
+        help="TOML, YAML or JSON file with settings (ptycho config init writes one), or a run, whose recorded settings "
+        "are taken. May be repeated: the last file is the strongest; those that the variable PTYCHO_CONFIG names are "
+        "below all of them.",
     )
 
 
@@ -88,8 +88,8 @@ def add_recipe(parser: FlagParser, default: str = STANDARD) -> None:
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help=f"What to take where neither flag, environment nor file sets a value: {', '.join(recipe_names())}, or a "
-        f"file like those of --config; none takes the defaults of the settings. [default: {default}]",
+        help=f"Values to take where no flag, variable or file sets one: {', '.join(recipe_names())}, or a file like "
+        f"those of --config; none: the defaults of the settings. [default: {default}]",
     )
 
 
@@ -98,7 +98,7 @@ def add_quiet(parser: FlagParser) -> None:
     parser.add_argument(
         "--quiet",
         action="store_true",
-        help="Say only warnings and the result; no progress bar.",
+        help="Show only warnings and the result; no progress bar.",
     )
 
 

@@ -29,6 +29,8 @@ class FlagParser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         options = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS} | options
         super().__init__(**options)
+        for action in self._actions:  # the only one yet, if any
+            action.help = "Show this message, and exit."
         self._further: list[argparse._ArgumentGroup] = []
         self._undescribed: list[tuple[argparse.Action, Callable[[], str]]] = []
 
@@ -43,9 +45,10 @@ class FlagParser(argparse.ArgumentParser):
         first = sorted((one for one in flags if one.name in common), key=lambda one: common.index(one.name))
         if first:
             self.add_argument(
-                "--help-all", action=_HelpAll, nargs=0, help="show this message with all settings, and exit"
+                "--help-all", action=_HelpAll, nargs=0, help="Show this message with all settings, and exit."
             )
             self._add_group("common settings", first, stated or {})
+            self._action_groups.insert(1, self._action_groups.pop())
         further = [flag for flag in flags if flag.name not in common]
         for group, members in groupby(further, key=lambda flag: flag.group):
             section = self._add_group(group, members, stated or {})
