@@ -154,9 +154,9 @@ class Convertible:
     ids=lambda value: f"{type(value).__name__}-{value!r}"[:24],
 )
 def test_what_would_have_to_be_converted_is_no_scalar(name: str, value: Any):
-    with pytest.raises(ConfigError, match=f"^{name}: expected .*; got "):
+    with pytest.raises(ConfigError, match=f"^{name}: "):
         PyTorchExecutionConfig(**{name: value})
-    with pytest.raises(ConfigError, match=f"{name}: expected .*; got "):
+    with pytest.raises(ConfigError, match=f"^{name}: "):
         PyTorchExecutionConfig.resolve(overrides={name: 1}, arguments={name: value}, environ={})
 
 

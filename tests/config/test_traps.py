@@ -93,14 +93,14 @@ def test_a_copy_validates_its_update(copy: str):
 
 def test_a_refused_assignment_leaves_no_bad_value_in_place():
     config = PyTorchExecutionConfig()
-    with pytest.raises(ConfigError, match="immutable"):
+    with pytest.raises(ConfigError, match=r"^persistent_workers: .*replace\("):
         config.persistent_workers = True
     assert config.persistent_workers is False
 
 
 def test_a_missing_file_is_not_skipped(tmp_path: Path):
-    with pytest.raises(ConfigError, match="no such file"):
-        PyTorchExecutionConfig.from_file(tmp_path / "absent.yaml")
+    path = tmp_path / "absent.yaml"
+    assert refused(lambda: PyTorchExecutionConfig.from_file(path)) == [(f"{path}",)]
 
 
 @pytest.mark.parametrize("text", ["- num_workers\n", "num_workers\n"])
@@ -112,7 +112,7 @@ def test_a_yaml_list_or_scalar_is_a_clear_error(tmp_path: Path, text: str):
 
 def test_duplicate_keys_are_not_silent(tmp_path: Path):
     (tmp_path / "a.yaml").write_text("seed: 1\nseed: 2\n")
-    with pytest.raises(ConfigError, match="seed: given twice"):
+    with pytest.raises(ConfigError, match=r"^seed: .*:1 and .*:2"):
         PyTorchExecutionConfig.from_file(tmp_path / "a.yaml")
 
 
