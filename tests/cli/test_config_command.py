@@ -18,7 +18,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho_torch.cli.config_files import schema
+from ptycho_torch.cli.config_schema import schema
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.runs.record import write_configuration
 from tests.refusals import meant, told
@@ -133,9 +133,9 @@ def test_a_new_file_passes_its_check_and_means_what_a_command_takes_without_it(
         taken = Request(parts, recipe="standard").answer()
         if edited:  # a path in a file is one in its folder
             taken[cls].output_dir = taken[cls].output_dir.absolute()
-        assert [found[part] for part in parts if part is not ModelConfig or cls is TrainingConfig] == [
-            taken[part] for part in parts if part is not ModelConfig or cls is TrainingConfig
-        ]
+        omitted = section_of(cls).recipe_omits  # which the file of a recipe's values states all the same
+        compared = [part for part in parts if section_of(part).table not in omitted]
+        assert [found[part] for part in compared] == [taken[part] for part in compared]
     assert all(len(line) <= 110 for line in text.splitlines())
 
 
@@ -317,7 +317,7 @@ def test_a_config_json_of_something_else_is_refused(ptycho: Run, text: str) -> N
     Path("config.json").write_text(text)
     code, _, said = ptycho("config", "diff", "config.json", "config.json")
     assert code == 2
-    assert [name for name, *_ in told(said)] == ["config.json"]
+    assert said.startswith("ptycho config: config.json: ")
 
 
 @pytest.mark.parametrize("words", [["show", "train"], ["env"], ["diff", "a.toml", "b.toml"]])
