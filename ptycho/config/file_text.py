@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ptycho.config import formats
-from ptycho.config.errors import MOST_SHOWN, ConfigError, Failure, named, quote_line, up_to_value
+from ptycho.config.errors import ConfigError, Failure, named, quote_line, up_to_value
 from ptycho.config.hints import meant_by
 from ptycho.config.section import TABLES, tables_with
 
@@ -23,10 +23,8 @@ _AT_ONCE: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 """How to open: without waiting for a program that writes into a pipe, and without another kind of line ends."""
 _PIECE: Final = 2**16
 """Bytes to read at a time."""
-_MOST_KEYS: Final = MOST_SHOWN - 1
-"""Keys given more than once that are told one by one."""
-_MOST_PLACES: Final = 3
-"""Places of such a key that are told."""
+_PLACES_TOLD: Final = 4
+"""Places of a key that are told one by one."""
 _NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
 """What can be no secret."""
 
@@ -140,18 +138,13 @@ def named_in(line: str, path: str) -> str:
 def repeated_keys(path: str, text: str) -> Iterator[Failure]:
     """Word the failures of the keys that a file gives more than once; only the values of settings are shown.
 
-    Of countless keys, and of countless places of one, the first are told.
+    Of very many keys, or places of one, the first are told.
     """
     places = formats.Places(path, text)
-    repeats = [*places.repeats().items()]
-    if len(repeats) > _MOST_KEYS:
-        more = f"{path}: {len(repeats) - _MOST_KEYS} more names that are given more than once."
-        yield Failure(path, f"{more} Keep each in one place.")
-    for key, spans in repeats[:_MOST_KEYS]:
-        first = spans[:_MOST_PLACES]
-        lines = " and ".join(dict.fromkeys(f"{path}:{places.line_at(span)}" for span in first))
-        more = f" and {len(spans) - len(first)} more places" if len(spans) > len(first) else ""
+    for key, spans in places.repeats().items():
+        told, more = spans[:_PLACES_TOLD], " and more" if spans[_PLACES_TOLD:] else ""
+        lines = " and ".join(dict.fromkeys(f"{path}:{places.line_at(span)}" for span in told))
         is_known = bool(tables_with(key[-1]))
-        shown = "".join(quote_line(places.excerpt_at(span, shown=is_known), shown=True) for span in first)
+        shown = "".join(quote_line(places.excerpt_at(span, shown=is_known), shown=True) for span in told)
         name = named(key[-1])
         yield Failure(key[-1], f"{name}: given twice, at {lines}{more}. Keep one of them.{shown}")

@@ -80,17 +80,28 @@ def test_of_countless_unknown_names_a_few_are_told():
     assert "a.json: 19981 more names" in said
 
 
-@pytest.mark.parametrize(("name", "sign"), [("a.toml", " ="), ("a.yaml", ":"), ("a.json", "")])
-def test_of_countless_repeated_names_a_few_are_told_with_a_few_of_their_places(name: str, sign: str):
-    keys = [*["seed"] * 8000, *[f"name_{number // 2}" for number in range(16_000)]]
-    lines = [f'"{key}": 1' for key in keys] if name == "a.json" else [f"{key}{sign} 1" for key in keys]
-    text = "{" + ",\n".join(lines) + "}" if name == "a.json" else "\n".join(lines)
-    said = refusal(name, text)
-    first = next(line for line in said.splitlines() if line.startswith("seed: given twice"))
-    assert told(first) == [("seed", f"{name}:1", f"{name}:2", f"{name}:3")]
-    assert " 7997 more places" in first
-    assert f"{name}: 7982 more names" in said
-    assert len(said.splitlines()) < 100
+def test_of_countless_names_outside_tables_a_few_are_told():
+    names = {f"name_{number}": number for number in range(20_000)}
+    Path("a.json").write_text(json.dumps({"model": {}, **names}))
+    with pytest.raises(ConfigError) as caught:
+        Request([ModelConfig, TrainingConfig, PyTorchExecutionConfig], file="a.json").answer()
+    assert sum(failure.name in names for failure in caught.value.failures) == 19
+    assert "a.json: 19981 more names" in str(caught.value)
+
+
+def test_of_a_name_given_countless_times_a_few_places_are_told():
+    said = refusal("a.json", "{" + ",\n".join(['"seed": 1'] * 20_000) + "}")
+    assert told(said) == [("seed", *(f"a.json:{line}" for line in range(1, 5)))]
+    assert " and more" in said
+    assert len(said) < 1000
+    said = refusal("a.json", "{" + ",\n".join(f'"x{n}": 1, "x{n}": 2' for n in range(20_000)) + "}")
+    assert len(said) < 5000
+
+
+def test_the_line_of_a_name_behind_very_many_others_is_found():
+    names = ", ".join(f'"x{number}": 1' for number in range(5000))
+    text = '{"execution": {"seed": "x",\n"origins": {' + names + '}},\n"training": {}}'
+    assert told(refusal("a.json", text)) == [("origins", "a.json:2"), ("seed", "a.json:1")]
 
 
 def test_of_many_mistakes_the_first_are_shown_and_all_are_kept():
