@@ -115,7 +115,7 @@ def way_out(line: str, path: str) -> str:
     """What to do about a line that is not valid."""
     ending = formats.suffix(path) or ""
     if "\t" in line[: len(line) - len(line.lstrip())] and ending in (".yaml", ".yml"):
-        return " Indent with blanks in place of the tab."
+        return " Indent with spaces, without tabs."
     meant = meant_by(line.strip(), ending)
     return f" {meant.way_out}".rstrip() if meant and tables_with(meant.name) else ""
 

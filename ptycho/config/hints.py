@@ -35,7 +35,7 @@ def meant_by(line: str, suffix: str) -> Meant | None:
     suffix = ".yaml" if suffix == ".yml" else suffix
     ways_out = _ways_out(found["sign"], found["value"], suffix)
     if suffix == ".yaml" and not (found["sign"] == ":" and found["gap"]):
-        ways_out = [f"Write a colon and a blank: {found['name']}: {found['value']}.", *ways_out]
+        ways_out = [f"Write a colon and a space: {found['name']}: {found['value']}.", *ways_out]
     return Meant(found["name"], " ".join(ways_out))
 
 

@@ -268,7 +268,7 @@ class FlagParser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             words = tuple(str(word) for word in action.choices)
             close = near(str(value), words)
-            hint = f"Did you mean {close}?" if close else f"There are {', '.join(words)}."
+            hint = f"Did you mean {close}?" if close else f"Choose one of {', '.join(words)}."
             self.error(f"{value}: no such {str(action.metavar).lower()}. {hint}")
 
     def _no_such_flag(self, word: str) -> str:

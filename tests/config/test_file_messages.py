@@ -329,7 +329,7 @@ def test_a_toml_file_that_repeats_a_key_is_read_no_further():
         ("a.json", '"output_dir": /data/runs', 'Text needs quotes: "/data/runs".'),
         ("a.json", '"pin_memory": False', "Write false, in lower case."),
         ("a.json", '"accelerator": cpu', 'Text needs quotes: "cpu".'),
-        ("a.yaml", "\tseed: 3", "Indent with blanks in place of the tab."),
+        ("a.yaml", "\tseed: 3", "Indent with spaces, without tabs."),
     ],
 )
 def test_a_line_that_is_not_valid_is_quoted_with_what_to_do(name: str, line: str, hint: str):
@@ -444,9 +444,9 @@ def test_each_door_answers_for_its_own_tables_and_for_the_names_of_all():
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("a.yaml", "execution:\n  num_workers:3\n", "Write a colon and a blank: num_workers: 3."),
-        ("a.yaml", "seed: 1\nnum_workers:3\n", "Write a colon and a blank: num_workers: 3."),
-        ("a.yaml", "seed: 1\nnum_workers = 3\n", "Write a colon and a blank: num_workers: 3."),
+        ("a.yaml", "execution:\n  num_workers:3\n", "Write a colon and a space: num_workers: 3."),
+        ("a.yaml", "seed: 1\nnum_workers:3\n", "Write a colon and a space: num_workers: 3."),
+        ("a.yaml", "seed: 1\nnum_workers = 3\n", "Write a colon and a space: num_workers: 3."),
         (
             "a.json",
             '{"execution": {"seed": 3,}}',
