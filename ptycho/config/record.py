@@ -8,6 +8,8 @@ from ptycho.config.origins import Origin, is_origin
 
 RECORD: Final = "config.json"
 """The file in the folder of a run that holds its settings."""
+LARGEST: Final = 4 * 2**20
+"""Bytes of the record of a run; none is larger."""
 LEFT_OPEN: Final = ("argument", "inferred", "cli-default")
 """Kinds of what a file leaves to the command and its data."""
 
