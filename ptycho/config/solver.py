@@ -10,7 +10,7 @@ from annotated_types import Ge, Le, Lt
 from pydantic import AllowInfNan, Strict
 
 from ptycho.config.dataclass import CheckedDataclass
-from ptycho.config.field_types import Domain, File, OptionalFile, path
+from ptycho.config.field_types import Domain, File, OptionalFile, SaveFormat, path
 from ptycho.config.fields import Exact, Flag, PositiveFloat, PositiveInt
 
 MOST_MODES = 16
@@ -71,3 +71,12 @@ class SolverConfig(CheckedDataclass, table="solver", recipe_omits=("execution",)
     holdout: Share = 0.05
     """Share of the patterns that is set aside to judge the result, and fitted in the last iterations, where the file
     marks none as held out."""
+
+    save: SaveFormat = "none"
+    """Also write the result for other programs: h5 (a ptychodus product), cxi, tiff (32-bit, for ImageJ), or all."""
+
+    unwrap_phase: Flag = False
+    """With save tiff, unwrap the phase of the object: it goes on where it would jump by a turn."""
+
+    remove_ramp: Flag = False
+    """With save, take off the object's linear phase ramp, which no pattern tells."""

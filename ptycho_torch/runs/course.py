@@ -47,7 +47,7 @@ N_TESTED: Final = 64
 """Patterns that tell whether the probe of the file explains them."""
 FITS: Final = 1.5
 """Deviance over the expected one up to which it does: the rest is noise, and an object that is not yet sharp."""
-FALLS: Final = 0.02
+FALLS: Final = 0.01
 """Share by which the deviance of the fitted patterns has fallen in ten iterations where it is worth while to go on."""
 N_MORE: Final = 20
 """Iterations that are added then."""
@@ -188,8 +188,14 @@ class Course:
         return {"progress": asdict(self.progress), "descent": descent}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on from a snapshot of a course with the same scan and settings."""
+        """Go on from a snapshot of a course with the same scan and settings.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: it is another one.
+        """
         self.progress = Progress(**saved["progress"])
+        if not self.progress.rows or not all(isinstance(row, dict) for row in self.progress.rows):
+            raise ValueError("a state without iterations")
         if self.progress.figures is not None and self.judged_are == "set aside":
             self._fit_all()
         self.descent.load_state_dict(saved["descent"])

@@ -48,6 +48,11 @@ ABOVE_ZERO = [1e-9, 4, np.float64(2)], [0, -1.0, math.nan, math.inf, True, "1", 
 DECAY = [0, 0.9], [1, 1.5, -0.1, math.nan, True]
 SWITCH = [True, False, np.True_], [1, 0, "yes", None]
 PATH_OR_NONE = ["a.npz", Path("a.npz"), Path(), None], [3, True, "", " \t"]
+SAVED = {
+    "save": (["none", "h5", "CXI", "tiff", "all"], ["png", None, True]),
+    "unwrap_phase": SWITCH,
+    "remove_ramp": SWITCH,
+}
 DOMAIN = ["auto", "amplitude", "intensity"], ["counts", None, 1]
 SHARED = {
     "n_groups": ONE_UP_OR_NONE,
@@ -114,7 +119,8 @@ RULES: dict[type, dict[str, tuple[list[Any], list[Any]]]] = {
         "model": ([ModelConfig(N=128)], [None, 3]),
         "model_path": PATH_OR_NONE,
         "debug": SWITCH,
-    },
+    }
+    | SAVED,
     SolverConfig: {
         "data_file": PATH_OR_NONE,
         "output_dir": SHARED["output_dir"],
@@ -130,6 +136,7 @@ RULES: dict[type, dict[str, tuple[list[Any], list[Any]]]] = {
         "prior_weight": (["auto", 1e-9, 4], [0, -1.0, math.nan, math.inf, True, "1", None]),
         "start": PATH_OR_NONE,
         "holdout": ([0, 0.05, 0.99], [1, -0.1, math.nan, True, None]),
+        **SAVED,
     },
 }
 SECTIONS = {

@@ -174,7 +174,7 @@ def test_a_network_trained_on_one_scan_reconstructs_another(result: TrainingResu
     assert np.isfinite(found.reconstruction.object).all()
     with np.load(tmp_path / "picture" / "reconstruction.npz", allow_pickle=False) as arrays:
         assert arrays["pattern_r_factor"].shape == (50,)
-        assert arrays["coverage"].shape == arrays["canvas"].shape
+        assert arrays["canvas_coverage"].shape == arrays["canvas"].shape
 
 
 def test_patterns_of_another_size_are_refused(result: TrainingResult, tmp_path: Path) -> None:
