@@ -11,10 +11,9 @@ from typing import Final
 from ptycho.config import formats
 from ptycho.config.errors import ConfigError, Failure, named, quote_line, up_to_value
 from ptycho.config.hints import meant_by
+from ptycho.config.record import LARGEST
 from ptycho.config.section import TABLES, tables_with
 
-LARGEST: Final = 4 * 2**20
-"""Bytes of the record of a run; none is larger."""
 LARGEST_FILE: Final = 2**19
 """Bytes of a file of settings in a format that people write, whose parsers take seconds for some megabytes."""
 WAIT_S: Final = 5

@@ -10,6 +10,8 @@ RECORD: Final = "config.json"
 """The file in the folder of a run that holds its settings."""
 FOLDER: Final = "output_dir"
 """The setting that names the folder of the run itself."""
+LARGEST: Final = 4 * 2**20
+"""Bytes of the record of a run; none is larger."""
 LEFT_OPEN: Final = ("argument", "inferred", "cli-default")
 """Kinds of what a file leaves to the command and its data."""
 

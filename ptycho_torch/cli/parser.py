@@ -187,10 +187,10 @@ class FlagParser(argparse.ArgumentParser):
         if not flag.startswith("--") or flag in known:
             return word
         from ptycho_torch.cli.flags import (
-            RENAMED,  # loads the settings, which the help of `ptycho` does without
+            renamed,  # loads the settings, which the help of `ptycho` does without
         )
 
-        meant = RENAMED.get(flag)
+        meant = renamed().get(flag)
         if meant is None or meant not in known:
             return word
         from ptycho.config.sources import warn_renamed
