@@ -24,12 +24,11 @@ from typing import Final, Self
 from ptycho.atomic import refuse_special, remove_leftovers
 from ptycho.checksums import CHECKSUMS
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.config.record import RECORD as _RECORD
+from ptycho.config.record import RECORD
 from ptycho.data_error import DataError
 from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
 from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS
 
-RECORD: Final = _RECORD
 LOG: Final = "run.log"
 CHECKPOINTS: Final = "checkpoints"
 HISTORY: Final = "history.csv"
