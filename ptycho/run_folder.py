@@ -33,17 +33,35 @@ CHECKPOINTS: Final = "checkpoints"
 HISTORY: Final = "history.csv"
 LOSS_PICTURE: Final = "loss.png"
 STATE: Final = "state.pt"
-OF_ANY: Final = (RECORD, LOG, CHECKSUMS)
-OF_TRAINING: Final = (*OF_ANY, HISTORY, LOSS_PICTURE, CHECKPOINTS, ARCHIVE_WEIGHTS, ARCHIVE)
-OF_RECONSTRUCTION: Final = ("reconstruction.npz", "reconstruction.png", "comparison.png", "metrics.json")
+PATTERNS: Final = "patterns.npz"
+REPORT: Final = "report.html"
+TRAINING_FIGURES: Final = "training.json"
+OF_ANY: Final = (RECORD, LOG, CHECKSUMS, REPORT)
+OF_TRAINING: Final = (
+    *OF_ANY,
+    HISTORY,
+    LOSS_PICTURE,
+    CHECKPOINTS,
+    TRAINING_FIGURES,
+    ARCHIVE_WEIGHTS,
+    ARCHIVE,
+)
+OF_RECONSTRUCTION: Final = (
+    "reconstruction.npz",
+    "reconstruction.png",
+    "comparison.png",
+    PATTERNS,
+    REPORT,
+    "metrics.json",
+)
 """Of every run, of a training, and of a reconstruction; the last one is there last."""
 OF_SOLVER: Final = (STATE, HISTORY, LOSS_PICTURE, *OF_RECONSTRUCTION)
 """Of a reconstruction without a model; the first one is there while it is not finished."""
-MEMBERS: Final = (*OF_TRAINING, STATE, *OF_RECONSTRUCTION)
+MEMBERS: Final = tuple(dict.fromkeys((*OF_TRAINING, STATE, *OF_RECONSTRUCTION)))
 """What belongs to a run; loggers keep their runs apart themselves, and other files are not ours."""
 _DONE: Final = (ARCHIVE, ARCHIVE_WEIGHTS, STATE, OF_RECONSTRUCTION[-1])
 """What a run was for, packed or unpacked, or could go on from."""
-_BESIDE_RECORD: Final = (LOG, CHECKSUMS)
+_BESIDE_RECORD: Final = (LOG, CHECKSUMS, REPORT)
 """Alone, without another member of a run, they are somebody else's."""
 
 _EARLIER: Final = ".earlier-"

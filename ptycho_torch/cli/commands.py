@@ -28,6 +28,8 @@ COMMANDS: Final = {
             "reconstruct", "reconstruct a scan, by itself or with a trained model", "[MODEL] DATA [flags]"
         ),
         Command("demo", "simulate, train and reconstruct, and compare with the truth (minutes)", "[flags]"),
+        Command("report", "write the page that shows a run, and whether to believe it, anew", "RUN [flags]"),
+        Command("compare", "write a page with several runs side by side", "RUN RUN ... [flags]"),
         Command("config", "show, check, write and compare settings; nothing is run", "ACTION ..."),
         Command(
             "doctor",

@@ -219,7 +219,7 @@ class Course:
         """Whether the probe of the file explains the patterns to the noise; it is refined otherwise."""
         some = self.judged if len(self.judged) else self.fitted
         some = some[:: max(1, len(some) // N_TESTED)][:N_TESTED]
-        excess = metrics.excess_deviance(self._predicted(some))
+        excess = metrics.excess_deviance(self.predicted(some))
         fits = self.fabric.broadcast(bool(excess <= FITS))
         log.info(
             "the probe of the file leaves %.3g times the deviance that noise has: it is %s",
@@ -258,9 +258,10 @@ class Course:
     def _judged(self) -> dict[str, Any]:
         self._share_findings()
         indices = self.judged if len(self.judged) else self.fitted
-        return judge(self.scan, indices, self.judged_are, self._predicted)
+        return judge(self.scan, indices, self.judged_are, self.predicted)
 
-    def _predicted(self, indices: Indices) -> Iterator[metrics.Block]:
+    def predicted(self, indices: Indices) -> Iterator[metrics.Block]:
+        """Chosen patterns as object, probe, positions and intensities are now, and as they were measured."""
         state, forward = self.descent.state, self.descent.forward
         forward.positions_px, forward.intensities = state.positions_px, state.intensities
         forward.set_probe(state.modes)

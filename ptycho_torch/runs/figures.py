@@ -1,8 +1,8 @@
 """Pictures of a run: the reconstruction, what it is compared with, the loss."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,6 +21,36 @@ LARGEST_SIDE = 2048
 """Pixels of an image along an axis, beyond which only every second, third ... is drawn: a panel has fewer dots."""
 
 
+class Part(NamedTuple):
+    """Amplitude or phase of an object, to be drawn."""
+
+    name: str
+    values: NDArray[np.float64]
+    """(H, W); NaN where there is hardly any light."""
+    unit: str
+    low: float
+    """Drawn black: hardly any value is below it where there is much light."""
+    high: float
+    """Drawn white."""
+
+
+def parts_of(image: NDArray[np.complex64], light: NDArray[np.float32] | None) -> Iterator[Part]:
+    """Amplitude and phase of an object; the phase is 0 on average where there is much light.
+
+    Args:
+        image: complex (H, W), transmission.
+        light: (H, W), illumination; None: the same everywhere.
+    """
+    much = shown = np.ones(image.shape, dtype=bool)
+    if light is not None and light.any():
+        usual = np.median(light[light > FAINT * light.max()])
+        much, shown = light >= 0.5 * usual, light >= FAINT * usual
+    phase = np.angle(image * np.exp(-1j * np.angle(image[much].mean())))
+    for name, values, unit in (("amplitude", np.abs(image), "transmission"), ("phase", phase, "rad")):
+        low, high = (float(each) for each in np.percentile(values[much], (0.5, 99.5)))
+        yield Part(name, np.where(shown, values, np.nan), unit, low, high)
+
+
 def save_reconstruction(
     path: Path,
     image: NDArray[np.complex64],
@@ -36,22 +66,12 @@ def save_reconstruction(
         light: (H, W), illumination; where there is little, nothing is drawn, and the greys are those of where there is
             much.
     """
-    image = _thinned(image)
-    much = shown = np.ones(image.shape, dtype=bool)
-    if light is not None and light.any():
-        light = _thinned(light)
-        usual = np.median(light[light > FAINT * light.max()])
-        much, shown = light >= 0.5 * usual, light >= FAINT * usual
-    phase = np.angle(image * np.exp(-1j * np.angle(image[much].mean())))
     figure = _figure(1, 3)
-    for place, values, title, unit in (
-        (1, np.abs(image), "object amplitude", "transmission"),
-        (2, phase, "object phase", "rad"),
-    ):
-        low, high = (float(each) for each in np.percentile(values[much], (0.5, 99.5)))
-        drawn = np.where(shown, values, np.nan)
-        _panel(figure, (1, 3, place), drawn, title, unit, limits=(low, high))
-    _panel(figure, (1, 3, 3), _probe_image(probe), _probe_title(probe), None)
+    for place, part in enumerate(parts_of(_thinned(image), None if light is None else _thinned(light)), 1):
+        _panel(
+            figure, (1, 3, place), part.values, f"object {part.name}", part.unit, limits=(part.low, part.high)
+        )
+    _panel(figure, (1, 3, 3), probe_image(probe[0]), _probe_title(probe), None)
     return _save(figure, path)
 
 
@@ -79,7 +99,7 @@ def save_comparison(
             _panel(
                 figure,
                 (2, 3, 3 * row + 3),
-                _probe_image(illumination),
+                probe_image(illumination[0]),
                 f"{name} {_probe_title(illumination)}",
                 None,
             )
@@ -162,11 +182,10 @@ def _probe_title(probe: NDArray[Any]) -> str:
     return "probe (hue: phase)" if len(probe) == 1 else f"probe, mode 1 of {len(probe)} (hue: phase)"
 
 
-def _probe_image(probe: NDArray[Any]) -> NDArray[np.float64]:
-    """Brightness is amplitude, hue is phase: float (N, N, 3)."""
-    first = probe[0]
-    hue = (np.angle(first) / (2 * np.pi)) % 1.0
-    brightness = np.abs(first) / max(float(np.abs(first).max()), 1e-12)
+def probe_image(mode: NDArray[Any]) -> NDArray[np.float64]:
+    """A mode (N, N) in colours, float (N, N, 3): brightness is amplitude, hue is phase."""
+    hue = (np.angle(mode) / (2 * np.pi)) % 1.0
+    brightness = np.abs(mode) / max(float(np.abs(mode).max()), 1e-12)
     return hsv_to_rgb(np.stack([hue, np.ones_like(hue), brightness], axis=-1))
 
 

@@ -20,7 +20,7 @@ from ptycho.grouping import neighbor_groups, select_positions
 from ptycho.json_files import write_json
 from ptycho.model_archive import archive_files
 from ptycho.raw_data import DataError, RawData, load_scans
-from ptycho.run_folder import RunFolder, holds_training, one_set
+from ptycho.run_folder import PATTERNS, RunFolder, holds_training, one_set
 from ptycho.run_names import distinct_names
 from ptycho.scan_domain import TrainedDomains, patterns_fingerprint
 from ptycho_torch.config_factory import InferencePayload
@@ -35,6 +35,8 @@ from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
 from ptycho_torch.runs.judging import compared, in_blocks, judge, measured_by, tell_figures, tell_problem
 from ptycho_torch.runs.outcome import problem_of_picture, warn_of
 from ptycho_torch.runs.record import logged, write_configuration
+from ptycho_torch.runs.report.evidence import evidence, save_evidence
+from ptycho_torch.runs.report.writing import add_report
 from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
 from ptycho_torch.runtime import (
     build_fabric,
@@ -43,6 +45,7 @@ from ptycho_torch.runtime import (
     naming_losses,
     run_environment,
 )
+from ptycho_torch.runtime.memory import peak_memory
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +55,8 @@ class ReconstructionResult:
     """A finished reconstruction of one scan.
 
     Attributes:
-        run_dir: folder with reconstruction.npz, reconstruction.png, metrics.json, config.json and SHA256SUMS.
+        run_dir: folder with report.html, reconstruction.npz, reconstruction.png, patterns.npz, metrics.json,
+            config.json and SHA256SUMS.
         scan: what was reconstructed.
         reconstruction: the object and its registration.
         metrics: R factor, deviance, both of the mean pattern, and figures against the known object where there is one.
@@ -279,7 +283,12 @@ def _one_scan(
         execution=payload.execution_config,
         fabric=fabric,
     )
-    figures = {"seconds": result.seconds, "n_patterns_used": result.n_patterns, **measure(result, scan)}
+    figures = {
+        "seconds": result.seconds,
+        "n_patterns_used": result.n_patterns,
+        **peak_memory(),
+        **measure(result, scan),
+    }
     pair = compared(result, scan)
     figures |= {} if pair is None else pair.figures()
     if fabric.is_global_zero:
@@ -289,6 +298,9 @@ def _one_scan(
             if pair is not None:
                 save_comparison(new / "comparison.png", pair, result.probe, scan.probe_truth)
             write_json(new / "metrics.json", figures)
+            patterns = evidence(scan, lambda some: _blocks(result, scan, some), scan.positions_px)
+            save_evidence(new / PATTERNS, patterns)
+            add_report(new, folder, Path(str(config.output_dir)))
             Checksums(config.output_dir).list_moved({folder / file.name: file for file in new.iterdir()})
         tell_figures(scan, figures)
     problem = tell_problem(scan, problem_of_picture(figures))

@@ -14,7 +14,7 @@ from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
 from ptycho.json_files import write_json
 from ptycho.raw_data import RawData
-from ptycho.run_folder import HISTORY, LOSS_PICTURE, one_set
+from ptycho.run_folder import HISTORY, LOSS_PICTURE, PATTERNS, one_set
 from ptycho_torch.reassembly import Reconstruction, border_of
 from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.figures import save_comparison, save_iterations, save_reconstruction
@@ -22,6 +22,9 @@ from ptycho_torch.runs.judging import compared, tell_figures, tell_problem
 from ptycho_torch.runs.metrics import Comparison
 from ptycho_torch.runs.outcome import problem_of_picture
 from ptycho_torch.runs.plan import overlap_problem
+from ptycho_torch.runs.report.evidence import save_evidence
+from ptycho_torch.runs.report.writing import add_report
+from ptycho_torch.runtime.memory import peak_memory
 from ptycho_torch.solver import solution_of
 from ptycho_torch.solver.probes import mode_powers
 
@@ -34,7 +37,8 @@ class SolverResult:
     """A finished reconstruction of one scan without a network.
 
     Attributes:
-        run_dir: folder with reconstruction.npz, reconstruction.png, loss.png, metrics.json, history.csv.
+        run_dir: folder with report.html, reconstruction.npz, reconstruction.png, patterns.npz, loss.png, metrics.json,
+            history.csv.
         scan: what was reconstructed.
         reconstruction: the object, its registration, and the probe.
         positions_px: float64 (n, 2), rows (y, x), refined where that was asked for.
@@ -109,6 +113,7 @@ def finish(
     told = {
         "seconds": result.seconds,
         "n_patterns_used": result.n_patterns,
+        **peak_memory(),
         **figures,
         **_facts(course, mode_powers(torch.from_numpy(modes)).tolist()),
         **({} if is_whole else {"interrupted": True}),
@@ -163,13 +168,19 @@ def _rms(moves: NDArray[np.float64]) -> float:
 
 
 def save(
-    result: SolverResult, pair: Comparison | None, run_dir: Path, checksums: Checksums, history: str
+    result: SolverResult,
+    pair: Comparison | None,
+    patterns: dict[str, NDArray[Any]],
+    run_dir: Path,
+    checksums: Checksums,
+    history: str,
 ) -> None:
     """Write the files of a scan; they appear together.
 
     Args:
         result: what was found.
         pair: the object beside the known one.
+        patterns: the arrays of patterns.npz.
         run_dir: folder of the run, which holds that of the scan, or is it.
         checksums: of the run.
         history: content of the history.
@@ -186,6 +197,8 @@ def save(
         with atomic_write(new / HISTORY) as file:
             file.write(history.encode("ascii"))
         write_json(new / "metrics.json", result.metrics)
+        save_evidence(new / PATTERNS, patterns)
+        add_report(new, result.run_dir, run_dir)
         checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
     tell_figures(scan, result.metrics)
 
@@ -209,6 +222,7 @@ def save_so_far(result: SolverResult, run_dir: Path, checksums: Checksums, histo
         checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
     with one_set(run_dir, result.run_dir) as new:
         save_reconstruction(new / "reconstruction.png", result.object, result.probe, arrays["coverage"])
+        add_report(new, result.run_dir, run_dir)
         checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
 
 

@@ -26,6 +26,7 @@ from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.fingerprints import domains_of, scan_fingerprint
 from ptycho_torch.runs.reconstruction import refuse_folder_of_model, refuse_several_objects, stem_of
 from ptycho_torch.runs.record import logged, recorded_domains, write_configuration
+from ptycho_torch.runs.report.evidence import evidence
 from ptycho_torch.runs.solved import SolverResult, finish, save, save_so_far
 from ptycho_torch.runs.solver_files import StateFile, history_of
 from ptycho_torch.runs.start import start_of
@@ -236,7 +237,8 @@ def _one_scan(
         raise
     result, pair = finish(course, folder, window)
     if fabric.is_global_zero:
-        save(result, pair, run_dir, checksums, history_of(result.history))
+        patterns = evidence(scan, course.predicted, result.positions_px)
+        save(result, pair, patterns, run_dir, checksums, history_of(result.history))
         state.remove()
     return result
 

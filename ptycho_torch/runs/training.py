@@ -28,6 +28,7 @@ from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprints, scan_
 from ptycho_torch.runs.outcome import refuse_diverged, tell_problem
 from ptycho_torch.runs.preflight import warn_of_idle_settings
 from ptycho_torch.runs.record import logged, warn_of_older_model, write_configuration
+from ptycho_torch.runs.report.writing import write_training_report
 from ptycho_torch.runtime import (
     LossHistory,
     batches_per_device,
@@ -241,6 +242,7 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     if trainer.is_global_zero:
         figures = predicted_figures(module, data, trainer)
         save_history(run_dir / LOSS_PICTURE, history)
+        write_training_report(run_dir, figures)
         bundle = save_model(bundle, module, payload, domains_of(data.scans))
         Checksums(run_dir).settle()
         log.info("model saved: %s", printable(str(bundle)))

@@ -1,0 +1,69 @@
+"""Writing the report of a run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ptycho.atomic import atomic_write
+from ptycho.checksums import Checksums
+from ptycho.json_files import json_text
+from ptycho.run_folder import REPORT, TRAINING_FIGURES, RunFolder
+from ptycho_torch.runs.report.contents import Contents, folders_of, read_contents
+from ptycho_torch.runs.report.page import report_page
+from ptycho_torch.runtime.memory import peak_memory
+
+
+def add_report(new: Path, folder: Path, run_dir: Path) -> None:
+    """Write the report of results that are about to appear.
+
+    Args:
+        new: where they are.
+        folder: where they will be.
+        run_dir: folder of the run, with its record.
+    """
+    write_page(new / REPORT, report_page(read_contents(folder, new=new, run_dir=run_dir)))
+
+
+def write_training_report(run_dir: Path, figures: Mapping[str, float]) -> None:
+    """Write the figures of a training, and its report.
+
+    Args:
+        run_dir: folder of the run, with its record and history.
+        figures: how well the model predicts patterns, see `predicted_figures`.
+    """
+    checksums = Checksums(run_dir)
+    with checksums.write(run_dir / TRAINING_FIGURES) as file:
+        file.write(json_text({**figures, **peak_memory()}).encode())
+    with checksums.write(run_dir / REPORT) as file:
+        file.write(report_page(read_contents(run_dir, run_dir=run_dir)).encode())
+
+
+def make_reports(run_dir: Path) -> dict[Path, Contents]:
+    """Write the reports of a run anew.
+
+    Args:
+        run_dir: the folder of a run.
+
+    Returns:
+        Report -> what it is of; one for each scan.
+
+    Raises:
+        ConfigError: there is no run, its record is damaged, or another process writes into it.
+        DataError: an NPZ file is damaged.
+    """
+    folders_of(run_dir)  # refused, where there is no run, before a lock is made
+    made: dict[Path, Contents] = {}
+    with RunFolder(run_dir):
+        checksums = Checksums(run_dir)
+        for folder in folders_of(run_dir):
+            contents = read_contents(folder, run_dir=run_dir)
+            with checksums.write(folder / REPORT) as file:
+                file.write(report_page(contents).encode())
+            made[folder / REPORT] = contents
+        checksums.settle()
+    return made
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page."""
+    with atomic_write(path) as file:
+        file.write(page.encode())
