@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ptycho.config.errors import printable
 from ptycho.data_error import DataError, problem
+from ptycho.display import scan_html
 from ptycho.grouped_data import GroupedData, grouped_data
 from ptycho.npz_files import write_npz
 from ptycho.photon_scale import photon_scale
@@ -278,6 +279,8 @@ class RawData:
         return (
             f"RawData({shape} {self.patterns.dtype} {self.domain}, {len(self.probe)} probe mode(s), {place})"
         )
+
+    _repr_html_ = scan_html
 
     def amplitude(self, index_array: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Amplitudes (square roots of counts) of chosen patterns, whatever the domain.

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.display import reconstruction_html
 from ptycho.grouping import neighbor_groups, select_positions
 from ptycho.json_files import write_json
 from ptycho.model_archive import archive_files
@@ -32,7 +33,14 @@ from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconst
 from ptycho_torch.runs import metrics
 from ptycho_torch.runs.figures import save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
-from ptycho_torch.runs.judging import compared, in_blocks, judge, measured_by, tell_figures, tell_problem
+from ptycho_torch.runs.judging import (
+    compared,
+    in_blocks,
+    judge,
+    measured_by,
+    tell_figures,
+    tell_problem,
+)
 from ptycho_torch.runs.outcome import problem_of_picture, warn_of
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runs.report.evidence import evidence, save_evidence
@@ -65,9 +73,11 @@ class ReconstructionResult:
 
     run_dir: Path
     scan: RawData
-    reconstruction: Reconstruction
+    reconstruction: Reconstruction = field(repr=False)
     metrics: dict[str, Any]
     problem: str | None
+
+    _repr_html_ = reconstruction_html
 
     @property
     def object(self) -> NDArray[np.complex64]:

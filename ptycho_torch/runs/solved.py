@@ -1,7 +1,7 @@
 """What a reconstruction without a network leaves: arrays, pictures and figures of one scan."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from scipy.ndimage import grey_closing
 
 from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
+from ptycho.display import reconstruction_html
 from ptycho.json_files import write_json
 from ptycho.raw_data import RawData
 from ptycho.run_folder import HISTORY, LOSS_PICTURE, PATTERNS, one_set
@@ -50,12 +51,14 @@ class SolverResult:
 
     run_dir: Path
     scan: RawData
-    reconstruction: Reconstruction
-    positions_px: NDArray[np.float64]
-    intensities: NDArray[np.float64]
+    reconstruction: Reconstruction = field(repr=False)
+    positions_px: NDArray[np.float64] = field(repr=False)
+    intensities: NDArray[np.float64] = field(repr=False)
     metrics: dict[str, Any]
-    history: list[dict[str, Any]]
+    history: list[dict[str, Any]] = field(repr=False)
     problem: str | None
+
+    _repr_html_ = reconstruction_html
 
     @property
     def object(self) -> NDArray[np.complex64]:

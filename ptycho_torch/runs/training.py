@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.display import training_html
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import DataError
 from ptycho.run_folder import LOSS_PICTURE, RunFolder
@@ -82,10 +83,12 @@ class TrainingResult:
 
     run_dir: Path
     bundle: Path
-    history: list[dict[str, float | None]]
-    module: PtychoPINN_Lightning
+    history: list[dict[str, float | None]] = field(repr=False)
+    module: PtychoPINN_Lightning = field(repr=False)
     checkpoint: Path | None
     problem: str | None = None
+
+    _repr_html_ = training_html
 
 
 class PreparedTraining(NamedTuple):
@@ -227,9 +230,8 @@ def prepare(
 def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> TrainingResult:
     """Train, and save the model; within `run_environment`."""
     payload, data, run_dir, module, trainer = prepared
-    checkpoint = None if resumed is None else resumed.checkpoint
     with naming_losses(payload.execution_config, run_dir):
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=resumed and resumed.checkpoint, weights_only=True)
     checkpoint, weights = _best_weights(trainer)
     if isinstance(trainer.strategy, FSDPStrategy):
         # that of the training holds a part of the weights in each process

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe
+from ptycho.display import training_html
 from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import RawData
 from ptycho.run_folder import HISTORY
@@ -47,6 +48,8 @@ class EndedTraining:
     def problem(self) -> str | None:
         """Why the training came to nothing, by its losses; None where they are sound."""
         return problem_of(self.history)
+
+    _repr_html_ = training_html
 
 
 def train_scan(
