@@ -44,6 +44,8 @@ class Hdf5File:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            if not path.stat().st_size:  # also of one that the system makes up, without an end
+                raise ValueError("an empty file")
             self._file: Any = _h5py.File(path, "r")
         except _DAMAGED as error:
             advice = "Write it again, or copy it again from where it was written."

@@ -64,6 +64,8 @@ class RawData:
         nphotons: stated incident photons of a pattern; or None.
         metadata: JSON-safe mapping from the file.
         path: the file, or None.
+        intensities: float64 (n,), of the beam in each pattern, relative to their geometric mean, where an earlier run
+            has found them; or None. No file has them.
     """
 
     patterns: Stack
@@ -82,6 +84,8 @@ class RawData:
     nphotons: float | None
     metadata: Mapping[str, Any]
     path: Path | None
+    intensities: npt.NDArray[np.float64] | None = None
+    _repr_html_ = scan_html
 
     @classmethod
     def from_file(cls, path: str | Path, domain: str = "auto", trained: TrainedDomains | None = None) -> Self:
@@ -274,13 +278,10 @@ class RawData:
         return len(self.patterns)
 
     def __repr__(self) -> str:
-        place = "memory" if self.path is None else str(self.path)
-        shape = " x ".join(str(length) for length in self.patterns.shape)
         return (
-            f"RawData({shape} {self.patterns.dtype} {self.domain}, {len(self.probe)} probe mode(s), {place})"
+            f"RawData({' x '.join(map(str, self.patterns.shape))} {self.patterns.dtype} {self.domain}, "
+            f"{len(self.probe)} probe mode(s), {self.path or 'memory'})"
         )
-
-    _repr_html_ = scan_html
 
     def amplitude(self, index_array: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Amplitudes (square roots of counts) of chosen patterns, whatever the domain.

@@ -8,7 +8,7 @@ from ptycho.config.file_text import LARGEST
 from ptycho.display import table_html
 from ptycho.json_files import read_json
 from ptycho.regular_files import read_regular
-from ptycho.run_folder import HISTORY, OF_RECONSTRUCTION, RECORD, STATE, TRAINING_FIGURES
+from ptycho.run_folder import FIGURES, HISTORY, OF_RECONSTRUCTION, RECORD, STATE
 
 COLUMNS: Final = (
     *("run", "kind", "scan", "finished", "problem", "r_factor", "mean_pattern_r_factor"),
@@ -76,7 +76,7 @@ def _rows(home: Path) -> list[dict[str, Any]]:
 
 
 def _row(place: Path, kind: str, scan: str) -> dict[str, Any]:
-    figures = _mapping(_json(place / (TRAINING_FIGURES if kind == "training" else OF_RECONSTRUCTION[-1])))
+    figures = _mapping(_json(place / (FIGURES if kind == "training" else OF_RECONSTRUCTION[-1])))
     history = _lines(place / HISTORY)
     done = (
         (place / _MODEL).is_file() if kind == "training" else bool(figures) and not (place / STATE).exists()

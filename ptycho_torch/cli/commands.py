@@ -2,21 +2,27 @@
 
 from importlib import import_module
 from types import ModuleType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class Command(NamedTuple):
     """One command; its module has `add_arguments(parser)` and `run(options)` -> exit code."""
 
     name: str
-    """The word that is typed, and the name of its module."""
+    """The word that is typed."""
     summary: str
     usage: str
     """What is typed after the name."""
+    outer: str = ""
+    """The command that it is an action of, where it is one."""
 
     def load(self) -> ModuleType:
         """Import the module."""
-        return import_module(f"ptycho_torch.cli.{self.name}")
+        return import_module(f"ptycho_torch.cli.{f'{self.outer}_{self.name}'.lstrip('_')}")
+
+    def add_arguments(self, parser: Any) -> None:
+        """Add the arguments to a parser."""
+        self.load().add_arguments(parser)
 
 
 COMMANDS: Final = {
@@ -27,7 +33,11 @@ COMMANDS: Final = {
         Command(
             "reconstruct", "reconstruct a scan, by itself or with a trained model", "[MODEL] DATA [flags]"
         ),
-        Command("demo", "simulate, train and reconstruct, and compare with the truth (minutes)", "[flags]"),
+        Command(
+            "demo",
+            "simulate, reconstruct with and without a network, and compare with the truth (minutes)",
+            "[flags]",
+        ),
         Command("report", "write the page that shows a run, and whether to believe it, anew", "RUN [flags]"),
         Command("compare", "write a page with several runs side by side", "RUN RUN ... [flags]"),
         Command("config", "show, check, write and compare settings; nothing is run", "ACTION ..."),
@@ -40,6 +50,33 @@ COMMANDS: Final = {
     )
 }
 """Name -> command."""
+
+ACTIONS: Final = {
+    action.name: action
+    for action in (
+        Command(
+            "show", "show what a run would run with, and where each value is from", "COMMAND ...", "config"
+        ),
+        Command(
+            "check",
+            "check files and the environment",
+            "[--strict] [--recipe NAME] [--json] [FILE ...]",
+            "config",
+        ),
+        Command(
+            "init",
+            "write a file to edit, with every setting as a comment",
+            "[--yaml] [--recipe NAME]",
+            "config",
+        ),
+        Command("schema", "write the JSON Schema of configuration files, for editors", "", "config"),
+        Command("env", "list the environment variables and what they are now", "[--json]", "config"),
+        Command(
+            "diff", "compare the settings of two runs or files", "RUN_OR_FILE RUN_OR_FILE [--json]", "config"
+        ),
+    )
+}
+"""Name -> action of `ptycho config`."""
 
 COMMON = {
     "train": (

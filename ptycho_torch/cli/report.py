@@ -1,6 +1,7 @@
 """`ptycho report RUN`: the report of a run, made anew."""
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from ptycho.config.errors import ConfigError
@@ -18,6 +19,12 @@ def add_arguments(parser: FlagParser) -> None:
         "disk, without a network. A run on several scans has one in the folder of each."
     )
     parser.add_argument("run", metavar="RUN", help="Folder of a training or of a reconstruction.")
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="Serve the page to a browser on this machine until Ctrl-C, and load it again there whenever the run "
+        "writes another one; the run may be under way. Nothing is written.",
+    )
     add_output(parser, "Write the page to this file, and leave the folder of the run as it is.")
 
 
@@ -34,6 +41,10 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     place = vars(options).get("output")
+    if "watch" in options:
+        if place is not None:
+            raise Refusal("--watch: expected without --output; got both. Drop one.")
+        return _watch(Path(options.run))
     if kept := in_the_way(Path(place), options) if place is not None else []:
         raise ConfigError(kept)
 
@@ -53,4 +64,16 @@ def run(options: argparse.Namespace) -> int:
             made = {Path(place): contents}
     for path in made:
         print(relative(path))
+    return 0
+
+
+def _watch(run_dir: Path) -> int:
+    """Serve the report of a run, or of the first scan of one on several, until an interrupt."""
+    from ptycho.run_folder import REPORT
+    from ptycho_torch.runs.report.contents import folders_of
+    from ptycho_torch.runs.report.serving import Server
+
+    with Server(folders_of(run_dir)[0] / REPORT) as server, contextlib.suppress(KeyboardInterrupt):
+        print(f"{server.url} shows {relative(server.path)}; Ctrl-C ends it", flush=True)
+        server.serve_forever()
     return 0

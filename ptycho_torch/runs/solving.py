@@ -1,8 +1,9 @@
 """What happens in a reconstruction without a network: from a payload to pictures, arrays and figures in a folder."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +13,8 @@ from tqdm import tqdm
 
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.config.record import request_of
-from ptycho.config.recorded import is_of_solver, is_record
+from ptycho.config.record import is_of_solver, is_record
+from ptycho.config.request import Request
 from ptycho.config.rules import idle_settings, values_of
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
@@ -24,10 +25,11 @@ from ptycho.run_names import distinct_names
 from ptycho_torch.config_solver import SolverPayload, solver_payload
 from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.fingerprints import domains_of, scan_fingerprint
+from ptycho_torch.runs.pace import PREVIEW_S, Pace
 from ptycho_torch.runs.reconstruction import refuse_folder_of_model, refuse_several_objects, stem_of
 from ptycho_torch.runs.record import logged, recorded_domains, write_configuration
 from ptycho_torch.runs.report.evidence import evidence
-from ptycho_torch.runs.solved import SolverResult, finish, save, save_so_far
+from ptycho_torch.runs.solved import SolverResult, finish, save, save_preview, save_so_far
 from ptycho_torch.runs.solver_files import StateFile, history_of
 from ptycho_torch.runs.start import start_of
 from ptycho_torch.runtime import (
@@ -222,7 +224,9 @@ def _one_scan(
         log.info("%s: goes on after %d iterations", printable(str(scan.path)), course.n_done)
     window = execution.reconstruction_window
     try:
-        _run(course, payload, folder, state)
+        _run(
+            course, payload, folder, state, partial(save_preview, course, folder, window, run_dir, checksums)
+        )
     except (KeyboardInterrupt, Terminated):
         if course.n_done and fabric.world_size == 1:
             state.write(course.snapshot())
@@ -243,12 +247,14 @@ def _one_scan(
     return result
 
 
-def _run(course: Course, payload: SolverPayload, folder: Path, state: StateFile) -> None:
-    """Let a course come to its end; its state is written now and then, and a progress bar tells of it."""
+def _run(
+    course: Course, payload: SolverPayload, folder: Path, state: StateFile, preview: Callable[[], None]
+) -> None:
+    """Let a course come to its end; now and then its state and a report are written, and it is told how far it is."""
     execution, fabric = payload.execution_config, course.fabric
     shown = execution.enable_progress_bar and fabric.is_global_zero
     logger = build_logger(execution, folder) if fabric.is_global_zero else None
-    name = printable(stem_of(course.scan, 0))
+    name, pace = printable(stem_of(course.scan, 0)), Pace(PREVIEW_S)
     with (
         _logged_to(logger),
         tqdm(total=course.plan.n_iterations, initial=course.n_done, desc=name, disable=not shown) as bar,
@@ -267,6 +273,15 @@ def _run(course: Course, payload: SolverPayload, folder: Path, state: StateFile)
                 snapshot = course.snapshot()
                 if fabric.is_global_zero:
                     state.write(snapshot)
+            if pace.is_due and fabric.is_global_zero and not course.is_done:
+                with pace.writing():
+                    if not shown:
+                        log.info(
+                            "%s: iteration %d of %d, deviance %.4g per pixel", name, course.n_done,
+                            course.plan.n_iterations, row["deviance_per_pixel"],
+                        )  # fmt: skip
+                    if fabric.world_size == 1:
+                        preview()
 
 
 @contextmanager
@@ -327,7 +342,7 @@ def _recorded_payload(
         raise ConfigError([Failure(name, f"solver.{name}: {rule}. Drop it.") for name in fixed])
     moved = {} if data is None else {"data_file": data}
     place = {**moved, "output_dir": run_dir}
-    request = request_of(record, str(run_dir / RECORD), overrides={**overrides, **place}, flags=flags)
+    request = Request.of_record(record, str(run_dir / RECORD), overrides={**overrides, **place}, flags=flags)
     payload = solver_payload(request.answer())
     check_solver(payload.execution_config, payload.solver_config)
     return payload

@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.file_text import LARGEST
-from ptycho.config.recorded import Recorded, damages, is_record, settings_in
+from ptycho.config.record import Recorded, damages, is_record, settings_in
 from ptycho.data_error import DataError, problem
 from ptycho.json_files import read_json
 from ptycho.npz_files import open_npz, read_member
 from ptycho.regular_files import read_regular
 from ptycho.run_folder import (
+    FIGURES,
     HISTORY,
     LOG,
     OF_RECONSTRUCTION,
     PATTERNS,
     RECORD,
-    STATE,
-    TRAINING_FIGURES,
     holds_training,
 )
 from ptycho_torch.runs.outcome import problem_of, problem_of_picture, problem_of_prediction
@@ -148,7 +147,7 @@ def read_contents(folder: Path, *, new: Path | None = None, run_dir: Path | None
     run_dir = run_dir or (folder if (folder / RECORD).is_file() else folder.parent)
     record = _record(run_dir)
     is_training = "train_data_file" in record["configuration"]
-    figures = _json(place / (TRAINING_FIGURES if is_training else OF_RECONSTRUCTION[-1]))
+    figures = _json(place / (FIGURES if is_training else OF_RECONSTRUCTION[-1]))
     return Contents(
         folder=folder,
         run_dir=run_dir,
@@ -178,8 +177,8 @@ def folders_of(run_dir: Path) -> list[Path]:
 
 
 def is_finished(contents: Contents) -> bool:
-    """Whether a run came to its end."""
-    return not contents.figures.get("interrupted") and not (contents.folder / STATE).exists()
+    """Whether a run came to its end: its figures are written then, or tell that it was interrupted."""
+    return bool(contents.figures) and not contents.figures.get("interrupted")
 
 
 def _record(run_dir: Path) -> dict[str, Any]:

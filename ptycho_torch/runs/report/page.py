@@ -15,7 +15,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ptycho.config.origins import Origin
-from ptycho.config.recorded import LEFT_OPEN
+from ptycho.config.record import LEFT_OPEN
 from ptycho.config.render import Row, html, text
 from ptycho_torch.runs.figures import parts_of
 from ptycho_torch.runs.report.contents import DATA, Contents

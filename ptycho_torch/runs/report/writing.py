@@ -1,15 +1,12 @@
 """Writing the report of a run."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
-from ptycho.json_files import json_text
-from ptycho.run_folder import REPORT, TRAINING_FIGURES, RunFolder
+from ptycho.run_folder import REPORT, RunFolder
 from ptycho_torch.runs.report.contents import Contents, folders_of, read_contents
 from ptycho_torch.runs.report.page import report_page
-from ptycho_torch.runtime.memory import peak_memory
 
 
 def add_report(new: Path, folder: Path, run_dir: Path) -> None:
@@ -21,20 +18,6 @@ def add_report(new: Path, folder: Path, run_dir: Path) -> None:
         run_dir: folder of the run, with its record.
     """
     write_page(new / REPORT, report_page(read_contents(folder, new=new, run_dir=run_dir)))
-
-
-def write_training_report(run_dir: Path, figures: Mapping[str, float]) -> None:
-    """Write the figures of a training, and its report.
-
-    Args:
-        run_dir: folder of the run, with its record and history.
-        figures: how well the model predicts patterns, see `predicted_figures`.
-    """
-    checksums = Checksums(run_dir)
-    with checksums.write(run_dir / TRAINING_FIGURES) as file:
-        file.write(json_text({**figures, **peak_memory()}).encode())
-    with checksums.write(run_dir / REPORT) as file:
-        file.write(report_page(read_contents(run_dir, run_dir=run_dir)).encode())
 
 
 def make_reports(run_dir: Path) -> dict[Path, Contents]:

@@ -139,4 +139,16 @@
     new ResizeObserver(() => draw(p)).observe(p.box);
     p.image.decode().then(() => draw(p), () => draw(p));
   }
+
+  // Served by `ptycho report --watch`: the page is loaded again when the run has written another one.
+  if (location.protocol === "http:") {
+    let known = null;
+    const timer = setInterval(async () => {
+      try {
+        const tag = (await fetch(location.href, { method: "HEAD", cache: "no-store" })).headers.get("ETag");
+        if (known !== null && tag !== known) location.reload();
+        known = tag;
+      } catch { clearInterval(timer); }
+    }, 1000);
+  }
 })();
