@@ -139,7 +139,7 @@ class Hdf5File:
                 return None
             value = attributes[name]
         array = np.asarray(0 if isinstance(value, _h5py.Empty) else value)
-        number = array.reshape(-1)[0] if array.size == 1 and array.dtype.kind in "iuf" else np.nan
+        number = array.reshape(-1)[0] if array.size == 1 and array.dtype.kind in "biuf" else np.nan
         if isinstance(value, _h5py.Empty) or not np.isfinite(number) or (positive and number <= 0):
             self._refuse(f"{place} attribute {name}", expected, f"{value!r:.60}", "Correct it in the file.")
         return float(number)

@@ -20,13 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.data_error import DataError, problem
+from ptycho.geometry import PLANCK_TIMES_LIGHT_J_M
 from ptycho.hdf5_files import Hdf5File
 from ptycho.npz_files import ScanFile
 from ptycho.pattern_statistics import blocks
 from ptycho.stored_array import Array, Stack
 
 CXI_PROBE: Final = ("entry_1/instrument_1/source_1/illumination", "entry_1/instrument_1/source_1/probe")
-PLANCK_TIMES_LIGHT_J_M: Final = 6.62607015e-34 * 299792458.0
 LARGEST_PHOTON_ENERGY_J: Final = 1e-10
 
 
@@ -57,7 +57,8 @@ def read_product(path: Path) -> ScanFile:
         arrays["probeGuess"] = probe[0] if probe.ndim == 4 and len(probe) else probe
         arrays["objectGuess"] = layers[0] if layers.ndim == 3 and len(layers) else layers
         arrays |= product_photons(file)
-    arrays["metadata"] = _metadata(format="ptychodus product", object_pixel_size_m=pixel_m)
+        lengths = _product_lengths(file)
+    arrays["metadata"] = _metadata(format="ptychodus product", object_pixel_size_m=pixel_m, **lengths)
     kept = _read_diffraction(path.with_name("diffraction.h5"), indexes, arrays)
     arrays |= {key: values[kept] for key, values in positions.items()}
     names = {key: f"{name} (diffraction.h5)" for key, name in (("diff3d", "patterns"), ("bad_pixels",) * 2)}
@@ -69,6 +70,17 @@ def product_photons(file: Hdf5File) -> dict[str, Stack]:
     """The photon number of a product; it writes 0 where it knows none."""
     photons = file.attribute("/", "probe_photon_count", "a number of photons >= 0")
     return {"nphotons": np.array(photons)} if photons else {}
+
+
+def _product_lengths(file: Hdf5File) -> dict[str, float | bool]:
+    """Energy, distance and whether it is the far field, as a product states them; it writes 0 for what is not known."""
+    found: dict[str, float | bool] = {}
+    for key, name in (("energy_eV", "photon_energy_eV"), ("distance_m", "detector_object_distance_m")):
+        value = file.attribute("/", name, "a number >= 0")
+        if value:
+            found[key] = value
+    far = file.attribute("/", "far_field", "True or False")
+    return found if far is None else {**found, "far_field": bool(far)}
 
 
 def read_cxi(path: Path) -> ScanFile:
@@ -86,7 +98,8 @@ def read_cxi(path: Path) -> ScanFile:
             expected, advice = "the photon energy in joules", "Multiply electronvolts by 1.602176634e-19."
             raise DataError(problem(f"{source}/energy", expected, f"{energy_J:g}", path, advice))
         detector_pixel_m = np.array([file.number(f"{detector}/{axis}_pixel_size") for axis in "yx"])
-        object_pixel_m = PLANCK_TIMES_LIGHT_J_M / energy_J * file.number(f"{detector}/distance")
+        distance_m = file.number(f"{detector}/distance")
+        object_pixel_m = PLANCK_TIMES_LIGHT_J_M / energy_J * distance_m
         object_pixel_m = object_pixel_m / (max(1, patterns.shape[-1]) * detector_pixel_m)
         positions = _cxi_positions(file, f"{detector}/basis_vectors") / object_pixel_m
         positions += patterns.shape[-1] // 2 - positions.min(axis=0)
@@ -96,8 +109,10 @@ def read_cxi(path: Path) -> ScanFile:
         if file.find(f"{detector}/mask") is not None:
             arrays["bad_pixels"] = file.array(f"{detector}/mask", ndim=(2, 3), kinds="biu") != 0
             _silence(patterns, np.asarray(arrays["bad_pixels"]))
-    pixel_m = object_pixel_m.tolist()
-    arrays["metadata"] = _metadata(format="CXI", object_pixel_size_m=pixel_m, energy_J=energy_J)
+    lengths = {"energy_J": energy_J, "distance_m": distance_m}
+    pixels = {"object": object_pixel_m.tolist(), "detector": detector_pixel_m.tolist()}
+    lengths |= {f"{what}_pixel_size_m": pair for what, pair in pixels.items()}
+    arrays["metadata"] = _metadata(format="CXI", **lengths)
     names = {"diff3d": "data", "probeGuess": "illumination", "bad_pixels": "mask"}
     return ScanFile(arrays, names | {"xcoords": "translation", "ycoords": "translation"})
 

@@ -33,6 +33,14 @@ class Decision(NamedTuple):
     is_stated: bool
     """Whether somebody, or the file, stated it; else it was concluded from the values."""
 
+    @property
+    def way_out(self) -> str:
+        """What to set where nobody stated it, behind the reason; else nothing."""
+        if self.is_stated:
+            return ""
+        other = "intensity" if self.domain == "amplitude" else "amplitude"
+        return f" The file does not state it: set measurement_domain to {self.domain}, or to {other} if that is wrong."
+
 
 class ReadAs(NamedTuple):
     """How a training read one of its scans."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptycho.config.solver import SolverConfig
-from ptycho.scan_verdicts import probe_diameter_px
+from ptycho.probe import probe_diameter_px
 from ptycho_torch.solver import Descent
 
 TESTED: Final = 20

@@ -123,6 +123,15 @@ def test_a_page_has_headings_in_order_and_names_for_all_that_is_no_text(page_of:
     assert sheet.evaluate("document.documentElement.lang") == "en"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_axe_finds_no_fault(page_of: Open, kind: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe, of the extra dev")
+    sheet = page_of(kind)
+    sheet.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+    found = axe.Axe().run(sheet).response["violations"]
+    assert [(one["id"], one["help"]) for one in found] == []
+
+
 @pytest.mark.parametrize("kind", KINDS[:3])
 def test_a_hostile_name_stays_text(page_of: Open, kind: str) -> None:
     sheet = page_of(kind)

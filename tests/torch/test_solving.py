@@ -77,7 +77,7 @@ def test_the_figures_tell_what_was_judged_and_what_was_done(run_dir: Path) -> No
     told = json.loads((run_dir / "metrics.json").read_text())
     assert (told["patterns"], told["n_patterns"], told["n_iterations"]) == ("held out", 4, 30)
     assert told["refined"] == ["probe", "positions"]
-    assert told["prior"] == "none"
+    assert (told["prior"], told["prior_weight"], told["prior_weight_origin"]) == ("tv", 10.0, "fixed")
     assert told["r_factor"] < 0.5 * told["mean_pattern_r_factor"]
     assert told["overlap"] > 0.5
     assert "interrupted" not in told
