@@ -28,7 +28,7 @@ from ptycho.scan_checks import Checker
 from ptycho.scan_domain import Domain, TrainedDomains, check_word, decide_domain
 from ptycho.scan_files import read_scan_file
 from ptycho.scan_masks import as_plain
-from ptycho.scan_verdicts import Examined, Seen, examine
+from ptycho.scan_verdicts import Seen, examine, tell
 from ptycho.stored_array import Array, Stack, taken
 from ptycho.verdict import Verdict
 
@@ -52,13 +52,11 @@ class RawData:
     """One scan, checked. Make it with `from_file`, `from_arrays` or `from_coords_without_pc`.
 
     Attributes:
-        patterns: (n, N, N) in the dtype of the file; possibly left in the file (`StoredArray`), read as it is
-            indexed; see `domain`.
+        patterns: (n, N, N) in the dtype of the file, or left there (`StoredArray`) until indexed; see `domain`.
         domain: 'amplitude' (square root of photon counts) or 'intensity' (counts).
         domain_reason: why it is taken to be that.
         positions_px: float64 (n, 2), rows (y, x), object pixels.
-        probe: complex64 (modes, N, N) in photon scale: the sum of abs(probe)^2 is the mean counts of a
-            pattern of a transparent object.
+        probe: complex64 (modes, N, N); the sum of abs(probe)^2 is the mean counts of a transparent object's pattern.
         bad_pixels: bool (N, N) or (n, N, N), True where nothing was measured; or None.
         holdout: bool (n,), True for patterns kept for evaluation; or None.
         half: int8 (n,), 0 or 1, two disjoint halves; or None.
@@ -72,8 +70,7 @@ class RawData:
         path: the file, or None.
         rows: int64 (n,), where each pattern is in the file, of which empty ones are left out.
         verdicts: what was noticed while it was read; what is no mere note was logged.
-        intensities: float64 (n,), of the beam in each pattern, relative to their geometric mean, where an earlier run
-            has found them; or None. No file has them.
+        intensities: float64 (n,), of the beam in each pattern, relative, as an earlier run has found them; or None.
     """
 
     patterns: Stack
@@ -253,7 +250,7 @@ class RawData:
         check.raise_problems()
         if found is None or positions is None or probe is None:
             raise AssertionError("an array is missing, but no problem was reported")
-        _say(found, origin)
+        tell(found, origin)
 
         def kept(array: Any) -> Any:
             return None if array is None else taken(array, found.rows)
@@ -375,22 +372,6 @@ def load_scans(
             problem("data directory", "*.npz files", "none", path, "Name another directory.")
         )
     return [RawData.from_file(file, domain, trained) for file in files]
-
-
-def _say(found: Examined, origin: str) -> None:
-    """Log how patterns are read, as a warning with the way out where nobody stated it, and the verdicts."""
-    decision = found.decision
-    logger.log(
-        logging.INFO if decision.is_stated else logging.WARNING,
-        "%s: the patterns are read as %s: %s.%s",
-        origin,
-        decision.domain,
-        decision.reason,
-        decision.way_out,
-    )
-    for verdict in found.verdicts:
-        level = logging.INFO if verdict.severity == "note" else logging.WARNING
-        logger.log(level, "%s: %s", origin, verdict.text)
 
 
 def _object_index(scan_index: Array | None, n: int, origin: str) -> npt.NDArray[np.int64]:

@@ -24,12 +24,11 @@ from typing import Final, Self
 from ptycho.atomic import refuse_special, remove_leftovers
 from ptycho.checksums import CHECKSUMS
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.config.record import RECORD as _RECORD
+from ptycho.config.record import RECORD
 from ptycho.data_error import DataError
 from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
 from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS
 
-RECORD: Final = _RECORD
 LOG: Final = "run.log"
 CHECKPOINTS: Final = "checkpoints"
 HISTORY: Final = "history.csv"
@@ -38,19 +37,20 @@ STATE: Final = "state.pt"
 PATTERNS: Final = "patterns.npz"
 FIGURES: Final = "training.json"
 REPORT: Final = "report.html"
-METRICS: Final = "metrics.json"
 OF_ANY: Final = (RECORD, LOG, CHECKSUMS, REPORT)
 OF_TRAINING: Final = (*OF_ANY, HISTORY, LOSS_PICTURE, CHECKPOINTS, FIGURES, ARCHIVE_WEIGHTS, ARCHIVE)
-OF_RECONSTRUCTION: Final = ("reconstruction.npz", "reconstruction.png", "comparison.png", PATTERNS, METRICS)
-"""Of every run, of a training, and of a reconstruction; the last one is there last."""
+OF_RECONSTRUCTION: Final = (
+    *("reconstruction.npz", "reconstruction.png", "comparison.png", "reconstruction.h5"),
+    *("reconstruction.cxi", "object_amplitude.tif", "object_phase.tif", "probe_amplitude.tif"),
+    *("probe_phase.tif", PATTERNS, "metrics.json"),
+)
+"""Of every run (without the record the others are somebody else's), of a training, and of a reconstruction, last one last."""
 OF_SOLVER: Final = (STATE, HISTORY, LOSS_PICTURE, REPORT, *OF_RECONSTRUCTION)
 """Of a reconstruction without a model; the first one is there while it is not finished."""
 MEMBERS: Final = (*OF_TRAINING, STATE, *OF_RECONSTRUCTION)
 """What belongs to a run; loggers keep their runs apart themselves, and other files are not ours."""
 _DONE: Final = (ARCHIVE, ARCHIVE_WEIGHTS, STATE, OF_RECONSTRUCTION[-1])
 """What a run was for, packed or unpacked, or could go on from."""
-_BESIDE_RECORD: Final = (LOG, CHECKSUMS, REPORT)
-"""Alone, without another member of a run, they are somebody else's."""
 
 _EARLIER: Final = ".earlier-"
 _MOVING: Final = ".earlier-moving"
@@ -110,7 +110,7 @@ class RunFolder:
                         (self.path / name).unlink()
                 _recover(self.path)
                 if _others(self.path):  # of this run, which has not recorded itself
-                    for name in _BESIDE_RECORD:
+                    for name in OF_ANY[1:]:
                         (self.path / name).unlink(missing_ok=True)
 
     def refuse_run(self, *, may_resume: bool = True, may_replace: bool = True) -> None:
@@ -244,7 +244,7 @@ def _others(path: Path) -> Failure | None:
     """Why nothing is written among files of others that are called as those of a run."""
     present = [str(name) for name in members_in(path)]
     folders = [name for name in present if name != CHECKPOINTS and _is_folder(path / name)]
-    others = folders or ([] if {*present}.difference(_BESIDE_RECORD) or _interrupted(path) else present)
+    others = folders or ([] if {*present}.difference(OF_ANY[1:]) or _interrupted(path) else present)
     if not others:
         return None
     rule = "expected a folder in which a run can write files of these names"
@@ -253,7 +253,7 @@ def _others(path: Path) -> Failure | None:
 
 
 def _held_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Failure | None:
-    present = {str(name) for name in members_in(path)}.difference(_BESIDE_RECORD)
+    present = {str(name) for name in members_in(path)}.difference(OF_ANY[1:])
     if not present:
         return None
     if present & {ARCHIVE, ARCHIVE_WEIGHTS}:

@@ -4,6 +4,7 @@ After an error nothing sensible can follow, and reading is refused; a warning is
 out. The statistics are in `ptycho.pixel_verdicts`, `frame_verdicts` and `position_verdicts`.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -17,6 +18,8 @@ from ptycho.scan_domain import Decision
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack, silenced, taken
 from ptycho.verdict import Verdict
+
+logger = logging.getLogger(__name__)
 
 FEWEST_PATTERNS: Final = 5
 """With fewer patterns single pixels are not judged."""
@@ -140,3 +143,19 @@ def _with_hits(bad: Mask | None, hits: Array, shape: tuple[int, ...]) -> Mask | 
     each = np.zeros(shape, dtype=bool)
     each[tuple(hits.T)] = True
     return joined(bad, each)
+
+
+def tell(found: Examined, origin: str) -> None:
+    """Log how patterns are read, as a warning with the way out where nobody stated it, and the verdicts."""
+    decision = found.decision
+    logger.log(
+        logging.INFO if decision.is_stated else logging.WARNING,
+        "%s: the patterns are read as %s: %s.%s",
+        origin,
+        decision.domain,
+        decision.reason,
+        decision.way_out,
+    )
+    for verdict in found.verdicts:
+        level = logging.INFO if verdict.severity == "note" else logging.WARNING
+        logger.log(level, "%s: %s", origin, verdict.text)

@@ -32,7 +32,7 @@ from ptycho_torch.cli.options import (
     run_in_the_way,
     shown_values,
 )
-from ptycho_torch.cli.parameters import parameter_flags, read_parameters
+from ptycho_torch.cli.parameters import call, parameter_flags, read_parameters
 from ptycho_torch.cli.parser import FlagParser
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def run(options: argparse.Namespace) -> int:
         answer = request.outcome()
         if failures := [*kept, *refused_trainings(answer, n_is_known=True)]:
             raise ConfigError(failures)
-        with refusing(ValueError):
-            simulated = simulate_scan(**parameters)
+        simulated = call(simulate_scan, parameters)
         with RunFolder(run_dir, writes=is_first_process()) as home:
             if not overwrite:
                 home.refuse_run()
@@ -174,7 +173,7 @@ def _report(run_dir: Path, figures: Mapping[str, Mapping[str, Any]], trained_s: 
         )
         took = f"{found['seconds']:.0f} s" + (f", training {trained_s:.0f} s" if name == "network" else "")
         print(f"{name:15}{image}; R factor {found['r_factor']:.4f} ({found['patterns']} patterns); {took}")
-    print(f"loss           {here}/loss.png, {here}/history.csv; {here}/solver/loss.png")
+    print(f"loss           {here}/loss.png, {here}/history.csv, {here}/solver/loss.png")
     print(f"model          {here}/wts.h5.zip")
     print(
         f"settings       {here}/config.json, {here}/solver/config.json: every value, and where it came from"

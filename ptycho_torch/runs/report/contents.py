@@ -35,6 +35,7 @@ _ARRAYS: Final = {
     "probe": (3, "c"),
     "corner_px": (1, "iu"),
     "coverage": (2, "f"),
+    "object_pixel_size_m": (1, "f"),
     "probe_powers": (1, "f"),
     "index": (1, "iu"),
     "measured": (3, "f"),

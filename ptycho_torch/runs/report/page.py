@@ -146,7 +146,9 @@ def _parts(run: Contents, largest_bytes: int = LARGEST_BYTES) -> list[Shown]:
     if "object" not in run.arrays or not run.arrays["object"].size:
         return []
     light = _light(run)
-    return [shown_part(part, None, largest_bytes) for part in parts_of(run.arrays["object"], light)]
+    size_m = run.arrays.get("object_pixel_size_m")
+    pixel_nm = float(size_m[0]) * 1e9 if size_m is not None and size_m.size else None
+    return [shown_part(part, pixel_nm, largest_bytes) for part in parts_of(run.arrays["object"], light)]
 
 
 def _light(run: Contents) -> NDArray[np.float32] | None:
