@@ -44,7 +44,7 @@ OF_RECONSTRUCTION: Final = (
     *("reconstruction.cxi", "object_amplitude.tif", "object_phase.tif", "probe_amplitude.tif"),
     *("probe_phase.tif", PATTERNS, "metrics.json"),
 )
-"""Of any run (without the record they are somebody else's), of a training, and of a reconstruction, the last one last."""
+"""Of any run (alone they are somebody else's), of a training, and of a reconstruction, the last one last."""
 OF_SOLVER: Final = (STATE, HISTORY, LOSS_PICTURE, REPORT, *OF_RECONSTRUCTION)
 """Of a reconstruction without a model; the first one is there while it is not finished."""
 MEMBERS: Final = (*OF_TRAINING, STATE, *OF_RECONSTRUCTION)

@@ -313,6 +313,9 @@ def _one_scan(
     pair = compared(result, scan)
     figures |= {} if pair is None else pair.figures()
     figures[PROBLEM] = problem_of_picture(figures)
+    problem = tell_problem(scan, figures[PROBLEM])
+    if problem is None:
+        tell_unexplained(scan, figures, with_model=True)
     if fabric.is_global_zero:
         product = product_of(result, scan)
         placed = product.placed(figures)
@@ -331,9 +334,7 @@ def _one_scan(
             add_report(new, folder, Path(str(config.output_dir)))
             Checksums(config.output_dir).list_moved({folder / file.name: file for file in new.iterdir()})
         tell_figures(scan, figures)
-    if figures[PROBLEM] is None:
-        tell_unexplained(scan, figures, with_model=True)
-    return ReconstructionResult(folder, scan, result, figures, tell_problem(scan, figures[PROBLEM]))
+    return ReconstructionResult(folder, scan, result, figures, problem)
 
 
 def warn_of_picture(reconstruction: Reconstruction, scan: RawData) -> None:
