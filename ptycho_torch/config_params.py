@@ -230,28 +230,28 @@ class TrainingConfig(
     """Folder for everything a training writes."""
 
     learning_rate: PositiveFloat | None = None
-    """Step size of the optimizer; none is not said here."""
+    """Step size of the optimizer; none leaves it to other sources."""
 
     scheduler: Scheduler | None = None
-    """Course of the learning rate; none is not said here."""
+    """Course of the learning rate; none leaves it to other sources."""
 
     accum_steps: PositiveInt | None = None
-    """Batches per optimizer step; none is not said here."""
+    """Batches per optimizer step; none leaves it to other sources."""
 
     gradient_clip_val: PositiveFloat | None = None
-    """Bound on the gradient; none is not said here."""
+    """Bound on the gradient; none leaves it to other sources."""
 
     num_workers: NonNegativeInt | None = None
-    """Loading processes; none is not said here."""
+    """Loading processes; none leaves it to other sources."""
 
     device: Accelerator | None = None
-    """What to compute on; where there is no GPU, cuda means the CPU. None is not said here."""
+    """What to compute on; where there is no GPU, cuda means the CPU. None leaves it to other sources."""
 
     n_devices: PositiveInt | None = None
-    """Devices that train together; none is not said here."""
+    """Devices that train together; none leaves it to other sources."""
 
     strategy: Strategy | None = None
-    """How several devices share the work; none is not said here."""
+    """How several devices share the work; none leaves it to other sources."""
 
     framework: Engine = "Lightning"
     """What trains."""

@@ -55,7 +55,7 @@ MAY_WRITE = {
 """What seems to write a file otherwise than through `ptycho.atomic`, and why it may."""
 
 NOT_PLAIN = re.compile(
-    r"(?i)\b(?:the caller|(?:is|are|was) said|says? so|(?:is|was) told|told to|there is none of|gave|speaks?)\b"
+    r"(?i)\b(?:the caller|(?:is|are|was|not) said|says? so|(?:is|was) told|told to|there is none of|gave|speaks?)\b"
 )
 """What no message, help text or page says: a person is told the setting, the place and what to do, in plain words."""
 OF_CODE = re.compile(r"(?i)\bknobs?\b(?!\.py)")

@@ -143,21 +143,49 @@ def _by_group(rows: Iterable[Grouped]) -> Iterator[tuple[str, list[Grouped]]]:
         yield group, list(members)
 
 
-def explanation(rows: Iterable[Row]) -> str:
-    """Write a table of setting, value, origin and shadowed values; `*` marks what is not the default."""
-    cells: list[tuple[str, str, str, str]] = [("setting", "value", "from", "instead of")]
-    for group, members in _by_group(rows):
-        cells.append((f"[{group}]", "", "", ""))
-        for row in members:
-            mark = "*" if row.changed else " "
-            cells.append(
-                (f"{mark} {row.name}", _shown(row.origin.value), str(row.origin), _beaten(row.origin))
-            )
-    widths = [max(len(line[column]) for line in cells) for column in range(3)]
+HEAD: Final = ("setting", "value", "from", "instead of")
+"""Headings of a table of settings."""
+
+
+class Line(NamedTuple):
+    """One line of a table."""
+
+    cells: tuple[str, ...]
+    group: str = ""
+    """The heading it stands under; the lines of one group stand together."""
+    marked: bool = False
+    """Whether to point it out: `*` in plain text, bold on a terminal."""
+
+
+def table(head: Sequence[str], lines: Sequence[Line]) -> str:
+    """Write a table as aligned text, without blanks at the ends of lines.
+
+    Args:
+        head: Headings of the columns.
+        lines: The lines, with as many cells.
+    """
+    is_marked = any(line.marked for line in lines)
+    cells: list[tuple[str, ...]] = [tuple(head)]
+    for group, members in groupby(lines, key=lambda line: line.group):
+        cells += [(f"[{group}]", *[""] * (len(head) - 1))] if group else []
+        for line in members:
+            mark = ("* " if line.marked else "  ") if is_marked else ""
+            cells.append((f"{mark}{line.cells[0]}", *line.cells[1:]))
+    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     return "\n".join(
-        "  ".join((*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[3])).rstrip()
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in cells
     )
+
+
+def explanation(rows: Iterable[Row]) -> str:
+    """Write a table of setting, value, origin and shadowed values; `*` marks what is not the default."""
+    ordered = (row for _, members in _by_group(rows) for row in members)
+    return table(HEAD, [Line(_cells(row.name, row.origin), row.group, row.changed) for row in ordered])
+
+
+def _cells(name: str, origin: Origin) -> tuple[str, ...]:
+    return name, _shown(origin.value), str(origin), _beaten(origin)
 
 
 _CELL: Final = (
@@ -187,7 +215,7 @@ def html(title: str, rows: Iterable[Row]) -> str:
     parts = [
         f'<table style="{_TABLE}"><caption style="{_CELL}bold;caption-side:top">{escape(title)}</caption>'
     ]
-    parts += ["<thead>", line("th", ("setting", "value", "from", "instead of"), "bold"), "</thead>"]
+    parts += ["<thead>", line("th", HEAD, "bold"), "</thead>"]
     for group, members in _by_group(rows):
         parts += [
             "<tbody>",
@@ -195,7 +223,8 @@ def html(title: str, rows: Iterable[Row]) -> str:
         ]
         for row in members:
             name = f"* {row.name}" if row.changed else row.name  # where a viewer drops all styles
-            cells = (name, _shown(row.origin.value), str(row.origin), _beaten(row.origin))
-            parts.append(line("td", cells, *(("bold", _MARKED) if row.changed else ("normal",))))
+            parts.append(
+                line("td", _cells(name, row.origin), *(("bold", _MARKED) if row.changed else ("normal",)))
+            )
         parts.append("</tbody>")
     return "".join(parts) + "</table>"

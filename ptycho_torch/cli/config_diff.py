@@ -14,14 +14,14 @@ from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin, is_origin
 from ptycho.config.recipes import STANDARD, read_recipe
 from ptycho.config.record import LEFT_OPEN
-from ptycho.config.render import text
+from ptycho.config.render import Line, text
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import RECORD
 from ptycho_torch.cli.options import add_json
 from ptycho_torch.cli.parser import FlagParser
-from ptycho_torch.cli.tables import Row, print_table
+from ptycho_torch.cli.tables import print_table
 
 Origins = Mapping[str, Origin]
 """`section.field` -> its value, and where that is from."""
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"differ": differ, "not_compared": absent}, indent=2))
         return 0
     rows = [
-        Row(
+        Line(
             (
                 printable(name.partition(".")[2]),
                 *(printable(f"{text(side[name].value)} ({side[name]})") for side in (here, there)),

@@ -9,13 +9,13 @@ from typing import Any
 
 from ptycho.config.errors import ConfigError, Failure, spelled_out
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.render import text
+from ptycho.config.render import Line, text
 from ptycho.config.section import section_of
 from ptycho.config.sources import Environment, read_environment
 from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import add_json
 from ptycho_torch.cli.parser import FlagParser
-from ptycho_torch.cli.tables import Row, print_table
+from ptycho_torch.cli.tables import print_table
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -58,7 +58,7 @@ def _wrong_values() -> list[Failure]:
     return []
 
 
-def _row(variable: Mapping[str, Any]) -> Row:
+def _row(variable: Mapping[str, Any]) -> Line:
     current = variable["current"]
     cells = (variable["variable"], variable["accepts"], text(variable["default"]), current or "")
-    return Row(cells, variable["group"], current is not None)
+    return Line(cells, variable["group"], current is not None)

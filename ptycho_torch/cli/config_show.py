@@ -9,7 +9,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ORIGINS_KEY, SCHEMA_KEY
 from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
-from ptycho.config.render import Entry, text, toml_file, yaml_file
+from ptycho.config.render import Entry, Line, text, toml_file, yaml_file
 from ptycho.config.section import recorded, section_of, section_of_table
 from ptycho_torch.cli.commands import COMMANDS, Command
 from ptycho_torch.cli.config_schema import SCHEMA_FILE, schema_line
@@ -17,7 +17,7 @@ from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.settled import Settled
-from ptycho_torch.cli.tables import Row, print_table
+from ptycho_torch.cli.tables import print_table
 
 RUNS_SHOWN: Final = tuple(
     command._replace(
@@ -122,9 +122,9 @@ _FORMATS: Final[Mapping[str, Callable[[list[Setting]], str]]] = {
 }
 
 
-def _row(setting: Setting) -> Row:
+def _row(setting: Setting) -> Line:
     origin = setting.origin
     value = setting.words or text(origin.value)
     beaten = ", ".join(f"{text(loser.value)} ({loser})" for loser in origin.shadowed)
     changed = not setting.words and text(origin.value) != text(setting.default)
-    return Row((setting.name.partition(".")[2], value, str(origin), beaten), setting.group, changed)
+    return Line((setting.name.partition(".")[2], value, str(origin), beaten), setting.group, changed)

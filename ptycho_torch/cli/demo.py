@@ -57,7 +57,7 @@ def add_arguments(parser: FlagParser) -> None:
 
 
 def _training_flags() -> list[Flag]:
-    files = ["train_data_file", "test_data_file"]
+    files = ["train_data_file", "test_data_file", "start"]
     return flags_of(ModelConfig) + flags_of(TrainingConfig, without=files)
 
 

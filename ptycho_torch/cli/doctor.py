@@ -15,6 +15,7 @@ from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import Failure, spelled_out
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.recipes import STANDARD
+from ptycho.config.render import Line
 from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION
 from ptycho.run_verdicts import recorded_problems
@@ -23,7 +24,7 @@ from ptycho_torch.cli.console import UNLEARNED, Refusal
 from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import CommandLine, add_config, add_json, add_recipe, shown_values
 from ptycho_torch.cli.parser import FlagParser
-from ptycho_torch.cli.tables import Row, print_table
+from ptycho_torch.cli.tables import print_table
 
 REFUSED = 2
 """Exit code where a training with the settings in force would be refused."""
@@ -103,7 +104,7 @@ def _check_files(run: str, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"run": run, "files": states, "problems": problems}, indent=2))
     else:
-        rows = [Row((name, state), marked=state != "ok") for name, state in states.items()]
+        rows = [Line((name, state), marked=state != "ok") for name, state in states.items()]
         print_table(("file", "SHA-256"), rows)
         print(f"\n{spelled_out(run)}: {verdict or 'no file has changed'}.")
         for problem in problems:
@@ -135,21 +136,21 @@ def _report(found: Mapping[str, Any], values: Values, refused: list[Failure]) ->
     return {**found, "values": objections, "refused": [failure._asdict() for failure in refused]}
 
 
-def _machine_rows(found: Mapping[str, Any]) -> Iterator[Row]:
+def _machine_rows(found: Mapping[str, Any]) -> Iterator[Line]:
     for name, version in found["versions"].items():
-        yield Row((name, version), "versions")
-    yield Row(("CPU cores", str(found["cpu_cores"])), "devices")
+        yield Line((name, version), "versions")
+    yield Line(("CPU cores", str(found["cpu_cores"])), "devices")
     for name, devices in found["accelerators"].items():
-        yield Row((name, "; ".join(devices) or "a device is a process; any number may run"), "devices")
+        yield Line((name, "; ".join(devices) or "a device is a process; any number may run"), "devices")
 
 
-def _value_rows(values: Values) -> Iterator[Row]:
+def _value_rows(values: Values) -> Iterator[Line]:
     for accelerator, knobs in values.items():
         heading = "hardware" if accelerator == "any" else f"on {accelerator}"
         for knob, answers in knobs.items():
             for value, against in answers.items():
                 told = f"{against.verdict}: {_shortened(knob, against.message)}" if against else "yes"
-                yield Row((knob, value, told), heading, against is not None)
+                yield Line((knob, value, told), heading, against is not None)
 
 
 def _shortened(knob: str, message: str) -> str:
