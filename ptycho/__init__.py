@@ -6,6 +6,7 @@
     result = ptycho.reconstruct(scan)
     model = ptycho.train(scan, "runs/scan", nepochs=20)
     result = ptycho.reconstruct(scan, model)
+    ptycho.runs("runs")
 
 Every name loads when it is first asked for; torch loads with the first call that computes.
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ptycho.data_error import DataError
     from ptycho.public import load, reconstruct, train
     from ptycho.raw_data import RawData
+    from ptycho.run_table import runs
     from ptycho.simulation import simulate_scan as simulate
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "__version__",
     "load",
     "reconstruct",
+    "runs",
     "simulate",
     "train",
 ]
@@ -53,6 +56,7 @@ _HOMES = {
     "TrainingConfig": "ptycho.config.training",
     "load": "ptycho.public",
     "reconstruct": "ptycho.public",
+    "runs": "ptycho.run_table",
     "simulate": "ptycho.simulation",
     "train": "ptycho.public",
 }

@@ -27,15 +27,19 @@ def read_json(path: Path) -> object:
 
 
 def write_json(path: Path, content: Any) -> Path:
-    """Write indented JSON.
+    """Write `json_text`."""
+    with atomic_write(path) as file:
+        file.write(json_text(content).encode())
+    return path
+
+
+def json_text(content: Any) -> str:
+    """Indented JSON.
 
     JSON has no word for NaN and infinity: such a number becomes null, and in a mapping `NAME_reason` beside it
     tells which it was.
     """
-    text = json.dumps(_finite(content), indent=2, allow_nan=False)
-    with atomic_write(path) as file:
-        file.write(f"{text}\n".encode())
-    return path
+    return f"{json.dumps(_finite(content), indent=2, allow_nan=False)}\n"
 
 
 def _finite(value: Any) -> Any:

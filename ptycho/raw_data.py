@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ptycho.config.errors import printable
 from ptycho.data_error import DataError, problem
+from ptycho.display import scan_html
 from ptycho.geometry import Geometry
 from ptycho.grouped_data import GroupedData, grouped_data
 from ptycho.npz_files import write_npz
@@ -91,6 +92,7 @@ class RawData:
     rows: npt.NDArray[np.int64]
     verdicts: tuple[Verdict, ...]
     intensities: npt.NDArray[np.float64] | None = None
+    _repr_html_ = scan_html
 
     @classmethod
     def from_file(cls, path: str | Path, domain: str = "auto", trained: TrainedDomains | None = None) -> Self:
@@ -278,10 +280,9 @@ class RawData:
         return len(self.patterns)
 
     def __repr__(self) -> str:
-        place = "memory" if self.path is None else str(self.path)
-        shape = " x ".join(str(length) for length in self.patterns.shape)
         return (
-            f"RawData({shape} {self.patterns.dtype} {self.domain}, {len(self.probe)} probe mode(s), {place})"
+            f"RawData({' x '.join(map(str, self.patterns.shape))} {self.patterns.dtype} {self.domain}, "
+            f"{len(self.probe)} probe mode(s), {self.path or 'memory'})"
         )
 
     def amplitude(self, index_array: npt.ArrayLike) -> npt.NDArray[np.float32]:

@@ -34,22 +34,23 @@ CHECKPOINTS: Final = "checkpoints"
 HISTORY: Final = "history.csv"
 LOSS_PICTURE: Final = "loss.png"
 STATE: Final = "state.pt"
-OF_ANY: Final = (RECORD, LOG, CHECKSUMS)
-OF_TRAINING: Final = (*OF_ANY, HISTORY, LOSS_PICTURE, CHECKPOINTS, ARCHIVE_WEIGHTS, ARCHIVE)
+PATTERNS: Final = "patterns.npz"
+FIGURES: Final = "training.json"
+REPORT: Final = "report.html"
+OF_ANY: Final = (RECORD, LOG, CHECKSUMS, REPORT)
+OF_TRAINING: Final = (*OF_ANY, HISTORY, LOSS_PICTURE, CHECKPOINTS, FIGURES, ARCHIVE_WEIGHTS, ARCHIVE)
 OF_RECONSTRUCTION: Final = (
     *("reconstruction.npz", "reconstruction.png", "comparison.png", "reconstruction.h5"),
     *("reconstruction.cxi", "object_amplitude.tif", "object_phase.tif", "probe_amplitude.tif"),
-    *("probe_phase.tif", "metrics.json"),
+    *("probe_phase.tif", PATTERNS, "metrics.json"),
 )
-"""Of every run, of a training, and of a reconstruction; the last one is there last."""
-OF_SOLVER: Final = (STATE, HISTORY, LOSS_PICTURE, *OF_RECONSTRUCTION)
+"""Of any run (alone they are somebody else's), of a training, and of a reconstruction, the last one last."""
+OF_SOLVER: Final = (STATE, HISTORY, LOSS_PICTURE, REPORT, *OF_RECONSTRUCTION)
 """Of a reconstruction without a model; the first one is there while it is not finished."""
 MEMBERS: Final = (*OF_TRAINING, STATE, *OF_RECONSTRUCTION)
 """What belongs to a run; loggers keep their runs apart themselves, and other files are not ours."""
 _DONE: Final = (ARCHIVE, ARCHIVE_WEIGHTS, STATE, OF_RECONSTRUCTION[-1])
 """What a run was for, packed or unpacked, or could go on from."""
-_BESIDE_RECORD: Final = (LOG, CHECKSUMS)
-"""Alone, without another member of a run, they are somebody else's."""
 
 _EARLIER: Final = ".earlier-"
 _MOVING: Final = ".earlier-moving"
@@ -109,7 +110,7 @@ class RunFolder:
                         (self.path / name).unlink()
                 _recover(self.path)
                 if _others(self.path):  # of this run, which has not recorded itself
-                    for name in _BESIDE_RECORD:
+                    for name in OF_ANY[1:]:
                         (self.path / name).unlink(missing_ok=True)
 
     def refuse_run(self, *, may_resume: bool = True, may_replace: bool = True) -> None:
@@ -147,9 +148,8 @@ class RunFolder:
 
     def saved(self) -> None:
         """Remove the earlier runs, now that this one has saved what it was for."""
-        if self._writes:
-            for earlier in _earlier(self.path):
-                _remove(self.path, earlier)
+        for earlier in _earlier(self.path) if self._writes else ():
+            _remove(self.path, earlier)
 
 
 def run_failure(path: Path, *, may_resume: bool = True) -> Failure | None:
@@ -244,7 +244,7 @@ def _others(path: Path) -> Failure | None:
     """Why nothing is written among files of others that are called as those of a run."""
     present = [str(name) for name in members_in(path)]
     folders = [name for name in present if name != CHECKPOINTS and _is_folder(path / name)]
-    others = folders or ([] if {*present}.difference(_BESIDE_RECORD) or _interrupted(path) else present)
+    others = folders or ([] if {*present}.difference(OF_ANY[1:]) or _interrupted(path) else present)
     if not others:
         return None
     rule = "expected a folder in which a run can write files of these names"
@@ -253,7 +253,7 @@ def _others(path: Path) -> Failure | None:
 
 
 def _held_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Failure | None:
-    present = {str(name) for name in members_in(path)}.difference(_BESIDE_RECORD)
+    present = {str(name) for name in members_in(path)}.difference(OF_ANY[1:])
     if not present:
         return None
     if present & {ARCHIVE, ARCHIVE_WEIGHTS}:

@@ -164,6 +164,8 @@ def _for_solver(payload: "SolverPayload") -> "SolverPayload":
 def _report(run_dir: Path, figures: Mapping[str, Mapping[str, Any]], trained_s: float) -> None:
     here = relative(run_dir)
     print(f"picture        {here}/{PICTURE} (the solver above, the network, the truth below)")
+    pages = (f"{here}/{name}report.html" for name in ("solver/", "reconstruction/", ""))
+    print(f"report         {', '.join(pages)} (the solver, the network, its training)")
     for name, found in figures.items():
         image = ", ".join(
             f"{part} {found[f'{part}_psnr_db']:.1f} dB (SSIM {found[f'{part}_ssim']:.3f})"

@@ -15,7 +15,7 @@ from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho.run_folder import holds_training
+from ptycho.run_folder import REPORT, holds_training
 from ptycho.run_names import RECONSTRUCTIONS, default_folder
 from ptycho_torch.cli import solve
 from ptycho_torch.cli.console import (
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
         figures = result.metrics
         print(
             f"R factor {figures['r_factor']:.4f} ({figures['patterns']} patterns), "
-            f"{figures['seconds']:.3g} s, {relative(solve.picture(result.run_dir))}"
+            f"{figures['seconds']:.3g} s, {relative(result.run_dir / REPORT)}"
         )
     refuse_unlearned(next((result.problem for result in results if result.problem), None))
     return 0

@@ -17,6 +17,7 @@ from ptycho.config.origins import Origin
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
+from ptycho.run_folder import REPORT
 from ptycho.run_names import RECONSTRUCTIONS, default_folder
 from ptycho.run_verdicts import recorded_problems
 from ptycho_torch.cli.console import (
@@ -153,13 +154,7 @@ def _say(results: "Sequence[SolverResult]") -> int:
         print(
             f"R factor {figures['r_factor']:.4f}, deviance {figures['poisson_deviance_per_pixel']:.3f} per pixel "
             f"({figures['patterns']} patterns), {figures['n_iterations']} iterations, {figures['seconds']:.3g} s, "
-            f"{relative(picture(result.run_dir))}"
+            f"{relative(result.run_dir / REPORT)}"
         )
     refuse_unlearned(next((result.problem for result in results if result.problem), None))
     return 0
-
-
-def picture(run_dir: Path) -> Path:
-    """The picture to look at first: beside the known object where there is one."""
-    comparison = run_dir / "comparison.png"
-    return comparison if comparison.is_file() else run_dir / "reconstruction.png"

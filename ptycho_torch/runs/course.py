@@ -201,6 +201,13 @@ class Course:
         self.descent.load_state_dict(saved["descent"])
         self._follow()
 
+    def copied(self) -> "Course":
+        """A copy that can be judged without a change of this one, which goes on."""
+        copied = copy.copy(self)
+        copied.descent = copy.copy(self.descent)
+        copied.descent.state = copy.deepcopy(self.descent.state)
+        return copied
+
     def close(self) -> None:
         """Bring together what the processes found of positions and intensities."""
         self._share_findings()
@@ -244,7 +251,7 @@ class Course:
         """Whether the probe of the file explains the patterns to the noise; it is refined otherwise."""
         some = self.judged if len(self.judged) else self.fitted
         some = some[:: max(1, len(some) // N_TESTED)][:N_TESTED]
-        excess = metrics.excess_deviance(self._predicted(some))
+        excess = metrics.excess_deviance(self.predicted(some))
         fits = self.fabric.broadcast(bool(excess <= FITS))
         log.info(
             "the probe of the file leaves %.3g times the deviance that noise has: it is %s",
@@ -284,7 +291,7 @@ class Course:
         self._share_findings()
         self._carry_along()
         indices = self.judged if len(self.judged) else self.fitted
-        return judge(self.scan, indices, self.judged_are, self._predicted)
+        return judge(self.scan, indices, self.judged_are, self.predicted)
 
     def _carry_along(self) -> None:
         """Let patterns that are not fitted follow those that are."""
@@ -293,7 +300,8 @@ class Course:
             now = carried_along(start.to(state.positions_px), state.positions_px, self.fitted, self.judged)
             state.positions_px = self.descent.forward.on_canvas(now)
 
-    def _predicted(self, indices: Indices) -> Iterator[metrics.Block]:
+    def predicted(self, indices: Indices) -> Iterator[metrics.Block]:
+        """Chosen patterns as object, probe, positions and intensities are now, and as they were measured."""
         state, forward = self.descent.state, self.descent.forward
         forward.positions_px, forward.intensities = state.positions_px, state.intensities
         forward.set_probe(state.modes)

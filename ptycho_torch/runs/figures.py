@@ -1,6 +1,6 @@
 """Pictures of a run: the reconstruction, what it is compared with, the loss."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +48,38 @@ class Placed:
     pixel_m: tuple[float, float] | None = None
 
 
+class Part(NamedTuple):
+    """Amplitude or phase of an object, to be drawn."""
+
+    name: str
+    values: NDArray[np.float64]
+    """(H, W); NaN where there is hardly any light."""
+    unit: str
+    low: float
+    """Drawn black: hardly any value is below it where there is much light."""
+    high: float
+    """Drawn white."""
+    much: NDArray[np.bool_]
+    """Where there is much light."""
+
+
+def parts_of(image: NDArray[np.complex64], light: NDArray[np.float32] | None) -> Iterator[Part]:
+    """Amplitude and phase of an object; the phase is 0 on average where there is much light.
+
+    Args:
+        image: complex (H, W), transmission.
+        light: (H, W), illumination; None: the same everywhere.
+    """
+    much = shown = np.ones(image.shape, dtype=bool)
+    if light is not None and np.isfinite(light).all() and light.any():
+        usual = np.median(light[light > FAINT * light.max()])
+        much, shown = light >= 0.5 * usual, light >= FAINT * usual
+    phase = np.angle(image * np.exp(-1j * np.angle(image[much].mean())))
+    for name, values, unit in (("amplitude", np.abs(image), "transmission"), ("phase", phase, "rad")):
+        low, high = (float(each) for each in np.percentile(values[much], (0.5, 99.5)))
+        yield Part(name, np.where(shown, values, np.nan), unit, low, high, much)
+
+
 def save_reconstruction(
     path: Path,
     image: NDArray[np.complex64],
@@ -65,25 +97,14 @@ def save_reconstruction(
             much.
         placed: title, and where the object lies.
     """
-    image = _thinned(image)
-    much = shown = np.ones(image.shape, dtype=bool)
-    if light is not None and np.isfinite(light).all() and light.any():
-        light = _thinned(light)
-        usual = np.median(light[light > FAINT * light.max()])
-        much, shown = light >= 0.5 * usual, light >= FAINT * usual
-    phase = np.angle(image * np.exp(-1j * np.angle(image[much].mean())))
     figure = _figure(1, 3, placed.title)
-    for place, values, title, unit in (
-        (1, np.abs(image), "object amplitude", "transmission"),
-        (2, phase, "object phase", "rad"),
-    ):
-        low, high = (float(each) for each in np.percentile(values[much], (0.5, 99.5)))
-        middle, half = (low + high) / 2, max((high - low) / 2, LEAST_SPAN / 2)
-        turns = unit == "rad" and _wraps(values, much)
+    for place, part in enumerate(parts_of(_thinned(image), None if light is None else _thinned(light)), 1):
+        middle, half = (part.low + part.high) / 2, max((part.high - part.low) / 2, LEAST_SPAN / 2)
+        turns = part.unit == "rad" and _wraps(part.values, part.much)
         limits = (-np.pi, np.pi) if turns else (middle - half, middle + half)
-        drawn = np.where(shown, values, np.nan)
         colours = "twilight" if turns else "gray"
-        _panel(figure, (1, 3, place), drawn, title, unit, placed, limits=limits, colours=colours)
+        title = f"object {part.name}"
+        _panel(figure, (1, 3, place), part.values, title, part.unit, placed, limits=limits, colours=colours)
     _probe_panel(figure, (1, 3, 3), probe, "", placed)
     return _save(figure, path)
 
@@ -227,12 +248,12 @@ def _probe_panel(
     powers = np.square(np.abs(probe), dtype=np.float64).sum(axis=(1, 2))
     share = powers[0] / max(float(powers.sum()), np.finfo(float).tiny)
     modes = "" if len(probe) == 1 else f", mode 1 of {len(probe)} ({share:.0%})"
-    axes = _panel(figure, place, _coloured(probe[0]), f"{name}probe{modes}", None, here)
+    axes = _panel(figure, place, probe_image(probe[0]), f"{name}probe{modes}", None, here)
     key = axes.inset_axes((0.74, 0.02, 0.24, 0.24))
     steps = np.linspace(-1, 1, 101)
     wheel = steps[None, :] - 1j * steps[:, None]
     inside = np.abs(wheel) <= 1
-    key.imshow(np.dstack([_coloured(np.where(inside, wheel, 0)), inside]), interpolation="bilinear")
+    key.imshow(np.dstack([probe_image(np.where(inside, wheel, 0)), inside]), interpolation="bilinear")
     key.set_axis_off()
     for words, x, y in (("0", 0.93, 0.5), (r"$\pi$", 0.08, 0.5), (r"$\pi/2$", 0.5, 0.9)):
         key.text(x, y, words, transform=key.transAxes, ha="center", va="center", fontsize=6, color="white")
@@ -240,8 +261,8 @@ def _probe_panel(
     axes.text(0.98, 0.98, peak, transform=axes.transAxes, ha="right", va="top", fontsize=7, color="white")
 
 
-def _coloured(wave: NDArray[Any]) -> NDArray[np.float64]:
-    """Brightness is amplitude, hue is phase: float (..., 3)."""
+def probe_image(wave: NDArray[Any]) -> NDArray[np.float64]:
+    """A mode, or any complex image, in colours, float (..., 3): brightness is amplitude, hue is phase."""
     hue = (np.angle(wave) / (2 * np.pi)) % 1.0
     brightness = np.abs(wave) / max(float(np.abs(wave).max()), 1e-12)
     return hsv_to_rgb(np.stack([hue, np.ones_like(hue), brightness], axis=-1))

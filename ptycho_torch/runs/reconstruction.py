@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from torch import Tensor
 from ptycho.checksums import Checksums
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.display import reconstruction_html
 from ptycho.grouping import neighbor_groups, select_positions
 from ptycho.json_files import write_json
 from ptycho.model_archive import PROBLEM, archive_files
 from ptycho.raw_data import DataError, RawData, load_scans
-from ptycho.run_folder import RunFolder, holds_training, one_set
+from ptycho.run_folder import PATTERNS, RunFolder, holds_training, one_set
 from ptycho.run_names import distinct_names
 from ptycho.scan_domain import TrainedDomains, patterns_fingerprint
 from ptycho_torch.config_factory import InferencePayload
@@ -45,6 +46,8 @@ from ptycho_torch.runs.judging import (
 from ptycho_torch.runs.outcome import problem_of_picture, warn_of
 from ptycho_torch.runs.product import pixel_sizes_of, product_of
 from ptycho_torch.runs.record import logged, write_configuration
+from ptycho_torch.runs.report.evidence import evidence, save_evidence
+from ptycho_torch.runs.report.writing import add_report
 from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
 from ptycho_torch.runtime import (
     build_fabric,
@@ -53,6 +56,7 @@ from ptycho_torch.runtime import (
     naming_losses,
     run_environment,
 )
+from ptycho_torch.runtime.memory import peak_memory
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +66,8 @@ class ReconstructionResult:
     """A finished reconstruction of one scan.
 
     Attributes:
-        run_dir: folder with reconstruction.npz, reconstruction.png, metrics.json, config.json and SHA256SUMS.
+        run_dir: folder with report.html, reconstruction.npz, reconstruction.png, patterns.npz, metrics.json,
+            config.json and SHA256SUMS.
         scan: what was reconstructed.
         reconstruction: the object and its registration.
         metrics: R factor, deviance, both of the mean pattern, figures against the known object where there is one, and
@@ -72,9 +77,11 @@ class ReconstructionResult:
 
     run_dir: Path
     scan: RawData
-    reconstruction: Reconstruction
+    reconstruction: Reconstruction = field(repr=False)
     metrics: dict[str, Any]
     problem: str | None
+
+    _repr_html_ = reconstruction_html
 
     @property
     def object(self) -> NDArray[np.complex64]:
@@ -297,10 +304,18 @@ def _one_scan(
         execution=payload.execution_config,
         fabric=fabric,
     )
-    figures = {"seconds": result.seconds, "n_patterns_used": result.n_patterns, **measure(result, scan)}
+    figures = {
+        "seconds": result.seconds,
+        "n_patterns_used": result.n_patterns,
+        **peak_memory(),
+        **measure(result, scan),
+    }
     pair = compared(result, scan)
     figures |= {} if pair is None else pair.figures()
     figures[PROBLEM] = problem_of_picture(figures)
+    problem = tell_problem(scan, figures[PROBLEM])
+    if problem is None:
+        tell_unexplained(scan, figures, with_model=True)
     if fabric.is_global_zero:
         product = product_of(result, scan)
         placed = product.placed(figures)
@@ -314,11 +329,12 @@ def _one_scan(
                 shown = [Compared("reconstructed", pair, result.probe)]
                 save_comparison(new / "comparison.png", shown, scan.probe_truth, placed)
             write_json(new / "metrics.json", figures)
+            patterns = evidence(scan, lambda some: _blocks(result, scan, some), scan.positions_px)
+            save_evidence(new / PATTERNS, patterns)
+            add_report(new, folder, Path(str(config.output_dir)))
             Checksums(config.output_dir).list_moved({folder / file.name: file for file in new.iterdir()})
         tell_figures(scan, figures)
-    if figures[PROBLEM] is None:
-        tell_unexplained(scan, figures, with_model=True)
-    return ReconstructionResult(folder, scan, result, figures, tell_problem(scan, figures[PROBLEM]))
+    return ReconstructionResult(folder, scan, result, figures, problem)
 
 
 def warn_of_picture(reconstruction: Reconstruction, scan: RawData) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Size
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.record import damages, is_record
+from ptycho.display import training_html
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE, PROBLEM, read_archive_config
 from ptycho.run_folder import CHECKPOINTS, HISTORY, RunFolder, has_results
@@ -71,8 +72,10 @@ class EndedTraining:
 
     run_dir: Path
     bundle: Path
-    history: list[dict[str, float | None]]
+    history: list[dict[str, float | None]] = field(repr=False)
     problem: str | None
+
+    _repr_html_ = training_html
 
 
 class _Stopped(NamedTuple):

@@ -1,7 +1,7 @@
 """What a reconstruction without a network leaves: arrays, pictures and figures of one scan."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,10 +12,11 @@ from scipy.ndimage import grey_closing
 
 from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
+from ptycho.display import reconstruction_html
 from ptycho.json_files import write_json
 from ptycho.model_archive import PROBLEM
 from ptycho.raw_data import RawData
-from ptycho.run_folder import HISTORY, LOSS_PICTURE, one_set
+from ptycho.run_folder import HISTORY, LOSS_PICTURE, PATTERNS, REPORT, one_set
 from ptycho_torch.reassembly import Reconstruction, border_of
 from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.exports import Export
@@ -25,6 +26,11 @@ from ptycho_torch.runs.metrics import Comparison
 from ptycho_torch.runs.outcome import problem_of_picture
 from ptycho_torch.runs.plan import overlap_problem
 from ptycho_torch.runs.product import Product, product_of
+from ptycho_torch.runs.report.contents import read_contents
+from ptycho_torch.runs.report.evidence import save_evidence
+from ptycho_torch.runs.report.page import report_page
+from ptycho_torch.runs.report.writing import add_report
+from ptycho_torch.runtime.memory import peak_memory
 from ptycho_torch.solver import solution_of
 from ptycho_torch.solver.probes import mode_powers
 
@@ -37,7 +43,8 @@ class SolverResult:
     """A finished reconstruction of one scan without a network.
 
     Attributes:
-        run_dir: folder with reconstruction.npz, reconstruction.png, loss.png, metrics.json, history.csv.
+        run_dir: folder with report.html, reconstruction.npz, reconstruction.png, patterns.npz, loss.png, metrics.json,
+            history.csv.
         scan: what was reconstructed.
         reconstruction: the object, its registration, and the probe.
         positions_px: float64 (n, 2), rows (y, x), refined where that was asked for.
@@ -49,12 +56,14 @@ class SolverResult:
 
     run_dir: Path
     scan: RawData
-    reconstruction: Reconstruction
-    positions_px: NDArray[np.float64]
-    intensities: NDArray[np.float64]
+    reconstruction: Reconstruction = field(repr=False)
+    positions_px: NDArray[np.float64] = field(repr=False)
+    intensities: NDArray[np.float64] = field(repr=False)
     metrics: dict[str, Any]
-    history: list[dict[str, Any]]
+    history: list[dict[str, Any]] = field(repr=False)
     problem: str | None
+
+    _repr_html_ = reconstruction_html
 
     @property
     def object(self) -> NDArray[np.complex64]:
@@ -112,6 +121,7 @@ def finish(
     told = {
         "seconds": result.seconds,
         "n_patterns_used": result.n_patterns,
+        **peak_memory(),
         **figures,
         **_facts(course, mode_powers(torch.from_numpy(modes)).tolist()),
         **({} if is_whole else {"interrupted": True}),
@@ -172,6 +182,7 @@ def _rms(moves: NDArray[np.float64]) -> float:
 def save(
     result: SolverResult,
     pair: Comparison | None,
+    patterns: dict[str, NDArray[Any]],
     run_dir: Path,
     checksums: Checksums,
     history: str,
@@ -182,6 +193,7 @@ def save(
     Args:
         result: what was found.
         pair: the object beside the known one.
+        patterns: the arrays of patterns.npz.
         run_dir: folder of the run, which holds that of the scan, or is it.
         checksums: of the run.
         history: content of the history.
@@ -200,8 +212,30 @@ def save(
         with atomic_write(new / HISTORY) as file:
             file.write(history.encode("ascii"))
         write_json(new / "metrics.json", result.metrics)
+        save_evidence(new / PATTERNS, patterns)
+        add_report(new, result.run_dir, run_dir)
         checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
     tell_figures(scan, result.metrics)
+
+
+def save_preview(course: Course, folder: Path, window_px: int, run_dir: Path, checksums: Checksums) -> None:
+    """Write a report of what a course has found so far; the files of its results are not written.
+
+    Args:
+        course: of a run in one process.
+        folder: for its files.
+        window_px: trimmed from each border.
+        run_dir: folder of the run.
+        checksums: of the run.
+    """
+    found, _ = finish(course.copied(), folder, window_px, is_whole=False)
+    told = read_contents(folder, run_dir=run_dir)
+    run = replace(
+        told, figures=found.metrics, history=found.history, arrays=_product_of(found).arrays(), patterns={}
+    )
+    folder.mkdir(exist_ok=True)
+    with checksums.write(folder / REPORT) as file:
+        file.write(report_page(run).encode())
 
 
 def save_so_far(result: SolverResult, run_dir: Path, checksums: Checksums, history: str) -> None:
@@ -223,6 +257,7 @@ def save_so_far(result: SolverResult, run_dir: Path, checksums: Checksums, histo
     with one_set(run_dir, result.run_dir) as new:
         placed = product.placed(result.metrics)
         save_reconstruction(new / "reconstruction.png", result.object, result.probe, product.coverage, placed)
+        add_report(new, result.run_dir, run_dir)
         checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
 
 

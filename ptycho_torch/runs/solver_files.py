@@ -2,7 +2,6 @@
 
 import csv
 import io
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,12 +11,11 @@ import torch
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.run_folder import HISTORY, STATE
+from ptycho_torch.runs.pace import Pace
 from ptycho_torch.runtime import CheckpointError, read_checkpoint
 
 EVERY_S: Final = 2.0
 """Seconds from one state on the disk to the next."""
-LEAST_SHARE: Final = 20
-"""And no less than so many times what writing one takes."""
 
 
 class StateFile:
@@ -31,12 +29,12 @@ class StateFile:
 
     def __init__(self, folder: Path, checksums: Checksums, fingerprint: str) -> None:
         self.path, self._checksums, self._fingerprint = folder / STATE, checksums, fingerprint
-        self._next_s = time.monotonic() + EVERY_S
+        self._pace = Pace(EVERY_S)
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to write."""
-        return time.monotonic() >= self._next_s
+        return self._pace.is_due
 
     def read(self) -> Mapping[str, Any] | None:
         """The snapshot to go on from; None where there is none.
@@ -69,16 +67,14 @@ class StateFile:
 
     def write(self, snapshot: Mapping[str, Any]) -> None:
         """Write the state, and the history beside it."""
-        begun_s = time.monotonic()
-        self.path.parent.mkdir(exist_ok=True)
-        with io.BytesIO() as content:
-            torch.save({"fingerprint": self._fingerprint, "snapshot": dict(snapshot)}, content)
-            with self._checksums.write(self.path) as file:
-                file.write(content.getvalue())
-        with self._checksums.write(self.path.with_name(HISTORY)) as file:
-            file.write(history_of(snapshot["progress"]["rows"]).encode("ascii"))
-        now_s = time.monotonic()
-        self._next_s = now_s + max(EVERY_S, LEAST_SHARE * (now_s - begun_s))
+        with self._pace.writing():
+            self.path.parent.mkdir(exist_ok=True)
+            with io.BytesIO() as content:
+                torch.save({"fingerprint": self._fingerprint, "snapshot": dict(snapshot)}, content)
+                with self._checksums.write(self.path) as file:
+                    file.write(content.getvalue())
+            with self._checksums.write(self.path.with_name(HISTORY)) as file:
+                file.write(history_of(snapshot["progress"]["rows"]).encode("ascii"))
 
     def remove(self) -> None:
         """Remove it, once the results are there."""

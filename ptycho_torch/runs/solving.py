@@ -1,8 +1,9 @@
 """What happens in a reconstruction without a network: from a payload to pictures, arrays and figures in a folder."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,10 +26,12 @@ from ptycho_torch.config_solver import SolverPayload, solver_payload
 from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.exports import export_of
 from ptycho_torch.runs.fingerprints import domains_of, scan_fingerprint
+from ptycho_torch.runs.pace import PREVIEW_S, Pace
 from ptycho_torch.runs.product import pixel_sizes_of
 from ptycho_torch.runs.reconstruction import refuse_folder_of_model, refuse_several_objects, stem_of
 from ptycho_torch.runs.record import logged, recorded_domains, write_configuration
-from ptycho_torch.runs.solved import SolverResult, finish, save, save_so_far
+from ptycho_torch.runs.report.evidence import evidence
+from ptycho_torch.runs.solved import SolverResult, finish, save, save_preview, save_so_far
 from ptycho_torch.runs.solver_files import StateFile, history_of
 from ptycho_torch.runs.start import start_of
 from ptycho_torch.runtime import (
@@ -228,7 +231,9 @@ def _one_scan(
         log.info("%s: goes on after %d iterations", printable(str(scan.path)), course.n_done)
     window = execution.reconstruction_window
     try:
-        _run(course, payload, folder, state)
+        _run(
+            course, payload, folder, state, partial(save_preview, course, folder, window, run_dir, checksums)
+        )
     except (KeyboardInterrupt, Terminated):
         if course.n_done and fabric.world_size == 1:
             state.write(course.snapshot())
@@ -243,17 +248,20 @@ def _one_scan(
         raise
     result, pair = finish(course, folder, window)
     if fabric.is_global_zero:
-        save(result, pair, run_dir, checksums, history_of(result.history), export_of(config))
+        patterns = evidence(scan, course.predicted, result.positions_px)
+        save(result, pair, patterns, run_dir, checksums, history_of(result.history), export_of(config))
         state.remove()
     return result
 
 
-def _run(course: Course, payload: SolverPayload, folder: Path, state: StateFile) -> None:
-    """Let a course come to its end; its state is written now and then, and a progress bar tells of it."""
+def _run(
+    course: Course, payload: SolverPayload, folder: Path, state: StateFile, preview: Callable[[], None]
+) -> None:
+    """Let a course come to its end; now and then its state and a report are written, and it is told how far it is."""
     execution, fabric = payload.execution_config, course.fabric
     shown = execution.enable_progress_bar and fabric.is_global_zero
     logger = build_logger(execution, folder) if fabric.is_global_zero else None
-    name = printable(stem_of(course.scan, 0))
+    name, pace = printable(stem_of(course.scan, 0)), Pace(PREVIEW_S)
     with (
         _logged_to(logger),
         tqdm(total=course.plan.n_iterations, initial=course.n_done, desc=name, disable=not shown) as bar,
@@ -272,6 +280,15 @@ def _run(course: Course, payload: SolverPayload, folder: Path, state: StateFile)
                 snapshot = course.snapshot()
                 if fabric.is_global_zero:
                     state.write(snapshot)
+            if pace.is_due and fabric.is_global_zero and not course.is_done:
+                with pace.writing():
+                    if not shown:
+                        log.info(
+                            "%s: iteration %d of %d, deviance %.4g per pixel", name, course.n_done,
+                            course.plan.n_iterations, row["deviance_per_pixel"],
+                        )  # fmt: skip
+                    if fabric.world_size == 1:
+                        preview()
 
 
 @contextmanager

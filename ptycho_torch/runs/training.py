@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +13,10 @@ from lightning.pytorch.strategies import FSDPStrategy
 
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.display import training_html
 from ptycho.model_archive import ARCHIVE, PROBLEM
 from ptycho.raw_data import DataError
-from ptycho.run_folder import LOSS_PICTURE, RunFolder
+from ptycho.run_folder import RunFolder
 from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.bundle import save_bundle
 from ptycho_torch.config_factory import TrainingPayload
@@ -23,11 +24,11 @@ from ptycho_torch.data.module import ScanDataModule, stack_probes
 from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
 from ptycho_torch.runs.agreement import predicted_figures
-from ptycho_torch.runs.figures import save_history
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprints, scan_fingerprints
 from ptycho_torch.runs.outcome import refuse_diverged, tell_verdict, verdict_on
 from ptycho_torch.runs.preflight import warn_of_idle_settings
 from ptycho_torch.runs.record import logged, warn_of_older_model, write_configuration
+from ptycho_torch.runs.report.training import LiveReport, write_training_results
 from ptycho_torch.runtime import (
     LossHistory,
     batches_per_device,
@@ -81,10 +82,12 @@ class TrainingResult:
 
     run_dir: Path
     bundle: Path
-    history: list[dict[str, float | None]]
-    module: PtychoPINN_Lightning
+    history: list[dict[str, float | None]] = field(repr=False)
+    module: PtychoPINN_Lightning = field(repr=False)
     checkpoint: Path | None
     problem: str | None = None
+
+    _repr_html_ = training_html
 
 
 class PreparedTraining(NamedTuple):
@@ -219,16 +222,15 @@ def prepare(
         has_validation=data.has_validation,
         logged_metrics=LOGGED_METRICS,
     )
-    trainer.callbacks.extend(callbacks)
+    trainer.callbacks.extend([LiveReport(run_dir), *callbacks])
     return PreparedTraining(payload, data, run_dir, module, trainer)
 
 
 def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> TrainingResult:
     """Train, and save the model; within `run_environment`."""
     payload, data, run_dir, module, trainer = prepared
-    checkpoint = None if resumed is None else resumed.checkpoint
     with naming_losses(payload.execution_config, run_dir):
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=resumed and resumed.checkpoint, weights_only=True)
     checkpoint, weights = _best_weights(trainer)
     if isinstance(trainer.strategy, FSDPStrategy):
         # that of the training holds a part of the weights in each process
@@ -239,8 +241,9 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     history = next(item for item in trainer.callbacks if isinstance(item, LossHistory)).rows
     bundle, verdict = run_dir / ARCHIVE, verdict_on(history, {}, checkpoint)
     if trainer.is_global_zero:
-        verdict = verdict_on(history, predicted_figures(module, data, trainer), checkpoint)
-        save_history(run_dir / LOSS_PICTURE, history)
+        figures = predicted_figures(module, data, trainer)
+        verdict = verdict_on(history, figures, checkpoint)
+        write_training_results(run_dir, history, figures | {PROBLEM: verdict})
         save_model(bundle, module, prepared, verdict)
         Checksums(run_dir).settle()
         log.info("model saved: %s", printable(str(bundle)))

@@ -21,7 +21,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        (["comp"], {"completion"}),
+        (["compl"], {"completion"}),
         (["train", "--num-w"], {"--num-workers"}),
         (["train", "--accelerator", "c"], {"cpu", "cuda"}),
         (["config", "sh"], {"show"}),

@@ -74,7 +74,7 @@ def test_a_reconstruction_prints_one_line_with_figures_and_picture(
     line, *rest = out.splitlines()
     assert rest == []
     assert line.startswith("R factor 0.")
-    assert line.endswith(f"{tmp_path / 'comparison.png'}")
+    assert line.endswith(f"{tmp_path / 'report.html'}")
     assert (tmp_path / "comparison.png").is_file()
     code, out, _ = ptycho("doctor", tmp_path)
     assert (code, out.splitlines()[-1]) == (0, f"{tmp_path}: no file has changed.")

@@ -42,7 +42,7 @@ def test_a_scan_alone_is_reconstructed_without_a_model(ptycho: Run, scan: Path) 
     assert code == 0
     (run_dir,) = Path("reconstructions").iterdir()
     assert printed.startswith("R factor ")
-    assert printed.endswith(f"3 iterations, {printed.split()[-3]} s, {run_dir / 'comparison.png'}\n")
+    assert printed.endswith(f"3 iterations, {printed.split()[-3]} s, {run_dir / 'report.html'}\n")
     assert set(verify(run_dir).values()) == {"ok"}
     code, _, said = ptycho("reconstruct", scan, *SHORT)
     assert code == 2

@@ -32,8 +32,10 @@ FILES = {
     "history.csv",
     "loss.png",
     "metrics.json",
+    "patterns.npz",
     "reconstruction.npz",
     "reconstruction.png",
+    "report.html",
     "run.log",
 }
 

@@ -66,6 +66,8 @@ def test_a_run_directory_holds_everything_about_the_run(result: TrainingResult) 
         "history.csv",
         "loss.png",
         "checkpoints",
+        "report.html",
+        "training.json",
         "wts.h5.zip",
     }
     content = json.loads((result.run_dir / "config.json").read_text())
@@ -110,8 +112,10 @@ def test_a_reconstruction_writes_picture_arrays_and_metrics(
         "config.json",
         "run.log",
         "metrics.json",
+        "patterns.npz",
         "reconstruction.npz",
         "reconstruction.png",
+        "report.html",
         "SHA256SUMS",
         "comparison.png",
     }

@@ -1,0 +1,137 @@
+"""What notebooks show of scans, runs and reconstructions: small tables, with the colours of the page around them."""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ptycho.regular_files import read_regular
+from ptycho.run_folder import LOSS_PICTURE, OF_RECONSTRUCTION, REPORT
+
+if TYPE_CHECKING:
+    from ptycho.raw_data import RawData
+
+LARGEST_PICTURE: Final = 2 * 2**20
+"""Bytes of a picture that is put into a notebook."""
+_CELL: Final = (
+    "text-align:left;vertical-align:top;padding:2px 12px 2px 0;border:0;color:inherit;background:none;"
+    "white-space:normal;overflow-wrap:break-word;max-width:40em;font-weight:"
+)
+_ROW: Final = "border:0;border-bottom:1px solid rgba(128,128,128,.4);color:inherit;background:none"
+_TABLE: Final = (
+    "border-collapse:collapse;border:0;table-layout:auto;width:auto;margin:4px 0;text-align:left;color:inherit;"
+    "background:none;font-size:inherit;line-height:1.4"
+)
+"""Styles of the elements themselves: a notebook's rules for tables do not win, and viewers that drop style sheets keep
+them."""
+
+
+def table_html(title: str, rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
+    """A table as HTML; the first cell of a row is its name.
+
+    Args:
+        title: above it.
+        rows: the cells of each line; everything in them is text.
+        head: names of the columns.
+    """
+    caption = f'<caption style="{_CELL}bold;caption-side:top">{escape(title)}</caption>'
+    names = "".join(f'<th scope="col" style="{_CELL}bold">{escape(name)}</th>' for name in head)
+    parts = [f'<table style="{_TABLE}">{caption}']
+    parts += [f'<thead><tr style="{_ROW}">{names}</tr></thead>'] if head else []
+    for name, *cells in rows:
+        written = f'<th scope="row" style="{_CELL}bold">{_text(name)}</th>'
+        written += "".join(f'<td style="{_CELL}normal">{_text(cell)}</td>' for cell in cells)
+        parts.append(f'<tr style="{_ROW}">{written}</tr>')
+    return "".join(parts) + "</table>"
+
+
+class Training(Protocol):
+    """What is shown of a training."""
+
+    @property
+    def run_dir(self) -> Path: ...
+    @property
+    def history(self) -> Sequence[Mapping[str, float | None]]: ...
+    @property
+    def problem(self) -> str | None: ...
+
+
+class Reconstruction(Protocol):
+    """What is shown of a reconstruction."""
+
+    @property
+    def run_dir(self) -> Path: ...
+    @property
+    def metrics(self) -> Mapping[str, Any]: ...
+    @property
+    def problem(self) -> str | None: ...
+
+
+def training_html(training: Training) -> str:
+    """A training: its last losses and their picture."""
+    last: Mapping[str, float | None] = training.history[-1] if training.history else {}
+    rows: list[tuple[str, object]] = [
+        ("epochs", len(training.history)),
+        *((name, last.get(name)) for name in ("train_loss", "val_loss")),
+    ]
+    return _run_html("training", rows, training, LOSS_PICTURE)
+
+
+def reconstruction_html(reconstruction: Reconstruction) -> str:
+    """A reconstruction: its figures and its picture."""
+    rows = [(name, value) for name, value in reconstruction.metrics.items() if name != "problem"]
+    return _run_html("reconstruction", rows, reconstruction, OF_RECONSTRUCTION[1])
+
+
+def scan_html(scan: "RawData") -> str:
+    """A scan: its patterns, positions and probe."""
+    n, height, width = scan.patterns.shape
+    low, high = scan.positions_px.min(axis=0), scan.positions_px.max(axis=0)
+    n_held = None if scan.holdout is None else int(scan.holdout.sum())
+    rows: list[tuple[str, object]] = [
+        ("patterns", f"{n} of {height} x {width} pixels, {scan.patterns.dtype}"),
+        ("read as", f"{scan.domain}: {scan.domain_reason}"),
+        ("positions", f"y {low[0]:.4g} to {high[0]:.4g}, x {low[1]:.4g} to {high[1]:.4g} (object pixels)"),
+        ("probe", f"{len(scan.probe)} modes" if len(scan.probe) > 1 else "1 mode"),
+        ("held out", n_held and f"{n_held} patterns"),
+        ("known object", "yes" if scan.object_truth is not None else None),
+        ("file", scan.path or "in memory alone"),
+    ]
+    return table_html("scan", [row for row in rows if row[1] is not None])
+
+
+def _run_html(
+    title: str, rows: Iterable[tuple[str, object]], run: Training | Reconstruction, picture: str
+) -> str:
+    """A finished run: figures, what is wrong with it, where it is, and a picture of its folder."""
+    report = run.run_dir / REPORT
+    told = [(name.replace("_", " "), value) for name, value in rows]
+    told += [
+        ("problem", run.problem),
+        ("folder", run.run_dir),
+        ("report", report if report.is_file() else None),
+    ]
+    shown = [row for row in told if row[1] is not None]
+    return table_html(title, shown) + picture_html(run.run_dir / picture, title)
+
+
+def picture_html(path: Path, words: str) -> str:
+    """A PNG file as HTML that needs no file; nothing where it is missing or too large.
+
+    Args:
+        path: of the file.
+        words: what it shows.
+    """
+    try:
+        content = read_regular(path, LARGEST_PICTURE)
+    except (OSError, ValueError):
+        return ""
+    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    return f'<img style="max-width:100%" src="{source}" alt="{escape(words)}">'
+
+
+def _text(cell: object) -> str:
+    if cell is None:
+        return ""
+    return escape(f"{cell:.4g}" if isinstance(cell, float) else str(cell))

@@ -1,0 +1,48 @@
+"""`ptycho compare RUN...`: several runs side by side, on one page."""
+
+import argparse
+from pathlib import Path
+
+from ptycho.config.errors import ConfigError
+from ptycho.data_error import DataError
+from ptycho_torch.cli.console import Refusal, refusing, relative
+from ptycho_torch.cli.options import in_the_way
+from ptycho_torch.cli.parser import FlagParser
+from ptycho_torch.cli.report import add_output
+
+PAGE = "compare.html"
+MOST = 12
+"""Runs on one page."""
+
+
+def add_arguments(parser: FlagParser) -> None:
+    """Add the runs, and where to write."""
+    parser.description = (
+        "Write one page with several runs side by side: their objects, which zoom together, their figures, and the "
+        "settings that are not the same in all of them. A run on several scans is a run for each scan."
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="Folder of a run; two or more.")
+    add_output(parser, f"The page to write. [default: {PAGE}]")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the page, and print where it is.
+
+    Raises:
+        ConfigError, Refusal, OSError: wrong input.
+    """
+    path = Path(vars(options).get("output", PAGE))
+    if kept := in_the_way(path, options):
+        raise ConfigError(kept)
+
+    from ptycho_torch.runs.report.contents import folders_of, read_contents
+    from ptycho_torch.runs.report.page import comparison_page
+    from ptycho_torch.runs.report.writing import write_page
+
+    folders = [folder for name in options.runs for folder in folders_of(Path(name))]
+    if not 2 <= len(folders) <= MOST:
+        raise Refusal(f"RUN: expected 2 to {MOST} runs; got {len(folders)}. Name others.")
+    with refusing(DataError):
+        write_page(path, comparison_page([read_contents(folder) for folder in folders]))
+    print(relative(path))
+    return 0

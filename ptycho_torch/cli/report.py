@@ -1,0 +1,79 @@
+"""`ptycho report RUN`: the report of a run, made anew."""
+
+import argparse
+import contextlib
+from pathlib import Path
+
+from ptycho.config.errors import ConfigError
+from ptycho.data_error import DataError
+from ptycho_torch.cli.console import Refusal, refusing, relative
+from ptycho_torch.cli.options import in_the_way
+from ptycho_torch.cli.parser import FlagParser
+
+
+def add_arguments(parser: FlagParser) -> None:
+    """Add the run, and where to write."""
+    parser.description = (
+        "Write report.html of a run anew, from its files: the object, figures and whether to believe them, the "
+        "patterns that are predicted worst, the settings, and the command that repeats the run. It opens from the "
+        "disk, without a network. A run on several scans has one in the folder of each."
+    )
+    parser.add_argument("run", metavar="RUN", help="Folder of a training or of a reconstruction.")
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="Serve the page to a browser on this machine until Ctrl-C, and load it again there whenever the run "
+        "writes another one; the run may be under way. Nothing is written.",
+    )
+    add_output(parser, "Write the page to this file, and leave the folder of the run as it is.")
+
+
+def add_output(parser: FlagParser, words: str) -> None:
+    """Add where to write a page."""
+    parser.add_argument("--output", metavar="FILE", help=words)
+    parser.add_argument("--overwrite", action="store_true", help="Replace the file if it is there.")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the report, and print where it is.
+
+    Raises:
+        ConfigError, Refusal, OSError: wrong input.
+    """
+    place = vars(options).get("output")
+    if "watch" in options:
+        if place is not None:
+            raise Refusal("--watch: expected without --output; got both. Drop one.")
+        return _watch(Path(options.run))
+    if kept := in_the_way(Path(place), options) if place is not None else []:
+        raise ConfigError(kept)
+
+    from ptycho_torch.runs.report.contents import folders_of, read_contents
+    from ptycho_torch.runs.report.page import report_page
+    from ptycho_torch.runs.report.writing import make_reports, write_page
+
+    with refusing(DataError):
+        if place is None:
+            made = make_reports(Path(options.run))
+        else:
+            folder, *others = folders_of(Path(options.run))
+            if others:
+                raise Refusal("--output: expected a run on one scan; got several. Leave it out.")
+            contents = read_contents(folder)
+            write_page(Path(place), report_page(contents))
+            made = {Path(place): contents}
+    for path in made:
+        print(relative(path))
+    return 0
+
+
+def _watch(run_dir: Path) -> int:
+    """Serve the report of a run, or of the first scan of one on several, until an interrupt."""
+    from ptycho.run_folder import REPORT
+    from ptycho_torch.runs.report.contents import folders_of
+    from ptycho_torch.runs.report.serving import Server
+
+    with Server(folders_of(run_dir)[0] / REPORT) as server, contextlib.suppress(KeyboardInterrupt):
+        print(f"{server.url} shows {relative(server.path)}; Ctrl-C ends it", flush=True)
+        server.serve_forever()
+    return 0

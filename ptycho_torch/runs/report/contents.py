@@ -1,0 +1,289 @@
+"""What a report is made of: the files of a run, read back."""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+from numpy.typing import NDArray
+
+from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.config.file_text import LARGEST
+from ptycho.config.record import Recorded, damages, is_record, settings_in
+from ptycho.data_error import DataError, problem
+from ptycho.json_files import read_json
+from ptycho.npz_files import open_npz, read_member
+from ptycho.regular_files import read_regular
+from ptycho.run_folder import (
+    FIGURES,
+    HISTORY,
+    LOG,
+    OF_RECONSTRUCTION,
+    PATTERNS,
+    RECORD,
+    holds_training,
+)
+from ptycho_torch.runs.outcome import problem_of, problem_of_picture, problem_of_prediction
+
+DATA: Final = ("data_file", "test_data_file", "train_data_file")
+"""Settings that name the scan."""
+_ARRAYS: Final = {
+    "object": (2, "c"),
+    "probe": (3, "c"),
+    "corner_px": (1, "iu"),
+    "coverage": (2, "f"),
+    "object_pixel_size_m": (1, "f"),
+    "probe_powers": (1, "f"),
+    "index": (1, "iu"),
+    "measured": (3, "f"),
+    "predicted": (3, "f"),
+    "valid": (3, "b"),
+    "looked_at": (1, "iu"),
+    "r_factor": (1, "f"),
+    "excess_deviance": (0, "f"),
+    "positions_px": (2, "f"),
+}
+"""Arrays of reconstruction.npz and patterns.npz that are shown, with their number of axes and kinds of number."""
+_ALIKE: Final = (
+    ("probe", "probe_powers"),
+    ("measured", "index"),
+    ("measured", "predicted"),
+    ("measured", "valid"),
+    ("looked_at", "r_factor"),
+)
+"""Pairs of arrays, the second of which has the shape of the first, as far as it has axes."""
+_WARNINGS: Final = (" WARNING ", " ERROR ")
+_MOST_WARNINGS: Final = 20
+
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is known of one run.
+
+    Attributes:
+        folder: of the results.
+        run_dir: of the record: the same, or the one above where the run is of several scans.
+        record: `config.json`.
+        settings: those in the record.
+        figures: `metrics.json`, or `training.json` of a training.
+        history: the rows of `history.csv`: numbers, words, or None where nothing was measured.
+        arrays: those of `reconstruction.npz`.
+        patterns: those of `patterns.npz`, see `evidence.evidence`.
+        warnings: lines of `run.log`.
+        is_training: whether it is a training.
+        model: the training whose model the run used, where that is there.
+    """
+
+    folder: Path
+    run_dir: Path
+    record: Mapping[str, Any]
+    settings: Recorded
+    figures: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+    patterns: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+    warnings: tuple[str, ...] = ()
+    is_training: bool = False
+    model: "Contents | None" = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the run came to nothing; None where nothing is known against it."""
+        if isinstance(told := self.figures.get("problem"), str):
+            return told
+        if self.is_training:
+            return problem_of(self.history) or problem_of_prediction(self.judged)
+        return problem_of_picture(self.judged) if self.judged else None
+
+    @property
+    def judged(self) -> dict[str, float]:
+        """R factor and deviance, each also of the mean pattern; nothing where they were not measured."""
+        names = [f"{of}{name}" for of in ("", "mean_pattern_") for name in _JUDGED]
+        values = {name: number_of(self.figures, name) for name in names if name in self.figures}
+        return values if len(values) == len(names) else {}
+
+    @property
+    def data(self) -> str | None:
+        """The scan, as the record names it."""
+        named = (self.record["configuration"].get(name) for name in DATA)
+        return next((name for name in named if isinstance(name, str)), None)
+
+    @property
+    def title(self) -> str:
+        """What the run is called: after its scan."""
+        if self.folder != self.run_dir or self.data is None:
+            return self.folder.name
+        return Path(self.data).stem
+
+
+_JUDGED: Final = ("r_factor", "poisson_deviance_per_pixel")
+
+
+def number_of(figures: Mapping[str, Any], name: str) -> float:
+    """A figure as a number: NaN where it is none, infinite where that is recorded."""
+    value = figures.get(name)
+    if isinstance(value, int | float):
+        return float(value)
+    return math.inf if figures.get(f"{name}_reason") == "infinite" else math.nan
+
+
+def read_contents(folder: Path, *, new: Path | None = None, run_dir: Path | None = None) -> Contents:
+    """Read what there is of a run.
+
+    Args:
+        folder: of its results.
+        new: where they are, on their way there; None: in the folder.
+        run_dir: where its record is; None: in the folder, or the one above.
+
+    Raises:
+        ConfigError: there is no run, or its record is damaged.
+        DataError: an NPZ file is damaged.
+    """
+    place = new or folder
+    run_dir = run_dir or (folder if (folder / RECORD).is_file() else folder.parent)
+    record = _record(run_dir)
+    is_training = "train_data_file" in record["configuration"]
+    figures = _json(place / (FIGURES if is_training else OF_RECONSTRUCTION[-1]))
+    return Contents(
+        folder=folder,
+        run_dir=run_dir,
+        record=record,
+        settings=settings_in(record),
+        figures=figures if isinstance(figures, dict) else {},
+        history=_history(place / HISTORY),
+        arrays={} if is_training else _arrays(place / OF_RECONSTRUCTION[0]),
+        patterns={} if is_training else _arrays(place / PATTERNS),
+        warnings=tuple(_warnings(run_dir / LOG)),
+        is_training=is_training,
+        model=_model_of(record),
+    )
+
+
+def folders_of(run_dir: Path) -> list[Path]:
+    """The folders with results of a run: its own, or one for each of several scans.
+
+    Raises:
+        ConfigError: there is no run.
+    """
+    _record(run_dir)
+    if holds_training(run_dir) or (run_dir / OF_RECONSTRUCTION[0]).is_file():
+        return [run_dir]
+    inner = sorted(path.parent for path in run_dir.glob(f"*/{OF_RECONSTRUCTION[0]}"))
+    return [path for path in inner if not (path / RECORD).exists() and not path.is_symlink()] or [run_dir]
+
+
+def is_finished(contents: Contents) -> bool:
+    """Whether a run came to its end: its figures are written then, or tell that it was interrupted."""
+    return bool(contents.figures) and not contents.figures.get("interrupted")
+
+
+def _record(run_dir: Path) -> dict[str, Any]:
+    path = run_dir / RECORD
+    try:
+        content = read_json(path)
+    except FileNotFoundError:
+        message = f"{run_dir}: expected the folder of a run, which holds {RECORD}; got {_got(run_dir)}. Name another."
+        raise ConfigError([Failure(str(run_dir), message)]) from None
+    except (OSError, ValueError) as error:
+        message = f"{path}: expected the record of a run; got a damaged file ({error!s:.200})."
+        raise ConfigError([Failure(str(path), message)]) from None
+    record = cast(dict[str, Any], content) if isinstance(content, dict) else {}
+    if not is_record(record):
+        message = f"{path}: expected the record of a run; got another file. Name the folder of a run."
+        raise ConfigError([Failure(str(path), message)])
+    if failures := damages(record, str(path)):
+        raise ConfigError(failures)
+    return record
+
+
+def _got(run_dir: Path) -> str:
+    return "one without it" if run_dir.is_dir() else "no folder"
+
+
+def _json(path: Path) -> object:
+    return _if_there(read_json, path, {})
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    """The rows of a history."""
+    text = _if_there(lambda path: read_regular(path, LARGEST).decode("ascii", "replace"), path, "")
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    return [{name: _value(cell) for name, cell in row.items() if isinstance(name, str)} for row in rows]
+
+
+def _value(cell: object) -> Any:
+    if not isinstance(cell, str) or not cell:
+        return None
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an NPZ file that are shown; none where it is missing.
+
+    Raises:
+        DataError: it is damaged, or not as a run writes it.
+    """
+    if not path.is_file():
+        return {}
+    with open_npz(path) as (archive, members):
+        found = {name: read_member(path, archive, members[name]) for name in _ARRAYS.keys() & members.keys()}
+    odd = [
+        name
+        for name, array in found.items()
+        if (array.ndim, array.dtype.kind) not in _allowed(*_ARRAYS[name])
+    ]
+    odd += [
+        other
+        for name, other in _ALIKE
+        if {name, other} <= found.keys() and found[other].shape != found[name].shape[: found[other].ndim]
+    ]
+    if odd:
+        array = found[odd[0]]
+        got = f"{array.dtype} of the shape {array.shape}"
+        raise DataError(problem(odd[0], "an array as a run writes it", got, path, "Reconstruct again."))
+    return found
+
+
+def _allowed(n_axes: int, kinds: str) -> Iterator[tuple[int, str]]:
+    return ((n_axes, kind) for kind in kinds)
+
+
+def _warnings(path: Path) -> Iterator[str]:
+    text = _if_there(lambda path: read_regular(path, LARGEST).decode("utf-8", "replace"), path, "")
+    told = dict.fromkeys(
+        printable(line.partition(word)[2].partition(": ")[2])
+        for line in text.splitlines()
+        for word in _WARNINGS
+        if word in line[:64]
+    )
+    yield from list(told)[:_MOST_WARNINGS]
+
+
+def _if_there(read: Callable[[Path], Read], path: Path, otherwise: Read) -> Read:
+    """What is read from a file; of one that is missing or damaged nothing."""
+    try:
+        return read(path)
+    except (OSError, ValueError):
+        return otherwise
+
+
+def _model_of(record: Mapping[str, Any]) -> Contents | None:
+    """The training whose model a run used; None where it is not there any more."""
+    named = record["configuration"].get("model_path")
+    if not isinstance(named, str) or "\0" in named:
+        return None
+    path = Path(named)
+    home = path if path.is_dir() else path.parent
+    try:
+        found = read_contents(home)
+    except (ConfigError, OSError, ValueError):
+        return None
+    return found if found.is_training else None

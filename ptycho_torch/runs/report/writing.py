@@ -1,0 +1,52 @@
+"""Writing the report of a run."""
+
+from pathlib import Path
+
+from ptycho.atomic import atomic_write
+from ptycho.checksums import Checksums
+from ptycho.run_folder import REPORT, RunFolder
+from ptycho_torch.runs.report.contents import Contents, folders_of, read_contents
+from ptycho_torch.runs.report.page import report_page
+
+
+def add_report(new: Path, folder: Path, run_dir: Path) -> None:
+    """Write the report of results that are about to appear.
+
+    Args:
+        new: where they are.
+        folder: where they will be.
+        run_dir: folder of the run, with its record.
+    """
+    write_page(new / REPORT, report_page(read_contents(folder, new=new, run_dir=run_dir)))
+
+
+def make_reports(run_dir: Path) -> dict[Path, Contents]:
+    """Write the reports of a run anew.
+
+    Args:
+        run_dir: the folder of a run.
+
+    Returns:
+        Report -> what it is of; one for each scan.
+
+    Raises:
+        ConfigError: there is no run, its record is damaged, or another process writes into it.
+        DataError: an NPZ file is damaged.
+    """
+    folders_of(run_dir)  # refused, where there is no run, before a lock is made
+    made: dict[Path, Contents] = {}
+    with RunFolder(run_dir):
+        checksums = Checksums(run_dir)
+        for folder in folders_of(run_dir):
+            contents = read_contents(folder, run_dir=run_dir)
+            with checksums.write(folder / REPORT) as file:
+                file.write(report_page(contents).encode())
+            made[folder / REPORT] = contents
+        checksums.settle()
+    return made
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page."""
+    with atomic_write(path) as file:
+        file.write(page.encode())

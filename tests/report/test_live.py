@@ -1,0 +1,141 @@
+"""Reports of runs that are under way, and their server."""
+
+import logging
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from ptycho_torch.config_factory import create_training_payload
+from ptycho_torch.config_solver import create_solver_payload
+from ptycho_torch.runs import solving
+from ptycho_torch.runs.report import training as live
+from ptycho_torch.runs.report.contents import read_contents
+from ptycho_torch.runs.report.serving import Server
+from ptycho_torch.runs.report.verdict import verdict_of
+from ptycho_torch.runs.training import train
+from ptycho_torch.simulate import simulate_scan
+from tests.report.test_pages import pages
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
+
+SETTINGS = {
+    "nepochs": 2, "n_unrolled_steps": 1, "n_filters_scale": 1, "accelerator": "cpu", "batch_size": 16,
+    "enable_progress_bar": False, "n_groups": 48,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scan") / "tiny.npz"
+    simulate_scan(N=32, n_positions=60).to_file(path)
+    return path
+
+
+class Watching(Callback):
+    """Keeps what the report of a training was after each epoch."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir, self.pages, self.headlines = run_dir, [], []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.pages.append((self.run_dir / "report.html").read_text())
+        self.headlines.append(verdict_of(read_contents(self.run_dir)).headline)
+
+
+def test_a_training_under_way_has_a_report_and_a_line_for_each_epoch(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live, "PREVIEW_S", 0.0)
+    monkeypatch.setattr("ptycho_torch.runs.pace.LEAST_SHARE", 0)
+    seen = Watching(tmp_path / "run")
+    with caplog.at_level(logging.INFO, "ptycho_torch"):
+        train(create_training_payload(scan, tmp_path / "run", SETTINGS), callbacks=[seen])
+    assert seen.headlines == ["Not finished"] * 2
+    assert all("Not finished" in page and "<svg" in page for page in seen.pages)
+    assert "Not finished" not in (tmp_path / "run" / "report.html").read_text()
+    lines = [record.getMessage() for record in caplog.records if "epoch " in record.getMessage()]
+    told = [line for line in lines if line.startswith("epoch ")]
+    assert [line.partition(":")[0] for line in told] == ["epoch 1/2", "epoch 2/2"]
+    assert "train_loss" in told[0]
+    assert " left" in told[0]
+    assert " left" not in told[1]
+
+
+def test_a_reconstruction_with_previews_ends_in_the_same_bits(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {
+        "n_iterations": 24, "refine_probe": True, "refine_positions": True, "probe_modes": 2, "accelerator": "cpu",
+    }  # fmt: skip
+    pages_seen: list[str] = []
+    written = solving.save_preview
+
+    def kept(course: Any, folder: Path, *rest: Any) -> None:
+        written(course, folder, *rest)
+        pages_seen.append((folder / "report.html").read_text())
+
+    plain = solving.solve(create_solver_payload(scan, tmp_path / "plain", settings))[0]
+    monkeypatch.setattr(solving, "PREVIEW_S", 0.0)
+    monkeypatch.setattr("ptycho_torch.runs.pace.LEAST_SHARE", 0)
+    monkeypatch.setattr(solving, "save_preview", kept)
+    watched = solving.solve(create_solver_payload(scan, tmp_path / "watched", settings))[0]
+    assert len(pages_seen) >= 20
+    assert all("Not finished" in page and "Amplitude of the object" in page for page in pages_seen)
+    np.testing.assert_array_equal(plain.object, watched.object)
+    np.testing.assert_array_equal(plain.positions_px, watched.positions_px)
+    assert "Not finished" not in (tmp_path / "watched" / "report.html").read_text()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path / "report.html") as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def asked(url: str, **options: Any) -> tuple[int, str, dict[str, str]]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=10) as answer:
+            return answer.status, answer.read().decode(), dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, "", {}
+
+
+def test_the_server_shows_the_report_and_nothing_else(server: Server) -> None:
+    status, text, head = asked(server.url)
+    assert (status, head["Refresh"]) == (200, "2")
+    assert "No report yet" in text
+    server.path.write_text("<p>first")
+    status, text, head = asked(server.url)
+    assert (status, text) == (200, "<p>first")
+    assert "Refresh" not in head
+    assert asked(server.url, method="HEAD")[2]["ETag"] == head["ETag"]
+    (server.path.parent / "other.html").write_text("secret")
+    for place in ("other.html", "../etc/passwd", "report.html"):
+        assert asked(server.url + place)[0] == 404
+    assert asked(server.url, headers={"Host": f"elsewhere.example:{server.server_port}"})[0] == 404
+    assert server.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.skipif(pages.browser_path() is None, reason="needs Chromium: apt-get install chromium")
+def test_a_page_that_is_watched_is_loaded_again(server: Server, home: Path) -> None:
+    page = (home / "solved" / "report.html").read_text()
+    server.path.write_text(page)
+    with pages.open_browser() as browser:
+        sheet = browser.new_page()
+        sheet.goto(server.url)
+        sheet.wait_for_timeout(2500)  # it asks once a second
+        server.path.write_text(page.replace("<h1>", "<h1>Another "))
+        sheet.locator("h1", has_text="Another").wait_for(timeout=20000)
