@@ -9,20 +9,21 @@ are joined here and nowhere else.
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from ptycho.config.data import DataConfig
 from ptycho.config.errors import printable
 from ptycho.data_error import DataError, problem
 from ptycho.grouped_data import GroupedData, grouped_data
 from ptycho.npz_files import write_npz
-from ptycho.photon_scale import photon_scale
+from ptycho.photon_scale import focus_of, photon_scale
 from ptycho.scan_checks import Checker
-from ptycho.scan_domain import Decision, Domain, TrainedDomains, check_word, decide_domain
+from ptycho.scan_domain import Decision, Domain, TrainedDomains, check_word, decide_domain, say_domain
 from ptycho.scan_files import read_scan_file
 from ptycho.scan_masks import as_plain, joined
 from ptycho.scan_verdicts import warnings_of, warnings_of_pixels
@@ -51,7 +52,9 @@ class RawData:
         domain_reason: why it is taken to be that.
         positions_px: float64 (n, 2), rows (y, x), object pixels.
         probe: complex64 (modes, N, N) in photon scale: the sum of abs(probe)^2 is the mean counts of a
-            pattern of a transparent object.
+            pattern of a transparent object; see `has_probe`.
+        has_probe: whether the file has a probe, or optics that one follows from. If not, `probe` is the focus of the
+            mean pattern, which the backend searches the defocus of before it uses it.
         bad_pixels: bool (N, N) or (n, N, N), True where nothing was measured; or None.
         holdout: bool (n,), True for patterns kept for evaluation; or None.
         half: int8 (n,), 0 or 1, two disjoint halves; or None.
@@ -63,6 +66,7 @@ class RawData:
         nphotons: stated incident photons of a pattern; or None.
         metadata: JSON-safe mapping from the file.
         path: the file, or None.
+        reading: the settings of [data] that the file was read with.
     """
 
     patterns: Stack
@@ -81,15 +85,24 @@ class RawData:
     nphotons: float | None
     metadata: Mapping[str, Any]
     path: Path | None
+    has_probe: bool = True
+    reading: DataConfig = field(default_factory=DataConfig)
 
     @classmethod
-    def from_file(cls, path: str | Path, domain: str = "auto", trained: TrainedDomains | None = None) -> Self:
-        """Read one scan from an NPZ, a ptychodus product (.h5, with diffraction.h5 beside it) or a CXI file.
+    def from_file(
+        cls,
+        path: str | Path,
+        domain: str = "auto",
+        trained: TrainedDomains | None = None,
+        reading: DataConfig | None = None,
+    ) -> Self:
+        """Read one scan from an NPZ file in the data contract, or one of another layout; see `DataConfig`.
 
         Args:
-            path: the file; its suffix says the format.
+            path: the file.
             domain: 'amplitude' or 'intensity'; 'auto' asks the file.
             trained: what the training of the model in use knew of the domain; see `ptycho.scan_domain`.
+            reading: where its arrays are, and how they are used; None: as its format has it.
 
         Raises:
             FileNotFoundError: no such file.
@@ -98,15 +111,16 @@ class RawData:
         """
         path = Path(path)
         check_word(domain)
-        file = read_scan_file(path)
-        return cls._build(file.arrays, domain, printable(str(path)), file.names, path, trained)
+        reading = reading or DataConfig()
+        file = read_scan_file(path, reading, domain)
+        return cls._build(file.arrays, domain, printable(str(path)), file.names, path, trained, reading)
 
     @classmethod
     def from_arrays(
         cls,
         patterns: npt.ArrayLike,
         positions_px: npt.ArrayLike,
-        probe: npt.ArrayLike,
+        probe: npt.ArrayLike | None,
         *,
         domain: str = "auto",
         bad_pixels: npt.ArrayLike | None = None,
@@ -120,7 +134,7 @@ class RawData:
         nphotons: float | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Make a scan from arrays (see the class for shapes); the patterns are kept, not copied.
+        """Make a scan from arrays (see the class for shapes); the patterns are kept, not copied. A probe may be None.
 
         Raises:
             DataError: everything that is wrong with the arrays, together.
@@ -209,6 +223,7 @@ class RawData:
         names: Mapping[str, str],
         path: Path | None,
         trained: TrainedDomains | None = None,
+        reading: DataConfig | None = None,
     ) -> Self:
         """Check every array, decide the domain, scale the probe."""
         check_word(domain)
@@ -218,7 +233,6 @@ class RawData:
         patterns, summary = check.patterns()
         n, size = (None, None) if patterns is None else patterns.shape[:2]
         positions = check.positions(n, size)
-        check.require("probeGuess", "a complex probe, shape (N, N) or (modes, N, N)")
         probe = check.probe("probeGuess", size)
         nphotons = check.photon_number(metadata)
         stated = bad_pixels = check.bad_pixels(n, size)
@@ -242,9 +256,11 @@ class RawData:
             if decision.domain == "amplitude" and nphotons is not None:
                 check.not_intensity(mean_counts, nphotons)
         check.raise_problems()
+        if probe is None and patterns is not None:
+            probe = focus_of(patterns, bad_pixels, decision.domain)
         if patterns is None or summary is None or positions is None or probe is None:
             raise AssertionError("an array is missing, but no problem was reported")
-        _say_domain(decision, origin)
+        say_domain(decision, origin)
         for warning in (
             *warnings_of(summary, str(patterns.dtype), mean_counts, positions, probe),
             *warnings_of_pixels(patterns, decision.domain, stated, bad_pixels),
@@ -266,6 +282,8 @@ class RawData:
             nphotons=nphotons,
             metadata=metadata,
             path=path,
+            has_probe="probeGuess" in arrays,
+            reading=reading or DataConfig(),
             **cast(Any, optional | scaled.objects),
         )
 
@@ -306,7 +324,7 @@ class RawData:
             "diff3d": self.patterns,
             "xcoords": self.positions_px[:, 1],
             "ycoords": self.positions_px[:, 0],
-            "probeGuess": self.probe,
+            "probeGuess": self.probe if self.has_probe else None,
             "scan_index": self.scan_index,
             "bad_pixels": self.bad_pixels,
             "holdout": self.holdout,
@@ -349,7 +367,10 @@ class RawData:
 
 
 def load_scans(
-    path: str | Path, domain: str = "auto", trained: TrainedDomains | None = None
+    path: str | Path,
+    domain: str = "auto",
+    trained: TrainedDomains | None = None,
+    reading: DataConfig | None = None,
 ) -> list[RawData]:
     """Read a file (see `RawData.from_file`), or all NPZ files of a directory in the order of their names.
 
@@ -359,30 +380,13 @@ def load_scans(
     """
     path = Path(path)
     if not path.is_dir():
-        return [RawData.from_file(path, domain, trained)]
+        return [RawData.from_file(path, domain, trained, reading)]
     files = sorted(path.glob("*.npz"))
     if not files:
         raise FileNotFoundError(
             problem("data directory", "*.npz files", "none", path, "Name another directory.")
         )
-    return [RawData.from_file(file, domain, trained) for file in files]
-
-
-def _say_domain(decision: Decision, origin: str) -> None:
-    """Log how patterns are read; as a warning, with the way out, where nobody stated it."""
-    if decision.is_stated:
-        logger.info("%s: the patterns are read as %s: %s.", origin, decision.domain, decision.reason)
-        return
-    other = "intensity" if decision.domain == "amplitude" else "amplitude"
-    logger.warning(
-        "%s: the patterns are read as %s: %s. The file does not state it: set measurement_domain to %s, or to %s if "
-        "that is wrong.",
-        origin,
-        decision.domain,
-        decision.reason,
-        decision.domain,
-        other,
-    )
+    return [RawData.from_file(file, domain, trained, reading) for file in files]
 
 
 def _object_index(scan_index: Array | None, n: int, origin: str) -> npt.NDArray[np.int64]:

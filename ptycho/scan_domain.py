@@ -1,6 +1,7 @@
 """Whether patterns are amplitudes or intensities: what was stated, what a training knew, what the values say."""
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Self, cast
@@ -22,6 +23,9 @@ LEAST_COUNTING_NOISE: Final = 0.85
 
 AS_TRAINED: Final = "as in the training, where "
 """How the reason begins of what a training decided."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class Decision(NamedTuple):
@@ -159,4 +163,21 @@ def _by_values(patterns: Stack, ignored: Mask | None, whole: bool) -> Decision |
             return Decision("amplitude", reason, False)
     return Decision(
         "intensity", f"all values are whole numbers ({patterns.dtype}): they must be counts", False
+    )
+
+
+def say_domain(decision: Decision, origin: str) -> None:
+    """Log how patterns are read; as a warning, with the way out, where nobody stated it."""
+    if decision.is_stated:
+        logger.info("%s: the patterns are read as %s: %s.", origin, decision.domain, decision.reason)
+        return
+    other = "intensity" if decision.domain == "amplitude" else "amplitude"
+    logger.warning(
+        "%s: the patterns are read as %s: %s. The file does not state it: set measurement_domain to %s, or to %s if "
+        "that is wrong.",
+        origin,
+        decision.domain,
+        decision.reason,
+        decision.domain,
+        other,
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from ptycho.config.data import DataConfig
 from ptycho.config.dataclass import CheckedDataclass
 from ptycho.config.field_types import Backend, Domain, File, OptionalFile, path
 from ptycho.config.fields import Flag, PositiveInt, Seed
@@ -43,3 +44,6 @@ class InferenceConfig(CheckedDataclass, table="inference", renamed={"n_images": 
 
     backend: Backend = "pytorch"
     """The implementation that reconstructs; tensorflow is another distribution's."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    """How scans are read."""

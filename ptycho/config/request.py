@@ -52,7 +52,8 @@ class Request:
     """What a caller asks for, name by name.
 
     Args:
-        classes: The classes of the sections whose settings may be named; no two share a name.
+        classes: The classes of the sections whose settings may be named, and with them those that they hold; no two
+            share a name.
         overrides: The strongest level.
         flags: Command-line flags that were passed, by name; text is read as the field says.
         file: A run file, or a flat file of the section without a label; or several, the last one strongest. Those of
@@ -79,7 +80,7 @@ class Request:
     ) -> None:
         self._environ = os.environ if environ is None else environ
         self._n_is_settled = n_is_settled
-        self._layers: dict[type, list[Layer]] = {cls: [] for cls in classes}
+        self._layers: dict[type, list[Layer]] = {cls: [] for cls in _with_held(classes)}
         self._failures: list[Failure] = []
         for kind, given in (("override", overrides), ("flag", flags), ("cli-default", cli_defaults)):
             if given is not None:
@@ -137,6 +138,12 @@ class Request:
     def _merged(self, name: str) -> dict[str, Origin]:
         layers = next(layers for cls, layers in self._layers.items() if name in section_of(cls).fields)
         return merge(layers)
+
+    def settings(self, cls: type[T]) -> T | None:
+        """The settings of one section by themselves; None where a level of it is wrong, which `answer` reports."""
+        found = next(layers for asked, layers in self._layers.items() if issubclass(asked, cls))
+        resolved = resolve(cls, found)
+        return None if resolved.failures else resolved.config
 
     def answer(self, ready: Mapping[type, Any] | None = None) -> Answer:
         """Resolve everything.
@@ -198,6 +205,15 @@ class Request:
         layers = sort_values(kind, given, self._sections, synonyms=synonyms, text=is_flag)
         for cls, layer in zip(self._layers, layers, strict=True):
             self.add(cls, as_flags(layer) if is_flag else layer)
+
+
+def _with_held(classes: Sequence[type]) -> Iterator[type]:
+    """The classes, each after those of the sections that it holds and that nobody named."""
+    for cls in classes:
+        for held in section_of(cls).nested.values():
+            if not any(issubclass(one, held.cls) for one in classes):
+                yield held.cls
+        yield cls
 
 
 def _above(settings: Any, overrides: Sequence[Layer]) -> Resolution[Any]:

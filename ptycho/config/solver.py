@@ -4,11 +4,13 @@ Like the canonical configurations it is mutable, and checked at every constructi
 out is set in `ptycho.config.execution.PyTorchExecutionConfig`.
 """
 
+import dataclasses
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, Lt
 from pydantic import AllowInfNan, Strict
 
+from ptycho.config.data import DataConfig
 from ptycho.config.dataclass import CheckedDataclass
 from ptycho.config.field_types import Domain, File, OptionalFile, path
 from ptycho.config.fields import Exact, Flag, PositiveFloat, PositiveInt
@@ -71,3 +73,6 @@ class SolverConfig(CheckedDataclass, table="solver"):
     holdout: Share = 0.05
     """Share of the patterns that is set aside to judge the result, and fitted in the last iterations, where the file
     marks none as held out."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    """How scans are read."""

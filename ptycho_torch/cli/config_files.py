@@ -30,6 +30,7 @@ TITLES: Final[Mapping[str, str]] = {
     "training": "What is trained on, and how.",
     "inference": "What is reconstructed with a trained model.",
     "solver": "What is reconstructed without one, and how.",
+    "data": "How a scan is read from a file that another program wrote.",
     "execution": "How this machine runs it. PTYCHO_EXEC_<NAME> in the environment beats this table.",
 }
 
@@ -116,7 +117,7 @@ def schema() -> dict[str, Any]:
     canonical = [
         {
             "properties": {name: {"$ref": f"#/$defs/{table}/properties/{name}"} for name in described}
-            | {"model": {"$ref": "#/$defs/model"}}
+            | {held: {"$ref": f"#/$defs/{held}"} for held in section_of_table(table).nested}
             | writer,
             "additionalProperties": False,
         }

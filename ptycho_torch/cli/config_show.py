@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ORIGINS_KEY, SCHEMA_KEY
 from ptycho.config.layer import Layer
@@ -80,12 +81,12 @@ def _resumed(
 
             stopped = stopped_payload(**solve.asked_to_resume(line, options))
             resolved = Resolved(stopped.sources, stopped.execution_config, {})
-            return resolved, (SolverConfig,), RECONSTRUCTION_GROUPS
+            return resolved, (SolverConfig, DataConfig), RECONSTRUCTION_GROUPS
         from ptycho_torch.runs.resuming import resumed_payload
 
         payload = resumed_payload(**train.asked_to_resume(line, options))
         resolved = Resolved(payload.sources, payload.execution_config, {})
-        return resolved, (ModelConfig, TrainingConfig), ()
+        return resolved, (ModelConfig, TrainingConfig, DataConfig), ()
 
     return resolve
 
@@ -108,7 +109,7 @@ def _training(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str,
         with refusing(DataError):
             payload = create_training_payload(None, None, request=request)
         resolved = Resolved(payload.sources, payload.execution_config, {})
-    return resolved, (ModelConfig, TrainingConfig), ()
+    return resolved, (ModelConfig, TrainingConfig, DataConfig), ()
 
 
 def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
@@ -122,7 +123,9 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
             "inference.test_data_file": (Origin("argument"), "DATA"),
             "inference.output_dir": (Origin("cli-default"), "FOLDER-OF-MODEL/NAME-OF-DATA"),
         }
-        request.add(ModelConfig, _trained(model))
+        trained = _trained(model)
+        request.add(ModelConfig, trained["model"])
+        request.add(DataConfig, trained["data"])
         resolved = _without_data(request, unknown)
     else:
         from ptycho.data_error import DataError
@@ -131,7 +134,7 @@ def _reconstruction(line: CommandLine) -> tuple[Resolved, tuple[type, ...], tupl
         with refusing(DataError):
             payload = create_inference_payload(None, None, None, request=request)
         resolved = Resolved(payload.sources, payload.execution_config, {})
-    return resolved, (ModelConfig, InferenceConfig), RECONSTRUCTION_GROUPS
+    return resolved, (ModelConfig, InferenceConfig, DataConfig), RECONSTRUCTION_GROUPS
 
 
 def _solver(request: Request) -> tuple[Resolved, tuple[type, ...], tuple[str, ...]]:
@@ -146,18 +149,18 @@ def _solver(request: Request) -> tuple[Resolved, tuple[type, ...], tuple[str, ..
 
         payload = create_solver_payload(None, None, request=request)
         resolved = Resolved(payload.sources, payload.execution_config, {})
-    return resolved, (SolverConfig,), RECONSTRUCTION_GROUPS
+    return resolved, (SolverConfig, DataConfig), RECONSTRUCTION_GROUPS
 
 
 _RESOLVERS: Final = {train.NAME: _training, reconstruct.NAME: _reconstruction}
 
 
-def _trained(model: str) -> Layer:
+def _trained(model: str) -> Mapping[str, Layer]:
     """What a trained model says of itself."""
     from ptycho.model_archive import find_archive
     from ptycho_torch.config_inferred import trained_layers
 
-    return trained_layers(find_archive(model))["model"]
+    return trained_layers(find_archive(model))
 
 
 def _without_data(request: Request, unknown: Mapping[str, tuple[Origin, str]]) -> Resolved:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
@@ -49,7 +50,7 @@ def add_arguments(parser: FlagParser) -> None:
         "test_data_file",
         metavar="DATA",
         nargs="?",
-        help="The scan: NPZ, ptychodus product or CXI; or a folder of NPZ files.",
+        help="The scan: NPZ, CXI or another HDF5 file, see ptycho inspect; or a folder of NPZ files.",
     )
     add_own_options(parser, overwrite=OVERWRITE)
     parser.add_argument(
@@ -60,6 +61,7 @@ def add_arguments(parser: FlagParser) -> None:
     )
     flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
     flags += flags_of(SolverConfig, without=["data_file", *section_of(InferenceConfig).fields])
+    flags += flags_of(DataConfig)
     folders = f"{RECONSTRUCTIONS}/NAME-OF-DATA; with a model FOLDER-OF-MODEL/NAME-OF-DATA"
     shown = shown_values(STANDARD, InferenceConfig, SolverConfig, PyTorchExecutionConfig)
     parser.add_flags(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.recipes import STANDARD
@@ -55,7 +56,9 @@ def add_arguments(parser: FlagParser) -> None:
         "again needs no other command.",
     )
     shown = shown_values(STANDARD, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
-    flags = flags_of(ModelConfig) + flags_of(TrainingConfig, without=["train_data_file"])
+    flags = (
+        flags_of(ModelConfig) + flags_of(TrainingConfig, without=["train_data_file"]) + flags_of(DataConfig)
+    )
     parser.add_flags(flags + flags_of(PyTorchExecutionConfig), shown | {"output_dir": f"{RUNS}/NAME-OF-DATA"})
     parser.hands_on_unknown = True
 

@@ -30,6 +30,7 @@ from ptycho_torch.data.module import usable_patterns
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconstruct
 from ptycho_torch.runs import metrics
+from ptycho_torch.runs.completing import as_found
 from ptycho_torch.runs.figures import save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
 from ptycho_torch.runs.judging import compared, in_blocks, judge, measured_by, tell_figures, tell_problem
@@ -114,7 +115,8 @@ def reconstruct_scans(
         check_tensors(trained, payload.pt_model_config, payload.pt_data_config)
         if scans is None:
             place = Path(str(config.test_data_file))
-            scans = load_scans(place, config.measurement_domain, trained.domains)
+            scans = load_scans(place, config.measurement_domain, trained.domains, config.data)
+        scans = [as_found(scan, fabric) for scan in scans]
         home.begin(anew=True)
         domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
         if fabric.is_global_zero:

@@ -22,6 +22,7 @@ from ptycho.raw_data import RawData, load_scans
 from ptycho.run_folder import OF_RECONSTRUCTION, RECORD, STATE, RunFolder
 from ptycho.run_names import distinct_names
 from ptycho_torch.config_solver import SolverPayload, solver_payload
+from ptycho_torch.runs.completing import as_found
 from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.fingerprints import domains_of, scan_fingerprint
 from ptycho_torch.runs.reconstruction import refuse_folder_of_model, refuse_several_objects, stem_of
@@ -148,7 +149,7 @@ def _solve_in(
         fabric = build_fabric(execution)
         if scans is None:
             trained = recorded_domains(record) if record is not None else None
-            scans = load_scans(Path(str(config.data_file)), config.measurement_domain, trained)
+            scans = load_scans(Path(str(config.data_file)), config.measurement_domain, trained, config.data)
         for scan in scans:
             refuse_several_objects(scan)
         names = distinct_names(stem_of(scan, i) for i, scan in enumerate(scans))
@@ -214,8 +215,10 @@ def _one_scan(
     checksums: Checksums,
 ) -> SolverResult:
     config, execution = payload.solver_config, payload.execution_config
+    fingerprint = scan_fingerprint(scan)
+    scan = as_found(scan, fabric, check=True)
     course = Course(payload, scan, start_of(config.start, scan, margin_px(config)), fabric)
-    state = StateFile(folder, checksums, scan_fingerprint(scan))
+    state = StateFile(folder, checksums, fingerprint)
     if (saved := state.read()) is not None:
         course.restore(saved)
         log.info("%s: goes on after %d iterations", printable(str(scan.path)), course.n_done)

@@ -13,7 +13,8 @@ from lightning.pytorch.strategies import FSDPStrategy
 
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.model_archive import ARCHIVE
+from ptycho.config.paths import absolute
+from ptycho.model_archive import ARCHIVE, READING
 from ptycho.raw_data import DataError
 from ptycho.run_folder import LOSS_PICTURE, RunFolder
 from ptycho.scan_domain import TrainedDomains
@@ -269,10 +270,13 @@ def save_model(
 ) -> Path:
     """Write the bundle of a trained model: weights, probes, configuration, how scans were read; and its SHA-256."""
     training = plain(payload.tf_training_config)
-    model = training.pop("model")
+    model, reading = training.pop("model"), training.pop("data")
+    if reading["mask_file"] is not None:
+        reading["mask_file"] = absolute(reading["mask_file"])
     config = {
         "model": model,
         "training": training,
+        READING: reading,
         "execution": payload.execution_config.to_snapshot(),
         "data": {
             "probe_shape": list(module.model.probe.shape[:-1]),

@@ -146,7 +146,7 @@ def test_the_line_of_a_key_is_found_in_any_layout(name: str, text: str, line: in
         (
             "a.toml",
             "seed = 1\n[execution]\n",
-            "seed: expected inside a table (model, training, inference, solver, execution); got it outside at "
+            "seed: expected inside a table (model, training, inference, solver, data, execution); got it outside at "
             "a.toml:1. Put it into [execution].",
         ),
         ("a.yaml", "exection:\n  seed: 1\n", "exection: no such table at a.yaml:1. Did you mean execution?"),
