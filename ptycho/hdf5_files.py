@@ -74,7 +74,7 @@ class Hdf5File:
             DataError: there is none, or it is something else.
         """
         place = self.find(*places)
-        wanted = f"a dataset of {_KINDS[kinds]} with {' or '.join(map(str, ndim))} axes"
+        wanted = f"a dataset of {_KINDS[kinds]} with {_listed_axes(ndim)}"
         if place is None:
             self._refuse(places[0], f"a dataset {' or '.join(places)}", f"nothing{self._listing()}")
         with self._reading(place):
@@ -182,9 +182,8 @@ class Hdf5File:
         array = np.asarray(value)
         if array.size != 1:
             self._refuse(place, "one value", f"shape {array.shape}", "Correct it in the file.")
-        found = array.reshape(-1)[0]
-        found = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
-        return found.item() if isinstance(found, np.generic) else found
+        found: Any = array.reshape(-1).tolist()[0]
+        return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
 
     def number(self, place: str) -> float:
         """A finite scalar dataset > 0 (a length, an energy).

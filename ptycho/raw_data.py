@@ -10,8 +10,9 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,19 +27,16 @@ from ptycho.scan_checks import Checker
 from ptycho.scan_domain import Decision, Domain, TrainedDomains, check_word, decide_domain, say_domain
 from ptycho.scan_files import read_scan_file
 from ptycho.scan_masks import as_plain, joined
+from ptycho.scan_objects import Labels, object_index
 from ptycho.scan_verdicts import warnings_of, warnings_of_pixels
-from ptycho.stored_array import Array, Stack, silenced
+from ptycho.stored_array import Stack, silenced
+
+if TYPE_CHECKING:
+    from ptycho.inspection import Inspection
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
 
 logger = logging.getLogger(__name__)
-
-
-class Labels(NamedTuple):
-    """Ground-truth object patches of a scan, each real (n, N, N); phase in radians."""
-
-    amplitude: Stack
-    phase: Stack
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,6 +65,7 @@ class RawData:
         metadata: JSON-safe mapping from the file.
         path: the file, or None.
         reading: the settings of [data] that the file was read with.
+        warnings: what is to be said of it, a sentence each, without its full stop.
     """
 
     patterns: Stack
@@ -87,6 +86,7 @@ class RawData:
     path: Path | None
     has_probe: bool = True
     reading: DataConfig = field(default_factory=DataConfig)
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def from_file(
@@ -260,11 +260,12 @@ class RawData:
             probe = focus_of(patterns, bad_pixels, decision.domain)
         if patterns is None or summary is None or positions is None or probe is None:
             raise AssertionError("an array is missing, but no problem was reported")
-        say_domain(decision, origin)
-        for warning in (
+        warnings = (
+            *say_domain(decision, origin),
             *warnings_of(summary, str(patterns.dtype), mean_counts, positions, probe),
             *warnings_of_pixels(patterns, decision.domain, stated, bad_pixels),
-        ):
+        )
+        for warning in warnings:
             logger.warning("%s: %s.", origin, warning)
         half = optional.pop("half")
         objects = {name: optional.pop(name) for name in ("object_guess", "object_truth")}
@@ -275,7 +276,7 @@ class RawData:
             domain_reason=decision.reason,
             positions_px=positions,
             probe=scaled.probe,
-            scan_index=_object_index(scan_index, len(patterns), origin),
+            scan_index=object_index(scan_index, len(patterns), origin),
             labels=None if labels is None else Labels(*labels),
             bad_pixels=bad_pixels,
             half=None if half is None else half.astype(np.int8),
@@ -284,6 +285,7 @@ class RawData:
             path=path,
             has_probe="probeGuess" in arrays,
             reading=reading or DataConfig(),
+            warnings=warnings,
             **cast(Any, optional | scaled.objects),
         )
 
@@ -340,6 +342,10 @@ class RawData:
         arrays = {key: np.asarray(value) for key, value in found.items() if value is not None}
         write_npz(Path(path), arrays, overwrite=overwrite)
 
+    def inspect(self) -> "Inspection":
+        """What is known of the scan: figures, verdicts, and a picture, which a notebook shows."""
+        return import_module("ptycho.inspection").inspected(self)
+
     @property
     def diff3d(self) -> Stack:
         """Historical name of `patterns`."""
@@ -387,13 +393,3 @@ def load_scans(
             problem("data directory", "*.npz files", "none", path, "Name another directory.")
         )
     return [RawData.from_file(file, domain, trained, reading) for file in files]
-
-
-def _object_index(scan_index: Array | None, n: int, origin: str) -> npt.NDArray[np.int64]:
-    """Object of every position; numbers that all differ count patterns instead: then it is one object."""
-    if scan_index is None:
-        return np.zeros(n, dtype=np.int64)
-    if n > 1 and len(np.unique(scan_index)) == n:
-        logger.info("%s: scan_index differs for every position: all are taken to be of one object.", origin)
-        return np.zeros(n, dtype=np.int64)
-    return scan_index.astype(np.int64)

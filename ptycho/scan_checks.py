@@ -172,6 +172,8 @@ class Checker:
         order = fft_order(sample.mean(axis=0))
         if order is not None:
             advice = f"Write np.fft.fftshift(patterns, axes={order.axes}), and so for bad_pixels."
+            if order.axes == "(-2, -1)":
+                advice = f"Set centre to corner. Or: {advice}"
             self.report("diff3d", "the zero frequency at the centre, [N//2, N//2]", order.got, advice)
 
     def positions(self, n: int | None, size: int | None) -> Array | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Self, cast
 
@@ -166,18 +166,13 @@ def _by_values(patterns: Stack, ignored: Mask | None, whole: bool) -> Decision |
     )
 
 
-def say_domain(decision: Decision, origin: str) -> None:
-    """Log how patterns are read; as a warning, with the way out, where nobody stated it."""
+def say_domain(decision: Decision, origin: str) -> Iterator[str]:
+    """Log how patterns are read; where nobody stated it, give that as a warning, with the way out, instead."""
     if decision.is_stated:
         logger.info("%s: the patterns are read as %s: %s.", origin, decision.domain, decision.reason)
         return
     other = "intensity" if decision.domain == "amplitude" else "amplitude"
-    logger.warning(
-        "%s: the patterns are read as %s: %s. The file does not state it: set measurement_domain to %s, or to %s if "
-        "that is wrong.",
-        origin,
-        decision.domain,
-        decision.reason,
-        decision.domain,
-        other,
+    yield (
+        f"the patterns are read as {decision.domain}: {decision.reason}. The file does not state it: set "
+        f"measurement_domain to {decision.domain}, or to {other} if that is wrong"
     )

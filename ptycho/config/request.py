@@ -82,6 +82,7 @@ class Request:
         self._n_is_settled = n_is_settled
         self._layers: dict[type, list[Layer]] = {cls: [] for cls in _with_held(classes)}
         self._failures: list[Failure] = []
+        self._known: dict[type, tuple[int, Resolution[Any]]] = {}
         for kind, given in (("override", overrides), ("flag", flags), ("cli-default", cli_defaults)):
             if given is not None:
                 self._take(kind, given, synonyms or {})
@@ -141,9 +142,18 @@ class Request:
 
     def settings(self, cls: type[T]) -> T | None:
         """The settings of one section by themselves; None where a level of it is wrong, which `answer` reports."""
-        found = next(layers for asked, layers in self._layers.items() if issubclass(asked, cls))
-        resolved = resolve(cls, found)
-        return None if resolved.failures else resolved.config
+        asked = next(asked for asked in self._layers if issubclass(asked, cls))
+        found = self._resolved(asked)
+        return None if found.failures else found.config
+
+    def _resolved(self, cls: type) -> Resolution[Any]:
+        """The section of a class as its levels are now."""
+        layers = self._layers[cls]
+        known = self._known.get(cls)
+        if known is None or known[0] != len(layers):
+            found: Resolution[Any] = resolve(cls, *with_ambient(section_of(cls), layers, self._environ))
+            known = self._known[cls] = (len(layers), found)
+        return known[1]
 
     def answer(self, ready: Mapping[type, Any] | None = None) -> Answer:
         """Resolve everything.
@@ -165,7 +175,7 @@ class Request:
         for cls, layers in self._layers.items():
             settings = (ready or {}).get(cls)
             if settings is None:
-                found[cls] = resolve(cls, *with_ambient(section_of(cls), layers, self._environ))
+                found[cls] = self._resolved(cls)
             elif isinstance(settings, cls):
                 failures += _too_late(settings, layers)
                 found[cls] = _above(settings, [layer for layer in layers if _is_override(layer)])

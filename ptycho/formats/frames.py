@@ -16,8 +16,9 @@ from ptycho.stored_array import Array, Identity, Stack, StoredArray
 
 Mask = npt.NDArray[np.bool_]
 
-IN_MEMORY: Final = 0.25
-"""Patterns that need less than this part of the available memory are read once; larger ones stay in their file."""
+IN_MEMORY: Final = (0.25, 8 * 2**30)
+"""Patterns that need less than this part of the available memory, and so many bytes, are read once; larger ones stay in
+their file."""
 
 
 class Window(NamedTuple):
@@ -83,7 +84,8 @@ class Window(NamedTuple):
         """Squares of masks: pixels of which any part is masked, or that are padded, are masked."""
         if self.bin > 1:
             n = self.side // self.bin
-            square = square.reshape(*square.shape[:-2], n, self.bin, n, self.bin).any((-3, -1))
+            parts: Array = square.reshape(*square.shape[:-2], n, self.bin, n, self.bin)
+            return self._padded(np.any(parts, axis=(-3, -1)), True)
         return self._padded(square, True)
 
     def _padded(self, square: Array, value: float | bool) -> Array:
@@ -183,21 +185,17 @@ class Reading(NamedTuple):
 
     def patterns(self, block: Array) -> tuple[Array, Mask | None]:
         """Patterns of images read within the window's box, and what of each means nothing; None: nothing more."""
-        marked = None
-        if self.marks_single_values:
-            marked = np.zeros(block.shape, bool)
-            if self.dead is not None:
-                marked |= block == self.dead
-            if self.saturation is not None:
-                marked |= block >= self.saturation
-        rows, columns = self.window.box
-        silent = self.bad if self.bad is None else self.bad[rows, columns]
-        if silent is not None or marked is not None:
-            where = silent if marked is None else marked if silent is None else marked | silent
-            block = np.where(where, np.zeros((), block.dtype), block)
+        marked: Mask = np.zeros(block.shape if self.marks_single_values else block.shape[-2:], bool)
+        if self.dead is not None:
+            marked |= block == self.dead
+        if self.saturation is not None:
+            marked |= block >= self.saturation
+        silent = marked if self.bad is None else marked | self.bad[self.window.box]
+        if silent.any():
+            block = np.where(silent, np.zeros((), block.dtype), block)
         found = self.window.added_up(self.window.cut(block, 0), squares=self.squares)
         found = found.astype(self.dtype(block.dtype), copy=False)
-        return found, None if marked is None else self.window.any_of(self.window.cut(marked, True))
+        return found, self.window.any_of(self.window.cut(marked, True)) if self.marks_single_values else None
 
 
 class StoredFrames(StoredArray):
@@ -267,7 +265,8 @@ def load(path: Path, images: Images, reading: Reading) -> tuple[Stack, Mask | No
     n, side = len(images), reading.window.n_pixels
     dtype = reading.dtype(images.stored.dtype)
     n_bytes = n * side * side * dtype.itemsize
-    fits = n_bytes < IN_MEMORY * available_bytes() or isinstance(images.stored.parts[0], np.ndarray)
+    most = min(IN_MEMORY[0] * available_bytes(), IN_MEMORY[1])
+    fits = n_bytes < most or isinstance(images.stored.parts[0], np.ndarray)
     if not fits and not reading.marks_single_values:
         return _left_there(path, images, reading), None
     patterns = np.empty((n, side, side), dtype) if fits else None

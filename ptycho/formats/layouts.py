@@ -105,7 +105,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         mask_marks="good",
         energy=(("meta/energy", "info/energy"), "keV"),
         distance=("meta/distance", "info/distance"),
-        detector_pixel=(("meta/psize", "info/psize"),) * 2,
+        detector_pixel=(("meta/psize", "info/psize"), ("meta/psize", "info/psize")),
         domain="intensity",
     ),
     "ptylab": Layout(
@@ -113,35 +113,32 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         positions=("encoder",),
         wavelength=("wavelength",),
         distance=("zo",),
-        detector_pixel=(("dxd",),) * 2,
+        detector_pixel=(("dxd",), ("dxd",)),
         domain="intensity",
     ),
     "emd": Layout(axes="yxHW", domain="intensity", particle="electron"),
 }
 """Format -> its table; that of EMD is completed by the group that holds the array of four axes."""
 
-_SIGNS: Final[Mapping[str, tuple[Places, ...]]] = {
-    "ptychodus": (
-        ("probe_position_x_m", "probe_position_y_m", "probe_position_indexes"),
-        ("patterns", "indexes"),
-    ),
-    "cxi": (("cxi_version", "entry_1"),),
-    "ptypy": (("chunks",),),
-    "ptylab": (("ptychogram",),),
+_ANY_OF: Final[Mapping[str, Places]] = {
+    "ptychodus": ("probe_position_x_m", "probe_position_y_m", "probe_position_indexes"),
+    "cxi": ("cxi_version", "entry_1"),
+    "ptypy": ("chunks",),
+    "ptylab": ("ptychogram",),
 }
-"""Format -> names, of which any, in one of these groups, tells that a file has it."""
+"""Format -> names of which any tells that a file has it; in the order in which they are looked for."""
+_DIFFRACTION: Final = ("patterns", "indexes")
+"""Names that the other file of ptychodus has, both of them."""
 
 
 def recognized(tree: Tree) -> str:
     """The format of a file, by what it holds; `hdf5` or `npz` for one that is none of those that have a name."""
     if not tree.is_hdf5:
         return "npz"
-    if any(map(tree.has, _SIGNS["ptychodus"][0])) or all(map(tree.has, _SIGNS["ptychodus"][1])):
+    if all(map(tree.has, _DIFFRACTION)):
         return "ptychodus"
-    for name in ("cxi", "ptypy", "ptylab"):
-        if any(map(tree.has, _SIGNS[name][0])):
-            return name
-    return "emd" if cube_in(tree.entries(), tree) else "hdf5"
+    named = next((name for name, signs in _ANY_OF.items() if any(map(tree.has, signs))), None)
+    return named or ("emd" if cube_in(tree.entries(), tree) else "hdf5")
 
 
 def cube_in(entries: list[Entry], tree: Tree) -> str | None:

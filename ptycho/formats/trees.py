@@ -45,17 +45,17 @@ class Stored(NamedTuple):
 
     parts: tuple[Any, ...]
     """Datasets of h5py, or arrays."""
-    index: tuple[int, ...]
-    """Along the first axes of each part."""
+    place: tuple[int, ...]
+    """Index along the first axes of each part."""
     name: str
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape behind the index."""
-        first = self.parts[0].shape[len(self.index) :]
+        first = self.parts[0].shape[len(self.place) :]
         if len(self.parts) == 1:
             return first
-        return (sum(part.shape[len(self.index)] for part in self.parts), *first[1:])
+        return (sum(part.shape[len(self.place)] for part in self.parts), *first[1:])
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -67,13 +67,13 @@ class Stored(NamedTuple):
         first, *others = (*slices, slice(None))
         start, stop, step = first.indices(self.shape[0]) if self.shape else (0, 1, 1)
         if len(self.parts) == 1:
-            return np.asarray(self.parts[0][(*self.index, *slices)])
+            return np.asarray(self.parts[0][(*self.place, *slices)])
         found: list[Array] = []
         for part in self.parts:
-            length = part.shape[len(self.index)]
+            length = part.shape[len(self.place)]
             if start < length and stop > 0:
                 inside = slice(max(start, 0), min(stop, length), step)
-                found.append(np.asarray(part[(*self.index, inside, *others[:-1])]))
+                found.append(np.asarray(part[(*self.place, inside, *others[:-1])]))
             start, stop = start - length, stop - length
         return np.concatenate(found)
 

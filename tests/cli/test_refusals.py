@@ -20,8 +20,8 @@ Run = Callable[..., tuple[int, str, str]]
         (["trian"], "ptycho: trian: no such command. Did you mean train?"),
         (
             ["--num-workers", "4", "train"],
-            "ptycho: --num-workers: expected a command (simulate, train, reconstruct, demo, config, doctor, "
-            "completion) first; got a flag.",
+            "ptycho: --num-workers: expected a command (simulate, inspect, import, train, reconstruct, demo, config, "
+            "doctor, completion) first; got a flag.",
         ),
         (["train", "a.npz", "b.npz"], "ptycho train: b.npz: expected nothing more; got another argument."),
         (

@@ -98,7 +98,8 @@ def test_a_product_without_diffraction_data_says_where_it_belongs(tmp_path, coun
     path = write_product(tmp_path, counts)
     (tmp_path / "diffraction.h5").unlink()
     with pytest.raises(
-        DataError, match=r"patterns: expected diffraction patterns.*diffraction\.h5, put that beside this file"
+        DataError,
+        match=r"patterns: expected diffraction patterns.*diffraction\.h5, put that beside this file",
     ):
         load_scans(path)
 
@@ -168,14 +169,23 @@ def test_masked_cxi_pixels_are_bad_and_zero(tmp_path, counts):
         ({"distance": -2.0}, r"distance: expected one finite number > 0, in SI units; got -2"),
         ({"energy": np.nan}, r"energy: expected one finite number > 0, in SI units; got nan"),
         ({"x_pixel_size": -75e-6}, r"x_pixel_size: expected one finite number > 0"),
-        ({"translation": np.zeros((5, 3), complex)}, r"translation: expected scan positions, real numbers; got dtype complex128"),
-        ({"translation": np.zeros(5)}, r"translation: expected 5 positions, shape \(5, 2\); got shape \(5,\)"),
+        (
+            {"translation": np.zeros((5, 3), complex)},
+            r"translation: expected scan positions, real numbers; got dtype complex128",
+        ),
+        (
+            {"translation": np.zeros(5)},
+            r"translation: expected 5 positions, shape \(5, 2\); got shape \(5,\)",
+        ),
         (
             {"translation": np.zeros((4, 3))},
             r"translation: expected 5 positions, shape \(5, 2\); got shape \(4, 3\)",
         ),
         ({"data": np.zeros((5, 8, 8))}, r"data: expected some photons; got no value above 0"),
-        ({"illumination": np.ones((4, 4), complex)}, r"illumination: expected a probe of 8 x 8 .*; got shape \(4, 4\)"),
+        (
+            {"illumination": np.ones((4, 4), complex)},
+            r"illumination: expected a probe of 8 x 8 .*; got shape \(4, 4\)",
+        ),
         ({"basis_vectors": np.zeros((2, 3))}, r"basis_vectors: expected slow and fast axis"),
     ],
 )
