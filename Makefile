@@ -9,7 +9,7 @@ PROOFS := tests/evidence tests/torch/test_several_processes.py
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 PYTEST := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test check lint integration clients faults fuzz combinations wires clean
+.PHONY: demo test check lint integration clients faults fuzz combinations wires lowest clean
 
 demo: .venv/installed
 	$(BIN)/ptycho demo --overwrite
@@ -45,8 +45,12 @@ wires: .venv/installed-dev
 fuzz: .venv/installed-dev
 	$(PYTEST) --hypothesis-profile=fuzz --least-cases=100000 tests/properties $(PYTEST_ARGS)
 
+lowest: .venv-lowest/installed
+	CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2 \
+		-m "not combinations and not integration and not faults" $(PYTEST_ARGS)
+
 clean:
-	rm -rf .venv .venv-clients build dist .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-clients .venv-lowest build dist .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/torch: constraints.txt
@@ -69,3 +73,11 @@ clean:
 .venv/installed-dev: .venv/torch pyproject.toml
 	$(INSTALL) -e ".[dev]"
 	touch $@ .venv/installed
+
+# The lowest versions that pyproject.toml promises; what they bring is as new as they allow.
+.venv-lowest/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e ".[dev]"
+	touch $@

@@ -24,8 +24,9 @@ from benchmarks.quality_peers import PEERS, Peer, Problem
 from ptycho.raw_data import RawData
 from ptycho_torch.patches import frame_of
 from ptycho_torch.runs.metrics import Block, agreement, compare
+from ptycho_torch.runs.plan import MILD, PROBE_FROM
 from ptycho_torch.simulate import simulate_scan
-from ptycho_torch.solver import Patterns, prepare, run, weight_by_thinning
+from ptycho_torch.solver import Patterns, carried_along, prepare, run, weight_by_thinning
 from ptycho_torch.solver.forward import Forward
 from ptycho_torch.solver.probes import start_modes
 from ptycho_torch.solver.solve import MARGIN_PX
@@ -59,17 +60,17 @@ class Case(NamedTuple):
 N_GUESSED = 120
 """Iterations with a guessed probe before the weight of the prior is chosen."""
 FIXED = {"probe_from": None}
+REFINED = {"switch_at": None, "prior_weight": MILD, "prior_from": PROBE_FROM}
+"""What `ptycho reconstruct` does where the probe is refined, and the scan needs no prior."""
 ALL = tuple(PEERS)
 SEVERAL_MODES = ("lsqml", "cdtools")
 CASES = {
     "1e6": Case("synth-64-test-1e6", 100, FIXED, peers=ALL),
-    "1e6 guessed probe": Case("synth-64-test-1e6", 90, {"switch_at": None}, "probeStart", peers=ALL),
-    "1e6 wrong positions": Case(
-        "synth-64-test-1e6", 100, {"switch_at": None, "positions_from": 15}, wrong_by_px=0.7
-    ),
-    "siemens": Case("siemens-star-128", 100, {"switch_at": None}, peers=ALL),
-    "siemens 4 modes": Case("siemens-star-128", 40, {"switch_at": None, "n_modes": 4}, peers=SEVERAL_MODES),
-    "siemens best": Case("siemens-star-128", 120, {"switch_at": None, "n_modes": 6, "positions_from": 40}),
+    "1e6 guessed probe": Case("synth-64-test-1e6", 90, REFINED, "probeStart", peers=ALL),
+    "1e6 wrong positions": Case("synth-64-test-1e6", 100, REFINED | {"positions_from": 15}, wrong_by_px=0.7),
+    "siemens": Case("siemens-star-128", 100, REFINED, peers=ALL),
+    "siemens 4 modes": Case("siemens-star-128", 40, REFINED | {"n_modes": 4}, peers=SEVERAL_MODES),
+    "siemens best": Case("siemens-star-128", 120, REFINED | {"n_modes": 4, "positions_from": 40}),
     "1e4": Case("synth-64-test-1e4", 60, FIXED | {"switch_at": None}, peers=ALL),
     "1e4 auto prior": Case("synth-64-test-1e4", 100, FIXED, auto_prior=True, peers=ALL),
     "16 px steps": Case(
@@ -233,6 +234,9 @@ def solve(scene: Scene) -> Iterator[Stage]:
         started_s = time.process_time()
         solution = run(descent, n)
         cpu_s += time.process_time() - started_s
+        if descent.positions_from is not None:
+            judged = np.flatnonzero(scene.held)
+            descent.forward.positions_px = carried_along(positions, solution.positions_px, fitted, judged)
         figures = scene.figures(solution.object.numpy(), solution.modes.numpy(), descent.forward)
         if case.wrong_by_px:
             error = (solution.positions_px.numpy() - scan.positions_px)[fitted]

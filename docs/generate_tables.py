@@ -25,8 +25,7 @@ from ptycho.config.section import section_of, section_of_table
 from ptycho.config.solver import SolverConfig
 from ptycho.run_names import RECONSTRUCTIONS, RUNS
 from ptycho_torch import config_params
-from ptycho_torch.cli.commands import COMMANDS, spell
-from ptycho_torch.cli.config import ACTIONS
+from ptycho_torch.cli.commands import ACTIONS, COMMANDS, spell
 from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.config_bridge import EXECUTION, NOT_BRIDGED, TABLE

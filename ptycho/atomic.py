@@ -36,7 +36,7 @@ def atomic_write(path: str | Path, *, replace: bool = True) -> Generator[BinaryI
         FileExistsError: a folder or a device is in place of the target, or anything where nothing is replaced.
     """
     target = Path(path)
-    _refuse_special(target)
+    refuse_special(target)
     remove_leftovers(target.parent)
     try:
         file, temporary = _open_beside(target)
@@ -71,7 +71,12 @@ def remove_leftovers(folder: Path) -> None:
                 os.close(handle)
 
 
-def _refuse_special(target: Path) -> None:
+def refuse_special(target: Path) -> None:
+    """Refuse to put a file in place of what is none.
+
+    Raises:
+        FileExistsError: a folder, a pipe or a device is there.
+    """
     try:
         mode = target.lstat().st_mode
     except FileNotFoundError:

@@ -87,6 +87,12 @@ def refuse_others(path: Path, is_ours: Callable[[Path], bool]) -> None:
         raise ConfigError([Failure(str(path), f"{message} Move it away, or name another folder.")])
 
 
+def linked_failure(path: Path) -> Failure:
+    """Why nothing is written through a link out of the folder of a run."""
+    message = f"{path}: expected a file or folder of the run itself; got a link, which is not followed."
+    return Failure(str(path), f"{message} Put in its place what it leads to.")
+
+
 def _make(path: Path) -> list[Path]:
     """Make a folder; gives those that were missing, the innermost first."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]

@@ -47,6 +47,8 @@ class Hdf5File:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            if not path.stat().st_size:  # also of one that the system makes up, without an end
+                raise ValueError("an empty file")
             self._file: Any = _h5py.File(path, "r")
         except _DAMAGED as error:
             advice = "Write it again, or copy it again from where it was written."
@@ -209,7 +211,7 @@ class Hdf5File:
                 return None
             value = attributes[name]
         array = np.asarray(0 if isinstance(value, _h5py.Empty) else value)
-        number = array.reshape(-1)[0] if array.size == 1 and array.dtype.kind in "iuf" else np.nan
+        number = array.reshape(-1)[0] if array.size == 1 and array.dtype.kind in "biuf" else np.nan
         if isinstance(value, _h5py.Empty) or not np.isfinite(number) or (positive and number <= 0):
             self._refuse(f"{place} attribute {name}", expected, f"{value!r:.60}", "Correct it in the file.")
         return float(number)

@@ -16,10 +16,11 @@ from ptycho.data_error import DataError
 from ptycho.formats.trees import Entry, open_tree
 from ptycho.inspection_picture import drawn
 from ptycho.pattern_statistics import sample_of
+from ptycho.position_verdicts import probe_diameter_px
 from ptycho.raw_data import RawData
 from ptycho.scan_checks import neighbor_distance
-from ptycho.scan_verdicts import probe_diameter_px
 from ptycho.stored_array import Array
+from ptycho.verdict import Verdict
 
 HELD: Final = 0.999
 """Share of the counts within the frequency that the resolution is told by."""
@@ -45,19 +46,20 @@ class Inspection:
 
     Attributes:
         facts: name -> plain value: shape, dtype, domain with its reason, photons, positions, step, overlap, pixel size.
-        warnings: what is to be said of the scan.
+        verdicts: what was noticed.
         entries: the arrays of its file, as text.
         images: name -> array, of what the picture shows.
     """
 
     facts: Mapping[str, Any]
-    warnings: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
     entries: tuple[str, ...] = ()
     images: Mapping[str, Array] = field(default_factory=dict[str, Array])
 
     def to_dict(self) -> dict[str, Any]:
-        """Facts, warnings and arrays of the file as JSON data."""
-        return {"holds": list(self.entries), "scan": dict(self.facts), "warnings": list(self.warnings)}
+        """Facts, verdicts and arrays of the file as JSON data."""
+        verdicts = [verdict.to_json() for verdict in self.verdicts]
+        return {"holds": list(self.entries), "scan": dict(self.facts), "verdicts": verdicts}
 
     def picture(self) -> bytes:
         """A PNG: mean pattern, positions by total intensity, probe, histogram of the counts."""
@@ -70,8 +72,8 @@ class Inspection:
         width = max(map(len, self.facts), default=0)
         for name, value in self.facts.items():
             print(f"{name.ljust(width)}  {printable(_shown(value))}", file=lines)
-        for warning in self.warnings:
-            print(f"warning: {printable(warning)}.", file=lines)
+        for verdict in self.verdicts:
+            print(f"{verdict.severity}: {printable(verdict.text)}", file=lines)
         return lines.getvalue().rstrip("\n")
 
     def _repr_png_(self) -> bytes:
@@ -134,7 +136,7 @@ def inspected(scan: RawData, entries: tuple[str, ...] = ()) -> Inspection:
         "counts": np.histogram(counts[counts > 0], bins=N_BINS)[0] if (counts > 0).any() else np.zeros(1),
         "largest": np.array(counts.max()),
     }
-    return Inspection(facts, scan.warnings, entries, images)
+    return Inspection(facts, scan.verdicts, entries, images)
 
 
 def _of_positions(scan: RawData) -> dict[str, Any]:

@@ -21,6 +21,8 @@ ARCHIVE_WEIGHTS: Final = "weights.safetensors"
 """The member of the archive that holds the weights."""
 LARGEST_CONFIG: Final = 64 * 2**20
 """No configuration of a model is larger; in bytes."""
+PROBLEM: Final = "problem"
+"""Where its configuration, and the figures of a reconstruction, tell why the run came to nothing."""
 UNREADABLE: Final = (zipfile.BadZipFile, EOFError, OverflowError, RuntimeError, ValueError, struct.error)
 """What zipfile raises where sizes, offsets or names in its tables are damaged."""
 
@@ -147,7 +149,7 @@ def _config_content(archive: Path) -> bytes | None:
         place = archive / ARCHIVE_CONFIG
         _check_size(archive, place.stat().st_size)
         return read_regular(place, LARGEST_CONFIG)
-    if not zipfile.is_zipfile(archive):
+    if not archive.is_file() or not zipfile.is_zipfile(archive):
         return None
     try:
         with zipfile.ZipFile(archive) as packed:

@@ -40,7 +40,10 @@ class Summary:
         minimum, minimum_row: of all values.
         maximum, total, total_square: of the values that are no flags, outside the ignored pixels.
         whole: whether all values outside the ignored pixels are whole numbers.
+        frame_total, frame_square: of these values in each image, and of their squares, float64 (n,).
+        top, top_row: the largest value of each pixel, float64 (N, N), and the first row that has it, int64.
         hits: of each value that may be a flag, in how many patterns each pixel has it, int64 (N, N).
+        frame_hits: of each such value, how many pixels of each image have it, int64 (n,).
         flags: the values that are flags, ascending.
         flagged: bool (N, N), pixels that hold a flag instead of a measurement; None: none.
         saturated: the largest value of an integer, where it is a measurement as far as the values tell; else None.
@@ -55,7 +58,12 @@ class Summary:
     total: float = 0.0
     total_square: float = 0.0
     whole: bool = True
+    frame_total: Array = field(default_factory=lambda: np.zeros(0))
+    frame_square: Array = field(default_factory=lambda: np.zeros(0))
+    top: Array = field(default_factory=lambda: np.zeros(0))
+    top_row: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     hits: dict[float, Array] = field(default_factory=dict[float, Array])
+    frame_hits: dict[float, Array] = field(default_factory=dict[float, Array])
     flags: tuple[float, ...] = ()
     flagged: Mask | None = None
     saturated: float | None = None
@@ -86,7 +94,13 @@ def summarize(array: Stack, ignored: Mask | None = None) -> Summary:
     Raises:
         DataError: the array is in a file whose bytes are damaged.
     """
-    summary = Summary()
+    n, shape = len(array), array.shape[1:]
+    summary = Summary(
+        frame_total=np.zeros(n),
+        frame_square=np.zeros(n),
+        top=np.full(shape, -np.inf),
+        top_row=np.zeros(shape, dtype=np.int64),
+    )
     for start, block in blocks(array):
         if block.size == 0 or _not_finite(summary, start, block):
             continue
@@ -96,7 +110,7 @@ def summarize(array: Stack, ignored: Mask | None = None) -> Summary:
                 ignored if ignored.ndim < block.ndim else ignored[start:][: len(block)], 0, block
             )
         summary.whole = summary.whole and _is_whole(meant)
-        _add(summary, start, block, _without_flags(summary, meant))
+        _add(summary, start, block, _without_flags(summary, start, meant))
     return _judge_flags(summary, array)
 
 
@@ -186,12 +200,14 @@ def _candidates(dtype: np.dtype[Any]) -> dict[float, bool]:
     return {value: top for value, top in known.items() if value <= most} | {most: True}
 
 
-def _without_flags(summary: Summary, block: Array) -> Array:
+def _without_flags(summary: Summary, start: int, block: Array) -> Array:
     """A block with 0 in place of what may be flags, which are counted."""
     candidates = _candidates(block.dtype)
     while (largest := block.max().item()) in candidates:
         hit = block == largest
         summary.hits[largest] = summary.hits.get(largest, 0) + hit.sum(axis=0)
+        of_frames = summary.frame_hits.setdefault(largest, np.zeros(len(summary.frame_total), dtype=np.int64))
+        of_frames[start : start + len(block)] = hit.reshape(len(hit), -1).sum(axis=1)
         block = np.where(hit, np.zeros((), block.dtype), block)
     return block
 
@@ -204,8 +220,15 @@ def _add(summary: Summary, start: int, block: Array, meant: Array) -> None:
         summary.minimum, summary.minimum_row = smallest, start + row
     rows = meant.reshape(len(meant), -1)
     summary.maximum = max(summary.maximum, float(rows.max()))
-    summary.total += float(rows.sum(dtype=np.float64))
-    summary.total_square += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64, casting="unsafe"))
+    here = slice(start, start + len(meant))
+    summary.frame_total[here] = rows.sum(axis=1, dtype=np.float64)
+    summary.frame_square[here] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64, casting="unsafe")
+    summary.total += float(summary.frame_total[here].sum())
+    summary.total_square += float(summary.frame_square[here].sum())
+    largest = meant.max(axis=0)
+    higher = largest > summary.top
+    summary.top = np.where(higher, largest, summary.top)
+    summary.top_row = np.where(higher, start + meant.argmax(axis=0), summary.top_row)
 
 
 def _judge_flags(summary: Summary, array: Stack) -> Summary:
@@ -219,6 +242,9 @@ def _judge_flags(summary: Summary, array: Stack) -> Summary:
             summary.flagged = flagged if summary.flagged is None else summary.flagged | flagged
             summary.flags = (*summary.flags, value)
         if n_measured:
+            of_frames = summary.frame_hits[value] - int(np.count_nonzero(flagged))
+            summary.frame_total += of_frames * value
+            summary.frame_square += of_frames * value**2
             summary.total += n_measured * value
             summary.total_square += n_measured * value**2
             summary.maximum = float(value)

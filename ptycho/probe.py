@@ -1,9 +1,12 @@
-"""The illumination that a loaded model reconstructs with, for callers that set it apart from the patterns."""
+"""The probe: what its shape tells, and the one that a loaded model reconstructs with, where a caller sets it apart."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+LIT: Final = 0.1
+"""Part of its peak intensity from which on a pixel belongs to a probe."""
 
 _guess: npt.NDArray[np.complex64] | None = None
 
@@ -36,3 +39,15 @@ def get_probe_guess() -> npt.NDArray[np.complex64]:
             "probe: expected one for the model; got none. Call ptycho.probe.set_probe_guess first."
         )
     return _guess
+
+
+def probe_diameter_px(probe: npt.NDArray[Any]) -> float:
+    """Diameter of the circle of the area that a probe (modes, N, N) lights."""
+    light = np.square(np.abs(probe), dtype=np.float64).sum(axis=0)
+    return 2.0 * float(np.sqrt(np.count_nonzero(light >= LIT * light.max()) / np.pi))
+
+
+def far_field_light(probe: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Intensity of the far field of a probe (modes, N, N) alone, (N, N), zero frequency at [N//2, N//2]."""
+    waves = np.fft.fftshift(np.fft.fft2(probe, norm="ortho"), axes=(-2, -1))
+    return np.square(np.abs(waves), dtype=np.float64).sum(axis=0)

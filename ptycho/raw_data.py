@@ -7,12 +7,12 @@ are joined here and nowhere else.
 """
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,23 +20,26 @@ import numpy.typing as npt
 from ptycho.config.data import DataConfig
 from ptycho.config.errors import printable
 from ptycho.data_error import DataError, problem
+from ptycho.geometry import Geometry
 from ptycho.grouped_data import GroupedData, grouped_data
 from ptycho.npz_files import write_npz
 from ptycho.photon_scale import focus_of, photon_scale
 from ptycho.scan_checks import Checker
-from ptycho.scan_domain import Decision, Domain, TrainedDomains, check_word, decide_domain, say_domain
+from ptycho.scan_domain import Domain, TrainedDomains, check_word, decide_domain
 from ptycho.scan_files import read_scan_file
-from ptycho.scan_masks import as_plain, joined
+from ptycho.scan_masks import as_plain
 from ptycho.scan_objects import Labels, object_index
-from ptycho.scan_verdicts import warnings_of, warnings_of_pixels
-from ptycho.stored_array import Stack, silenced
+from ptycho.scan_verdicts import Seen, examine, say
+from ptycho.stored_array import Stack, taken
+from ptycho.verdict import Verdict
 
 if TYPE_CHECKING:
     from ptycho.inspection import Inspection
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
 
-logger = logging.getLogger(__name__)
+_OBJECTS: Final = {"object_guess": "objectGuess", "object_truth": "objectTruth"}
+"""Objects that go with the probe, by the attribute that holds them."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,8 +67,11 @@ class RawData:
         nphotons: stated incident photons of a pattern; or None.
         metadata: JSON-safe mapping from the file.
         path: the file, or None.
+        rows: int64 (n,), where each pattern is in the file, of which empty ones are left out.
+        verdicts: what was noticed while it was read; what is no mere note was logged.
+        intensities: float64 (n,), of the beam in each pattern, relative to their geometric mean, where an earlier run
+            has found them; or None. No file has them.
         reading: the settings of [data] that the file was read with.
-        warnings: what is to be said of it, a sentence each, without its full stop.
     """
 
     patterns: Stack
@@ -84,9 +90,11 @@ class RawData:
     nphotons: float | None
     metadata: Mapping[str, Any]
     path: Path | None
+    rows: npt.NDArray[np.int64]
+    verdicts: tuple[Verdict, ...]
+    intensities: npt.NDArray[np.float64] | None = None
     has_probe: bool = True
     reading: DataConfig = field(default_factory=DataConfig)
-    warnings: tuple[str, ...] = ()
 
     @classmethod
     def from_file(
@@ -225,68 +233,61 @@ class RawData:
         trained: TrainedDomains | None = None,
         reading: DataConfig | None = None,
     ) -> Self:
-        """Check every array, decide the domain, scale the probe."""
+        """Check every array, decide the domain, examine the scan, scale the probe."""
         check_word(domain)
         arrays = as_plain(arrays, origin)
         check = Checker(arrays, origin, names)
         metadata = check.metadata()
         patterns, summary = check.patterns()
         n, size = (None, None) if patterns is None else patterns.shape[:2]
-        positions = check.positions(n, size)
+        geometry = Geometry.of(metadata, size or 0)
+        positions = check.positions(n, size, from_lengths=geometry.distance_m is not None)
         probe = check.probe("probeGuess", size)
         nphotons = check.photon_number(metadata)
-        stated = bad_pixels = check.bad_pixels(n, size)
-        optional = {
-            "holdout": check.flags("holdout", (n,)),
-            "half": check.flags("half", (n,)),
-            "object_guess": check.object_("objectGuess"),
-            "object_truth": check.object_("objectTruth"),
-            "probe_truth": check.probe("probeTruth", size),
-        }
+        stated = check.bad_pixels(n, size)
+        holdout, half = check.flags("holdout", (n,)), check.flags("half", (n,))
+        objects = {name: check.object_(key) for name, key in _OBJECTS.items()}
+        probe_truth = check.probe("probeTruth", size)
         scan_index = check.scan_index(n)
         labels = check.labels(n, size)
-        decision, mean_counts = Decision("amplitude", "", True), 0.0
-        if patterns is not None and summary is not None:
-            if summary.flagged is not None:
-                patterns = silenced(patterns, summary.flagged)
-                bad_pixels = joined(bad_pixels, summary.flagged)
-            decision = decide_domain(domain, metadata, patterns, bad_pixels, summary.whole, trained)
-            mean_counts = summary.total_square if decision.domain == "amplitude" else summary.total
-            mean_counts /= len(patterns)
-            if decision.domain == "amplitude" and nphotons is not None:
-                check.not_intensity(mean_counts, nphotons)
+        found = None
+        if patterns is not None and summary is not None and check.is_sound(summary):
+            decide = partial(decide_domain, domain, metadata, whole=summary.whole, trained=trained)
+            found = examine(Seen(patterns, summary, stated, positions, probe, geometry), decide)
+            if found.decision.domain == "amplitude" and nphotons is not None:
+                check.not_intensity(found.mean_counts, nphotons)
+            check.problems += [one.problem(origin) for one in found.verdicts if one.severity == "error"]
         check.raise_problems()
-        if probe is None and patterns is not None:
-            probe = focus_of(patterns, bad_pixels, decision.domain)
-        if patterns is None or summary is None or positions is None or probe is None:
+        if found is None or positions is None:
             raise AssertionError("an array is missing, but no problem was reported")
-        warnings = (
-            *say_domain(decision, origin),
-            *warnings_of(summary, str(patterns.dtype), mean_counts, positions, probe),
-            *warnings_of_pixels(patterns, decision.domain, stated, bad_pixels),
-        )
-        for warning in warnings:
-            logger.warning("%s: %s.", origin, warning)
-        half = optional.pop("half")
-        objects = {name: optional.pop(name) for name in ("object_guess", "object_truth")}
-        scaled = photon_scale(probe, objects, positions, mean_counts, origin)
+        say(found, origin)
+
+        def kept(array: Any) -> Any:
+            return None if array is None else taken(array, found.rows)
+
+        if probe is None:
+            probe = focus_of(kept(found.patterns), found.bad_pixels_of_rows, found.decision.domain)
+        scaled = photon_scale(probe, objects, kept(positions), found.mean_counts, origin)
         return cls(
-            patterns=patterns,
-            domain=decision.domain,
-            domain_reason=decision.reason,
-            positions_px=positions,
+            patterns=kept(found.patterns),
+            domain=found.decision.domain,
+            domain_reason=found.decision.reason,
+            positions_px=kept(positions),
             probe=scaled.probe,
-            scan_index=object_index(scan_index, len(patterns), origin),
-            labels=None if labels is None else Labels(*labels),
-            bad_pixels=bad_pixels,
-            half=None if half is None else half.astype(np.int8),
+            scan_index=object_index(kept(scan_index), len(found.rows), origin),
+            labels=None if labels is None else Labels(*map(kept, labels)),
+            bad_pixels=found.bad_pixels_of_rows,
+            holdout=kept(holdout),
+            half=None if half is None else kept(half).astype(np.int8),
+            probe_truth=probe_truth,
             nphotons=nphotons,
             metadata=metadata,
             path=path,
+            rows=found.rows,
+            verdicts=tuple(found.verdicts),
             has_probe="probeGuess" in arrays,
             reading=reading or DataConfig(),
-            warnings=warnings,
-            **cast(Any, optional | scaled.objects),
+            **cast(Any, scaled.objects),
         )
 
     def __len__(self) -> int:

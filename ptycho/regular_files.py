@@ -30,16 +30,20 @@ def size_of(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def read_regular(path: Path, largest: int) -> bytes:
+def read_regular(path: Path, largest: int | None = None) -> bytes:
     """The content of a file.
+
+    Args:
+        path: the file.
+        largest: the most bytes that it may have; None: any number.
 
     Raises:
         FileNotFoundError, OSError: as `open_regular`.
-        ValueError: it has more bytes than `largest`.
+        ValueError: it has more bytes.
     """
     with open_regular(path) as file:
         n_bytes = size_of(file)
-        if n_bytes > largest:
+        if largest is not None and n_bytes > largest:
             raise ValueError(f"more than {largest} bytes")
         return file.read(n_bytes)
 

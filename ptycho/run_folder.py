@@ -7,6 +7,7 @@ folder itself, and these names tell how far a writer came that was killed:
     .earlier-1, -2 ...  a whole run that was set aside; what is in the folder is of a later one
     .earlier-removed    what is no longer needed
     .ptycho-new         results that are not complete yet
+    .ptycho-set         complete results that are about to take their places
 
 Every writer first finishes or undoes what the one before it left. Links are renamed or removed, never followed.
 """
@@ -20,11 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from ptycho.atomic import remove_leftovers
+from ptycho.atomic import refuse_special, remove_leftovers
 from ptycho.checksums import CHECKSUMS
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.config.recorded import RECORD as _RECORD
-from ptycho.folder_lock import in_use, locked, refuse_others
+from ptycho.config.record import RECORD as _RECORD
+from ptycho.data_error import DataError
+from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
 from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS
 
 RECORD: Final = _RECORD
@@ -50,6 +52,7 @@ _EARLIER: Final = ".earlier-"
 _MOVING: Final = ".earlier-moving"
 _REMOVED: Final = ".earlier-removed"
 _NEW: Final = ".ptycho-new"
+_SET: Final = ".ptycho-set"
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +79,7 @@ class RunFolder:
         self.when_begun: list[Callable[[], None]] = []
         self._writes = writes
         self._exit = contextlib.ExitStack()
-        self._begun = False
+        self._begun = self._anew = False
 
     def __enter__(self) -> Self:
         if self._writes:
@@ -93,6 +96,14 @@ class RunFolder:
     ) -> None:
         with self._exit:
             if self._writes and self._begun and error is not None:
+                present = members_in(self.path)
+                if isinstance(error, ConfigError | DataError) and all(
+                    str(name) in OF_ANY for name in present
+                ):
+                    for name in (
+                        present if self._anew else ()
+                    ):  # it was refused, and has written its record alone
+                        (self.path / name).unlink()
                 _recover(self.path)
                 if _others(self.path):  # of this run, which has not recorded itself
                     for name in _BESIDE_RECORD:
@@ -123,7 +134,7 @@ class RunFolder:
             ConfigError: a run that goes on has a link in place of one of its files, or what is no file.
         """
         if self._writes:
-            self._begun = True
+            self._begun, self._anew = True, anew
             if anew:
                 _set_aside(self.path, members)
             else:
@@ -153,7 +164,7 @@ def holds_training(path: Path) -> bool:
 def has_results(path: Path) -> bool:
     """Whether a folder holds what a run was for, or could go on from: model, reconstruction, checkpoints, state."""
     checkpoints = path / CHECKPOINTS
-    found = [name for name in _present(path, MEMBERS) if name.name in _DONE]
+    found = [name for name in members_in(path) if name.name in _DONE]
     return bool(found) or any(checkpoints.glob("*.ckpt"))
 
 
@@ -163,38 +174,59 @@ def earlier_run(path: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def one_set(run_dir: Path, folder: Path, names: tuple[str, ...] = MEMBERS) -> Generator[Path]:
+def one_set(run_dir: Path, folder: Path) -> Generator[Path]:
     """Write files of a run that appear in its folder together, once they are complete.
+
+    A writer that is killed before has changed nothing; what one leaves that is killed while they appear, the next
+    writer puts in place.
 
     Args:
         run_dir: the folder of the run.
-        folder: the same or one below it, which is made where it is missing.
-        names: of those files, in the order in which they appear.
+        folder: the same or one in it, which is made where it is missing.
 
     Yields:
-        The folder to write them into.
+        The folder to write them into. An empty folder in place of a file removes the file of this name.
 
     Raises:
         ConfigError: a link is in place of the folder below.
+        FileExistsError: a folder or a pipe is in place of a file; nothing is changed.
     """
     if folder != run_dir and folder.is_symlink():
         raise ConfigError([linked_failure(folder)])
     new = run_dir / _NEW
-    new.mkdir()
+    inner = new / folder.relative_to(run_dir)
+    inner.mkdir(parents=True)
     try:
-        yield new
+        yield inner
         folder.mkdir(exist_ok=True)
-        for name in names:
-            if (new / name).exists():
-                os.replace(new / name, folder / name)
+        for made in inner.iterdir():
+            refuse_special(folder / made.name)
+        os.rename(new, run_dir / _SET)
+    except OSError as error:
+        if Path(str(error.filename)).parent == inner:  # the file is named by where it was to be
+            raise OSError(error.errno, error.strerror, str(folder / Path(error.filename).name)) from error
+        raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
+    _appear(run_dir)
+
+
+def _appear(path: Path) -> None:
+    """Put the files of a complete set in their places, the figures last."""
+    complete = path / _SET
+    if complete.is_dir():
+        for empty in [found for found in complete.rglob("*") if found.is_dir() and not any(found.iterdir())]:
+            if not (gone := path / empty.relative_to(complete)).is_dir():
+                gone.unlink(missing_ok=True)
+            empty.rmdir()
+        _move(complete, path, sorted(_files(complete), key=lambda name: name.name == OF_RECONSTRUCTION[-1]))
+        shutil.rmtree(complete)
 
 
 # What is there ------------------------------------------------------------------------------------------------------
 
 
-def _present(path: Path, members: tuple[str, ...]) -> list[Path]:
+def members_in(path: Path, members: tuple[str, ...] = MEMBERS) -> list[Path]:
     """Members of a run that are in a folder, by their relative paths; also those in the folders of several scans."""
     found = [Path(name) for name in members if os.path.lexists(path / name)]
     if Path(RECORD) in found and not holds_training(path):
@@ -207,18 +239,18 @@ def _present(path: Path, members: tuple[str, ...]) -> list[Path]:
 
 def _others(path: Path) -> Failure | None:
     """Why nothing is written among files of others that are called as those of a run."""
-    present = [str(name) for name in _present(path, MEMBERS)]
-    if not present or any(name not in _BESIDE_RECORD for name in present) or _interrupted(path):
+    present = [str(name) for name in members_in(path)]
+    folders = [name for name in present if name != CHECKPOINTS and _is_folder(path / name)]
+    others = folders or ([] if {*present}.difference(_BESIDE_RECORD) or _interrupted(path) else present)
+    if not others:
         return None
     rule = "expected a folder in which a run can write files of these names"
-    message = (
-        f"{path}: {rule}; got {' and '.join(present)} of no run. Move them away, or name another folder."
-    )
+    message = f"{path}: {rule}; got {' and '.join(others)} of no run. Move them away, or name another folder."
     return Failure("output_dir", message)
 
 
 def _held_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Failure | None:
-    present = {str(name) for name in _present(path, MEMBERS)}.difference(_BESIDE_RECORD)
+    present = {str(name) for name in members_in(path)}.difference(_BESIDE_RECORD)
     if not present:
         return None
     if present & {ARCHIVE, ARCHIVE_WEIGHTS}:
@@ -258,21 +290,11 @@ def _refuse_odd(path: Path) -> None:
         raise ConfigError(odd)
 
 
-def linked_failure(path: Path) -> Failure:
-    """Why nothing is written through a link out of the folder of a run."""
-    message = f"{path}: expected a file or folder of the run itself; got a link, which is not followed."
-    return Failure(str(path), f"{message} Put in its place what it leads to.")
-
-
 # The earlier run ----------------------------------------------------------------------------------------------------
 
 
 def _earlier(path: Path) -> list[Path]:
-    return [
-        folder
-        for folder in path.glob(f"{_EARLIER}*")
-        if _number(folder) and folder.is_dir() and not folder.is_symlink()
-    ]
+    return [folder for folder in path.glob(f"{_EARLIER}*") if _number(folder) and _is_folder(folder)]
 
 
 def _number(earlier: Path) -> int:
@@ -287,7 +309,7 @@ def _interrupted(path: Path) -> bool:
 
 def _set_aside(path: Path, members: tuple[str, ...]) -> None:
     """Move the run out of the way; whatever ends this in between, it can be put back."""
-    present = _present(path, members)
+    present = members_in(path, members)
     if present:
         (path / _MOVING).mkdir()
         _move(path, path / _MOVING, present)
@@ -297,12 +319,13 @@ def _set_aside(path: Path, members: tuple[str, ...]) -> None:
 
 def _recover(path: Path) -> None:
     """Finish or undo what a writer left that did not come to its end."""
-    for name in (_NEW, _MOVING, _REMOVED):
+    for name in (_NEW, _SET, _MOVING, _REMOVED):
         refuse_others(path / name, Path.is_dir)
     for folder in (path, path / CHECKPOINTS):
         if not folder.is_symlink():
             remove_leftovers(folder)
     shutil.rmtree(path / _NEW, ignore_errors=True)
+    _appear(path)
     _remove_real(path / _REMOVED)
     moving = path / _MOVING
     if moving.is_dir():
@@ -317,7 +340,7 @@ def _recover(path: Path) -> None:
             printable(str(earlier)),
         )
         return
-    if remains := _present(path, MEMBERS):  # of a run that came to nothing
+    if remains := members_in(path):  # of a run that came to nothing
         (path / _REMOVED).mkdir()
         _move(path, path / _REMOVED, remains)
         _remove_real(path / _REMOVED)
@@ -348,6 +371,8 @@ def _files(folder: Path) -> list[Path]:
 def _move(source: Path, target: Path, names: list[Path]) -> None:
     """Move files and folders one by one, and remove the folders that this leaves empty."""
     for name in names:
+        if name.parent != Path() and (target / name.parent).is_symlink():
+            raise ConfigError([linked_failure(target / name.parent)])
         (target / name).parent.mkdir(exist_ok=True)
         os.replace(source / name, target / name)
         if name.parent != Path():
@@ -363,5 +388,9 @@ def _remove(path: Path, earlier: Path) -> None:
 
 
 def _remove_real(folder: Path) -> None:
-    if folder.is_dir() and not folder.is_symlink():
+    if _is_folder(folder):
         shutil.rmtree(folder)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

@@ -11,8 +11,8 @@ import numpy as np
 
 from ptycho.data_error import DataError, problem
 from ptycho.memory import available_bytes, size_text, too_large
-from ptycho.pattern_statistics import Mask, Summary, sample_of, summarize
-from ptycho.scan_verdicts import fft_order
+from ptycho.pattern_statistics import Mask, Summary, summarize
+from ptycho.position_verdicts import neighbor_distance
 from ptycho.stored_array import Array, Stack
 
 INTENSITY_SUSPICION = 4.0
@@ -35,9 +35,6 @@ LARGEST_METADATA = 4 * 2**20
 DEEPEST_METADATA = 32
 """No metadata are nested deeper."""
 
-NEIGHBOR_SAMPLE = 64
-"""Positions of a scan whose nearest neighbours are looked for."""
-
 POSITIVE = ("energy", "wavelength", "distance", "pixel_size", "pixel_width", "pixel_height")
 """Parts of the names of metadata that are numbers > 0; `nphotons` is looked at by itself."""
 
@@ -46,13 +43,6 @@ SIGNED = ("offset", "shift", "delta", "difference", "relative", "correction")
 
 SMALLEST_EXTENT_PX = 1e-3
 """A scan of smaller extent than this (and not 0) is not in pixels."""
-
-
-def neighbor_distance(positions: Array) -> float:
-    """Median distance from a position to its nearest neighbour, over a sample of the (n, 2) positions, n > 1."""
-    sample = np.unique(np.linspace(0, len(positions) - 1, NEIGHBOR_SAMPLE).astype(np.int64))
-    distances = (np.hypot(*(positions - positions[row]).T) for row in sample)
-    return float(np.median([np.partition(distance, 1)[1] for distance in distances]))
 
 
 class Checker:
@@ -151,14 +141,17 @@ class Checker:
             advice = "Crop or pad the patterns to an even square with the zero frequency at [N//2, N//2]."
             self.report("diff3d", expected, f"shape {_shape_text(array.shape)}", advice)
             return None, None
-        ignored = self._ignored(array.shape)
-        summary = self.stack("diff3d", array, ignored=ignored)
+        summary = self.stack("diff3d", array, ignored=self._ignored(array.shape))
         if not summary.n_not_finite and summary.total_square == 0:
             got = f"no value above {summary.maximum:g}"
             self.report("diff3d", "some photons", got, "Check how the file was written.")
-        elif not summary.n_not_finite and 0 <= summary.minimum <= summary.maximum <= LARGEST_VALUE:
-            self._zero_frequency(sample_of(array, ignored if summary.flagged is None else summary.flagged))
         return array, summary
+
+    @staticmethod
+    def is_sound(summary: Summary) -> bool:
+        """Whether every value of patterns is one that statistics can be made of."""
+        values = 0 <= summary.minimum <= summary.maximum <= LARGEST_VALUE
+        return values and not summary.n_not_finite and summary.total_square > 0
 
     def _ignored(self, shape: tuple[int, ...]) -> Mask | None:
         """The bad pixels as they are in the file, where they fit the patterns and mark any."""
@@ -168,16 +161,11 @@ class Checker:
         mask = np.asarray(array).astype(bool)
         return mask if mask.any() else None
 
-    def _zero_frequency(self, sample: Array) -> None:
-        order = fft_order(sample.mean(axis=0))
-        if order is not None:
-            advice = f"Write np.fft.fftshift(patterns, axes={order.axes}), and so for bad_pixels."
-            if order.axes == "(-2, -1)":
-                advice = f"Set centre to corner. Or: {advice}"
-            self.report("diff3d", "the zero frequency at the centre, [N//2, N//2]", order.got, advice)
+    def positions(self, n: int | None, size: int | None, *, from_lengths: bool = False) -> Array | None:
+        """Scan positions float64 (n, 2), rows (y, x), in object pixels, for patterns of side `size`.
 
-    def positions(self, n: int | None, size: int | None) -> Array | None:
-        """Scan positions float64 (n, 2), rows (y, x), in object pixels, for patterns of side `size`."""
+        Steps that are wider than that are left to `position_verdicts` where positions come from known lengths.
+        """
         columns: list[Array] = []
         for key in ("ycoords", "xcoords"):
             if self.require(key, "scan positions in object pixels, shape (n,)"):
@@ -197,7 +185,12 @@ class Checker:
         elif 0 < extent < SMALLEST_EXTENT_PX:
             advice = "If these are metres, divide them by the object pixel size."
             self.report("xcoords, ycoords", "object pixels", f"an extent of {extent:g}", advice)
-        elif size is not None and len(positions) > 2 and (distance := neighbor_distance(positions)) > size:
+        elif (
+            size is not None
+            and not from_lengths
+            and len(positions) > 2
+            and (distance := neighbor_distance(positions)) > size
+        ):
             expected = f"object pixels, neighbours nearer than N = {size}"
             got = f"a median nearest-neighbour distance of {distance:.2g}"
             self.report("xcoords, ycoords", expected, got, "Divide by the object pixel size.")
@@ -231,12 +224,7 @@ class Checker:
             return None
         if array is None:
             return None
-        modes = array.reshape((-1, *array.shape[-2:]))
-        order = fft_order(np.square(np.abs(modes), dtype=np.float64).sum(axis=0))
-        if order is not None:
-            advice = f"Write np.fft.fftshift(probe, axes={order.axes})."
-            self.report(key, "a probe centred on [N//2, N//2]", order.got, advice)
-        return modes
+        return array.reshape((-1, *array.shape[-2:]))
 
     def object_(self, key: str) -> Array | None:
         """An object complex64 (H, W)."""

@@ -1,8 +1,7 @@
 """Whether patterns are amplitudes or intensities: what was stated, what a training knew, what the values say."""
 
 import hashlib
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Self, cast
 
@@ -25,9 +24,6 @@ AS_TRAINED: Final = "as in the training, where "
 """How the reason begins of what a training decided."""
 
 
-logger = logging.getLogger(__name__)
-
-
 class Decision(NamedTuple):
     """How patterns are read."""
 
@@ -36,6 +32,14 @@ class Decision(NamedTuple):
     """Why: a clause that follows a colon."""
     is_stated: bool
     """Whether somebody, or the file, stated it; else it was concluded from the values."""
+
+    @property
+    def way_out(self) -> str:
+        """What to set where nobody stated it, behind the reason; else nothing."""
+        if self.is_stated:
+            return ""
+        other = "intensity" if self.domain == "amplitude" else "amplitude"
+        return f" The file does not state it: set measurement_domain to {self.domain}, or to {other} if that is wrong."
 
 
 class ReadAs(NamedTuple):
@@ -163,16 +167,4 @@ def _by_values(patterns: Stack, ignored: Mask | None, whole: bool) -> Decision |
             return Decision("amplitude", reason, False)
     return Decision(
         "intensity", f"all values are whole numbers ({patterns.dtype}): they must be counts", False
-    )
-
-
-def say_domain(decision: Decision, origin: str) -> Iterator[str]:
-    """Log how patterns are read; where nobody stated it, give that as a warning, with the way out, instead."""
-    if decision.is_stated:
-        logger.info("%s: the patterns are read as %s: %s.", origin, decision.domain, decision.reason)
-        return
-    other = "intensity" if decision.domain == "amplitude" else "amplitude"
-    yield (
-        f"the patterns are read as {decision.domain}: {decision.reason}. The file does not state it: set "
-        f"measurement_domain to {decision.domain}, or to {other} if that is wrong"
     )

@@ -131,11 +131,19 @@ class StoredArray(np.lib.mixins.NDArrayOperatorsMixin):
         file: the open file.
         place: where it lies.
         silent: bool (N, N), pixels that are read as 0; None: none.
+        rows: int64 (k,), increasing, the images that the stack consists of; None: all in the file.
     """
 
-    def __init__(self, file: OpenFile, place: Place, silent: npt.NDArray[np.bool_] | None = None) -> None:
-        self.dtype, self.shape = place.dtype, place.shape
-        self._file, self._place, self._silent = file, place, silent
+    def __init__(
+        self,
+        file: OpenFile,
+        place: Place,
+        silent: npt.NDArray[np.bool_] | None = None,
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        self.dtype = place.dtype
+        self.shape = place.shape if rows is None else (len(rows), *place.shape[1:])
+        self._file, self._place, self._silent, self._rows = file, place, silent, rows
 
     @property
     def ndim(self) -> int:
@@ -187,14 +195,20 @@ class StoredArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __reduce_ex__(self, protocol: Any) -> Any:
         if not self._file.is_in_place():
             return np.asarray(self).__reduce_ex__(protocol)
-        return _reopened, (self._file.path, self._file.identity, self._place, self._silent)
+        return _reopened, (self._file.path, self._file.identity, self._place, self._silent, self._rows)
 
     def silenced(self, pixels: npt.NDArray[np.bool_]) -> "StoredArray":
         """The same stack with these pixels, bool (N, N), read as 0."""
-        return StoredArray(self._file, self._place, pixels)
+        return StoredArray(self._file, self._place, pixels, self._rows)
+
+    def taken(self, rows: npt.NDArray[np.int64]) -> "StoredArray":
+        """The stack of some of the images, int64 (k,), increasing."""
+        return StoredArray(
+            self._file, self._place, self._silent, rows if self._rows is None else self._rows[rows]
+        )
 
     def verified_blocks(self, n_rows: int) -> Iterator[tuple[int, Array]]:
-        """Yield (first row, block) along the first axis, and compare the checksum at the end.
+        """Yield (first row, block) along the first axis, and compare the checksum at the end of a whole array.
 
         Raises:
             DataError: the file is damaged.
@@ -204,7 +218,7 @@ class StoredArray(np.lib.mixins.NDArrayOperatorsMixin):
             block = self._raw(np.arange(start, min(start + n_rows, len(self))))
             crc = zlib.crc32(_bytes_of(block), crc)
             yield start, self._without_silent(block)
-        if crc != self._place.crc:
+        if self._rows is None and crc != self._place.crc:
             raise DataError(
                 problem(
                     self._place.member,
@@ -225,8 +239,9 @@ class StoredArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def _raw(self, rows: npt.NDArray[np.int64]) -> Array:
         """The rows as stored; those that follow each other are read in one go."""
+        rows = rows if self._rows is None else self._rows[rows]
         read = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        n_bytes = self.nbytes // len(self)
+        n_bytes = read[:1].nbytes
         ends = [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
         start = 0
         for end in ends if len(rows) else ():
@@ -249,12 +264,23 @@ def silenced(stack: Stack, pixels: npt.NDArray[np.bool_]) -> Stack:
     return copied
 
 
+def taken(stack: Stack, rows: npt.NDArray[np.int64]) -> Stack:
+    """Some images of a stack, int64 (k,), increasing; the stack itself where these are all."""
+    if len(rows) == len(stack):
+        return stack
+    return stack.taken(rows) if isinstance(stack, StoredArray) else stack[rows]
+
+
 def _bytes_of(block: Array) -> memoryview:
     """The bytes of an array that lies in one piece."""
     return memoryview(cast(Any, block.reshape(-1).view(np.uint8)))
 
 
 def _reopened(
-    path: Path, identity: Identity, place: Place, silent: npt.NDArray[np.bool_] | None
+    path: Path,
+    identity: Identity,
+    place: Place,
+    silent: npt.NDArray[np.bool_] | None,
+    rows: npt.NDArray[np.int64] | None,
 ) -> StoredArray:
-    return StoredArray(OpenFile(path, identity), place, silent)
+    return StoredArray(OpenFile(path, identity), place, silent, rows)

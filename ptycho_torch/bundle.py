@@ -34,6 +34,7 @@ from ptycho.model_archive import (
     refuse_damaged,
     refuse_too_large,
 )
+from ptycho.regular_files import read_regular
 from ptycho.version import installed_version
 
 __all__ = ["FORMAT", "Bundle", "BundleError", "load_bundle", "save_bundle"]
@@ -164,7 +165,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
         )
     for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS):
         refuse_too_large(folder / name)
-    return {name: (folder / name).read_bytes() for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)}
+    return {name: read_regular(folder / name) for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)}
 
 
 def _read_archive(source: Path) -> dict[str, bytes]:
@@ -176,7 +177,7 @@ def _read_archive(source: Path) -> dict[str, bytes]:
             f"Model archive not found: give the output folder of a training run, which holds {ARCHIVE}.",
         )
     refuse_too_large(source)
-    content = source.read_bytes()
+    content = read_regular(source)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_members(source, archive.infolist())

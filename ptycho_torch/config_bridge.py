@@ -206,6 +206,7 @@ NOT_BRIDGED: Final = {
     "backend": "is this backend",
     "model_path": "names the model that this backend's configurations are read from",
     "debug": "is about the files a reconstruction writes",
+    "start": "names what an earlier run has found, which the canonical configuration alone does",
     **{place: f"is execution: {knob}" for place, knob in EXECUTION.items()},
     **dict.fromkeys(CLIENT_ONLY, "is set by programs that use these classes themselves"),
 }

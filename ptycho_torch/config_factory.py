@@ -1,7 +1,7 @@
 """From what a caller says and what the data say to complete, checked configurations, with the origin of every value.
 
-Who wins, the strongest first: overrides; flags that were passed; the data (N from the probe, nphotons as stated) or
-the trained model; the files, the last one strongest; those of PTYCHO_CONFIG; the recipe; the defaults.
+Who wins, the strongest first: overrides; flags that were passed; arguments; the data (N from the probe, nphotons as
+stated) or the trained model; the files, the last one strongest; those of PTYCHO_CONFIG; the recipe; the defaults.
 """
 
 import contextlib
@@ -73,6 +73,7 @@ def create_training_payload(
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
     *,
+    arguments: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,
     file: Files | None = None,
     recipe: Recipe = None,
@@ -86,6 +87,7 @@ def create_training_payload(
         output_dir: folder for everything the training writes; None: as a flag, the file or the command line says.
         overrides: canonical field, historical synonym or execution knob -> value.
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
+        arguments: as overrides, of a caller whose user named them; below the flags.
         flags: command-line flags that were passed, by field or knob; text is read as the field says.
         file: run file with [model], [training], [execution], or flat file of knobs; or several, the last one strongest.
         recipe: its name (`standard`), or a run file that is one; None: the defaults of the fields.
@@ -99,6 +101,7 @@ def create_training_payload(
     """
     levels = {
         "overrides": overrides,
+        "arguments": arguments,
         "flags": flags,
         "file": file,
         "recipe": recipe,
@@ -178,6 +181,7 @@ def create_inference_payload(
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
     *,
+    arguments: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,
     file: Files | None = None,
     recipe: Recipe = None,
@@ -193,6 +197,7 @@ def create_inference_payload(
         output_dir: folder for what the reconstruction writes; None: as a flag, the file or the command line says.
         overrides: canonical field, historical synonym or execution knob -> value.
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
+        arguments: as overrides, of a caller whose user named them; below the flags.
         flags: command-line flags that were passed, by field or knob; text is read as the field says.
         file: run file with [model], [inference], [execution], or flat file; or several, the last one strongest.
         recipe: its name (`standard`), or a run file that is one; None: the defaults of the fields.
@@ -207,6 +212,7 @@ def create_inference_payload(
     """
     levels = {
         "overrides": overrides,
+        "arguments": arguments,
         "flags": flags,
         "file": file,
         "recipe": recipe,
@@ -244,16 +250,14 @@ def create_inference_payload(
 
 
 def _asked(request: Request | None, sections: list[type], levels: Mapping[str, Any]) -> Request:
-    """The request that is given; or one of these levels, in which overrides may have other names.
+    """The request that is given; or one of these levels, in which overrides and arguments may have other names.
 
     Raises:
         ConfigError: both are given.
     """
     if request is None:
-        overrides: Any = levels["overrides"]
-        if isinstance(overrides, Mapping):
-            overrides = {name: _canonical_value(name, value) for name, value in overrides.items()}
-        return Request(sections, **{**levels, "overrides": overrides}, synonyms=_OTHER_WORDS)
+        from_python = {name: _in_canonical_words(levels[name]) for name in ("overrides", "arguments")}
+        return Request(sections, **{**levels, **from_python}, synonyms=_OTHER_WORDS)
     refuse_levels(levels)
     return request
 
@@ -269,9 +273,12 @@ def refuse_levels(levels: Mapping[str, Any]) -> None:
         raise ConfigError([Failure("request", message)])
 
 
-def _canonical_value(name: str, value: Any) -> Any:
-    """The value of an override; a word of this backend becomes the canonical one."""
-    return _TRANSLATED[name](value) if name in _OTHER_WORDS and name in _TRANSLATED else value
+def _in_canonical_words(given: Any) -> Any:
+    """Values by their names; words of this backend become the canonical ones. Anything else is left to be refused."""
+    if not isinstance(given, Mapping):
+        return given
+    translated = _OTHER_WORDS.keys() & _TRANSLATED
+    return {name: _TRANSLATED[name](value) if name in translated else value for name, value in given.items()}
 
 
 def settled(request: Request, cls: type, places: Mapping[str, str | Path | None]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def create_solver_payload(
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
     *,
+    arguments: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,
     file: Files | None = None,
     recipe: Recipe = None,
@@ -57,6 +58,7 @@ def create_solver_payload(
         output_dir: folder for what the reconstruction writes; None: as a flag, the file or the command line says.
         overrides: field or execution knob -> value.
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
+        arguments: as overrides, of a caller whose user named them; below the flags.
         flags: command-line flags that were passed, by field or knob; text is read as the field says.
         file: run file with [solver], [execution], or flat file of knobs; or several, the last one strongest.
         recipe: the name of a recipe, or a run file; of it [solver] counts, since its [execution] is for
@@ -68,12 +70,18 @@ def create_solver_payload(
         FileNotFoundError: there is no such data.
         ConfigError: all that is wrong with the values.
     """
-    levels = {"overrides": overrides, "flags": flags, "file": file, "cli_defaults": cli_defaults}
+    levels = {
+        "overrides": overrides,
+        "arguments": arguments,
+        "flags": flags,
+        "file": file,
+        "recipe": recipe,
+        "cli_defaults": cli_defaults,
+    }
     if request is None:
         request = Request((SolverConfig, PyTorchExecutionConfig), **levels)
-        request.add_recipe(recipe, SolverConfig)
     else:
-        refuse_levels({**levels, "recipe": recipe})
+        refuse_levels(levels)
     places = settled(request, SolverConfig, {"data_file": data, "output_dir": output_dir})
     with after_the_rest(request, execution_config):
         files_of(places["data_file"], "Data file not found")

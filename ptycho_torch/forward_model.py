@@ -26,7 +26,7 @@ Batch = dict[str, Tensor]
 """amplitude float32 (B, C, N, N) photon**0.5; corner int64 (B, C, 2), first row and column of each patch;
 remainder float32 (B, C, 2), sub-pixel part of the positions; scan int64 (B,), which probe; mean_counts and
 mean_amplitude float32 (B,), photons of a pattern and sum of its amplitudes (photon**0.5), mean of its scan; optional
-measured bool (B, C, N, N) and label complex64 (B, C, N, N)."""
+measured bool (B, C, N, N), label complex64 (B, C, N, N) and intensity float32 (B, C), of the beam, relative."""
 
 
 MOST_PASSES = 1000
@@ -132,6 +132,10 @@ class PtychoPINN(nn.Module):
         remainder = batch["remainder"].flatten(0, 1)
         scan = batch["scan"].repeat_interleave(batch["amplitude"].shape[1])
         scale = self.photon_scale[scan][:, None, None]
+        # apart from the probe: the gradient of one number needs none of a complex array in every pass
+        factor = (2 * self.log_intensity_scale).exp()[scan]
+        if "intensity" in batch:
+            factor = factor * batch["intensity"].flatten()
         spectra = torch.fft.fft2(self._probes())
         probe = physics.displaced(spectra[scan] if len(spectra) > 1 else spectra, remainder[:, None])
         energy = physics.intensity(probe)
@@ -141,8 +145,7 @@ class PtychoPINN(nn.Module):
             measured=physics.zero_first(batch["measured"].flatten(0, 1)) if "measured" in batch else None,
             probe=probe,
             step_length=1 / peak,
-            # apart from the probe: the gradient of one number needs none of a complex array in every pass
-            intensity_factor=(2 * self.log_intensity_scale).exp()[scan][:, None, None],
+            intensity_factor=factor[:, None, None],
             remainder_px=remainder,
             weight=(energy / peak).detach() + COVERAGE_FLOOR,
             photon_scale=scale,

@@ -23,7 +23,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import RawData
 from ptycho_torch import physics
 from ptycho_torch.config_params import InferenceConfig, ModelConfig
-from ptycho_torch.data.groups import GroupDataset, Indices, batches
+from ptycho_torch.data.groups import GroupDataset, Indices, batches, intensities_of
 from ptycho_torch.forward_model import Batch, PtychoPINN, outer_band
 from ptycho_torch.networks.patterns import Estimate, Patterns
 from ptycho_torch.patches import add, corners_of, cut, frame_of
@@ -237,4 +237,5 @@ def predicted_amplitude(
     remainder = (positions - torch.round(positions)).float()
     probe = physics.fourier_shift(torch.from_numpy(reconstruction.probe)[None], remainder[:, None])
     waves = physics.far_field(physics.exit_waves(patch, probe))
-    return physics.zero_centred(physics.intensity(waves).sqrt()).numpy()
+    predicted = physics.zero_centred(physics.intensity(waves).sqrt()).numpy()
+    return predicted * np.sqrt(intensities_of(scan, indices))[:, None, None]

@@ -275,7 +275,7 @@ def test_every_command_line_in_a_document_is_understood(line: str) -> None:
 
 def exit_code(words: list[str]) -> int:
     try:
-        build_parser(words[0]).parse_args(words)
+        build_parser().parse_args(words)
     except SystemExit as leaving:
         return int(leaving.code or 0)
     return 0

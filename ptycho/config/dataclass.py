@@ -3,23 +3,25 @@
 The checking is pydantic's; the errors are `ConfigError`, in the words of the settings layer.
 """
 
-import copy
 import dataclasses
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self, cast, dataclass_transform
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, dataclass_transform
 
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from ptycho.config.errors import ConfigError, Failure, unknown_name
 from ptycho.config.layer import Layer
-from ptycho.config.origins import PRECEDENCE, Origin
+from ptycho.config.origins import Origin
 from ptycho.config.paths import Files
-from ptycho.config.resolve import Resolution, fill, kinds_of, refusal, resolve, sources_of
+from ptycho.config.resolve import Resolution, fill, ranked, refusal, resolve
 from ptycho.config.section import TABLES, Section, recorded, register, section_of
-from ptycho.config.sources import given_twice, read_values, warn_renamed
+from ptycho.config.sources import given_twice, read_arguments, warn_renamed
 from ptycho.config.views import Described, Views, signature_of
+
+if TYPE_CHECKING:
+    from ptycho.config.files import ConfigFile
 
 
 @dataclass_transform(field_specifiers=(dataclasses.field,))
@@ -32,13 +34,12 @@ class CheckedDataclass(Views):
         table: Its table in a run file, where it has one; it is the label as well.
         renamed: Old name -> field; the old name still works everywhere, with a DeprecationWarning.
         also: Name that callers use -> field; it works in construction, without a word.
-        as_trained: Whether a trained model gives the sections that it holds, and a recipe leaves them alone.
+        recipe_omits: Tables that a recipe leaves alone in a run that reads this section.
     """
 
     __slots__ = ("_layers",)
     __section__: ClassVar[Section]
-    _layers: tuple[Layer, ...]
-    """What the sources said, the strongest first."""
+    _layers: Sequence[Layer]
 
     def __init_subclass__(
         cls,
@@ -47,7 +48,7 @@ class CheckedDataclass(Views):
         table: str = "",
         renamed: Mapping[str, str] = {},
         also: Mapping[str, str] = {},
-        as_trained: bool = False,
+        recipe_omits: Collection[str] = (),
     ) -> None:
         """Make the class a dataclass, and register its section; what is not given is as in the parent."""
         super().__init_subclass__()
@@ -58,8 +59,8 @@ class CheckedDataclass(Views):
         pydantic_dataclass(config=config)(cls)
         construct: Any = _construct
         cls.__init__ = construct
-        trained = as_trained or above.as_trained
-        register(Section(cls, *told, {**above.also, **also}, as_trained=trained))
+        omits = recipe_omits or above.recipe_omits
+        register(Section(cls, *told, {**above.also, **also}, recipe_omits=omits))
         cls.__doc__ = Described(summary)  # pyright: ignore[reportAttributeAccessIssue]
         cls.__signature__ = _Signature()  # pyright: ignore[reportAttributeAccessIssue]
         for old, new in renamed.items():
@@ -71,9 +72,9 @@ class CheckedDataclass(Views):
         if name in section.renamed:
             warn_renamed(name, section.renamed[name])
             name = section.renamed[name]
+        if name == "_layers":  # of a copy
+            return self._keep(value)
         if name not in section.all_fields:
-            if name == "_layers":
-                return object.__setattr__(self, name, value)
             label = section.labelled(name)
             raise ConfigError([unknown_name(label, section.suggest(name))])
         try:
@@ -86,8 +87,7 @@ class CheckedDataclass(Views):
         below = self._spoken()
         assigned = {layer.kind: layer.values for layer in below}.get("assignment", {})
         others = (layer for layer in below if layer.kind != "assignment")
-        self._layers = (Layer("assignment", {**assigned, name: value}), *others)
-        return None
+        return self._keep([Layer("assignment", {**assigned, name: value}), *others])
 
     def __delattr__(self, name: str) -> None:
         """Refuse it."""
@@ -109,8 +109,11 @@ class CheckedDataclass(Views):
         Raises:
             ConfigError: The file cannot be read, or a name or value in it is wrong.
         """
+        from ptycho.config.files import collect_files  # the parsers load with the first file
+
+        files = collect_files(path, None)
         found: dict[type, Resolution[Any]] = {
-            part: resolve(part, layers) for part, layers in layers_in(cls, path).items()
+            part: resolve(part, ranked(layers)) for part, layers in layers_in(cls, files).items()
         }
         if failures := [failure for one in found.values() for failure in one.failures]:
             raise ConfigError(failures)
@@ -119,46 +122,17 @@ class CheckedDataclass(Views):
             setattr(config, name, found[held.cls].config)
         return config
 
-    @classmethod
-    def _from_layers(cls, layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> Self:
-        instance = cls.__new__(cls)
-        fill(instance, section_of(cls), layers, order)
-        return instance
+    def _keep(self, layers: Sequence[Layer]) -> None:
+        object.__setattr__(self, "_layers", layers)
 
-    def replace(self, **changes: Any) -> Self:
-        """Return a changed copy, validated; a section that is held is copied as well.
-
-        Args:
-            **changes: Field -> value.
-
-        Raises:
-            ConfigError: Everything that is wrong with the changes.
-        """
-        below = self._spoken()
-        held = {name: copy.deepcopy(getattr(self, name)) for name in section_of(type(self)).nested}
-        level = 1 + max((layer.level for layer in below), default=-1)
-        given = _read("override", held | changes, section_of(type(self)))._replace(level=level)
-        return self._from_layers([given, *below], ("override", *kinds_of(below)))
-
-    @property
-    def sources(self) -> dict[str, Origin]:
-        """Field -> where its value came from and what it shadowed; of a section that is held, as `model.N`."""
-        section = section_of(type(self))
-        held = {name: getattr(self, name).sources for name in section.nested}
-        within = {
-            f"{name}.{inner}": origin for name, found in held.items() for inner, origin in found.items()
-        }
-        return sources_of(section, self._spoken(), self) | within
-
-    def _spoken(self) -> tuple[Layer, ...]:
-        """The layers; an instance that another model made was given its values as arguments."""
+    def _spoken(self) -> Sequence[Layer]:
         try:
             return self._layers
         except AttributeError:
             section = section_of(type(self))
             values = {name: getattr(self, name) for name in section.fields}
             changed = {name: value for name, value in values.items() if value != section.defaults[name]}
-            return (Layer("argument", changed),)
+            return [Layer("argument", changed)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return field -> plain value, paths as text; a section that is held is a mapping of its own."""
@@ -167,18 +141,12 @@ class CheckedDataclass(Views):
         return held | {name: recorded(getattr(self, name)) for name in section.fields}
 
 
-def layers_in(cls: type[CheckedDataclass], files: Files) -> dict[type, list[Layer]]:
-    """Read what files set of the sections that a class holds, and after them of its own.
-
-    Raises:
-        ConfigError: A file is no path.
-    """
-    from ptycho.config.files import collect_files  # the parsers load with the first file
-
+def layers_in(cls: type[CheckedDataclass], files: "Iterable[ConfigFile]") -> dict[type, list[Layer]]:
+    """What files set of the sections that a class holds, and after them of its own."""
     section = section_of(cls)
     held = list(section.nested.values())
     layers: dict[type, list[Layer]] = {one.cls: [] for one in (*held, section)}
-    for file in collect_files(files, {}):
+    for file in files:
         nested = file.content.keys().isdisjoint({*TABLES} - {one.table for one in held})
         for one in held:
             layers[one.cls].append(file.layer(one, nested=nested))
@@ -198,14 +166,7 @@ def _construct(self: CheckedDataclass, *values: Any, **named: Any) -> None:
     if named.keys() > section.all_fields.keys():  # `dataclasses.replace` names every field besides
         changed = {section.renamed[old] for old in named.keys() & section.renamed.keys()}
         named = {name: value for name, value in named.items() if name not in changed}
-    fill(self, section, [_read("argument", given | named, section)])
-
-
-def _read(kind: str, given: Mapping[str, Any], section: Section) -> Layer:
-    """Read values from Python; those of sections that are held are taken as they are."""
-    held = {name: given[name] for name in section.nested if name in given}
-    layer = read_values(kind, {name: value for name, value in given.items() if name not in held}, section)
-    return layer._replace(values={**held, **layer.values})
+    fill(self, section, [read_arguments("argument", given | named, section)])
 
 
 class _Signature:

@@ -90,12 +90,14 @@ class Exact:
             message = f"Input should be {accepts.rule}"
             schema = core_schema.custom_error_schema(schema, "not_accepted", custom_error_message=message)
 
-        is_plain = accepts.is_plain
+        is_plain, words = accepts.is_plain, accepts.words
         is_as_it_is = {bool, float, type(None), int if int in accepts.kinds else bool}
 
         def exact(value: object, info: core_schema.ValidationInfo) -> object:
             if type(value) in is_as_it_is:
                 return value
+            if type(value) is str and str(info.mode) != "string":
+                return words.get(value.lower(), value) if words else value
             value = accepts.exact(accepts.read(value) if str(info.mode) == "string" else value)
             # what has a __float__ (an array, a tensor) would be converted
             if is_plain and type(value) not in _PLAIN:
@@ -137,6 +139,8 @@ class Scalar(NamedTuple):
     """Folded word -> the value it stands for."""
     rule: str
     """The rule in words: 'an integer >= 0'."""
+    spelled: Mapping[str, bool | str | None] = {}
+    """Folded word -> the value that it spells in text: the words, and true, false and none where these are meant."""
     reads_json: bool = False
     """Whether text may be JSON: of a list, a mapping or a model, where it may not be just text."""
     advice: str = ""
@@ -167,12 +171,8 @@ class Scalar(NamedTuple):
             return written
         text = written.strip()
         folded = text.lower()
-        if folded in self.words:
-            return self.words[folded]
-        if folded in NONE_WORDS and type(None) in self.kinds:
-            return None
-        if folded in BOOL_WORDS and bool in self.kinds:
-            return BOOL_WORDS[folded]
+        if folded in self.spelled:
+            return self.spelled[folded]
         for kind in (int, float):
             if kind in self.kinds and text.isascii():
                 try:
@@ -255,9 +255,10 @@ def scalar(annotation: Any) -> Scalar:
     rules.sort(key=lambda rule: rule == "none")
     rule = " or ".join(filter(None, (", ".join(rules[:-1]), rules[-1])))
     reads_json = reads_json and str not in kinds
-    if own:
-        return Scalar(frozenset(kinds), words | synonyms, own.text, reads_json, own.advice)
-    return Scalar(frozenset(kinds), words | synonyms, rule, reads_json)
+    spelled = BOOL_WORDS if bool in kinds else {}
+    spelled = spelled | (dict.fromkeys(NONE_WORDS) if type(None) in kinds else {}) | words | synonyms
+    rule, advice = (own.text, own.advice) if own else (rule, "")
+    return Scalar(frozenset(kinds), words | synonyms, rule, spelled, reads_json, advice)
 
 
 def _holds_values(kind: Any) -> bool:

@@ -1,11 +1,10 @@
 """The text of a configuration file, and what is wrong with it before anything is read of it."""
 
-import io
 import os
 import re
 import select
 import stat
-import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Final
 
@@ -20,6 +19,10 @@ LARGEST_FILE: Final = 2**19
 """Bytes of a file of settings in a format that people write, whose parsers take seconds for some megabytes."""
 WAIT_S: Final = 5
 """Seconds to wait for a program that writes into a named pipe."""
+_AT_ONCE: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""How to open: without waiting for a program that writes into a pipe, and without another kind of line ends."""
+_PIECE: Final = 2**16
+"""Bytes to read at a time."""
 _NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
 """What can be no secret."""
 
@@ -49,7 +52,8 @@ def text_of(path: str, name: str) -> str:
         if len(content) > largest:
             rule = f"expected settings, at most {largest} bytes"
             raise _refused(name, f"{rule}; got a larger file. Name another one.")
-        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()  # with one kind of line end
+        text = content.removeprefix(BOM_UTF8).decode()
+        return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
     except ConfigError:
         raise
     except FileNotFoundError:
@@ -63,32 +67,33 @@ def text_of(path: str, name: str) -> str:
 
 def _content_of(path: str, name: str, most: int) -> bytes:
     """Read a file, or what a program writes into a named pipe, once; at most so many bytes."""
-    kind = os.stat(path).st_mode
-    if stat.S_ISFIFO(kind) and sys.platform != "win32":
-        return b"".join(_pieces(path, name, most))
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+    kind = os.stat(path).st_mode  # opening a device may already act on it
+    is_pipe = stat.S_ISFIFO(kind)
+    if not is_pipe and not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
         raise _refused(name, "expected a file or a named pipe; got another kind of file. Name a file.")
-    with open(path, "rb") as stream:
-        return stream.read(most)
-
-
-def _pieces(path: str, name: str, left: int) -> Iterator[bytes]:
-    """What is written into a named pipe, piece by piece; a program that writes nothing is not waited for for ever."""
-    pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    opened = os.open(path, os.O_RDONLY | _AT_ONCE)
     try:
-        writer = select.poll()
-        writer.register(pipe, select.POLLIN)
-        while left > 0:
-            if not (events := writer.poll(WAIT_S * 1000)):
-                what = f"expected settings from a named pipe; got nothing within {WAIT_S} s"
-                raise _refused(name, f"{what}. Start the program that writes into it.")
-            piece = os.read(pipe, left) if events[0][1] & select.POLLIN else b""
-            if not piece:
-                return
-            left -= len(piece)
-            yield piece
+        if stat.S_ISREG(kind):
+            most = min(most, os.fstat(opened).st_size)  # of 0 bytes is what has no end
+        pieces: list[bytes] = []
+        while most > 0 and (not is_pipe or _holds_more(opened, name)):
+            wanted = min(most, _PIECE)
+            pieces.append(os.read(opened, wanted))
+            is_last = not pieces[-1] if is_pipe else len(pieces[-1]) < wanted
+            most = 0 if is_last else most - len(pieces[-1])
+        return b"".join(pieces)
     finally:
-        os.close(pipe)
+        os.close(opened)
+
+
+def _holds_more(pipe: int, name: str) -> bool:
+    """Wait for more from a pipe, but not for ever where a program writes nothing; False where it has ended."""
+    writer = select.poll()
+    writer.register(pipe, select.POLLIN)
+    if not (events := writer.poll(WAIT_S * 1000)):
+        what = f"expected settings from a named pipe; got nothing within {WAIT_S} s"
+        raise _refused(name, f"{what}. Start the program that writes into it.")
+    return bool(events[0][1] & select.POLLIN)
 
 
 def _refused(name: str, message: str) -> ConfigError:
@@ -130,11 +135,10 @@ def named_in(line: str, path: str) -> str:
 
 def repeated_keys(path: str, text: str) -> Iterator[Failure]:
     """Word the failures of the keys that a file gives more than once; only the values of settings are shown."""
-    for key, spans in formats.repeats(path, text).items():
-        places = " and ".join(dict.fromkeys(f"{path}:{formats.line_at(text, span)}" for span in spans))
+    places = formats.Places(path, text)
+    for key, spans in places.repeats().items():
+        lines = " and ".join(dict.fromkeys(f"{path}:{places.line_at(span)}" for span in spans))
         is_known = bool(tables_with(key[-1]))
-        shown = "".join(
-            quote_line(formats.excerpt_at(path, text, span, shown=is_known), shown=True) for span in spans
-        )
+        shown = "".join(quote_line(places.excerpt_at(span, shown=is_known), shown=True) for span in spans)
         name = named(key[-1])
-        yield Failure(key[-1], f"{name}: given twice, at {places}. Keep one of them.{shown}")
+        yield Failure(key[-1], f"{name}: given twice, at {lines}. Keep one of them.{shown}")

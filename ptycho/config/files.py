@@ -1,9 +1,8 @@
 """Configuration files: TOML, YAML and JSON by suffix, with the line of every key."""
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, cast
 
 from ptycho.config import formats
 from ptycho.config.errors import (
@@ -25,26 +24,27 @@ from ptycho.config.file_text import format_of, named_in, repeated_keys, text_of,
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import VARIABLE, Files, ranked_paths
-from ptycho.config.recorded import RECORD, damages, is_record, settings_in, version_of
+from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
 from ptycho.config.section import TABLES, Section, section_of_table, tables_with
-from ptycho.config.sources import read_values
+from ptycho.config.sources import Writing, read_values
+from ptycho.config.syntax import SyntaxFaultError
 
 ORIGINS_KEY: Final = "origins"
 """The key by which a file tells where values came from, for programs."""
 SCHEMA_KEY: Final = "$schema"
 """The key by which a JSON file names its schema, for editors."""
+_NO_SETTINGS: Final = (VERSION_KEY, SCHEMA_KEY, ORIGINS_KEY)
 _MOST_TOLD: Final = MOST_SHOWN - 1
 """Unknown names of a table that are told one by one."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
+class ConfigFile(NamedTuple):
     """One configuration file, read and parsed."""
 
     path: str
     """The path as the user gave it, as messages show it."""
-    text: str
-    """The file's text; kept so that lines are looked up only when someone asks."""
+    places: formats.Places
+    """Where in its text the keys stand."""
     content: Mapping[str, Any]
     """Key -> value; YAML scalars stay text, which the fields read by their own rules."""
     failures: tuple[Failure, ...] = ()
@@ -55,7 +55,7 @@ class ConfigFile:
     """The kind of its layers: `file`, or `recipe`."""
     title: str = ""
     """What messages call it, without its lines; empty: its path."""
-    told: Mapping[str, Origin] = field(default_factory=dict[str, Origin])
+    told: Mapping[str, Origin] = {}
     """`table.name` -> where the run whose record this is had a value from; empty: it is no record."""
 
     @classmethod
@@ -72,53 +72,59 @@ class ConfigFile:
             ConfigError: It is missing, unreadable, not UTF-8, not valid, or not a mapping; or a key is
                 repeated.
         """
-        file = cls._parsed(path)
+        file = cls.collect(path)
         if file.failures:
             raise ConfigError(file.failures)
         return file
 
     @classmethod
-    def collect(cls, path: str | os.PathLike[str], level: int = 0) -> "ConfigFile":
+    def collect(
+        cls, path: str | os.PathLike[str], level: int = 0, kind: str = "file", title: str = ""
+    ) -> "ConfigFile":
         """Read a file, and leave what is wrong to the layers to report; one that cannot be read is empty.
 
         Args:
             path: As of `read`.
             level: Standing among the files of a run.
+            kind: The kind of its layers.
+            title: What messages call it, without its lines; empty: its path.
         """
-        try:
-            return replace(cls._parsed(path), level=level)
-        except ConfigError as error:
-            mark = f"{VARIABLE}: " if level < 0 else ""
-            failures = tuple(Failure(name, f"{mark}{message}") for name, message in error.failures)
-            return cls(path_of(path), "", {}, failures, level)
-
-    @classmethod
-    def _parsed(cls, path: str | os.PathLike[str]) -> "ConfigFile":
         given = path_of(path)
         name = printable(given) or "''"
-        text = text_of(given, name)
+        text, content, failures = "", {}, ()
         try:
+            text = text_of(given, name)
             content, is_repeated = formats.parse(given, text)
-        except formats.SyntaxFaultError as fault:
+            failures = tuple(repeated_keys(name, text)) if is_repeated else ()
+        except SyntaxFaultError as fault:
             line = text.split("\n")[fault.line - 1]
             message = f"{name}:{fault.line}: expected valid {format_of(given)}; got {fault.reason}."
             hint, shown = way_out(line, given), quote_line(named_in(line.strip(), given), shown=True)
-            raise ConfigError([Failure(name, f"{message}{hint}{shown}")]) from None
-        return cls(name, text, content, tuple(repeated_keys(name, text)) if is_repeated else ())
+            failures = (Failure(name, f"{message}{hint}{shown}"),)
+        except ConfigError as error:
+            failures = error.failures
+        if level < 0 and not content:
+            failures = tuple(Failure(name, f"{VARIABLE}: {message}") for name, message in failures)
+        return cls(name, formats.Places(given, text), content, failures, level, kind, title)
+
+    @property
+    def is_of_run(self) -> bool:
+        """Whether this is the record of a run, be it damaged."""
+        return formats.suffix(self.path) == ".json" and is_record(self.content)
 
     def as_of_run(self) -> "ConfigFile":
         """Take the record of a run for a run file of what it recorded."""
         failures = (*self.failures, *damages(self.content, self.path))
         if failures:
-            return replace(self, content={}, failures=failures)
+            return self._replace(content={}, failures=failures)
         found = settings_in(self.content)
         content = {**found.as_file(), **version_of(self.content)}
-        return replace(self, content=content, title=self.path, told=found.origins)
+        return self._replace(content=content, title=self.path, told=found.origins)
 
     @property
     def has_tables(self) -> bool:
         """Whether this is a run file (`[model] [training] [inference] [execution]`) or a flat one."""
-        return any(table in self.content for table in TABLES)
+        return not TABLES.keys().isdisjoint(self.content)
 
     def layer(self, section: Section, *, nested: bool = False, beside: bool = False) -> Layer:
         """Read the file, or one table of a run file, into a layer.
@@ -131,68 +137,68 @@ class ConfigFile:
         Returns:
             The layer. Unknown and repeated names are among its failures, with the line and its text.
         """
-        table = None if beside else section.table
-        failures = list(self.failures)
-        content: Any = {
-            key: value
-            for key, value in self.content.items()
-            if key not in (VERSION_KEY, SCHEMA_KEY, ORIGINS_KEY)
-        }
-        where: tuple[str, ...] = ()
-        if nested and table is None:
-            content = {key: value for key, value in content.items() if key not in TABLES}
-        elif table is not None and (self.has_tables or nested):
-            failures += [self._stray(key) for key in content if key not in TABLES and not nested]
-            content, where = content.get(table), (table,)
-            if _says_none(content):  # a YAML table whose lines are all comments
-                content = {}
-        if not isinstance(content, Mapping):
+        written, where, failures = self._settings, (), [*self.failures]
+        if beside:
+            written = {name: value for name, value in written.items() if name not in TABLES}
+        elif nested or self.has_tables:
+            failures += [] if nested else self._strays
+            where = (section.table,)
+            written = self._table(section.table, failures)
+        if not written.keys() <= section.scalars.keys():
+            unknown = [name for name in written if not section.field(name)]
+            failures += self._first_of(unknown, lambda name: self._unknown((*where, name), section))
+            written = {name: value for name, value in written.items() if section.field(name)}
+        how = _InFile(self, section, where)
+        read = read_values(self.kind, written, section, how)
+        places = _Lookup(read, how.locate)
+        lines: Mapping[str, str] = {} if self.title else _Lookup(read, how.line_text)
+        return Layer(self.kind, read.values, places, lines, (*failures, *read.failures), self.level)
+
+    @property
+    def _settings(self) -> Mapping[str, Any]:
+        """The content without what is there for programs."""
+        if self.content.keys().isdisjoint(_NO_SETTINGS):
+            return self.content
+        return {name: value for name, value in self.content.items() if name not in _NO_SETTINGS}
+
+    def _table(self, table: str, failures: list[Failure]) -> Mapping[str, Any]:
+        """The values of a table; empty where it has none, and where it is no table, which is a failure."""
+        content = self.content.get(table)
+        if isinstance(content, Mapping):
+            return cast(Mapping[str, Any], content)
+        if not _says_none(content):
             got = "a list" if isinstance(content, list) else show(content)
             hint = way_out(content, self.path) if isinstance(content, str) else ""
             what = f"{table}: expected a table; got {got}"
-            failures.append(self._failure(what, where, hint or " Give it a line for each setting."))
-            content = {}
-        written = cast(Mapping[str, Any], content)
-        known = {key: value for key, value in written.items() if section.field(key)}
-        unknown = [key for key in written if key not in known]
-        if len(unknown) > _MOST_TOLD:
-            more = f"{self.path}: {len(unknown) - _MOST_TOLD} more names that are no settings."
-            failures.append(Failure(self.path, f"{more} Name a file of settings."))
-        for key in unknown[:_MOST_TOLD]:
-            is_table = isinstance(written[key], Mapping) and not where
-            failures.append(self._stray(key) if is_table else self._unknown((*where, key), section))
-        read = read_values(
-            self.kind,
-            known,
-            section,
-            text=not self.told,
-            folder=os.path.dirname(os.path.abspath(self.path)),
-            locate=lambda key: self.place((*where, key)),
-            quote=lambda key: self._quoted(
-                (*where, key), shown=section.scalars[section.field(key) or key].is_shown
-            ),
-        )
-        spelled = {name: (*where, read.locators.get(name, name)) for name in read.values}
-        return read._replace(
-            locators=_Lookup(self, spelled, False),
-            raw={} if self.title else _Lookup(self, spelled, True),
-            failures=(*failures, *read.failures),
-            level=self.level,
-        )
+            failures.append(self._failure(what, (table,), hint or " Give it a line for each setting."))
+        return {}
+
+    @property
+    def _strays(self) -> list[Failure]:
+        """What is wrong with the names outside the tables of a run file."""
+        return self._first_of([name for name in self._settings if name not in TABLES], self._stray)
+
+    def _first_of(self, names: Sequence[str], wrong: Callable[[str], Failure]) -> list[Failure]:
+        """What is wrong with names that are no settings; of very many, the first, and how many more there are."""
+        failures = [wrong(name) for name in names[:_MOST_TOLD]]
+        if more := len(names) - len(failures):
+            message = f"{self.path}: {more} more names that are no settings. Name a file of settings."
+            failures.insert(0, Failure(self.path, message))
+        return failures
 
     def place(self, key: tuple[str, ...]) -> str:
         """Return `exec.toml:7` for a key given by its path of names."""
         if self.title:
             origin = self.told.get(".".join(key))
             return f"{self.title} ({origin})" if origin else self.title
-        line = formats.line_of(self.path, self.text, key)
+        line = self.places.line_of(key)
         return f"{self.path}:{line}" if line else self.path
 
     def line_text(self, key: tuple[str, ...], *, shown: bool = True) -> str:
         """Return what the line of a key says of it, without what stands beside it, which may be a secret."""
-        return formats.excerpt(self.path, self.text, key, shown=shown)
+        return self.places.excerpt(key, shown=shown)
 
-    def _quoted(self, key: tuple[str, ...], *, shown: bool) -> str:
+    def quoted(self, key: tuple[str, ...], *, shown: bool) -> str:
         """Quote below a message what the line of a key says of it; the value only where it may be shown."""
         return quote_line(self.line_text(key, shown=shown), shown=True)
 
@@ -210,6 +216,8 @@ class ConfigFile:
         )
 
     def _unknown(self, key: tuple[str, ...], section: Section) -> Failure:
+        if len(key) == 1 and isinstance(self.content[key[0]], Mapping):
+            return self._stray(key[0])
         if self._merges(key[-1]):
             return self._merge_key(key)
         tables = [table for table in tables_with(key[-1]) if table not in key]
@@ -218,7 +226,7 @@ class ConfigFile:
         return Failure(failure.name, f"{failure.message}{self._writer}")
 
     def _failure(self, what: str, key: tuple[str, ...], hint: str = "") -> Failure:
-        shown = self._quoted(key, shown=bool(tables_with(key[-1])))
+        shown = self.quoted(key, shown=bool(tables_with(key[-1])))
         return Failure(key[-1], f"{what} at {self.place(key)}.{hint}{self._writer}{shown}")
 
     def _merges(self, key: str) -> bool:
@@ -238,23 +246,51 @@ class ConfigFile:
         return "" if writer is None else f" {written_by(writer, 'file')}"
 
 
-@dataclass(frozen=True, slots=True)
+class _InFile(Writing):
+    """How one table of a file, or one without tables, is written."""
+
+    def __init__(self, file: ConfigFile, section: Section, where: tuple[str, ...]) -> None:
+        self._file, self._section, self._where = file, section, where
+        self.is_text = not file.told
+
+    @property
+    def folder(self) -> str:
+        """The folder of the file."""
+        return os.path.dirname(os.path.abspath(self._file.path))
+
+    def locate(self, spelling: str) -> str:
+        """The file and the line of a name."""
+        return self._file.place((*self._where, spelling))
+
+    def line_text(self, spelling: str) -> str:
+        """What the line of a name says of it."""
+        return self._file.line_text((*self._where, spelling))
+
+    def quote(self, spelling: str) -> str:
+        """The line of a name, its value only where it may be shown."""
+        shown = self._section.scalars[self._section.field(spelling) or spelling].is_shown
+        return self._file.quoted((*self._where, spelling), shown=shown)
+
+
 class _Lookup(Mapping[str, str]):
     """The places, or the lines' text, of a layer's names, looked up when asked for."""
 
-    file: ConfigFile
-    keys_by_name: Mapping[str, tuple[str, ...]]
-    as_text: bool
+    def __init__(self, layer: Layer, find: Callable[[str], str]) -> None:
+        self._layer, self._find = layer, find
 
     def __getitem__(self, name: str) -> str:
-        key = self.keys_by_name[name]
-        return self.file.line_text(key) if self.as_text else self.file.place(key)
+        if name not in self._layer.values:
+            raise KeyError(name)
+        return self._find(self._layer.locators.get(name, name))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.keys_by_name)
+        return iter(self._layer.values)
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, str]]]:
+        return dict, (dict(self),)
 
     def __len__(self) -> int:
-        return len(self.keys_by_name)
+        return len(self._layer.values)
 
 
 def _says_none(section: object) -> bool:
@@ -266,12 +302,12 @@ def _current(name: str, table: str) -> str:
     return section_of_table(table).field(name) or name
 
 
-def collect_files(files: Files | None, environ: Mapping[str, str]) -> list[ConfigFile]:
+def collect_files(files: Files | None, ambient: object) -> list[ConfigFile]:
     """Read the files of a run: those of the variable PTYCHO_CONFIG, and above them those that are named.
 
     Args:
         files: A `.toml`, `.yaml`, `.yml` or `.json` file, or a run; or several, the last one strongest.
-        environ: The environment.
+        ambient: What the variable holds; None: it is not set.
 
     Returns:
         The files; what is wrong with one is among the failures of its layers.
@@ -279,12 +315,13 @@ def collect_files(files: Files | None, environ: Mapping[str, str]) -> list[Confi
     Raises:
         ConfigError: What is named is no path.
     """
-    return [_run_or_file(path, level) for level, path in ranked_paths(files, environ)]
+    found = [file_or_record(path, level) for level, path in ranked_paths(files, ambient)]
+    return [file.as_of_run() if file.is_of_run else file for file in found]
 
 
-def _run_or_file(path: str, level: int) -> ConfigFile:
-    """Read a file; of a run, which is its folder or `config.json`, what it recorded."""
-    record = os.path.join(path, RECORD)
-    file = ConfigFile.collect(record if os.path.isfile(record) else path, level)
-    of_run = formats.suffix(file.path) == ".json" and is_record(file.content)
-    return file.as_of_run() if of_run else file
+def file_or_record(path: str, level: int = 0) -> ConfigFile:
+    """Read a file, or the record in the folder of a run."""
+    file = ConfigFile.collect(path, level)
+    if not file.places.text and os.path.isfile(record := os.path.join(path, RECORD)):
+        return ConfigFile.collect(record, level)
+    return file

@@ -6,11 +6,14 @@ Parsing is on the path of every load and stays cheap; places are found only for 
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 
+from ptycho.config import yaml_text
 from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.syntax import Key, SyntaxFaultError
 
 _JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
 _TOML_NAME: Final = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
@@ -20,17 +23,6 @@ _TOML_TOKEN: Final = re.compile(
     r'''"""(?:[^\\]|\\.)*?"""|\'{3}.*?\'{3}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[ \t]+|\w+|.''',
     re.DOTALL,
 )
-_YAML_SIGN: Final = re.compile(r"[ \t]*:")
-_YAML_TAGS: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
-"""What the parser takes a value for whose kind is not written out."""
-_YAML_FORBIDDEN: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_LONG: Final = 8_000
-_DEEP: Final = 100
-_REPEATED: Final = 0
-"""Stands among the identities of nodes, none of which is 0, for a repeated key."""
-
-Key = tuple[str, ...]
-"""A key by its path of names: `("execution", "num_workers")`."""
 
 
 class Span(NamedTuple):
@@ -40,31 +32,7 @@ class Span(NamedTuple):
     end: int
 
 
-class SyntaxFaultError(Exception):
-    """The text is not valid.
-
-    Args:
-        line: The line, counted from 1.
-        reason: What the parser says.
-    """
-
-    def __init__(self, line: int, reason: str) -> None:
-        super().__init__(line, reason)
-        self.line, self.reason = line, reason
-
-
-class _TaggedError(Exception):
-    """A YAML value is not a plain one.
-
-    Args:
-        index: Where it starts in the text.
-    """
-
-    def __init__(self, index: int) -> None:
-        super().__init__(index)
-        self.index = index
-
-
+@lru_cache(maxsize=64)
 def suffix(path: str) -> str | None:
     """Return the ending of a file's name that says its format, or None."""
     ending = f".{path.lower().rpartition('.')[2]}"
@@ -102,79 +70,85 @@ def parse(path: str, text: str) -> tuple[dict[str, Any], bool]:
     return cast(dict[str, Any], content), is_repeated
 
 
-def line_of(path: str, text: str, key: Key) -> int:
-    """Find the line on which a key stands.
+class Places:
+    """Where the keys of a file stand in its text; looked for when somebody asks, and no further than is needed.
 
     Args:
-        path: The file, whose name says the format.
+        path: The file, whose name tells the format.
         text: Its text.
-        key: The key.
-
-    Returns:
-        The line, counted from 1; that of the innermost table found where the key itself is not, else 0.
     """
-    found = _nearest(path, text, key)
-    return line_at(text, _spans(path, text)[found][0]) if found else 0
 
+    def __init__(self, path: str, text: str) -> None:
+        self.text = text
+        self._ahead = _KEYS[suffix(path) or ".toml"](text)
+        self._spans: dict[Key, list[Span]] = {}
+        self._starts: list[int] = []
 
-def line_at(text: str, span: Span) -> int:
-    """The line of a place in the text, counted from 1. Lines end as they do in editors, not in YAML 1.1."""
-    return text.count("\n", 0, span.start) + 1
+    def line_of(self, key: Key) -> int:
+        """The line on which a key stands, from 1; of one that is not found its innermost table's that is, else 0."""
+        span, _ = self._nearest(key)
+        return self.line_at(span) if span else 0
 
+    def excerpt(self, key: Key, *, shown: bool = True) -> str:
+        """Quote what a file says of a key, from its name to the end of the line.
 
-def excerpt(path: str, text: str, key: Key, *, shown: bool = True) -> str:
-    """Quote what a file says of a key, from its name to the end of the line.
+        Args:
+            key: The key; where it is not found, its innermost table that is, without what this holds.
+            shown: Whether the value may be repeated; that of a foreign key may be a secret.
 
-    Args:
-        path: The file, whose name says the format.
-        text: Its text.
-        key: The key; where it is not found, its innermost table that is, without what this holds.
-        shown: Whether the value may be repeated; that of a foreign key may be a secret.
+        Returns:
+            The name and the value; what stands beside it on the line, which may be a secret too, is left out.
+        """
+        span, is_itself = self._nearest(key)
+        return self.excerpt_at(span, shown=shown and is_itself) if span else ""
 
-    Returns:
-        The name and the value; what stands beside it on the line, which may be a secret too, is left out.
-    """
-    found = _nearest(path, text, key)
-    return excerpt_at(path, text, _spans(path, text)[found][0], shown=shown and found == key) if found else ""
+    def repeats(self) -> dict[Key, list[Span]]:
+        """Find the keys that are given more than once; not those within a table that is itself repeated."""
+        while self._read_on():
+            pass
+        found = {key: spans for key, spans in self._spans.items() if len(spans) > 1}
+        return {
+            key: spans
+            for key, spans in found.items()
+            if not any(key[:end] in found for end in range(1, len(key)))
+        }
 
+    def line_at(self, span: Span) -> int:
+        """The line of a place, from 1. Lines end as they do in editors, not in YAML 1.1."""
+        return self.text.count("\n", 0, span.start) + 1
 
-def excerpt_at(path: str, text: str, span: Span, *, shown: bool) -> str:
-    """Quote what a file says at one of the places of a key, as `excerpt` does."""
-    name = text[span.start : span.end]
-    end = text.find("\n", span.end)
-    end = len(text) if end < 0 else end
-    following = (other.start for spans in _spans(path, text).values() for other in spans)
-    stop = min((start for start in following if span.end <= start < end), default=end)
-    value, beside = text[span.end : stop].rstrip(), stop < end
-    if name.startswith("["):  # a header, beside which only a comment can stand
-        return name
-    if not shown:
-        return f"{name} ..." if value or beside else name
-    return f"{name}{value} ..." if beside else f"{name}{value}"
+    def excerpt_at(self, span: Span, *, shown: bool) -> str:
+        """Quote what a file says at one of the places of a key, as `excerpt` does."""
+        name = self.text[span.start : span.end]
+        end = self.text.find("\n", span.end)
+        end = len(self.text) if end < 0 else end
+        while self._starts[-1] < span.end and self._read_on():
+            pass
+        following = self._starts[bisect_left(self._starts, span.end) :][:1]
+        stop = min([end, *following])
+        value, beside = self.text[span.end : stop].rstrip(), stop < end
+        if name.startswith("["):  # a header, beside which only a comment can stand
+            return name
+        if not shown:
+            return f"{name} ..." if value or beside else name
+        return f"{name}{value} ..." if beside else f"{name}{value}"
 
+    def _nearest(self, key: Key) -> tuple[Span | None, bool]:
+        """The first place of a key, or of its innermost table that is found; and whether it is that of the key."""
+        for end in range(len(key), 0, -1):
+            while key[:end] not in self._spans and self._read_on():
+                pass
+            if spans := self._spans.get(key[:end]):
+                return spans[0], end == len(key)
+        return None, False
 
-def repeats(path: str, text: str) -> dict[Key, list[Span]]:
-    """Find the keys that a file gives more than once; not those within a table that is itself repeated."""
-    found = {key: spans for key, spans in _spans(path, text).items() if len(spans) > 1}
-    return {
-        key: spans
-        for key, spans in found.items()
-        if not any(key[:end] in found for end in range(1, len(key)))
-    }
-
-
-def _nearest(path: str, text: str, key: Key) -> Key:
-    spans = _spans(path, text)
-    return next((key[:end] for end in range(len(key), 0, -1) if key[:end] in spans), ())
-
-
-@lru_cache(maxsize=8)
-def _spans(path: str, text: str) -> Mapping[Key, list[Span]]:
-    """Find every place of every key; within a list, the place of an item stands for its name."""
-    spans: dict[Key, list[Span]] = {}
-    for key, start, end in _KEYS[suffix(path) or ""](text):
-        spans.setdefault(key, []).append(Span(start, end))
-    return spans
+    def _read_on(self) -> bool:
+        """Find the next key; within a list, the place of an item stands for its name."""
+        for key, start, end in self._ahead:
+            self._spans.setdefault(key, []).append(Span(start, end))
+            insort(self._starts, start)
+            return True
+        return False
 
 
 def _parse_toml(text: str) -> tuple[object, bool]:
@@ -182,7 +156,7 @@ def _parse_toml(text: str) -> tuple[object, bool]:
         return tomllib.loads(text), False
     except tomllib.TOMLDecodeError as error:
         reason, _, place = str(error).rpartition(" (at ")
-        if reason.startswith("Cannot ") and repeats(".toml", text):
+        if reason.startswith("Cannot ") and Places(".toml", text).repeats():
             return {}, True
         found = re.match(r"line (\d+)", place)
         raise SyntaxFaultError(int(found[1]) if found else text.count("\n") + 1, repr(reason)) from None
@@ -279,107 +253,15 @@ def _json_keys(text: str) -> Iterator[tuple[Key, int, int]]:
             last, start = json.loads(symbol, strict=False), token.start()
 
 
-def _yaml_root(text: str) -> Any:
-    """Compose the text into nodes, which know their lines, with libyaml where it is there.
-
-    Composing nests on the C stack, which a long text could overflow: that one is measured first.
-    """
-    import yaml
-
-    loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-    try:
-        events, depth = loader(text), 0
-        while len(text) > _LONG and (event := events.get_event()):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEP:
-                raise RecursionError
-        return loader(text).get_single_node()
-    except yaml.MarkedYAMLError as error:
-        place = error.problem_mark.index if error.problem_mark else 0
-        said = ", ".join(filter(None, (error.context, error.problem)))
-        # of what is in quotes only signs: a name may be a secret
-        reason = re.sub(r""" b?('[^']{2,}'|"[^"]{2,}")""", "", said)
-        raise SyntaxFaultError(text.count("\n", 0, place) + 1, repr(reason)) from None
-    except yaml.YAMLError:
-        place = next((found.start() for found in _YAML_FORBIDDEN.finditer(text)), 0)
-        raise SyntaxFaultError(
-            text.count("\n", 0, place) + 1, "a character that YAML does not allow"
-        ) from None
-
-
-def _parse_yaml(text: str) -> tuple[object, bool]:
-    root, seen = _yaml_root(text), dict[int, object]()
-    try:
-        content = None if root is None else _yaml_value(root, seen)
-    except _TaggedError as tagged:
-        reason = "a tag (!), which is not supported: quote the value if it is text"
-        raise SyntaxFaultError(text.count("\n", 0, tagged.index) + 1, reason) from None
-    return {} if content in (None, "null", "Null", "NULL") else content, _REPEATED in seen
-
-
-def _yaml_value(node: Any, seen: dict[int, object]) -> object:
-    """Turn a node into mappings, lists and text; an alias gives the very object of its anchor.
-
-    A repeated key is noted in `seen`.
-    """
-    if node.tag not in _YAML_TAGS:
-        raise _TaggedError(node.start_mark.index)
-    if node.id == "scalar":
-        return node.value if node.style or node.value not in ("", "~") else None
-    if id(node) in seen:
-        return seen[id(node)]
-    if node.id == "sequence":
-        items: list[object] = []
-        seen[id(node)] = items
-        items += [_yaml_value(item, seen) for item in node.value]
-        return items
-    content: dict[str, object] = {}
-    seen[id(node)] = content
-    for key, value in node.value:
-        name = _yaml_name(key)
-        if name in content:
-            seen[_REPEATED] = True
-        else:
-            content[name] = _yaml_value(value, seen)
-    return content
-
-
-def _yaml_keys(text: str) -> Iterator[tuple[Key, int, int]]:
-    return _yaml_keys_in(_yaml_root(text), (), set(), text)
-
-
-def _yaml_keys_in(node: Any, path: Key, seen: set[int], text: str) -> Iterator[tuple[Key, int, int]]:
-    """Yield the keys in a node; what an alias stands for again below the tables of a file is known already."""
-    if node.id == "scalar" or (id(node) in seen and len(path) > 1) or len(path) > _DEEP:
-        return
-    seen.add(id(node))
-    if node.id == "sequence":
-        for item in node.value:
-            yield from _yaml_keys_in(item, (*path, f"{item.start_mark.index}"), seen, text)
-        return
-    for key, value in node.value:
-        inner = (*path, _yaml_name(key))
-        sign = _YAML_SIGN.match(text, key.end_mark.index)
-        yield inner, key.start_mark.index, sign.end() if sign else key.end_mark.index
-        yield from _yaml_keys_in(value, inner, seen, text)
-
-
-def _yaml_name(key: Any) -> str:
-    """Return a key's text; a list or mapping used as a key has none."""
-    if key.tag not in _YAML_TAGS:
-        raise _TaggedError(key.start_mark.index)
-    return key.value if key.id == "scalar" else "?"
-
-
 _PARSERS: Final[dict[str, Callable[[str], tuple[object, bool]]]] = {
     ".toml": _parse_toml,
-    ".yaml": _parse_yaml,
-    ".yml": _parse_yaml,
+    ".yaml": yaml_text.parse,
+    ".yml": yaml_text.parse,
     ".json": _parse_json,
 }
 _KEYS: Final[dict[str, Callable[[str], Iterator[tuple[Key, int, int]]]]] = {
     ".toml": _toml_keys,
-    ".yaml": _yaml_keys,
-    ".yml": _yaml_keys,
+    ".yaml": yaml_text.keys,
+    ".yml": yaml_text.keys,
     ".json": _json_keys,
 }

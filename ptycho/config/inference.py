@@ -9,7 +9,12 @@ from ptycho.config.fields import Flag, PositiveInt, Seed
 from ptycho.config.model import ModelConfig
 
 
-class InferenceConfig(CheckedDataclass, table="inference", renamed={"n_images": "n_groups"}, as_trained=True):
+class InferenceConfig(
+    CheckedDataclass,
+    table="inference",
+    renamed={"n_images": "n_groups"},
+    recipe_omits=("model",),  # which is as it was trained
+):
     """One reconstruction: a trained model and the scan to reconstruct."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -35,6 +40,10 @@ class InferenceConfig(CheckedDataclass, table="inference", renamed={"n_images": 
 
     debug: Flag = False
     """Also write the coverage map and the error of every pattern."""
+
+    start: OptionalFile = path(None)
+    """Take probe, positions and intensities of the scan from here: a run's folder or its reconstruction.npz. none: as
+    the file of the scan has them."""
 
     output_dir: File = path("inference_outputs")
     """Folder for everything a reconstruction writes."""

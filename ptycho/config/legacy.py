@@ -86,4 +86,4 @@ def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     name = path_of(path)
     if not name.lower().endswith((".yaml", ".yml")):
         raise ConfigError([Failure(name, f"{name}: expected a file that ends in .yaml or .yml.")])
-    return yaml_values.load(name, ConfigFile.read(name).text)
+    return yaml_values.load(name, ConfigFile.read(name).places.text)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
@@ -67,13 +67,7 @@ def paths_of(files: Files | None) -> list[str]:
     return [path_of(file) for file in cast(Sequence[object], files if several else [files])]
 
 
-def paths_in(environ: Mapping[str, str]) -> list[str]:
-    """Return the paths in the variable, the last one strongest; a blank one counts as unset.
-
-    Raises:
-        ConfigError: It holds something other than text.
-    """
-    said = cast(object, environ.get(VARIABLE, "")) if isinstance(cast(object, environ), Mapping) else ""
+def _paths_in(said: object) -> list[str]:
     if not isinstance(said, str):
         raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: expected text; got {show(said)}.")])
     try:
@@ -82,8 +76,15 @@ def paths_in(environ: Mapping[str, str]) -> list[str]:
         raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: {error}.")]) from None
 
 
-def ranked_paths(files: Files | None, environ: Mapping[str, str]) -> Iterator[tuple[int, str]]:
-    """Yield every file with its level: from 0 those that are named, below it those of the variable."""
-    ambient = paths_in(environ)
-    yield from enumerate(ambient, -len(ambient))
-    yield from enumerate(paths_of(files))
+def ranked_paths(files: Files | None, said: object) -> list[tuple[int, str]]:
+    """Return every file with its level: from 0 those that are named, below it those of the variable.
+
+    Args:
+        files: Those that are named.
+        said: What the variable holds; None: it is not set, and a blank one counts as that.
+
+    Raises:
+        ConfigError: It holds something other than text, or what is named is no path.
+    """
+    ambient = [] if said is None else _paths_in(said)
+    return [*enumerate(ambient, -len(ambient)), *enumerate(paths_of(files))]

@@ -5,18 +5,18 @@ Those in `ptycho/recipes` ship with the package, and have names.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from ptycho.config import formats
 from ptycho.config.errors import Failure, near, path_of, show
-from ptycho.config.files import ConfigFile
+from ptycho.config.files import ConfigFile, collect_files
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
+from ptycho.config.paths import Files
 from ptycho.config.render import text
-from ptycho.config.resolve import Resolution, in_force, kinds_of, resolve
+from ptycho.config.resolve import Resolution, in_force, resolve
 from ptycho.config.section import Conflict
 
 STANDARD: Final = "standard"
@@ -57,13 +57,27 @@ def read_recipe(recipe: Recipe) -> list[ConfigFile]:
         close = near(path, (*recipe_names(), NONE))
         hint = f"Did you mean {close}?" if close else f"There are {', '.join(recipe_names())}."
         message = f"recipe: expected the name of a recipe, a run file or none; got {show(path)}. {hint}"
-        return [ConfigFile(path, "", {}, (Failure("recipe", message),), kind="recipe")]
-    return [replace(ConfigFile.collect(path), kind="recipe")]
+        return [ConfigFile(path, formats.Places(path, ""), {}, (Failure("recipe", message),), kind="recipe")]
+    return [ConfigFile.collect(path, kind="recipe")]
 
 
 @cache
 def _shipped(name: str) -> ConfigFile:
-    return replace(ConfigFile.read(_FOLDER / f"{name}.toml"), kind="recipe", title=name)
+    return ConfigFile.collect(_FOLDER / f"{name}.toml", kind="recipe", title=name)
+
+
+def read_files(file: Files | None, recipe: Recipe, ambient: object) -> list[ConfigFile]:
+    """Read all files of a run: those that are named, those of the variable PTYCHO_CONFIG, and the recipe.
+
+    Args:
+        file: As of `collect_files`.
+        recipe: As of `read_recipe`.
+        ambient: What the variable holds; None: it is not set.
+
+    Raises:
+        ConfigError: What is named is no path.
+    """
+    return [*collect_files(file, ambient), *read_recipe(recipe)]
 
 
 def suited(
@@ -82,13 +96,14 @@ def suited(
     suited = dict(found)
     while any(layer.kind == "recipe" for one in suited.values() for layer in one.layers):
         values, origins = in_force(suited.values())
-        layers = {cls: _given_way(one, look(values), values, origins) for cls, one in suited.items()}
-        if not any(layers.values()):
+        gave_way = {cls: _given_way(one, look(values), values, origins) for cls, one in suited.items()}
+        if not any(gave_way.values()):
             break
-        for cls, layer in layers.items():
+        for cls, layer in gave_way.items():
             if layer:
-                section, below = suited[cls].section, suited[cls].layers
-                suited[cls] = resolve(section.cls, [*below, layer], kinds_of(below))
+                section, layers = suited[cls].section, suited[cls].layers
+                place = next(at for at, one in enumerate(layers) if one.kind == "recipe")
+                suited[cls] = resolve(section.cls, [*layers[:place], layer, *layers[place:]])
     return suited
 
 
@@ -98,7 +113,7 @@ def _given_way(
     values: Mapping[str, Any],
     origins: Mapping[str, Origin],
 ) -> Layer | None:
-    """The layer above the recipe of a section; each of its values gives way once."""
+    """The layer to lay over the recipe of a section; each of its values gives way once."""
     changed: dict[str, Any] = {}
     places: dict[str, str] = {}
     for conflict in conflicts:
@@ -110,5 +125,4 @@ def _given_way(
         if origin.kind == "recipe" and not gave_way and is_stated and conflict.instead:
             (changed[name],) = conflict.instead
             places[name] = f"{origin.locator} for {other} {text(values[other])}"
-    level = 1 + max(layer.level for layer in one.layers if layer.kind == "recipe") if changed else 0
-    return Layer("recipe", changed, places, level=level) if changed else None
+    return Layer("recipe", changed, places) if changed else None

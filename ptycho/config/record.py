@@ -1,38 +1,87 @@
-"""What a run recorded of its settings, read back as a request; the environment is not read."""
+"""What the `config.json` of a run holds of its settings, as the tables of a run file."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, NamedTuple, cast
 
-from ptycho.config.errors import VERSION_KEY, ConfigError, written_by
-from ptycho.config.recorded import damages, settings_in, version_of
-from ptycho.config.request import Request
-from ptycho.config.section import section_of, section_of_table
-from ptycho.config.sources import read_saved
+from ptycho.config.errors import VERSION_KEY, Failure, show
+from ptycho.config.origins import Origin, is_origin
+
+RECORD: Final = "config.json"
+"""The file in the folder of a run that holds its settings."""
+HELD: Final = ("model", "data")
+"""Tables that a record has among the fields of the section that holds them."""
+LEFT_OPEN: Final = ("argument", "inferred", "cli-default")
+"""Kinds of what a file leaves to the command and its data."""
 
 
-def request_of(
-    record: Mapping[str, Any],
-    place: str,
-    *,
-    overrides: Mapping[str, Any] | None = None,
-    flags: Mapping[str, Any] | None = None,
-) -> Request:
-    """Ask for the settings that a run recorded.
+def is_record(content: Mapping[str, Any]) -> bool:
+    """Whether the content of a file is the `config.json` of a run, be it damaged."""
+    return "configuration" in content
+
+
+def is_of_solver(record: Mapping[str, Any]) -> bool:
+    """Whether a sound record is of a reconstruction without a model."""
+    return "n_iterations" in record["configuration"]
+
+
+def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
+    """Find what is not as in any record of a run.
 
     Args:
-        record: Its `config.json`.
+        record: A `config.json`.
         place: The path of that, for messages.
-        overrides: Setting -> value, above what was recorded.
-        flags: Flags that were passed, above what was recorded.
-
-    Raises:
-        ConfigError: The record is damaged.
     """
-    if failures := damages(record, place):
-        raise ConfigError(failures)
-    tables, told = settings_in(record).tables, written_by(version_of(record).get(VERSION_KEY), "record")
-    parts = {table: section_of_table(table).cls for table in tables}
-    request = Request([*parts.values()], overrides=overrides, flags=flags, environ={})
-    for table, given in tables.items():
-        request.add(parts[table], read_saved("file", given, section_of(parts[table]), place, told))
-    return request
+    configuration, versions = record.get("configuration"), record.get("versions")
+    parts = {name: record.get(name) for name in ("configuration", "execution", "origins")}
+    parts["versions"] = {} if versions is None else versions
+    if isinstance(configuration, Mapping):
+        held = cast(Mapping[str, Any], configuration)
+        parts |= {f"configuration.{table}": held.get(table, {}) for table in HELD}
+    lists = {name: record[name] for name in ("resumed", "fingerprints") if record.get(name) is not None}
+    found = [(name, part, "a mapping") for name, part in parts.items() if not isinstance(part, Mapping)]
+    found += [(name, part, "a list") for name, part in lists.items() if not isinstance(part, list)]
+    return [
+        Failure(
+            name,
+            f"{place}: {name}: expected {kind}; got {show(part)}. The record of the run is damaged.",
+        )
+        for name, part, kind in found
+    ]
+
+
+class Recorded(NamedTuple):
+    """The settings in a record that is sound."""
+
+    tables: Mapping[str, Mapping[str, Any]]
+    """Table -> name -> value."""
+    origins: Mapping[str, Origin]
+    """`table.name` -> where the value came from."""
+
+    def as_file(self) -> dict[str, Any]:
+        """What a run file would say of it: all but what the command and its data gave."""
+        return {
+            table: {
+                name: value
+                for name, value in values.items()
+                if (origin := self.origins.get(f"{table}.{name}")) is None or origin.kind not in LEFT_OPEN
+            }
+            for table, values in self.tables.items()
+        }
+
+
+def settings_in(record: Mapping[str, Any]) -> Recorded:
+    """The settings in a record in which `damages` found nothing."""
+    values = dict(cast(Mapping[str, Any], record["configuration"]))
+    held = {table: cast(Mapping[str, Any], values.pop(table)) for table in HELD if table in values}
+    table = "training" if "train_data_file" in values else "inference"
+    canonical = {"solver": values} if is_of_solver(record) else {"model": {}, table: values}
+    tables = {**canonical, **held, "execution": cast(Mapping[str, Any], record["execution"])}
+    told = cast(Mapping[str, Any], record["origins"])
+    origins = {name: Origin.from_dict(origin) for name, origin in told.items() if is_origin(origin)}
+    return Recorded(tables, origins)
+
+
+def version_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The version that wrote a record, as a file tells it."""
+    versions = cast(Mapping[str, Any], record.get("versions") or {})
+    return {VERSION_KEY: versions["ptychopinn"]} if "ptychopinn" in versions else {}

@@ -1,20 +1,21 @@
 """One request of a command: the settings of several sections, resolved together from the same levels."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from ptycho.config.errors import ConfigError, Failure, show
-from ptycho.config.files import ConfigFile, collect_files
+from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, show, written_by
+from ptycho.config.files import ConfigFile
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
-from ptycho.config.paths import Files
-from ptycho.config.recipes import Recipe, read_recipe, suited
-from ptycho.config.resolve import Origins, Resolution, in_force, kinds_of, merge, resolve, worded
+from ptycho.config.paths import VARIABLE, Files
+from ptycho.config.recipes import Recipe, read_files, suited
+from ptycho.config.record import damages, settings_in, version_of
+from ptycho.config.resolve import Origins, Resolution, in_force, merge, ranked, resolve, worded
 from ptycho.config.rules import conflicts
-from ptycho.config.section import Conflict, Section, recorded, section_of
-from ptycho.config.sources import as_flags, sort_values
+from ptycho.config.section import Conflict, Section, recorded, section_of, section_of_table
+from ptycho.config.sources import PYTHON, TEXT, Environment, as_flags, read_saved, sort_values
 from ptycho.config.subclass_sources import with_ambient
 
 T = TypeVar("T")
@@ -55,13 +56,16 @@ class Request:
         classes: The classes of the sections whose settings may be named, and with them those that they hold; no two
             share a name.
         overrides: The strongest level.
+        arguments: Arguments from Python.
         flags: Command-line flags that were passed, by name; text is read as the field says.
         file: A run file, or a flat file of the section without a label; or several, the last one strongest. Those of
             the variable PTYCHO_CONFIG are below them.
-        recipe: The name of a recipe, or a run file that is one; it leaves alone what a trained model gives.
+        recipe: The name of a recipe, or a run file that is one.
+        files: What was read of all files and of the recipe before, in place of the two.
         cli_defaults: What the command line states without a flag.
         synonyms: Other name -> field.
         environ: The environment, for the sections that read it; None: that of the process.
+        strict: Whether any unknown variable is an error.
         n_is_settled: Whether N is as it says, and not waiting for the data or a model.
     """
 
@@ -70,29 +74,59 @@ class Request:
         classes: Sequence[type],
         *,
         overrides: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | None = None,
         flags: Mapping[str, Any] | None = None,
         file: Files | None = None,
         recipe: Recipe = None,
+        files: Sequence[ConfigFile] | None = None,
         cli_defaults: Mapping[str, Any] | None = None,
         synonyms: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
+        strict: bool = False,
         n_is_settled: bool = False,
     ) -> None:
-        self._environ = os.environ if environ is None else environ
-        self._n_is_settled = n_is_settled
+        self._environ = Environment(os.environ if environ is None else environ)
+        self._strict, self._n_is_settled = strict, n_is_settled
         self._layers: dict[type, list[Layer]] = {cls: [] for cls in _with_held(classes)}
         self._failures: list[Failure] = []
         self._known: dict[type, tuple[int, Resolution[Any]]] = {}
-        for kind, given in (("override", overrides), ("flag", flags), ("cli-default", cli_defaults)):
+        levels = {"override": overrides, "argument": arguments, "flag": flags, "cli-default": cli_defaults}
+        for kind, given in levels.items():
             if given is not None:
                 self._take(kind, given, synonyms or {})
-        self.files = collect_files(file, self._environ)
-        """The configuration files, the recipe aside."""
+        self.files = read_files(file, recipe, self._environ.get(VARIABLE)) if files is None else files
+        """The configuration files, and the recipe."""
         for read in self.files:
             self._read(read)
-        for read in read_recipe(recipe):
-            holders = [section for section in self._sections if section.as_trained]
-            self._read(read, without={held.cls for one in holders for held in one.nested.values()})
+
+    @classmethod
+    def of_record(
+        cls,
+        record: Mapping[str, Any],
+        place: str,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        flags: Mapping[str, Any] | None = None,
+    ) -> "Request":
+        """Ask for the settings that a run recorded; the environment is not read.
+
+        Args:
+            record: Its `config.json`.
+            place: The path of that, for messages.
+            overrides: Setting -> value, above what was recorded.
+            flags: Flags that were passed, above what was recorded.
+
+        Raises:
+            ConfigError: The record is damaged.
+        """
+        if failures := damages(record, place):
+            raise ConfigError(failures)
+        tables, told = settings_in(record).tables, written_by(version_of(record).get(VERSION_KEY), "record")
+        parts = {table: section_of_table(table) for table in tables}
+        request = cls([one.cls for one in parts.values()], overrides=overrides, flags=flags, environ={})
+        for table, given in tables.items():
+            request.add(parts[table].cls, read_saved("file", given, parts[table], place, told))
+        return request
 
     @property
     def _sections(self) -> list[Section]:
@@ -106,12 +140,6 @@ class Request:
         if values or layer.failures:
             layers = next(layers for asked, layers in self._layers.items() if issubclass(asked, cls))
             layers.append(layer._replace(values=values))
-
-    def add_recipe(self, recipe: Recipe, *classes: type) -> None:
-        """Let a recipe state what it does for the sections of these classes, and leave its others alone."""
-        for read in read_recipe(recipe):
-            for cls in classes:
-                self.add(cls, read.layer(section_of(cls)))
 
     def fail(self, failures: Sequence[Failure]) -> None:
         """Report something that is wrong together with everything else."""
@@ -138,7 +166,7 @@ class Request:
 
     def _merged(self, name: str) -> dict[str, Origin]:
         layers = next(layers for cls, layers in self._layers.items() if name in section_of(cls).fields)
-        return merge(layers)
+        return merge(ranked(layers))
 
     def settings(self, cls: type[T]) -> T | None:
         """The settings of one section by themselves; None where a level of it is wrong, which `answer` reports."""
@@ -151,7 +179,8 @@ class Request:
         layers = self._layers[cls]
         known = self._known.get(cls)
         if known is None or known[0] != len(layers):
-            found: Resolution[Any] = resolve(cls, *with_ambient(section_of(cls), layers, self._environ))
+            levels = with_ambient(section_of(cls), layers, self._environ, strict=self._strict)
+            found: Resolution[Any] = resolve(cls, levels)
             known = self._known[cls] = (len(layers), found)
         return known[1]
 
@@ -195,13 +224,13 @@ class Request:
         known = {name: value for name, value in values.items() if not (waits and name == "N")}
         return conflicts(known, next((one.table for one in reversed(self._sections) if one.label), ""))
 
-    def _read(self, file: ConfigFile, without: Collection[type] = ()) -> None:
-        """Read the tables of a run file, or of any other the section without a label; but for some classes."""
+    def _read(self, file: ConfigFile) -> None:
+        """Read the tables of a run file, or of any other the section without a label."""
         self.fail(file.failures)
-        for cls in self._layers:
-            section = section_of(cls)
-            if cls not in without and (file.has_tables or not section.label):
-                self.add(cls, file.layer(section))
+        omitted = [table for one in self._sections for table in one.recipe_omits if file.kind == "recipe"]
+        for section in self._sections:
+            if section.table not in omitted and (file.has_tables or not section.label):
+                self.add(section.cls, file.layer(section))
 
     def _take(self, kind: str, given: Mapping[str, Any], synonyms: Mapping[str, str]) -> None:
         """Sort the names of one level by their sections."""
@@ -212,7 +241,7 @@ class Request:
             if not isinstance(cast(object, name), str):
                 raise ConfigError([Failure(kind, f"{kind}: expected names that are text; got {show(name)}.")])
         is_flag = kind == "flag"
-        layers = sort_values(kind, given, self._sections, synonyms=synonyms, text=is_flag)
+        layers = sort_values(kind, given, self._sections, TEXT if is_flag else PYTHON, synonyms)
         for cls, layer in zip(self._layers, layers, strict=True):
             self.add(cls, as_flags(layer) if is_flag else layer)
 
@@ -228,12 +257,9 @@ def _with_held(classes: Sequence[type]) -> Iterator[type]:
 
 def _above(settings: Any, overrides: Sequence[Layer]) -> Resolution[Any]:
     """Settings that were resolved before, below what is said above them."""
-    below: tuple[Layer, ...] = settings._spoken()
-    if not any(layer.values or layer.failures for layer in overrides):
-        return Resolution(section_of(type(settings)), below, settings)
-    level = 1 + max((layer.level for layer in below), default=-1)
-    above = [layer._replace(level=level) for layer in overrides]
-    return resolve(cast(type[Any], type(settings)), [*above, *below], ("override", *kinds_of(below)))
+    if not overrides:
+        return Resolution(section_of(type(settings)), settings._spoken(), settings)
+    return resolve(cast(type[Any], type(settings)), [*overrides, *settings._spoken()])
 
 
 def _is_override(layer: Layer) -> bool:

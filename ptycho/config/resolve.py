@@ -5,6 +5,7 @@ The winners are validated first, as that is all a sound load needs; what is wron
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args
 
 from pydantic import ValidationError
@@ -39,26 +40,24 @@ def ranked(layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> tuple[
     Raises:
         ValueError: A kind is not in the order, or two layers have the same standing.
     """
-    standing: dict[tuple[int, int], Layer] = {}
-    for layer in layers:
-        key = order.index(layer.kind), -layer.level
-        if standing.setdefault(key, layer) is not layer:
-            raise ValueError(f"layers: expected one of each kind and level; got two of kind {layer.kind!r}.")
-    return tuple(standing[key] for key in sorted(standing))
+    standing = sorted(layers, key=lambda layer: (order.index(layer.kind), -layer.level))
+    for above, below in pairwise(standing):
+        if (above.kind, above.level) == (below.kind, below.level):
+            raise ValueError(f"layers: expected one of each kind and level; got two of kind {above.kind!r}.")
+    return tuple(standing)
 
 
-def merge(layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> dict[str, Origin]:
+def merge(layers: Iterable[Layer]) -> dict[str, Origin]:
     """Pick the winner for every name that a layer speaks of.
 
     Args:
-        layers: The layers in any order; two of one kind need different levels.
-        order: The kinds of layer, the strongest first.
+        layers: The layers in order, the strongest first.
 
     Returns:
         Name -> the winning origin, with its value and the origins it shadows.
     """
     stacked: dict[str, list[Layer]] = {}
-    for layer in ranked(layers, order):
+    for layer in layers:
         for name in layer.values:
             stacked.setdefault(name, []).append(layer)
     return {
@@ -67,48 +66,36 @@ def merge(layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> dict[st
     }
 
 
-def kinds_of(layers: Iterable[Layer]) -> tuple[str, ...]:
-    """The kinds of layers that are in order."""
-    return tuple(dict.fromkeys(layer.kind for layer in layers))
-
-
 # Resolving one section -------------------------------------------------------------------------------------------
 
 
-def fill(instance: Any, section: Section, layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> None:
+def fill(instance: Any, section: Section, layers: Sequence[Layer]) -> None:
     """Validate the winners into an instance of a section, and every value that lost.
 
     Args:
         instance: Made, but without values.
         section: Its section.
-        layers: The layers in any order.
-        order: The kinds of layer, the strongest first.
+        layers: The layers in order, the strongest first.
 
     Raises:
         ConfigError: Everything that is wrong with any of the layers.
     """
-    standing = ranked(layers, order)
     values: dict[str, Any] = {}
-    beaten: dict[str, Any] = {}
-    sound = True
+    is_sound = True
     try:
-        for layer in standing:
-            for name in values.keys() & layer.values.keys():
-                if name in beaten:
-                    section.check({name: beaten[name]})
-                beaten[name] = layer.values[name]
-            values = {**layer.values, **values}
-            sound = sound and not layer.failures
-        if beaten:
-            section.check(beaten)
+        for layer in reversed(layers):
+            if beaten := values.keys() & layer.values.keys():
+                section.check({name: values[name] for name in beaten})
+            values.update(layer.values)
+            is_sound = is_sound and not layer.failures
         instance.__pydantic_validator__.validate_python(
             values, self_instance=instance, by_alias=True, by_name=True
         )
     except ValidationError as error:
-        raise refused(section, standing, error) from None
-    if not sound:
-        raise refused(section, standing)
-    instance._layers = tuple(layer for layer in standing if layer.values)
+        raise refused(section, layers, error) from None
+    if not is_sound:
+        raise refused(section, layers)
+    instance._keep([layer for layer in layers if layer.values])
 
 
 @dataclass(frozen=True)
@@ -116,7 +103,7 @@ class Resolution(Generic[T]):
     """One section, resolved from layers, be they right or wrong."""
 
     section: Section
-    layers: tuple[Layer, ...]
+    layers: Sequence[Layer]
     """The layers in order, the strongest first."""
     made: T | None
     """The settings; None where anything is wrong."""
@@ -144,7 +131,7 @@ class Resolution(Generic[T]):
     @property
     def origins(self) -> dict[str, Origin]:
         """The origin of what the layers gave, by field."""
-        return merge(self.layers, kinds_of(self.layers))
+        return merge(self.layers)
 
     @property
     def sources(self) -> dict[str, Origin]:
@@ -152,20 +139,19 @@ class Resolution(Generic[T]):
         return sources_of(self.section, self.layers, self.config)
 
 
-def resolve(cls: type[T], layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> Resolution[T]:
-    """Resolve one section from layers.
+def resolve(cls: type[T], layers: Sequence[Layer]) -> Resolution[T]:
+    """Resolve one section.
 
     Args:
         cls: Its class.
-        layers: The layers in any order.
-        order: The kinds of layer, the strongest first.
+        layers: The layers in order, the strongest first.
     """
-    section, standing, made = section_of(cls), ranked(layers, order), cls.__new__(cls)
+    section, made = section_of(cls), cls.__new__(cls)
     try:
-        fill(made, section, standing, order)
+        fill(made, section, layers)
     except ConfigError as error:
-        return Resolution(section, standing, None, error.failures)
-    return Resolution(section, standing, made)
+        return Resolution(section, layers, None, error.failures)
+    return Resolution(section, layers, made)
 
 
 def sources_of(section: Section, layers: Sequence[Layer], values: object) -> dict[str, Origin]:
@@ -176,7 +162,7 @@ def sources_of(section: Section, layers: Sequence[Layer], values: object) -> dic
         layers: The layers in order, the strongest first.
         values: The settings, which have the values in force.
     """
-    merged = merge(layers, kinds_of(layers))
+    merged = merge(layers)
     sources: dict[str, Origin] = {}
     for name, accepts in section.scalars.items():
         origin = merged.get(name) or Origin("default")
@@ -215,7 +201,7 @@ def refused(section: Section, layers: Sequence[Layer], error: ValidationError | 
         those that are valid by themselves.
     """
     valid, failures = _examined(section, layers)
-    origins = merge(layers, kinds_of(layers))
+    origins = merge(layers)
     failures += worded(section.conflicts(valid), valid, Origins([section], origins))
     return ConfigError(failures or (_beyond_rules(error, section, origins) if error else ()))
 

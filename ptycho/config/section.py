@@ -8,10 +8,11 @@ import ast
 import inspect
 import itertools
 import os
+import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
@@ -61,8 +62,8 @@ class Section:
     """What its environment variables start with, in upper case; None: the environment is not read."""
     conflicts: Callable[[Mapping[str, Any]], Iterable["Conflict"]] = lambda values: ()
     """Finds what does not go together among values that are valid by themselves."""
-    as_trained: bool = False
-    """Whether a trained model gives the sections that it holds, and a recipe leaves them alone."""
+    recipe_omits: Collection[str] = ()
+    """Tables that a recipe leaves alone in a run that reads this section."""
 
     @property
     def all_fields(self) -> Mapping[str, FieldInfo]:
@@ -113,11 +114,15 @@ class Section:
         texts = {name: text for base in reversed(self.cls.__mro__) for name, text in _texts_in(base).items()}
         return {name: info.description or texts.get(name, "") for name, info in self.all_fields.items()}
 
+    @property
+    def summary(self) -> str:
+        """The sentence that says what the section is about."""
+        return f"{self.cls.__doc__}".partition("\n")[0]
+
     @cached_property
     def check(self) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
         """Validates any of the fields, each by itself; raises pydantic's ValidationError."""
-        validator = _each_alone(self.cls)
-        return lambda values: validator.validate_python(values, by_alias=True, by_name=True)
+        return partial(_each_alone(self.cls).validate_python, by_alias=True, by_name=True)
 
     def field(self, written: str) -> str | None:
         """The name of the field that is written; None where there is none."""
@@ -145,6 +150,14 @@ class Section:
         homes |= {name: self.labelled(self.renamed.get(name, name)) for name in (*self.nested, *self.names)}
         close = near(written, tuple(homes))
         return close and homes[close]
+
+    @cached_property
+    def _variable(self) -> re.Pattern[str]:
+        return re.compile(rf"\0({re.escape(self.prefix or '')}[^\0]+)", re.IGNORECASE)
+
+    def variables_in(self, names: str) -> list[str]:
+        """The names that start with the prefix, in any case, in alphabetic order; of names with a NUL before each."""
+        return sorted(self._variable.findall(names))
 
     def variable(self, name: str) -> str | None:
         """The environment variable of a field."""

@@ -5,26 +5,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from inspect import Signature
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-from pydantic import PrivateAttr, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, unknown_name, written_by
 from ptycho.config.layer import Layer
-from ptycho.config.origins import PRECEDENCE, Origin
+from ptycho.config.origins import Origin
 from ptycho.config.paths import Files
 from ptycho.config.resolve import (
     Origins,
     Resolution,
     fill,
-    kinds_of,
     refused,
     resolve,
-    sources_of,
     worded,
 )
 from ptycho.config.section import Conflict, Section, is_mask, register, section_of
-from ptycho.config.sources import as_flags, as_mapping, given_twice, read_values, warn_renamed
+from ptycho.config.sources import (
+    TEXT,
+    Environment,
+    as_flags,
+    as_mapping,
+    given_twice,
+    read_arguments,
+    read_values,
+    warn_renamed,
+)
 from ptycho.config.subclass_sources import file_layers, refuse_without_effect, with_ambient
 from ptycho.config.views import Views, described, signature_of
 from ptycho.version import installed_version
@@ -73,9 +80,6 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
     table: ClassVar[str] = ""
     """The table of a run file that holds these settings."""
 
-    _layers: tuple[Layer, ...] = PrivateAttr(default=())
-    """What the sources said, the strongest first."""
-
     if not TYPE_CHECKING:  # which takes the parameters from the fields
 
         def __init__(self, /, **arguments: Any) -> None:
@@ -85,9 +89,10 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
                 ConfigError: Everything that is wrong with them.
             """
             section = section_of(type(self))
-            given = read_values("argument", arguments, section)
-            layers = [given, *file_layers(section, None, os.environ)]
-            fill(self, section, *with_ambient(section, layers, os.environ))
+            given = read_arguments("argument", arguments, section)
+            environ = Environment(os.environ)
+            layers = [given, *file_layers(section, None, environ)]
+            fill(self, section, with_ambient(section, layers, environ))
 
         # Validation does not go through __init__, which would read the environment.
         __init__.__pydantic_base_init__ = True
@@ -103,12 +108,6 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         refuse_without_effect(cls)
         prefix = cls.model_config.get("env_prefix", "").upper()
         register(Section(cls, "", cls.table, cls.old_names, {}, prefix, cls.conflicts))
-
-    @classmethod
-    def _from_layers(cls, layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> Self:
-        instance = cls.__new__(cls)
-        fill(instance, section_of(cls), layers, order)
-        return instance
 
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> Iterable[Conflict]:
@@ -188,15 +187,15 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
             if given is not None:
                 layers.append(read_values(kind, as_mapping(cls, given), section))
         if flags is not None:
-            layers.append(as_flags(read_values("override", as_mapping(cls, flags), section, text=True)))
-        environ = os.environ if environ is None else environ
-        layers += file_layers(section, file, environ, recipe)
-        layers, order = with_ambient(section, layers, environ, strict=strict)
+            layers.append(as_flags(read_values("override", as_mapping(cls, flags), section, TEXT)))
+        environment = Environment(os.environ if environ is None else environ)
+        layers += file_layers(section, file, environment, recipe)
+        standing = with_ambient(section, layers, environment, strict=strict)
         if recipe is None:
-            return cls._from_layers(layers, order)
+            return cls._from_layers(standing)
         from ptycho.config.recipes import suited  # with the parsers, which load with the first file
 
-        found: dict[type, Resolution[Self]] = {cls: resolve(cls, layers, order)}
+        found: dict[type, Resolution[Self]] = {cls: resolve(cls, standing)}
         return suited(found, section.conflicts)[cls].config
 
     @classmethod
@@ -256,7 +255,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
     @classmethod
     def model_validate_strings(cls, obj: Any, **options: Any) -> Self:
         """Validate a mapping of knobs to text, which is read as that of a variable is."""
-        layer = read_values("argument", as_mapping(cls, obj), section_of(cls), text=True)
+        layer = read_values("argument", as_mapping(cls, obj), section_of(cls), TEXT)
         return cls._from_layers([layer]) if layer.failures else cls.model_validate(layer.values, **options)
 
     @classmethod
@@ -279,22 +278,10 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         Raises:
             ConfigError: Everything that is wrong with the result.
         """
-        cls, below = type(self), self._spoken()
-        level = 1 + max((layer.level for layer in below), default=-1)
-        passed = read_values("override", as_mapping(cls, flags or {}), section_of(cls), text=True)
-        given = read_values("override", as_mapping(cls, overrides), section_of(cls), level=level + 1)
-        return self._from_layers([given, as_flags(passed, level), *below], ("override", *kinds_of(below)))
-
-    def replace(self, **changes: Any) -> Self:
-        """Return a changed copy, validated; the way to change settings, which are immutable.
-
-        Args:
-            **changes: Knob -> value.
-
-        Raises:
-            ConfigError: Everything that is wrong with the result.
-        """
-        return self.with_overrides(changes)
+        cls, section = type(self), section_of(type(self))
+        passed = as_flags(read_values("override", as_mapping(cls, flags or {}), section, TEXT))
+        given = read_arguments("override", as_mapping(cls, overrides), section)
+        return self._from_layers([given, passed, *self._spoken()])
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy; an update is validated, as by `replace`."""
@@ -302,15 +289,15 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
 
     copy = model_copy  # pyright: ignore[reportAssignmentType, reportDeprecated]
 
-    @property
-    def sources(self) -> dict[str, Origin]:
-        """Knob -> where its value came from and what it shadowed."""
-        return sources_of(section_of(type(self)), self._spoken(), self)
+    def _keep(self, layers: Sequence[Layer]) -> None:
+        private = {**(self.__pydantic_private__ or {}), "layers": layers}  # goes with copies and pickles
+        object.__setattr__(self, "__pydantic_private__", private)
 
-    def _spoken(self) -> tuple[Layer, ...]:
-        """Return the layers; an instance that another model validated was given its values as arguments."""
-        given = {name: self.__dict__[name] for name in self.model_fields_set}
-        return self._layers or (Layer("argument", given),)
+    def _spoken(self) -> Sequence[Layer]:
+        private = self.__pydantic_private__
+        if private is None or "layers" not in private:
+            return [Layer("argument", {name: self.__dict__[name] for name in self.model_fields_set})]
+        return private["layers"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return knob -> plain Python scalar: safe for JSON and for `torch.load(weights_only=True)`.
@@ -340,10 +327,9 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         return type(self) is type(other) and self.__dict__ == other.__dict__
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in type(self).__private_attributes__:
-            super().__setattr__(name, value)
-        else:
+        if name not in type(self).__private_attributes__:  # of a subclass
             raise _immutable(self, name)
+        super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         raise _immutable(self, name)

@@ -27,7 +27,7 @@ Refinement = Annotated[Annotated[bool, Strict()] | Literal["auto"], Exact()]
 Share = Annotated[float, Strict(), Ge(0), Lt(1), AllowInfNan(False), Exact()]
 
 
-class SolverConfig(CheckedDataclass, table="solver"):
+class SolverConfig(CheckedDataclass, table="solver", recipe_omits=("execution",)):  # which suits networks
     """One reconstruction without a network: the scan, and how its object is solved for."""
 
     data_file: OptionalFile = path(None)

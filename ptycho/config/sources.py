@@ -33,43 +33,61 @@ def as_mapping(cls: type, content: object) -> dict[str, Any]:
     return dict(cast(Mapping[str, Any], content))
 
 
-def read_values(
-    kind: str,
-    written: Mapping[str, Any],
-    section: Section,
-    *,
-    text: bool = False,
-    locate: Callable[[str], str] = str,
-    quote: Callable[[str], str] = lambda spelling: "",
-    folder: str = "",
-    level: int = 0,
-) -> Layer:
+class Writing:
+    """How a source writes values, and how messages speak of the places in it."""
+
+    is_text: bool = False
+    """Whether str values are text to be read (flags, files), rather than values (from Python)."""
+
+    @property
+    def folder(self) -> str:
+        """What relative paths in text are relative to; empty: the working directory."""
+        return ""
+
+    def locate(self, spelling: str) -> str:
+        """Word the place of a name as written."""
+        return spelling
+
+    def quote(self, spelling: str) -> str:
+        """Quote the line of a name as written."""
+        return ""
+
+
+class _Text(Writing):
+    is_text = True
+
+
+PYTHON: Final = Writing()
+TEXT: Final = _Text()
+
+
+def read_values(kind: str, written: Mapping[str, Any], section: Section, how: Writing = PYTHON) -> Layer:
     """Read named values of one section: arguments, overrides, flags, a table of a file; as `sort_values` does."""
     scalars = section.scalars
-    if scalars.keys() >= written.keys() and not (text and section.paths & written.keys()):
-        if not text:
-            return Layer(kind, dict(written), level=level)
+    if scalars.keys() >= written.keys() and not (how.is_text and section.paths & written.keys()):
+        if not how.is_text:
+            return Layer(kind, dict(written))
         raw = {name: value for name, value in written.items() if isinstance(value, str)}
-        return Layer(
-            kind, {name: scalars[name].read(value) for name, value in written.items()}, {}, raw, level=level
-        )
-    (layer,) = sort_values(
-        kind, written, [section], text=text, locate=locate, quote=quote, folder=folder, level=level
-    )
+        return Layer(kind, {name: scalars[name].read(value) for name, value in written.items()}, {}, raw)
+    (layer,) = sort_values(kind, written, [section], how)
     return layer
+
+
+def read_arguments(kind: str, given: Mapping[str, Any], section: Section) -> Layer:
+    """Read values from Python, by name; a section that is held is taken as it is."""
+    held = {name: given[name] for name in section.nested if name in given}
+    if not held:
+        return read_values(kind, given, section)
+    layer = read_values(kind, {name: value for name, value in given.items() if name not in held}, section)
+    return layer._replace(values={**held, **layer.values})
 
 
 def sort_values(
     kind: str,
     written: Mapping[str, Any],
     sections: Sequence[Section],
-    *,
+    how: Writing = PYTHON,
     synonyms: Mapping[str, str] = {},
-    text: bool = False,
-    locate: Callable[[str], str] = str,
-    quote: Callable[[str], str] = lambda spelling: "",
-    folder: str = "",
-    level: int = 0,
 ) -> list[Layer]:
     """Read named values, and sort them by the section that they are of.
 
@@ -77,12 +95,8 @@ def sort_values(
         kind: The kind of the layers.
         written: Name as written -> value.
         sections: The sections; of a name that several have, the first is meant.
+        how: How they are written.
         synonyms: Other name -> field.
-        text: Whether str values are text to be read (flags, files), rather than values (from Python).
-        locate: Words the place of a name as written, for messages.
-        quote: Quotes the line of a name as written, for messages.
-        folder: What relative paths in text are relative to; empty: the working directory.
-        level: Standing among layers of one kind.
 
     Returns:
         A layer for each section. Names that do not exist are among the failures of the first, and a name given twice
@@ -96,28 +110,28 @@ def sort_values(
             reading.failures.append(_unknown(kind, f"{spelling}", sections, synonyms))
         elif name in reading.values:
             first = reading.spelled.get(name, name)
-            lines = f"{quote(first)}{quote(spelling)}"
+            lines = f"{how.quote(first)}{how.quote(spelling)}"
             label = section.labelled(name) if len(sections) == 1 else name
             reading.failures.append(
-                given_twice(label, _called(first, locate), _called(spelling, locate), lines)
+                given_twice(label, _called(first, how.locate), _called(spelling, how.locate), lines)
             )
         else:
             if spelling in section.renamed:
-                warn_renamed(_called(spelling, locate), name)
+                warn_renamed(_called(spelling, how.locate), name)
             if name != spelling:
                 reading.spelled[name] = spelling
-            if text and isinstance(value, str):
+            if how.is_text and isinstance(value, str):
                 reading.raw[name] = value
             try:
-                reading.values[name] = read_text(name, value, section, folder) if text else value
+                reading.values[name] = read_text(name, value, section, how.folder) if how.is_text else value
             except PathError as error:
-                place = locate(spelling)
+                place = how.locate(spelling)
                 place = f"flag --{spelling.replace('_', '-')}" if place == spelling else place
                 reading.failures.append(
-                    _unplaced(section.labelled(name), value, place, error, quote(spelling))
+                    _unplaced(section.labelled(name), value, place, error, how.quote(spelling))
                 )
     return [
-        Layer(kind, reading.values, reading.spelled, reading.raw, tuple(reading.failures), level)
+        Layer(kind, reading.values, reading.spelled, reading.raw, tuple(reading.failures))
         for reading in found
     ]
 
@@ -129,7 +143,7 @@ def read_text(name: str, written: object, section: Section, folder: str = "") ->
         PathError: What a path names is not there.
     """
     value = section.scalars[name].read(written)
-    return expanded(value, folder) if isinstance(value, str) and value and name in section.paths else value
+    return expanded(value, folder) if name in section.paths and isinstance(value, str) and value else value
 
 
 def _unplaced(label: str, written: object, place: str, error: PathError, lines: str = "") -> Failure:
@@ -187,7 +201,7 @@ def read_saved(
         level: Standing among layers of one kind.
     """
     known = {name: value for name, value in saved.items() if section.field(name)}
-    layer = read_values(kind, known, section, locate=lambda name: place, level=level)
+    layer = read_values(kind, known, section)
     strange = (
         unknown_name(section.labelled(name), section.suggest(name), place=f" at {place}")
         for name in saved
@@ -197,7 +211,7 @@ def read_saved(
         *(Failure(name, f"{message} {writer}".rstrip()) for name, message in strange),
         *layer.failures,
     )
-    return layer._replace(locators=dict.fromkeys(layer.values, place), failures=failures)
+    return layer._replace(locators=dict.fromkeys(layer.values, place), failures=failures, level=level)
 
 
 def as_flags(layer: Layer, level: int = FLAG_LEVEL) -> Layer:
@@ -206,7 +220,34 @@ def as_flags(layer: Layer, level: int = FLAG_LEVEL) -> Layer:
     return layer._replace(kind="override", locators=places, level=level)
 
 
-def read_environment(environ: Mapping[str, str], section: Section, *, strict: bool = False) -> Layer:
+class Environment:
+    """The variables of a process, listed once.
+
+    Args:
+        variables: Name -> text.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.variables = variables
+        self.is_of_names = _is_of_names(variables)
+        """Whether these may be variables: a mapping whose every key is text."""
+        self.names = "\0".join(["", *variables, ""]) if self.is_of_names else ""
+        """All names, with a NUL before and behind each."""
+
+    def get(self, name: str) -> object:
+        """The text of a variable; None where it is not set."""
+        return self.variables.get(name) if f"\0{name}\0" in self.names else None
+
+
+def _is_of_names(variables: object) -> bool:
+    if variables is os.environ:
+        return True
+    return isinstance(variables, Mapping) and all(
+        isinstance(name, str) for name in cast(Mapping[object, object], variables)
+    )
+
+
+def read_environment(environ: Environment, section: Section, *, strict: bool = False) -> Layer:
     """Read the variables that start with the prefix of a section, in either case.
 
     An empty or blank variable counts as unset. A variable that is no setting's is an error where its name is
@@ -220,28 +261,27 @@ def read_environment(environ: Mapping[str, str], section: Section, *, strict: bo
     Returns:
         The environment layer.
     """
-    if not _is_of_names(environ):
-        message = f"environ: expected a mapping of variables to text; got {show(environ)}."
+    if not environ.is_of_names:
+        message = f"environ: expected a mapping of variables to text; got {show(environ.variables)}."
         return Layer("environment", {}, failures=(Failure("environ", message),))
     prefix = section.prefix or ""
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     raw: dict[str, str] = {}
     failures: list[Failure] = []
-    for variable in _variables(environ, prefix):
+    for variable in section.variables_in(environ.names):
         spelling = variable[len(prefix) :].lower()
-        name = section.field(spelling)
         try:
-            text = environ[variable]
+            text = environ.variables[variable]
         except KeyError:  # another thread has removed it since it was listed
             continue
         is_text = isinstance(cast(object, text), str)
         if is_text and not text.strip():
             continue
-        if name is None:
+        if (name := section.field(spelling)) is None:
             failures += _of_no_setting(variable, spelling, section, strict=strict)
             continue
-        if spelling in section.renamed:
+        if name != spelling:
             warn_renamed(variable, f"{prefix}{name.upper()}")
         if name in places:
             failures.append(given_twice(name, places[name], variable))
@@ -273,23 +313,6 @@ def _of_no_setting(variable: str, spelling: str, section: Section, *, strict: bo
         return [unknown_name(variable, meant and section.variable(meant))]
     warn_caller(f"{named(variable)}: no such setting; the variable is ignored.", UnknownVariableWarning)
     return []
-
-
-def _is_of_names(environ: object) -> bool:
-    """Tell whether these may be variables: a mapping whose every key is text."""
-    if environ is os.environ:
-        return True
-    return isinstance(environ, Mapping) and all(
-        isinstance(name, str) for name in cast(Mapping[object, object], environ)
-    )
-
-
-def _variables(environ: Mapping[str, str], prefix: str) -> list[str]:
-    """List the variables that start with the prefix, in any case, in alphabetic order."""
-    names, length = list(environ), len(prefix)
-    if prefix not in "\n".join(names).upper():
-        return []
-    return sorted(name for name in names if len(name) > length and name[:length].upper() == prefix)
 
 
 def warn_renamed(written: str, name: str) -> None:

@@ -19,9 +19,10 @@ from pydantic_settings import (
 from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE
-from ptycho.config.paths import Files, paths_in
+from ptycho.config.paths import VARIABLE, Files
+from ptycho.config.resolve import ranked
 from ptycho.config.section import Section
-from ptycho.config.sources import read_environment, read_values
+from ptycho.config.sources import TEXT, Environment, read_environment, read_values
 
 if TYPE_CHECKING:
     from ptycho.config.recipes import Recipe
@@ -86,9 +87,9 @@ _WITHOUT_EFFECT: Final = (
 
 
 def with_ambient(
-    section: Section, layers: Iterable[Layer], environ: Mapping[str, str], *, strict: bool = False
-) -> tuple[list[Layer], tuple[str, ...]]:
-    """Add the environment, and the sources of a subclass in the order it gives them.
+    section: Section, layers: Iterable[Layer], environ: Environment, *, strict: bool = False
+) -> tuple[Layer, ...]:
+    """Add the environment, and the sources of a subclass in the order it gives them, and rank all by precedence.
 
     The sources of a subclass stand between the command line and the file; each is one kind of layer, named
     by its class.
@@ -100,13 +101,13 @@ def with_ambient(
         strict: Whether an unknown variable is always an error.
 
     Returns:
-        The layers, and the kinds from the strongest.
+        The layers in order, the strongest first.
     """
     if section.prefix is None:
-        return [*layers], PRECEDENCE
+        return ranked(layers)
     environment = read_environment(environ, section, strict=strict)
     if not _is_customised(section.cls):
-        return [*layers, environment], PRECEDENCE
+        return ranked([*layers, environment])
     cls: type[BaseSettings] = section.cls
     found = list(layers)
     dotenv, failed = _dotenv_of(cls)
@@ -126,7 +127,7 @@ def with_ambient(
         name = f"{cls.__name__}.settings_customise_sources"
         unread = _failures(error, f"{name}: expected sources that can be read; got")
         failures = (*environment.failures, *failed, *unread)
-        return [*layers, environment._replace(failures=failures)], PRECEDENCE
+        return ranked([*layers, environment._replace(failures=failures)])
     order = ["override"]
     state: dict[str, Any] = {}
     by_source: dict[str, dict[str, Any]] = {}
@@ -147,19 +148,18 @@ def with_ambient(
         by_source[type(source).__name__] = dict(values)
         state = {**values, **state}
     order += [kind for kind in PRECEDENCE if kind not in order and kind not in ("argument", "environment")]
-    return [layer for layer in found if layer.kind in order], tuple(order)
+    return ranked((layer for layer in found if layer.kind in order), order)
 
 
 def file_layers(
-    section: Section, files: Files | None, environ: Mapping[str, str], recipe: "Recipe" = None
+    section: Section, files: Files | None, environ: Environment, recipe: "Recipe" = None
 ) -> list[Layer]:
     """Read the files that are named, those of the variable PTYCHO_CONFIG, and a recipe into layers of one section."""
-    if files is None and recipe is None and not paths_in(environ):
+    if (ambient := environ.get(VARIABLE)) is files is recipe is None:
         return []
-    from ptycho.config.files import collect_files  # the parsers load with the first file
-    from ptycho.config.recipes import read_recipe
+    from ptycho.config.recipes import read_files  # the parsers load with the first file
 
-    return [file.layer(section) for file in (*collect_files(files, environ), *read_recipe(recipe))]
+    return [file.layer(section) for file in read_files(files, recipe, ambient)]
 
 
 def _dotenv_of(cls: type[BaseSettings]) -> tuple[DotEnvSettingsSource, tuple[Failure, ...]]:
@@ -223,7 +223,7 @@ def _read(kind: str, source: Any, section: Section) -> Layer:
     if not isinstance(content, Mapping):
         message = f"{kind}: expected a mapping of names to values; got {show(content)}."
         return Layer(kind, {}, failures=(Failure(kind, message),))
-    return read_values(kind, cast(Mapping[str, Any], content), section, text=True)
+    return read_values(kind, cast(Mapping[str, Any], content), section, TEXT)
 
 
 def _read_variables(
@@ -241,7 +241,7 @@ def _read_variables(
         section: The section.
     """
     texts = {variable: text for variable, (text, _) in found.items()}
-    layer = read_environment(texts, section)
+    layer = read_environment(Environment(texts), section)
     places = {
         name: f"{variable} in {found[variable][1]}".removesuffix(" in ")
         for name, variable in layer.locators.items()

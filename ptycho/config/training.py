@@ -84,6 +84,10 @@ class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n
     intensity_scale_trainable: Flag = True
     """Train the factor between photon counts and network units."""
 
+    start: OptionalFile = path(None)
+    """Take probe, positions and intensities of the scan from here: a run's folder or its reconstruction.npz. none: as
+    the file of the scan has them."""
+
     output_dir: File = path("training_outputs")
     """Folder for everything a training writes."""
 

@@ -1,15 +1,19 @@
 """What every section offers to people, whatever its class is made of: where its values are from, and its text."""
 
+import copy
 import inspect
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_origin
 
+from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
+from ptycho.config.resolve import fill, sources_of
 from ptycho.config.section import recorded, section_of
+from ptycho.config.sources import read_arguments
 
 if TYPE_CHECKING:
     from ptycho.config.render import Entry, Row
@@ -18,10 +22,42 @@ if TYPE_CHECKING:
 class Views:
     """The views of the settings of one section, and of those that it holds."""
 
-    @property
+    @classmethod
+    def _from_layers(cls, layers: Sequence[Layer]) -> Self:
+        """Resolve layers that are in order, the strongest first."""
+        instance = cls.__new__(cls)
+        fill(instance, section_of(cls), layers)
+        return instance
+
     @abstractmethod
+    def _keep(self, layers: Sequence[Layer]) -> None:
+        """Remember what the sources said, the strongest first."""
+
+    @abstractmethod
+    def _spoken(self) -> Sequence[Layer]:
+        """Return what the sources said; an instance that another model made was given its values as arguments."""
+
+    @property
     def sources(self) -> dict[str, Origin]:
-        """Name -> where its value came from and what it shadowed."""
+        """Name -> where its value came from and what it shadowed; of a section that is held, as `model.N`."""
+        section = section_of(type(self))
+        sources = sources_of(section, self._spoken(), self)
+        for held in section.nested:
+            sources |= {f"{held}.{name}": origin for name, origin in getattr(self, held).sources.items()}
+        return sources
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a changed copy, validated; a section that is held is copied as well.
+
+        Args:
+            **changes: Setting -> value.
+
+        Raises:
+            ConfigError: Everything that is wrong with the result.
+        """
+        section = section_of(type(self))
+        held = {name: copy.deepcopy(getattr(self, name)) for name in section.nested}
+        return self._from_layers([read_arguments("override", held | changes, section), *self._spoken()])
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:

@@ -231,6 +231,13 @@ class StoredFrames(StoredArray):
         """The same patterns with these pixels, bool (N, N), read as 0."""
         return StoredFrames(self._path, self._identity, self._images, self._reading, pixels)
 
+    def taken(self, rows: npt.NDArray[np.int64]) -> "StoredFrames":
+        """The patterns of some rows, int64 (k,), increasing."""
+        images = self._images
+        chosen = rows if images.rows is None else images.rows[rows]
+        own = Images(images.stored, images.axes, chosen)
+        return StoredFrames(self._path, self._identity, own, self._reading, self._silent)
+
     def verified_blocks(self, n_rows: int) -> Iterator[tuple[int, Array]]:
         """Yield (first row, block) along the first axis; HDF5 itself compares the checksums that a file has."""
         for start in range(0, len(self), n_rows):

@@ -46,7 +46,7 @@ class Layout(NamedTuple):
     """In metres, of rows and columns."""
     photons: Places = ()
     far_field: Places = ()
-    """False where the data are of the near field."""
+    """Whether the data are of the far field."""
     domain: str = ""
     """What the patterns are; empty: the file does not state it."""
     particle: str = "photon"
@@ -93,6 +93,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         object_pixel=("object@pixel_height_m", "object@pixel_width_m"),
         mask=("bad_pixels",),
         energy=(("/@photon_energy_eV",), "eV"),
+        distance=("/@detector_object_distance_m",),
         photons=("/@probe_photon_count",),
         far_field=("/@far_field",),
         domain="intensity",

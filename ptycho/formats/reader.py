@@ -8,11 +8,12 @@ import numpy as np
 
 from ptycho.config.data import DataConfig
 from ptycho.formats.frames import load
-from ptycho.formats.geometry import PLANCK_TIMES_LIGHT_J_M, wavelength
+from ptycho.formats.geometry import detector_pixel, wavelength
 from ptycho.formats.plan import Plan, images_of, object_in, planned, raise_problems
 from ptycho.formats.probes import probe_in
 from ptycho.formats.sources import Sources, opened
 from ptycho.formats.windows import window_of
+from ptycho.geometry import PLANCK_TIMES_LIGHT_J_M
 from ptycho.npz_files import ScanFile
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack
@@ -31,7 +32,6 @@ def read_foreign(path: Path, settings: DataConfig, domain: str = "auto") -> Scan
         DataError: everything that is wrong with the file, together.
     """
     with opened(path, settings) as sources:
-        refuse_near_field(sources)
         plan = planned(sources, domain)
         arrays: dict[str, Stack] = {}
         probe = sources.attempt(lambda: probe_in(sources, plan))
@@ -72,24 +72,6 @@ def read_photons(path: Path, settings: DataConfig) -> dict[str, Stack]:
         return _photons(sources)
 
 
-def refuse_near_field(sources: Sources) -> None:
-    """Refuse data that their file calls near-field.
-
-    Raises:
-        DataError: it does.
-    """
-    stated = sources.value(sources.layout.far_field)
-    if stated is not None and not stated:
-        place = sources.layout.far_field[0].replace("/@", "attribute ")
-        sources.refuse(
-            place,
-            "far-field data: patterns that are Fourier transforms of what leaves the sample",
-            "False, near-field data",
-            "This package models the far field alone; near-field data need a program that propagates by Fresnel's "
-            "integral, such as ptypy (its engines with a near-field propagator) or PtyLab.",
-        )
-
-
 def _photons(sources: Sources) -> dict[str, Stack]:
     found = sources.numbers(sources.layout.photons, positive=False)
     if found is not None and found[0] < 0:
@@ -108,11 +90,20 @@ def _stated(sources: Sources, plan: Plan | None, arrays: dict[str, Stack]) -> No
     stated: dict[str, Any] = {"format": sources.format}
     if sources.layout.domain:
         stated["measurement_domain"] = sources.layout.domain
+    far = sources.attempt(lambda: sources.value(sources.layout.far_field))
+    if far is not None:
+        stated["far_field"] = bool(far)
     length = sources.attempt(lambda: wavelength(sources))
     if length:
         stated["wavelength_m"] = length
         if (sources.settings.particle or sources.layout.particle) == "photon":
             stated["energy_J"] = PLANCK_TIMES_LIGHT_J_M / length
+    distance = sources.attempt(lambda: sources.length("distance", sources.layout.distance))
+    if distance:
+        stated["distance_m"] = distance[0]
+    detector = sources.attempt(lambda: detector_pixel(sources))
+    if detector:
+        stated["detector_pixel_size_m"] = [side * sources.settings.bin for side in detector]
     if plan is not None and plan.pixel_m is not None:
         stated["object_pixel_size_m"] = list(plan.pixel_m)
     arrays["metadata"] = np.array(json.dumps(stated))

@@ -135,6 +135,8 @@ class Sources:
         else:
             values = tree.stored(name).read()
         numbers = values.reshape(-1)
+        if positive and "@" in name and numbers.size == 1 and numbers.dtype.kind in "iuf" and numbers[0] == 0:
+            return None  # programs write 0 into attributes that they do not know
         sound = numbers.size in (1, 2) and numbers.dtype.kind in "iuf" and bool(np.isfinite(numbers).all())
         if not sound or (positive and not (numbers > 0).all()):
             expected = f"one finite number{' > 0' if positive else ''}, in SI units"

@@ -10,7 +10,7 @@ from ptycho.formats.geometry import Pair
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
 from ptycho.pattern_statistics import SAMPLE, brightest_neighbor
-from ptycho.scan_verdicts import fft_order
+from ptycho.pixel_verdicts import fft_order
 from ptycho.stored_array import Array
 
 

@@ -95,7 +95,7 @@ def save_outputs(
     Path(output_dir).mkdir(parents=True, exist_ok=True)
     with RunFolder(output_dir) as folder:
         earlier = _earlier_outputs(folder.path, overwrite)
-        with one_set(folder.path, folder.path, OUTPUTS) as new:
+        with one_set(folder.path, folder.path) as new:
             for name, values in (("amplitude", amp), ("phase", phase)):
                 if values is not None:
                     array = np.asarray(values)
@@ -106,7 +106,8 @@ def save_outputs(
             if results.get("metrics"):
                 write_json(new / OUTPUTS[-1], results["metrics"])
             for path in earlier:
-                path.unlink()
+                if not (new / path.name).exists():
+                    (new / path.name).mkdir()  # the file goes
 
 
 def _earlier_outputs(folder: Path, overwrite: bool) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 from types import ModuleType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class Command(NamedTuple):
@@ -13,10 +13,17 @@ class Command(NamedTuple):
     summary: str
     usage: str
     """What is typed after the name."""
+    outer: str = ""
+    """The command that it is an action of, where it is one."""
 
     def load(self) -> ModuleType:
         """Import the module."""
-        return import_module(f"ptycho_torch.cli.{_MODULES.get(self.name, self.name)}")
+        name = f"{self.outer}_{self.name}".lstrip("_")
+        return import_module(f"ptycho_torch.cli.{_MODULES.get(name, name)}")
+
+    def add_arguments(self, parser: Any) -> None:
+        """Add the arguments to a parser."""
+        self.load().add_arguments(parser)
 
 
 _MODULES: Final = {"import": "importing"}
@@ -32,7 +39,11 @@ COMMANDS: Final = {
         Command(
             "reconstruct", "reconstruct a scan, by itself or with a trained model", "[MODEL] DATA [flags]"
         ),
-        Command("demo", "simulate, train and reconstruct, and compare with the truth (minutes)", "[flags]"),
+        Command(
+            "demo",
+            "simulate, reconstruct with and without a network, and compare with the truth (minutes)",
+            "[flags]",
+        ),
         Command("config", "show, check, write and compare settings; nothing is run", "ACTION ..."),
         Command(
             "doctor",
@@ -43,6 +54,33 @@ COMMANDS: Final = {
     )
 }
 """Name -> command."""
+
+ACTIONS: Final = {
+    action.name: action
+    for action in (
+        Command(
+            "show", "show what a run would run with, and where each value is from", "COMMAND ...", "config"
+        ),
+        Command(
+            "check",
+            "check files and the environment",
+            "[--strict] [--recipe NAME] [--json] [FILE ...]",
+            "config",
+        ),
+        Command(
+            "init",
+            "write a file to edit, with every setting as a comment",
+            "[--yaml] [--recipe NAME]",
+            "config",
+        ),
+        Command("schema", "write the JSON Schema of configuration files, for editors", "", "config"),
+        Command("env", "list the environment variables and what they are now", "[--json]", "config"),
+        Command(
+            "diff", "compare the settings of two runs or files", "RUN_OR_FILE RUN_OR_FILE [--json]", "config"
+        ),
+    )
+}
+"""Name -> action of `ptycho config`."""
 
 COMMON = {
     "train": (

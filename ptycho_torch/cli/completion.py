@@ -37,10 +37,10 @@ def run(options: argparse.Namespace) -> int:
         raise Refusal(f"expected a shell ({', '.join(SHELLS)}); got none. Name yours.")
     import shtab
 
-    parser: FlagParser = options.whole_parser()
-    for command in _commands(parser):
-        command[1].describe()
-        for action in command[1]._actions:
+    parser: FlagParser = options.whole_parser
+    for _, command in parser.walk():
+        command.describe()
+        for action in command._actions:
             if action.metavar in PATHS:
                 vars(action)["complete"] = shtab.FILE
             elif action.choices is None and (words := _words(action)):
@@ -59,9 +59,7 @@ def _words(action: argparse.Action) -> list[str]:
 
 def _own_words(script: str, parser: FlagParser) -> Iterator[str]:
     """The lines of a zsh script, but for the words of inner commands that shtab offers one command too early."""
-    inner = {
-        name for path, _ in _commands(parser) if len(path) == 3 and path[0] == "config" for name in path[2:]
-    }
+    inner = {name for path, _ in parser.walk() if len(path) == 3 and path[0] == "config" for name in path[2:]}
     strange = tuple(f"    {name}:'" for name in inner) + tuple(
         f"        {name}) _arguments -C -s $_shtab_ptycho_config_{name}_options" for name in inner
     )
@@ -71,12 +69,3 @@ def _own_words(script: str, parser: FlagParser) -> Iterator[str]:
         is_offered = line.startswith(strange) and listing.startswith("_shtab_ptycho_config")
         if not (is_offered and not listing.startswith("_shtab_ptycho_config_show")):
             yield line
-
-
-def _commands(parser: FlagParser, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FlagParser]]:
-    """Every parser with the words that lead to it, the outermost first."""
-    yield path, parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, inner in action.choices.items():
-                yield from _commands(inner, (*path, name))

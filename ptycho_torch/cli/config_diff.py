@@ -1,60 +1,62 @@
 """`ptycho config diff`: the settings that differ between two runs, two files, or a run and a file."""
 
+import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.files import ConfigFile
+from ptycho.config.files import ConfigFile, file_or_record
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin, is_origin
-from ptycho.config.recipes import STANDARD
-from ptycho.config.recorded import LEFT_OPEN
+from ptycho.config.recipes import STANDARD, read_recipe
+from ptycho.config.record import LEFT_OPEN
 from ptycho.config.render import text
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import RECORD
+from ptycho_torch.cli.options import add_json
+from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import Row, print_table
 
 Origins = Mapping[str, Origin]
 """`section.field` -> its value, and where that is from."""
 
 
-class Compared(NamedTuple):
-    """A run or a file."""
+def add_arguments(parser: FlagParser) -> None:
+    """Add the two runs or files."""
+    for name in ("first", "second"):
+        parser.add_argument(
+            name, metavar="RUN_OR_FILE", help="Folder of a run, its config.json, or a configuration file."
+        )
+    add_json(parser)
 
-    place: str
-    origins: Origins | None
-    """What the run recorded; None: it is a file."""
 
-
-def difference(first: str, second: str, *, as_json: bool) -> None:
+def run(options: argparse.Namespace) -> int:
     """Print the settings that two runs or files have in common and that differ.
 
-    Args:
-        first: folder of a run, its config.json, or a configuration file; in a file, what is not set has the value of
-            the recipe: that of the run where it is compared with one, else the standard one.
-        second: another one.
-        as_json: print JSON.
+    In a file, what is not set has the value of the recipe: that of the run where it is compared with one, else the
+    standard one.
 
     Raises:
         ConfigError: what is wrong with any of them.
     """
+    first, second = options.first, options.second
     here, there = _settings_of_all(first, second)
     both = [name for name in here if name in there and here[name].value != there[name].value]
     absent = sorted(_sections(here) ^ _sections(there))
     absent += sorted(name for name in here.keys() ^ there.keys() if name.partition(".")[0] not in absent)
-    if as_json:
+    if "json" in options:
         differ = {
             name: [{"value": side[name].value, "from": f"{side[name]}"} for side in (here, there)]
             for name in both
         }
         print(json.dumps({"differ": differ, "not_compared": absent}, indent=2))
-        return
+        return 0
     rows = [
         Row(
             (
@@ -71,34 +73,34 @@ def difference(first: str, second: str, *, as_json: bool) -> None:
         print("no differences")
     if absent:
         print(f"not compared, as only one of them has it: {printable(', '.join(absent))}")
+    return 0
 
 
 def _settings_of_all(*places: str) -> list[Origins]:
     """Read the settings of all, or tell what is wrong with any; the environment is not read."""
-    found: list[Compared] = []
-    read: list[Origins] = []
     failures: list[Failure] = []
-    for place in places:
+    files: list[ConfigFile] = []
+    recorded: dict[int, Origins] = {}
+    found: list[Origins] = []
+    for at, place in enumerate(places):
         try:
-            found.append(_found(place))
+            files.append(_found(place))
+            if Path(files[-1].path).name == RECORD:
+                recorded[at] = _of_run(files[-1])
         except ConfigError as error:
             failures += error.failures
-    runs = [one.origins for one in found if one.origins is not None]
-    for one in found:
+    for at, file in enumerate(files):
         try:
-            read.append(_of_file(one.place, *runs) if one.origins is None else one.origins)
+            found.append(recorded[at] if at in recorded else _of_file(file, *recorded.values()))
         except ConfigError as error:
             failures += error.failures
     if failures:
         raise ConfigError(failures)
-    return read
+    return found
 
 
-def _found(place: str) -> Compared:
+def _found(place: str) -> ConfigFile:
     """What is meant by an argument.
-
-    Args:
-        place: folder of a run, its config.json, or a configuration file.
 
     Raises:
         ConfigError: there is no run where one is named.
@@ -106,44 +108,36 @@ def _found(place: str) -> Compared:
     if not place.strip():
         message = f"RUN_OR_FILE: expected a path; got {place!r}. Name a run or a file."
         raise ConfigError([Failure("RUN_OR_FILE", message)])
-    path = Path(place)
-    if path.is_dir():
-        if not (path / RECORD).is_file():
-            message = f"{printable(place)}: expected the folder of a run; got one without {RECORD}."
-            raise ConfigError([Failure(place, message)])
-        path = path / RECORD
-    return Compared(place, _of_run(path) if path.name == RECORD else None)
+    if Path(place).is_dir() and not Path(place, RECORD).is_file():
+        message = f"{printable(place)}: expected the folder of a run; got one without {RECORD}."
+        raise ConfigError([Failure(place, message)])
+    return file_or_record(place)
 
 
-def _of_run(path: Path) -> Origins:
+def _of_run(file: ConfigFile) -> Origins:
     """What `config.json` records, whichever version wrote it."""
-    content = ConfigFile.read(path).content
-    origins = content.get("origins")
+    origins = file.content.get("origins")
+    if file.failures:
+        raise ConfigError(file.failures)
     if not isinstance(origins, Mapping) or not origins or not all(map(is_origin, origins.values())):
         rule = "expected the record of a run, with the origin of every setting; got another file"
-        raise ConfigError([Failure(str(path), f"{printable(str(path))}: {rule}.")])
+        raise ConfigError([Failure(file.path, f"{file.path}: {rule}.")])
     recorded = cast(Mapping[str, Mapping[str, Any]], origins)
     return {name: Origin.from_dict(told) for name, told in recorded.items()}
 
 
-def _of_file(place: str, *runs: Origins) -> Origins:
+def _of_file(file: ConfigFile, *runs: Origins) -> Origins:
     """What a file sets, above the recipe of the run that it is compared with, or the standard one.
 
     What it leaves to the command and its data, as they were left in the run, is not among it.
     """
-    file = ConfigFile.collect(place)
     origins: dict[str, Origin] = {}
     classes = (TrainingConfig, InferenceConfig, SolverConfig)
     kinds = [cls for cls in classes if section_of(cls).table in file.content]
     for cls in kinds or [TrainingConfig]:
         model = () if cls is SolverConfig else (ModelConfig,)
         parts = (*model, cls, PyTorchExecutionConfig)
-        request = Request(
-            parts,
-            file=place,
-            recipe=None if runs else STANDARD,
-            environ={},
-        )
+        request = Request(parts, files=[file, *([] if runs else read_recipe(STANDARD))], environ={})
         for run in runs:
             for part in parts:
                 request.add(part, _recipe_of(run, section_of(part).table))

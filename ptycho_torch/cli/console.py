@@ -24,6 +24,11 @@ _WORDS = {
     errno.ENOTDIR: "expected a folder in this path; got a file. Correct the path",
     errno.EISDIR: "expected a file; got a folder. Name a file",
     errno.ELOOP: "expected a file or a folder; got links that lead round in a circle. Correct the path",
+    errno.ENOSPC: "expected room for it; got a full disk (No space left on device). Make room, or name another place",
+    errno.EDQUOT: "expected room for it; got none (Disk quota exceeded). Make room, or name another place",
+    errno.EFBIG: "expected a file as large as it needs to be; got a limit (File too large). Raise it (ulimit -f)",
+    errno.EROFS: "expected a place that can be written to; got a read-only file system. Name another place",
+    errno.EACCES: "expected permission to use it; got none (Permission denied). Grant it, or name another place",
     errno.ENAMETOOLONG: "expected a name that the file system takes; got a longer one. Shorten it",
 }
 """In place of what the system says, which names neither rule nor way on."""

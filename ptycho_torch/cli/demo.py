@@ -1,9 +1,11 @@
-"""`ptycho demo`: simulate, train, reconstruct, and compare with the truth."""
+"""`ptycho demo`: simulate, reconstruct by the solver and by a trained network, and compare with the truth."""
 
 import argparse
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
@@ -12,6 +14,7 @@ from ptycho.config.layer import Layer
 from ptycho.config.section import section_of
 from ptycho.run_folder import MEMBERS, RunFolder
 from ptycho.run_names import RUNS
+from ptycho_torch.cli import solve
 from ptycho_torch.cli.console import (
     is_first_process,
     refuse_unlearned,
@@ -30,9 +33,13 @@ from ptycho_torch.cli.options import (
 )
 from ptycho_torch.cli.parameters import parameter_flags, read_parameters
 from ptycho_torch.cli.parser import FlagParser
-from ptycho_torch.cli.solve import picture
+
+if TYPE_CHECKING:
+    from ptycho_torch.config_solver import SolverPayload
 
 RECIPE = "demo"
+PICTURE = "demo.png"
+"""Solver, network and truth in one picture, in the folder of the run."""
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -74,15 +81,19 @@ def run(options: argparse.Namespace) -> int:
     from ptycho.simulation import simulate_scan
     from ptycho_torch.bundle import BundleError
     from ptycho_torch.config_factory import create_inference_payload, create_training_payload
+    from ptycho_torch.config_solver import create_solver_payload
+    from ptycho_torch.runs.beside import save_beside
     from ptycho_torch.runs.preflight import refused_trainings
     from ptycho_torch.runs.reconstruction import reconstruct_scans
+    from ptycho_torch.runs.solving import solve as solve_scan
     from ptycho_torch.runs.training import check, train_in
 
     started_s = time.perf_counter()
     scan = run_dir / "scan.npz"
     place, overwrite = run_dir / "reconstruction", "overwrite" in options
+    alone, image = run_dir / "solver", run_dir / PICTURE
     with refusing(DataError, BundleError), watching_for_interrupt(run_dir):
-        kept = [*run_in_the_way(run_dir, options), *run_in_the_way(place, options)]
+        kept = [failure for folder in (run_dir, place, alone) for failure in run_in_the_way(folder, options)]
         kept = kept or (in_the_way(scan, options) if is_first_process() else [])
         if failures := [*kept, *refused_trainings(request)]:
             raise ConfigError(failures)
@@ -91,29 +102,49 @@ def run(options: argparse.Namespace) -> int:
         with RunFolder(run_dir, writes=is_first_process()) as home:
             if not overwrite:
                 home.refuse_run()
-            home.begin(anew=True, members=(*MEMBERS, scan.name))
+            home.begin(anew=True, members=(*MEMBERS, scan.name, PICTURE))
             simulated.to_file(scan)
             payload = create_training_payload(str(scan), None, request=request)
             trained = train_in(home, payload, check(payload, None))
         request = line.request(ModelConfig, InferenceConfig, PyTorchExecutionConfig, only=knobs)
         inference = create_inference_payload(str(run_dir), str(scan), str(place), request=request)
-        reconstructed = reconstruct_scans(inference, overwrite=overwrite)[0]
+        by_network = reconstruct_scans(inference, overwrite=overwrite)[0]
+        request = solve.request_of(line, knobs)
+        by_solver = solve_scan(
+            _for_solver(create_solver_payload(str(scan), str(alone), request=request)), overwrite=overwrite
+        )[0]
     if is_first_process():
-        _report(run_dir, picture(reconstructed.run_dir), reconstructed.metrics, len(trained.history))
+        found = {"solver": by_solver.reconstruction, "network": by_network.reconstruction}
+        save_beside(image, simulated, found)
+        trained_s = sum(row["epoch_time_s"] or 0 for row in trained.history)
+        _report(run_dir, {"solver": by_solver.metrics, "network": by_network.metrics}, trained_s)
         print(f"{time.perf_counter() - started_s:.0f} s in all")
-    refuse_unlearned(trained.problem or reconstructed.problem)
+    refuse_unlearned(trained.problem or by_network.problem or by_solver.problem)
     return 0
 
 
-def _report(run_dir: Path, image: Path, figures: dict[str, Any], n_epochs: int) -> None:
-    amplitude, phase = (
-        f"{name} PSNR {figures[f'{name}_psnr_db']:.1f} dB, SSIM {figures[f'{name}_ssim']:.3f}"
-        for name in ("amplitude", "phase")
-    )
+def _for_solver(payload: "SolverPayload") -> "SolverPayload":
+    """What the solver does without, a mixed format or a device without 64-bit numbers, is for the network alone."""
+    from ptycho_torch.runtime.checks import solver_failures
+
+    if not solver_failures(payload.execution_config, payload.solver_config):
+        return payload
+    plain = payload.execution_config.replace(accelerator="cpu", precision="32-true")
+    return replace(payload, execution_config=plain)
+
+
+def _report(run_dir: Path, figures: Mapping[str, Mapping[str, Any]], trained_s: float) -> None:
     here = relative(run_dir)
-    print(f"picture        {relative(image)} (reconstructed above, truth below)")
-    print(f"against truth  {amplitude}; {phase}")
-    print(f"R factor       {figures['r_factor']:.4f} ({figures['patterns']} patterns)")
-    print(f"loss           {here}/loss.png, {here}/history.csv ({n_epochs} epochs)")
+    print(f"picture        {here}/{PICTURE} (the solver above, the network, the truth below)")
+    for name, found in figures.items():
+        image = ", ".join(
+            f"{part} {found[f'{part}_psnr_db']:.1f} dB (SSIM {found[f'{part}_ssim']:.3f})"
+            for part in ("amplitude", "phase")
+        )
+        took = f"{found['seconds']:.0f} s" + (f", training {trained_s:.0f} s" if name == "network" else "")
+        print(f"{name:15}{image}; R factor {found['r_factor']:.4f} ({found['patterns']} patterns); {took}")
+    print(f"loss           {here}/loss.png, {here}/history.csv; {here}/solver/loss.png")
     print(f"model          {here}/wts.h5.zip")
-    print(f"settings       {here}/config.json: every value, and where it came from")
+    print(
+        f"settings       {here}/config.json, {here}/solver/config.json: every value, and where it came from"
+    )

@@ -17,10 +17,11 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.recipes import STANDARD
 from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION
+from ptycho.run_verdicts import recorded_problems
 from ptycho_torch.cli import train
-from ptycho_torch.cli.console import Refusal
+from ptycho_torch.cli.console import UNLEARNED, Refusal
 from ptycho_torch.cli.flags import flags_of
-from ptycho_torch.cli.options import CommandLine, add_config, add_recipe, shown_values
+from ptycho_torch.cli.options import CommandLine, add_config, add_json, add_recipe, shown_values
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import Row, print_table
 
@@ -44,12 +45,13 @@ def add_arguments(parser: FlagParser) -> None:
         "would be refused; then the exit code is 2. Nothing is run, and no data are opened. With RUN, compares the "
         "files that SHA256SUMS in its folder lists with their SHA-256: scan, checkpoints and model of a training; "
         "scan, model and results of a reconstruction. The exit code is 1 where one is changed, missing or cannot be "
-        "read, where a checkpoint, a model or a result is not listed, and where no file is listed."
+        "read, where a checkpoint, a model or a result is not listed, and where no file is listed; 3 where the run "
+        "itself came to nothing: a training that did not learn, or a picture that is not that of the object."
     )
     parser.add_argument("run", metavar="RUN", nargs="?", help="Folder of a run whose files are checked.")
     add_config(parser)
     add_recipe(parser)
-    parser.add_argument("--json", action="store_true", help="Print JSON, for programs.")
+    add_json(parser)
     fields = flags_of(TrainingConfig, without=["train_data_file", "output_dir"])
     shown = shown_values(STANDARD, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
     parser.add_flags(flags_of(ModelConfig) + fields + flags_of(PyTorchExecutionConfig), shown)
@@ -60,14 +62,14 @@ def run(options: argparse.Namespace) -> int:
 
     Returns:
         0; 2 where a setting in force would be refused; 1 where a file of the run is not as it was written, or nothing
-        tells whether it is.
+        tells whether it is; 3 where the files are sound and the run came to nothing.
 
     Raises:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
     if "run" in line.places:
-        if line.flags or line.files or "recipe" in options:
+        if line.flags or {"config", "recipe"} & vars(options).keys():
             raise Refusal(
                 "RUN: expected without flags, --config and --recipe, which are of a training; got both. Drop one."
             )
@@ -97,14 +99,16 @@ def _check_files(run: str, *, as_json: bool) -> int:
     kept += [Path(run, name) for name in OF_RECONSTRUCTION[:-1]]
     names = [path.relative_to(run).as_posix() for path in kept if path.is_file()]
     states |= {name: "not listed" for name in names if name not in states}
-    verdict = _verdict_on_files(states)
+    verdict, problems = _verdict_on_files(states), recorded_problems(Path(run))
     if as_json:
-        print(json.dumps({"run": run, "files": states}, indent=2))
+        print(json.dumps({"run": run, "files": states, "problems": problems}, indent=2))
     else:
         rows = [Row((name, state), marked=state != "ok") for name, state in states.items()]
         print_table(("file", "SHA-256"), rows)
         print(f"\n{spelled_out(run)}: {verdict or 'no file has changed'}.")
-    return DAMAGED if verdict else 0
+        for problem in problems:
+            print(problem)
+    return DAMAGED if verdict else UNLEARNED if problems else 0
 
 
 def _verdict_on_files(states: Mapping[str, str]) -> str | None:

@@ -7,15 +7,14 @@ from typing import Final
 
 from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure, printable
-from ptycho.config.layer import Layer
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.recipes import NONE
-from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_names import folder_name
 from ptycho_torch.cli.console import refusing, relative
 from ptycho_torch.cli.flags import flags_of
-from ptycho_torch.cli.options import CommandLine, add_config, add_quiet
+from ptycho_torch.cli.options import CommandLine, add_config, add_json, add_quiet
 from ptycho_torch.cli.parser import FlagParser
 
 PICTURES: Final = "inspections"
@@ -27,7 +26,7 @@ SHARED: Final = ("measurement_domain",)
 def add_arguments(parser: FlagParser) -> None:
     """Add FILE and the flags: the fields of the section [data]."""
     parser.add_argument("data_file", metavar="FILE", nargs="?", help="The file to look at.")
-    parser.add_argument("--json", action="store_true", help="Write what is found as JSON.")
+    add_json(parser)
     parser.add_argument(
         "--output", metavar="FILE", help=f"PNG file of the picture. [default: {PICTURES}/NAME-OF-FILE.png]"
     )
@@ -49,9 +48,7 @@ def reading(options: argparse.Namespace) -> tuple[Path, DataConfig, str]:
         ConfigError: no file is named, or a setting is wrong.
     """
     line = CommandLine.of(options, recipe=NONE)
-    request = Request([SolverConfig], flags=line.flags, file=line.files)
-    request.add(SolverConfig, Layer("argument", line.places))
-    request.fail(line.unknown)
+    request = line.request(SolverConfig, PyTorchExecutionConfig)
     path = request.path("data_file")
     if path is None:
         message = "FILE: expected a path; got none. Give it, or data_file in [solver] of --config."

@@ -32,29 +32,16 @@ BROKEN_PIPE = 141
 """Exit code where a reader such as `head` has seen enough: 128 and the number of the signal."""
 
 
-def build_parser(*chosen: str | None) -> FlagParser:
-    """The parser of the whole command line.
-
-    Args:
-        *chosen: the commands whose flags are filled in; those of the others are left out.
-    """
+def build_parser() -> FlagParser:
+    """The parser of the whole command line."""
     parser = FlagParser(
         prog="ptycho",
         description="Reconstruct ptychographic scans with a physics-informed network.",
         epilog="ptycho COMMAND --help, or ptycho help COMMAND, explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"ptychopinn {installed_version()}")
-    parser.set_defaults(whole_parser=lambda: build_parser(*COMMANDS))
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="ptycho")
-    for name, command in COMMANDS.items():
-        parsed = commands.add_parser(
-            name,
-            help=command.summary,
-            description=f"{command.summary.capitalize()}.",
-            usage=f"ptycho {name} {command.usage}",
-        )
-        if name in chosen:
-            command.load().add_arguments(parsed)
+    parser.set_defaults(whole_parser=parser)
+    parser.add_commands(COMMANDS.values(), dest="command")
     return parser
 
 
@@ -75,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with stoppable(signal.SIGINT, signal.SIGTERM):
             code = _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:  # before the command began
+        code = INTERRUPTED
     except SystemExit as leaving:
         raise SystemExit(leaving.code or _code_of_output(flush_streams())) from None
     return code or _code_of_output(flush_streams())
@@ -91,7 +80,7 @@ def _run(words: list[str]) -> int:
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     chosen = next((word for word in words if not word.startswith("-")), None)
-    parser = build_parser(chosen)
+    parser = build_parser()
     parser.refuse_flags_before_a_command(words)
     if chosen is not None and chosen not in COMMANDS:
         close = near(chosen, tuple(COMMANDS))

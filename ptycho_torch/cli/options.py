@@ -1,15 +1,18 @@
 """What the commands share: the options that are no fields, and how a parsed command line becomes a request."""
 
 import argparse
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
 from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.files import ConfigFile
 from ptycho.config.layer import Layer
-from ptycho.config.paths import PathError, expanded
-from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
+from ptycho.config.paths import VARIABLE, PathError, expanded
+from ptycho.config.recipes import STANDARD, read_files, read_recipe, recipe_names
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.run_folder import run_failure
@@ -96,6 +99,11 @@ def add_recipe(parser: FlagParser, default: str = STANDARD) -> None:
     )
 
 
+def add_json(parser: FlagParser) -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help="Print JSON, for programs.")
+
+
 def add_quiet(parser: FlagParser) -> None:
     """Add `--quiet`."""
     parser.add_argument(
@@ -113,11 +121,9 @@ class CommandLine:
     """Field -> path, of those given by their place."""
     flags: dict[str, str]
     """Field or knob -> text, of the flags that were passed."""
-    files: Sequence[str]
-    """The files of `--config`, the last one strongest."""
+    read: Callable[[], Sequence[ConfigFile]]
+    """Reads the files of settings, and the recipe; once, when they are first asked for."""
     quiet: bool
-    recipe: str = STANDARD
-    """The recipe, or `none`."""
     unknown: tuple[Failure, ...] = ()
     """Flags that do not exist."""
 
@@ -136,12 +142,12 @@ class CommandLine:
         command = vars(options).get("of", options.command)
         places = {name: passed.pop(name) for name in POSITIONAL.get(command, ()) if name in passed}
         unknown = vars(options).get("unknown", ())
-        (recipe,) = _expanded("--recipe", [vars(options).get("recipe", recipe)])
         files = _expanded("--config", vars(options).get("config", ()))
-        return cls(places, passed, files, "quiet" in options, recipe, unknown)
+        read = partial(read_files, files, recipe_of(options, recipe), os.environ.get(VARIABLE))
+        return cls(places, passed, cache(read), "quiet" in options, unknown)
 
     def request(self, *classes: type, only: Collection[str] | None = None) -> Request:
-        """Ask for the settings of a command: its files are read here, and nowhere else.
+        """Ask for the settings of a command.
 
         Args:
             *classes: the classes of its sections.
@@ -152,8 +158,7 @@ class CommandLine:
             classes,
             overrides={"enable_progress_bar": False} if silent else {},
             flags={name: text for name, text in self.flags.items() if only is None or name in only},
-            file=self.files,
-            recipe=self.recipe,
+            files=self.read(),
             cli_defaults={"enable_progress_bar": is_watched()},
         )
         request.fail(self.unknown)
@@ -190,7 +195,7 @@ class CommandLine:
         if self.unknown:
             raise ConfigError(self.unknown)
         for option, given in (
-            ("--config", self.files),
+            ("--config", "config" in options),
             ("--recipe", "recipe" in options),
             ("--overwrite", "overwrite" in options),
             ("--output-dir", self.flags.get("output_dir")),
@@ -233,6 +238,11 @@ def _expanded(option: str, paths: Iterable[str]) -> list[str]:
         return [expanded(path) for path in paths]
     except PathError as error:
         raise ConfigError([Failure(option, f"{option}: {error}.")]) from None
+
+
+def recipe_of(options: argparse.Namespace, default: str = STANDARD) -> str:
+    """The recipe that `--recipe` names, or that of the command."""
+    return _expanded("--recipe", [vars(options).get("recipe", default)])[0]
 
 
 def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:

@@ -4,13 +4,13 @@ import argparse
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ptycho.config.errors import FOREIGN, Failure, fold, near, printable, show
-from ptycho_torch.cli.commands import COMMON, spell
+from ptycho_torch.cli.commands import COMMON, Command, spell
 
 if TYPE_CHECKING:
     from ptycho_torch.cli.flags import Flag
@@ -26,11 +26,53 @@ class FlagParser(argparse.ArgumentParser):
 
     hands_on_unknown = False
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, fill: "Callable[[FlagParser], None] | None" = None, **options: Any) -> None:
         options = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS} | options
         super().__init__(**options)
+        self._fill = fill
         self._further: list[argparse._ArgumentGroup] = []
         self._undescribed: list[tuple[argparse.Action, Callable[[], str]]] = []
+
+    def add_commands(
+        self,
+        commands: Iterable[Command],
+        dest: str,
+        add_arguments: "Callable[[Command, FlagParser], None]" = Command.add_arguments,
+    ) -> None:
+        """Add inner commands; one gets its arguments when it is first asked for.
+
+        Args:
+            commands: the commands.
+            dest: what the one that is typed is called in the namespace.
+            add_arguments: adds the arguments of a command to its parser.
+        """
+        kind = "action" if dest == "action" else "command"
+        chooser = self.add_subparsers(
+            dest=dest, metavar=kind.upper(), title=f"{kind}s", prog=self.prog, parser_class=FlagParser
+        )
+        for command in commands:
+            chooser.add_parser(
+                command.name,
+                help=command.summary,
+                description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+                usage=f"{self.prog} {command.name} {command.usage}".rstrip(),
+                fill=partial(add_arguments, command),
+            )
+
+    def filled(self) -> Self:
+        """Add the arguments, where that was left until somebody asks."""
+        fill, self._fill = self._fill, None
+        if fill is not None:
+            fill(self)
+        return self
+
+    def walk(self, path: tuple[str, ...] = ()) -> "Iterator[tuple[tuple[str, ...], FlagParser]]":
+        """Every parser with the words that lead to it, the outermost first, and all arguments added."""
+        yield path, self.filled()
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for name, inner in action.choices.items():
+                    yield from inner.walk((*path, name))
 
     def add_flags(self, flags: "Sequence[Flag]", stated: Mapping[str, object] | None = None) -> None:
         """Add flags under the headings of their groups; the common ones of a command come first.
@@ -111,6 +153,7 @@ class FlagParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse after writing every flag with hyphens; refuse what is no flag."""
+        self.filled()
         if not args and isinstance(self._subparsers, argparse._ArgumentGroup):
             self.print_help()
             self.exit()

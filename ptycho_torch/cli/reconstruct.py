@@ -1,7 +1,7 @@
 """`ptycho reconstruct`: from a scan, by itself or with a trained model, to pictures, arrays and metrics."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,9 @@ from ptycho.config.canonical import InferenceConfig, ModelConfig
 from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.files import ConfigFile
 from ptycho.config.layer import Layer
+from ptycho.config.origins import Origin
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
@@ -34,8 +36,7 @@ from ptycho_torch.cli.options import (
     shown_values,
 )
 from ptycho_torch.cli.parser import FlagParser
-
-NAME = "reconstruct"
+from ptycho_torch.cli.settled import Settled
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -109,6 +110,40 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
+    """The settings of a reconstruction that is not started; DATA may be left out.
+
+    Raises:
+        ConfigError, Refusal, OSError: what would stop it before it starts.
+    """
+    if "resume" in options:
+        return solve.settled_again(line, options)
+    line, request, is_alone = asked(line)
+    line.refuse(request, solve.misplaced(line, with_model=not is_alone))
+    if is_alone:
+        return solve.settled(request)
+    classes, model = (ModelConfig, InferenceConfig, DataConfig), request.path("model_path")
+    if model is not None and request.path("test_data_file") is None:
+        from ptycho.model_archive import find_archive
+        from ptycho_torch.config_inferred import trained_layers
+
+        unknown = {
+            "inference.test_data_file": (Origin("argument"), "DATA"),
+            "inference.output_dir": (Origin("cli-default"), "FOLDER-OF-MODEL/NAME-OF-DATA"),
+        }
+        trained = trained_layers(find_archive(model))
+        request.add(ModelConfig, trained["model"])
+        request.add(DataConfig, trained["data"])
+        return Settled.without_data(request, unknown, *classes, groups=RECONSTRUCTION_GROUPS)
+
+    from ptycho.data_error import DataError
+    from ptycho_torch.config_factory import create_inference_payload
+
+    with refusing(DataError):
+        payload = create_inference_payload(None, None, None, request=request)
+    return Settled.of(payload, *classes, groups=RECONSTRUCTION_GROUPS)
+
+
 def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:
     """The request of a command line, the line with its places by their fields, and whether there is no model.
 
@@ -116,11 +151,11 @@ def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:
     """
     first, *others = line.places.values() or ("",)
     if not others and not _is_model(first):
-        alone = replace(line, places={"data_file": first} if first else {})
-        request = solve.asked(alone)
-        if not _names_model(request):
-            return alone, request, True
-        line = replace(line, places={"test_data_file": first} if first else {})
+        is_alone = not _names_model(line.read())
+        data = "data_file" if is_alone else "test_data_file"
+        line = replace(line, places={data: first} if first else {})
+        if is_alone:
+            return line, solve.asked(line), True
     return line, _with_model(line), False
 
 
@@ -136,9 +171,9 @@ def _with_model(line: CommandLine) -> Request:
     return request
 
 
-def _names_model(request: Request) -> bool:
-    """Whether a file of a request names a model."""
-    tables = [file.content.get(section_of(InferenceConfig).table) for file in request.files]
+def _names_model(files: Iterable[ConfigFile]) -> bool:
+    """Whether a file names a model."""
+    tables = [file.content.get(section_of(InferenceConfig).table) for file in files]
     return any(isinstance(table, Mapping) and "model_path" in table for table in tables)
 
 

@@ -1,19 +1,21 @@
 """`ptycho reconstruct DATA`, without a model: from a scan to pictures, arrays and figures by the iterative solver."""
 
 import argparse
-from dataclasses import replace
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ptycho.config.canonical import InferenceConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
-from ptycho.config.recipes import NONE
+from ptycho.config.origins import Origin
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_names import RECONSTRUCTIONS, default_folder
+from ptycho.run_verdicts import recorded_problems
 from ptycho_torch.cli.console import (
     is_first_process,
     refuse_unlearned,
@@ -21,8 +23,9 @@ from ptycho_torch.cli.console import (
     relative,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.flags import spell
+from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, spell
 from ptycho_torch.cli.options import CommandLine, missing_places, run_in_the_way
+from ptycho_torch.cli.settled import Settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,15 +97,41 @@ def run(line: CommandLine, request: Request, options: argparse.Namespace) -> int
         return _say(solve(payload, overwrite="overwrite" in options))
 
 
+def settled(request: Request) -> Settled:
+    """The settings of a reconstruction that is not started; DATA may be left out."""
+    if request.path("data_file") is None:
+        unknown = {
+            "solver.data_file": (Origin("argument"), "DATA"),
+            "solver.output_dir": (Origin("cli-default"), f"{RECONSTRUCTIONS}/NAME-OF-DATA"),
+        }
+        return Settled.without_data(request, unknown, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
+
+    from ptycho_torch.config_solver import create_solver_payload
+
+    payload = create_solver_payload(None, None, request=request)
+    return Settled.of(payload, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
+
+
+def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
+    """The settings of a reconstruction that would go on."""
+    from ptycho_torch.runs.solving import stopped_payload
+
+    payload = stopped_payload(**asked_to_resume(line, options))
+    return Settled.of(payload, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
+
+
 def asked(line: CommandLine) -> Request:
     """The request of a command line; its output folder is called after the scan, where that is known."""
-    classes = (SolverConfig, PyTorchExecutionConfig)
-    request = replace(line, recipe=NONE).request(*classes, only=line.flags.keys() - only_with_a_model())
-    request.add_recipe(line.recipe, SolverConfig)  # what it states for [execution] suits networks
+    request = request_of(line, line.flags.keys() - only_with_a_model())
     if data := request.path("data_file"):
         place = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
         request.add(SolverConfig, Layer("cli-default", place))
     return request
+
+
+def request_of(line: CommandLine, only: Collection[str]) -> Request:
+    """The settings of a reconstruction without a model, of the flags named."""
+    return line.request(SolverConfig, PyTorchExecutionConfig, only=only)
 
 
 def resume(line: CommandLine, options: argparse.Namespace) -> int:
@@ -118,7 +147,11 @@ def resume(line: CommandLine, options: argparse.Namespace) -> int:
     with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
         from ptycho_torch.runs.solving import resume_solving
 
-        return _say(resume_solving(**known))
+        code = _say(resume_solving(**known))
+    refuse_unlearned(
+        next(iter(recorded_problems(Path(known["run_dir"]))), None)
+    )  # of scans that were finished before
+    return code
 
 
 def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
+from ptycho.config.origins import Origin
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.run_names import RUNS, default_folder
@@ -29,11 +30,12 @@ from ptycho_torch.cli.options import (
     shown_values,
 )
 from ptycho_torch.cli.parser import FlagParser
+from ptycho_torch.cli.settled import Settled
 
 if TYPE_CHECKING:
+    from ptycho_torch.runs.resuming import EndedTraining
     from ptycho_torch.runs.training import TrainingResult
 
-NAME = "train"
 AUTO = "auto"
 """In place of a folder: go on where there is something to go on from."""
 
@@ -97,6 +99,35 @@ def run(options: argparse.Namespace) -> int:
         return _say_result(train(payload, overwrite="overwrite" in options))
 
 
+def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
+    """The settings of a training that is not started; DATA may be left out.
+
+    Raises:
+        ConfigError, Refusal, OSError: what would stop it before it starts.
+    """
+    classes = (ModelConfig, TrainingConfig, DataConfig)
+    if "resume" in options and not resumes_itself(options):
+        from ptycho_torch.runs.resuming import resumed_payload
+
+        return Settled.of(resumed_payload(**asked_to_resume(line, options)), *classes)
+    request = asked(line)
+    line.refuse(request)
+    if request.path("train_data_file") is None:
+        unknown = {
+            "model.N": (Origin("inferred", "the data"), "from the data"),
+            "training.nphotons": (Origin("inferred", "the data"), "from the data, else {}"),
+            "training.train_data_file": (Origin("argument"), "DATA"),
+            "training.output_dir": (Origin("cli-default"), f"{RUNS}/NAME-OF-DATA"),
+        }
+        return Settled.without_data(request, unknown, *classes)
+
+    from ptycho.data_error import DataError
+    from ptycho_torch.config_factory import create_training_payload
+
+    with refusing(DataError):
+        return Settled.of(create_training_payload(None, None, request=request), *classes)
+
+
 def resumes_itself(options: argparse.Namespace) -> bool:
     """Whether a training goes on where it can, and starts otherwise.
 
@@ -132,15 +163,16 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
     return {**known, "train_data_file": line.places.get("train_data_file")}
 
 
-def _say_result(result: "TrainingResult | None") -> int:
-    history = [] if result is None else result.history
-    if is_first_process() and result is None:
-        print("nothing is left to train")
-    elif is_first_process() and result is not None:
-        epochs = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
-        print(f"{relative(result.bundle)}: trained for {epochs}, {last_losses(history)}")
-    if result is not None:
-        refuse_unlearned(result.problem)
+def _say_result(result: "TrainingResult | EndedTraining") -> int:
+    from ptycho_torch.runs.resuming import EndedTraining
+
+    if is_first_process():
+        epochs = "1 epoch" if len(result.history) == 1 else f"{len(result.history)} epochs"
+        told = f"trained for {epochs}, {last_losses(result.history)}"
+        if isinstance(result, EndedTraining):
+            told = "nothing is left to train"
+        print(f"{relative(result.bundle)}: {told}")
+    refuse_unlearned(result.problem)
     return 0
 
 

@@ -46,6 +46,7 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
         self.known = [known_object(scan) for scan in self.scans] if with_labels else None
         self.phase_subtraction = phase_subtraction
         self.any_unmeasured = any(scan.bad_pixels is not None for scan in self.scans)
+        self.any_varies = any(scan.intensities is not None for scan in self.scans)
         self.rounded = [np.round(scan.positions_px).astype(np.int64) for scan in self.scans]
         self.means = [mean_pattern(scan) for scan in self.scans]
 
@@ -78,6 +79,8 @@ class GroupDataset(Dataset[dict[str, Tensor]]):
             "mean_counts": torch.full((len(groups),), self.means[scan_number][0]),
             "mean_amplitude": torch.full((len(groups),), self.means[scan_number][1]),
         }
+        if self.any_varies:
+            batch["intensity"] = torch.from_numpy(intensities_of(scan, groups))
         if self.any_unmeasured:
             batch["measured"] = torch.from_numpy(measured_pixels(scan, groups, shape))
         if self.known is not None:
@@ -155,6 +158,12 @@ def mean_pattern(scan: RawData) -> tuple[float, float]:
     sums = np.sum([np.square(amplitude, dtype=np.float64), amplitude], axis=(2, 3), where=measured)
     counts, amplitudes = sums.mean(axis=1)
     return float(counts), float(amplitudes)
+
+
+def intensities_of(scan: RawData, indices: Indices) -> NDArray[np.float32]:
+    """Relative intensity of the beam in chosen patterns: float32, shape of ``indices``; 1 where nobody found others."""
+    found = np.ones(len(scan)) if scan.intensities is None else scan.intensities
+    return found[indices].astype(np.float32)
 
 
 def measured_pixels(scan: RawData, groups: Indices, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from ptycho.config.canonical import TrainingConfig
@@ -17,6 +18,7 @@ from ptycho.scan_checks import INTENSITY_SUSPICION
 from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.config_params import DataConfig
 from ptycho_torch.data.completing import completed, find
+from ptycho_torch.data.found import with_found
 from ptycho_torch.data.groups import EpochOrder, GroupDataset, Indices, batches
 from ptycho_torch.data.options import neighborhood_of, with_probe_options
 from ptycho_torch.runtime import loader_arguments
@@ -158,7 +160,8 @@ class ScanDataModule(lightning.LightningDataModule):
             DataError: a file is not what the data contract says, the patterns have another size than the model, or
                 ``val_split`` leaves no group to train on.
         """
-        self.scans = self._read(self._given, self.config.train_data_file)
+        read = self._read(self._given, self.config.train_data_file)
+        self.scans = [with_found(scan, self.config.start, "training.start") for scan in read]
         most = self.config.n_subsample
         n_usable = np.array([len(usable_patterns(scan)[:most]) for scan in self.scans])
         shares = _shares(self.config.n_groups or int(n_usable.sum()), n_usable)
@@ -171,18 +174,20 @@ class ScanDataModule(lightning.LightningDataModule):
             scans = self._read(self._given_for_validation, self.config.test_data_file)
             validation = [train[:0] for train, _ in split]
             validation += [self._groups(scan, usable_patterns(scan), None) for scan in scans]
-            rows += [self._probe_row(scan) for scan in scans]
+            guesses = [scan.probe for scan in read]
+            rows += [self._probe_row(scan, guesses) for scan in scans]
             self.scans = [*self.scans, *scans]
         if sum(len(groups) for groups in validation):
             self.validation = GroupDataset(self.scans, validation, probe_rows=rows, **self._labelling)
 
-    def _probe_row(self, scan: RawData) -> int:
-        """The probe of a validation scan: that of an earlier scan where they start equal, else one of its own."""
-        for row, other in enumerate(self.probe_scans):
-            if np.array_equal(scan.probe, other.probe):
+    def _probe_row(self, scan: RawData, guesses: list[NDArray[np.complex64]]) -> int:
+        """The probe of a validation scan: that of an earlier scan whose file has an equal one, else one of its own."""
+        for row, guess in enumerate(guesses):
+            if np.array_equal(scan.probe, guess):
                 return row
         self.probe_scans.append(scan)
-        return len(self.probe_scans) - 1
+        guesses.append(scan.probe)
+        return len(guesses) - 1
 
     def _read(self, given: Sequence[RawData] | None, path: Path | None) -> list[RawData]:
         """The scans that were given, or else those of a file."""

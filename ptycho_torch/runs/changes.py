@@ -10,8 +10,8 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
-from ptycho.config.record import request_of
-from ptycho.config.recorded import HELD
+from ptycho.config.record import HELD
+from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho_torch.config_factory import TrainingPayload, training_payload
 from ptycho_torch.runs.record import CONFIGURATION
@@ -56,7 +56,7 @@ def recorded_payload(
     Raises:
         ConfigError: a setting is wrong, or cannot change.
     """
-    request = request_of(record, str(folder / CONFIGURATION), overrides=overrides, flags=flags)
+    request = Request.of_record(record, str(folder / CONFIGURATION), overrides=overrides, flags=flags)
     places = {"output_dir": str(folder)} | (
         {"train_data_file": str(train_data_file)} if train_data_file else {}
     )

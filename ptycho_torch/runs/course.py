@@ -4,7 +4,7 @@ import copy
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,13 +20,14 @@ from ptycho_torch.data.groups import Indices
 from ptycho_torch.data.module import usable_patterns
 from ptycho_torch.runs import metrics
 from ptycho_torch.runs.judging import judge, measured_by
-from ptycho_torch.runs.plan import Facts, Plan, facts_of, plan_of
+from ptycho_torch.runs.plan import MILD, Facts, Plan, facts_of, plan_of
 from ptycho_torch.runs.start import Start
 from ptycho_torch.runtime import working_dtype
 from ptycho_torch.solver import (
     Choice,
     Patterns,
     are_raw_counts,
+    carried_along,
     first_weight,
     photons_per_pixel,
     prepare,
@@ -46,6 +47,12 @@ N_TESTED: Final = 64
 """Patterns that tell whether the probe of the file explains them."""
 FITS: Final = 1.5
 """Deviance over the expected one up to which it does: the rest is noise, and an object that is not yet sharp."""
+FALLS: Final = 0.02
+"""Share by which the deviance of the fitted patterns has fallen in ten iterations where it is worth while to go on."""
+N_MORE: Final = 20
+"""Iterations that are added then."""
+N_MOST_MORE: Final = 100
+"""As many are added in all."""
 MADE_MODES: Final = 5
 """Modes that can be made from the first one of a file."""
 
@@ -63,6 +70,8 @@ class Progress:
     """Of the patterns that were set aside, before they were fitted."""
     weight: float = 0.0
     """Of the prior."""
+    n_more: int = 0
+    """Iterations beyond those of the plan, since the deviance still fell."""
     seconds: float = 0.0
     """Of wall time, in all parts of the run."""
 
@@ -151,10 +160,13 @@ class Course:
         if at == self.plan.test_at and progress.probe_fits is None:
             self._test_probe()
         if at == self.plan.prior_from and not progress.weight and at != self.plan.search_at:
-            self.descent.reweigh(first_weight(self.descent))
+            self.descent.reweigh(MILD if self.plan.is_mild else first_weight(self.descent))
             progress.weight = self.descent.prior_weight
         if at == self.plan.search_at and progress.choice is None:
             self._choose_weight()
+        if self._still_falls(at):
+            progress.n_more += N_MORE
+            self._follow()
         if at == self.last_from and progress.figures is None:
             figures = self._judged()
             self._fit_all()
@@ -189,9 +201,8 @@ class Course:
 
     def _follow(self) -> None:
         """Make the plan, and let the descent follow it."""
-        self.plan: Plan = plan_of(
-            self.config, with_prior=self.with_prior, probe_fits=self.progress.probe_fits
-        )
+        plan = plan_of(self.config, with_prior=self.with_prior, probe_fits=self.progress.probe_fits)
+        self.plan: Plan = replace(plan, n_iterations=plan.n_iterations + self.progress.n_more)
         self.plan.rule(self.descent)
         self.descent.prior_weight = self.progress.weight if self.plan.prior_from is not None else 0.0
 
@@ -211,6 +222,14 @@ class Course:
             raise ConfigError([Failure("solver.prior_weight", message)])
         log.info("no prior: nothing tells its weight, since no patterns are set aside")
         return False
+
+    def _still_falls(self, at: int) -> bool:
+        """Whether more iterations are worth while, where the last ones are due and nobody set their number."""
+        is_due = at == self.plan.n_iterations - N_LAST and self.plan.test_at is None
+        if self.config.n_iterations != "auto" or not is_due or self.progress.n_more >= N_MOST_MORE:
+            return False
+        before, now = (self.progress.rows[k]["deviance_per_pixel"] for k in (-N_LAST, -1))
+        return now < (1 - FALLS) * before
 
     def _has_raw_counts(self) -> bool:
         return are_raw_counts(self._arguments[0], self.fitted)
@@ -257,8 +276,16 @@ class Course:
 
     def _judged(self) -> dict[str, Any]:
         self._share_findings()
+        self._carry_along()
         indices = self.judged if len(self.judged) else self.fitted
         return judge(self.scan, indices, self.judged_are, self._predicted)
+
+    def _carry_along(self) -> None:
+        """Let patterns that are not fitted follow those that are."""
+        if self.config.refine_positions and len(self.judged) and self.progress.figures is None:
+            start, state = torch.from_numpy(self.start.positions_px), self.descent.state
+            now = carried_along(start.to(state.positions_px), state.positions_px, self.fitted, self.judged)
+            state.positions_px = self.descent.forward.on_canvas(now)
 
     def _predicted(self, indices: Indices) -> Iterator[metrics.Block]:
         state, forward = self.descent.state, self.descent.forward

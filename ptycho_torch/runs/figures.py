@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -38,7 +38,7 @@ def save_reconstruction(
     """
     image = _thinned(image)
     much = shown = np.ones(image.shape, dtype=bool)
-    if light is not None and light.any():
+    if light is not None and np.isfinite(light).all() and light.any():
         light = _thinned(light)
         usual = np.median(light[light > FAINT * light.max()])
         much, shown = light >= 0.5 * usual, light >= FAINT * usual
@@ -55,34 +55,44 @@ def save_reconstruction(
     return _save(figure, path)
 
 
-def save_comparison(
-    path: Path, pair: Comparison, probe: NDArray[np.complex64], true_probe: NDArray[Any] | None
-) -> Path:
-    """Draw reconstruction (above) and known object (below) with equal grey scales, and the probes.
+class Compared(NamedTuple):
+    """A reconstruction to be drawn beside the known object."""
+
+    name: str
+    """What it is called."""
+    pair: Comparison
+    """Both, aligned."""
+    probe: NDArray[np.complex64]
+    """complex (modes, N, N) used for the reconstruction."""
+
+
+def save_comparison(path: Path, found: Sequence[Compared], true_probe: NDArray[Any] | None) -> Path:
+    """Draw reconstructions, and below them the known object, with equal grey scales; and the probes.
 
     Args:
         path: PNG to write.
-        pair: aligned reconstruction and known object.
-        probe: complex (modes, N, N) used for the reconstruction.
+        found: from above to below, at least one.
         true_probe: complex (modes, N, N), or None when it is not known.
     """
-    figure = _figure(2, 3)
-    rows = [
-        ("reconstructed", pair.amplitude, pair.phase_rad, probe),
-        ("true", pair.true_amplitude, pair.true_phase_rad, true_probe),
-    ]
-    spans = [(image.min(), image.max()) for image in (pair.true_amplitude, pair.true_phase_rad)]
-    for row, (name, amplitude, phase, illumination) in enumerate(rows):
-        _panel(figure, (2, 3, 3 * row + 1), amplitude, f"{name} amplitude", "transmission", limits=spans[0])
-        _panel(figure, (2, 3, 3 * row + 2), phase, f"{name} phase", "rad", limits=spans[1])
-        if illumination is not None:
-            _panel(
-                figure,
-                (2, 3, 3 * row + 3),
-                _probe_image(illumination),
-                f"{name} {_probe_title(illumination)}",
-                None,
-            )
+    known = found[0].pair.pairs
+    n_rows = len(found) + 1
+    figure = _figure(n_rows, 3)
+    for column, (part, unit) in enumerate((("amplitude", "transmission"), ("phase", "rad"))):
+        truth, _ = known[part]
+        images = [
+            *(
+                (f"{one.name} {part}, {one.pair.psnr_db(part):.1f} dB", one.pair.pairs[part][1])
+                for one in found
+            ),
+            (f"true {part}", truth),
+        ]
+        for row, (title, image) in enumerate(images):
+            place, limits = (n_rows, 3, 3 * row + column + 1), (truth.min(), truth.max())
+            _panel(figure, place, image, title, unit, limits=limits)
+    for row, (name, probe) in enumerate([*((one.name, one.probe) for one in found), ("true", true_probe)]):
+        if probe is not None:
+            place = (n_rows, 3, 3 * row + 3)
+            _panel(figure, place, _probe_image(probe), f"{name} {_probe_title(probe)}", None)
     return _save(figure, path)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.errors import printable
+from ptycho.model_archive import PROBLEM
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.data.groups import Indices
 from ptycho_torch.reassembly import Reconstruction
@@ -78,8 +79,8 @@ def compared(result: Reconstruction, scan: RawData) -> metrics.Comparison | None
 
 
 def tell_figures(scan: RawData, figures: Mapping[str, Any]) -> None:
-    """Log the figures of a scan on one line."""
-    listed = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
+    """Log the figures of a scan on one line; `tell_problem` tells what is wrong with them."""
+    listed = ", ".join(f"{name} {_short(value)}" for name, value in figures.items() if name != PROBLEM)
     log.info("%s: %s", printable(str(scan.path)), listed)
 
 

@@ -152,21 +152,35 @@ class Comparison:
     true_amplitude: NDArray[np.float64]
     true_phase_rad: NDArray[np.float64]
 
+    @property
+    def pairs(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Known and found image of the amplitude, and of the phase."""
+        return {
+            "amplitude": (self.true_amplitude, self.amplitude),
+            "phase": (self.true_phase_rad, self.phase_rad),
+        }
+
+    @np.errstate(divide="ignore", invalid="ignore")
+    def psnr_db(self, name: str) -> float:
+        """Peak signal-to-noise ratio of amplitude or phase; infinite of two equal images.
+
+        The peak is the range of the known image.
+        """
+        truth, image = self.pairs[name]
+        return float(peak_signal_noise_ratio(truth, image, data_range=float(np.ptp(truth))))
+
     @np.errstate(divide="ignore", invalid="ignore")
     def figures(self) -> dict[str, float]:
         """Peak signal-to-noise ratio (dB) and structural similarity of amplitude and phase.
 
-        The data range is that of the known object. Of two equal images the ratio is infinite.
+        The data range is that of the known object.
         """
-        pairs = {
-            "amplitude": (self.true_amplitude, self.amplitude),
-            "phase": (self.true_phase_rad, self.phase_rad),
-        }
         figures: dict[str, float] = {}
-        for name, (truth, image) in pairs.items():
-            span = float(np.ptp(truth))
-            figures[f"{name}_psnr_db"] = float(peak_signal_noise_ratio(truth, image, data_range=span))
-            figures[f"{name}_ssim"] = float(structural_similarity(truth, image, data_range=span))
+        for name, (truth, image) in self.pairs.items():
+            figures[f"{name}_psnr_db"] = self.psnr_db(name)
+            figures[f"{name}_ssim"] = float(
+                structural_similarity(truth, image, data_range=float(np.ptp(truth)))
+            )
         return figures
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from ptycho.config.errors import Failure
+from ptycho.config.errors import Failure, printable
 from ptycho_torch.model import PtychoPINN_Lightning
 from ptycho_torch.stopping import DivergedError
 
@@ -85,18 +85,20 @@ def problem_of_prediction(figures: Mapping[str, float]) -> str | None:
     )
 
 
-def tell_problem(
-    history: Sequence[Mapping[str, float | None]],
-    figures: Mapping[str, float],
-    bundle: Path,
-    checkpoint: Path | None,
+def verdict_on(
+    history: Sequence[Mapping[str, float | None]], figures: Mapping[str, float], checkpoint: Path | None
 ) -> str | None:
-    """Log why a training came to nothing, and which weights its model has."""
+    """Why a training came to nothing, and which weights its model has, for its bundle; None where it is sound."""
     problem = problem_of(history) or problem_of_prediction(figures)
-    if problem is None:
-        return None
     weights = "the last epoch" if checkpoint is None else checkpoint.name
-    problem = f"{problem}. {bundle} has the weights of {weights}."
+    return None if problem is None else f"{problem}. The model has the weights of {weights}."
+
+
+def tell_verdict(bundle: Path, verdict: str | None) -> str | None:
+    """Log why the training of a model came to nothing, and give the line; None where it is sound."""
+    if verdict is None:
+        return None
+    problem = f"{printable(str(bundle))}: {verdict}"
     log.error("%s", problem)
     return problem
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptycho.config.solver import SolverConfig
-from ptycho.scan_verdicts import probe_diameter_px
+from ptycho.probe import probe_diameter_px
 from ptycho_torch.solver import Descent
 
 TESTED: Final = 20
@@ -19,6 +19,9 @@ FEW_PHOTONS: Final = 1500.0
 """Photons on a pixel of the object below which noise rules its details, and a prior helps."""
 WIDE: Final = 0.45
 """Overlap of neighbours below which a prior helps."""
+MILD: Final = 10.0
+"""Weight of the prior where the scan tells the details of the object, and the probe is refined: it holds what the model
+of the experiment leaves open. No search is worth its time there."""
 TOO_WIDE: Final = 0.2
 """Overlap of neighbours below which patterns hardly tell of an object: amplitudes are lost first."""
 PROBE_FROM: Final = 3
@@ -95,6 +98,8 @@ class Plan:
     """The weight of the prior is chosen."""
     test_at: int | None
     """Whether the probe of the file explains the patterns is tested, and the plan made anew."""
+    is_mild: bool = False
+    """Whether the weight of the prior, where nobody set it, is `MILD`."""
 
     def rule(self, descent: Descent) -> None:
         """Let a descent follow the plan from now on."""
@@ -108,7 +113,7 @@ def plan_of(config: SolverConfig, *, with_prior: bool, probe_fits: bool | None =
 
     Args:
         config: the settings.
-        with_prior: whether there is a prior.
+        with_prior: whether the scan needs a prior. Where it does not, and the probe is refined, there is a mild one.
         probe_fits: what the test of the probe gave; None before it. Without ``refine_probe`` auto there is no test.
     """
     is_tested = config.refine_probe == "auto"
@@ -123,12 +128,14 @@ def plan_of(config: SolverConfig, *, with_prior: bool, probe_fits: bool | None =
     intensities_from = INTENSITIES_FROM if config.refine_intensities else None
     soft, turn = min(SOFT, n_iterations // 3), n_iterations * 6 // 11
     probe_from = prior_from = search_at = test_at = switch_at = None
+    is_mild = refines and not with_prior and config.prior == "auto"
     if is_tested and probe_fits is None:
         test_at = begun
     elif refines:
         probe_from = max(begun, PROBE_FROM)
         switch_at = turn if with_prior else None
         prior_from, search_at = (max(begun, soft), turn) if with_prior else (None, None)
+        prior_from = probe_from if is_mild else prior_from
     else:
         switch_at = max(begun, soft)
         prior_from, search_at = (begun, begun) if with_prior else (None, None)
@@ -141,4 +148,5 @@ def plan_of(config: SolverConfig, *, with_prior: bool, probe_fits: bool | None =
         prior_from,
         search_at if config.prior_weight == "auto" else None,
         test_at,
+        is_mild and test_at is None,
     )

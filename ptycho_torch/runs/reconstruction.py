@@ -18,20 +18,21 @@ from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.grouping import neighbor_groups, select_positions
 from ptycho.json_files import write_json
-from ptycho.model_archive import archive_files
+from ptycho.model_archive import PROBLEM, archive_files
 from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho.run_folder import RunFolder, holds_training, one_set
 from ptycho.run_names import distinct_names
 from ptycho.scan_domain import TrainedDomains, patterns_fingerprint
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.config_params import DataConfig, ModelConfig
+from ptycho_torch.data.found import with_found
 from ptycho_torch.data.groups import Indices
 from ptycho_torch.data.module import usable_patterns
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconstruct
 from ptycho_torch.runs import metrics
 from ptycho_torch.runs.completing import as_found
-from ptycho_torch.runs.figures import save_comparison, save_reconstruction
+from ptycho_torch.runs.figures import Compared, save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
 from ptycho_torch.runs.judging import compared, in_blocks, judge, measured_by, tell_figures, tell_problem
 from ptycho_torch.runs.outcome import problem_of_picture, warn_of
@@ -56,7 +57,8 @@ class ReconstructionResult:
         run_dir: folder with reconstruction.npz, reconstruction.png, metrics.json, config.json and SHA256SUMS.
         scan: what was reconstructed.
         reconstruction: the object and its registration.
-        metrics: R factor, deviance, both of the mean pattern, and figures against the known object where there is one.
+        metrics: R factor, deviance, both of the mean pattern, figures against the known object where there is one, and
+            ``problem`` without the name of the scan.
         problem: why the picture is not that of the object; None where nothing is known against it.
     """
 
@@ -116,7 +118,9 @@ def reconstruct_scans(
         if scans is None:
             place = Path(str(config.test_data_file))
             scans = load_scans(place, config.measurement_domain, trained.domains, config.data)
-        scans = [as_found(scan, fabric) for scan in scans]
+        for scan in scans:
+            refuse_several_objects(scan)
+        scans = [with_found(as_found(scan, fabric), config.start, "inference.start") for scan in scans]
         home.begin(anew=True)
         domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
         if fabric.is_global_zero:
@@ -261,7 +265,6 @@ def _blocks(reconstruction: Reconstruction, scan: RawData, indices: Indices) -> 
 def _one_scan(
     payload: InferencePayload, trained: TrainedModel, scan: RawData, folder: Path, fabric: Fabric
 ) -> ReconstructionResult:
-    refuse_several_objects(scan)
     config = payload.tf_inference_config
     model = illuminated_model(
         payload.pt_model_config,
@@ -284,17 +287,18 @@ def _one_scan(
     figures = {"seconds": result.seconds, "n_patterns_used": result.n_patterns, **measure(result, scan)}
     pair = compared(result, scan)
     figures |= {} if pair is None else pair.figures()
+    figures[PROBLEM] = problem_of_picture(figures)
     if fabric.is_global_zero:
         with one_set(Path(str(config.output_dir)), folder) as new:
             save_arrays(new / "reconstruction.npz", result, scan, debug=config.debug)
             save_reconstruction(new / "reconstruction.png", result.object, result.probe)
             if pair is not None:
-                save_comparison(new / "comparison.png", pair, result.probe, scan.probe_truth)
+                shown = [Compared("reconstructed", pair, result.probe)]
+                save_comparison(new / "comparison.png", shown, scan.probe_truth)
             write_json(new / "metrics.json", figures)
             Checksums(config.output_dir).list_moved({folder / file.name: file for file in new.iterdir()})
         tell_figures(scan, figures)
-    problem = tell_problem(scan, problem_of_picture(figures))
-    return ReconstructionResult(folder, scan, result, figures, problem)
+    return ReconstructionResult(folder, scan, result, figures, tell_problem(scan, figures[PROBLEM]))
 
 
 def warn_of_picture(reconstruction: Reconstruction, scan: RawData) -> None:

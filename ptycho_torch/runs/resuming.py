@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -9,9 +10,9 @@ from lightning.pytorch.callbacks import Callback
 from torch import Size
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
-from ptycho.config.recorded import damages, is_record
+from ptycho.config.record import damages, is_record
 from ptycho.json_files import read_json
-from ptycho.model_archive import ARCHIVE
+from ptycho.model_archive import ARCHIVE, PROBLEM, read_archive_config
 from ptycho.run_folder import CHECKPOINTS, HISTORY, RunFolder, has_results
 from ptycho_torch.config_bridge import TABLE
 from ptycho_torch.config_factory import TrainingPayload
@@ -26,6 +27,7 @@ from ptycho_torch.runs.changes import (
     said_otherwise,
 )
 from ptycho_torch.runs.checkpoints import SECTIONS, latest
+from ptycho_torch.runs.outcome import tell_verdict, verdict_on
 from ptycho_torch.runs.record import CONFIGURATION, recorded_domains
 from ptycho_torch.runs.training import (
     ResumePoint,
@@ -54,6 +56,23 @@ _DATA_IN_CHECKPOINT: Final = [
     place.removeprefix("data.") for pair in TABLE for place in pair.torch if place.startswith("data.")
 ]
 """Options of the data that a run records, by their names in a checkpoint."""
+
+
+@dataclass(frozen=True)
+class EndedTraining:
+    """A training in which nothing was left to train.
+
+    Attributes:
+        run_dir: folder with everything about the run.
+        bundle: the saved model.
+        history: one row for each epoch.
+        problem: why the training came to nothing; None where it is sound.
+    """
+
+    run_dir: Path
+    bundle: Path
+    history: list[dict[str, float | None]]
+    problem: str | None
 
 
 class _Stopped(NamedTuple):
@@ -120,10 +139,10 @@ def train_or_resume(
     *,
     data: ScanDataModule | None = None,
     callbacks: Sequence[Callback] = (),
-) -> TrainingResult | None:
+) -> TrainingResult | EndedTraining:
     """Train on where the output folder holds something to go on from, and start otherwise.
 
-    The same call begins a training, goes on with it after each stop, and does nothing once it has ended. A training
+    The same call begins a training, goes on with it after each stop, and trains nothing once it has ended. A training
     that goes on keeps the settings that it recorded. What the payload sets otherwise is changed, or refused, as by
     `resume`; defaults of this version or of the command line change nothing.
 
@@ -133,7 +152,7 @@ def train_or_resume(
         callbacks: as for `train`.
 
     Returns:
-        The training; None where nothing is left to train.
+        The training, or what there is of one in which nothing was left to train.
 
     Raises:
         ConfigError, DataError: as `train` and `resume`.
@@ -165,7 +184,7 @@ def train_or_resume(
 
 def _end(
     folder: RunFolder, record: Mapping[str, Any], payload: TrainingPayload, data: ScanDataModule | None
-) -> None:
+) -> EndedTraining:
     """Leave a training that has ended as it is, if it is one on these scans."""
     data = check(payload, data, domains=recorded_domains(record))
     with run_environment(payload.execution_config):
@@ -175,6 +194,10 @@ def _end(
         "%s: its training has ended; raise nepochs or early_stop_patience to train on",
         printable(str(folder.path)),
     )
+    bundle, history = folder.path / ARCHIVE, LossHistory(folder.path / HISTORY).rows
+    told = read_archive_config(bundle) or {}
+    verdict = told[PROBLEM] if PROBLEM in told else verdict_on(history, {}, None)
+    return EndedTraining(folder.path, bundle, history, tell_verdict(bundle, verdict))
 
 
 def _go_on(

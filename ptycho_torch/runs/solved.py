@@ -13,11 +13,12 @@ from scipy.ndimage import grey_closing
 from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
 from ptycho.json_files import write_json
+from ptycho.model_archive import PROBLEM
 from ptycho.raw_data import RawData
 from ptycho.run_folder import HISTORY, LOSS_PICTURE, one_set
 from ptycho_torch.reassembly import Reconstruction, border_of
 from ptycho_torch.runs.course import Course, margin_px
-from ptycho_torch.runs.figures import save_comparison, save_iterations, save_reconstruction
+from ptycho_torch.runs.figures import Compared, save_comparison, save_iterations, save_reconstruction
 from ptycho_torch.runs.judging import compared, tell_figures, tell_problem
 from ptycho_torch.runs.metrics import Comparison
 from ptycho_torch.runs.outcome import problem_of_picture
@@ -117,7 +118,7 @@ def finish(
     lit = replace(result, coverage=grey_closing(coverage, (GAP_PX, GAP_PX)))
     pair = compared(lit, scan) if is_whole else None
     told |= {} if pair is None else pair.figures()
-    problem = problem_of_picture(told) or overlap_problem(course.facts_now())
+    told[PROBLEM] = (problem_of_picture(told) or overlap_problem(course.facts_now())) if is_whole else None
     found = SolverResult(
         folder,
         scan,
@@ -126,7 +127,7 @@ def finish(
         state.intensities.cpu().numpy(),
         told,
         course.progress.rows,
-        tell_problem(scan, problem) if is_whole else problem,
+        tell_problem(scan, told[PROBLEM]),
     )
     return found, pair
 
@@ -137,7 +138,8 @@ def _facts(course: Course, powers: Sequence[float]) -> dict[str, Any]:
     moved = course.descent.state.positions_px.cpu().numpy() - course.scan.positions_px
     prior: dict[str, Any] = {"prior": "none"}
     if progress.weight and course.plan.prior_from is not None:
-        origin = choice.get("origin", "set" if course.config.prior_weight != "auto" else "not chosen yet")
+        unchosen = "fixed" if course.plan.is_mild else "not chosen yet"
+        origin = choice.get("origin", "set" if course.config.prior_weight != "auto" else unchosen)
         prior = {"prior": "tv", "prior_weight": progress.weight, "prior_weight_origin": origin}
         prior |= {"prior_weight_uncertain_by_factor": choice["factor"]} if choice else {}
     return {
@@ -181,7 +183,8 @@ def save(
         with atomic_write(new / "reconstruction.npz") as file:
             np.savez(file, **arrays)
         if pair is not None:
-            save_comparison(new / "comparison.png", pair, found.probe, scan.probe_truth)
+            shown = [Compared("reconstructed", pair, found.probe)]
+            save_comparison(new / "comparison.png", shown, scan.probe_truth)
         save_iterations(new / LOSS_PICTURE, result.history)
         with atomic_write(new / HISTORY) as file:
             file.write(history.encode("ascii"))

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.config.record import request_of
-from ptycho.config.recorded import is_of_solver, is_record
+from ptycho.config.record import is_of_solver, is_record
+from ptycho.config.request import Request
 from ptycho.config.rules import idle_settings, values_of
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
@@ -328,7 +328,7 @@ def _recorded_payload(
         raise ConfigError([Failure(name, f"solver.{name}: {rule}. Drop it.") for name in fixed])
     moved = {} if data is None else {"data_file": data}
     place = {**moved, "output_dir": run_dir}
-    request = request_of(record, str(run_dir / RECORD), overrides={**overrides, **place}, flags=flags)
+    request = Request.of_record(record, str(run_dir / RECORD), overrides={**overrides, **place}, flags=flags)
     payload = solver_payload(request.answer())
     check_solver(payload.execution_config, payload.solver_config)
     return payload

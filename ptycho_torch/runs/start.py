@@ -2,20 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.npz_files import open_npz, read_member
 from ptycho.raw_data import RawData
-from ptycho.run_folder import OF_RECONSTRUCTION
+from ptycho_torch.data.found import OF_SCAN, cast, read_found, refuse
 from ptycho_torch.patches import Frame, frame_of
 
-_NAMES = ("object", "corner_px", "probe", "positions_px", "intensities")
-"""Arrays that are read; the first two must be there."""
+_FIELD: Final = "solver.start"
 
 
 @dataclass(frozen=True)
@@ -49,50 +46,24 @@ def start_of(path: Path | None, scan: RawData, margin_px: int) -> Start:
         ConfigError: it is no object.
         DataError: the file is damaged.
     """
-    flat = Start(
-        np.ones(1, dtype=np.complex64), scan.probe, scan.positions_px, np.ones(len(scan), dtype=np.float64)
-    )
-    found = {} if path is None else _read(path)
-    fields: dict[str, Any] = {
-        name: _checked(path, name, found[name], getattr(flat, name))
-        for name in ("probe", "positions_px", "intensities")
-        if name in found
-    }
-    positions = torch.from_numpy(fields.get("positions_px", scan.positions_px))
-    frame = frame_of(positions, scan.patterns.shape[-1], margin_px)
+    found = {} if path is None else read_found(path, scan, _FIELD, ("object", "corner_px", *OF_SCAN))
+    known = {"probe": scan.probe, "positions_px": scan.positions_px, "intensities": np.ones(len(scan))}
+    fields = {name: found.get(name, value) for name, value in known.items()}
+    frame = frame_of(torch.from_numpy(fields["positions_px"]), scan.patterns.shape[-1], margin_px)
     canvas = np.ones(frame.shape, dtype=np.complex64)
-    if found:
-        _place(canvas, frame, found["object"], found["corner_px"])
-    return Start(canvas, **{name: fields.get(name, getattr(flat, name)) for name in _NAMES[2:]})
+    if path is not None:
+        _place(canvas, frame, *_checked_object(path, found))
+    return Start(canvas, **fields)
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    file = path / OF_RECONSTRUCTION[0] if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"start: expected a run's folder with {OF_RECONSTRUCTION[0]}, or an NPZ file; got {printable(str(path))}. "
-            "Check the path."
-        )
-    with open_npz(file) as (archive, members):
-        found = {name: read_member(file, archive, members[name]) for name in _NAMES if name in members}
-    image, corner = (found.get(name) for name in _NAMES[:2])
-    if image is None or image.ndim != 2 or image.dtype.kind not in "fc" or not np.isfinite(image).all():
-        _refuse(file, "object, complex (H, W) and finite")
+def _checked_object(path: Path, found: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    image, corner = found.get("object"), found.get("corner_px")
+    fits = image is not None and image.ndim == 2 and image.dtype.kind in "fc"
+    if image is None or not fits or not np.isfinite(cast(image, np.complex64)).all():
+        refuse(path, _FIELD, "object, complex (H, W) and finite")
     if corner is None or corner.shape != (2,) or corner.dtype.kind not in "iu":
-        _refuse(file, "corner_px, two whole numbers")
-    return found
-
-
-def _checked(path: Path | None, name: str, found: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """An array of the file, in the type that is worked with; of a probe the number of modes is free."""
-    fits = found.shape[name == "probe" :] == like.shape[name == "probe" :] and found.ndim == like.ndim
-    if (
-        not fits
-        or found.dtype.kind not in "iufc"[: 4 if name == "probe" else 3]
-        or not np.isfinite(found).all()
-    ):
-        _refuse(path, f"{name} of a scan with the shape {like.shape}, as the one to reconstruct")
-    return found.astype(like.dtype)
+        refuse(path, _FIELD, "corner_px, two whole numbers")
+    return image, corner
 
 
 def _place(canvas: NDArray[np.complex64], frame: Frame, image: NDArray[Any], corner_px: NDArray[Any]) -> None:
@@ -105,10 +76,3 @@ def _place(canvas: NDArray[np.complex64], frame: Frame, image: NDArray[Any], cor
         here.append(slice(low, max(low, high)))
         there.append(slice(low + first - corner, max(low, high) + first - corner))
     canvas[tuple(here)] = image[tuple(there)]
-
-
-def _refuse(path: Path | None, expected: str) -> NoReturn:
-    message = (
-        f"start: expected {expected}; got another one, or none, in {printable(str(path))}. Name another file."
-    )
-    raise ConfigError([Failure("solver.start", f"solver.{message}")])

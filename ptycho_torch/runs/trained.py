@@ -1,5 +1,6 @@
 """What the bundle of a training holds, checked as a whole before a model is built from it."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
@@ -7,7 +8,8 @@ from typing import Any, Final, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from ptycho.model_archive import refuse, refuse_damaged
+from ptycho.config.errors import printable
+from ptycho.model_archive import PROBLEM, refuse, refuse_damaged
 from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.bundle import Bundle, load_bundle
 from ptycho_torch.config_params import DataConfig, ModelConfig
@@ -16,6 +18,8 @@ from ptycho_torch.forward_model import PtychoPINN
 SECTIONS: Final = ("model", "training", "execution", "data")
 FLOATS: Final = (torch.float32, torch.float64)
 """Number formats that weights are kept in."""
+
+log = logging.getLogger(__name__)
 
 
 class TrainedModel(NamedTuple):
@@ -53,6 +57,8 @@ def trained_model(path: Path, bundle: Bundle) -> TrainedModel:
     probes = data.get("probe_guess_sha256")
     if not isinstance(probes, list) or not all(isinstance(one, str) for one in cast(list[Any], probes)):
         refuse_damaged(path, "one that does not tell the probes it was trained with")
+    if isinstance(told := bundle.config.get(PROBLEM), str):
+        log.warning("%s: its training came to nothing: %s", printable(str(path)), told)
     setting = bundle.config["training"].get("measurement_domain", "auto")
     domains = TrainedDomains.of(setting, data.get("domains"))
     sections = {name: bundle.config[name] for name in SECTIONS}

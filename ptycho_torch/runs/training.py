@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.paths import absolute
-from ptycho.model_archive import ARCHIVE, READING
+from ptycho.model_archive import ARCHIVE, PROBLEM, READING
 from ptycho.raw_data import DataError
 from ptycho.run_folder import LOSS_PICTURE, RunFolder
 from ptycho.scan_domain import TrainedDomains
@@ -26,7 +26,7 @@ from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
 from ptycho_torch.runs.agreement import predicted_figures
 from ptycho_torch.runs.figures import save_history
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprints, scan_fingerprints
-from ptycho_torch.runs.outcome import refuse_diverged, tell_problem
+from ptycho_torch.runs.outcome import refuse_diverged, tell_verdict, verdict_on
 from ptycho_torch.runs.preflight import warn_of_idle_settings
 from ptycho_torch.runs.record import logged, warn_of_older_model, write_configuration
 from ptycho_torch.runtime import (
@@ -238,16 +238,15 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
         module.load_state_dict(weights)
     refuse_diverged(module)
     history = next(item for item in trainer.callbacks if isinstance(item, LossHistory)).rows
-    bundle, figures = run_dir / ARCHIVE, dict[str, float]()
+    bundle, verdict = run_dir / ARCHIVE, verdict_on(history, {}, checkpoint)
     if trainer.is_global_zero:
-        figures = predicted_figures(module, data, trainer)
+        verdict = verdict_on(history, predicted_figures(module, data, trainer), checkpoint)
         save_history(run_dir / LOSS_PICTURE, history)
-        bundle = save_model(bundle, module, payload, domains_of(data.scans))
+        save_model(bundle, module, prepared, verdict)
         Checksums(run_dir).settle()
         log.info("model saved: %s", printable(str(bundle)))
     trainer.strategy.barrier()  # what the first process writes is there for every process that returns
-    problem = tell_problem(history, figures, bundle, checkpoint)
-    return TrainingResult(run_dir, bundle, history, module, checkpoint, problem)
+    return TrainingResult(run_dir, bundle, history, module, checkpoint, tell_verdict(bundle, verdict))
 
 
 def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_Lightning:
@@ -266,9 +265,10 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
 
 
 def save_model(
-    path: Path, module: PtychoPINN_Lightning, payload: TrainingPayload, domains: TrainedDomains
+    path: Path, module: PtychoPINN_Lightning, prepared: PreparedTraining, verdict: str | None
 ) -> Path:
-    """Write the bundle of a trained model: weights, probes, configuration, how scans were read; and its SHA-256."""
+    """Write the bundle of a trained model: weights, probes, configuration, what came of it; and its SHA-256."""
+    payload = prepared.payload
     training = plain(payload.tf_training_config)
     model, reading = training.pop("model"), training.pop("data")
     if reading["mask_file"] is not None:
@@ -282,8 +282,9 @@ def save_model(
             "probe_shape": list(module.model.probe.shape[:-1]),
             "probe_scale": payload.pt_data_config.probe_scale,
             "probe_guess_sha256": module.probe_guess_sha256,
-            "domains": domains.to_json(),
+            "domains": domains_of(prepared.data.scans).to_json(),
         },
+        PROBLEM: verdict,
     }
     state = {name: value.detach().cpu().contiguous() for name, value in module.model.state_dict().items()}
     return save_bundle(path, state_dict=state, config=config, opened=Checksums(path.parent).write)

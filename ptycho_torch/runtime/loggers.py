@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 
 from ptycho.config.errors import Failure, printable
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.run_folder import linked_failure
+from ptycho.folder_lock import linked_failure
 from ptycho_torch.runtime.environment import variables
 
 log = logging.getLogger(__name__)

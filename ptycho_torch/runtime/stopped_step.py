@@ -134,7 +134,7 @@ class StoppedStep(Checkpoint):
         if not are_finite(trainer, pl_module):
             return
         try:
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, False)  # not the weights alone
         except OSError as error:
             log.warning("%s: not written: %s", printable(str(self.path)), printable(str(error)))
             trainer.strategy.barrier()  # where the other processes wait for the end of the writing

@@ -8,6 +8,7 @@ from ptycho_torch.solver.descent import Descent, Iteration
 from ptycho_torch.solver.forward import Forward
 from ptycho_torch.solver.orientation import Ranked, rank_orientations
 from ptycho_torch.solver.patterns import Patterns
+from ptycho_torch.solver.places import carried_along
 from ptycho_torch.solver.probe_search import FoundProbe, search_probe
 from ptycho_torch.solver.solve import MARGIN_PX, Solution, prepare, run, share_of, solution_of
 from ptycho_torch.solver.trials import Trials
@@ -32,6 +33,7 @@ __all__ = [
     "Solution",
     "Trials",
     "are_raw_counts",
+    "carried_along",
     "first_weight",
     "photons_per_pixel",
     "prepare",

@@ -209,7 +209,8 @@ class Descent:
             positions=self._refines(self.positions_from),
             intensities=self._refines(self.intensities_from),
         )
-        forward.accumulate(state.ahead_object, self.fitted, self.loss, self.dark, sums)
+        same = sums.modes is None and sums.positions is None and sums.intensities is None
+        forward.accumulate(state.ahead_object, self.fitted, self.loss, self.dark, sums, keep=same)
         objective = float(sums.value)
         step = FULL_STEP[self.loss] * state.step_share * (JOINT if sums.modes is not None else 1.0)
         before, loss = state, self.loss
@@ -263,7 +264,7 @@ class Descent:
             positions_px=self._moved_positions(sums.positions, step),
             intensities=self._new_intensities(sums.intensities),
             ahead_object=object + push * (object - state.object),
-            ahead_modes=modes + push * (modes - state.modes),
+            ahead_modes=modes if sums.modes is None else modes + push * (modes - state.modes),
             used_object=state.ahead_object,
             used_modes=state.ahead_modes,
             used_positions_px=state.positions_px,

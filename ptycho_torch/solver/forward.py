@@ -28,7 +28,7 @@ Ids = NDArray[np.int64]
 Reduce = Callable[[Tensor], None]
 """Adds a tensor over all processes, in place."""
 
-CACHE_PIXELS = 2**16
+CACHE_PIXELS = 2**17
 """Complex pixels of a chunk, modes included: few enough for the caches of a CPU, and each call pays for itself."""
 GPU_PIXELS = 2**24
 """The same where nothing needs to stay in a cache."""
@@ -36,6 +36,8 @@ BRIGHT_EVERY = 4
 """Patterns from one that the brightness is estimated from to the next."""
 BLOCK = 256
 """Patterns whose ramps are computed at once."""
+KEPT_BYTES = 2**28
+"""Moved probes of the first patterns stay in memory, up to this, where neither probe nor positions change."""
 
 
 def default_chunk(n_pixels: int, n_modes: int, device: torch.device) -> int:
@@ -63,6 +65,11 @@ class Gradients:
     value: Tensor
 
 
+def complex_of(real: torch.dtype) -> torch.dtype:
+    """The complex dtype of two such reals: `dtype.to_complex()` of torch 2.2 loses references and crashes later."""
+    return torch.promote_types(real, torch.complex32)
+
+
 class _Buffers:
     """Arrays for one size of chunk, made once."""
 
@@ -72,7 +79,7 @@ class _Buffers:
         def empty(*shape: int, dtype: torch.dtype) -> Tensor:
             return torch.zeros(*shape, n_pixels, n_pixels, dtype=dtype, device=device)
 
-        complex_ = real.to_complex()
+        complex_ = complex_of(real)
         self.patch = empty(count, dtype=complex_)
         self.probe = empty(n_modes, count, dtype=complex_)
         self.wave = empty(n_modes, count, dtype=complex_)
@@ -93,6 +100,16 @@ class _Chunk(NamedTuple):
     """complex (k, N, 1): what moves a spectrum along rows to each position, times the root of the intensity."""
     columns: Tensor
     """complex (k, 1, N): along columns."""
+    moved: Tensor | None
+    """complex (M, k, N, N), the moved probe where it is known already."""
+
+
+class _Kept(NamedTuple):
+    """Moved probes, and what they belong to: the very arrays, which nobody changes in place."""
+
+    of: tuple[object, ...]
+    moved: Tensor
+    """complex (M, k, N, N), of the first k of the patterns."""
 
 
 class Forward:
@@ -126,7 +143,7 @@ class Forward:
         self.frame = frame
         self.n_modes = n_modes
         self.device = torch.device(device)
-        self.real, self.complex = real, real.to_complex()
+        self.real, self.complex = real, complex_of(real)
         self.chunk = chunk or default_chunk(self.n_pixels, n_modes, self.device)
         self._reduce = reduce
         self._buffers: dict[int, _Buffers] = {}
@@ -135,10 +152,12 @@ class Forward:
         self.positions_px = positions_px.to(self.device, torch.float64).clone()
         self.intensities = torch.ones(len(positions_px), dtype=torch.float64, device=self.device)
         self._origin = torch.tensor(frame.corner_px, device=self.device)
-        self._spectra = torch.zeros(0)
+        self._spectra = self._modes = torch.zeros(0)
+        self._kept: _Kept | None = None
 
     def set_probe(self, modes: Tensor) -> None:
         """Take the probe modes, complex (M, N, N)."""
+        self._modes = modes
         spectra = torch.fft.fftshift(torch.fft.fft2(modes), dim=(-2, -1))
         self._spectra = (spectra / self.n_pixels**3).to(self.device, self.complex)[:, None]
 
@@ -169,7 +188,9 @@ class Forward:
             value=zeros(),
         )
 
-    def accumulate(self, canvas: Tensor, ids: Ids, loss: Loss, dark: float, sums: Gradients) -> None:
+    def accumulate(
+        self, canvas: Tensor, ids: Ids, loss: Loss, dark: float, sums: Gradients, *, keep: bool = False
+    ) -> None:
         """Add the loss of some patterns and its gradients to `sums`, summed over processes.
 
         Args:
@@ -178,8 +199,10 @@ class Forward:
             loss: what is to fall.
             dark: see `losses.dark_count`; for the Poisson loss.
             sums: what to gather; see `nothing`.
+            keep: whether the same patterns come again with the same probe, positions and intensities, so that it pays
+                to keep what is made of these.
         """
-        for part in self._chunks(ids):
+        for part in self._chunks(ids, self._moved_probes(ids) if keep else None):
             self._add_chunk(canvas, part, loss, dark, sums)
         if self._reduce is not None:
             for total in (sums.object, sums.modes, sums.value):
@@ -246,8 +269,24 @@ class Forward:
             self._predict(canvas, part, buffers, 0.0)
             yield part.ids, buffers.intensity.sqrt_()
 
-    def _chunks(self, ids: Ids) -> Iterator[_Chunk]:
+    def _moved_probes(self, ids: Ids) -> Tensor:
+        """The moved probes of as many of the first patterns as may stay in memory."""
+        of = ids, self._modes, self.positions_px, self.intensities
+        if self._kept is None or any(one is not other for one, other in zip(self._kept.of, of, strict=True)):
+            n_bytes = self.n_modes * self.n_pixels**2 * self.complex.itemsize
+            some = ids[: KEPT_BYTES // n_bytes // self.chunk * self.chunk]
+            shape = (self.n_modes, len(some), self.n_pixels, self.n_pixels)
+            self._kept = _Kept(of, torch.empty(shape, dtype=self.complex, device=self.device))
+            for number, part in enumerate(self._chunks(some)):
+                buffers = self._buffers_for(len(part.ids))
+                self._move_probe(part, buffers)
+                first = number * self.chunk
+                self._kept.moved[:, first : first + len(part.ids)] = buffers.probe
+        return self._kept.moved
+
+    def _chunks(self, ids: Ids, moved: Tensor | None = None) -> Iterator[_Chunk]:
         """Patterns in chunks; what is small is computed for many at once."""
+        n_moved = 0 if moved is None else moved.shape[1]
         block = self.chunk * max(1, BLOCK // self.chunk)
         for first in range(0, len(ids), block):
             some = ids[first : first + block]
@@ -258,8 +297,14 @@ class Forward:
             size[:, 0] = self.intensities[some, None].sqrt()
             ramps = torch.polar(size, turns).to(self.complex)
             for start in range(0, len(some), self.chunk):
-                part = slice(start, start + self.chunk)
-                yield _Chunk(some[part], corners[part], ramps[part, 0, :, None], ramps[part, 1, None, :])
+                part, here = (
+                    slice(start, start + self.chunk),
+                    slice(first + start, first + start + self.chunk),
+                )
+                known = None if moved is None or here.start >= n_moved else moved[:, here]
+                yield _Chunk(
+                    some[part], corners[part], ramps[part, 0, :, None], ramps[part, 1, None, :], known
+                )
 
     def _buffers_for(self, count: int) -> _Buffers:
         if count not in self._buffers:
@@ -267,6 +312,9 @@ class Forward:
         return self._buffers[count]
 
     def _move_probe(self, chunk: _Chunk, buffers: _Buffers) -> None:
+        if chunk.moved is not None:
+            buffers.probe = chunk.moved
+            return
         torch.mul(self._spectra, chunk.rows, out=buffers.wave)
         buffers.wave.mul_(chunk.columns)
         buffers.probe = torch.fft.ifft2(buffers.wave, norm="forward")
@@ -308,7 +356,7 @@ class Forward:
         change = torch.fft.ifft2(far.mul_(buffers.excess), norm="forward")
         if sums.modes is not None or sums.positions is not None:
             self._add_to_probe(change, chunk, buffers, sums)
-        change.mul_(buffers.probe.conj_physical_())
+        change.mul_(torch.conj_physical(buffers.probe, out=buffers.wave))
         whole = change[0] if self.n_modes == 1 else torch.sum(change, 0, out=buffers.one)
         add(sums.object, chunk.corners, whole)
 

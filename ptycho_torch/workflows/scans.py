@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,43 +11,19 @@ from ptycho.config.data import DataConfig
 from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe
 from ptycho.config.section import section_of
-from ptycho.model_archive import ARCHIVE
 from ptycho.raw_data import RawData
-from ptycho.run_folder import HISTORY
 from ptycho.run_names import RECONSTRUCTIONS, RUNS, default_folder
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.config_solver import create_solver_payload
 from ptycho_torch.data.module import ScanDataModule
-from ptycho_torch.runs.outcome import problem_of
 from ptycho_torch.runs.reconstruction import ReconstructionResult, reconstruct_scans
-from ptycho_torch.runs.resuming import train_or_resume
+from ptycho_torch.runs.resuming import EndedTraining, train_or_resume
 from ptycho_torch.runs.solved import SolverResult
 from ptycho_torch.runs.solving import solve
 from ptycho_torch.runs.training import TrainingResult, train
-from ptycho_torch.runtime import LossHistory
 
 _IN_MEMORY: Final = "scan.npz"
 """The file that a run on a scan of no file is called after."""
-
-
-@dataclass(frozen=True)
-class EndedTraining:
-    """A training in which nothing was left to train.
-
-    Attributes:
-        run_dir: folder with everything about the run.
-        bundle: the saved model.
-        history: one row for each epoch.
-    """
-
-    run_dir: Path
-    bundle: Path
-    history: list[dict[str, float | None]]
-
-    @property
-    def problem(self) -> str | None:
-        """Why the training came to nothing, by its losses; None where they are sound."""
-        return problem_of(self.history)
 
 
 def train_scan(
@@ -68,15 +43,13 @@ def train_scan(
     settings = {**_reading(scan), **settings}
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_training_payload(
-            path, folder, settings, file=file, recipe=recipe, cli_defaults=stated
+            path, folder, arguments=settings, file=file, recipe=recipe, cli_defaults=stated
         )
     config, execution = payload.tf_training_config, payload.execution_config
     data = None
     if isinstance(scan, RawData) and scan.path is not None:
         data = ScanDataModule(config, execution, options=payload.pt_data_config, scans=[scan])
-    run_dir = Path(str(config.output_dir))
-    result = train_or_resume(payload, data=data) if resume else train(payload, data=data, overwrite=overwrite)
-    return result or EndedTraining(run_dir, run_dir / ARCHIVE, LossHistory(run_dir / HISTORY).rows)
+    return train_or_resume(payload, data=data) if resume else train(payload, data=data, overwrite=overwrite)
 
 
 def reconstruct_scan(
@@ -95,7 +68,7 @@ def reconstruct_scan(
     settings = {**_reading(scan), **settings}
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_inference_payload(
-            model, path, folder, settings, file=file, recipe=recipe, cli_defaults=stated
+            model, path, folder, arguments=settings, file=file, recipe=recipe, cli_defaults=stated
         )
     scans = [scan] if isinstance(scan, RawData) else None
     return reconstruct_scans(payload, scans, overwrite=overwrite)[0]
@@ -115,7 +88,9 @@ def solve_scan(
     own = {**_reading(scan), **own}
     stated = {"output_dir": str(_default_folder(Path(RECONSTRUCTIONS), scan))}
     with _on_disk(scan, output_dir, stated) as (path, folder):
-        payload = create_solver_payload(path, folder, own, file=file, recipe=recipe, cli_defaults=stated)
+        payload = create_solver_payload(
+            path, folder, arguments=own, file=file, recipe=recipe, cli_defaults=stated
+        )
     scans = [scan] if isinstance(scan, RawData) and scan.path is not None else None
     return solve(payload, scans, overwrite=overwrite)[0]
 

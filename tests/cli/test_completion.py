@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho_torch.cli.config import ACTIONS
+from ptycho_torch.cli.commands import ACTIONS
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
-from ptycho_torch.cli.config_files import schema
+from ptycho_torch.cli.config_schema import schema
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -160,6 +160,24 @@ def test_a_run_that_could_not_be_checked_is_not_sound(ptycho: Run) -> None:
         Path("run", name).unlink()
 
 
+def test_a_run_that_came_to_nothing_is_told_though_its_files_are_sound(ptycho: Run) -> None:
+    Path("run/a").mkdir(parents=True)
+    Path("run/config.json").write_text("{}")
+    for folder, problem in (("run/a", "r_factor: expected less\x1b"), ("run", None)):
+        with Checksums("run").write(Path(folder, "metrics.json")) as file:
+            file.write(json.dumps({"r_factor": 0.9, "problem": problem}).encode())
+    with Checksums("run").write(Path("run/a/reconstruction.npz")):
+        pass
+    code, told, _ = ptycho("doctor", "run")
+    assert (code, told.splitlines()[-1]) == (3, "run/a/metrics.json: r_factor: expected less\\x1b")
+    code, told, _ = ptycho("doctor", "run", "--json")
+    assert (code, len(json.loads(told)["problems"])) == (3, 1)
+    Path("run/a/metrics.json").write_text("{")
+    code, told, _ = ptycho("doctor", "run")
+    assert code == 1
+    assert "run/a/metrics.json: expected the figures of a reconstruction; got an error" in told
+
+
 def test_what_is_no_run_is_refused(ptycho: Run) -> None:
     code, _, said = ptycho("doctor", "nowhere")
     assert code == 2

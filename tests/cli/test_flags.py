@@ -4,7 +4,6 @@ import argparse
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,27 +22,22 @@ FROZEN = Path(__file__).with_name("flags.txt")
 
 
 def parsed(*words: str) -> dict[str, str]:
-    return CommandLine.of(build_parser(words[0]).parse_args(words)).flags
+    return CommandLine.of(build_parser().parse_args(words)).flags
 
 
 def command_parser(name: str) -> FlagParser:
-    actions = build_parser(name)._actions
-    chooser = next(action for action in actions if isinstance(action, argparse._SubParsersAction))
-    return chooser.choices[name]
+    return next(parser for path, parser in build_parser().walk() if path == (name,))
 
 
 def listed() -> str:
-    return "".join(f"{line}\n" for name in COMMANDS for line in spellings(name, command_parser(name)))
-
-
-def spellings(path: str, parser: argparse.ArgumentParser) -> Iterator[str]:
-    """What may be written after a command, and after the commands within it."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, inner in action.choices.items():
-                yield from spellings(f"{path} {name}", inner)
-        else:
-            yield from (f"{path} {word}" for word in action.option_strings or [action.dest] if word != "-h")
+    """What may be written after every command, and after the commands within it."""
+    lines = ""
+    for path, parser in build_parser().walk():
+        for action in parser._actions if path else ():
+            if not isinstance(action, argparse._SubParsersAction):
+                words = action.option_strings or [action.dest]
+                lines += "".join(f"{' '.join(path)} {word}\n" for word in words if word != "-h")
+    return lines
 
 
 def test_the_flags_of_every_command_are_the_frozen_ones() -> None:
@@ -120,16 +114,11 @@ def test_help_gives_text_default_and_environment_variable() -> None:
     )
 
 
-@pytest.mark.parametrize("command", [None, *COMMANDS])
-def test_help_fits_a_narrow_terminal(command: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    parsers = [build_parser(command)]
-    for parser in parsers:
+    for _, parser in build_parser().walk():
         for text in (parser.format_help(), parser.format_full_help()):
             assert [line for line in text.splitlines() if len(line) > 80] == []
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                parsers += action.choices.values()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -232,5 +221,5 @@ def test_too_few_words_are_refused_in_words(
     words: tuple[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        build_parser(words[0]).parse_args(words)
+        build_parser().parse_args(words)
     assert message in capsys.readouterr().err

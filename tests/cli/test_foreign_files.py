@@ -112,7 +112,12 @@ def test_a_near_field_product_is_refused(foreign: Path, tmp_path: Path, capsys: 
     with h5py.File(tmp_path / "near" / "product.h5", "a") as product:
         product.attrs["far_field"] = False
     assert main(["reconstruct", "near/product.h5"]) == 2
-    assert "far_field: expected far-field data" in capsys.readouterr().err
+    assert "far_field: expected patterns in the far field; got False" in capsys.readouterr().err
+
+
+def test_the_near_field_file_is_refused_with_the_reason(foreign: Path, capsys: Any) -> None:
+    assert main(["reconstruct", str(foreign / "PETRAIII_P25_Near_Field_Ptycho.cxi")]) == 2
+    assert "expected patterns in the far field; got steps of " in capsys.readouterr().err
 
 
 def test_positions_that_are_mirrored_are_noticed_and_mended(foreign: Path, capsys: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,7 +34,7 @@ SHORT = ("--nepochs=1", "--n-unrolled-steps=1", "--n-filters-scale=1", "--accele
 
 def payload(scan: Path, run_dir: Path, *words: object) -> TrainingPayload:
     given = ("--output-dir", run_dir, *words)
-    options = build_parser("train").parse_args(["train", str(scan), *map(str, given)])
+    options = build_parser().parse_args(["train", str(scan), *map(str, given)])
     return create_training_payload(None, None, request=asked(CommandLine.of(options)))
 
 
@@ -111,8 +112,12 @@ def test_the_demo_shows_the_truth_beside_the_picture(ptycho: Run, tmp_path: Path
     code, out, said = ptycho(*words)
     assert code == 0, said
     assert (tmp_path / "scan.npz").is_file()
-    assert f"picture        {tmp_path / 'reconstruction' / 'comparison.png'}" in out
-    assert "against truth  amplitude PSNR" in out
+    assert f"picture        {tmp_path / 'demo.png'} (the solver above, the network, the truth below)" in out
+    figures = [
+        json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("solver", "reconstruction")
+    ]
+    for name, found in zip(("solver", "network"), figures, strict=True):
+        assert re.search(rf"^{name} +amplitude {found['amplitude_psnr_db']:.1f} dB", out, re.MULTILINE)
     for line in out.splitlines():
         for word in line.split():
             if word.startswith(str(tmp_path)):
@@ -279,3 +284,23 @@ def test_a_stopped_run_exits_as_its_signal_says(scan: Path, tmp_path: Path, numb
     with pytest.raises(Interruption) as stopped, watching_for_interrupt(tmp_path):
         train(payload(scan, tmp_path, *SHORT, "--lr-warmup-epochs=0"), callbacks=[_Stop(number)])
     assert stopped.value.code == code
+
+
+EARLY = """
+import os, signal, sys
+from ptycho_torch.cli.main import main
+
+def hook(event, values):
+    if event == "open" and "doctor" in str(values[0]):
+        os.kill(os.getpid(), {number})
+
+sys.addaudithook(hook)
+sys.exit(main(["doctor", "run"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_a_command_has_begun_gives_no_traceback(number: int, code: int) -> None:
+    words = [sys.executable, "-c", EARLY.replace("{number}", str(int(number)))]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (code, "")

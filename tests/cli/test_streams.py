@@ -1,5 +1,6 @@
 """What reaches a terminal, a log or a pipe, and what happens where nothing can reach it."""
 
+import errno
 import logging
 import os
 import re
@@ -14,7 +15,7 @@ import pytest
 from ptycho.config.errors import ConfigError, Failure, spelled_out
 from ptycho.escaped import LineFormatter
 from ptycho.run_folder import RunFolder
-from ptycho_torch.cli.console import lines_of, plain_log, plain_warnings
+from ptycho_torch.cli.console import lines_of, plain_log, plain_warnings, worded
 from ptycho_torch.runs.record import logged
 
 Run = Callable[..., tuple[int, str, str]]
@@ -109,6 +110,13 @@ def test_what_the_system_says_in_a_word_is_told_with_a_way_on(
         code, _, said = ptycho("simulate", "--output", place, *tiny)
         assert code == 2
         assert re.search(rf": expected .*; got .*\. ({way_on})\.$", said), said
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES])
+def test_where_nothing_can_be_written_the_way_on_is_told(number: int) -> None:
+    said = worded(OSError(number, os.strerror(number), "run/config.json"))
+    assert re.fullmatch(r"run/config\.json: expected .*; got .*\. (Make|Raise|Grant|Name) .*\.", said), said
+    assert os.strerror(number).split()[-1].casefold() in said.casefold()
 
 
 @pytest.mark.integration

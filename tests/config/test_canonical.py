@@ -56,6 +56,7 @@ SHARED = {
     "subsample_seed": ([None, 0, 2**32 - 1], [-1, 2**32, True, "3", 2.0]),
     "neighbor_count": ONE_UP,
     "test_data_file": PATH_OR_NONE,
+    "start": PATH_OR_NONE,
     "output_dir": (["out", Path("out"), Path()], [None, 3, "", "  "]),
     "backend": (["pytorch", "tensorflow"], ["jax", None]),
     "measurement_domain": DOMAIN,

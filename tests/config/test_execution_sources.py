@@ -10,7 +10,7 @@ from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, UnknownVariableWarning
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
-from ptycho.config.resolve import merge
+from ptycho.config.resolve import merge, ranked
 
 PREFIX = "PTYCHO_EXEC_"
 
@@ -91,13 +91,13 @@ def test_an_origin_has_place_text_and_what_it_shadowed(file: Path):
 
 def test_the_winner_does_not_depend_on_the_order_of_the_layers():
     layers = [Layer("file", {"a": 1}), Layer("override", {"a": 2}), Layer("environment", {"b": 3, "a": 4})]
-    assert merge(layers) == merge(reversed(layers))
-    assert merge(layers)["a"].value == 2
+    assert merge(ranked(layers)) == merge(ranked(reversed(layers)))
+    assert merge(ranked(layers))["a"].value == 2
 
 
 def test_two_layers_of_one_standing_are_refused():
     with pytest.raises(ValueError, match="got two of kind 'file'"):
-        merge([Layer("file", {"a": 1}), Layer("file", {"a": 2})])
+        ranked([Layer("file", {"a": 1}), Layer("file", {"a": 2})])
 
 
 def test_an_invalid_value_that_loses_is_still_reported():

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
-from ptycho.config.record import request_of
 from ptycho.config.request import Request
 from tests.refusals import message
 
@@ -119,7 +118,7 @@ def test_what_was_saved_never_reads_them(site: Path):
     assert plain == PyTorchExecutionConfig.model_validate({})
     assert plain.replace(seed=3).num_workers == 0
     record = {"configuration": {"train_data_file": None}, "execution": {"seed": 5}, "origins": {}}
-    assert request_of(record, "config.json").answer()[PyTorchExecutionConfig].num_workers == 0
+    assert Request.of_record(record, "config.json").answer()[PyTorchExecutionConfig].num_workers == 0
 
 
 def test_settings_that_are_ready_are_not_given_again_by_a_site(site: Path):

@@ -387,14 +387,6 @@ def test_what_does_not_fit_is_named_with_the_way_out(
     assert str(file) in str(caught.value)
 
 
-def test_near_field_data_are_refused_with_the_reason(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "product.h5", "w") as file:
-        file["probe_position_x_m"] = np.zeros(3)
-        file.attrs["far_field"] = False
-    with pytest.raises(DataError, match=r"far_field: expected far-field data.*near-field data.*ptypy"):
-        read(tmp_path / "product.h5")
-
-
 # Large files ------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ptycho.config.errors import ConfigError
+from ptycho.data_error import DataError
 from ptycho.folder_lock import WRITER
 from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import (
@@ -121,7 +122,9 @@ def test_an_unpacked_model_is_a_model(tmp_path: Path) -> None:
         assert {path.name for path in earlier.iterdir()} == set(names)
 
 
-@pytest.mark.parametrize("name", [".ptycho-new", ".earlier-moving", ".earlier-removed", ".ptycho-lock"])
+@pytest.mark.parametrize(
+    "name", [".ptycho-new", ".ptycho-set", ".earlier-moving", ".earlier-removed", ".ptycho-lock"]
+)
 def test_what_is_in_the_way_under_a_name_of_writers_is_kept(tmp_path: Path, name: str) -> None:
     if name == ".ptycho-lock":
         write_run(tmp_path / name, "mine", ("notes.txt",))
@@ -241,6 +244,38 @@ def test_results_appear_together_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_is_refused_leaves_no_record(run: Path, tmp_path: Path) -> None:
+    def refused(place: Path, names: tuple[str, ...], *, anew: bool = True) -> None:
+        with RunFolder(place) as folder:
+            folder.begin(anew=anew)
+            write_run(place, "new", names)
+            raise DataError("wrong")
+
+    with pytest.raises(DataError):
+        refused(tmp_path / "a" / "b", ("config.json", "run.log", "SHA256SUMS"))
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(DataError):
+        refused(run, ("config.json", "run.log"))
+    assert contents(run) == whole("old")
+    with pytest.raises(DataError):
+        refused(tmp_path / "c", ("config.json", "history.csv"))
+    with pytest.raises(DataError):
+        refused(tmp_path / "d", ("config.json",), anew=False)
+    kept = [[path.name for path in sorted((tmp_path / name).iterdir())] for name in ("c", "d")]
+    assert kept == [["config.json", "history.csv"], ["config.json"]]
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "metrics.json", "state.pt", "wts.h5.zip", "a/reconstruction.npz"]
+)
+def test_a_folder_that_is_called_as_a_file_of_a_run_is_kept(tmp_path: Path, name: str) -> None:
+    write_run(tmp_path, "mine", (f"{name}/notes.txt", "config.json" if "/" in name else "x"))
+    with pytest.raises(ConfigError, match=f"got {name} of no run"), RunFolder(tmp_path):
+        pass
+    assert run_failure(tmp_path) is not None
+    assert (tmp_path / name / "notes.txt").read_text() == "mine"
+
+
 # Kills --------------------------------------------------------------------------------------------------------------
 
 KILLED = """
@@ -311,6 +346,66 @@ def test_a_kill_before_any_step_on_the_files_loses_no_run(tmp_path: Path) -> Non
         hidden = {path.name for path in run.iterdir() if path.name.startswith(".")}
         assert hidden == ({earlier.name} if earlier else set()), f"step {last}"
     assert ends == {"put back", "kept aside", "replaced"}
+
+
+REPLACED_SET = """
+import os, signal, sys
+from pathlib import Path
+from ptycho.run_folder import RunFolder, one_set
+
+def replace(path, last):
+    steps = 0
+    def count(event, arguments):
+        nonlocal steps
+        if event in {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"} and "{mark}" in str(arguments[0]):
+            steps += 1
+            if steps == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+    with RunFolder(path):
+        sys.addaudithook(count)
+        with one_set(path, path / "{inner}") as new:
+            for name in ("reconstruction.npz", "metrics.json"):
+                (new / name).write_text("new")
+            (new / "comparison.png").mkdir()
+
+for last in range(1, 31):
+    child = os.fork()
+    if child == 0:
+        replace(Path("{mark}") / str(last), last)
+        os._exit(0)
+    print(last, os.waitpid(child, 0)[1] == signal.SIGKILL, flush=True)
+"""
+
+
+@pytest.mark.parametrize("inner", ["", "a"])
+def test_a_kill_while_a_set_is_replaced_leaves_the_old_one_or_the_new_one(inner: str, tmp_path: Path) -> None:
+    place = tmp_path / "killed-runs"
+    old = dict.fromkeys(("reconstruction.npz", "comparison.png", "metrics.json"), "old")
+    for last in range(1, 31):
+        write_run(place / str(last) / inner, "old", tuple(old))
+    script = REPLACED_SET.replace("{mark}", str(place)).replace("{inner}", inner)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    killed = [int(line.split()[0]) for line in done.stdout.splitlines() if line.endswith("True")]
+    assert 8 < len(killed) < 30
+    ends = []
+    for last in killed:
+        with RunFolder(place / str(last)):
+            found = {path.name: path.read_text() for path in (place / str(last) / inner).glob("[a-z]*.*")}
+        assert found in (old, {"reconstruction.npz": "new", "metrics.json": "new"}), f"step {last}"
+        assert {path.name for path in (place / str(last)).iterdir()} == ({inner} if inner else {*found})
+        ends.append(len(found))
+    assert set(ends) == {2, 3}
+
+
+def test_a_set_is_not_put_in_place_of_folders(tmp_path: Path) -> None:
+    write_run(tmp_path, "old", ("reconstruction.npz", "metrics.json/mine"))
+    with pytest.raises(FileExistsError, match="got a folder"), one_set(tmp_path, tmp_path) as new:
+        write_run(new, "new", ("reconstruction.npz", "metrics.json"))
+    assert (tmp_path / "reconstruction.npz").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"reconstruction.npz", "metrics.json"}
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next(run: Path) -> None:

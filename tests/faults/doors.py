@@ -43,8 +43,8 @@ COMMAND = (0, 2)
 """Exit codes of a command that takes or refuses a file."""
 RUN = (*COMMAND, 3)
 """Those of a run; 3: it took the file, and did not learn, or the picture is not that of the object."""
-COMPARISON = (*COMMAND, 1)
-"""Those of `ptycho doctor RUN`; 1: a file of the run has changed or is missing."""
+COMPARISON = (*RUN, 1)
+"""Those of `ptycho doctor RUN`; 1: a file of the run has changed or is missing; 3: the run came to nothing."""
 
 INJECTED = "INJECTED"
 """Begins a line where a line break in a name reached the output."""
@@ -235,6 +235,11 @@ RUNNING_SCANS: Mapping[str, Door] = {
         *("reconstruct", at.model, at.file, "--output-dir", at.new / "rec", "--accelerator=cpu", "--quiet"),
         codes=RUN,
     ),
+    "ptycho reconstruct DATA": lambda at: _command(
+        *("reconstruct", at.file, "--output-dir", at.new / "solved", "--accelerator=cpu", "--quiet"),
+        "--n-iterations=4",
+        codes=RUN,
+    ),
     "run_cdi_example_torch": lambda at: ask(_workflow, at.file, at.new / "workflow"),
     "PtychoDataLoader": lambda at: ask(_of_ptychodus, at.file, at.new),
 }
@@ -264,6 +269,7 @@ RUNS: Mapping[str, Door] = {
         "train", at.scan, "--resume", at.file, "--nepochs=4", "--quiet", codes=RUN
     ),
     "ptycho doctor": lambda at: _command("doctor", at.file, codes=COMPARISON),
+    "ptycho reconstruct --resume": lambda at: _command("reconstruct", "--resume", at.file, "--quiet"),
 }
 """Doors that read the folder of a run."""
 

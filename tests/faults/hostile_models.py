@@ -204,7 +204,7 @@ def _archives() -> Iterator[Case]:
         return folder / MODEL
 
     yield "model: empty", empty
-    for target in ("/dev/zero", "wts.h5.zip", "/proc/self/mem"):
+    for target in ("/dev/zero", "/proc/kmsg", "wts.h5.zip", "/proc/self/mem"):
 
         def linked(folder: Path, _: Path, target: str = target) -> Path:
             (folder / MODEL).symlink_to(target)
@@ -343,7 +343,7 @@ def _runs() -> Iterator[Case]:
             f"run: history: {name}",
             _run(lambda run, _, content=content: (run / "history.csv").write_bytes(content) and None),
         )
-    for target in ("/dev/zero", "last.ckpt", "/nowhere", "/etc/passwd"):
+    for target in ("/dev/zero", "/proc/kmsg", "last.ckpt", "/nowhere", "/etc/passwd"):
 
         def linked(run: Path, _: Path, target: str = target) -> None:
             for checkpoint in _checkpoints(run):
@@ -351,6 +351,12 @@ def _runs() -> Iterator[Case]:
             (run / "checkpoints" / "last.ckpt").symlink_to(target)
 
         yield f"run: last.ckpt is a link to {target}", _run(linked)
+    for target in ("/dev/zero", "/proc/kmsg", ""):
+
+        def endless(run: Path, _: Path, target: str = target) -> None:
+            (run / MODEL).symlink_to(target) if target else os.mkfifo(run / MODEL)
+
+        yield f"run: the model is {target or 'a pipe'}", _run(endless)
 
 
 MODELS: tuple[Case, ...] = (*_configurations(), *_weights(), *_archives())

@@ -364,6 +364,7 @@ def _special() -> Iterator[Case]:
     kinds: dict[str, Callable[[Path, Path, str], Path]] = {
         "a link to itself": linked("scan.npz"),
         "a link to /dev/zero": linked("/dev/zero"),
+        "a link to /proc/kmsg": linked("/proc/kmsg"),
         "a link to /dev/full": linked("/dev/full"),
         "a link to the memory of the process": linked("/proc/self/mem"),
         "a link to nothing": linked("/nowhere/scan"),

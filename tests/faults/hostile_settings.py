@@ -118,7 +118,7 @@ def _texts() -> Iterator[Case]:
 
 def _special() -> Iterator[Case]:
     for suffix in (".toml", ".yaml", ".json"):
-        for target in ("/dev/zero", f"run{suffix}", "/nowhere"):
+        for target in ("/dev/zero", "/proc/kmsg", f"run{suffix}", "/nowhere"):
 
             def linked(folder: Path, _: Path, target: str = target, suffix: str = suffix) -> Path:
                 (folder / f"run{suffix}").symlink_to(target)

@@ -16,7 +16,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.recipes import STANDARD
 from ptycho.raw_data import RawData
 from ptycho_torch.bundle import load_bundle
-from ptycho_torch.cli.config_files import template
+from ptycho_torch.cli.config_init import template
 from ptycho_torch.cli.main import main
 from ptycho_torch.runs.resuming import resumed_payload
 from ptycho_torch.runtime import LossHistory

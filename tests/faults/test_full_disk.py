@@ -39,7 +39,7 @@ def untidy(done: Ended, run: Path) -> Iterator[str]:
         yield f"the cause is not named: {done.said}"
     if str(run) not in done.said:
         yield f"no file of the run is named: {done.said}"
-    if ".partial" in done.said or "/tmp/tmp" in done.said:
+    if ".partial" in done.said or ".ptycho-new" in done.said or "/tmp/tmp" in done.said:
         yield f"a temporary file is named: {done.said}"
     folder = run if run.is_dir() else run.parent
     yield from broken(folder)

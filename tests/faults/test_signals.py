@@ -81,6 +81,7 @@ def test_a_training_that_is_asked_to_end_goes_on_to_the_same_weights(
     tally("signals to a process")
     assert (done.code, done.has_traceback) == (ENDS[number], False), done.said
     assert "--resume" in done.said
+    assert "weights_only" not in done.said  # what Lightning says to whoever calls it
     assert [*broken(run), *leftovers(run)] == []
     again = command("train", "--resume", run, folder=tmp_path).ended()
     assert again.code == 0, again.said

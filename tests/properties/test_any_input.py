@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 TABLES = ("model", "training", "inference", "solver", "execution")
 SECTIONS = [ModelConfig, TrainingConfig, PyTorchExecutionConfig]
-PARSER = build_parser("train")
+PARSER = build_parser()
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.complex_numbers(),

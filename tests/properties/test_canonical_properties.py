@@ -26,7 +26,7 @@ HERE = tuple(source for source in SOURCES if source != "environment")
 HOMES = {ModelConfig: MODEL, TrainingConfig: TRAINING}
 SECTION = dict.fromkeys(MODEL, "model") | dict.fromkeys(TRAINING, "training")
 DEFAULTS = {field.name: field.default for cls in HOMES for field in dataclasses.fields(cls)}
-PARSER = build_parser("train")
+PARSER = build_parser()
 
 GAVE_WAY = Case(
     {

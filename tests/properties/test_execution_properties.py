@@ -19,7 +19,7 @@ from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE
-from ptycho.config.resolve import merge
+from ptycho.config.resolve import merge, ranked
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
@@ -30,7 +30,7 @@ from tests.torch.factory_calls import save_model, save_scan
 
 DEFAULTS = PyTorchExecutionConfig().to_dict()
 HERE = tuple(source for source in SOURCES if source != "inferred")
-PARSER = build_parser("train")
+PARSER = build_parser()
 
 RIGHT_ABOVE_WRONG = Case(
     {
@@ -202,8 +202,8 @@ def test_the_order_in_which_sources_and_names_are_written_does_not_matter(folder
     ).flatmap(lambda said: st.permutations([Layer(kind, values) for kind, values in said.items()]))
 )
 def test_merging_does_not_depend_on_the_order_of_layers(layers: list[Layer]):
-    merged = merge(layers)
-    assert merged == merge(sorted(layers, key=lambda layer: layer.kind))
+    merged = merge(ranked(layers))
+    assert merged == merge(ranked(sorted(layers, key=lambda layer: layer.kind)))
     for name in "abc":
         spoken = {layer.kind: layer.values[name] for layer in layers if name in layer.values}
         strongest = next((kind for kind in PRECEDENCE if kind in spoken), None)

@@ -10,7 +10,7 @@ import torch
 
 from ptycho.config.solver import SolverConfig
 from ptycho.raw_data import DataError, RawData
-from ptycho_torch.runs.plan import Facts, Plan, facts_of, overlap_problem, plan_of
+from ptycho_torch.runs.plan import COUNTS, Facts, Plan, facts_of, overlap_problem, plan_of
 from tests.refusals import message
 from tests.torch.solving import course_of, scan_of
 
@@ -24,21 +24,22 @@ def whole(tiny_scan: RawData) -> RawData:
     return dataclasses.replace(tiny_scan, holdout=None)
 
 
-def plan(*, prior: bool = False, fits: bool | None = None, **settings: Any) -> Plan:
-    return plan_of(SolverConfig(**settings), with_prior=prior, probe_fits=fits)
+def plan(*, due: bool = False, fits: bool | None = None, **settings: Any) -> Plan:
+    return plan_of(SolverConfig(**settings), with_prior=due, probe_fits=fits)
 
 
 def test_a_known_probe_is_followed_by_the_poisson_loss() -> None:
     assert plan(refine_probe=False) == Plan(100, 20, None, None, None, None, None, None)
     assert plan(fits=True) == Plan(100, 20, None, None, None, None, None, None)
-    assert plan(refine_probe=False, prior=True) == Plan(150, 20, None, None, None, 0, 0, None)
-    assert plan(fits=True, prior=True) == Plan(150, 20, None, None, None, 20, 20, None)
+    assert plan(refine_probe=False, due=True) == Plan(150, 20, None, None, None, 0, 0, None)
+    assert plan(fits=True, due=True) == Plan(150, 20, None, None, None, 20, 20, None)
 
 
 def test_a_refined_probe_keeps_to_amplitudes_until_a_prior_is_chosen() -> None:
-    assert plan(refine_probe=True) == Plan(100, None, 3, None, None, None, None, None)
-    assert plan(fits=False) == Plan(120, None, 20, None, None, None, None, None)
-    assert plan(fits=False, prior=True) == Plan(220, 120, 20, None, None, 20, 120, None)
+    assert plan(refine_probe=True) == Plan(100, None, 3, None, None, 3, None, None, is_mild=True)
+    assert plan(fits=False) == Plan(120, None, 20, None, None, 20, None, None, is_mild=True)
+    assert plan(fits=False, prior="none") == Plan(120, None, 20, None, None, None, None, None)
+    assert plan(fits=False, due=True) == Plan(220, 120, 20, None, None, 20, 120, None)
 
 
 def test_the_probe_is_tested_before_anything_else_is_decided() -> None:
@@ -48,7 +49,7 @@ def test_the_probe_is_tested_before_anything_else_is_decided() -> None:
 
 def test_what_is_set_is_followed() -> None:
     chosen = plan(
-        refine_probe=True, prior=True, prior_weight=3.0, refine_positions=True, refine_intensities=True
+        refine_probe=True, due=True, prior_weight=3.0, refine_positions=True, refine_intensities=True
     )
     assert chosen == Plan(220, 120, 3, 15, 3, 20, None, None)
     assert plan(refine_probe=True, loss="poisson").switch_at == 0
@@ -192,3 +193,47 @@ def test_a_course_that_goes_on_ends_as_one_that_never_stopped(
             del row["seconds"]
     assert undisturbed.progress == resumed.progress
     assert undisturbed.figures() == resumed.figures()
+
+
+def test_more_iterations_are_made_as_long_as_the_deviance_falls(
+    tiny_file: Path, tiny_scan: RawData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COUNTS, (False, False), 30)  # too few
+    course = course_of(tiny_file, tiny_scan, refine_probe=False)
+    while not course.is_done:
+        course.advance()
+    rows = [row["deviance_per_pixel"] for row in course.progress.rows]
+    assert (len(rows) - 30) % 20 == 0
+    assert len(rows) > 30
+    assert len(rows) == 30 + course.progress.n_more
+    assert rows[-11] >= 0.98 * rows[-20]
+    fixed = course_of(tiny_file, tiny_scan, refine_probe=False, n_iterations=30)
+    while not fixed.is_done:
+        fixed.advance()
+    assert len(fixed.progress.rows) == 30
+
+
+def test_a_mild_prior_holds_what_a_refined_probe_leaves_open(tiny_file: Path, tiny_scan: RawData) -> None:
+    bright = dataclasses.replace(tiny_scan, patterns=tiny_scan.patterns * 10, probe=tiny_scan.probe * 10)
+    for settings, weight in (({}, 10.0), ({"prior": "none"}, 0.0), ({"prior_weight": 3.0}, 3.0)):
+        course = course_of(tiny_file, bright, refine_probe=True, **settings)
+        for _ in range(5):
+            course.advance()
+        assert course.descent.prior_weight == weight
+
+
+def test_patterns_that_judge_follow_their_neighbours(tiny_file: Path, tiny_scan: RawData) -> None:
+    """A scan whose positions are all wrong in the same slowly varying way."""
+    held = np.zeros(len(tiny_scan), dtype=bool)
+    held[::9] = True
+    wrong = tiny_scan.positions_px + 1.0 * np.sin(tiny_scan.positions_px[:, ::-1] / 12)
+    scan = dataclasses.replace(tiny_scan, positions_px=wrong, holdout=held)
+    course = course_of(tiny_file, scan, refine_probe=False, refine_positions=True, positions_from=5)
+    for _ in range(60):
+        course.advance()
+    course.figures()
+    found = course.descent.state.positions_px.numpy() - tiny_scan.positions_px
+    error = found - found[~held].mean(axis=0)
+    before = wrong - tiny_scan.positions_px
+    before = before - before.mean(axis=0)
+    assert np.square(error[held]).sum() < 0.3 * np.square(before[held]).sum()

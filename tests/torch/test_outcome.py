@@ -116,6 +116,41 @@ def test_the_command_exits_as_the_training_went(
     assert words in last
 
 
+@pytest.mark.integration
+def test_a_training_that_came_to_nothing_is_no_success_later_either(
+    tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = (
+        "--n-unrolled-steps=1",
+        "--n-filters-scale=1",
+        "--accelerator=cpu",
+        "--gridsize=1",
+        "--n-groups=24",
+    )
+    line = [
+        "train",
+        str(tiny_file),
+        "--output-dir=run",
+        "--resume=auto",
+        "--nepochs=4",
+        "--learning-rate=0.3",
+    ]
+    told = []
+    with legacy_dictionary_restored():
+        for _ in range(2):
+            assert main([*line, *small, "--lr-warmup-epochs=0"]) == 3
+            told.append(capsys.readouterr().err.strip().split("\n")[-1])
+        assert told[0] == told[1]
+        assert told[0].startswith("ptycho train: run/wts.h5.zip: r_factor: expected less than ")
+        assert main(["doctor", "run"]) == 3
+        assert "run: no file has changed.\nrun/wts.h5.zip: r_factor" in capsys.readouterr().out
+        Path("elsewhere").mkdir()
+        Path("run/wts.h5.zip").rename("elsewhere/wts.h5.zip")
+        assert main(["reconstruct", "elsewhere", str(tiny_file), "--accelerator=cpu"]) == 3
+        assert "elsewhere: its training came to nothing: r_factor" in capsys.readouterr().err
+
+
 def figures_beside(r_factor: float, deviance: float, mean_r: float, mean_deviance: float) -> dict[str, float]:
     names = ("r_factor", "poisson_deviance_per_pixel")
     figures = dict(zip(names, (r_factor, deviance), strict=True))

@@ -9,7 +9,6 @@ import pytest
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.record import request_of
 from ptycho.config.request import Request
 from ptycho_torch.config_factory import training_payload
 from ptycho_torch.runs.changes import differences
@@ -53,5 +52,5 @@ def test_the_record_holds_paths_from_the_root_and_the_text_as_written(
 
     assert dict(differences(record, payload)) == {}
     monkeypatch.chdir("/")
-    saved = request_of(record, str(path)).answer()[TrainingConfig]
+    saved = Request.of_record(record, str(path)).answer()[TrainingConfig]
     assert str(saved.test_data_file) == f"{tmp_path}/test.npz"

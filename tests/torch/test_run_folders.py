@@ -23,7 +23,7 @@ from ptycho.scan_checks import DataError
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.runs.checkpoints import latest
 from ptycho_torch.runs.reconstruction import reconstruct_scans
-from ptycho_torch.runs.resuming import train_or_resume
+from ptycho_torch.runs.resuming import EndedTraining, train_or_resume
 from ptycho_torch.runs.training import TrainingResult, train
 from ptycho_torch.simulate import simulate_scan
 from tests.legacy_dictionary import legacy_dictionary_restored
@@ -64,7 +64,9 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def anyway(file: Path, run_dir: Path, *callbacks: Callback, **settings: Any) -> TrainingResult | None:
+def anyway(
+    file: Path, run_dir: Path, *callbacks: Callback, **settings: Any
+) -> TrainingResult | EndedTraining:
     return train_or_resume(create_training_payload(file, run_dir, SMALL | settings), callbacks=callbacks)
 
 
@@ -93,7 +95,7 @@ def test_a_replaced_training_that_fails_leaves_the_earlier_one(
     earlier = earlier_run(run_dir)
     assert earlier is not None
     assert files(earlier) == before
-    assert anyway(tiny_file, run_dir) is not None  # goes on with the new one
+    assert isinstance(anyway(tiny_file, run_dir), TrainingResult)  # goes on with the new one
     assert earlier_run(run_dir) is None
 
 
@@ -118,16 +120,16 @@ def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> No
     with pytest.raises(ConfigError, match=r"training\.nepochs: expected at least 2, the epochs that "):
         anyway(tiny_file, tmp_path / "run", nepochs=1)
     result = anyway(tiny_file, tmp_path / "run")
-    assert result is not None
     assert [row["epoch"] for row in result.history] == [0, 1, 2, 3]
     record = json.loads((result.run_dir / "config.json").read_text())
     assert [part["epochs_done"] for part in record["resumed"]] == [2]
     assert record["resumed"][0]["changed"] == {}
     before = files(result.run_dir)
-    assert anyway(tiny_file, tmp_path / "run") is None
+    ended = anyway(tiny_file, tmp_path / "run")
+    assert isinstance(ended, EndedTraining)
+    assert (ended.bundle, ended.history, ended.problem) == (result.bundle, result.history, None)
     assert files(result.run_dir) == before
     longer = anyway(tiny_file, tmp_path / "run", nepochs=5)
-    assert longer is not None
     assert len(longer.history) == 5
 
 

@@ -11,14 +11,16 @@ import pytest
 
 from ptycho.checksums import verify
 from ptycho.config.errors import ConfigError
-from ptycho.config.record import request_of
+from ptycho.config.request import Request
 from ptycho.config.solver import SolverConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho.run_folder import STATE, holds_training
+from ptycho_torch.cli.main import main
 from ptycho_torch.runs.solving import resume_solving, solve
 from tests.refusals import message
 from tests.torch.solving import course_of, payload_of, scan_of, solved
 
+SOUND_START = {"object": np.ones((9, 9), np.complex64), "corner_px": np.zeros(2, np.int64)}
 FILES = {
     "SHA256SUMS",
     "comparison.png",
@@ -81,7 +83,7 @@ def test_the_figures_tell_what_was_judged_and_what_was_done(run_dir: Path) -> No
 
 def test_the_record_gives_the_settings_of_the_run(run_dir: Path) -> None:
     record = json.loads((run_dir / "config.json").read_text())
-    config = request_of(record, "config.json").answer()[SolverConfig]
+    config = Request.of_record(record, "config.json").answer()[SolverConfig]
     assert (config.n_iterations, config.probe_modes, config.refine_probe) == (30, 2, True)
     assert record["origins"]["solver.n_iterations"]["kind"] == "override"
 
@@ -130,6 +132,24 @@ def test_what_a_run_found_is_where_the_next_one_starts(
             },
             "expected positions_px of a scan with the shape (70, 2)",
         ),
+        (
+            {**SOUND_START, "positions_px": np.arange(140).reshape(70, 2) * 1e9},
+            "expected positions_px near those",
+        ),
+        (
+            {**SOUND_START, "positions_px": np.arange(140).reshape(70, 2) * 1e300},
+            "expected positions_px near those",
+        ),
+        (
+            {**SOUND_START, "intensities": np.full(70, -1.0)},
+            "expected intensities of finite numbers, with light",
+        ),
+        ({**SOUND_START, "intensities": np.zeros(70)}, "expected intensities of finite numbers, with light"),
+        ({**SOUND_START, "probe": np.zeros((1, 32, 32))}, "expected probe of finite numbers, with light"),
+        (
+            {**SOUND_START, "object": np.full((9, 9), 1e300 + 0j)},
+            "expected object, complex (H, W) and finite",
+        ),
     ],
 )
 def test_a_start_that_is_no_object_is_refused(
@@ -140,6 +160,12 @@ def test_a_start_that_is_no_object_is_refused(
     text = message(lambda: course_of(tiny_file, tiny_scan, start=file))
     assert text.startswith("solver.start: ")
     assert told in text
+
+
+def test_a_start_that_is_refused_leaves_no_folder(tiny_file: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "start.npz", object=np.ones((9, 9)))
+    message(lambda: solve(payload_of(tiny_file, tmp_path / "run", start=tmp_path / "start.npz")))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_start_that_is_not_there_is_refused(tiny_file: Path, tiny_scan: RawData, tmp_path: Path) -> None:
@@ -232,6 +258,20 @@ def test_a_run_that_goes_on_ends_as_one_that_never_stopped(tiny_file: Path, tmp_
     assert record["resumed"] == [{"from": STATE}]
     assert record["origins"]["solver.n_iterations"]["kind"] == "override"
     assert "expected a reconstruction that was not finished" in message(lambda: resume_solving(folder))
+
+
+def test_a_scan_that_came_to_nothing_before_is_told_where_the_others_go_on(
+    tiny_scan: RawData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    scan_of(n_positions=1, holdout_fraction=0.0, holdout=None).to_file(tmp_path / "data" / "one.npz")
+    tiny_scan.to_file(tmp_path / "data" / "two.npz")
+    folder = tmp_path / "run"
+    single, other = solve(payload_of(tmp_path / "data", folder, n_iterations=30))
+    assert (single.problem is None, other.problem) == (False, None)
+    (folder / "two" / "metrics.json").unlink()
+    assert main(["reconstruct", "--resume", str(folder), "--quiet"]) == 3
+    assert "one/metrics.json: positions: expected patterns that overlap" in capsys.readouterr().err
 
 
 def test_what_cannot_change_is_refused(tiny_file: Path, tmp_path: Path) -> None:

@@ -164,6 +164,32 @@ def test_the_size_of_chunks_changes_nothing(chunk: int) -> None:
         torch.testing.assert_close(getattr(one, name), getattr(other, name))
 
 
+@pytest.mark.parametrize("n_kept", [0, 2, 4, 5])
+def test_moved_probes_that_are_kept_change_nothing(n_kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(n_modes=2)
+    monkeypatch.setattr("ptycho_torch.solver.forward.KEPT_BYTES", n_kept * 2 * 8 * 8 * 16)
+    forward, canvas = problem.forward(chunk=2), torch.from_numpy(problem.object)
+
+    def found(keep: bool, ids: np.ndarray = problem.ids) -> torch.Tensor:
+        sums = forward.nothing(modes=True)
+        forward.accumulate(canvas, ids, "amplitude", DARK, sums, keep=keep)
+        assert sums.object is not None
+        return sums.object
+
+    def changed() -> None:
+        for _ in range(2):  # made, and then taken again
+            assert torch.equal(found(keep=True), found(keep=False))
+
+    changed()
+    forward.set_probe(torch.from_numpy(2j * problem.modes))
+    changed()
+    forward.positions_px = forward.positions_px + 0.3
+    changed()
+    forward.intensities = forward.intensities * 2
+    changed()
+    assert torch.equal(found(True, problem.ids[1:4]), found(False, problem.ids[1:4]))
+
+
 @pytest.mark.parametrize("domain", ["amplitude", "intensity"])
 def test_patterns_in_files_are_read_as_those_in_memory(domain: Any, tmp_path: Path) -> None:
     counts = np.random.default_rng(7).poisson(20, (6, 8, 8)).astype(np.uint16)

@@ -1,0 +1,114 @@
+"""What the totals of the patterns tell: photons, patterns without light, a beam that fades."""
+
+from collections.abc import Iterator
+from typing import Any, Final, cast
+
+import numpy as np
+from scipy import spatial  # pyright: ignore[reportMissingTypeStubs]
+
+from ptycho.pattern_statistics import Summary
+from ptycho.stored_array import Array
+from ptycho.verdict import Verdict
+
+FEWEST: Final = 5
+"""With fewer patterns nothing is said of single ones."""
+
+EMPTY: Final = (0.75, 0.03)
+"""A pattern is empty where it holds less than this part of the light of that quantile of all."""
+
+FEWEST_DRIFTING: Final = 20
+"""With fewer patterns nothing is said of a drift."""
+
+DRIFT: Final = (0.25, 16.0, 0.65)
+"""Relative change over a scan, over its standard error, and part of the variance that a straight line explains: the
+beam is taken to drift from the first on, and one of the others. Objects that absorb unevenly come near the second."""
+
+NEIGHBORS: Final = 6
+"""Neighbours in space of each pattern, whose totals an object makes nearly equal."""
+
+TINY: Final = float(np.finfo(float).tiny)
+
+LISTED: Final = 5
+"""Patterns that are named."""
+
+
+def empty_frames(summary: Summary) -> Array:
+    """Rows of patterns that hold next to nothing, whether they are counts or square roots: int64 (k,)."""
+    n = len(summary.frame_total)
+    if n < FEWEST:
+        return np.zeros(0, dtype=np.int64)
+    quantile, part = EMPTY
+    dark = np.ones(n, dtype=bool)
+    for totals in (summary.frame_total, summary.frame_square):
+        dark &= totals < part * np.quantile(totals, quantile)
+    return np.flatnonzero(dark)
+
+
+def of_empty_frames(rows: Array, n: int) -> Iterator[Verdict]:
+    """What is to be said of `empty_frames` of a scan of `n` patterns."""
+    if not len(rows):
+        return
+    named = ", ".join(str(row) for row in rows[:LISTED]) + (" ..." if len(rows) > LISTED else "")
+    plural = len(rows) > 1
+    yield Verdict(
+        "empty_frames", "warning", len(rows), "patterns",
+        f"{len(rows)} of {n} patterns ({named}) {'hold' if plural else 'holds'} next to no light: "
+        f"{'they are' if plural else 'it is'} left out",
+        "Look for a closed shutter or a lost beam there.",
+    )  # fmt: skip
+
+
+def of_photons(mean_counts: float) -> Iterator[Verdict]:
+    """Whether the patterns are in photons."""
+    if mean_counts >= 1:
+        return
+    yield Verdict(
+        "photons", "warning", mean_counts, "photons",
+        f"a pattern holds {mean_counts:.2g} photons on average: these values are no photon counts, and the noise "
+        "is not what the training assumes",
+        "Multiply the patterns by the counts of one unit.",
+    )  # fmt: skip
+
+
+def of_drift(totals: Array, positions: Array) -> Iterator[Verdict]:
+    """Whether the beam fades or grows from the first pattern to the last.
+
+    Patterns that are neighbours in space see nearly the same object; what their totals differ by, over the time between
+    them, is the change of the beam.
+
+    Args:
+        totals: float64 (n,), counts of each pattern, in the order of the measurement.
+        positions: float64 (n, 2).
+    """
+    n = len(totals)
+    if n < FEWEST_DRIFTING or not (totals > 0).all():
+        return
+    values, time = np.log(totals), np.linspace(0, 1, n)
+    near: Array = cast(Any, spatial).KDTree(positions).query(positions, NEIGHBORS + 1)[1]
+    here, there = np.repeat(np.arange(n), NEIGHBORS), near[:, 1:].ravel()
+    change, error = _slope(time[here] - time[there], values[here] - values[there])
+    error *= np.sqrt(2)  # each pair is there twice
+    line, _ = _slope(time - 0.5, values - values.mean())
+    explained = (
+        line**2
+        * float(np.square(time - 0.5).sum())
+        / max(float(np.square(values - values.mean()).sum()), TINY)
+    )
+    relative = float(np.expm1(change))
+    least, errors, part = DRIFT
+    is_straight = explained >= part and abs(np.expm1(line)) >= least
+    if abs(relative) < least or not (abs(change) >= errors * error or is_straight):
+        return
+    yield Verdict(
+        "drift", "warning", relative, "of the first pattern",
+        f"the counts of a pattern {'grow' if relative > 0 else 'fall'} by {abs(relative):.0%} from the first to the "
+        "last: the beam drifts, unless the object absorbs more at one end of the scan",
+        "Set refine_intensities in a reconstruction without a model.",
+    )  # fmt: skip
+
+
+def _slope(steps: Array, values: Array) -> tuple[float, float]:
+    """Slope of the straight line through the origin that fits best, and its standard error."""
+    squares = max(float(steps @ steps), TINY)
+    slope = float(steps @ values) / squares
+    return slope, float(np.sqrt(np.square(values - slope * steps).mean() / squares))

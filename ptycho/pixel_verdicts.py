@@ -1,0 +1,323 @@
+"""What the pixels of the patterns tell: order and centre, flags, saturation, hot pixels, cosmic hits, the mask."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from ptycho.pattern_statistics import Mask, Summary, brightest_neighbor, shares
+from ptycho.probe import far_field_light
+from ptycho.stored_array import Array, Stack
+from ptycho.verdict import Verdict, refusal
+
+IN_FFT_ORDER: Final = (0.4, 2.0, 0.02)
+"""A pattern or probe whose central half, taken in FFT order, holds at least this share of it, and at least this many
+times as much as its own central half and as that of any other order, is in FFT order, where each of the parts that are
+put together there holds at least this share of it."""
+
+ORDERS: Final = {
+    (-2, -1): "around the corners",
+    (-2,): "at both ends of the columns",
+    (-1,): "at both ends of the rows",
+}
+"""Axes that may be in FFT order, and where the light is then."""
+
+ISOLATED: Final = 20.0
+"""A single pixel is no measurement where it has so many times the light of each of its neighbours."""
+
+SHARP: Final = 4.0
+"""Where the far field of the probe alone has a pixel so many times as bright as its neighbours, patterns may have such
+pixels as well."""
+
+HOT_SHARE: Final = 1e-3
+"""Share of all light below which a pixel is not taken to be hot."""
+
+FEWEST_COUNTS: Final = 20.0
+"""Photons below which a single pixel of one pattern may be bright by chance, and many may have the same value."""
+
+MOST_HITS: Final = 1.0
+"""Cosmic hits in a pattern, on average, beyond which single bright pixels must be photons."""
+
+SATURATED: Final = (3, 0.05, 2)
+"""Pixels of a pattern at the largest value of all, and the share and number of such patterns, from which on the
+detector saturates."""
+
+NEAR_TOP: Final = 0.8
+"""Values between this part of the largest one and it are fewer than those at it, where it is a bound."""
+
+OFF_CENTRE: Final = (2.0, 0.03)
+"""Distance between the centre of the patterns and that of the probe's far field that is worth a word: in pixels, and
+over the side of a pattern, since objects refract by as much."""
+
+BRIGHT: Final = 0.1
+"""Part of the brightest light from which on a pixel tells where the centre is."""
+
+
+class FFTOrder(NamedTuple):
+    """An image of which some axes are in FFT order."""
+
+    got: str
+    """What is seen."""
+    axes: str
+    """The argument of `np.fft.fftshift` that mends it."""
+    share: float
+    """Of the light, in the central half of that order."""
+
+
+def fft_order(image: Array) -> FFTOrder | None:
+    """Which axes of an image (N, N) >= 0 are in FFT order; None for none.
+
+    A pixel that is brighter than all its neighbours counts as the brightest of them: one hot pixel is no order.
+    """
+    image = np.minimum(image, brightest_neighbor(image))
+    centred, *others = shares(image)
+    least, times, part = IN_FFT_ORDER
+    share = max(others)
+    axes = tuple(ORDERS)[others.index(share)]
+    rest = [centred, *(other for other in others if other is not share)]
+    if share < least or share < times * max(rest):
+        return None
+    half = image.shape[-1] // 2
+    ends = [(slice(None, half), slice(half, None)) if axis in axes else (slice(None),) for axis in (-2, -1)]
+    if min(float(image[rows, columns].sum()) for rows in ends[0] for columns in ends[1]) < part * image.sum():
+        return None
+    order = "" if len(axes) == 2 else " along one axis"
+    got = f"{share:.0%} of the light {ORDERS[axes]} and {centred:.0%} around the centre (FFT order{order})"
+    return FFTOrder(got, "(-2, -1)" if len(axes) == 2 else str(axes[0]), share)
+
+
+def of_order(mean: Array, probe: Array | None) -> Iterator[Verdict]:
+    """Whether patterns and probe have their zero frequency, and their middle, at [N//2, N//2].
+
+    Args:
+        mean: (N, N), mean of the patterns.
+        probe: (modes, N, N), or None.
+    """
+    if order := fft_order(mean):
+        advice = f"Write np.fft.fftshift(patterns, axes={order.axes}), and so for bad_pixels."
+        if order.axes == "(-2, -1)":
+            advice = f"Set centre to corner. Or: {advice}"
+        expected = "the zero frequency at the centre, [N//2, N//2]"
+        yield refusal(
+            "zero_frequency",
+            "diff3d",
+            expected,
+            order.got,
+            advice,
+            statistic=order.share,
+            unit="of the light",
+        )
+    if probe is not None and (order := fft_order(np.square(np.abs(probe), dtype=np.float64).sum(axis=0))):
+        advice = f"Write np.fft.fftshift(probe, axes={order.axes})."
+        expected = "a probe centred on [N//2, N//2]"
+        yield refusal(
+            "probe_order",
+            "probeGuess",
+            expected,
+            order.got,
+            advice,
+            statistic=order.share,
+            unit="of the light",
+        )
+
+
+def of_centre(light: Array, probe: Array) -> Iterator[Verdict]:
+    """Whether the beam is in the middle of the patterns.
+
+    Args:
+        light: (N, N), mean counts.
+        probe: (modes, N, N); its far field tells where the middle of the patterns should be.
+    """
+    smooth = np.minimum(light, brightest_neighbor(light))
+    found, meant = _centre(smooth), _centre(far_field_light(probe))
+    down, right = (there - here for there, here in zip(found, meant, strict=True))
+    off = float(np.hypot(down, right))
+    least, part = OFF_CENTRE
+    if off < max(least, part * len(light)):
+        return
+    yield Verdict(
+        "beam_centre", "warning", off, "px",
+        f"the beam hits the detector {abs(down):.1f} px {'below' if down > 0 else 'above'} and {abs(right):.1f} px "
+        f"{'right' if right > 0 else 'left'} of where the probe has it (row {meant[0]:.1f}, column {meant[1]:.1f}): "
+        "the object gets a phase ramp, and what is beyond the edge is lost",
+        "Crop the patterns around the beam (centre = auto), or shift them by whole pixels.",
+    )  # fmt: skip
+
+
+def of_flags(summary: Summary, dtype: str) -> Iterator[Verdict]:
+    """Values that hold no measurement, and the largest value of an integer.
+
+    Args:
+        summary: of the patterns.
+        dtype: the name of their dtype.
+    """
+    if summary.flagged is not None:
+        values = " or ".join(f"{value:.0f}" for value in summary.flags)
+        n_flagged = int(np.count_nonzero(summary.flagged))
+        yield Verdict(
+            "flagged_pixels", "warning", n_flagged, "pixels",
+            f"{n_flagged} pixels hold {values}, which detectors write where they measure nothing: they are taken as "
+            "not measured, and masked",
+            "Mark them in bad_pixels to keep this quiet.",
+        )  # fmt: skip
+    if summary.n_saturated:
+        yield Verdict(
+            "saturation", "warning", summary.n_saturated, "values",
+            f"{summary.n_saturated} values are {summary.saturated:.0f}, the largest value there is ({dtype}): the "
+            "detector saturates",
+            "Mark these pixels in bad_pixels.",
+        )  # fmt: skip
+
+
+def of_saturation(sample: Array, top: float, power: float) -> Iterator[Verdict]:
+    """Whether many patterns end at one largest value, below that of their integer.
+
+    Args:
+        sample: (k, N, N), some of the patterns as they are stored.
+        top: the largest value of all patterns that is no flag, and none of a single bright pixel.
+        power: of a stored value that is a count.
+    """
+    if top**power < FEWEST_COUNTS:
+        return
+    fewest, share, least = SATURATED
+    n_at_top = np.count_nonzero(sample == top, axis=(1, 2))
+    n_patterns = int(np.count_nonzero(n_at_top >= fewest))
+    n_near = int(np.count_nonzero((sample < top) & (sample**power > NEAR_TOP * top**power)))
+    if n_patterns < max(least, share * len(sample)) or n_near >= n_at_top.sum():
+        return
+    part = n_patterns / len(sample)
+    yield Verdict(
+        "saturation", "warning", part, "of the patterns",
+        f"{part:.0%} of the patterns have {fewest} or more pixels at {top:g}, which no pixel exceeds: the detector "
+        "saturates there",
+        f"Set saturation to {top:g}, or mark these pixels in bad_pixels.",
+    )  # fmt: skip
+
+
+def is_sharp(probe: Array) -> bool:
+    """Whether single pixels of a pattern may outshine their neighbours, by the far field of the probe (modes, N, N)."""
+    light = far_field_light(probe)
+    lit = light >= BRIGHT * light.max()
+    return bool((light > SHARP * brightest_neighbor(light))[lit].any())
+
+
+def hot_pixels(light: Array, *, everywhere: bool) -> Mask:
+    """Pixels that outshine their neighbours in the mean of the patterns.
+
+    Args:
+        light: (N, N), mean counts.
+        everywhere: False leaves the central half alone, where patterns may have such pixels.
+    """
+    hot: Mask = (light > HOT_SHARE * light.sum()) & (light > ISOLATED * brightest_neighbor(light))
+    if not everywhere:
+        quarter = light.shape[-1] // 4
+        hot[quarter : light.shape[-1] - quarter, quarter : light.shape[-1] - quarter] = False
+    return hot
+
+
+def of_hot_pixels(hot: Mask, light: Array) -> Iterator[Verdict]:
+    """What is to be said of `hot_pixels`."""
+    if not hot.any():
+        return
+    row, column = np.argwhere(hot)[0]
+    share, n_hot = float(light[hot].sum() / light.sum()), int(np.count_nonzero(hot))
+    place = f"row {row}, column {column}"
+    found = (
+        f"1 pixel, in {place}, holds {share:.0%} of the light, and those beside it next to nothing: it is"
+        if n_hot == 1
+        else f"{n_hot} pixels, the first in {place}, hold {share:.0%} of the light, and those beside them next to "
+        "nothing: they are"
+    )
+    remedy = "Mark them in bad_pixels to keep this quiet."
+    yield Verdict("hot_pixels", "warning", n_hot, "pixels", f"{found} taken to be hot, and masked", remedy)
+
+
+def photon_unit(counts: Array, light: Array) -> float:
+    """What a photon counts for, at least 1: the usual value in the dim half of the patterns, where it is not 0.
+
+    Args:
+        counts: (k, N, N), some patterns.
+        light: (N, N), their mean.
+    """
+    dim = counts[:, light <= np.median(light)]
+    dim = dim[dim > 0]
+    return max(1.0, float(np.median(dim))) if len(dim) else 1.0
+
+
+def cosmic_hits(
+    patterns: Stack, summary: Summary, counts: Array, light: Array, known: Mask | None, power: float
+) -> Array:
+    """Single pixels of single patterns that outshine their neighbours and their own usual value.
+
+    Args:
+        patterns: (n, N, N), as they are stored.
+        summary: of them; of each pixel, its largest value is looked at.
+        counts: (k, N, N), counts of some patterns.
+        light: (N, N), mean of these.
+        known: bool, (N, N) or (n, N, N), pixels that are masked.
+        power: of a stored value that is a count.
+
+    Returns:
+        int64 (k, 3): pattern, row, column.
+    """
+    least = FEWEST_COUNTS * photon_unit(counts, light)
+    largest = np.maximum(summary.top, 0) ** power
+    candidate = (largest >= least) & (largest > ISOLATED * np.median(counts, axis=0))
+    if known is not None and known.ndim == 2:
+        candidate &= ~known
+    places, rows = np.argwhere(candidate), summary.top_row[candidate]
+    found: list[tuple[int, int, int]] = []
+    for row in np.unique(rows):
+        pattern = np.asarray(patterns[int(row)]).astype(np.float64) ** power
+        if known is not None:
+            pattern[known if known.ndim == 2 else known[row]] = 0
+        around = brightest_neighbor(pattern)
+        for y, x in places[rows == row]:
+            if pattern[y, x] >= least and pattern[y, x] > ISOLATED * around[y, x]:
+                found.append((int(row), int(y), int(x)))
+    found = found if len(found) <= MOST_HITS * len(patterns) else []
+    return np.array(found, dtype=np.int64).reshape(-1, 3)
+
+
+def of_cosmic_hits(hits: Array) -> Iterator[Verdict]:
+    """What is to be said of `cosmic_hits`."""
+    if not len(hits):
+        return
+    row, y, x = hits[0]
+    place = f"pattern {row}, row {y}, column {x}"
+    found = (
+        f"1 pixel, in {place}, outshines those beside it in that pattern alone: it is taken as a cosmic hit"
+        if len(hits) == 1
+        else f"{len(hits)} pixels, the first in {place}, outshine those beside them in one pattern alone: they are "
+        "taken as cosmic hits"
+    )
+    remedy = "Mark them in bad_pixels (n, N, N) to keep this quiet."
+    yield Verdict("cosmic_hits", "warning", len(hits), "pixels", f"{found}, and masked there", remedy)
+
+
+def of_mask(light: Array, masked: Array, stated: Mask) -> Iterator[Verdict]:
+    """Whether the bad pixels of a file are the measured ones.
+
+    Args:
+        light: (N, N), mean counts of the pixels that are not masked.
+        masked: (k, N, N), counts of those that are.
+        stated: the bad pixels.
+    """
+    lost = np.where(np.ptp(masked, axis=0) > 0, masked.mean(axis=0), 0)  # what never changes is a flag
+    lost = np.minimum(lost, brightest_neighbor(lost))
+    share = float(lost.sum() / max(lost.sum() + light.sum(), np.finfo(float).tiny))
+    if share > 0.5:
+        yield Verdict(
+            "mask", "warning", share, "of the light",
+            f"bad_pixels leave out {share:.0%} of the light, and {np.mean(stated):.0%} of the pixels: True marks a "
+            "pixel that was NOT measured",
+            "Invert the mask if it is the other way round.",
+        )  # fmt: skip
+
+
+def _centre(light: Array) -> tuple[float, float]:
+    """Centre of mass of the bright part of an image, row and column."""
+    bright = np.where(light >= BRIGHT * light.max(), light, 0)
+    total = float(bright.sum()) or 1.0
+    steps = np.arange(len(light))
+    return float(bright.sum(axis=1) @ steps) / total, float(bright.sum(axis=0) @ steps) / total

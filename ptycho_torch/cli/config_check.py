@@ -1,0 +1,121 @@
+"""`ptycho config check`: what is wrong with files, with the records of runs, and with the environment."""
+
+import argparse
+import json
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.dataclass import layers_in
+from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.files import ConfigFile, collect_files, file_or_record
+from ptycho.config.paths import VARIABLE
+from ptycho.config.recipes import read_recipe
+from ptycho.config.request import Request
+from ptycho.config.section import TABLES, section_of
+from ptycho.config.solver import SolverConfig
+from ptycho_torch.cli.options import add_json, add_recipe, recipe_of
+from ptycho_torch.cli.parser import FlagParser
+
+WRONG_INPUT = 2
+_OF_A_RUN: Final = (
+    (ModelConfig, TrainingConfig, PyTorchExecutionConfig),
+    (ModelConfig, InferenceConfig, PyTorchExecutionConfig),
+    (SolverConfig, PyTorchExecutionConfig),
+)
+"""The sections that a training, a reconstruction with a model, and one without read."""
+Canonical = type[TrainingConfig] | type[InferenceConfig]
+
+
+def add_arguments(parser: FlagParser) -> None:
+    """Add the files and the options."""
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="*",
+        default=(),
+        help="TOML, YAML or JSON files, or runs (folder or config.json).",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="Refuse every variable with our prefix that no setting reads."
+    )
+    add_recipe(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check all that is named, each by itself.
+
+    Returns:
+        0; 2 where `--json` printed mistakes.
+
+    Raises:
+        ConfigError: all that is wrong.
+    """
+    strict = "strict" in options
+    named = [file_or_record(path) for path in options.files]
+    site, recipe = collect_files(None, os.environ.get(VARIABLE)), read_recipe(recipe_of(options))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = [_failures(file, site, recipe, strict=strict) for file in named or [None]]
+    for category, message in dict.fromkeys((warning.category, str(warning.message)) for warning in said):
+        if not (strict and category is UnknownVariableWarning):
+            warnings.warn(message, category, stacklevel=2)
+    failures = tuple(dict.fromkeys(failure for failures in found for failure in failures))
+    if "json" in options:
+        told = {"files": [file.path for file in named], "failures": [one._asdict() for one in failures]}
+        print(json.dumps(told, indent=2))
+        return WRONG_INPUT if failures else 0
+    if failures:
+        raise ConfigError(failures)
+    for file in named:
+        canonical = _canonical_class(file)
+        table = canonical and section_of(canonical).table
+        hint = f"; a command reads what is outside [model] from [{table}]" if table else ""
+        print(f"{file.path}: no mistakes found{hint}")
+    if not named or not all(file.is_of_run for file in named):
+        print("environment: no mistakes found")
+    return 0
+
+
+def _failures(
+    file: ConfigFile | None, site: Sequence[ConfigFile], recipe: Sequence[ConfigFile], *, strict: bool
+) -> list[Failure]:
+    """What is wrong with a file, and with the environment, the files of a site and the recipe beside it.
+
+    The record of a run is free of these.
+    """
+    if file is not None and file.is_of_run:
+        return [*_of_record(file)]
+    canonical = None if file is None else _canonical_class(file)
+    if file is None or canonical is None:
+        files = [*site, *([] if file is None else [file]), *recipe]
+        requests = [Request(sections, files=files, strict=strict) for sections in _OF_A_RUN]
+    else:
+        requests = [Request([ModelConfig, canonical], files=site, n_is_settled=True)]
+        requests.append(Request([PyTorchExecutionConfig], files=site, strict=strict))
+        for part, layers in layers_in(canonical, [file]).items():
+            for layer in layers:
+                requests[0].add(part, layer)
+    return [failure for request in requests for failure in request.outcome().failures]
+
+
+def _of_record(file: ConfigFile) -> Iterator[Failure]:
+    yield from file.failures
+    try:
+        yield from Request.of_record(file.content, file.path).outcome().failures
+    except ConfigError as error:
+        yield from error.failures
+
+
+def _canonical_class(file: ConfigFile) -> Canonical | None:
+    """The class whose fields a file holds beside a table [model]; None for any other file."""
+    names = file.content.keys()
+    if "model" not in names or not names.isdisjoint([*TABLES][1:]):
+        return None
+    known = {cls: len(names & {*section_of(cls).names}) for cls in (TrainingConfig, InferenceConfig)}
+    found = max(known, key=lambda cls: known[cls])
+    return found if known[found] else None

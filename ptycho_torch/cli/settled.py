@@ -1,0 +1,58 @@
+"""What a command line comes to, for `ptycho config show`: the settings of a run that is not started."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.origins import Origin
+from ptycho.config.render import text
+from ptycho.config.request import Request
+
+_FIXED: Final = ("override", "argument", "inferred")
+"""Kinds of origins that neither data nor a trained model changes."""
+
+
+class Settled(NamedTuple):
+    """The settings of a run."""
+
+    sources: Mapping[str, Origin]
+    """`section.field` -> origin."""
+    execution: PyTorchExecutionConfig
+    classes: tuple[type, ...]
+    """The sections that the run reads, the execution settings aside."""
+    groups: tuple[str, ...] = ()
+    """Groups of execution settings that it reads; empty: all."""
+    open: Mapping[str, tuple[Origin, str]] = {}
+    """What is not known yet: `section.field` -> where it will come from, and words for the value."""
+
+    @classmethod
+    def of(cls, payload: Any, *classes: type, groups: tuple[str, ...] = ()) -> "Settled":
+        """All that is in the payload of a run."""
+        return cls(payload.sources, payload.execution_config, classes, groups)
+
+    @classmethod
+    def without_data(
+        cls,
+        request: Request,
+        unknown: Mapping[str, tuple[Origin, str]],
+        *classes: type,
+        groups: tuple[str, ...] = (),
+    ) -> "Settled":
+        """All that is known before there are data.
+
+        Args:
+            request: what was asked for.
+            unknown: what the data, the model or the place of a run will say, if nothing stronger does: where it will
+                come from, and words for it that may hold the value that is in force without it.
+            *classes: the sections that the run reads.
+            groups: the groups of execution settings.
+        """
+        answer = request.answer()
+        pending: dict[str, tuple[Origin, str]] = {}
+        for name, (source, words) in unknown.items():
+            origin = answer.sources[name]
+            weaker = origin.kind not in _FIXED if source.kind == "inferred" else origin.kind == "default"
+            if weaker:
+                beaten = () if origin.kind == "default" else (origin._replace(shadowed=()), *origin.shadowed)
+                pending[name] = source._replace(shadowed=beaten), words.format(text(origin.value))
+        return cls(answer.sources, answer[PyTorchExecutionConfig], classes, groups, pending)

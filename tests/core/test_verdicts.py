@@ -1,0 +1,254 @@
+"""What the statistics of a scan tell of faults that no array shows when it is looked at alone; and of sound scans."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from ptycho.data_error import DataError
+from ptycho.geometry import Geometry
+from ptycho.probe import probe_diameter_px
+from ptycho.raw_data import RawData
+from ptycho.simulation import make_probe
+from tests.core.sound_scans import said, sound, write
+
+SCAN = sound(n_positions=100, nphotons=1e6)
+COUNTS = np.asarray(SCAN.patterns).astype(np.uint32)
+
+
+def read(patterns=COUNTS, scan=SCAN, **changes):
+    arguments = {"positions_px": scan.positions_px, "probe": scan.probe, "domain": "intensity"} | changes
+    return RawData.from_arrays(patterns, **arguments)
+
+
+def found(scan):
+    return {verdict.name: verdict for verdict in scan.verdicts}
+
+
+@pytest.fixture(params=["intensity", "amplitude"])
+def domain(request):
+    return request.param
+
+
+def in_domain(counts, domain):
+    return np.sqrt(counts) if domain == "amplitude" else counts
+
+
+# Single pixels --------------------------------------------------------------------------------------------------
+
+
+def test_hot_pixels_are_masked_and_said(domain, caplog):
+    hot = np.zeros((32, 32), bool)
+    hot[(2, 27, 20, 16, 5), (0, 9, 31, 2, 22)] = True
+    patterns = in_domain(np.where(hot, 100_000, COUNTS), domain)
+    scan = read(patterns, domain=domain)
+    np.testing.assert_array_equal(scan.bad_pixels, hot)
+    assert set(found(scan)) == {"hot_pixels"}
+    assert "5 pixels, the first in row 2, column 0, hold" in said(caplog)[-1]
+    expected = read(np.where(hot, 0, COUNTS))
+    np.testing.assert_allclose(scan.probe, expected.probe, rtol=0.01)  # they are no light
+
+
+def test_a_cosmic_hit_is_masked_in_its_pattern_alone_and_said(domain, caplog):
+    counts = COUNTS.copy()
+    counts[7, 3, 4], counts[50, 30, 12] = 20_000, 3_000
+    scan = read(in_domain(counts, domain), domain=domain)
+    assert scan.bad_pixels.shape == counts.shape
+    np.testing.assert_array_equal(np.argwhere(scan.bad_pixels), [[7, 3, 4], [50, 30, 12]])
+    assert set(found(scan)) == {"cosmic_hits"}
+    assert "2 pixels, the first in pattern 7, row 3, column 4, outshine" in said(caplog)[-1]
+
+
+def test_single_photons_of_a_detector_that_counts_in_other_units_are_no_cosmic_hits():
+    assert read(sound(n_positions=100, nphotons=1e4).patterns * np.uint32(70)).verdicts == ()
+
+
+def test_a_detector_that_saturates_far_below_its_largest_integer_is_said(domain, caplog):
+    bound = int(0.3 * COUNTS.max())
+    scan = read(in_domain(np.minimum(COUNTS, bound), domain), domain=domain)
+    verdict = found(scan)["saturation"]
+    assert verdict.statistic > 0.9
+    assert f"3 or more pixels at {in_domain(bound, domain):g}, which no pixel exceeds" in said(caplog)[-1]
+
+
+# Patterns -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stored", ["in the file", "compressed"])
+def test_empty_patterns_are_left_out_with_all_that_belongs_to_them(tmp_path, caplog, domain, stored):
+    counts, empty = COUNTS.copy(), np.arange(100) % 10 == 3
+    counts[empty] = np.random.default_rng(0).poisson(0.01, (10, 32, 32))
+    arrays = {
+        "diff3d": in_domain(counts, domain),
+        "xcoords": SCAN.xcoords,
+        "ycoords": SCAN.ycoords,
+        "probeGuess": SCAN.probe,
+        "holdout": np.arange(100) < 20,
+        "half": np.arange(100) % 2,
+        "scan_index": np.arange(100) // 50,
+        "label_amp": np.ones_like(counts, float),
+        "label_phase": np.arange(100.0)[:, None, None] * np.ones((32, 32)),
+        "metadata": np.array(json.dumps({"measurement_domain": domain})),
+    }
+    (np.savez if stored == "in the file" else np.savez_compressed)(tmp_path / "scan.npz", **arrays)
+    scan = RawData.from_file(tmp_path / "scan.npz")
+    kept = np.flatnonzero(~empty)
+    np.testing.assert_array_equal(scan.rows, kept)
+    np.testing.assert_array_equal(np.asarray(scan.patterns), arrays["diff3d"][kept])
+    np.testing.assert_array_equal(scan.patterns[5:7], arrays["diff3d"][kept[5:7]])
+    np.testing.assert_array_equal(scan.positions_px, SCAN.positions_px[kept])
+    np.testing.assert_array_equal(scan.holdout, arrays["holdout"][kept])
+    np.testing.assert_array_equal(scan.half, arrays["half"][kept])
+    np.testing.assert_array_equal(scan.scan_index, arrays["scan_index"][kept])
+    np.testing.assert_array_equal(scan.labels.phase[:, 0, 0], kept)
+    assert set(found(scan)) == {"empty_frames"}
+    assert (
+        "10 of 100 patterns (3, 13, 23, 33, 43 ...) hold next to no light: they are left out"
+        in said(caplog)[-1]
+    )
+    scan.to_file(tmp_path / "again.npz")
+    caplog.clear()
+    assert len(RawData.from_file(tmp_path / "again.npz")) == 90
+    assert said(caplog) == []
+
+
+def test_masks_of_each_pattern_lose_those_of_empty_ones():
+    counts, bad = COUNTS.copy(), np.zeros(COUNTS.shape, bool)
+    counts[4], bad[5, 2, 3] = 0, True
+    scan = read(counts, bad_pixels=bad)
+    np.testing.assert_array_equal(np.argwhere(scan.bad_pixels), [[4, 2, 3]])
+
+
+@pytest.mark.parametrize("rate", [-0.7, 0.7])
+def test_a_beam_that_fades_or_grows_is_said(domain, caplog, rate):
+    steps = np.exp(rate * np.arange(100) / 100)[:, None, None]
+    counts = np.random.default_rng(0).poisson(COUNTS * steps)
+    scan = read(in_domain(counts, domain), domain=domain)
+    assert found(scan)["drift"].statistic == pytest.approx(np.expm1(rate), abs=0.2)
+    assert "refine_intensities" in said(caplog)[-1]
+
+
+# Centre, positions, lengths -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("N", [32, 64])
+def test_a_beam_off_the_centre_is_said(domain, caplog, N):
+    scan = sound(N=N, n_positions=100)
+    moved = np.roll(scan.patterns, (3, -3), axis=(1, 2))
+    verdict = found(read(in_domain(moved, domain), scan, domain=domain))["beam_centre"]
+    assert verdict.statistic == pytest.approx(np.hypot(3, 3), abs=0.7)
+    assert verdict.unit == "px"
+    assert "px below and" in said(caplog)[-1]
+    assert "px left of where the probe has it" in said(caplog)[-1]
+
+
+def test_patterns_off_the_centre_with_a_probe_that_goes_with_them_are_sound():
+    steps = np.arange(32) - 16
+    tilted = SCAN.probe * np.exp(2j * np.pi * 3 * (steps[:, None] - steps) / 32)
+    assert read(np.roll(COUNTS, (3, -3), axis=(1, 2)), probe=tilted).verdicts == ()
+
+
+def test_steps_wider_than_the_probe_are_said(caplog):
+    wide = sound(n_positions=100, step_px=24)
+    assert found(wide)["overlap"].statistic == 0
+    assert "neighbouring patterns share 0% of its diameter" in said(caplog)[-1]
+
+
+METADATA = {"measurement_domain": "intensity", "wavelength_m": 1e-10, "distance_m": 1.0}
+
+
+def test_the_near_field_is_refused_with_the_reason_and_what_serves(tmp_path):
+    lengths = METADATA | {"detector_pixel_size_m": 5e-5}  # 62.5 nm, a field of 2 um
+    scan = sound(n_positions=100, step_px=20)
+    with pytest.raises(DataError) as caught:
+        RawData.from_file(write(tmp_path, scan, metadata=np.array(json.dumps(lengths))))
+    (line,) = caught.value.problems
+    assert line.startswith("distance: expected patterns in the far field; got steps of 1.")
+    assert (
+        "wider than the 2 um that the far field on these pixels describes: the near field, Fresnel number 0.0"
+        in line
+    )
+    assert "near_field=True" in line
+
+
+def test_the_far_field_with_the_same_lengths_is_read(tmp_path, caplog):
+    lengths = METADATA | {"detector_pixel_size_m": 5e-5}
+    scan = RawData.from_file(write(tmp_path, metadata=np.array(json.dumps(lengths))))
+    assert said(caplog) == []
+    geometry = Geometry.of(scan.metadata, 32)
+    assert geometry.object_pixel_m == pytest.approx((6.25e-8, 6.25e-8))
+    assert geometry.fresnel_number(1e-6) == pytest.approx(0.01)
+    assert geometry.energy_eV == pytest.approx(12398.4, rel=1e-4)
+
+
+@pytest.mark.parametrize("far", [True, False])
+def test_a_product_that_states_the_near_field_is_refused(tmp_path, far):
+    arrays = {
+        "probe_position_indexes": np.arange(60),
+        "probe": SCAN.probe,
+        "object": np.ones((1, 99, 99), complex),
+    }
+    arrays |= {f"probe_position_{axis}_m": np.random.default_rng(1).normal(0, 4e-7, 60) for axis in "xy"}
+    with h5py.File(tmp_path / "product.h5", "w") as file:
+        for name, values in arrays.items():
+            file[name] = values
+        file["object"].attrs.update(dict.fromkeys(("pixel_width_m", "pixel_height_m"), 2e-8))
+        file["object"].attrs.update(dict.fromkeys(("center_x_m", "center_y_m"), 0.0))
+        file.attrs.update({"far_field": far, "photon_energy_eV": 8e3, "detector_object_distance_m": 1.0})
+    with h5py.File(tmp_path / "diffraction.h5", "w") as file:
+        file["patterns"], file["indexes"] = COUNTS[:60], np.arange(60)
+    if far:
+        geometry = Geometry.of(RawData.from_file(tmp_path / "product.h5").metadata, 32)
+        assert geometry.object_pixel_m == (2e-8, 2e-8)
+        assert geometry.distance_m == 1
+        assert geometry.energy_eV == pytest.approx(8e3)
+        return
+    with pytest.raises(DataError, match=r"far_field: expected patterns in the far field; got False"):
+        RawData.from_file(tmp_path / "product.h5")
+
+
+# What is sound --------------------------------------------------------------------------------------------------
+
+
+PAIRS = [
+    ("camera", "coffee"),
+    ("coins", "brick"),
+    ("moon", "gravel"),
+    ("grass", "chelsea"),
+    ("astronaut", "coins"),
+]
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_nothing_is_said_of_sound_scans_over_probes_doses_steps_objects(number):
+    rng = np.random.default_rng(number)
+    N = (32, 64)[number % 2]
+    defocus, n_modes = rng.uniform(0, N / 3), int(rng.integers(1, 4))
+    amplitude, phase = PAIRS[number % 5]
+    scan = sound(
+        domain=("intensity", "amplitude")[number // 10],
+        N=N,
+        n_positions=100,
+        nphotons=10 ** rng.uniform(2.5, 8),
+        pattern=("fermat", "raster")[number // 2 % 2],
+        step_px=rng.uniform(0.1, 0.7) * probe_diameter_px(make_probe(N, defocus, n_modes)),
+        defocus_rad=defocus,
+        n_modes=n_modes,
+        object_amplitude_image=amplitude,
+        phase_image=phase,
+        seed=number,
+    )
+    assert scan.verdicts == ()
+
+
+def test_verdicts_are_json():
+    (verdict,) = read(np.where(np.eye(32, 32, 9, bool), 0, COUNTS) * 1e-12).verdicts
+    assert json.loads(json.dumps(verdict.to_json())) | {"statistic": None} == {
+        "name": "photons",
+        "severity": "warning",
+        "statistic": None,
+        "unit": "photons",
+        "sentence": verdict.sentence,
+        "remedy": verdict.remedy,
+    }
