@@ -46,7 +46,7 @@ def add_arguments(parser: FlagParser) -> None:
         "train_data_file",
         metavar="DATA",
         nargs="?",
-        help="The scan: NPZ, ptychodus product or CXI; or a folder of NPZ files that are one data set.",
+        help="The scan: NPZ, CXI or another HDF5 file; or a folder of NPZ files that are one data set.",
     )
     add_own_options(parser, overwrite=OVERWRITE)
     parser.add_argument(

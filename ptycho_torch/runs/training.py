@@ -271,8 +271,7 @@ def save_model(
     payload = prepared.payload
     training = plain(payload.tf_training_config)
     model, reading = training.pop("model"), training.pop("data")
-    if reading["mask_file"] is not None:
-        reading["mask_file"] = absolute(reading["mask_file"])
+    reading["mask_file"] = reading["mask_file"] and absolute(reading["mask_file"])
     config = {
         "model": model,
         "training": training,
