@@ -66,11 +66,11 @@ ALL = tuple(PEERS)
 SEVERAL_MODES = ("lsqml", "cdtools")
 CASES = {
     "1e6": Case("synth-64-test-1e6", 100, FIXED, peers=ALL),
-    "1e6 guessed probe": Case("synth-64-test-1e6", 90, REFINED, "probeStart", peers=ALL),
+    "1e6 guessed probe": Case("synth-64-test-1e6", 100, REFINED, "probeStart", peers=ALL),
     "1e6 wrong positions": Case("synth-64-test-1e6", 100, REFINED | {"positions_from": 15}, wrong_by_px=0.7),
     "siemens": Case("siemens-star-128", 100, REFINED, peers=ALL),
     "siemens 4 modes": Case("siemens-star-128", 40, REFINED | {"n_modes": 4}, peers=SEVERAL_MODES),
-    "siemens best": Case("siemens-star-128", 120, REFINED | {"n_modes": 4, "positions_from": 40}),
+    "siemens best": Case("siemens-star-128", 80, REFINED | {"n_modes": 4, "positions_from": 40}),
     "1e4": Case("synth-64-test-1e4", 60, FIXED | {"switch_at": None}, peers=ALL),
     "1e4 auto prior": Case("synth-64-test-1e4", 100, FIXED, auto_prior=True, peers=ALL),
     "16 px steps": Case(

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.data import DataConfig
-from ptycho.config.execution import OLD_NAMES, PyTorchExecutionConfig
+from ptycho.config.execution import OLD_NAMES, RECONSTRUCTION_GROUPS, PyTorchExecutionConfig
 from ptycho.config.legacy import KEY_MAPPINGS
 from ptycho.config.origins import PRECEDENCE
 from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
@@ -26,7 +26,7 @@ from ptycho.config.solver import SolverConfig
 from ptycho.run_names import RECONSTRUCTIONS, RUNS
 from ptycho_torch import config_params
 from ptycho_torch.cli.commands import ACTIONS, COMMANDS, spell
-from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, Flag
+from ptycho_torch.cli.flags import Flag
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.config_bridge import EXECUTION, NOT_BRIDGED, TABLE
 

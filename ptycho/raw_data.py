@@ -47,13 +47,11 @@ class RawData:
     """One scan, checked. Make it with `from_file`, `from_arrays` or `from_coords_without_pc`.
 
     Attributes:
-        patterns: (n, N, N) in the dtype of the file; possibly left in the file (`StoredArray`), read as it is
-            indexed; see `domain`.
+        patterns: (n, N, N) in the dtype of the file, or left there (`StoredArray`) until indexed; see `domain`.
         domain: 'amplitude' (square root of photon counts) or 'intensity' (counts).
         domain_reason: why it is taken to be that.
         positions_px: float64 (n, 2), rows (y, x), object pixels.
-        probe: complex64 (modes, N, N) in photon scale: the sum of abs(probe)^2 is the mean counts of a
-            pattern of a transparent object; see `has_probe`.
+        probe: complex64 (modes, N, N); the sum of abs(probe)^2 is the mean counts of a transparent object's pattern.
         has_probe: whether the file has a probe, or optics that one follows from. If not, `probe` is the focus of the
             mean pattern, which the backend searches the defocus of before it uses it.
         bad_pixels: bool (N, N) or (n, N, N), True where nothing was measured; or None.
@@ -69,8 +67,7 @@ class RawData:
         path: the file, or None.
         rows: int64 (n,), where each pattern is in the file, of which empty ones are left out.
         verdicts: what was noticed while it was read; what is no mere note was logged.
-        intensities: float64 (n,), of the beam in each pattern, relative to their geometric mean, where an earlier run
-            has found them; or None. No file has them.
+        intensities: float64 (n,), of the beam in each pattern, relative, as an earlier run has found them; or None.
         reading: the settings of [data] that the file was read with.
     """
 

@@ -8,14 +8,14 @@ import contextlib
 import copy
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.execution import PyTorchExecutionConfig, unread_by_reconstructions
 from ptycho.config.layer import Layer
 from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe
@@ -218,7 +218,8 @@ def create_inference_payload(
         "recipe": recipe,
         "cli_defaults": cli_defaults,
     }
-    request = _asked(request, [ModelConfig, InferenceConfig, PyTorchExecutionConfig], levels)
+    unread = unread_by_reconstructions(with_model=True)
+    request = _asked(request, [ModelConfig, InferenceConfig, PyTorchExecutionConfig], levels, unread)
     places = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
     places = settled(request, InferenceConfig, places)
     _require_n_groups(request, InferenceConfig)
@@ -249,7 +250,9 @@ def create_inference_payload(
 # The request ----------------------------------------------------------------------------------------------------
 
 
-def _asked(request: Request | None, sections: list[type], levels: Mapping[str, Any]) -> Request:
+def _asked(
+    request: Request | None, sections: list[type], levels: Mapping[str, Any], unread: Collection[str] = ()
+) -> Request:
     """The request that is given; or one of these levels, in which overrides and arguments may have other names.
 
     Raises:
@@ -257,7 +260,7 @@ def _asked(request: Request | None, sections: list[type], levels: Mapping[str, A
     """
     if request is None:
         from_python = {name: _in_canonical_words(levels[name]) for name in ("overrides", "arguments")}
-        return Request(sections, **{**levels, **from_python}, synonyms=_OTHER_WORDS)
+        return Request(sections, **{**levels, **from_python}, synonyms=_OTHER_WORDS, unread=unread)
     refuse_levels(levels)
     return request
 

@@ -117,7 +117,9 @@ def inference_side(execution: PyTorchExecutionConfig, training_patterns: int) ->
 
 
 def announce(answer: Answer) -> None:
-    """Log, with both values, what overrules the data or a flag that was passed, or what a recipe gave way to."""
+    """Log what files set and the run does not use, what overrules the data or a flag, and what a recipe gave way to."""
+    for told in answer.unused:
+        logger.info(told)
     for name, origin in {**answer.sources, **answer[PyTorchExecutionConfig].sources}.items():
         for beaten in origin.shadowed:
             overruled = beaten.kind == "inferred" or (beaten.is_flag and origin.kind == "override")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.execution import PyTorchExecutionConfig, unread_by_reconstructions
 from ptycho.config.origins import Origin
 from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe
@@ -79,7 +79,8 @@ def create_solver_payload(
         "cli_defaults": cli_defaults,
     }
     if request is None:
-        request = Request((SolverConfig, PyTorchExecutionConfig), **levels)
+        unread = unread_by_reconstructions(with_model=False)
+        request = Request((SolverConfig, PyTorchExecutionConfig), **levels, unread=unread)
     else:
         refuse_levels(levels)
     places = settled(request, SolverConfig, {"data_file": data, "output_dir": output_dir})

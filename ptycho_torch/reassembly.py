@@ -29,7 +29,7 @@ from ptycho_torch.networks.patterns import Estimate, Patterns
 from ptycho_torch.patches import add, corners_of, cut, frame_of
 from ptycho_torch.runtime import loader_arguments, working_dtype
 
-KEPT_BYTES = 2**28
+KEPT_BYTES = 2**29
 """Displaced probes, amplitudes and weights of the first patterns stay in memory, up to this; those of the others are
 made anew in every pass."""
 WINDOW_MARGIN = 8
@@ -79,9 +79,12 @@ class Canvas:
         return cut(self.object, corner - self._origin, out)
 
     def add(self, patch: Tensor, weight: Tensor, corner: Tensor) -> None:
-        """Add weighted patches (M, n, n) to the pass under way; every pass has the weights of the first."""
+        """Add weighted patches (M, n, n) to the pass under way, in place of the patches.
+
+        Every pass has the weights of the first.
+        """
         where, weight = corner - self._origin, weight.float()
-        add(self._total, where, patch.to(torch.complex64) * weight)
+        add(self._total, where, patch.to(torch.complex64).mul_(weight))
         if self.coverage is None:
             add(self._weight, where, weight)
 

@@ -22,7 +22,7 @@ from ptycho.config.fields import (
     TextLine,
 )
 from ptycho.config.rules import loading_processes
-from ptycho.config.section import Conflict
+from ptycho.config.section import Conflict, section_of
 from ptycho.config.settings import ResolvedSettings
 
 Accelerator = Annotated[Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"], Exact()]
@@ -61,6 +61,24 @@ OLD_NAMES: Final[Mapping[str, str]] = {
     "logger": "logger_backend",
 }
 """Old or foreign name -> knob."""
+
+RECONSTRUCTION_GROUPS: Final = ("hardware", "data loading", "logging", "inference")
+"""Groups of settings that a reconstruction reads."""
+ONLY_WITH_A_MODEL: Final = (
+    "num_workers",
+    "pin_memory",
+    "persistent_workers",
+    "prefetch_factor",
+    "middle_trim",
+    "pad_eval",
+    "ddp_find_unused_parameters",
+    "ddp_static_graph",
+    "ddp_gradient_as_bucket_view",
+    "val_split",
+    "val_split_seed",
+    "drop_last_batch",
+)
+"""Settings of these groups that a reconstruction without a model does nothing with."""
 
 
 def knob(default: object, group: str, description: str) -> Any:
@@ -214,3 +232,10 @@ class PyTorchExecutionConfig(AdditionalKnobs):
     def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:
         """Refuse what is about loading processes where there are none."""
         return loading_processes(values)
+
+
+def unread_by_reconstructions(*, with_model: bool) -> frozenset[str]:
+    """The settings that a reconstruction does nothing with."""
+    section = section_of(PyTorchExecutionConfig)
+    idle = {name for name in section.fields if section.group(name) not in RECONSTRUCTION_GROUPS}
+    return frozenset(idle if with_model else idle.union(ONLY_WITH_A_MODEL))

@@ -23,6 +23,8 @@ _AT_ONCE: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 """How to open: without waiting for a program that writes into a pipe, and without another kind of line ends."""
 _PIECE: Final = 2**16
 """Bytes to read at a time."""
+_PLACES_TOLD: Final = 4
+"""Places of a key that are told one by one."""
 _NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
 """What can be no secret."""
 
@@ -134,11 +136,15 @@ def named_in(line: str, path: str) -> str:
 
 
 def repeated_keys(path: str, text: str) -> Iterator[Failure]:
-    """Word the failures of the keys that a file gives more than once; only the values of settings are shown."""
+    """Word the failures of the keys that a file gives more than once; only the values of settings are shown.
+
+    Of very many keys, or places of one, the first are told.
+    """
     places = formats.Places(path, text)
     for key, spans in places.repeats().items():
-        lines = " and ".join(dict.fromkeys(f"{path}:{places.line_at(span)}" for span in spans))
+        told, more = spans[:_PLACES_TOLD], " and more" if spans[_PLACES_TOLD:] else ""
+        lines = " and ".join(dict.fromkeys(f"{path}:{places.line_at(span)}" for span in told))
         is_known = bool(tables_with(key[-1]))
-        shown = "".join(quote_line(places.excerpt_at(span, shown=is_known), shown=True) for span in spans)
+        shown = "".join(quote_line(places.excerpt_at(span, shown=is_known), shown=True) for span in told)
         name = named(key[-1])
-        yield Failure(key[-1], f"{name}: given twice, at {lines}. Keep one of them.{shown}")
+        yield Failure(key[-1], f"{name}: given twice, at {lines}{more}. Keep one of them.{shown}")

@@ -25,6 +25,10 @@ _TOML_TOKEN: Final = re.compile(
 )
 
 
+_MOST_REPEATS: Final = 100
+"""Repeats after which nobody looks for more."""
+
+
 class Span(NamedTuple):
     """Where a key is named: the header of a table, or a name with the sign after it."""
 
@@ -103,8 +107,11 @@ class Places:
         return self.excerpt_at(span, shown=shown and is_itself) if span else ""
 
     def repeats(self) -> dict[Key, list[Span]]:
-        """Find the keys that are given more than once; not those within a table that is itself repeated."""
-        while self._read_on():
+        """Find keys that are given more than once; not those within a table that is itself repeated.
+
+        Of very many the first are found.
+        """
+        while len(self._starts) - len(self._spans) < _MOST_REPEATS and self._read_on():
             pass
         found = {key: spans for key, spans in self._spans.items() if len(spans) > 1}
         return {

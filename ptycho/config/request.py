@@ -1,11 +1,11 @@
 """One request of a command: the settings of several sections, resolved together from the same levels."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
-from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, show, written_by
+from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, named, show, written_by
 from ptycho.config.files import ConfigFile
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
@@ -20,6 +20,9 @@ from ptycho.config.subclass_sources import with_ambient
 
 T = TypeVar("T")
 
+_MOST_NAMED: Final = 8
+"""Settings of one table that a run does nothing with, told by name."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -29,6 +32,8 @@ class Answer:
     """Class -> its section, resolved."""
     failures: tuple[Failure, ...] = ()
     """All that is wrong with any level."""
+    unused: tuple[str, ...] = ()
+    """Of each file that was named, what it sets and the run does nothing with."""
 
     def __getitem__(self, cls: type[T]) -> T:
         """The settings of a class, or of the one derived from it that was asked for."""
@@ -67,6 +72,8 @@ class Request:
         environ: The environment, for the sections that read it; None: that of the process.
         strict: Whether any unknown variable is an error.
         n_is_settled: Whether N is as it says, and not waiting for the data or a model.
+        unread: Settings of these sections that the run does nothing with.
+        beside: Classes of sections that the same command reads by another request.
     """
 
     def __init__(
@@ -84,9 +91,12 @@ class Request:
         environ: Mapping[str, str] | None = None,
         strict: bool = False,
         n_is_settled: bool = False,
+        unread: Collection[str] = (),
+        beside: Collection[type] = (),
     ) -> None:
         self._environ = Environment(os.environ if environ is None else environ)
         self._strict, self._n_is_settled = strict, n_is_settled
+        self._unread, self._beside = unread, beside
         self._layers: dict[type, list[Layer]] = {cls: [] for cls in _with_held(classes)}
         self._failures: list[Failure] = []
         self._known: dict[type, tuple[int, Resolution[Any]]] = {}
@@ -216,7 +226,20 @@ class Request:
         failures += [failure for one in found.values() for failure in one.failures]
         values, origins = in_force(found.values())
         failures += worded(self._conflicts(values), values, Origins(self._sections, origins))
-        return Answer(found, tuple(failures))
+        return Answer(found, tuple(failures), tuple(self._unused()))
+
+    def _unused(self) -> Iterator[str]:
+        read = {section_of(cls).table for cls in (*self._layers, *self._beside)}
+        for file in self.files:
+            told: list[str] = []
+            tables = file.content if file.has_tables else {"execution": file.content}
+            for table, content in tables.items() if file.kind == "file" and file.level >= 0 else ():
+                names = [*cast(Mapping[str, Any], content)] if isinstance(content, Mapping) else list[str]()
+                idle = [named(name) for name in names if table not in read or name in self._unread]
+                more = f" and {len(idle) - _MOST_NAMED} more" if len(idle) > _MOST_NAMED else ""
+                told += [f"[{table}] {', '.join(idle[:_MOST_NAMED])}{more}"] if idle else []
+            if told:
+                yield f"{file.path}: this run does not use {'; '.join(told)}."
 
     def _conflicts(self, values: Mapping[str, Any]) -> Iterator[Conflict]:
         """What does not go together, among what is right by itself."""

@@ -89,20 +89,28 @@ def save_outputs(
 
     Raises:
         ConfigError: the folder holds such files, or the reconstruction of another function; or a run writes into it.
+        ValueError: what is given is no image.
     """
     from matplotlib import image  # slow to import
 
+    images = {
+        name: np.asarray(given) for name, given in (("amplitude", amp), ("phase", phase)) if given is not None
+    }
+    for name, array in images.items():
+        if array.ndim != 2 or array.dtype.kind not in "biuf":
+            got = f"{array.dtype} of shape {array.shape}"
+            raise ValueError(
+                f"{name}: expected real numbers of shape (H, W); got {got}. Give the image alone."
+            )
     Path(output_dir).mkdir(parents=True, exist_ok=True)
     with RunFolder(output_dir) as folder:
         earlier = _earlier_outputs(folder.path, overwrite)
         with one_set(folder.path, folder.path) as new:
-            for name, values in (("amplitude", amp), ("phase", phase)):
-                if values is not None:
-                    array = np.asarray(values)
-                    with atomic_write(new / f"reconstructed_{name}.npy") as file:
-                        np.save(file, array, allow_pickle=False)
-                    with atomic_write(new / f"reconstructed_{name}.png") as file:
-                        cast(Any, image).imsave(file, array, cmap="gray", format="png")
+            for name, array in images.items():
+                with atomic_write(new / f"reconstructed_{name}.npy") as file:
+                    np.save(file, array, allow_pickle=False)
+                with atomic_write(new / f"reconstructed_{name}.png") as file:
+                    cast(Any, image).imsave(file, array, cmap="gray", format="png")
             if results.get("metrics"):
                 write_json(new / OUTPUTS[-1], results["metrics"])
             for path in earlier:

@@ -11,10 +11,11 @@ from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
+from ptycho.config.request import Request
 from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import MEMBERS, RunFolder
 from ptycho.run_names import RUNS
-from ptycho_torch.cli import solve
 from ptycho_torch.cli.console import (
     is_first_process,
     refuse_unlearned,
@@ -36,8 +37,11 @@ from ptycho_torch.cli.parser import FlagParser
 
 if TYPE_CHECKING:
     from ptycho_torch.config_solver import SolverPayload
+    from ptycho_torch.runs.reconstruction import ReconstructionResult
+    from ptycho_torch.runs.solved import SolverResult
 
 RECIPE = "demo"
+SCAN, NETWORK, SOLVER = "scan.npz", "reconstruction", "solver"
 PICTURE = "demo.png"
 """Solver, network and truth in one picture, in the folder of the run."""
 
@@ -70,32 +74,25 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options, recipe=RECIPE)
-    fields = {flag.name for flag in _training_flags()}
-    knobs = section_of(PyTorchExecutionConfig).names
-    request = line.request(ModelConfig, TrainingConfig, PyTorchExecutionConfig, only=fields.union(knobs))
-    request.add(TrainingConfig, Layer("cli-default", {"output_dir": str(Path(RUNS) / "demo")}))
-    run_dir = Path(request.path("output_dir") or "")
     parameters = read_parameters(_scan_flags(), line.flags)
+    request = _training(line, parameters)
+    run_dir = Path(request.path("output_dir") or "")
+    scan, image, folders = run_dir / SCAN, run_dir / PICTURE, (run_dir, run_dir / NETWORK, run_dir / SOLVER)
 
     from ptycho.raw_data import DataError
     from ptycho.simulation import simulate_scan
     from ptycho_torch.bundle import BundleError
-    from ptycho_torch.config_factory import create_inference_payload, create_training_payload
-    from ptycho_torch.config_solver import create_solver_payload
+    from ptycho_torch.config_payload import training_payload
     from ptycho_torch.runs.beside import save_beside
     from ptycho_torch.runs.preflight import refused_trainings
-    from ptycho_torch.runs.reconstruction import reconstruct_scans
-    from ptycho_torch.runs.solving import solve as solve_scan
     from ptycho_torch.runs.training import check, train_in
 
-    started_s = time.perf_counter()
-    scan = run_dir / "scan.npz"
-    place, overwrite = run_dir / "reconstruction", "overwrite" in options
-    alone, image = run_dir / "solver", run_dir / PICTURE
+    started_s, overwrite = time.perf_counter(), "overwrite" in options
     with refusing(DataError, BundleError), watching_for_interrupt(run_dir):
-        kept = [failure for folder in (run_dir, place, alone) for failure in run_in_the_way(folder, options)]
+        kept = [failure for folder in folders for failure in run_in_the_way(folder, options)]
         kept = kept or (in_the_way(scan, options) if is_first_process() else [])
-        if failures := [*kept, *refused_trainings(request)]:
+        answer = request.outcome()
+        if failures := [*kept, *refused_trainings(answer, n_is_known=True)]:
             raise ConfigError(failures)
         with refusing(ValueError):
             simulated = simulate_scan(**parameters)
@@ -104,15 +101,9 @@ def run(options: argparse.Namespace) -> int:
                 home.refuse_run()
             home.begin(anew=True, members=(*MEMBERS, scan.name, PICTURE))
             simulated.to_file(scan)
-            payload = create_training_payload(str(scan), None, request=request)
+            payload = training_payload(answer)
             trained = train_in(home, payload, check(payload, None))
-        request = line.request(ModelConfig, InferenceConfig, PyTorchExecutionConfig, only=knobs)
-        inference = create_inference_payload(str(run_dir), str(scan), str(place), request=request)
-        by_network = reconstruct_scans(inference, overwrite=overwrite)[0]
-        request = solve.request_of(line, knobs)
-        by_solver = solve_scan(
-            _for_solver(create_solver_payload(str(scan), str(alone), request=request)), overwrite=overwrite
-        )[0]
+        by_network, by_solver = _reconstructed(line, run_dir, overwrite=overwrite)
     if is_first_process():
         found = {"solver": by_solver.reconstruction, "network": by_network.reconstruction}
         save_beside(image, simulated, found)
@@ -121,6 +112,44 @@ def run(options: argparse.Namespace) -> int:
         print(f"{time.perf_counter() - started_s:.0f} s in all")
     refuse_unlearned(trained.problem or by_network.problem or by_solver.problem)
     return 0
+
+
+def _training(line: CommandLine, parameters: Mapping[str, Any]) -> Request:
+    """The request of the training, with what the simulated scan will tell where no flag does."""
+    fields = {flag.name for flag in _training_flags()} | {*section_of(PyTorchExecutionConfig).names}
+    classes = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+    request = line.request(*classes, only=fields, beside=(InferenceConfig, SolverConfig))
+    stated = {"output_dir": str(Path(RUNS) / "demo"), "n_groups": None}
+    request.add(TrainingConfig, Layer("cli-default", stated))
+    if folder := request.path("output_dir"):
+        place = {"train_data_file": str(Path(folder, SCAN))}
+        request.add(TrainingConfig, Layer("argument", place, level=1))
+    defaults = {flag.name: flag.default for flag in _scan_flags() if flag.name not in parameters}
+    for cls, name in ((ModelConfig, "N"), (TrainingConfig, "nphotons")):
+        told = {name: defaults[name]} if name in defaults else {}
+        request.add(cls, Layer("inferred", told, {name: "the simulated scan"}))
+    return request
+
+
+def _reconstructed(
+    line: CommandLine, run_dir: Path, *, overwrite: bool
+) -> "tuple[ReconstructionResult, SolverResult]":
+    """Reconstruct the scan with the network, and by the solver alone."""
+    from ptycho_torch.config_factory import create_inference_payload
+    from ptycho_torch.config_solver import create_solver_payload
+    from ptycho_torch.runs.reconstruction import reconstruct_scans
+    from ptycho_torch.runs.solving import solve
+
+    scan, knobs = str(run_dir / SCAN), section_of(PyTorchExecutionConfig).names
+    of_network = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
+    request = line.request(*of_network, only=knobs, beside=(TrainingConfig, SolverConfig))
+    request.add(InferenceConfig, Layer("cli-default", {"n_groups": None}))
+    inference = create_inference_payload(str(run_dir), scan, str(run_dir / NETWORK), request=request)
+    by_network = reconstruct_scans(inference, overwrite=overwrite)[0]
+    others = (ModelConfig, TrainingConfig, InferenceConfig)
+    request = line.request(SolverConfig, PyTorchExecutionConfig, only=knobs, beside=others)
+    alone = _for_solver(create_solver_payload(scan, str(run_dir / SOLVER), request=request))
+    return by_network, solve(alone, overwrite=overwrite)[0]
 
 
 def _for_solver(payload: "SolverPayload") -> "SolverPayload":
@@ -143,7 +172,7 @@ def _report(run_dir: Path, figures: Mapping[str, Mapping[str, Any]], trained_s: 
         )
         took = f"{found['seconds']:.0f} s" + (f", training {trained_s:.0f} s" if name == "network" else "")
         print(f"{name:15}{image}; R factor {found['r_factor']:.4f} ({found['patterns']} patterns); {took}")
-    print(f"loss           {here}/loss.png, {here}/history.csv; {here}/solver/loss.png")
+    print(f"loss           {here}/loss.png, {here}/history.csv, {here}/solver/loss.png")
     print(f"model          {here}/wts.h5.zip")
     print(
         f"settings       {here}/config.json, {here}/solver/config.json: every value, and where it came from"

@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     from ptycho_torch.runs.preflight import refused_trainings
     from ptycho_torch.runtime.offers import accelerator_offers, machine, offers  # loads torch
 
-    refused = refused_trainings(request)
+    refused = refused_trainings(request.outcome(), n_is_known=request.speaks_of("N"))
     found = machine()._asdict()
     values = {"any": {"accelerator": accelerator_offers()}} | {
         name: offers(name) for name in found["accelerators"]

@@ -15,9 +15,6 @@ from ptycho.config.render import text
 from ptycho.config.section import Section, section_of
 from ptycho_torch.cli.commands import spell
 
-RECONSTRUCTION_GROUPS = ("hardware", "data loading", "logging", "inference")
-"""Groups of knobs that a reconstruction reads."""
-
 _LONGEST_METAVAR = 44
 """Characters; a longer list of words is given in the help text."""
 

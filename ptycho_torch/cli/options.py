@@ -146,12 +146,20 @@ class CommandLine:
         read = partial(read_files, files, recipe_of(options, recipe), os.environ.get(VARIABLE))
         return cls(places, passed, cache(read), "quiet" in options, unknown)
 
-    def request(self, *classes: type, only: Collection[str] | None = None) -> Request:
+    def request(
+        self,
+        *classes: type,
+        only: Collection[str] | None = None,
+        unread: Collection[str] = (),
+        beside: Collection[type] = (),
+    ) -> Request:
         """Ask for the settings of a command.
 
         Args:
             *classes: the classes of its sections.
             only: names of the flags that are settings; None: all.
+            unread: settings of these sections that the run does nothing with.
+            beside: the classes of sections that the command reads by another request.
         """
         silent = self.quiet and "enable_progress_bar" not in self.flags
         request = Request(
@@ -160,6 +168,8 @@ class CommandLine:
             flags={name: text for name, text in self.flags.items() if only is None or name in only},
             files=self.read(),
             cli_defaults={"enable_progress_bar": is_watched()},
+            unread=unread,
+            beside=beside,
         )
         request.fail(self.unknown)
         for cls in classes:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ptycho.config.canonical import InferenceConfig, ModelConfig
 from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure, show
-from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.execution import RECONSTRUCTION_GROUPS, PyTorchExecutionConfig, unread_by_reconstructions
 from ptycho.config.files import ConfigFile
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
@@ -26,7 +26,7 @@ from ptycho_torch.cli.console import (
     relative,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, flags_of
+from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import (
     OVERWRITE,
     CommandLine,
@@ -162,7 +162,11 @@ def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:
 def _with_model(line: CommandLine) -> Request:
     """The request with a model, in whose folder the output folder is, where that and the scan are known."""
     classes = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
-    request = line.request(*classes, only=line.flags.keys() - solve.only_here())
+    request = line.request(
+        *classes,
+        only=line.flags.keys() - solve.only_here(),
+        unread=unread_by_reconstructions(with_model=True),
+    )
     model, data = request.path("model_path"), request.path("test_data_file")
     if model and data:
         home = Path(model).parent if Path(model).is_file() else Path(model)

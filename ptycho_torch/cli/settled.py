@@ -1,5 +1,6 @@
 """What a command line comes to, for `ptycho config show`: the settings of a run that is not started."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -7,6 +8,8 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho.config.render import text
 from ptycho.config.request import Request
+
+log = logging.getLogger(__name__)
 
 _FIXED: Final = ("override", "argument", "inferred")
 """Kinds of origins that neither data nor a trained model changes."""
@@ -48,6 +51,8 @@ class Settled(NamedTuple):
             groups: the groups of execution settings.
         """
         answer = request.answer()
+        for told in answer.unused:
+            log.info(told)
         pending: dict[str, tuple[Origin, str]] = {}
         for name, (source, words) in unknown.items():
             origin = answer.sources[name]

@@ -1,14 +1,18 @@
 """`ptycho reconstruct DATA`, without a model: from a scan to pictures, arrays and figures by the iterative solver."""
 
 import argparse
-from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure
-from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.execution import (
+    ONLY_WITH_A_MODEL,
+    RECONSTRUCTION_GROUPS,
+    PyTorchExecutionConfig,
+    unread_by_reconstructions,
+)
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.request import Request
@@ -23,7 +27,7 @@ from ptycho_torch.cli.console import (
     relative,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.flags import RECONSTRUCTION_GROUPS, spell
+from ptycho_torch.cli.flags import spell
 from ptycho_torch.cli.options import CommandLine, missing_places, run_in_the_way
 from ptycho_torch.cli.settled import Settled
 
@@ -31,22 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ptycho_torch.runs.solved import SolverResult
-
-UNREAD: Final = (
-    "num_workers",
-    "pin_memory",
-    "persistent_workers",
-    "prefetch_factor",
-    "middle_trim",
-    "pad_eval",
-    "ddp_find_unused_parameters",
-    "ddp_static_graph",
-    "ddp_gradient_as_bucket_view",
-    "val_split",
-    "val_split_seed",
-    "drop_last_batch",
-)
-"""Knobs of a reconstruction with a model that one without it makes nothing of."""
 
 
 def only_here() -> set[str]:
@@ -57,7 +45,7 @@ def only_here() -> set[str]:
 def only_with_a_model() -> set[str]:
     """Fields and knobs that a reconstruction with a model reads alone."""
     others = {*section_of(InferenceConfig).fields}.difference(section_of(SolverConfig).fields)
-    return others.union(UNREAD)
+    return others.union(ONLY_WITH_A_MODEL)
 
 
 def misplaced(line: CommandLine, *, with_model: bool) -> list[Failure]:
@@ -122,16 +110,12 @@ def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
 
 def asked(line: CommandLine) -> Request:
     """The request of a command line; its output folder is called after the scan, where that is known."""
-    request = request_of(line, line.flags.keys() - only_with_a_model())
+    passed, unread = line.flags.keys() - only_with_a_model(), unread_by_reconstructions(with_model=False)
+    request = line.request(SolverConfig, PyTorchExecutionConfig, only=passed, unread=unread)
     if data := request.path("data_file"):
         place = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
         request.add(SolverConfig, Layer("cli-default", place))
     return request
-
-
-def request_of(line: CommandLine, only: Collection[str]) -> Request:
-    """The settings of a reconstruction without a model, of the flags named."""
-    return line.request(SolverConfig, PyTorchExecutionConfig, only=only)
 
 
 def resume(line: CommandLine, options: argparse.Namespace) -> int:

@@ -70,6 +70,8 @@ def find(scan: RawData, ids: NDArray[np.int64]) -> Findings:
 
 def completed(scan: RawData, findings: Findings) -> RawData:
     """A scan with what was found of it."""
+    if findings.probe is None and findings.orientation == "identity":
+        return scan
     probe, positions, known = scan.probe, scan.positions_px, scan.object_guess
     if findings.orientation != "identity":
         positions = oriented(positions, findings.orientation)

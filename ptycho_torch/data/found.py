@@ -1,6 +1,7 @@
 """What an earlier run has found for a scan: its probe, its positions, the intensity of the beam in each pattern."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -72,7 +73,7 @@ def read_found(path: Path, scan: RawData, field: str, names: tuple[str, ...]) ->
         name: _fitting(file, field, name, found[name], like[name]) for name in OF_SCAN if name in found
     }
     spread_px = np.ptp(fitting.get("positions_px", scan.positions_px), axis=0) + scan.patterns.shape[-1]
-    if too_large(float(spread_px.prod()) * CANVAS_BYTES):
+    if too_large(math.prod(spread_px.tolist()) * CANVAS_BYTES):
         refuse(file, field, "positions_px near those of the scan")
     return found | fitting
 

@@ -47,7 +47,7 @@ N_TESTED: Final = 64
 """Patterns that tell whether the probe of the file explains them."""
 FITS: Final = 1.5
 """Deviance over the expected one up to which it does: the rest is noise, and an object that is not yet sharp."""
-FALLS: Final = 0.02
+FALLS: Final = 0.01
 """Share by which the deviance of the fitted patterns has fallen in ten iterations where it is worth while to go on."""
 N_MORE: Final = 20
 """Iterations that are added then."""

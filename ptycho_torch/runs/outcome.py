@@ -28,9 +28,10 @@ _CAUSES: Final = (
 )
 
 _PICTURE_CAUSES: Final = (
-    "Usual causes: a model that was trained for too few epochs or on other data, a probe or positions that are not "
-    "those of the scan, or patterns read in the wrong measurement_domain"
+    "Usual causes: {of_model}a probe or positions that are not those of the scan, or patterns read in the wrong "
+    "measurement_domain"
 )
+_OF_MODEL: Final = "a model that was trained for too few epochs or on other data, "
 
 
 def problem_of(history: Sequence[Mapping[str, float | None]]) -> str | None:
@@ -103,7 +104,7 @@ def tell_verdict(bundle: Path, verdict: str | None) -> str | None:
     return problem
 
 
-def problem_of_picture(figures: Mapping[str, Any]) -> str | None:
+def problem_of_picture(figures: Mapping[str, Any], *, with_model: bool = True) -> str | None:
     """What is wrong with a reconstruction, from its figures (`metrics.json`); None where nothing is.
 
     It predicts the patterns no better than the mean of the others does, which knows of no object: neither by its R
@@ -113,9 +114,10 @@ def problem_of_picture(figures: Mapping[str, Any]) -> str | None:
     if not all(math.isfinite(mean) and not found < mean for found, mean in pairs):
         return None
     found, mean = pairs[0]
+    causes = _PICTURE_CAUSES.format(of_model=_OF_MODEL if with_model else "")
     return (
         f"r_factor: expected less than {mean:.4f}, which the mean of the other patterns reaches without any object; "
-        f"got {found:.4f}. The picture is not that of the object. {_PICTURE_CAUSES}"
+        f"got {found:.4f}. The picture is not that of the object. {causes}"
     )
 
 

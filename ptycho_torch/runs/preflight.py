@@ -3,7 +3,7 @@
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.request import Request
+from ptycho.config.request import Answer
 from ptycho.config.rules import idle_settings, values_of
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.config_payload import take_held
@@ -50,15 +50,15 @@ def refuse_foreseeable(
         raise ConfigError(failures)
 
 
-def refused_trainings(request: Request) -> list[Failure]:
-    """What a training that is asked for would be refused for, before there are data: N may be one that they tell.
+def refused_trainings(outcome: Answer, *, n_is_known: bool) -> list[Failure]:
+    """What a training that is asked for would be refused for, before there are data.
 
     Where other settings are wrong, what the machine lacks of the execution settings is among it.
 
     Args:
-        request: for the model, the training and how it is run.
+        outcome: of a request for the model, the training and how it is run.
+        n_is_known: whether N is as it says, and not one that the data will tell.
     """
-    outcome = request.outcome()
     execution = outcome.resolution(PyTorchExecutionConfig)
     if outcome.failures and execution.made is None:
         return [*outcome.failures]
@@ -67,6 +67,6 @@ def refused_trainings(request: Request) -> list[Failure]:
         return [*outcome.failures, *lacking]
     config = outcome[TrainingConfig]
     take_held(config, outcome)
-    if not request.speaks_of("N"):
+    if not n_is_known:
         config.model.N = 0
     return foreseeable_failures(config, execution.config)

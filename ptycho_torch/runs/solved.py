@@ -118,7 +118,11 @@ def finish(
     lit = replace(result, coverage=grey_closing(coverage, (GAP_PX, GAP_PX)))
     pair = compared(lit, scan) if is_whole else None
     told |= {} if pair is None else pair.figures()
-    told[PROBLEM] = (problem_of_picture(told) or overlap_problem(course.facts_now())) if is_whole else None
+    told[PROBLEM] = (
+        (overlap_problem(course.facts_now()) or problem_of_picture(told, with_model=False))
+        if is_whole
+        else None
+    )
     found = SolverResult(
         folder,
         scan,

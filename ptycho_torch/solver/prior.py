@@ -34,7 +34,7 @@ def no_dual(image: Tensor) -> Tensor:
 
 
 def shrink_variation(
-    image: Tensor, weight: Tensor, strength: Tensor, dual: Tensor, n_steps: int = 5
+    image: Tensor, weight: Tensor, strength: Tensor, dual: Tensor, n_steps: int = 2
 ) -> tuple[Tensor, Tensor]:
     """argmin_x of the variation + sum weight abs(x - image)^2 / 2, approached by accelerated dual steps.
 

@@ -116,6 +116,14 @@ def test_check_gives_programs_the_failures_and_the_exit_code(ptycho: Run) -> Non
     assert failure["name"] == "seed"
 
 
+def test_a_check_reads_a_named_pipe_once(ptycho: Run) -> None:
+    os.mkfifo("pipe.toml")
+    script = "with open('pipe.toml', 'w') as pipe: pipe.write('[training]\\nnepochs = 3\\n')"
+    with subprocess.Popen([sys.executable, "-c", script]):
+        code, shown, said = ptycho("config", "check", "pipe.toml")
+    assert (code, shown.splitlines()[0], said) == (0, "pipe.toml: no mistakes found", "")
+
+
 # init and schema
 
 

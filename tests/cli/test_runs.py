@@ -121,7 +121,7 @@ def test_the_demo_shows_the_truth_beside_the_picture(ptycho: Run, tmp_path: Path
     for line in out.splitlines():
         for word in line.split():
             if word.startswith(str(tmp_path)):
-                assert Path(word.rstrip(",:")).is_file()
+                assert Path(word.rstrip(",:;")).is_file()
 
 
 def test_a_demo_that_replaces_a_run_and_fails_leaves_the_run_and_its_scan(

@@ -79,6 +79,32 @@ def test_of_countless_unknown_names_a_few_are_told():
     assert "a.json: 19981 more names that are no settings." in said
 
 
+def test_of_countless_names_outside_tables_a_few_are_told():
+    names = {f"name_{number}": number for number in range(20_000)}
+    Path("a.json").write_text(json.dumps({"model": {}, **names}))
+    with pytest.raises(ConfigError) as caught:
+        Request([ModelConfig, TrainingConfig, PyTorchExecutionConfig], file="a.json").answer()
+    assert sum("expected inside a table" in failure.message for failure in caught.value.failures) == 19
+    assert "a.json: 19981 more names that are no settings." in str(caught.value)
+
+
+def test_of_a_name_given_countless_times_a_few_places_are_told():
+    said = refusal("a.json", "{" + ",\n".join(['"seed": 1'] * 20_000) + "}")
+    assert said.startswith(
+        "seed: given twice, at a.json:1 and a.json:2 and a.json:3 and a.json:4 and more. Keep one"
+    )
+    assert len(said) < 1000
+    said = refusal("a.json", "{" + ",\n".join(f'"x{n}": 1, "x{n}": 2' for n in range(20_000)) + "}")
+    assert len(said) < 5000
+
+
+def test_the_line_of_a_name_behind_very_many_others_is_found():
+    names = ", ".join(f'"x{number}": 1' for number in range(5000))
+    text = '{"execution": {"seed": "x",\n"origins": {' + names + '}},\n"training": {}}'
+    assert refusal("a.json", text).startswith("origins: no such setting at a.json:2.")
+    assert "seed: expected an integer >= 0" in refusal("a.json", text)
+
+
 def test_of_many_mistakes_the_first_are_shown_and_all_are_kept():
     error = ConfigError([Failure(f"a{number}", f"a{number}: wrong.") for number in range(8000)])
     assert str(error).splitlines()[-2:] == [

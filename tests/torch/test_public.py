@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 import ptycho
+from ptycho_torch.config_factory import create_training_payload
 from tests.legacy_dictionary import legacy_dictionary_restored
+from tests.torch.factory_calls import save_scan
 
 QUICK = {"nepochs": 1, "accelerator": "cpu", "gridsize": 1, "architecture": "cnn"}
 
@@ -55,9 +57,32 @@ def test_the_run_on_a_file_is_called_after_it(scan: ptycho.RawData, place: Path)
 
 
 def test_settings_that_are_refused_leave_nothing_behind(scan: ptycho.RawData, place: Path):
-    with pytest.raises(ptycho.ConfigError, match="nepochs"):
+    with pytest.raises(ptycho.ConfigError, match=r"nepochs: .*; got 0 from argument\."):
         ptycho.train(scan, "new", nepochs=0)
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(("name", "hint"), [("nepoch", " Did you mean nepochs?"), ("gpus", "")])
+def test_a_name_that_is_no_setting_is_refused_as_an_argument(
+    scan: ptycho.RawData, place: Path, name: str, hint: str
+):
+    with pytest.raises(ptycho.ConfigError) as caught:
+        ptycho.train(scan, "new", **{name: 1})
+    (message,) = caught.value.messages
+    assert message.startswith(f"{name}: no such setting.{hint}")
+
+
+def test_a_setting_of_the_call_is_an_argument_above_the_data_and_an_old_word_still_works(place: Path):
+    save_scan(Path("small.npz"))
+    payload = create_training_payload(
+        "small.npz",
+        "new",
+        {"batch_size": 2},
+        arguments={"max_epochs": 3, "n_groups": 4, "N": 32, "batch_size": 1},
+    )
+    kinds = {name.partition(".")[2]: origin.kind for name, origin in payload.sources.items()}
+    assert [kinds[name] for name in ("nepochs", "N", "batch_size")] == ["argument", "argument", "override"]
+    assert (payload.tf_training_config.nepochs, payload.tf_training_config.batch_size) == (3, 2)
 
 
 def test_settings_come_from_files_and_names_beat_them(scan: ptycho.RawData, place: Path):

@@ -75,7 +75,7 @@ def test_the_figures_tell_what_was_judged_and_what_was_done(run_dir: Path) -> No
     told = json.loads((run_dir / "metrics.json").read_text())
     assert (told["patterns"], told["n_patterns"], told["n_iterations"]) == ("held out", 4, 30)
     assert told["refined"] == ["probe", "positions"]
-    assert told["prior"] == "none"
+    assert (told["prior"], told["prior_weight"], told["prior_weight_origin"]) == ("tv", 10.0, "fixed")
     assert told["r_factor"] < 0.5 * told["mean_pattern_r_factor"]
     assert told["overlap"] > 0.5
     assert "interrupted" not in told
@@ -121,7 +121,7 @@ def test_what_a_run_found_is_where_the_next_one_starts(
 @pytest.mark.parametrize(
     ("arrays", "told"),
     [
-        ({"probe": np.ones((32, 32))}, "expected object, complex"),
+        ({"probe": np.ones((1, 32, 32))}, "expected object, complex"),
         ({"object": np.ones((40, 40)), "corner_px": np.zeros(2)}, "expected corner_px, two whole numbers"),
         ({"object": np.full((40, 40), np.nan), "corner_px": np.zeros(2, dtype=int)}, "expected object"),
         (
@@ -299,3 +299,13 @@ def test_a_folder_of_no_such_run_is_refused(content: str, tmp_path: Path) -> Non
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(ConfigError, match="expected the folder of a reconstruction without a model"):
         resume_solving(tmp_path)
+
+
+def test_no_model_is_blamed_where_there_is_none(tiny_file: Path, tiny_scan: RawData, tmp_path: Path) -> None:
+    """Patterns that are not in the order of their positions."""
+    order = np.random.default_rng(0).permutation(len(tiny_scan))
+    shuffled = dataclasses.replace(tiny_scan, positions_px=tiny_scan.positions_px[order])
+    result = solved(tiny_file, tmp_path, shuffled, n_iterations=4)
+    assert result.problem is not None
+    assert "The picture is not that of the object" in result.problem
+    assert "trained" not in result.problem

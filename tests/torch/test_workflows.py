@@ -207,6 +207,13 @@ def test_a_metric_that_is_not_finite_is_null_in_the_file(tmp_path: Path) -> None
     assert said == {"r_factor": None, "r_factor_reason": "not a number (NaN)"}
 
 
+@pytest.mark.parametrize("given", [np.ones(3), np.ones((3, 3), complex), np.array([[{}]]), 1.0])
+def test_what_is_no_image_is_not_saved(given: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"phase: expected real numbers of shape \(H, W\)"):
+        components.save_outputs(np.ones((3, 3)), given, {}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_to_save_is_no_error(tmp_path: Path) -> None:
     components.save_outputs(None, None, {}, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
