@@ -11,7 +11,7 @@ from typing import BinaryIO, Final, Literal
 
 from ptycho.atomic import atomic_write
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.file_text import LARGEST
+from ptycho.config.record import LARGEST
 from ptycho.regular_files import open_regular, read_regular, size_of
 
 CHECKSUMS: Final = "SHA256SUMS"

@@ -11,8 +11,6 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
 from ptycho.atomic import atomic_write
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.json_files import read_json
@@ -33,6 +31,8 @@ def locked(path: Path) -> Generator[None]:
     Raises:
         ConfigError: another process or thread writes into it; or it is no folder, or cannot be one.
     """
+    from filelock import FileLock, Timeout  # loads with the first writer
+
     made = _make(path)
     for name in (LOCK, WRITER):
         refuse_others(path / name, Path.is_file)
@@ -63,6 +63,8 @@ def in_use(path: Path) -> Failure | None:
     """Why nobody else may write into a folder now: another process or thread does."""
     if not (path / LOCK).is_file():
         return None
+    from filelock import FileLock, Timeout
+
     lock = FileLock(path / LOCK)
     try:
         lock.acquire(timeout=_PATIENCE_S)

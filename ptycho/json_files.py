@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ptycho.atomic import atomic_write
-from ptycho.config.file_text import LARGEST
+from ptycho.config.record import LARGEST
 from ptycho.regular_files import read_regular
 
 

@@ -137,10 +137,10 @@ def of_field(geometry: Geometry, positions: Array | None, n_pixels: int) -> Iter
         return
     step_m, field_m = step * max(pixel), n_pixels * max(pixel)
     fresnel = geometry.fresnel_number(2 * step_m)
-    number = "" if fresnel is None else f", Fresnel number {fresnel:.2g}"
+    number = f" (Fresnel number {fresnel:.2g})" if fresnel is not None and fresnel > 1 else ""
     got = (
-        f"steps of {step_m * 1e6:.3g} um, whose beams must be wider than the {field_m * 1e6:.3g} um that the far field "
-        f"on these pixels describes: the near field{number}"
+        f"steps of {step_m * 1e6:.3g} um, and beams that overlap at such steps are wider than the "
+        f"{field_m * 1e6:.3g} um that the far field on these pixels describes: this is the near field{number}"
     )
     expected = "patterns in the far field"
     share = step / n_pixels

@@ -29,7 +29,7 @@ from ptycho.scan_domain import Domain, TrainedDomains, check_word, decide_domain
 from ptycho.scan_files import read_scan_file
 from ptycho.scan_masks import as_plain
 from ptycho.scan_objects import Labels, object_index
-from ptycho.scan_verdicts import Seen, examine, say
+from ptycho.scan_verdicts import Seen, examine, tell
 from ptycho.stored_array import Stack, taken
 from ptycho.verdict import Verdict
 
@@ -257,7 +257,7 @@ class RawData:
         check.raise_problems()
         if found is None or positions is None:
             raise AssertionError("an array is missing, but no problem was reported")
-        say(found, origin)
+        tell(found, origin)
 
         def kept(array: Any) -> Any:
             return None if array is None else taken(array, found.rows)

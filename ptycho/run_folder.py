@@ -24,12 +24,11 @@ from typing import Final, Self
 from ptycho.atomic import refuse_special, remove_leftovers
 from ptycho.checksums import CHECKSUMS
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.config.record import RECORD as _RECORD
+from ptycho.config.record import RECORD
 from ptycho.data_error import DataError
 from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
 from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS
 
-RECORD: Final = _RECORD
 LOG: Final = "run.log"
 CHECKPOINTS: Final = "checkpoints"
 HISTORY: Final = "history.csv"
@@ -37,7 +36,11 @@ LOSS_PICTURE: Final = "loss.png"
 STATE: Final = "state.pt"
 OF_ANY: Final = (RECORD, LOG, CHECKSUMS)
 OF_TRAINING: Final = (*OF_ANY, HISTORY, LOSS_PICTURE, CHECKPOINTS, ARCHIVE_WEIGHTS, ARCHIVE)
-OF_RECONSTRUCTION: Final = ("reconstruction.npz", "reconstruction.png", "comparison.png", "metrics.json")
+OF_RECONSTRUCTION: Final = (
+    *("reconstruction.npz", "reconstruction.png", "comparison.png", "reconstruction.h5"),
+    *("reconstruction.cxi", "object_amplitude.tif", "object_phase.tif", "probe_amplitude.tif"),
+    *("probe_phase.tif", "metrics.json"),
+)
 """Of every run, of a training, and of a reconstruction; the last one is there last."""
 OF_SOLVER: Final = (STATE, HISTORY, LOSS_PICTURE, *OF_RECONSTRUCTION)
 """Of a reconstruction without a model; the first one is there while it is not finished."""

@@ -145,7 +145,7 @@ def _with_hits(bad: Mask | None, hits: Array, shape: tuple[int, ...]) -> Mask | 
     return joined(bad, each)
 
 
-def say(found: Examined, origin: str) -> None:
+def tell(found: Examined, origin: str) -> None:
     """Log how patterns are read, as a warning with the way out where nobody stated it, and the verdicts."""
     decision = found.decision
     logger.log(

@@ -321,7 +321,7 @@ def after_the_rest(request: Request, execution_config: PyTorchExecutionConfig | 
 
 
 def _require_n_groups(request: Request, cls: type) -> None:
-    if not request.speaks_of("n_groups"):
+    if not request.speaks_of("n_groups") and not request.unread:
         field = section_of(cls).labelled("n_groups")
         rule = "expected an integer >= 1, or none for one group at every scan position"
         message = f"{field}: n_groups is required: {rule}; got nothing. Give it as an override, a flag or in the file."

@@ -27,6 +27,11 @@ CODE_PATH = re.compile(
     r"`((?:ptycho|ptycho_torch|tests|docs|specs|benchmarks|examples)/[\w/.-]+|[\w-]+\.(?:py|md|ipynb))"
 )
 DOTTED = re.compile(r"`((?:ptycho|ptycho_torch|benchmarks)(?:\.\w+)+)\b(?!/)")
+PLACED = re.compile(
+    r"`(?P<name>[\w.]+)` (?:of|in)\s`(?P<file>(?:ptycho|ptycho_torch|tests|benchmarks)/[\w/]+\.py)`"
+    r"|`(?P<home>(?:ptycho|ptycho_torch|tests|benchmarks)/[\w/]+\.py)` (?:has|holds) [^`.;:]{,20}`(?P<held>[\w.]+)`"
+)
+"""A name, and the file of the code that it is said to be in."""
 ENTRY_POINTS = {"ptycho.backends"}
 BESIDE = (
     "",
@@ -134,6 +139,31 @@ def _is_in_the_code(name: str) -> bool:
                 or re.search(rf"^(def|class) {rest[0]}\b|^{rest[0]}(:|\b.* =)", text, re.M) is not None
             )
     return False
+
+
+def test_every_name_that_a_document_places_in_a_file_is_declared_there() -> None:
+    claims = {
+        (found["name"] or found["held"], found["file"] or found["home"])
+        for path in DOCUMENTS
+        for found in PLACED.finditer(path.read_text())
+    }
+    assert len(claims) >= 5
+    missing = [
+        claim for claim in sorted(claims) if not set(claim[0].split(".")) <= _declared(ROOT / claim[1])
+    ]
+    assert not missing
+
+
+def _declared(file: Path) -> set[str]:
+    """The names of classes, functions and fields, and of what is assigned, in a file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(), file.name)):
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
+                names.add(name)
+            case _:
+                pass
+    return names
 
 
 @pytest.mark.parametrize("path", tables.documents(), ids=named)

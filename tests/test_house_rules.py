@@ -51,6 +51,7 @@ MAY_WRITE = {
     ("ptycho/inspection_picture.py", "calls figure.savefig"),  # into memory
     ("ptycho/run_folder.py", "calls os.rename"),  # moves what is whole
     ("ptycho/run_folder.py", "calls os.replace"),
+    ("ptycho_torch/runs/exports.py", "calls h5py.File"),  # into the open file of atomic_write
 }
 """What seems to write a file otherwise than through `ptycho.atomic`, and why it may."""
 

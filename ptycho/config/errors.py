@@ -11,6 +11,8 @@ from ptycho.version import installed_version
 
 VERSION_KEY = "ptycho_version"
 """The key of a snapshot, or of a file, that is no setting: the version of the package that wrote it."""
+NEAR_ENOUGH = 0.75
+"""Similarity from which an unknown name among others (a variable, an override) is taken for a misspelt one."""
 SHOWN_LENGTH = 60
 """Longest text of a value that a message repeats, in characters."""
 LINE_LENGTH = 200
@@ -19,17 +21,18 @@ _QUOTED = "\n    "
 """How a message begins the line of a file that it quotes."""
 
 
-FOREIGN = {
+_FOREIGN = {
     "device": ("accelerator", "n_devices"),
     "gpus": ("accelerator", "n_devices"),
     "bf16": ("precision",),
     "fp16": ("precision",),
+    "16": ("precision",),
     "max_epochs": ("nepochs",),
     "epochs": ("nepochs",),
 }
-"""What others call a setting -> the names here that may be meant; looked up before names that are spelled alike."""
+"""What others call a setting -> the names here that may be meant."""
 
-_HANDS_ON = ("ptycho", "ptycho_torch", "pydantic", "pydantic_settings", "dataclasses")
+_HANDS_ON = ("ptycho", "ptycho_torch", "pydantic", "pydantic_settings", "contextlib", "dataclasses")
 """Packages whose code is no caller, but for the command line."""
 
 
@@ -160,6 +163,11 @@ def fold(name: str) -> str:
     return name.strip().lower().replace("-", "_")
 
 
+def names_meant(written: str) -> tuple[str, ...]:
+    """The names that may be meant by one that is not known: what others call a setting comes before spelling."""
+    return _FOREIGN.get(fold(written), (written,))
+
+
 @lru_cache(maxsize=256)
 def near(name: str, known: tuple[str, ...], cutoff: float = 0.6) -> str | None:
     """Find the known name that a misspelt one probably means.
@@ -190,7 +198,6 @@ def unknown_name(written: str, suggestion: str | None, *, place: str = "") -> Fa
     Returns:
         The failure.
     """
-    suggestion = " or ".join(FOREIGN.get(fold(written).rpartition(".")[2], ())) or suggestion
     hint = f" Did you mean {suggestion}?" if suggestion else ""
     return Failure(written, f"{named(written)}: no such setting{place}.{hint}")
 

@@ -75,3 +75,5 @@ def path(default: str | None) -> Any:
 Activation = Annotated[Literal["sigmoid", "swish", "silu", "softplus", "relu"], Exact()]
 Domain = Annotated[Literal["auto", "amplitude", "intensity"], Exact()]
 Backend = Annotated[Literal["pytorch", "tensorflow"], Exact()]
+SaveFormat = Annotated[Literal["none", "h5", "cxi", "tiff", "all"], Exact()]
+"""A format that other programs read, or all of them."""

@@ -212,11 +212,13 @@ class Scalar(NamedTuple):
         return tuple(dict.fromkeys(word for word in self.words.values() if word is not None))
 
     def meant_by(self, value: object) -> str | None:
-        """The word that a misspelt one is near to; None where the value is no text or near to none."""
-        close = near(value, tuple(self.words)) if isinstance(value, str) and self.words else None
+        """The word that a misspelt or shortened one is near to; None where there is none of the same number."""
+        written = str(value).strip().lower() if isinstance(value, str | int) and self.words else ""
+        longer = [word for word in self.words if written and word.startswith(f"{written}-")]
+        close = longer[0] if longer else near(written, tuple(self.words)) if isinstance(value, str) else None
         if close is None:
             return None
-        numbers = re.findall(r"\d+", str(value))
+        numbers = re.findall(r"\d+", written)
         # another number is another meaning
         return self.words[close] if numbers in ([], re.findall(r"\d+", close)) else None
 

@@ -11,10 +11,9 @@ from typing import Final
 from ptycho.config import formats
 from ptycho.config.errors import ConfigError, Failure, named, quote_line, up_to_value
 from ptycho.config.hints import meant_by
+from ptycho.config.record import LARGEST
 from ptycho.config.section import TABLES, tables_with
 
-LARGEST: Final = 4 * 2**20
-"""Bytes of the record of a run; none is larger."""
 LARGEST_FILE: Final = 2**19
 """Bytes of a file of settings in a format that people write, whose parsers take seconds for some megabytes."""
 WAIT_S: Final = 5
@@ -42,11 +41,11 @@ def text_of(path: str, name: str) -> str:
     rule = "expected a file that ends in .toml, .yaml, .yml or .json"
     if path == "-":
         raise _refused(name, f"{rule}, which tells its format; got standard input. Name a file.")
+    if "\0" not in path and os.path.isdir(path):
+        raise _refused(name, f"{rule}; got a folder. Name a file.")
     if formats.suffix(path) is None:
         if not os.path.lexists(path):
             raise _no_such_file(name)
-        if os.path.isdir(path):
-            raise _refused(name, f"{rule}; got a folder. Name a file.")
         raise _refused(name, f"{rule}. Rename the file to say its format.")
     try:
         largest = LARGEST if formats.suffix(path) == ".json" else LARGEST_FILE
@@ -71,7 +70,7 @@ def _content_of(path: str, name: str, most: int) -> bytes:
     """Read a file, or what a program writes into a named pipe, once; at most so many bytes."""
     kind = os.stat(path).st_mode  # opening a device may already act on it
     is_pipe = stat.S_ISFIFO(kind)
-    if not is_pipe and not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+    if not is_pipe and not stat.S_ISREG(kind):
         raise _refused(name, "expected a file or a named pipe; got another kind of file. Name a file.")
     opened = os.open(path, os.O_RDONLY | _AT_ONCE)
     try:
@@ -115,7 +114,7 @@ def way_out(line: str, path: str) -> str:
     """What to do about a line that is not valid."""
     ending = formats.suffix(path) or ""
     if "\t" in line[: len(line) - len(line.lstrip())] and ending in (".yaml", ".yml"):
-        return " Indent with blanks in place of the tab."
+        return " Indent with spaces, without tabs."
     meant = meant_by(line.strip(), ending)
     return f" {meant.way_out}".rstrip() if meant and tables_with(meant.name) else ""
 

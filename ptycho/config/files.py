@@ -25,7 +25,7 @@ from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import VARIABLE, Files, ranked_paths
 from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
-from ptycho.config.section import TABLES, Section, section_of_table, tables_with
+from ptycho.config.section import TABLES, Section, tables_with
 from ptycho.config.sources import Writing, read_values
 from ptycho.config.syntax import SyntaxFaultError
 
@@ -220,8 +220,7 @@ class ConfigFile(NamedTuple):
             return self._stray(key[0])
         if self._merges(key[-1]):
             return self._merge_key(key)
-        tables = [table for table in tables_with(key[-1]) if table not in key]
-        meant = f"[{tables[0]}] {_current(key[-1], tables[0])}" if tables else section.meant_by(key[-1])
+        meant = section.suggest(key[-1], in_file=True)
         failure = unknown_name(key[-1], meant, place=f" at {self.place(key)}")
         return Failure(failure.name, f"{failure.message}{self._writer}")
 
@@ -295,11 +294,6 @@ class _Lookup(Mapping[str, str]):
 
 def _says_none(section: object) -> bool:
     return section is None or (isinstance(section, str) and section.strip().lower() in NONE_WORDS)
-
-
-def _current(name: str, table: str) -> str:
-    """The name of today of a field of a table."""
-    return section_of_table(table).field(name) or name
 
 
 def collect_files(files: Files | None, ambient: object) -> list[ConfigFile]:

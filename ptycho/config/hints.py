@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 _LINE: Final = re.compile(
-    r"""(?P<quote>["']?)(?P<name>[\w-]+)(?P=quote)[ \t]*(?P<sign>[=:])(?P<gap>[ \t]*)(?P<value>[\w.,+-]+)[ \t]*"""
+    r"""(?P<quote>["']?)(?P<name>[\w-]+)(?P=quote)[ \t]*(?P<sign>[=:])(?P<gap>[ \t]*)(?P<value>[\w.,+/~$-]+)[ \t]*"""
 )
 """A setting and one word or number, with nothing beside it that might be a secret."""
 _SWITCHES: Final = frozenset({"true", "false"})
@@ -32,9 +32,10 @@ def meant_by(line: str, suffix: str) -> Meant | None:
     found = _LINE.fullmatch(line)
     if found is None:
         return None
+    suffix = ".yaml" if suffix == ".yml" else suffix
     ways_out = _ways_out(found["sign"], found["value"], suffix)
-    if suffix in (".yaml", ".yml") and not (found["sign"] == ":" and found["gap"]):
-        ways_out = [f"Write a colon and a blank: {found['name']}: {found['value']}.", *ways_out]
+    if suffix == ".yaml" and not (found["sign"] == ":" and found["gap"]):
+        ways_out = [f"Write a colon and a space: {found['name']}: {found['value']}.", *ways_out]
     return Meant(found["name"], " ".join(ways_out))
 
 
@@ -46,11 +47,13 @@ def _ways_out(sign: str, written: str, suffix: str) -> Iterator[str]:
         yield "Write a colon in place of =."
     if suffix == ".toml" and value != written:
         yield "Remove the comma at the end."
-    if re.fullmatch(r"[+-]?\d+,\d+", value):
+    if re.fullmatch(r"[+-]?\d+,\d+(?:e[+-]?\d+)?", value, re.IGNORECASE):
         yield f"Write a decimal point: {value.replace(',', '.')}."
+    elif suffix != ".yaml" and re.fullmatch(r"[+-]?(?:\.\d+|\d+\.)", value):
+        yield f"Write a digit on both sides of the point: {float(value)}."
     elif value.lower() in _SWITCHES and value not in _SWITCHES:
         yield f"Write {value.lower()}, in lower case."
     elif re.fullmatch(r"[+-]?0\d+", value):
         yield f"Write the number without the leading zero: {int(value)}."
-    elif suffix != ".yaml" and re.fullmatch(r"[A-Za-z][\w.-]*", value) and value not in _SWITCHES:
+    elif suffix != ".yaml" and re.fullmatch(r"[A-Za-z/~$.][\w./~$-]*", value) and value not in _SWITCHES:
         yield f'Text needs quotes: "{value}".'

@@ -4,7 +4,7 @@ import dataclasses
 
 from ptycho.config.data import DataConfig
 from ptycho.config.dataclass import CheckedDataclass
-from ptycho.config.field_types import Backend, Domain, File, OptionalFile, path
+from ptycho.config.field_types import Backend, Domain, File, OptionalFile, SaveFormat, path
 from ptycho.config.fields import Flag, PositiveInt, Seed
 from ptycho.config.model import ModelConfig
 
@@ -39,7 +39,7 @@ class InferenceConfig(
     """A group is drawn from this many nearest neighbours of a scan position."""
 
     debug: Flag = False
-    """Also write the coverage map and the error of every pattern."""
+    """Also write the canvas before its border is trimmed, and the error of every pattern."""
 
     start: OptionalFile = path(None)
     """Take probe, positions and intensities of the scan from here: a run's folder or its reconstruction.npz. none: as
@@ -53,6 +53,15 @@ class InferenceConfig(
 
     backend: Backend = "pytorch"
     """The implementation that reconstructs; tensorflow is another distribution's."""
+
+    save: SaveFormat = "none"
+    """Also write the result for other programs: h5 (a ptychodus product), cxi, tiff (32-bit, for ImageJ), or all."""
+
+    unwrap_phase: Flag = False
+    """With save tiff, unwrap the phase of the object: it goes on where it would jump by a turn."""
+
+    remove_ramp: Flag = False
+    """With save, take off the object's linear phase ramp, which no pattern tells."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     """How scans are read."""

@@ -55,7 +55,7 @@ def read_recipe(recipe: Recipe) -> list[ConfigFile]:
         return [_shipped(path)]
     if formats.suffix(path) is None and os.sep not in path:
         close = near(path, (*recipe_names(), NONE))
-        hint = f"Did you mean {close}?" if close else f"There are {', '.join(recipe_names())}."
+        hint = f"Did you mean {close}?" if close else f"Choose one of {', '.join(recipe_names())}."
         message = f"recipe: expected the name of a recipe, a run file or none; got {show(path)}. {hint}"
         return [ConfigFile(path, formats.Places(path, ""), {}, (Failure("recipe", message),), kind="recipe")]
     return [ConfigFile.collect(path, kind="recipe")]

@@ -10,6 +10,10 @@ RECORD: Final = "config.json"
 """The file in the folder of a run that holds its settings."""
 HELD: Final = ("model", "data")
 """Tables that a record has among the fields of the section that holds them."""
+FOLDER: Final = "output_dir"
+"""The setting that names the folder of the run itself."""
+LARGEST: Final = 4 * 2**20
+"""Bytes of the record of a run; none is larger."""
 LEFT_OPEN: Final = ("argument", "inferred", "cli-default")
 """Kinds of what a file leaves to the command and its data."""
 
@@ -58,12 +62,13 @@ class Recorded(NamedTuple):
     """`table.name` -> where the value came from."""
 
     def as_file(self) -> dict[str, Any]:
-        """What a run file would say of it: all but what the command and its data gave."""
+        """What a run file would say of it: all but the folder of the run, and what the command and its data gave."""
         return {
             table: {
                 name: value
                 for name, value in values.items()
-                if (origin := self.origins.get(f"{table}.{name}")) is None or origin.kind not in LEFT_OPEN
+                if name != FOLDER
+                and ((origin := self.origins.get(f"{table}.{name}")) is None or origin.kind not in LEFT_OPEN)
             }
             for table, values in self.tables.items()
         }

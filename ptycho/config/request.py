@@ -142,6 +142,11 @@ class Request:
     def _sections(self) -> list[Section]:
         return [section_of(cls) for cls in self._layers]
 
+    @property
+    def unread(self) -> list[Failure]:
+        """What keeps files, and the recipe, from being read; they may hold what seems to be missing."""
+        return [failure for file in self.files for failure in file.failures if not file.content]
+
     def add(self, cls: type, layer: Layer) -> None:
         """Add a level that the caller worked out: an argument, or what the data say."""
         values = {
@@ -226,7 +231,7 @@ class Request:
         failures += [failure for one in found.values() for failure in one.failures]
         values, origins = in_force(found.values())
         failures += worded(self._conflicts(values), values, Origins(self._sections, origins))
-        return Answer(found, tuple(failures), tuple(self._unused()))
+        return Answer(found, tuple(dict.fromkeys(failures)), tuple(self._unused()))
 
     def _unused(self) -> Iterator[str]:
         read = {section_of(cls).table for cls in (*self._layers, *self._beside)}

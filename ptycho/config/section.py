@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict
 
-from ptycho.config.errors import near
+from ptycho.config.errors import NEAR_ENOUGH, names_meant, near
 from ptycho.config.fields import Scalar, plain, scalar
 
 TABLES: Final[Mapping[str, str]] = {
@@ -139,17 +139,27 @@ class Section:
         extra = self.fields[name].json_schema_extra
         return f"{extra['group']}" if isinstance(extra, dict) and "group" in extra else self.label or "other"
 
-    def meant_by(self, written: str, cutoff: float = 0.6) -> str | None:
-        """The current name that a misspelt one is near to."""
-        close = near(written, self.names, cutoff)
-        return close and self.renamed.get(close, close)
+    def suggest(self, written: str, *, in_file: bool = False) -> str | None:
+        """The name that may be meant by one that is not known, as messages say it.
 
-    def suggest(self, written: str) -> str | None:
-        """The name, as messages say it, that a misspelt one is near to; here or in a section that is held."""
-        homes = {name: held.labelled(name) for held in self.nested.values() for name in held.fields}
-        homes |= {name: self.labelled(self.renamed.get(name, name)) for name in (*self.nested, *self.names)}
-        close = near(written, tuple(homes))
-        return close and homes[close]
+        Args:
+            written: The name.
+            in_file: Whether it stands in the table of this section, where names have no label.
+
+        Returns:
+            The nearest name; of another table, such as `[training] nepochs`, only one that is very near.
+        """
+        here = {name: held.labelled(name) for held in self.nested.values() for name in held.fields}
+        here = {} if in_file else here
+        label = str if in_file else self.labelled
+        here |= {name: label(self.renamed.get(name, name)) for name in (*self.nested, *self.names)}
+        elsewhere = _homes_in_files()
+        found: list[str] = []
+        for name in names_meant(written):
+            own, other = near(name, tuple(here)), near(name, tuple(elsewhere), NEAR_ENOUGH)
+            close = near(name, tuple(filter(None, (own, other))))
+            found += [(elsewhere | here)[close]] if close else []
+        return " or ".join(found) or None
 
     @cached_property
     def _variable(self) -> re.Pattern[str]:
@@ -203,6 +213,16 @@ def section_of_table(table: str) -> Section:
 def tables_with(name: str) -> list[str]:
     """The tables of a run file that have a field of this name, current or old."""
     return [table for table in TABLES if name in section_of_table(table).names]
+
+
+def _homes_in_files() -> dict[str, str]:
+    """Name, current or old -> its table and current name; of several tables the first."""
+    homes: dict[str, str] = {}
+    for table in TABLES:
+        section = section_of_table(table)
+        for name in section.names:
+            homes.setdefault(name, f"[{table}] {section.renamed.get(name, name)}")
+    return homes
 
 
 def recorded(value: Any) -> Any:

@@ -12,7 +12,7 @@ from pydantic import AllowInfNan, Strict
 
 from ptycho.config.data import DataConfig
 from ptycho.config.dataclass import CheckedDataclass
-from ptycho.config.field_types import Domain, File, OptionalFile, path
+from ptycho.config.field_types import Domain, File, OptionalFile, SaveFormat, path
 from ptycho.config.fields import Exact, Flag, PositiveFloat, PositiveInt
 
 MOST_MODES = 16
@@ -40,7 +40,8 @@ class SolverConfig(CheckedDataclass, table="solver", recipe_omits=("execution",)
     """Whether patterns are counts (intensity) or their square root (amplitude); auto: as the file says."""
 
     n_iterations: IterationCount = "auto"
-    """Passes over the patterns; auto: as many as the scan needs (100, and more with a prior)."""
+    """Passes over the patterns; auto: as many as the scan needs (100, more with a prior, and more while the fit still
+    improves)."""
 
     loss: Loss = "auto"
     """What is fitted; auto: amplitudes, then the Poisson likelihood where the probe is known or the dose is low."""
@@ -61,10 +62,12 @@ class SolverConfig(CheckedDataclass, table="solver", recipe_omits=("execution",)
     """Refine the intensity of the beam in each pattern together with the object."""
 
     prior: Prior = "auto"
-    """tv: favour objects of small total variation, which low dose and wide steps need; auto: where they do."""
+    """tv: favour objects of small total variation, which low dose and wide steps need; auto: where they do, and mildly
+    where the probe is refined."""
 
     prior_weight: PriorWeight = "auto"
-    """Weight of the prior; auto: the one that predicts measurements best that are not fitted."""
+    """Weight of the prior; auto: the one that predicts measurements best that are not fitted, and 10 where the prior is
+    mild."""
 
     start: OptionalFile = path(None)
     """Object to start from: a run's folder, its reconstruction.npz, or another NPZ file with object and corner_px. A
@@ -73,6 +76,15 @@ class SolverConfig(CheckedDataclass, table="solver", recipe_omits=("execution",)
     holdout: Share = 0.05
     """Share of the patterns that is set aside to judge the result, and fitted in the last iterations, where the file
     marks none as held out."""
+
+    save: SaveFormat = "none"
+    """Also write the result for other programs: h5 (a ptychodus product), cxi, tiff (32-bit, for ImageJ), or all."""
+
+    unwrap_phase: Flag = False
+    """With save tiff, unwrap the phase of the object: it goes on where it would jump by a turn."""
+
+    remove_ramp: Flag = False
+    """With save, take off the object's linear phase ramp, which no pattern tells."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     """How scans are read."""

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from ptycho.config.errors import (
+    NEAR_ENOUGH,
     ConfigError,
     Failure,
     UnknownVariableWarning,
     named,
+    names_meant,
     near,
     show,
     unknown_name,
@@ -19,10 +21,10 @@ from ptycho.config.layer import Layer
 from ptycho.config.paths import PathError, expanded
 from ptycho.config.section import Section, section_of_table, tables_with
 
-NEAR_ENOUGH: Final = 0.75
-"""Similarity from which an unknown name among others (a variable, an override) is taken for a misspelt one."""
 FLAG_LEVEL: Final = -1
 """Standing of flags among the overrides."""
+_BY_PLACE: Final[Mapping[str, str]] = {"train_data_file": "DATA", "model_path": "MODEL", "data_file": "DATA"}
+"""Setting that a command has no flag for -> what stands for it in its usage."""
 
 
 def as_mapping(cls: type, content: object) -> dict[str, Any]:
@@ -176,9 +178,9 @@ def _unknown(kind: str, written: str, sections: Sequence[Section], synonyms: Map
         (section,) = sections
         return unknown_name(section.labelled(written), section.suggest(written), place=place)
     current = {old: new for section in sections for old, new in section.renamed.items()}
-    known = [name for section in sections for name in section.names]
-    meant = near(written, (*known, *synonyms), NEAR_ENOUGH)
-    return unknown_name(written, meant and current.get(meant, meant), place=place)
+    known = (*(name for section in sections for name in section.names), *synonyms)
+    close = (near(name, known, NEAR_ENOUGH) for name in names_meant(written))
+    return unknown_name(written, " or ".join(current.get(name, name) for name in close if name), place=place)
 
 
 def _called(spelling: str, locate: Callable[[str], str]) -> str:
@@ -304,13 +306,16 @@ def _of_no_setting(variable: str, spelling: str, section: Section, *, strict: bo
 
     What is trained on what is never read from the environment: it does not depend on a shell.
     """
-    if homes := tables_with(spelling):
-        name = section_of_table(homes[0]).field(spelling) or spelling
-        ways = f"Use --{name.replace('_', '-')}, or {name} in [{homes[0]}] of a file."
+    names = names_meant(spelling)
+    if section.field(names[0]) is None and (homes := tables_with(names[0])):
+        name = section_of_table(homes[0]).field(names[0]) or spelling
+        way = _BY_PLACE.get(name) or f"--{name.replace('_', '-')}"
+        ways = f"Use {way}, or {name} in [{homes[0]}] of a file."
         return [Failure(variable, f"{named(variable)}: {name} is not read from the environment. {ways}")]
-    meant = section.meant_by(spelling, NEAR_ENOUGH)
+    close = (near(name, section.names, NEAR_ENOUGH) for name in names)
+    meant = " or ".join(f"{section.variable(section.field(name) or name)}" for name in close if name)
     if meant or strict:
-        return [unknown_name(variable, meant and section.variable(meant))]
+        return [unknown_name(variable, meant)]
     warn_caller(f"{named(variable)}: no such setting; the variable is ignored.", UnknownVariableWarning)
     return []
 

@@ -31,10 +31,14 @@ if TYPE_CHECKING:
 @cache
 def _is_customised(cls: type[BaseSettings]) -> bool:
     """Tell whether a subclass adds sources: by `settings_customise_sources`, a dotenv file or a secrets folder."""
+    return _has_hook(cls) or any(cls.model_config.get(key) for key in ("env_file", "secrets_dir"))
+
+
+def _has_hook(cls: type[BaseSettings]) -> bool:
+    """Tell whether a subclass has a `settings_customise_sources` of its own."""
     hook: Any = cls.settings_customise_sources
     plain: Any = BaseSettings.settings_customise_sources
-    config = cls.model_config
-    return hook.__func__ is not plain.__func__ or any(config.get(key) for key in ("env_file", "secrets_dir"))
+    return hook.__func__ is not plain.__func__
 
 
 def refuse_without_effect(cls: type[BaseSettings]) -> None:
@@ -49,8 +53,14 @@ def refuse_without_effect(cls: type[BaseSettings]) -> None:
 
 def _options_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
     config, plain = cast(Mapping[str, object], cls.model_config), BaseSettings.model_config
-    refused = [name for name in _WITHOUT_EFFECT if (config.get(name) or None) != (plain.get(name) or None)]
-    refused += ["extra"] if config.get("extra") != "forbid" else []
+    of_sources = () if _has_hook(cls) else _OF_OTHER_SOURCES
+    refused = [
+        name
+        for name in sorted(config)
+        if name.startswith((*_WITHOUT_EFFECT, *of_sources))
+        and (config.get(name) or None) != (plain.get(name) or None)
+    ]
+    refused += [name for name, value in _FIXED.items() if config.get(name) != value]
     if refused:
         message = (
             f"{cls.__name__}: model_config sets {', '.join(refused)}, which has no effect here. Drop it."
@@ -76,14 +86,29 @@ _WITHOUT_EFFECT: Final = (
     "case_sensitive",
     "cli_parse_args",
     "enable_decoding",
-    "env_nested_delimiter",
-    "env_parse_none_str",
+    "env_nested",
+    "env_parse",
     "env_prefix_target",
+    "from_attributes",
     "nested_model_default_partial_update",
     "populate_by_name",
+    "validate_assignment",
     "validate_by_alias",
 )
-"""Options for what is decided here: names, how variables are spelt and read, and the command line."""
+"""How options begin that are for what is decided here: names, how variables are spelt and read, and assignment."""
+_OF_OTHER_SOURCES: Final = (
+    "cli_",
+    "json_file",
+    "pyproject_toml_",
+    "secrets_case",
+    "secrets_nested",
+    "secrets_prefix",
+    "toml_",
+    "yaml_",
+)
+"""How options begin of sources that a class has only where `settings_customise_sources` names them."""
+_FIXED: Final[Mapping[str, object]] = {"extra": "forbid", "frozen": True}
+"""Options that have no effect but as they are."""
 
 
 def with_ambient(

@@ -52,7 +52,8 @@ class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n
     """Weight of the total variation of the object."""
 
     nphotons: PositiveFloat = 1e9
-    """Incident photons of one diffraction pattern; amplitudes that would be far more are refused as counts."""
+    """Incident photons of one diffraction pattern; amplitudes that amount to far more are refused, as they
+    seem to be counts."""
 
     n_groups: PositiveInt | None = None
     """Number of groups to train on; none is one for every scan position."""

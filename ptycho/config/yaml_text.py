@@ -10,7 +10,7 @@ from ptycho.config.syntax import Key, SyntaxFaultError
 _SIGN: Final = re.compile(r"[ \t]*:")
 _TAGS: Final = {None, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))}
 """What the tag of a value may be; most have none."""
-_FORBIDDEN: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FORBIDDEN: Final = r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 _LONG: Final = 8_000
 _DEEP: Final = 100
 _REPEATED: Final = 0
@@ -58,7 +58,7 @@ def _root(text: str) -> Any:
         reason = re.sub(r""" b?('[^']{2,}'|"[^"]{2,}")""", "", said)
         raise SyntaxFaultError(text.count("\n", 0, place) + 1, repr(reason)) from None
     except yaml.YAMLError:
-        place = next((found.start() for found in _FORBIDDEN.finditer(text)), 0)
+        place = next((found.start() for found in re.finditer(_FORBIDDEN, text)), 0)
         raise SyntaxFaultError(
             text.count("\n", 0, place) + 1, "a character that YAML does not allow"
         ) from None

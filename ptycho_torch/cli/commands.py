@@ -59,7 +59,7 @@ ACTIONS: Final = {
     action.name: action
     for action in (
         Command(
-            "show", "show what a run would run with, and where each value is from", "COMMAND ...", "config"
+            "show", "show the settings that a run would have, and where each is from", "COMMAND ...", "config"
         ),
         Command(
             "check",

@@ -40,7 +40,9 @@ def add_arguments(parser: FlagParser) -> None:
         help="TOML, YAML or JSON files, or runs (folder or config.json).",
     )
     parser.add_argument(
-        "--strict", action="store_true", help="Refuse every variable with our prefix that no setting reads."
+        "--strict",
+        action="store_true",
+        help="Refuse every variable that begins with PTYCHO_EXEC_ and sets nothing.",
     )
     add_recipe(parser)
     add_json(parser)

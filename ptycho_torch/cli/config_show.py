@@ -21,7 +21,7 @@ from ptycho_torch.cli.tables import Row, print_table
 
 RUNS_SHOWN: Final = tuple(
     command._replace(
-        summary=f"what ptycho {command.name} would run with",
+        summary=f"the settings that ptycho {command.name} would have",
         usage=f"[{command.usage.removesuffix(' [flags]')}] [flags]",
     )
     for command in (COMMANDS["train"], COMMANDS["reconstruct"])
@@ -48,8 +48,8 @@ def add_arguments(parser: FlagParser) -> None:
 
 def _add_run(command: Command, parser: FlagParser) -> None:
     parser.description = (
-        f"Show what ptycho {command.name} would run with, given the same arguments; data and model "
-        "may be left out."
+        f"Show the settings that ptycho {command.name} would have with the same arguments; data and "
+        "model may be left out."
     )
     command.add_arguments(parser)
     formats = parser.add_mutually_exclusive_group()
@@ -64,7 +64,7 @@ def _add_run(command: Command, parser: FlagParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what a run would run with.
+    """Print the settings that a run would have.
 
     Raises:
         ConfigError, Refusal, OSError: what would stop the run before it starts.

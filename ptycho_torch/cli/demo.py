@@ -32,7 +32,7 @@ from ptycho_torch.cli.options import (
     run_in_the_way,
     shown_values,
 )
-from ptycho_torch.cli.parameters import parameter_flags, read_parameters
+from ptycho_torch.cli.parameters import call, parameter_flags, read_parameters
 from ptycho_torch.cli.parser import FlagParser
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def run(options: argparse.Namespace) -> int:
         answer = request.outcome()
         if failures := [*kept, *refused_trainings(answer, n_is_known=True)]:
             raise ConfigError(failures)
-        with refusing(ValueError):
-            simulated = simulate_scan(**parameters)
+        simulated = call(simulate_scan, parameters)
         with RunFolder(run_dir, writes=is_first_process()) as home:
             if not overwrite:
                 home.refuse_run()

@@ -6,24 +6,22 @@ in the parsed namespace: it is no value, and shadows nothing.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
-from ptycho.config.canonical import InferenceConfig, TrainingConfig
-from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import Scalar
 from ptycho.config.render import text
-from ptycho.config.section import Section, section_of
+from ptycho.config.section import TABLES, Section, section_of, section_of_table
 from ptycho_torch.cli.commands import spell
 
 _LONGEST_METAVAR = 44
 """Characters; a longer list of words is given in the help text."""
 
-RENAMED = {
-    spell(old): spell(new)
-    for cls in (PyTorchExecutionConfig, TrainingConfig, InferenceConfig)
-    for old, new in section_of(cls).renamed.items()
-}
-"""Flag of an old or foreign name -> flag."""
+
+@cache
+def renamed() -> Mapping[str, str]:
+    """Flag of an old or foreign name -> flag."""
+    sections = [section_of_table(table) for table in TABLES]
+    return {spell(old): spell(new) for section in sections for old, new in section.renamed.items()}
 
 
 @dataclass(frozen=True)

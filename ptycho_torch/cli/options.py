@@ -2,13 +2,13 @@
 
 import argparse
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.files import ConfigFile
 from ptycho.config.layer import Layer
 from ptycho.config.paths import VARIABLE, PathError, expanded
@@ -83,9 +83,9 @@ def add_config(parser: FlagParser) -> None:
         "--config",
         metavar="FILE",
         action="append",
-        help="TOML, YAML or JSON file with the tables [model], [training], [inference], [execution]; or a run, whose "
-        "recorded settings are taken. May be repeated: the last file is the strongest; those of the variable "
-        "PTYCHO_CONFIG are below all of them.",
+        help="TOML, YAML or JSON file with settings (ptycho config init writes one), or a run, whose recorded settings "
+        "are taken. May be repeated: the last file is the strongest; those that the variable PTYCHO_CONFIG names are "
+        "below all of them.",
     )
 
 
@@ -94,8 +94,8 @@ def add_recipe(parser: FlagParser, default: str = STANDARD) -> None:
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help=f"What to take where neither flag, environment nor file sets a value: {', '.join(recipe_names())}, or a "
-        f"file like those of --config; none takes the defaults of the settings. [default: {default}]",
+        help=f"Values to take where no flag, variable or file sets one: {', '.join(recipe_names())}, or a file like "
+        f"those of --config; none: the defaults of the settings. [default: {default}]",
     )
 
 
@@ -109,7 +109,7 @@ def add_quiet(parser: FlagParser) -> None:
     parser.add_argument(
         "--quiet",
         action="store_true",
-        help="Say only warnings and the result; no progress bar.",
+        help="Show only warnings and the result; no progress bar.",
     )
 
 
@@ -142,7 +142,7 @@ class CommandLine:
         command = vars(options).get("of", options.command)
         places = {name: passed.pop(name) for name in POSITIONAL.get(command, ()) if name in passed}
         unknown = vars(options).get("unknown", ())
-        files = _expanded("--config", vars(options).get("config", ()))
+        files = [path_of_flag("--config", file) for file in vars(options).get("config", ())]
         read = partial(read_files, files, recipe_of(options, recipe), os.environ.get(VARIABLE))
         return cls(places, passed, cache(read), "quiet" in options, unknown)
 
@@ -199,7 +199,7 @@ class CommandLine:
             hint: ends the refusal of an option that does not go with `--resume`.
 
         Raises:
-            ConfigError: a flag that does not exist.
+            ConfigError: a flag that does not exist, or what stands for a folder in the path of the run.
             Refusal: an option that does not go with `--resume`.
         """
         if self.unknown:
@@ -214,7 +214,7 @@ class CommandLine:
                 rule = "expected without --resume, which takes settings and folder of the run"
                 raise Refusal(f"{option}: {rule}; got both. Drop one{hint}")
         return {
-            "run_dir": options.resume,
+            "run_dir": path_of_flag("--resume", options.resume),
             "overrides": {"enable_progress_bar": False} if self.quiet else {},
             "flags": self.flags,
         }
@@ -234,25 +234,25 @@ def missing_places(request: Request, cls: type, places: Mapping[str, str]) -> li
         for name, word in places.items()
         if request.path(name) is None
     ]
-    unread = [failure for file in request.files for failure in file.failures if not file.content]
-    return unread or missing if missing else []
+    return request.unread or missing if missing else []
 
 
-def _expanded(option: str, paths: Iterable[str]) -> list[str]:
-    """The paths of an option.
+def path_of_flag(flag: str, written: str) -> str:
+    """The path that a flag of a command itself gives, with `~` and `$NAME` replaced as in those of settings.
 
     Raises:
-        ConfigError: what stands for a folder in one of them is not there.
+        ConfigError: what stands for a folder in it is not there.
     """
     try:
-        return [expanded(path) for path in paths]
+        return expanded(written)
     except PathError as error:
-        raise ConfigError([Failure(option, f"{option}: {error}.")]) from None
+        what, _, way_out = str(error).partition(". ")
+        raise ConfigError([Failure(flag, f"{flag}: {what}; got {show(written)}. {way_out}.")]) from None
 
 
 def recipe_of(options: argparse.Namespace, default: str = STANDARD) -> str:
     """The recipe that `--recipe` names, or that of the command."""
-    return _expanded("--recipe", [vars(options).get("recipe", default)])[0]
+    return path_of_flag("--recipe", vars(options).get("recipe", default))
 
 
 def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:

@@ -4,11 +4,15 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.fields import scalar
+from ptycho_torch.cli.commands import spell
+from ptycho_torch.cli.console import Refusal
 from ptycho_torch.cli.flags import Flag
+
+T = TypeVar("T")
 
 
 def parameter_flags(function: Callable[..., Any], group: str) -> list[Flag]:
@@ -53,3 +57,16 @@ def read_parameters(flags: Iterable[Flag], passed: Mapping[str, str]) -> dict[st
     if failures:
         raise ConfigError(failures)
     return values
+
+
+def call(function: Callable[..., T], parameters: Mapping[str, Any]) -> T:
+    """Call a function; a parameter that it refuses is named by its flag.
+
+    Raises:
+        Refusal: what the function raises as a ValueError.
+    """
+    try:
+        return function(**parameters)
+    except ValueError as error:
+        name, colon, rest = str(error).partition(":")
+        raise Refusal(f"{spell(name) if name in parameters else name}{colon}{rest}") from error

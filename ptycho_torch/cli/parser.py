@@ -9,7 +9,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
-from ptycho.config.errors import FOREIGN, Failure, fold, near, printable, show
+from ptycho.config.errors import Failure, names_meant, near, printable, show
 from ptycho_torch.cli.commands import COMMON, Command, spell
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class FlagParser(argparse.ArgumentParser):
     def __init__(self, *, fill: "Callable[[FlagParser], None] | None" = None, **options: Any) -> None:
         options = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS} | options
         super().__init__(**options)
+        for action in self._actions:  # the only one yet, if any
+            action.help = "Show this message, and exit."
         self._fill = fill
         self._further: list[argparse._ArgumentGroup] = []
         self._undescribed: list[tuple[argparse.Action, Callable[[], str]]] = []
@@ -85,9 +87,10 @@ class FlagParser(argparse.ArgumentParser):
         first = sorted((one for one in flags if one.name in common), key=lambda one: common.index(one.name))
         if first:
             self.add_argument(
-                "--help-all", action=_HelpAll, nargs=0, help="show this message with all settings, and exit"
+                "--help-all", action=_HelpAll, nargs=0, help="Show this message with all settings, and exit."
             )
             self._add_group("common settings", first, stated or {})
+            self._action_groups.insert(1, self._action_groups.pop())
         further = [flag for flag in flags if flag.name not in common]
         for group, members in groupby(further, key=lambda flag: flag.group):
             section = self._add_group(group, members, stated or {})
@@ -184,10 +187,10 @@ class FlagParser(argparse.ArgumentParser):
         if not flag.startswith("--") or flag in known:
             return word
         from ptycho_torch.cli.flags import (
-            RENAMED,  # loads the settings, which the help of `ptycho` does without
+            renamed,  # loads the settings, which the help of `ptycho` does without
         )
 
-        meant = RENAMED.get(flag)
+        meant = renamed().get(flag)
         if meant is None or meant not in known:
             return word
         from ptycho.config.sources import warn_renamed
@@ -265,7 +268,7 @@ class FlagParser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             words = tuple(str(word) for word in action.choices)
             close = near(str(value), words)
-            hint = f"Did you mean {close}?" if close else f"There are {', '.join(words)}."
+            hint = f"Did you mean {close}?" if close else f"Choose one of {', '.join(words)}."
             self.error(f"{value}: no such {str(action.metavar).lower()}. {hint}")
 
     def _no_such_flag(self, word: str) -> str:
@@ -275,9 +278,9 @@ class FlagParser(argparse.ArgumentParser):
         ):
             return f"{name}: no such flag. Give the path as {place.metavar}, without a flag."
         known = tuple(spelling for spelling in self._option_string_actions if spelling.startswith("--"))
-        meant = " or ".join(map(spell, FOREIGN.get(fold(name.removeprefix("--")), ())))
-        close = meant or near(name, known, 0.7)
-        hint = f" Did you mean {close}?" if close else f" See {self.prog} --help."
+        close = (near(spell(meant), known, 0.7) for meant in names_meant(name.removeprefix("--")))
+        meant = " or ".join(filter(None, close))
+        hint = f" Did you mean {meant}?" if meant else f" See {self.prog} --help."
         return f"{name}: no such flag.{hint}"
 
     def error(self, message: str) -> Any:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ptycho.config.errors import ConfigError
 from ptycho_torch.cli.console import refusing, relative
-from ptycho_torch.cli.options import OWN, add_quiet, in_the_way
-from ptycho_torch.cli.parameters import parameter_flags, read_parameters
+from ptycho_torch.cli.options import OWN, add_quiet, in_the_way, path_of_flag
+from ptycho_torch.cli.parameters import call, parameter_flags, read_parameters
 from ptycho_torch.cli.parser import FlagParser
 
 
@@ -24,13 +24,13 @@ def run(options: argparse.Namespace) -> int:
     """Simulate the scan and write it.
 
     Raises:
-        ConfigError: a flag does not read as its parameter, or the file is there already.
+        ConfigError: a flag does not read as its parameter or its path, or the file is there already.
         Refusal: a parameter is out of range.
     """
     from ptycho.raw_data import DataError
     from ptycho.simulation import simulate_scan
 
-    path = Path(options.output)
+    path = Path(path_of_flag("--output", options.output))
     kept = in_the_way(path, options)
     passed = {name: text for name, text in vars(options).items() if name not in (*OWN, "output")}
     try:
@@ -39,8 +39,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError([*error.failures, *kept]) from None
     if kept:
         raise ConfigError(kept)
-    with refusing(DataError, ValueError):
-        scan = simulate_scan(**parameters)
+    scan = call(simulate_scan, parameters)
+    with refusing(DataError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             scan.to_file(path, overwrite="overwrite" in options)

@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
+from ptycho.config.model import ModelConfig
 from ptycho.config.origins import Origin
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
+from ptycho.config.training import TrainingConfig
 from ptycho.run_names import RUNS, default_folder
 from ptycho_torch.cli.console import (
     Refusal,

@@ -188,8 +188,14 @@ class Course:
         return {"progress": asdict(self.progress), "descent": descent}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on from a snapshot of a course with the same scan and settings."""
+        """Go on from a snapshot of a course with the same scan and settings.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: it is another one.
+        """
         self.progress = Progress(**saved["progress"])
+        if not self.progress.rows or not all(isinstance(row, dict) for row in self.progress.rows):
+            raise ValueError("a state without iterations")
         if self.progress.figures is not None and self.judged_are == "set aside":
             self._fit_all()
         self.descent.load_state_dict(saved["descent"])

@@ -36,8 +36,9 @@ def agreement(blocks: Callable[[], Iterable[Block]]) -> dict[str, float]:
     Returns:
         ``r_factor``: R = sum abs(A - s A_predicted) / sum A with one least-squares scale s for all patterns; 0 for a
         perfect prediction. ``poisson_deviance_per_pixel``: mean Poisson deviance of the counts, the prediction scaled
-        to the same total; about 1 for a perfect model where the counts are many, less where they are few. NaN where
-        nothing was measured, nothing is predicted, or the prediction is not finite.
+        to the same total; about 1 for a perfect model where the counts are many, less where they are few.
+        ``noise_poisson_deviance_per_pixel``: that which photon noise leaves of a perfect prediction. NaN where nothing
+        was measured, nothing is predicted, or the prediction is not finite.
     """
     product = energy = total = counted = 0.0
     n_pixels = 0
@@ -49,7 +50,7 @@ def agreement(blocks: Callable[[], Iterable[Block]]) -> dict[str, float]:
         counted += float(np.sum(np.square(amplitude), where=seen, dtype=np.float64))
         n_pixels += int(seen.sum())
     scale, power_scale = _ratio(product, energy), _ratio(counted, energy)
-    difference = deviance = 0.0
+    difference = deviance = noise = 0.0
     for predicted, amplitude, measured in blocks():
         seen = np.broadcast_to(measured, amplitude.shape)
         difference += float(np.sum(np.abs(amplitude - scale * predicted), where=seen, dtype=np.float64))
@@ -57,9 +58,11 @@ def agreement(blocks: Callable[[], Iterable[Block]]) -> dict[str, float]:
         counts = np.square(amplitude, dtype=np.float64)
         ratio = np.where(counts > 0, counts / expected, 1.0)
         deviance += float(np.sum(2 * (expected - counts + counts * np.log(ratio)), where=seen))
+        noise += float(np.sum(expected_deviance(expected), where=seen))
     return {
         "r_factor": _ratio(difference, total),
         "poisson_deviance_per_pixel": _ratio(deviance, n_pixels),
+        "noise_poisson_deviance_per_pixel": _ratio(noise, n_pixels),
     }
 
 
@@ -223,7 +226,7 @@ def compare(
     known = truth[rows.start + down : rows.stop + down, columns.start + right : columns.stop + right].astype(
         np.complex128
     )
-    part = part * _phase_ramp(part, known)
+    part = part * phase_ramp(part, known)
     part = part * np.exp(1j * np.angle(np.vdot(part, known)))
     amplitude, true_amplitude = np.abs(part), np.abs(known)
     amplitude = amplitude * (amplitude * true_amplitude).sum() / np.square(amplitude).sum()
@@ -270,7 +273,7 @@ def _common_rectangle(
     return slice(low[0], high[0]), slice(low[1], high[1])
 
 
-def _phase_ramp(image: NDArray[np.complex128], truth: NDArray[np.complex128]) -> NDArray[np.complex128]:
+def phase_ramp(image: NDArray[np.complex128], truth: NDArray[np.complex128]) -> NDArray[np.complex128]:
     """The linear phase ramp that brings image closest to truth.
 
     The peak of the spectrum of truth * conj(image) gives it roughly; a least-squares plane through the phase that

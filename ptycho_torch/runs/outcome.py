@@ -28,10 +28,13 @@ _CAUSES: Final = (
 )
 
 _PICTURE_CAUSES: Final = (
-    "Usual causes: {of_model}a probe or positions that are not those of the scan, or patterns read in the wrong "
-    "measurement_domain"
+    "Usual causes: a model that was trained for too few epochs or on other data, a probe or positions that are not "
+    "those of the scan, or patterns read in the wrong measurement_domain"
 )
-_OF_MODEL: Final = "a model that was trained for too few epochs or on other data, "
+_CAUSES_ALONE: Final = (
+    "Usual causes: positions of the wrong sign, order (x and y exchanged) or unit, a probe that is not that of the "
+    "scan, or patterns read in the wrong measurement_domain"
+)
 
 
 def problem_of(history: Sequence[Mapping[str, float | None]]) -> str | None:
@@ -114,10 +117,9 @@ def problem_of_picture(figures: Mapping[str, Any], *, with_model: bool = True) -
     if not all(math.isfinite(mean) and not found < mean for found, mean in pairs):
         return None
     found, mean = pairs[0]
-    causes = _PICTURE_CAUSES.format(of_model=_OF_MODEL if with_model else "")
     return (
         f"r_factor: expected less than {mean:.4f}, which the mean of the other patterns reaches without any object; "
-        f"got {found:.4f}. The picture is not that of the object. {causes}"
+        f"got {found:.4f}. The picture is not that of the object. {_PICTURE_CAUSES if with_model else _CAUSES_ALONE}"
     )
 
 

@@ -12,7 +12,6 @@ from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure, printable
@@ -32,10 +31,20 @@ from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconstruct
 from ptycho_torch.runs import metrics
 from ptycho_torch.runs.completing import as_found
+from ptycho_torch.runs.exports import export_of
 from ptycho_torch.runs.figures import Compared, save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
-from ptycho_torch.runs.judging import compared, in_blocks, judge, measured_by, tell_figures, tell_problem
+from ptycho_torch.runs.judging import (
+    compared,
+    in_blocks,
+    judge,
+    measured_by,
+    tell_figures,
+    tell_problem,
+    tell_unexplained,
+)
 from ptycho_torch.runs.outcome import problem_of_picture, warn_of
+from ptycho_torch.runs.product import pixel_sizes_of, product_of
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
 from ptycho_torch.runtime import (
@@ -118,13 +127,18 @@ def reconstruct_scans(
         if scans is None:
             place = Path(str(config.test_data_file))
             scans = load_scans(place, config.measurement_domain, trained.domains, config.data)
+        export_of(config).refuse(scans)
         for scan in scans:
             refuse_several_objects(scan)
         scans = [with_found(as_found(scan, fabric), config.start, "inference.start") for scan in scans]
         home.begin(anew=True)
         domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
         if fabric.is_global_zero:
-            facts = {"measurement_domain": domains, "domains": domains_of(scans).to_json()}
+            facts = {
+                "measurement_domain": domains,
+                "domains": domains_of(scans).to_json(),
+                "object_pixel_size_m": pixel_sizes_of(scans),
+            }
             write_configuration(run_dir, config, execution, payload.sources, payload.overrides_applied, facts)
             read = [scan.path for scan in scans if scan.path is not None]
             Checksums(run_dir).list_scans([*archive_files(trained.source), *read])
@@ -289,15 +303,22 @@ def _one_scan(
     figures |= {} if pair is None else pair.figures()
     figures[PROBLEM] = problem_of_picture(figures)
     if fabric.is_global_zero:
+        product = product_of(result, scan)
+        placed = product.placed(figures)
         with one_set(Path(str(config.output_dir)), folder) as new:
-            save_arrays(new / "reconstruction.npz", result, scan, debug=config.debug)
-            save_reconstruction(new / "reconstruction.png", result.object, result.probe)
+            product.save(new, **(_further_arrays(result, scan) if config.debug else {}))
+            export_of(config).write(new, product)
+            save_reconstruction(
+                new / "reconstruction.png", result.object, result.probe, product.coverage, placed
+            )
             if pair is not None:
                 shown = [Compared("reconstructed", pair, result.probe)]
-                save_comparison(new / "comparison.png", shown, scan.probe_truth)
+                save_comparison(new / "comparison.png", shown, scan.probe_truth, placed)
             write_json(new / "metrics.json", figures)
             Checksums(config.output_dir).list_moved({folder / file.name: file for file in new.iterdir()})
         tell_figures(scan, figures)
+    if figures[PROBLEM] is None:
+        tell_unexplained(scan, figures, with_model=True)
     return ReconstructionResult(folder, scan, result, figures, tell_problem(scan, figures[PROBLEM]))
 
 
@@ -306,27 +327,18 @@ def warn_of_picture(reconstruction: Reconstruction, scan: RawData) -> None:
     warn_of(tell_problem(scan, problem_of_picture(measure(reconstruction, scan))))
 
 
-def save_arrays(path: Path, result: Reconstruction, scan: RawData, *, debug: bool) -> Path:
-    """Write ``object`` complex64 (H, W), ``probe`` complex64 (modes, N, N) and ``corner_px`` int64 (2,).
+def _further_arrays(result: Reconstruction, scan: RawData) -> dict[str, Any]:
+    """What `debug` adds to reconstruction.npz.
 
-    With ``debug`` also ``canvas`` and ``coverage`` before trimming, ``canvas_corner_px``, and ``pattern_r_factor``, the
-    R factor of every pattern, float64 (n,).
+    ``canvas`` and ``canvas_coverage`` before trimming, ``canvas_corner_px``, and ``pattern_r_factor``, the R factor of
+    every pattern, float64 (n,).
     """
-    arrays: dict[str, Any] = {
-        "object": result.object,
-        "probe": result.probe,
-        "corner_px": np.array(result.corner_px, dtype=np.int64),
+    return {
+        "canvas": result.canvas,
+        "canvas_coverage": result.coverage,
+        "canvas_corner_px": np.array(result.canvas_corner_px, dtype=np.int64),
+        "pattern_r_factor": _pattern_r_factors(result, scan),
     }
-    if debug:
-        arrays |= {
-            "canvas": result.canvas,
-            "coverage": result.coverage,
-            "canvas_corner_px": np.array(result.canvas_corner_px, dtype=np.int64),
-            "pattern_r_factor": _pattern_r_factors(result, scan),
-        }
-    with atomic_write(path) as file:
-        np.savez(file, **arrays)
-    return path
 
 
 def _pattern_r_factors(result: Reconstruction, scan: RawData) -> np.ndarray:

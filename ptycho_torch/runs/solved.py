@@ -1,6 +1,6 @@
 """What a reconstruction without a network leaves: arrays, pictures and figures of one scan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,11 +18,13 @@ from ptycho.raw_data import RawData
 from ptycho.run_folder import HISTORY, LOSS_PICTURE, one_set
 from ptycho_torch.reassembly import Reconstruction, border_of
 from ptycho_torch.runs.course import Course, margin_px
+from ptycho_torch.runs.exports import Export
 from ptycho_torch.runs.figures import Compared, save_comparison, save_iterations, save_reconstruction
-from ptycho_torch.runs.judging import compared, tell_figures, tell_problem
+from ptycho_torch.runs.judging import compared, tell_figures, tell_problem, tell_unexplained
 from ptycho_torch.runs.metrics import Comparison
 from ptycho_torch.runs.outcome import problem_of_picture
 from ptycho_torch.runs.plan import overlap_problem
+from ptycho_torch.runs.product import Product, product_of
 from ptycho_torch.solver import solution_of
 from ptycho_torch.solver.probes import mode_powers
 
@@ -118,11 +120,10 @@ def finish(
     lit = replace(result, coverage=grey_closing(coverage, (GAP_PX, GAP_PX)))
     pair = compared(lit, scan) if is_whole else None
     told |= {} if pair is None else pair.figures()
-    told[PROBLEM] = (
-        (overlap_problem(course.facts_now()) or problem_of_picture(told, with_model=False))
-        if is_whole
-        else None
-    )
+    problem = overlap_problem(course.facts_now()) or problem_of_picture(told, with_model=False)
+    told[PROBLEM] = problem if is_whole else None
+    if is_whole and problem is None:
+        tell_unexplained(scan, told, with_model=False)
     found = SolverResult(
         folder,
         scan,
@@ -169,7 +170,12 @@ def _rms(moves: NDArray[np.float64]) -> float:
 
 
 def save(
-    result: SolverResult, pair: Comparison | None, run_dir: Path, checksums: Checksums, history: str
+    result: SolverResult,
+    pair: Comparison | None,
+    run_dir: Path,
+    checksums: Checksums,
+    history: str,
+    export: Export,
 ) -> None:
     """Write the files of a scan; they appear together.
 
@@ -179,16 +185,17 @@ def save(
         run_dir: folder of the run, which holds that of the scan, or is it.
         checksums: of the run.
         history: content of the history.
+        export: what is written for other programs.
     """
-    found, scan = result.reconstruction, result.scan
-    arrays = arrays_of(result)
+    found, scan, product = result.reconstruction, result.scan, _product_of(result)
+    placed = product.placed(result.metrics)
     with one_set(run_dir, result.run_dir) as new:
-        save_reconstruction(new / "reconstruction.png", found.object, found.probe, arrays["coverage"])
-        with atomic_write(new / "reconstruction.npz") as file:
-            np.savez(file, **arrays)
+        save_reconstruction(new / "reconstruction.png", found.object, found.probe, product.coverage, placed)
+        product.save(new)
+        export.write(new, product)
         if pair is not None:
             shown = [Compared("reconstructed", pair, found.probe)]
-            save_comparison(new / "comparison.png", shown, scan.probe_truth)
+            save_comparison(new / "comparison.png", shown, scan.probe_truth, placed)
         save_iterations(new / LOSS_PICTURE, result.history)
         with atomic_write(new / HISTORY) as file:
             file.write(history.encode("ascii"))
@@ -206,35 +213,18 @@ def save_so_far(result: SolverResult, run_dir: Path, checksums: Checksums, histo
         checksums: of the run.
         history: content of the history.
     """
-    arrays = arrays_of(result)
+    product = _product_of(result)
     with one_set(run_dir, result.run_dir) as new:
-        with atomic_write(new / "reconstruction.npz") as file:
-            np.savez(file, **arrays)
+        product.save(new)
         with atomic_write(new / HISTORY) as file:
             file.write(history.encode("ascii"))
         write_json(new / "metrics.json", result.metrics)
         checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
     with one_set(run_dir, result.run_dir) as new:
-        save_reconstruction(new / "reconstruction.png", result.object, result.probe, arrays["coverage"])
+        placed = product.placed(result.metrics)
+        save_reconstruction(new / "reconstruction.png", result.object, result.probe, product.coverage, placed)
         checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
 
 
-def arrays_of(result: SolverResult) -> Mapping[str, Any]:
-    """The arrays of reconstruction.npz.
-
-    ``object`` complex64 (H, W), ``corner_px`` int64 (2,), ``coverage`` float32 (H, W) in photons, ``probe`` complex64
-    (modes, N, N) in photon**0.5, ``probe_powers`` float64 (modes,), which sum to 1, ``positions_px`` float64 (n, 2) and
-    ``intensities`` float64 (n,).
-    """
-    found = result.reconstruction
-    first = [inner - outer for inner, outer in zip(found.corner_px, found.canvas_corner_px, strict=True)]
-    height, width = found.object.shape
-    return {
-        "object": found.object,
-        "probe": found.probe,
-        "corner_px": np.array(found.corner_px, dtype=np.int64),
-        "coverage": found.coverage[first[0] : first[0] + height, first[1] : first[1] + width],
-        "probe_powers": np.array(result.metrics["probe_mode_powers"]),
-        "positions_px": result.positions_px,
-        "intensities": result.intensities,
-    }
+def _product_of(result: SolverResult) -> Product:
+    return product_of(result.reconstruction, result.scan, result.positions_px, result.intensities)

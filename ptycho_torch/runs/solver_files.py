@@ -50,7 +50,7 @@ class StateFile:
             saved = read_checkpoint(self.path)
             fingerprint, snapshot = saved["fingerprint"], saved["snapshot"]
         except (CheckpointError, KeyError, TypeError) as error:
-            raise ConfigError([_damaged(self.path, error)]) from None
+            raise self.damaged(error) from None
         if fingerprint != self._fingerprint:
             message = (
                 f"{self.path}: expected the state of a reconstruction of this scan; got one of another scan."
@@ -58,6 +58,14 @@ class StateFile:
             way_out = "Name the scan of the run, or remove the file."
             raise ConfigError([Failure(str(self.path), f"{message} {way_out}")])
         return snapshot
+
+    def damaged(self, error: Exception) -> ConfigError:
+        """The error of a file that holds no state to go on from."""
+        message = (
+            f"{self.path}: expected the state of a reconstruction; got a damaged file ({str(error)[:120]})."
+        )
+        way_out = "Remove it: the reconstruction of this scan then starts anew."
+        return ConfigError([Failure(str(self.path), f"{message} {way_out}")])
 
     def write(self, snapshot: Mapping[str, Any]) -> None:
         """Write the state, and the history beside it."""
@@ -86,8 +94,3 @@ def history_of(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _damaged(path: Path, error: Exception) -> Failure:
-    message = f"{path}: expected the state of a reconstruction; got a damaged file ({str(error)[:120]})."
-    return Failure(str(path), f"{message} Remove it: the reconstruction of this scan then starts anew.")

@@ -24,7 +24,9 @@ from ptycho.run_names import distinct_names
 from ptycho_torch.config_solver import SolverPayload, solver_payload
 from ptycho_torch.runs.completing import as_found
 from ptycho_torch.runs.course import Course, margin_px
+from ptycho_torch.runs.exports import export_of
 from ptycho_torch.runs.fingerprints import domains_of, scan_fingerprint
+from ptycho_torch.runs.product import pixel_sizes_of
 from ptycho_torch.runs.reconstruction import refuse_folder_of_model, refuse_several_objects, stem_of
 from ptycho_torch.runs.record import logged, recorded_domains, write_configuration
 from ptycho_torch.runs.solved import SolverResult, finish, save, save_so_far
@@ -152,6 +154,7 @@ def _solve_in(
             scans = load_scans(Path(str(config.data_file)), config.measurement_domain, trained, config.data)
         for scan in scans:
             refuse_several_objects(scan)
+        export_of(config).refuse(scans)
         names = distinct_names(stem_of(scan, i) for i, scan in enumerate(scans))
         folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
         left = [pair for pair in zip(scans, folders, strict=True) if not goes_on or not _is_finished(pair[1])]
@@ -184,6 +187,7 @@ def _write_record(
     facts: dict[str, Any] = {
         "measurement_domain": {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans},
         "domains": domains_of(scans).to_json(),
+        "object_pixel_size_m": pixel_sizes_of(scans),
         "fingerprints": [scan_fingerprint(scan) for scan in scans],
         "resumed": [] if record is None else [*(record.get("resumed") or ()), {"from": STATE}],
     }
@@ -220,7 +224,10 @@ def _one_scan(
     course = Course(payload, scan, start_of(config.start, scan, margin_px(config)), fabric)
     state = StateFile(folder, checksums, fingerprint)
     if (saved := state.read()) is not None:
-        course.restore(saved)
+        try:
+            course.restore(saved)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise state.damaged(error) from None
         log.info("%s: goes on after %d iterations", printable(str(scan.path)), course.n_done)
     window = execution.reconstruction_window
     try:
@@ -239,7 +246,7 @@ def _one_scan(
         raise
     result, pair = finish(course, folder, window)
     if fabric.is_global_zero:
-        save(result, pair, run_dir, checksums, history_of(result.history))
+        save(result, pair, run_dir, checksums, history_of(result.history), export_of(config))
         state.remove()
     return result
 

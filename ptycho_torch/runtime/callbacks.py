@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from ptycho.atomic import atomic_write
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.file_text import LARGEST
+from ptycho.config.record import LARGEST
 from ptycho.regular_files import read_regular
 from ptycho.run_folder import CHECKPOINTS, HISTORY
 from ptycho_torch.runtime.checkpoint_files import is_readable

@@ -69,6 +69,11 @@ class Iteration(NamedTuple):
     """Root mean square."""
 
 
+def _kind(value: Any) -> Any:
+    """What a value of the state must have in common with another one."""
+    return (value.shape, value.dtype) if isinstance(value, Tensor) else type(value)
+
+
 @dataclass
 class State:
     """All that a descent goes on from; tensors and numbers alone."""
@@ -167,14 +172,22 @@ class Descent:
         return {one.name: getattr(self.state, one.name) for one in fields(State)} | lasting
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on where a descent stopped, with the patterns that it fitted."""
+        """Go on where a descent stopped, with the patterns that it fitted.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not the state of a descent of this scan.
+        """
         device = self.forward.device
         found = {
             name: value.to(device) if isinstance(value, Tensor) else value for name, value in saved.items()
         }
         for name in LASTING:
             setattr(self, f"_{name}", found.pop(name))
-        self.state = State(**found)
+        state = State(**found)
+        other = [name for name, value in vars(self.state).items() if _kind(value) != _kind(vars(state)[name])]
+        if other:
+            raise ValueError(f"{', '.join(other)} of another shape or type")
+        self.state = state
 
     def _begin_anew(self) -> None:
         state = self.state

@@ -22,6 +22,7 @@ from ptycho.config.solver import SolverConfig
 from ptycho_torch.cli.config_schema import schema
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.runs.record import write_configuration
+from tests.refusals import meant, told
 
 Run = Callable[..., tuple[int, str, str]]
 VARIABLES = {f"PTYCHO_EXEC_{name.upper()}" for name in PyTorchExecutionConfig.model_fields}
@@ -63,16 +64,10 @@ def saved_run(folder: str, data: Path, **overrides: object) -> Path:
 
 def test_check_finds_what_does_not_go_together(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("run.toml").write_text("[training]\nlr_warmup_epochs = 2\n[inference]\nbackend = 'tensorflow'\n")
-    assert (
-        ptycho("config", "check", "run.toml")[2]
-        .splitlines()[0]
-        .startswith("ptycho config: inference.backend: ")
-    )
+    assert [name for name, *_ in told(ptycho("config", "check", "run.toml")[2])] == ["inference.backend"]
     monkeypatch.setenv("PTYCHO_EXEC_SCHEDULER", "Adaptive")
-    assert (
-        "training.lr_warmup_epochs: 2 (run.toml:2) needs a scheduler other than Adaptive, which follows the loss; "
-        "scheduler is Adaptive (environment variable PTYCHO_EXEC_SCHEDULER)."
-    ) in ptycho("config", "check", "run.toml")[2]
+    places = ("run.toml:2", "environment variable PTYCHO_EXEC_SCHEDULER")
+    assert ("training.lr_warmup_epochs", *places) in told(ptycho("config", "check", "run.toml")[2])
 
 
 def test_check_reports_every_mistake_of_every_file_and_the_environment(
@@ -83,15 +78,15 @@ def test_check_reports_every_mistake_of_every_file_and_the_environment(
     Path("b.yaml").write_text("- 1\n")
     code, shown, said = ptycho("config", "check", "a.toml", "b.yaml", "none.json")
     assert (code, shown) == (2, "")
-    for words in (
-        "training.nepochs: expected an integer >= 1; got 0 from a.toml:2.",
-        "batchsize: no such setting at a.toml:3. Did you mean batch_size?",
-        "a.toml:6",
-        "b.yaml: expected a mapping of names to values; got a list.",
-        "none.json: no such file.",
-        "PTYCHO_EXEC_NUM_WORKER: no such setting. Did you mean PTYCHO_EXEC_NUM_WORKERS?",
-    ):
-        assert said.count(words) == 1, (words, said)
+    assert sorted(told(said)) == [
+        ("PTYCHO_EXEC_NUM_WORKER",),
+        ("b.yaml",),
+        ("batchsize", "a.toml:3"),
+        ("none.json",),
+        ("seed", "a.toml:6"),
+        ("training.nepochs", "a.toml:2"),
+    ]
+    assert sorted(meant(said)) == ["PTYCHO_EXEC_NUM_WORKERS", "batch_size"]
 
 
 @pytest.mark.parametrize("files", [[], ["run.toml"]])
@@ -101,11 +96,11 @@ def test_a_strict_check_refuses_variables_that_set_no_knob(
     Path("run.toml").touch()
     monkeypatch.setenv("PTYCHO_EXEC_OF_MY_OWN", "hunter2")
     code, _, said = ptycho("config", "check", *files)
-    assert (code, said) == (0, "warning: PTYCHO_EXEC_OF_MY_OWN: no such setting; the variable is ignored.\n")
-    code, shown, said = ptycho("config", "check", "--strict", *files)
-    assert code == 2
-    assert said == "ptycho config: PTYCHO_EXEC_OF_MY_OWN: no such setting.\n"
-    assert "hunter2" not in shown + said
+    assert (code, said.count("\n")) == (0, 1)
+    assert said.startswith("warning: PTYCHO_EXEC_OF_MY_OWN: ")
+    code, shown, strictly = ptycho("config", "check", "--strict", *files)
+    assert (code, told(strictly)) == (2, [("PTYCHO_EXEC_OF_MY_OWN",)])
+    assert "hunter2" not in shown + said + strictly
 
 
 def test_check_gives_programs_the_failures_and_the_exit_code(ptycho: Run) -> None:
@@ -292,14 +287,9 @@ def test_a_check_says_where_a_command_reads_fields_that_stand_outside_tables(pty
 
 def test_a_check_of_fields_that_do_not_go_together_quotes_their_lines(ptycho: Run) -> None:
     Path("fields.toml").write_text("nll_weight = 0\n[model]\nN = 65\n")
-    assert ptycho("config", "check", "fields.toml")[2].splitlines() == [
-        "ptycho config: model.N: expected a multiple of 16 from 32 up, or 0 (from the data); got 65 from "
-        "fields.toml:3.",
-        "    N = 65",
-        "training.nll_weight: 0.0 (fields.toml:1) needs mae_weight > 0; mae_weight is 0.0 (default). Without a loss "
-        "nothing is learned. Set one of the two > 0.",
-        "    nll_weight = 0",
-    ]
+    said = ptycho("config", "check", "fields.toml")[2]
+    assert told(said) == [("model.N", "fields.toml:3"), ("training.nll_weight", "fields.toml:1", "default")]
+    assert said.splitlines()[1::2] == ["    N = 65", "    nll_weight = 0"]
 
 
 def test_diff_of_equals_says_so_and_ignores_the_environment(
@@ -315,26 +305,20 @@ def test_diff_of_equals_says_so_and_ignores_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "names"),
     [
-        (["shwo"], "ptycho config: shwo: no such action. Did you mean show?"),
-        (["show", "demo"], "ptycho config show: demo: no such command. There are train, reconstruct."),
-        (
-            ["diff", "a.toml", "b.toml"],
-            "ptycho config: a.toml: no such file. Check the path.\nb.toml: no such file. Check the path.",
-        ),
-        (
-            ["diff", "", " "],
-            "ptycho config: RUN_OR_FILE: expected a path; got ''. Name a run or a file.\n"
-            "RUN_OR_FILE: expected a path; got ' '. Name a run or a file.",
-        ),
-        (["check", ""], "ptycho config: '': no such file. Check the path."),
-        (["check", "nowhere"], "ptycho config: nowhere: no such file. Check the path."),
-        (["diff", ".", "."], "ptycho config: .: expected the folder of a run; got one without config.json."),
+        (["shwo"], ["shwo"]),
+        (["show", "demo"], ["demo"]),
+        (["diff", "a.toml", "b.toml"], ["a.toml", "b.toml"]),
+        (["diff", "", " "], ["RUN_OR_FILE", "RUN_OR_FILE"]),
+        (["check", ""], ["''"]),
+        (["check", "nowhere"], ["nowhere"]),
+        (["diff", ".", "."], ["."]),
     ],
 )
-def test_wrong_words_are_refused(ptycho: Run, words: list[str], message: str) -> None:
-    assert ptycho("config", *words) == (2, "", f"{message}\n")
+def test_wrong_words_are_refused(ptycho: Run, words: list[str], names: list[str]) -> None:
+    code, out, said = ptycho("config", *words)
+    assert (code, out, [name for name, *_ in told(said)]) == (2, "", names)
 
 
 @pytest.mark.parametrize("text", ['{"origins": {"model.N": 3}}', '{"configuration": 3, "origins": {}}'])
@@ -342,7 +326,7 @@ def test_a_config_json_of_something_else_is_refused(ptycho: Run, text: str) -> N
     Path("config.json").write_text(text)
     code, _, said = ptycho("config", "diff", "config.json", "config.json")
     assert code == 2
-    assert said.startswith("ptycho config: config.json: expected the record of a run")
+    assert said.startswith("ptycho config: config.json: ")
 
 
 @pytest.mark.parametrize("words", [["show", "train"], ["env"], ["diff", "a.toml", "b.toml"]])
@@ -407,14 +391,13 @@ def test_the_record_of_a_run_is_checked_free_of_the_environment(
     Path("config.json").write_text(json.dumps(record))
     code, _, said = ptycho("config", "check", "config.json")
     assert code == 2
-    assert "num_workers: expected an integer >= 0" in said
-    assert "warp: no such setting at config.json." in said
+    assert {name for name, *_ in told(said)} >= {"num_workers", "training.warp"}
     record["execution"]["num_workers"] = 0
     Path("config.json").write_text(json.dumps(record))
     code, _, said = ptycho("config", "check", "config.json")
     assert code == 2
     assert "warp: no such setting at config.json." in said
-    assert "needs gridsize <= 3; gridsize is 9 (config.json)" in said
+    assert "gridsize is 9 (config.json)" in said
 
 
 @pytest.mark.parametrize("damage", [{"configuration": {"model": None}}, {"versions": 5}])
@@ -423,8 +406,8 @@ def test_a_damaged_record_is_refused_by_name(damage: dict[str, Any], ptycho: Run
     Path("config.json").write_text(json.dumps(record))
     code, _, said = ptycho("config", "check", "config.json")
     assert code == 2
-    assert "expected a mapping; got" in said
-    assert "The record of the run is damaged." in said
+    assert said.startswith("ptycho config: config.json: ")
+    assert all(name in said for name in damage)
 
 
 def test_a_blank_variable_of_any_name_is_unset(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -453,10 +436,8 @@ def test_names_that_the_output_cannot_spell_are_no_failure(tmp_path: Path) -> No
 
 def test_env_says_what_is_wrong_with_a_variable(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKERS", "abc")
-    message = (
-        "num_workers: expected an integer >= 0; got 'abc' from environment variable PTYCHO_EXEC_NUM_WORKERS."
-    )
     code, shown, _ = ptycho("config", "env")
-    assert (code, shown.splitlines()[-1]) == (0, message)
+    last = shown.splitlines()[-1]
+    assert (code, told(last)) == (0, [("num_workers", "environment variable PTYCHO_EXEC_NUM_WORKERS")])
     (failure,) = json.loads(ptycho("config", "env", "--json")[1])["failures"]
-    assert failure["message"] == message
+    assert failure == {"name": "num_workers", "message": last}

@@ -10,6 +10,7 @@ import pytest
 
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho_torch.cli.config_schema import schema
+from tests.refusals import told
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -34,20 +35,19 @@ def test_what_a_record_holds_beyond_this_version_is_named_with_its_file(ptycho: 
     )
     code, _, said = ptycho("config", "check", place)
     assert code == 2
-    for message in (
-        f"hunter: no such setting at {place}.",
-        f"gridsiz: no such setting at {place}. Did you mean model.gridsize?",
-        f"fancy_knob: no such setting at {place}. The record was written by ptychopinn 9.9; this is ",
-        f"num_workers: expected an integer >= 0; got -1 from {place}.",
-    ):
-        assert said.count(message) == 1, said
+    names = ["model.gridsiz", "inference.hunter", "fancy_knob", "num_workers"]
+    assert [name for name, *_ in told(said)] == names
+    assert said.count(f" {place}.") == 4
+    assert said.count(" ptychopinn 9.9; ") == 3
+    assert "Did you mean model.gridsize? " in said
 
 
 @pytest.mark.parametrize("part", ["configuration", "execution", "origins", "versions"])
 def test_a_record_with_a_part_that_is_no_mapping_is_damaged(ptycho: Run, part: str) -> None:
     place = written(**{part: "x"})
-    message = f"{place}: {part}: expected a mapping; got 'x'. The record of the run is damaged.\n"
-    assert ptycho("config", "check", place) == (2, "", f"ptycho config: {message}")
+    code, out, said = ptycho("config", "check", place)
+    assert (code, out, said.count("\n")) == (2, "", 1)
+    assert said.startswith(f"ptycho config: {place}: {part}: ")
 
 
 @pytest.mark.parametrize("part", ["resumed", "fingerprints"])
@@ -55,14 +55,14 @@ def test_a_record_with_a_part_that_is_no_list_is_damaged(ptycho: Run, part: str)
     place = written(**{part: 10**30})
     code, _, said = ptycho("config", "check", place)
     assert code == 2
-    assert f"{place}: {part}: expected a list; got " in said
+    assert said.startswith(f"ptycho config: {place}: {part}: ")
 
 
 def test_a_record_that_lacks_a_part_is_damaged(ptycho: Run) -> None:
     Path("config.json").write_text('{"configuration": {"train_data_file": null}}')
     code, _, said = ptycho("config", "check", "config.json")
     assert code == 2
-    assert said.count("expected a mapping; got None. The record of the run is damaged.") == 2
+    assert all(f"config.json: {part}: " in said for part in ("execution", "origins"))
 
 
 def test_a_config_json_that_is_a_run_file_is_checked_as_one(ptycho: Run) -> None:
@@ -76,8 +76,8 @@ def test_both_files_of_a_diff_are_said_to_be_wrong(ptycho: Run) -> None:
     for words in (("missing.toml", "a.toml"), ("a.toml", "b"), ("b/config.json", "a.toml")):
         code, _, said = ptycho("config", "diff", *words)
         assert code == 2
-        assert "num_workers: expected an integer >= 0; got -1 from a.toml:1." in said
-        assert any(reason in said for reason in ("no such file", "expected the folder of a run"))
+        other = next(word for word in words if word != "a.toml")
+        assert {name for name, *_ in told(said)} == {"num_workers", other}
 
 
 def test_a_diff_prints_no_control_characters(ptycho: Run) -> None:
@@ -118,26 +118,22 @@ def test_a_canonical_file_passes_its_check_and_is_described(
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "name"),
     [
-        ({"nepochs": 0, "model": {}}, "training.nepochs: expected an integer >= 1; got 0 from a.json:1."),
-        (
-            {"nepochs": 1, "seed": 3, "model": {}},
-            "seed: no such setting at a.json:1. Did you mean [execution] seed?",
-        ),
-        ({"nepochs": 1, "debug": True, "model": {}}, "debug: no such setting at a.json:1."),
-        ({"nepochs": 1, "model": {"N": 33}}, "model.N: expected a multiple of 16 from 32 up"),
-        ({"nepochs": 1, "model": {}, "training": {}}, "nepochs: expected inside a table"),
-        ({"backend": "tensorflow", "model": {}}, "tensorflow"),
-        ({"model": {"N": 33}}, "model.N: expected a multiple of 16 from 32 up"),
-        ({"training": {"positions_provided": False}}, "positions_provided"),
+        ({"nepochs": 0, "model": {}}, "training.nepochs"),
+        ({"nepochs": 1, "seed": 3, "model": {}}, "seed"),
+        ({"nepochs": 1, "debug": True, "model": {}}, "debug"),
+        ({"nepochs": 1, "model": {"N": 33}}, "model.N"),
+        ({"nepochs": 1, "model": {}, "training": {}}, "nepochs"),
+        ({"backend": "tensorflow", "model": {}}, "training.backend"),
+        ({"model": {"N": 33}}, "model.N"),
+        ({"training": {"positions_provided": False}}, "training.positions_provided"),
     ],
 )
 def test_a_canonical_file_is_refused_for_what_is_wrong_in_it(
-    ptycho: Run, content: dict[str, Any], message: str
+    ptycho: Run, content: dict[str, Any], name: str
 ) -> None:
     Path("a.json").write_text(json.dumps(content))
     code, _, said = ptycho("config", "check", "a.json")
-    assert code == 2
-    assert message in said
-    assert "tensorflow" in message or not is_described(content)
+    assert (code, told(said)) == (2, [(name, "a.json:1")])
+    assert name == "training.backend" or not is_described(content)

@@ -10,6 +10,7 @@ import torch
 from ptycho.checksums import Checksums
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.devices import available_accelerators
+from tests import refusals
 from tests.torch.factory_calls import save_scan
 
 Run = Callable[..., tuple[int, str, str]]
@@ -27,18 +28,17 @@ def _in_an_empty_folder_and_environment(tmp_path: Path, monkeypatch: pytest.Monk
 def test_settings_that_none_would_refuse_end_well(ptycho: Run) -> None:
     code, told, said = ptycho("doctor")
     assert (code, said) == (0, "")
-    assert told.splitlines()[-1] == "ptycho train would refuse none of the settings in force."
+    assert "would refuse:" not in told
+    assert told.splitlines()[-1].startswith("ptycho train ")
 
 
 def test_the_tables_tell_versions_devices_and_what_each_value_would_meet(ptycho: Run) -> None:
     told = [" ".join(line.split()) for line in ptycho("doctor")[1].splitlines()]
     assert f"torch {torch.__version__}" in told
-    assert "cpu a device is a process; any number may run" in told
+    assert any(line.startswith("cpu a device ") for line in told)
     assert "accelerator cpu yes" in told
     assert "ddp_backend gloo yes" in told
-    assert any(
-        line.startswith("* precision 16-mixed refused: expected one that cpu computes in") for line in told
-    )
+    assert any(line.startswith("* precision 16-mixed refused: ") for line in told)
     assert any(line.startswith("* pin_memory True no effect: ") for line in told)
 
 
@@ -49,15 +49,11 @@ def test_settings_in_force_come_from_environment_file_and_flags(
     Path("run.toml").write_text("[training]\nnepochs = 2\n\n[execution]\ncheck_val_every_n_epoch = 3\n")
     code, told, _ = ptycho("doctor", "--config", "run.toml", "--num-nodes", "2")
     assert code == 2
-    refused = told.partition("ptycho train would refuse:\n")[2].splitlines()
-    assert [line.partition(":")[0] for line in refused] == [
-        "num_nodes",
-        "precision",
-        "check_val_every_n_epoch",
+    assert refusals.told(told.partition("ptycho train would refuse:\n")[2]) == [
+        ("num_nodes", "flag --num-nodes"),
+        ("precision", "environment variable PTYCHO_EXEC_PRECISION"),
+        ("check_val_every_n_epoch", "run.toml:5"),
     ]
-    assert "from flag --num-nodes" in refused[0]
-    assert "from environment variable PTYCHO_EXEC_PRECISION" in refused[1]
-    assert "from run.toml:5" in refused[2]
 
 
 def test_what_the_doctor_says_is_what_the_training_says(ptycho: Run) -> None:
@@ -73,10 +69,11 @@ def test_what_the_doctor_says_is_what_the_training_says(ptycho: Run) -> None:
 
 
 def test_a_wrong_value_is_told_beside_the_machine(ptycho: Run) -> None:
-    code, told, _ = ptycho("doctor", "--num-workers", "many")
+    code, told, _ = ptycho("doctor", "--num-workers", "many", "--config", "gone.toml")
     assert code == 2
     assert "lightning" in told
-    assert "num_workers: expected an integer >= 0; got 'many' from flag --num-workers." in told
+    refused = told.partition("ptycho train would refuse:\n")[2]
+    assert sorted(refusals.told(refused)) == [("gone.toml",), ("num_workers", "flag --num-workers")]
 
 
 def test_programs_read_json(ptycho: Run) -> None:
@@ -95,7 +92,7 @@ def test_a_train_that_is_refused_reads_no_patterns(ptycho: Run) -> None:
     save_scan(Path("scan.npz"))  # without patterns
     code, _, said = ptycho("train", "scan.npz", "--precision", "16-mixed", "--accelerator", "cpu")
     assert code == 2
-    assert said.startswith("ptycho train: precision: expected one that cpu computes in")
+    assert refusals.told(said) == [("precision", "flag --precision")]
     code, _, said = ptycho("train", "scan.npz", "--accelerator", "cpu")
     assert code == 2
     assert "scan.npz" in said
@@ -105,7 +102,7 @@ def test_a_train_that_is_refused_reads_no_patterns(ptycho: Run) -> None:
 def test_a_demo_that_is_refused_simulates_nothing(ptycho: Run) -> None:
     code, _, said = ptycho("demo", "--precision", "16-mixed", "--accelerator", "cpu", "--N", "32")
     assert code == 2
-    assert said.startswith("ptycho demo: precision: expected")
+    assert refusals.told(said) == [("precision", "flag --precision")]
     assert list(Path().iterdir()) == []
 
 

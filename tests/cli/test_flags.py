@@ -16,6 +16,7 @@ from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.main import build_parser, main
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.cli.parser import FlagParser
+from tests.refusals import told
 from tests.test_house_rules import NOT_PLAIN, OF_CODE
 
 FROZEN = Path(__file__).with_name("flags.txt")
@@ -181,11 +182,11 @@ def test_help_and_refusals_import_neither_torch_nor_lightning(words: list[str]) 
 
 
 def test_a_flag_of_an_old_name_is_the_current_one_and_says_so() -> None:
-    with pytest.warns(DeprecationWarning, match="is an old name") as said:
+    with pytest.warns(DeprecationWarning, match=r"^--") as said:
         assert parsed("train", "--lr=1e-4", "--n_images", "3") == {"learning_rate": "1e-4", "n_groups": "3"}
-    assert [str(warning.message) for warning in said] == [
-        "--lr is an old name; use --learning-rate.",
-        "--n-images is an old name; use --n-groups.",
+    assert [re.findall(r"--[\w-]+", str(warning.message)) for warning in said] == [
+        ["--lr", "--learning-rate"],
+        ["--n-images", "--n-groups"],
     ]
 
 
@@ -194,32 +195,25 @@ def test_a_flag_of_an_old_name_is_no_flag_where_there_is_no_current_one(
 ) -> None:
     with pytest.raises(SystemExit):
         parsed("simulate", "--output=a.npz", "--lr=1e-4")
-    assert "--lr: no such flag." in capsys.readouterr().err
+    assert told(capsys.readouterr().err) == [("--lr",)]
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "start", "name"),
     [
-        (("train", "--nepochs"), "--nepochs: expected a value; got none. See ptycho train --help."),
-        (("train", "--no-pin-memory=true"), "--no-pin-memory: expected no value; got 'true'. Leave it out."),
-        (("train", "--quiet=1"), "--quiet: expected no value; got '1'. Leave it out."),
-        (
-            ("config", "show", "--num-workers", "many"),
-            "config show: --num-workers: expected a command (train, reconstruct) first; got a flag.",
-        ),
-        (
-            ("config", "--json"),
-            "config: --json: expected an action (show, check, init, schema, env, diff) first; got a flag.",
-        ),
-        (
-            ("config", "diff"),
-            "expected RUN_OR_FILE and RUN_OR_FILE; got too few. See ptycho config diff --help.",
-        ),
+        (("train", "--nepochs"), "ptycho train: ", "--nepochs"),
+        (("train", "--no-pin-memory=true"), "ptycho train: ", "--no-pin-memory"),
+        (("train", "--quiet=1"), "ptycho train: ", "--quiet"),
+        (("config", "show", "--num-workers", "many"), "ptycho config show: ", "--num-workers"),
+        (("config", "--json"), "ptycho config: ", "--json"),
+        (("config", "diff"), "ptycho config diff: ", "expected RUN_OR_FILE and RUN_OR_FILE"),
     ],
 )
 def test_too_few_words_are_refused_in_words(
-    words: tuple[str], message: str, capsys: pytest.CaptureFixture[str]
+    words: tuple[str], start: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as leaving:
         build_parser().parse_args(words)
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert (leaving.value.code, said.count("\n")) == (2, 1)
+    assert said.startswith(f"{start}{name}")

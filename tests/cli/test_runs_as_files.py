@@ -21,9 +21,9 @@ CLASSES = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
 def run(_legacy_dictionary_is_restored: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text("[execution]\nseed = 3\nnum_workers = 2\n")
-    flags = {"nepochs": "5", "gradient_clip_val": "none"}
+    flags = {"nepochs": "5", "gradient_clip_val": "none", "output_dir": "run"}
     payload = create_training_payload(
-        save_scan(Path("a$b.npz"), nphotons=2e6), "run", flags=flags, file="mine.toml", recipe="standard"
+        save_scan(Path("a$b.npz"), nphotons=2e6), None, flags=flags, file="mine.toml", recipe="standard"
     )
     Path("run").mkdir()
     write_configuration(

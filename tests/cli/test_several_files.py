@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.refusals import told
+
 
 @pytest.fixture
 def origins(ptycho: Any) -> Any:
@@ -57,17 +59,15 @@ def test_a_resumed_run_reads_no_file_of_the_variable(
     assert json.loads(out)["origins"]["training.nepochs"]["value"] == 9
     assert ptycho("config", "check", trained)[0] == 0
     code, _, err = ptycho("config", "check")
-    assert (code, err) == (
-        2,
-        "ptycho config: PTYCHO_CONFIG: absent.toml: no such file. Check the path.\n",
-    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("ptycho config: PTYCHO_CONFIG: absent.toml: ")
 
 
 def test_a_wrong_value_in_a_losing_file_is_reported(ptycho: Any):
     Path("site.toml").write_text("[execution]\nseed = -1\n")
     code, _, err = ptycho("train", "scan.npz", "--config", "site.toml", "--config", "mine.yaml")
     assert code == 2
-    assert "seed: expected an integer >= 0 and <= 4294967295; got -1 from site.toml:2." in err
+    assert ("seed", "site.toml:2") in told(err)
 
 
 def test_data_may_stand_in_any_of_the_files(ptycho: Any):
@@ -76,13 +76,13 @@ def test_data_may_stand_in_any_of_the_files(ptycho: Any):
     assert code == 2
     assert "Training data file not found: " in err
     code, _, err = ptycho("train", "--config", "absent.toml", "--config", "site.toml")
-    assert (code, err) == (2, "ptycho train: absent.toml: no such file. Check the path.\n")
+    assert (code, told(err)) == (2, [("absent.toml",)])
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--seed", "1", "--seed=2"], "--seed: given twice, as --seed 1 and as --seed=2. Keep one of them."),
+        (["--seed", "1", "--seed=2"], "--seed: given twice, as --seed 1 and as --seed=2."),
         (["--num_workers=1", "--num-workers", "1"], "as --num-workers=1 and as --num-workers 1."),
         (
             ["--devices", "1", "--n-devices", "2"],
@@ -99,17 +99,39 @@ def test_any_other_flag_given_twice_is_refused_with_all_else(words: list[str], s
     code, _, err = ptycho("train", "scan.npz", *words, "--accum-steps", 0)
     assert code == 2
     assert said in err
-    assert "accum_steps: expected an integer >= 1" in err
+    assert ("accum_steps", "flag --accum-steps") in told(err)
 
 
 def test_the_other_commands_refuse_it_too(ptycho: Any):
     code, _, err = ptycho("simulate", "--output", "a.npz", "--output", "b.npz")
     assert code == 2
-    assert (
-        err
-        == "ptycho simulate: --output: given twice, as --output a.npz and as --output b.npz. Keep one of them.\n"
-    )
+    assert err.startswith("ptycho simulate: --output: given twice, as --output a.npz and as --output b.npz.")
     assert not Path("b.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        ("simulate --N 32 --n-positions 20 --output", "--output"),
+        ("train --resume", "--resume"),
+        ("reconstruct --resume", "--resume"),
+        ("config show train --resume", "--resume"),
+        ("config init --recipe", "--recipe"),
+        ("config check --recipe", "--recipe"),
+        ("config show train --config", "--config"),
+    ],
+)
+def test_home_and_variables_are_replaced_in_every_flag_that_is_a_path(
+    words: str, flag: str, ptycho: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
+    for written, meant in (("~/a.npz", "home"), ("$SCRATCH/a.npz", "scratch")):
+        code, out, err = ptycho(*words.split(), written)
+        assert code == (0 if "simulate" in words else 2)
+        assert f"{meant}/a.npz: " in out + err
+    assert told(ptycho(*words.split(), "$GONE/a.npz")[2]) == [(flag,)]
+    assert not {"~", "$SCRATCH", "$GONE"} & {path.name for path in tmp_path.iterdir()}
 
 
 def test_what_follows_two_dashes_is_no_flag(ptycho: Any):

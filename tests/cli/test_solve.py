@@ -14,6 +14,7 @@ import pytest
 
 import ptycho as package
 from ptycho.checksums import verify
+from tests.refusals import told
 from tests.wires import program
 
 ROOT = Path(__file__).parents[2]
@@ -74,31 +75,25 @@ def test_python_reconstructs_without_a_model_too(scan: Path) -> None:
 def test_a_flag_of_the_other_kind_is_refused(ptycho: Run, scan: Path, tmp_path: Path) -> None:
     code, _, said = ptycho("reconstruct", scan, "--n-groups=3", "--num-workers=2", "--holdout=2")
     assert code == 2
-    told = "expected in a reconstruction with MODEL before DATA; got it in one without a model."
-    assert f"--n-groups: {told} Name MODEL, or drop the flag." in said
-    assert f"--num-workers: {told} Name MODEL, or drop the flag." in said
-    assert "solver.holdout: expected" in said
+    assert {name for name, *_ in told(said)} == {"--n-groups", "--num-workers", "solver.holdout"}
+    assert "MODEL" in said
     code, _, said = ptycho("reconstruct", model_in(tmp_path / "model"), scan, "--prior=tv", "--n-groups=x")
     assert code == 2
-    assert "--prior: expected in a reconstruction without MODEL; got it in one with a model." in said
-    assert "n_groups: expected" in said
+    assert {name for name, *_ in told(said)} >= {"--prior", "inference.n_groups"}
 
 
 def test_swapped_places_are_told(ptycho: Run, scan: Path, tmp_path: Path) -> None:
     model_in(tmp_path / "model")
-    assert ptycho("reconstruct", "scan.npz", "model") == (
-        2,
-        "",
-        "ptycho reconstruct: MODEL: expected a trained model, and then the scan; got 'scan.npz' and then the model "
-        "'model'. Swap the two.\n",
-    )
+    code, out, said = ptycho("reconstruct", "scan.npz", "model")
+    assert (code, out, told(said)) == (2, "", [("MODEL",)])
+    assert all(place in said for place in ("'scan.npz'", "'model'"))
 
 
 def test_a_single_place_is_the_model_where_there_is_one(ptycho: Run, tmp_path: Path) -> None:
     code, _, said = ptycho("reconstruct", model_in(tmp_path / "model"))
-    assert (code, "DATA: expected a path; got none. Give it, or test_data_file" in said) == (2, True)
+    assert (code, told(said), "test_data_file" in said) == (2, [("DATA",)], True)
     code, _, said = ptycho("reconstruct")
-    assert (code, "DATA: expected a path; got none. Give it, or data_file in [solver]" in said) == (2, True)
+    assert (code, told(said), "data_file in [solver]" in said) == (2, [("DATA",)], True)
 
 
 def test_a_file_may_name_the_model_or_the_scan(ptycho: Run, scan: Path, tmp_path: Path) -> None:
@@ -110,14 +105,13 @@ def test_a_file_may_name_the_model_or_the_scan(ptycho: Run, scan: Path, tmp_path
     Path("scan.toml").write_text("[solver]\ndata_file = 'nowhere.npz'\nn_iterations = 0\n")
     code, _, said = ptycho("reconstruct", "--config", "scan.toml")
     assert code == 2
-    assert "solver.n_iterations: expected an integer >= 1 or auto" in said
-    assert "Data file not found" in said
+    assert [name for name, *_ in told(said)] == ["solver.n_iterations", "Data file not found"]
 
 
 def test_what_does_not_go_with_resume_is_refused(ptycho: Run) -> None:
     for words in (("--overwrite",), ("--output-dir", "x"), ("--config", "x.toml"), ("--recipe", "best")):
         code, _, said = ptycho("reconstruct", "--resume", "run", *words)
-        assert (code, f"{words[0]}: expected without --resume" in said) == (2, True)
+        assert (code, told(said)) == (2, [(words[0],)])
     code, _, said = ptycho("reconstruct", "--resume", "run")
     assert (code, "expected the folder of a reconstruction without a model" in said) == (2, True)
     assert not Path("run").exists()

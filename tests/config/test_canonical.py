@@ -25,7 +25,7 @@ from ptycho.config.canonical import (
 from ptycho.config.data import DataConfig
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from tests.refusals import message
+from tests.refusals import meant, message, refused
 
 CLASSES = [ModelConfig, TrainingConfig, InferenceConfig, SolverConfig, DataConfig]
 
@@ -38,7 +38,7 @@ def test_n_is_zero_or_a_multiple_of_16_from_32(n: int):
     if n == 0 or n in range(32, 4097, 16):
         assert n == ModelConfig(N=n).N
     else:
-        assert "model.N: expected a multiple of 16 from 32 up, or 0" in message(lambda: ModelConfig(N=n))
+        assert refused(lambda: ModelConfig(N=n)) == [("model.N", "argument")]
 
 
 ONE_UP = [1, 7], [0, -1, True, "3", 2.0, None]
@@ -49,6 +49,11 @@ ABOVE_ZERO = [1e-9, 4, np.float64(2)], [0, -1.0, math.nan, math.inf, True, "1", 
 DECAY = [0, 0.9], [1, 1.5, -0.1, math.nan, True]
 SWITCH = [True, False, np.True_], [1, 0, "yes", None]
 PATH_OR_NONE = ["a.npz", Path("a.npz"), Path(), None], [3, True, "", " \t"]
+SAVED = {
+    "save": (["none", "h5", "CXI", "tiff", "all"], ["png", None, True]),
+    "unwrap_phase": SWITCH,
+    "remove_ramp": SWITCH,
+}
 DOMAIN = ["auto", "amplitude", "intensity"], ["counts", None, 1]
 SHARED = {
     "n_groups": ONE_UP_OR_NONE,
@@ -119,7 +124,8 @@ RULES: dict[type, dict[str, tuple[list[Any], list[Any]]]] = {
         "model": ([ModelConfig(N=128)], [None, 3]),
         "model_path": PATH_OR_NONE,
         "debug": SWITCH,
-    },
+    }
+    | SAVED,
     SolverConfig: {
         "data": SHARED["data"],
         "data_file": PATH_OR_NONE,
@@ -136,6 +142,7 @@ RULES: dict[type, dict[str, tuple[list[Any], list[Any]]]] = {
         "prior_weight": (["auto", 1e-9, 4], [0, -1.0, math.nan, math.inf, True, "1", None]),
         "start": PATH_OR_NONE,
         "holdout": ([0, 0.05, 0.99], [1, -0.1, math.nan, True, None]),
+        **SAVED,
     },
     DataConfig: {
         "format": (["auto", "npz", "CXI", "ptychodus", "ptypy", "ptylab", "emd", "hdf5"], ["tiff", None, 1]),
@@ -226,35 +233,32 @@ def test_paths_are_kept_as_paths():
 
 
 def test_every_failure_is_reported_at_once():
-    text = message(lambda: TrainingConfig(model={"N": 65, "gridsize": 0}, batch_size=0, backend="jax"))
-    assert [line.split(":")[0] for line in text.splitlines()] == [
-        "model.N",
-        "model.gridsize",
-        "training.batch_size",
-        "training.backend",
-    ]
+    wrong = refused(lambda: TrainingConfig(model={"N": 65, "gridsize": 0}, batch_size=0, backend="jax"))
+    names = ("model.N", "model.gridsize", "training.batch_size", "training.backend")
+    assert wrong == [(name, "argument") for name in names]
 
 
 @pytest.mark.parametrize(
-    ("build", "meant"),
+    ("build", "written", "right"),
     [
-        (lambda: ModelConfig(gridsiz=2), "model.gridsiz: no such setting. Did you mean model.gridsize?"),
-        (lambda: TrainingConfig(N=64), "training.N: no such setting. Did you mean model.N?"),
-        (lambda: setattr(TrainingConfig(), "batchsize", 2), "Did you mean training.batch_size?"),
+        (lambda: ModelConfig(gridsiz=2), "model.gridsiz", "model.gridsize"),
+        (lambda: TrainingConfig(N=64), "training.N", "model.N"),
+        (lambda: setattr(TrainingConfig(), "batchsize", 2), "training.batchsize", "training.batch_size"),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_near_one(build: Callable[[], object], meant: str):
-    assert meant in message(build)
+def test_an_unknown_name_is_refused_with_the_near_one(build: Callable[[], object], written: str, right: str):
+    assert refused(build) == [(written,)]
+    assert meant(message(build)) == [right]
 
 
 def test_too_many_values_are_refused_by_the_class_name():
-    assert message(lambda: InferenceConfig(*[None] * 30)).endswith("Name them: field=value.")
+    assert refused(lambda: InferenceConfig(*[None] * 30)) == [("InferenceConfig",)]
 
 
 def test_a_scan_without_positions_is_refused_with_the_reason():
-    assert message(lambda: TrainingConfig(positions_provided=False)).endswith(
-        "Only scans that come with their positions are supported."
-    )
+    text = message(lambda: TrainingConfig(positions_provided=False))
+    assert text.startswith("training.positions_provided: ")
+    assert "come with their positions" in text
 
 
 # Dataclass behaviour --------------------------------------------------------------------------------------
@@ -276,7 +280,7 @@ def test_replace_validates():
 @pytest.mark.parametrize("before", [None, 5])
 def test_replace_takes_an_old_name(before: int | None):
     config = TrainingConfig(n_groups=before, nepochs=3)
-    with pytest.warns(DeprecationWarning, match="n_images is an old name; use n_groups") as caught:
+    with pytest.warns(DeprecationWarning, match=r"^n_images\b.*\bn_groups\.$") as caught:
         changed = dataclasses.replace(config, n_images=7)
     assert changed == TrainingConfig(n_groups=7, nepochs=3)
     assert caught[0].filename == __file__
@@ -304,7 +308,7 @@ def test_an_unpickled_configuration_still_validates():
 
 @pytest.mark.parametrize("cls", [TrainingConfig, InferenceConfig])
 def test_n_images_is_the_old_name_of_n_groups(cls: type):
-    with pytest.warns(DeprecationWarning, match="n_images is an old name; use n_groups"):
+    with pytest.warns(DeprecationWarning, match=r"^n_images\b.*\bn_groups\.$"):
         config = cls(n_images=7)
     assert config.n_groups == 7
     with pytest.warns(DeprecationWarning, match="use n_groups"):
@@ -316,7 +320,7 @@ def test_n_images_is_the_old_name_of_n_groups(cls: type):
 def test_a_value_under_both_its_names_is_refused():
     with pytest.warns(DeprecationWarning, match="use n_groups"):
         text = message(lambda: TrainingConfig(n_images=7, n_groups=7))
-    assert text == "training.n_groups: given twice, as n_images and as n_groups. Keep one of them."
+    assert text.startswith("training.n_groups: given twice, as n_images and as n_groups.")
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -355,16 +359,15 @@ def test_complete_configurations_are_ready():
 
 
 def test_a_model_of_unknown_size_is_not_ready():
-    assert message(lambda: validate_model_config(ModelConfig(N=0))).startswith("model.N: expected the size")
+    assert refused(lambda: validate_model_config(ModelConfig(N=0))) == [("model.N",)]
 
 
 def test_a_training_reports_all_that_is_missing():
     config = TrainingConfig(model=ModelConfig(N=0), nll_weight=0)
-    lines = message(lambda: validate_training_config(config)).splitlines()
-    assert [line.split(":")[0] for line in lines] == [
-        "model.N",
-        "training.train_data_file",
-        "training.nll_weight",
+    assert refused(lambda: validate_training_config(config)) == [
+        ("model.N",),
+        ("training.train_data_file",),
+        ("training.nll_weight", "argument", "default"),
     ]
 
 
@@ -373,15 +376,15 @@ def test_the_mae_loss_needs_no_weight():
 
 
 def test_an_inference_needs_a_model_and_data():
-    lines = message(lambda: validate_inference_config(InferenceConfig())).splitlines()
-    assert [line.split(":")[0] for line in lines] == ["inference.model_path", "inference.test_data_file"]
+    wrong = refused(lambda: validate_inference_config(InferenceConfig()))
+    assert wrong == [("inference.model_path",), ("inference.test_data_file",)]
 
 
 def test_a_field_cannot_be_deleted():
     config = TrainingConfig()
-    assert "training.nepochs: expected a value; got a deletion" in message(lambda: delattr(config, "nepochs"))
+    assert refused(lambda: delattr(config, "nepochs")) == [("training.nepochs",)]
     assert config.nepochs == 50
 
 
 def test_a_path_holds_no_null_character():
-    assert "training.output_dir: expected a path; got " in message(lambda: TrainingConfig(output_dir="a\0b"))
+    assert refused(lambda: TrainingConfig(output_dir="a\0b")) == [("training.output_dir", "argument")]

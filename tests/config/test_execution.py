@@ -1,7 +1,6 @@
 """The knobs: ranges, types and words."""
 
 import math
-import re
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from fractions import Fraction
@@ -14,6 +13,7 @@ from pydantic_settings import BaseSettings
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
+from tests.refusals import refused
 
 ACCEPTED: dict[str, list[Any]] = {
     "accelerator": ["auto", "cpu", "gpu", "cuda", "mps", "tpu"],
@@ -82,9 +82,8 @@ def test_a_value_in_range_is_accepted(name: str, value: Any):
 
 @pytest.mark.parametrize(("name", "value"), cases(REFUSED), ids=lambda case: str(type(case).__name__))
 def test_a_value_out_of_range_or_of_another_type_is_refused(name: str, value: Any):
-    with pytest.raises(ConfigError, match=f"^{name}: expected .*; got .* from argument") as caught:
-        PyTorchExecutionConfig(**{name: value}, **OTHERS_NEEDED.get(name, {}))
-    assert [failure.name for failure in caught.value.failures] == [name]
+    wrong = refused(lambda: PyTorchExecutionConfig(**{name: value}, **OTHERS_NEEDED.get(name, {})))
+    assert wrong == [(name, "argument")]
 
 
 @pytest.mark.parametrize("value", [np.int64(3), np.uint8(3), np.int32(3)])
@@ -103,8 +102,7 @@ def test_a_numpy_float_is_a_float(value: Any):
 
 def test_a_numpy_bool_is_a_bool_and_no_integer():
     assert PyTorchExecutionConfig(pin_memory=np.True_).pin_memory is True
-    with pytest.raises(ConfigError, match="num_workers: expected an integer >= 0; got True"):
-        PyTorchExecutionConfig(num_workers=np.True_)
+    assert refused(lambda: PyTorchExecutionConfig(num_workers=np.True_)) == [("num_workers", "argument")]
 
 
 @pytest.mark.parametrize(
@@ -156,9 +154,9 @@ class Convertible:
     ids=lambda value: f"{type(value).__name__}-{value!r}"[:24],
 )
 def test_what_would_have_to_be_converted_is_no_scalar(name: str, value: Any):
-    with pytest.raises(ConfigError, match=f"^{name}: expected .*; got "):
+    with pytest.raises(ConfigError, match=f"^{name}: "):
         PyTorchExecutionConfig(**{name: value})
-    with pytest.raises(ConfigError, match=f"{name}: expected .*; got "):
+    with pytest.raises(ConfigError, match=f"^{name}: "):
         PyTorchExecutionConfig.resolve(overrides={name: 1}, arguments={name: value}, environ={})
 
 
@@ -230,7 +228,7 @@ def test_a_word_is_matched_without_regard_to_case(name: str, written: str, value
     ],
 )
 def test_an_old_name_sets_the_knob_and_says_the_new_name(old: str, new: str, value: Any):
-    with pytest.warns(DeprecationWarning, match=f"^{old} is an old name; use {new}"):
+    with pytest.warns(DeprecationWarning, match=rf"^{old}\b.*\b{new}\.$"):
         config = PyTorchExecutionConfig(**{old: value})
     assert config.to_dict()[new] == value
     assert config.sources[new].locator == old
@@ -262,19 +260,14 @@ def test_the_warning_of_an_old_name_points_past_pydantic():
 
 
 def test_an_old_name_beside_the_new_one_is_refused():
-    message = "n_devices: given twice, as n_devices and as devices. Keep one of them."
-    with pytest.raises(ConfigError, match=re.escape(message)):
+    with pytest.raises(ConfigError, match=r"^n_devices: given twice, as n_devices and as devices\."):
         PyTorchExecutionConfig(n_devices=2, devices=2)
 
 
 @pytest.mark.parametrize(("name", "value"), [("persistent_workers", True), ("prefetch_factor", 2)])
 def test_a_knob_of_loading_processes_needs_some(name: str, value: Any):
-    message = (
-        f"{name}: {value} (argument) needs num_workers > 0; num_workers is 0 (default). "
-        f"Set num_workers, or drop {name}."
-    )
-    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        PyTorchExecutionConfig(**{name: value})
+    wrong = refused(lambda: PyTorchExecutionConfig(**{name: value}))
+    assert wrong == [(name, "argument", "default")]
     assert PyTorchExecutionConfig(**{name: value, "num_workers": 1}).to_dict()[name] == value
 
 

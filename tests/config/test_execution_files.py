@@ -12,6 +12,7 @@ import yaml
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
+from tests.refusals import meant, told
 
 FLAT = {
     "exec.toml": '# how to run\nnum_workers = 4\nlearning_rate = 5e-4\nlogger_backend = "none"\n',
@@ -120,76 +121,57 @@ def test_the_line_of_a_key_is_found_in_any_layout(name: str, text: str, line: in
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "expected"),
+    ("name", "text", "culprit", "line"),
     [
         (
             "a.toml",
             'seed = 1\nnum_workers = "many"\n',
-            "num_workers: expected an integer >= 0; got 'many' from a.toml:2.\n    num_workers = \"many\"",
+            ("num_workers", "a.toml:2"),
+            'num_workers = "many"',
         ),
-        (
-            "a.yaml",
-            "num_workers:\n",
-            "num_workers: expected an integer >= 0; got None from a.yaml:1.\n    num_workers:",
-        ),
-        (
-            "a.toml",
-            "num_worker = 3\n",
-            "num_worker: no such setting at a.toml:1. Did you mean num_workers?",
-        ),
-        ("a.yaml", "api_key: hunter2", "api_key: no such setting at a.yaml:1."),
-        (
-            "a.toml",
-            "[exection]\nseed = 1\n[model]\n",
-            "exection: no such table at a.toml:1. Did you mean execution?",
-        ),
-        (
-            "a.toml",
-            "seed = 1\n[execution]\n",
-            "seed: expected inside a table (model, training, inference, solver, data, execution); got it outside at "
-            "a.toml:1. Put it into [execution].",
-        ),
-        ("a.yaml", "exection:\n  seed: 1\n", "exection: no such table at a.yaml:1. Did you mean execution?"),
-        (
-            "a.toml",
-            "[execution]\nnepochs = 1\n",
-            "nepochs: no such setting at a.toml:2. Did you mean [training] nepochs?",
-        ),
-        (
-            "a.yaml",
-            "model: {}\nexecution: 3\n",
-            "execution: expected a table; got '3' at a.yaml:2. Give it a line for each setting.\n    execution: ...",
-        ),
-        (
-            "a.json",
-            '{"execution": []}',
-            "execution: expected a table; got a list at a.json:1. Give it a line for each setting.",
-        ),
-        (
-            "a.toml",
-            "seed = 1\n\nseed = 2\n",
-            "seed: given twice, at a.toml:1 and a.toml:3. Keep one of them.",
-        ),
-        ("a.yaml", "seed: 1\nseed: 2\n", "seed: given twice, at a.yaml:1 and a.yaml:2. Keep one of them."),
+        ("a.yaml", "num_workers:\n", ("num_workers", "a.yaml:1"), "num_workers:"),
+        ("a.toml", "num_worker = 3\n", ("num_worker", "a.toml:1"), ""),
+        ("a.yaml", "api_key: hunter2", ("api_key", "a.yaml:1"), ""),
+        ("a.toml", "[exection]\nseed = 1\n[model]\n", ("exection", "a.toml:1"), "[exection]"),
+        ("a.toml", "seed = 1\n[execution]\n", ("seed", "a.toml:1"), "seed = 1"),
+        ("a.yaml", "exection:\n  seed: 1\n", ("exection", "a.yaml:1"), ""),
+        ("a.toml", "[execution]\nnepochs = 1\n", ("nepochs", "a.toml:2"), ""),
+        ("a.yaml", "model: {}\nexecution: 3\n", ("execution", "a.yaml:2"), "execution: ..."),
+        ("a.json", '{"execution": []}', ("execution", "a.json:1"), '"execution": ...'),
+        ("a.toml", "seed = 1\n\nseed = 2\n", ("seed", "a.toml:1", "a.toml:3"), "seed = 1"),
+        ("a.yaml", "seed: 1\nseed: 2\n", ("seed", "a.yaml:1", "a.yaml:2"), "seed: 1"),
         (
             "a.json",
             '{"execution": {"seed": 1,\n"seed": 2}}',
-            "seed: given twice, at a.json:1 and a.json:2. Keep one of them.",
+            ("seed", "a.json:1", "a.json:2"),
+            '"seed": 1,',
         ),
-        ("a.yaml", "- seed\n", "a.yaml: expected a mapping of names to values; got a list."),
-        ("a.yaml", "seed\n", "a.yaml: expected a mapping of names to values; got a single value."),
-        ("a.json", "3", "a.json: expected a mapping of names to values; got a single value."),
-        (
-            "a.json",
-            "{,}",
-            "a.json:1: expected valid JSON; got 'Expecting property name enclosed in double quotes'.",
-        ),
-        ("a.toml", "key = hunter2", "a.toml:1: expected valid TOML; got 'Invalid value'.\n    key = ..."),
-        ("a.ini", "", "a.ini: expected a file that ends in .toml, .yaml, .yml or .json. Rename the file"),
+        ("a.yaml", "- seed\n", ("a.yaml",), ""),
+        ("a.yaml", "seed\n", ("a.yaml",), ""),
+        ("a.json", "3", ("a.json",), ""),
+        ("a.json", "{,}", ("a.json:1",), ""),
+        ("a.toml", "key = hunter2", ("a.toml:1",), "key = ..."),
+        ("a.ini", "", ("a.ini",), ""),
     ],
 )
-def test_a_wrong_file_is_refused_with_place_and_line(name: str, text: str, expected: str):
-    assert refusal(name, text).startswith(expected)
+def test_a_wrong_file_is_refused_with_place_and_line(
+    name: str, text: str, culprit: tuple[str, ...], line: str
+):
+    said = refusal(name, text)
+    assert told(said)[0] == culprit
+    assert not line or said.splitlines()[1] == f"    {line}"
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("num_worker = 3\n", "num_workers"),
+        ("[exection]\nseed = 1\n[model]\n", "execution"),
+        ("[execution]\nnepochs = 1\n", "[training] nepochs"),
+    ],
+)
+def test_a_wrong_name_in_a_file_is_told_with_the_right_one(text: str, suggestion: str):
+    assert meant(refusal("a.toml", text).splitlines()[0]) == [suggestion]
 
 
 @pytest.mark.parametrize(
@@ -225,15 +207,15 @@ def test_odd_content_is_refused(name: str, text: str):
 @pytest.mark.parametrize("path", ["absent.toml", "folder.toml", "nul\0.toml", 3, None, b"exec.toml"])
 def test_what_cannot_be_read_is_refused(path: Any):
     Path("folder.toml").mkdir()
-    with pytest.raises(ConfigError, match=r"no such file|expected a readable file|expected a path"):
+    with pytest.raises(ConfigError) as caught:
         PyTorchExecutionConfig.from_file(path)
+    (failure,) = caught.value.failures
+    assert failure.name == (path.replace("\0", "\\x00") if isinstance(path, str) else "file")
 
 
 def test_bytes_that_are_no_text_are_refused():
     Path("a.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(
-        ConfigError, match=r"^a.toml: expected UTF-8 text; got other bytes. Save it as UTF-8.$"
-    ):
+    with pytest.raises(ConfigError, match=r"^a.toml: .*UTF-8"):
         PyTorchExecutionConfig.from_file("a.toml")
 
 
@@ -310,38 +292,36 @@ def test_the_version_that_wrote_a_file_is_named_with_what_is_unknown_here():
     snapshot = PyTorchExecutionConfig(seed=7).to_snapshot()
     assert load("a.json", json.dumps(snapshot)).seed == 7
     snapshot |= {"ptycho_version": "9.9", "knob_of_the_future": 1}
-    assert refusal("b.json", json.dumps(snapshot)).startswith(
-        "knob_of_the_future: no such setting at b.json:1. The file was written by ptychopinn 9.9; this is "
-    )
+    said = refusal("b.json", json.dumps(snapshot))
+    assert told(said) == [("knob_of_the_future", "b.json:1")]
+    assert " ptychopinn 9.9;" in said
 
 
 def test_an_array_of_tables_is_no_table():
     said = refusal("a.toml", "[model]\n[[execution]]\nnum_workers = 1\n")
-    assert said.startswith("execution: expected a table; got a list at a.toml:2.")
+    assert told(said) == [("execution", "a.toml:2")]
+    assert " got a list " in said
 
 
 def test_a_folder_is_no_file():
     Path("runs").mkdir()
-    with pytest.raises(
-        ConfigError, match=r"^runs: expected a file that ends in .*; got a folder\. Name a file\.$"
-    ):
+    with pytest.raises(ConfigError, match=r"^runs: .*; got a folder\."):
         PyTorchExecutionConfig.from_file("runs")
 
 
 def test_a_knob_given_twice_is_shown_with_its_values():
-    assert refusal("a.toml", "seed = 1\nseed = 2\n") == (
-        "seed: given twice, at a.toml:1 and a.toml:2. Keep one of them.\n    seed = 1\n    seed = 2"
-    )
+    said = refusal("a.toml", "seed = 1\nseed = 2\n")
+    assert told(said) == [("seed", "a.toml:1", "a.toml:2")]
+    assert said.splitlines()[1:] == ["    seed = 1", "    seed = 2"]
 
 
 def test_an_old_name_in_a_file_is_named_with_its_place(recwarn: pytest.WarningsRecorder):
     warnings.simplefilter("always")
     load("a.toml", "lr = 0.1")
-    assert str(recwarn.pop(DeprecationWarning).message) == "lr (a.toml:1) is an old name; use learning_rate."
-    assert refusal("b.toml", "lr = 0.1\nlearning_rate = 0.1") == (
-        "learning_rate: given twice, as lr (b.toml:1) and as learning_rate (b.toml:2). Keep one of them.\n"
-        "    lr = 0.1\n    learning_rate = 0.1"
-    )
+    assert re.fullmatch(r"lr \(a.toml:1\) .* learning_rate\.", str(recwarn.pop(DeprecationWarning).message))
+    said = refusal("b.toml", "lr = 0.1\nlearning_rate = 0.1")
+    assert told(said) == [("learning_rate", "b.toml:1", "b.toml:2")]
+    assert said.splitlines()[1:] == ["    lr = 0.1", "    learning_rate = 0.1"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from ptycho.config.errors import ConfigError, UnknownVariableWarning
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.resolve import merge, ranked
+from tests.refusals import meant, told
 
 PREFIX = "PTYCHO_EXEC_"
 
@@ -101,10 +102,8 @@ def test_two_layers_of_one_standing_are_refused():
 
 
 def test_an_invalid_value_that_loses_is_still_reported():
-    expected = (
-        f"num_workers: expected an integer >= 0; got 'many' from environment variable {PREFIX}NUM_WORKERS."
-    )
-    assert message(arguments={"num_workers": 3}, environ={f"{PREFIX}NUM_WORKERS": "many"}) == expected
+    text = message(arguments={"num_workers": 3}, environ={f"{PREFIX}NUM_WORKERS": "many"})
+    assert told(text) == [("num_workers", f"environment variable {PREFIX}NUM_WORKERS")]
 
 
 def test_all_failures_of_a_load_come_together(tmp_path: Path):
@@ -117,22 +116,21 @@ def test_all_failures_of_a_load_come_together(tmp_path: Path):
         environ={f"{PREFIX}ACCUM_STEPS": "0", f"{PREFIX}NUM_WORKER": "3"},
         file=path,
     )
-    assert text.splitlines() == [
-        "sede: no such setting (override). Did you mean seed?",
-        "accelerator: expected one of auto, cpu, gpu, cuda, mps, tpu; got 'gpuu' from flag --accelerator. "
-        "Did you mean gpu?",
-        f"{PREFIX}NUM_WORKER: no such setting. Did you mean {PREFIX}NUM_WORKERS?",
-        f"accum_steps: expected an integer >= 1; got '0' from environment variable {PREFIX}ACCUM_STEPS.",
-        f"learning_rate: expected a finite number > 0; got 'fast' from {path}:1.",
-        '    learning_rate = "fast"',
-        "persistent_workers: True (argument) needs num_workers > 0; num_workers is 0 (default). "
-        "Set num_workers, or drop persistent_workers.",
+    assert told(text) == [
+        ("sede", "override"),
+        ("accelerator", "flag --accelerator"),
+        (f"{PREFIX}NUM_WORKER",),
+        ("accum_steps", f"environment variable {PREFIX}ACCUM_STEPS"),
+        ("learning_rate", f"{path}:1"),
+        ("persistent_workers", "argument", "default"),
     ]
+    assert meant(text) == ["seed", "gpu", f"{PREFIX}NUM_WORKERS"]
+    assert '\n    learning_rate = "fast"\n' in text
 
 
 def test_a_refused_value_is_not_judged_against_the_other_knobs():
     text = message(arguments={"num_workers": -1, "persistent_workers": True}, cli_defaults={"num_workers": 0})
-    assert text == "num_workers: expected an integer >= 0; got -1 from argument."
+    assert told(text) == [("num_workers", "argument")]
 
 
 @pytest.mark.parametrize(
@@ -189,11 +187,11 @@ def test_a_variable_may_be_written_in_lower_case():
 
 def test_a_variable_in_two_spellings_is_refused():
     text = message(environ={f"{PREFIX}SEED": "1", "ptycho_exec_seed": "1"})
-    assert text == f"seed: given twice, as {PREFIX}SEED and as ptycho_exec_seed. Keep one of them."
+    assert text.startswith(f"seed: given twice, as {PREFIX}SEED and as ptycho_exec_seed.")
 
 
 def test_a_variable_of_an_old_name_says_the_new_variable():
-    with pytest.warns(DeprecationWarning, match=f"{PREFIX}DEVICES is an old name; use {PREFIX}N_DEVICES"):
+    with pytest.warns(DeprecationWarning, match=rf"^{PREFIX}DEVICES\b.*\b{PREFIX}N_DEVICES\.$"):
         assert resolve(environ={f"{PREFIX}DEVICES": "2"}).n_devices == 2
 
 
@@ -204,46 +202,45 @@ def test_a_foreign_variable_is_a_warning_without_its_value():
 
 
 def test_a_variable_is_taken_for_a_misspelt_one_from_three_quarters_of_likeness():
-    assert message(environ={f"{PREFIX}PRECISIONABCDEF": "1"}) == (  # 18 of 24 letters
-        f"{PREFIX}PRECISIONABCDEF: no such setting. Did you mean {PREFIX}PRECISION?"
-    )
+    text = message(environ={f"{PREFIX}PRECISIONABCDEF": "1"})  # 18 of 24 letters
+    assert (told(text), meant(text)) == ([(f"{PREFIX}PRECISIONABCDEF",)], [f"{PREFIX}PRECISION"])
     with pytest.warns(UnknownVariableWarning):
         resolve(environ={f"{PREFIX}DETERMINISTICABCDEFGHI": "1"})  # 26 of 35 letters
 
 
 def test_a_foreign_variable_is_an_error_when_strict():
     text = message(environ={f"{PREFIX}TOKEN": "hunter2"}, strict=True)
-    assert text == f"{PREFIX}TOKEN: no such setting."
+    assert told(text) == [(f"{PREFIX}TOKEN",)]
+    assert "hunter2" not in text
 
 
 def test_the_value_of_an_unknown_argument_is_not_repeated():
     with pytest.raises(ConfigError) as caught:
         PyTorchExecutionConfig(api_key="hunter2", num_worker=3)
-    assert str(caught.value) == (
-        "api_key: no such setting.\nnum_worker: no such setting. Did you mean num_workers?"
-    )
+    text = str(caught.value)
+    assert (told(text), meant(text)) == ([("api_key",), ("num_worker",)], ["num_workers"])
+    assert "hunter2" not in text
 
 
 @pytest.mark.parametrize("source", ["overrides", "flags", "arguments", "cli_defaults"])
 def test_a_source_that_is_no_mapping_is_refused(source: str):
-    assert "expected a mapping of settings to values; got a list" in message(**{source: [1]})
+    assert told(message(**{source: [1]})) == [("PyTorchExecutionConfig",)]
 
 
 @pytest.mark.parametrize("environ", [[1], ["PTYCHO_EXEC_SEED"], 3, {1: "2"}])
 def test_an_environment_that_is_no_mapping_of_names_is_refused(environ: Any):
-    assert message(environ=environ).startswith("environ: expected a mapping of variables to text; got ")
+    assert told(message(environ=environ)) == [("environ",)]
 
 
 @pytest.mark.parametrize(("value", "shown"), [(3, "3"), (None, "None"), (b"3", "an object of type bytes")])
 def test_a_variable_that_is_no_text_is_refused(value: Any, shown: str):
-    expected = f"num_workers: expected text; got {shown} from environment variable {PREFIX}NUM_WORKERS."
-    assert message(environ={f"{PREFIX}NUM_WORKERS": value}) == expected
+    text = message(environ={f"{PREFIX}NUM_WORKERS": value})
+    assert told(text) == [("num_workers", f"environment variable {PREFIX}NUM_WORKERS")]
+    assert f"got {shown} from" in text
 
 
 def test_the_value_of_a_foreign_variable_that_is_no_text_is_not_repeated():
-    with pytest.warns(
-        UnknownVariableWarning, match=f"^{PREFIX}TOKEN: no such setting; the variable is ignored"
-    ):
+    with pytest.warns(UnknownVariableWarning, match=f"^{PREFIX}TOKEN: .*ignored.$"):
         resolve(environ={f"{PREFIX}TOKEN": 5})
 
 
@@ -260,15 +257,15 @@ def test_every_source_may_be_given_at_once_and_leaves_the_environment_alone(file
 
 
 @pytest.mark.parametrize(
-    ("variable", "said"),
+    ("variable", "ways"),
     [
-        ("PTYCHO_EXEC_NEPOCHS", "Use --nepochs, or nepochs in [training] of a file."),
-        ("PTYCHO_EXEC_GRIDSIZE", "Use --gridsize, or gridsize in [model] of a file."),
-        ("PTYCHO_EXEC_N_IMAGES", "Use --n-groups, or n_groups in [training] of a file."),
+        ("PTYCHO_EXEC_NEPOCHS", ("--nepochs", "nepochs in [training]")),
+        ("PTYCHO_EXEC_GRIDSIZE", ("--gridsize", "gridsize in [model]")),
+        ("PTYCHO_EXEC_N_IMAGES", ("--n-groups", "n_groups in [training]")),
     ],
 )
-def test_what_is_trained_on_what_is_not_read_from_the_environment(variable: str, said: str):
-    with pytest.raises(ConfigError, match="is not read from the environment") as caught:
+def test_what_is_trained_on_what_is_not_read_from_the_environment(variable: str, ways: tuple[str, ...]):
+    with pytest.raises(ConfigError) as caught:
         PyTorchExecutionConfig.resolve(environ={variable: "4"})
-    assert said in str(caught.value)
-    assert caught.value.failures[0].name == variable
+    assert [failure.name for failure in caught.value.failures] == [variable]
+    assert all(way in str(caught.value) for way in ways)

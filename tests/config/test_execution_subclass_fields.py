@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, Json, TypeAdapter, computed_field
 from pydantic.alias_generators import to_camel
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import SettingsConfigDict, TomlConfigSettingsSource
 
 from ptycho.config.config import PyTorchExecutionConfig
-from tests.refusals import message
+from tests.refusals import message, refused, told
 
 PREFIX = "PTYCHO_EXEC_"
 
@@ -31,10 +31,7 @@ def test_an_alias_of_a_field_is_refused_at_class_creation(alias: Any):
         class WithAlias(PyTorchExecutionConfig):
             depth: int = Field(1, **alias)
 
-    assert message(create) == (
-        "WithAlias.depth: an alias has no effect here. Name the field as it is written, or list the other name in "
-        "old_names."
-    )
+    assert message(create).startswith("WithAlias.depth: an alias ")
 
 
 def test_an_alias_generator_is_refused_at_class_creation():
@@ -42,7 +39,7 @@ def test_an_alias_generator_is_refused_at_class_creation():
         class Camel(PyTorchExecutionConfig):
             model_config = SettingsConfigDict(alias_generator=to_camel)
 
-    assert message(create) == "Camel: model_config sets alias_generator, which has no effect here. Drop it."
+    assert message(create).startswith("Camel: model_config sets alias_generator,")
 
 
 def test_an_old_name_of_a_subclass_is_read_from_every_source(tmp_path: Path):
@@ -74,11 +71,11 @@ def test_a_list_of_a_subclass_is_json_where_it_is_text():
     environ = {f"{PREFIX}BEAMS": " [1, 2] ", f"{PREFIX}WORDS": '{"a": null}'}
     config = WithLists.resolve(environ=environ)
     assert (config.beams, config.words) == ([1, 2], {"a": None})
-    variable = f"another value from environment variable {PREFIX}BEAMS"
     for text in ("[1,", "1, 2", '["x"]', "{}"):
-        assert message(lambda text=text: WithLists.resolve(environ={f"{PREFIX}BEAMS": text})) == (
-            f"beams: expected a value of type list[int], in text as JSON; got {variable}."
-        )
+        said = message(lambda text=text: WithLists.resolve(environ={f"{PREFIX}BEAMS": text}))
+        assert told(said) == [("beams", f"environment variable {PREFIX}BEAMS")]
+        assert "list[int]" in said
+        assert text not in said
 
 
 def test_lists_of_a_subclass_read_back_equal_from_every_format(tmp_path: Path):
@@ -132,9 +129,8 @@ def test_a_model_by_the_names_of_its_fields_is_not_among_what_is_wrong():
     class WithNeeded(PyTorchExecutionConfig):
         beam: Needed | None = None
 
-    assert message(lambda: WithNeeded(beam={"energy": 3.0}, num_workers=-1)) == (
-        "num_workers: expected an integer >= 0; got -1 from argument."
-    )
+    wrong = refused(lambda: WithNeeded(beam={"energy": 3.0}, num_workers=-1))
+    assert wrong == [("num_workers", "argument")]
 
 
 class WithMore(PyTorchExecutionConfig):
@@ -164,10 +160,7 @@ def test_a_default_that_asks_for_other_fields_is_refused():
         class Follows(PyTorchExecutionConfig):
             next_seed: int = Field(default_factory=lambda values: values["seed"] + 1)
 
-    assert message(create) == (
-        "Follows.next_seed: a default factory that takes the other fields has no part here. Give a default, or "
-        "compute the value in a property."
-    )
+    assert message(create).startswith("Follows.next_seed: a default factory ")
 
 
 @pytest.mark.parametrize("text", ["\x85", "\u2028", "\U0001f52c"])
@@ -180,9 +173,8 @@ def test_any_text_in_a_list_reads_back_equal(text: str, tmp_path: Path):
 
 
 def test_text_that_is_no_unicode_is_refused_as_other_text_is():
-    assert message(lambda: WithLists.resolve(environ={f"{PREFIX}BEAMS": "[\udc80"})).startswith(
-        "beams: expected"
-    )
+    wrong = refused(lambda: WithLists.resolve(environ={f"{PREFIX}BEAMS": "[\udc80"}))
+    assert wrong == [("beams", f"environment variable {PREFIX}BEAMS")]
 
 
 @pytest.mark.parametrize("option", ["cli_parse_args", "env_nested_delimiter", "env_parse_none_str"])
@@ -204,14 +196,36 @@ def test_an_option_that_is_off_is_taken(option: str):
         {"env_prefix_target": "all"},
         {"extra": "allow"},
         {"nested_model_default_partial_update": True},
+        {"cli_prog_name": "mine"},
+        {"cli_kebab_case": True},
+        {"env_nested_max_split": 1},
+        {"env_parse_enums": True},
+        {"frozen": False},
+        {"from_attributes": True},
+        {"json_file": "a.json"},
+        {"secrets_prefix": "mine"},
+        {"toml_file": "a.toml"},
+        {"validate_assignment": True},
+        {"yaml_file": "a.yaml"},
     ],
     ids=lambda option: next(iter(option)),
 )
-def test_an_option_that_has_no_effect_is_refused(option: Any):
+def test_an_option_that_has_no_effect_is_refused(option: Any) -> None:
     def create() -> None:
         class Hopeful(PyTorchExecutionConfig):
             model_config = SettingsConfigDict(**option)
 
-    assert message(create) == (
-        f"Hopeful: model_config sets {next(iter(option))}, which has no effect here. Drop it."
-    )
+    assert message(create).startswith(f"Hopeful: model_config sets {next(iter(option))},")
+
+
+def test_an_option_of_a_source_that_the_class_names_is_taken(tmp_path: Path):
+    (tmp_path / "site.toml").write_text("num_workers = 3\n")
+
+    class Site(PyTorchExecutionConfig):
+        model_config = SettingsConfigDict(toml_file=tmp_path / "site.toml")
+
+        @classmethod
+        def settings_customise_sources(cls, settings_cls: Any, **sources: Any) -> tuple[Any, ...]:
+            return (*sources.values(), TomlConfigSettingsSource(settings_cls))
+
+    assert Site().num_workers == 3

@@ -25,7 +25,7 @@ from pydantic_settings import (
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning
-from tests.refusals import message
+from tests.refusals import meant, message, refused, told
 
 PREFIX = "PTYCHO_EXEC_"
 
@@ -156,7 +156,7 @@ def test_what_stands_for_a_secret_is_not_read_as_one(tmp_path: Path):
         lambda: WithSecret.from_snapshot({"token": "**********"}),
         lambda: WithSecret.resolve(environ={f"{PREFIX}TOKEN": "**********"}),
     ):
-        assert message(read).startswith("token: expected a secret, and not what stands for one")
+        assert [name for name, *_ in refused(read)] == ["token"]
 
 
 def test_a_secret_that_is_refused_is_not_repeated(tmp_path: Path):
@@ -167,7 +167,11 @@ def test_a_secret_that_is_refused_is_not_repeated(tmp_path: Path):
     path.write_text('token = "hunter2"\n')
     sources = {"arguments": {"token": "hunter2"}, "environ": {f"{PREFIX}TOKEN": "hunter2"}, "file": path}
     text = message(lambda: WithLongToken.resolve(**sources))
-    assert text.count("token: expected a value of type SecretStr; got another value from ") == 3
+    assert told(text) == [
+        ("token", "argument"),
+        ("token", f"environment variable {PREFIX}TOKEN"),
+        ("token", f"{path}:1"),
+    ]
     assert "token = ..." in text
     assert "hunter2" not in text
 
@@ -205,24 +209,26 @@ def test_a_dotenv_file_of_a_subclass_is_read_as_the_environment_is(tmp_path: Pat
 def test_a_wrong_value_in_a_dotenv_file_is_refused_with_variable_and_file(tmp_path: Path):
     text = message(with_dotenv(tmp_path, f"{PREFIX}NUM_WORKERS=many\n"))
     place = f"DotEnvSettingsSource {PREFIX}NUM_WORKERS in {tmp_path / 'cluster.env'}"
-    assert text == f"num_workers: expected an integer >= 0; got 'many' from {place}."
+    assert text.startswith("num_workers: ")
+    assert text.endswith(f"got 'many' from {place}.")
 
 
 def test_a_dotenv_file_that_is_no_text_is_refused_with_everything_else(tmp_path: Path):
     load = with_dotenv(tmp_path, "")
     (tmp_path / "cluster.env").write_bytes(b"PTYCHO_EXEC_SEED=\xff\n")
-    assert message(lambda: load(num_workers=-1)).splitlines() == [
-        "num_workers: expected an integer >= 0; got -1 from argument.",
-        f"env_file: expected readable text in {tmp_path / 'cluster.env'}; got: text that is not utf-8.",
-    ]
+    text = message(lambda: load(num_workers=-1))
+    assert told(text) == [("num_workers", "argument"), ("env_file",)]
+    assert f" {tmp_path / 'cluster.env'};" in text
 
 
 def test_an_encoding_that_there_is_not_is_refused(tmp_path: Path):
     class Odd(with_dotenv(tmp_path, "")):
         model_config = SettingsConfigDict(env_file_encoding="utf-9")
 
-    file = tmp_path / "cluster.env"
-    assert message(Odd) == f"env_file: expected readable text in {file}; got: unknown encoding: utf-9."
+    text = message(Odd)
+    assert told(text) == [("env_file",)]
+    assert f" {tmp_path / 'cluster.env'};" in text
+    assert "utf-9" in text
 
 
 def test_a_blank_secret_counts_as_unset(tmp_path: Path):
@@ -250,14 +256,17 @@ def test_an_old_name_in_the_files_of_a_subclass_says_the_new_one(tmp_path: Path)
         with_dotenv(tmp_path, f"{PREFIX}DEVICES=2\n"),
         with_secrets(tmp_path, PTYCHO_EXEC_DEVICES="2"),
     ):
-        with pytest.warns(DeprecationWarning, match=f"{PREFIX}DEVICES is an old name; use {PREFIX}N_DEVICES"):
+        with pytest.warns(DeprecationWarning, match=rf"^{PREFIX}DEVICES\b.*\b{PREFIX}N_DEVICES\.$"):
             assert load().n_devices == 2
 
 
 def test_a_misspelt_name_in_the_files_of_a_subclass_is_refused_with_the_near_one(tmp_path: Path):
-    expected = f"{PREFIX}NUM_WORKR: no such setting. Did you mean {PREFIX}NUM_WORKERS?"
-    assert message(with_dotenv(tmp_path, f"{PREFIX}NUM_WORKR=2\n")) == expected
-    assert message(with_secrets(tmp_path, PTYCHO_EXEC_NUM_WORKR="2")) == expected
+    for load in (
+        with_dotenv(tmp_path, f"{PREFIX}NUM_WORKR=2\n"),
+        with_secrets(tmp_path, PTYCHO_EXEC_NUM_WORKR="2"),
+    ):
+        text = message(load)
+        assert (told(text), meant(text)) == ([(f"{PREFIX}NUM_WORKR",)], [f"{PREFIX}NUM_WORKERS"])
 
 
 def test_a_foreign_name_in_the_files_of_a_subclass_is_a_warning_without_its_value(tmp_path: Path):
@@ -277,7 +286,7 @@ def test_a_source_of_a_subclass_that_gives_no_mapping_is_refused_by_name():
 
             return init_settings, registry
 
-    assert message(Lists) == ("registry: expected a mapping of names to values; got a list.")
+    assert refused(Lists) == [("registry",)]
 
 
 @pytest.mark.parametrize(
@@ -300,10 +309,9 @@ def test_a_source_of_a_subclass_that_fails_is_refused_with_everything_else(error
 
             return init_settings, registry
 
-    assert message(lambda: Failing(num_workers=-1)).splitlines() == [
-        "num_workers: expected an integer >= 0; got -1 from argument.",
-        f"registry: {error}.",
-    ]
+    text = message(lambda: Failing(num_workers=-1))
+    assert told(text) == [("num_workers", "argument"), ("registry",)]
+    assert f"{error}" in text
 
 
 def test_the_near_name_of_a_variable_has_the_prefix_of_the_subclass(monkeypatch: pytest.MonkeyPatch):
@@ -311,7 +319,8 @@ def test_the_near_name_of_a_variable_has_the_prefix_of_the_subclass(monkeypatch:
         model_config = SettingsConfigDict(env_prefix="beamline_")
 
     monkeypatch.setenv("BEAMLINE_NUM_WORKER", "3")
-    assert message(Renamed) == "BEAMLINE_NUM_WORKER: no such setting. Did you mean BEAMLINE_NUM_WORKERS?"
+    text = message(Renamed)
+    assert (told(text), meant(text)) == ([("BEAMLINE_NUM_WORKER",)], ["BEAMLINE_NUM_WORKERS"])
 
 
 # Checks ---------------------------------------------------------------------------------------------------
@@ -326,8 +335,9 @@ def test_what_a_validator_of_a_subclass_refuses_is_worded():
                 raise ValueError("must be even")
             return seed
 
-    with pytest.raises(ConfigError, match=r"^seed: must be even; got 3 from argument\.$"):
-        EvenSeed(seed=3)
+    text = message(lambda: EvenSeed(seed=3))
+    assert told(text) == [("seed", "argument")]
+    assert "must be even" in text
 
 
 class Cautious(PyTorchExecutionConfig):
@@ -355,27 +365,28 @@ class Cautious(PyTorchExecutionConfig):
 
 def test_a_losing_value_that_a_validator_of_a_subclass_refuses_is_reported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "5")
-    expected = f"num_workers: too many for 5; got '5' from environment variable {PREFIX}NUM_WORKERS."
-    assert message(lambda: Cautious(num_workers=1)) == expected
+    text = message(lambda: Cautious(num_workers=1))
+    assert told(text) == [("num_workers", f"environment variable {PREFIX}NUM_WORKERS")]
+    assert "too many for 5" in text
 
 
 def test_what_a_validator_of_a_subclass_refuses_comes_with_everything_else(file: Path):
     text = message(lambda: Cautious.from_file(file, seed=13, accum_steps=0, middle_trim=-1))
-    assert text.splitlines() == [
-        "seed: expected a lucky number; got 13 from argument.",
-        "accum_steps: expected an integer >= 1; got 0 from argument.",
-        "middle_trim: expected an integer >= 0; got -1 from argument.",
-        f"num_workers: too many for 5; got 5 from {file}:2.",
-        "    num_workers = 5",
+    assert told(text) == [
+        ("seed", "argument"),
+        ("accum_steps", "argument"),
+        ("middle_trim", "argument"),
+        ("num_workers", f"{file}:2"),
     ]
+    assert all(own in text for own in ("a lucky number", "too many for 5", "\n    num_workers = 5"))
 
 
 def test_a_validator_that_asks_for_other_fields_is_asked_about_what_wins(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(f"{PREFIX}ACCUM_STEPS", "2")
     assert Cautious(accum_steps=1, num_workers=4).accum_steps == 1
-    assert message(lambda: Cautious(num_workers=4)) == (
-        f"accum_steps: one at a time; got '2' from environment variable {PREFIX}ACCUM_STEPS."
-    )
+    text = message(lambda: Cautious(num_workers=4))
+    assert told(text) == [("accum_steps", f"environment variable {PREFIX}ACCUM_STEPS")]
+    assert "one at a time" in text
 
 
 class FromFile(PyTorchExecutionConfig):
@@ -400,11 +411,9 @@ def test_a_source_that_cannot_be_read_is_refused_with_everything_else(name: str,
     Wrong.file.write_text("seed: 3" if name.endswith("yaml") else "seed = 3")
     assert Wrong().seed == 3
     Wrong.file.write_text(text)
-    lines = message(lambda: Wrong.resolve(arguments={"num_workers": -1}, environ={})).splitlines()
-    assert len(lines) == 2
-    assert lines[0] == "num_workers: expected an integer >= 0; got -1 from argument."
-    assert lines[1].startswith("Wrong.settings_customise_sources: expected sources that can be read; got: ")
-    assert "hunter2" not in lines[1]
+    text = message(lambda: Wrong.resolve(arguments={"num_workers": -1}, environ={}))
+    assert [name for name, *_ in told(text)] == ["num_workers", "Wrong.settings_customise_sources"]
+    assert "hunter2" not in text
 
 
 def test_what_a_source_says_is_wrong_stands_beside_everything_else():
@@ -416,8 +425,5 @@ def test_what_a_source_says_is_wrong_stands_beside_everything_else():
 
             return (*sources.values(), registry)
 
-    assert message(lambda: Wrong(num_workers=-1)).splitlines() == [
-        "num_workers: expected an integer >= 0; got -1 from argument.",
-        "a: wrong.",
-        "b: wrong.",
-    ]
+    wrong = refused(lambda: Wrong(num_workers=-1))
+    assert wrong == [("num_workers", "argument"), ("a",), ("b",)]

@@ -16,14 +16,16 @@ from pydantic_settings import SettingsConfigDict
 import ptycho
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure
+from tests.refusals import meant, message, refused, told
 
 CONFIG = PyTorchExecutionConfig(num_workers=3, learning_rate=0.5, logger_backend="csv")
 
 
 def test_assignment_and_deletion_raise_and_name_replace():
     for change in (lambda: setattr(CONFIG, "num_workers", 4), lambda: delattr(CONFIG, "num_workers")):
-        with pytest.raises(ConfigError, match=r"num_workers: .*immutable.* replace\(num_workers=\.\.\.\)"):
-            change()
+        text = message(change)
+        assert told(text) == [("num_workers",)]
+        assert "replace(num_workers=...)" in text
     assert CONFIG.num_workers == 3
 
 
@@ -31,10 +33,8 @@ def test_replace_gives_a_validated_copy():
     changed = CONFIG.replace(num_workers=8)
     assert (changed.num_workers, CONFIG.num_workers) == (8, 3)
     assert [origin.value for origin in changed.sources["num_workers"].shadowed] == [3]
-    with pytest.raises(ConfigError, match="num_workers: expected an integer >= 0; got -1 from override"):
-        CONFIG.replace(num_workers=-1)
-    with pytest.raises(ConfigError, match="num_worker: no such setting"):
-        CONFIG.replace(num_worker=1)
+    assert refused(lambda: CONFIG.replace(num_workers=-1)) == [("num_workers", "override")]
+    assert refused(lambda: CONFIG.replace(num_worker=1)) == [("num_worker", "override")]
 
 
 def test_equal_values_make_equal_configurations_with_equal_hashes():
@@ -143,21 +143,18 @@ def test_diff_is_of_fields_alone():
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "name", "right"),
     [
-        ("n_workers", "n_workers: no such setting. Did you mean num_workers?"),
-        (
-            "devices",
-            "n_devices: settings are immutable. Use replace(n_devices=...), which returns a changed copy.",
-        ),
-        ("__dict__", "__dict__: no such setting."),
+        ("n_workers", "n_workers", ["num_workers"]),
+        ("devices", "n_devices", []),
+        ("__dict__", "__dict__", []),
     ],
 )
-def test_an_assignment_is_refused_by_the_name_that_replace_takes(written: str, said: str):
+def test_an_assignment_is_refused_by_the_name_that_replace_takes(written: str, name: str, right: list[str]):
     for change in (lambda: setattr(CONFIG, written, 1), lambda: delattr(CONFIG, written)):
-        with pytest.raises(ConfigError) as caught:
-            change()
-        assert str(caught.value) == said
+        text = message(change)
+        assert (told(text), meant(text)) == ([(name,)], right)
+        assert ("replace(n_devices=...)" in text) == (written == "devices")
 
 
 def test_diff_gives_both_values():
@@ -196,30 +193,30 @@ def test_a_snapshot_keeps_its_writer_and_gives_the_saved_values():
     ("snapshot", "writer"), [({VERSION_KEY: "9.1"}, "ptychopinn 9.1"), ({}, "a version it does not name")]
 )
 def test_a_snapshot_with_an_unknown_knob_names_the_version_that_wrote_it(snapshot: Any, writer: str):
-    expected = (
-        f"wormhole: no such setting. The snapshot was written by {writer}; this is {ptycho.__version__}."
-    )
-    with pytest.raises(ConfigError, match=f"^{re.escape(expected)}$"):
-        PyTorchExecutionConfig.from_snapshot({**snapshot, "wormhole": 1})
+    text = message(lambda: PyTorchExecutionConfig.from_snapshot({**snapshot, "wormhole": 1}))
+    assert text.startswith("wormhole: ")
+    assert f" {writer};" in text
+    assert f" {ptycho.__version__}." in text
 
 
 @pytest.mark.parametrize("wrong", [3, None, [("seed", 1)], "seed"])
 def test_a_snapshot_or_an_object_that_is_no_mapping_is_refused(wrong: Any):
     for load in (PyTorchExecutionConfig.from_snapshot, PyTorchExecutionConfig.model_validate):
-        with pytest.raises(ConfigError, match="expected a mapping of settings"):
-            load(wrong)
+        assert refused(lambda load=load: load(wrong)) == [("PyTorchExecutionConfig",)]
 
 
 def test_model_validate_words_its_errors_as_construction_does():
-    with pytest.raises(ConfigError, match="num_workers: expected an integer >= 0; got '3' from argument"):
-        PyTorchExecutionConfig.model_validate({"num_workers": "3"})
-    with pytest.raises(ConfigError, match="expected JSON"):
-        PyTorchExecutionConfig.model_validate_json("{")
+    wrong = {"num_workers": "3"}
+    assert message(lambda: PyTorchExecutionConfig.model_validate(wrong)) == message(
+        lambda: PyTorchExecutionConfig(**wrong)
+    )
+    assert refused(lambda: PyTorchExecutionConfig.model_validate_json("{")) == [("PyTorchExecutionConfig",)]
     assert PyTorchExecutionConfig.model_validate_json('{"seed": 3}').seed == 3
     assert PyTorchExecutionConfig.model_validate(CONFIG) is CONFIG
     assert PyTorchExecutionConfig.model_validate({"seed": 3}, strict=True).seed == 3
-    with pytest.raises(ConfigError, match="needs num_workers > 0"):
-        PyTorchExecutionConfig.model_validate({"persistent_workers": True}, strict=True)
+    alone = {"persistent_workers": True}
+    wrong = refused(lambda: PyTorchExecutionConfig.model_validate(alone, strict=True))
+    assert wrong == [("persistent_workers", "argument", "default")]
 
 
 class Run(BaseModel):
@@ -233,18 +230,18 @@ def test_a_field_of_another_model_is_validated_as_part_of_it():
     run = Run.model_validate({"name": "a", "execution": {"num_workers": 2, "persistent_workers": True}})
     assert run.execution.sources["num_workers"].kind == "argument"
     assert Run.model_validate_json(run.model_dump_json()) == run
-    with pytest.raises(ValidationError, match=r"persistent_workers: True \(argument\) needs num_workers > 0"):
+    with pytest.raises(ValidationError, match=r"persistent_workers: .*\(argument\).*\(default\)"):
         Run.model_validate({"name": "a", "execution": {"persistent_workers": True}})
     with pytest.raises(ValidationError, match=r"execution\.num_workers"):
         Run.model_validate({"name": "a", "execution": {"num_workers": True}})
 
 
 def test_an_old_name_works_inside_another_model():
-    with pytest.warns(DeprecationWarning, match="devices is an old name"):
+    with pytest.warns(DeprecationWarning, match=r"^devices\b.*\bn_devices\.$"):
         run = Run.model_validate({"name": "a", "execution": {"devices": 2}})
     assert run.execution.n_devices == 2
     with (
-        pytest.warns(DeprecationWarning, match="devices is an old name"),
+        pytest.warns(DeprecationWarning, match=r"^devices\b.*\bn_devices\.$"),
         pytest.raises(ValidationError, match="n_devices: given twice"),
     ):
         Run.model_validate({"name": "a", "execution": {"devices": 2, "n_devices": 2}})

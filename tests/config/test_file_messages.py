@@ -14,6 +14,7 @@ from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.files import ConfigFile
 from ptycho.config.request import Request
+from tests.refusals import refused, told
 
 
 @pytest.fixture(autouse=True)
@@ -33,27 +34,27 @@ def refusal(name: str, text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "start"),
+    ("name", "text", "culprit"),
     [
         (
             "a.toml",
             '[execution]\n"\\u001b[2J\\u001b[31mX" = 1',
-            "\\x1b[2J\\x1b[31mX: no such setting at a.toml:2.",
+            ("\\x1b[2J\\x1b[31mX", "a.toml:2"),
         ),
         (
             "a.json",
             '{"a\\nnum_workers: fine. b": 1}',
-            "a\\nnum_workers: fine. b: no such setting at a.json:1.",
+            ("a\\nnum_workers", "a.json:1"),
         ),
-        ("a.json", '{"\\u001bX": {}}', "\\x1bX: no such table at a.json:1."),
-        ("a.yaml", '"\\e[2J": 1\n"\\e[2J": 2', "\\x1b[2J: given twice, at a.yaml:1 and a.yaml:2."),
-        ("a.json", '{"model": {}, "\\u202eX": 1}', "\\u202eX: expected inside a table"),
-        ("a.toml", "seed = 'x' # \u202e", "seed: expected an integer >= 0"),
+        ("a.json", '{"\\u001bX": {}}', ("\\x1bX", "a.json:1")),
+        ("a.yaml", '"\\e[2J": 1\n"\\e[2J": 2', ("\\x1b[2J", "a.yaml:1", "a.yaml:2")),
+        ("a.json", '{"model": {}, "\\u202eX": 1}', ("\\u202eX", "a.json:1")),
+        ("a.toml", "seed = 'x' # \u202e", ("seed", "a.toml:1")),
     ],
 )
-def test_what_does_not_print_is_spelled_out(name: str, text: str, start: str):
+def test_what_does_not_print_is_spelled_out(name: str, text: str, culprit: tuple[str, ...]):
     said = refusal(name, text)
-    assert said.startswith(start)
+    assert told(said)[0] == culprit
     assert all(line.isprintable() for line in said.split("\n"))
     assert not any(line.startswith("num_workers: ") for line in said.split("\n"))
 
@@ -63,9 +64,9 @@ def test_a_path_that_does_not_print_is_spelled_out():
         with pytest.raises(ConfigError) as caught:
             PyTorchExecutionConfig.from_file(path)
         assert str(caught.value).isprintable()
-    assert refusal("a\nb.toml", "seed = 'x'").startswith(
-        "seed: expected an integer >= 0 and <= 4294967295; got 'x' from a\\nb.toml:1.\n    seed = 'x'"
-    )
+    said = refusal("a\nb.toml", "seed = 'x'")
+    assert told(said) == [("seed", "a\\nb.toml:1")]
+    assert said.splitlines()[1] == "    seed = 'x'"
 
 
 def test_a_long_name_and_a_long_line_are_cut():
@@ -76,7 +77,7 @@ def test_a_long_name_and_a_long_line_are_cut():
 def test_of_countless_unknown_names_a_few_are_told():
     said = refusal("a.json", json.dumps({f"name_{number}": number for number in range(20_000)}))
     assert said.count("no such setting") == 19
-    assert "a.json: 19981 more names that are no settings." in said
+    assert "a.json: 19981 more names" in said
 
 
 def test_of_countless_names_outside_tables_a_few_are_told():
@@ -84,15 +85,14 @@ def test_of_countless_names_outside_tables_a_few_are_told():
     Path("a.json").write_text(json.dumps({"model": {}, **names}))
     with pytest.raises(ConfigError) as caught:
         Request([ModelConfig, TrainingConfig, PyTorchExecutionConfig], file="a.json").answer()
-    assert sum("expected inside a table" in failure.message for failure in caught.value.failures) == 19
-    assert "a.json: 19981 more names that are no settings." in str(caught.value)
+    assert sum(failure.name in names for failure in caught.value.failures) == 19
+    assert "a.json: 19981 more names" in str(caught.value)
 
 
 def test_of_a_name_given_countless_times_a_few_places_are_told():
     said = refusal("a.json", "{" + ",\n".join(['"seed": 1'] * 20_000) + "}")
-    assert said.startswith(
-        "seed: given twice, at a.json:1 and a.json:2 and a.json:3 and a.json:4 and more. Keep one"
-    )
+    assert told(said) == [("seed", *(f"a.json:{line}" for line in range(1, 5)))]
+    assert " and more" in said
     assert len(said) < 1000
     said = refusal("a.json", "{" + ",\n".join(f'"x{n}": 1, "x{n}": 2' for n in range(20_000)) + "}")
     assert len(said) < 5000
@@ -101,8 +101,7 @@ def test_of_a_name_given_countless_times_a_few_places_are_told():
 def test_the_line_of_a_name_behind_very_many_others_is_found():
     names = ", ".join(f'"x{number}": 1' for number in range(5000))
     text = '{"execution": {"seed": "x",\n"origins": {' + names + '}},\n"training": {}}'
-    assert refusal("a.json", text).startswith("origins: no such setting at a.json:2.")
-    assert "seed: expected an integer >= 0" in refusal("a.json", text)
+    assert told(refusal("a.json", text)) == [("origins", "a.json:2"), ("seed", "a.json:1")]
 
 
 def test_of_many_mistakes_the_first_are_shown_and_all_are_kept():
@@ -116,17 +115,25 @@ def test_of_many_mistakes_the_first_are_shown_and_all_are_kept():
 
 @pytest.mark.parametrize(("name", "largest"), [("a.toml", 2**19), ("a.yaml", 2**19), ("a.json", 2**22)])
 def test_a_file_that_is_too_large_is_not_parsed(name: str, largest: int):
-    assert f"{name}: expected settings, at most {largest} bytes" in refusal(name, "#" * (largest + 1))
+    said = refusal(name, "#" * (largest + 1))
+    assert told(said) == [(name,)]
+    assert f" {largest} bytes" in said
 
 
 def test_what_is_neither_a_file_nor_a_pipe_is_not_opened():
     Path("endless.json").symlink_to("/dev/zero")
-    with pytest.raises(ConfigError, match=r"endless\.json: expected a file or a named pipe"):
+    with pytest.raises(ConfigError, match=r"^endless\.json: "):
         TrainingConfig.from_file("endless.json")
 
 
+def test_a_folder_is_no_file_whatever_it_is_called():
+    Path("runs.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"^runs\.toml: .*; got a folder\."):
+        TrainingConfig.from_file("runs.toml")
+
+
 def test_standard_input_is_refused_in_words():
-    with pytest.raises(ConfigError, match="which tells its format; got standard input"):
+    with pytest.raises(ConfigError, match=r"^-: .*standard input"):
         TrainingConfig.from_file("-")
 
 
@@ -142,7 +149,7 @@ def test_a_named_pipe_is_read_once(pieces: list[str]):
 def test_a_pipe_that_nobody_writes_into_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(file_text, "WAIT_S", 0.2)
     os.mkfifo("pipe.toml")
-    with pytest.raises(ConfigError, match=r"pipe\.toml: .*; got nothing within 0\.2 s"):
+    with pytest.raises(ConfigError, match=r"^pipe\.toml: .*0\.2 s"):
         TrainingConfig.from_file("pipe.toml")
 
 
@@ -150,21 +157,20 @@ def test_a_pipe_without_end_is_left():
     os.mkfifo("pipe.toml")
     script = "with open('pipe.toml', 'wb') as pipe:\n    while True: pipe.write(b'#' * 65536)"
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as writer:
-        with pytest.raises(ConfigError, match="got a larger file"):
+        with pytest.raises(ConfigError, match=r"^pipe\.toml: .*larger"):
             TrainingConfig.from_file("pipe.toml")
         assert writer.wait(20) != 0
 
 
 def test_an_empty_name_is_quoted():
-    assert refusal("a.toml", '"" = 1').startswith("'': no such setting at a.toml:1.")
-    with pytest.raises(ConfigError, match=r"^'': no such file\. Check the path\.$"):
+    assert told(refusal("a.toml", '"" = 1')) == [("''", "a.toml:1")]
+    with pytest.raises(ConfigError, match=r"^'': "):
         PyTorchExecutionConfig.from_file("")
 
 
 def test_a_merge_key_is_refused_as_such():
-    written_out = "not supported, at a.yaml:4. Write out the keys that it stands for."
-    assert written_out in refusal("a.yaml", "base: &b\n  seed: 1\nexecution:\n  <<: *b\n")
-    assert written_out in refusal("a.yaml", "seed: 1\nbase: &b\n  seed: 1\n<<: *b\n")
+    for text in ("base: &b\n  seed: 1\nexecution:\n  <<: *b\n", "seed: 1\nbase: &b\n  seed: 1\n<<: *b\n"):
+        assert ("<<", "a.yaml:4") in told(refusal("a.yaml", text))
 
 
 # the text of the line
@@ -298,21 +304,13 @@ def test_a_table_in_braces_has_its_lines():
 )
 def test_a_repeated_key_hides_no_other_failure(name: str, text: str):
     said = refusal(name, text)
-    for message in (
-        "num_workers: given twice, at",
-        "foo: no such setting",
-        "learning_rate: expected a finite number",
-    ):
-        assert said.count(message) == 1
+    assert sorted(name for name, *_ in told(said)) == ["foo", "learning_rate", "num_workers"]
 
 
 def test_a_toml_file_that_repeats_a_key_is_read_no_further():
     said = refusal("a.toml", "[execution]\nnum_workers = 1\nfoo = 3\n'num_workers' = [2,\n3]\n")
-    assert said.splitlines() == [
-        "num_workers: given twice, at a.toml:2 and a.toml:4. Keep one of them.",
-        "    num_workers = 1",
-        "    'num_workers' = [2,",
-    ]
+    assert told(said) == [("num_workers", "a.toml:2", "a.toml:4")]
+    assert said.splitlines()[1:] == ["    num_workers = 1", "    'num_workers' = [2,"]
 
 
 @pytest.mark.parametrize(
@@ -324,15 +322,20 @@ def test_a_toml_file_that_repeats_a_key_is_read_no_further():
         ("a.toml", "num_workers = 3,", "Remove the comma at the end."),
         ("a.toml", "num_workers:3", "Write = in place of the colon."),
         ("a.toml", "learning_rate = 0,001", "Write a decimal point: 0.001."),
+        ("a.toml", "learning_rate = 1,5e-3", "Write a decimal point: 1.5e-3."),
+        ("a.toml", "learning_rate = .5", "Write a digit on both sides of the point: 0.5."),
+        ("a.toml", "output_dir = ~/runs/$USER", 'Text needs quotes: "~/runs/$USER".'),
+        ("a.toml", "train_data_file = ../scans/a-1.npz", 'Text needs quotes: "../scans/a-1.npz".'),
+        ("a.json", '"output_dir": /data/runs', 'Text needs quotes: "/data/runs".'),
         ("a.json", '"pin_memory": False', "Write false, in lower case."),
         ("a.json", '"accelerator": cpu', 'Text needs quotes: "cpu".'),
-        ("a.yaml", "\tseed: 3", "Indent with blanks in place of the tab."),
+        ("a.yaml", "\tseed: 3", "Indent with spaces, without tabs."),
     ],
 )
 def test_a_line_that_is_not_valid_is_quoted_with_what_to_do(name: str, line: str, hint: str):
     before = {"a.toml": "\n", "a.json": "{\n", "a.yaml": "execution:\n"}[name]
     said = refusal(name, f"{before}{line}\n" + "}" * (name == "a.json"))
-    assert said.startswith(f"{name}:2: expected valid ")
+    assert told(said)[0][0] == f"{name}:2"
     assert said.endswith(f"{hint}\n    {line.strip()}")
 
 
@@ -345,7 +348,7 @@ def test_a_line_with_anything_else_is_not_quoted(line: str):
 
 def test_a_character_that_yaml_does_not_allow_is_found_on_its_line():
     said = refusal("a.yaml", "seed: 1\naccelerator: cpu\x07\n")
-    assert said.startswith("a.yaml:2: expected valid YAML; got a character that YAML does not allow.")
+    assert told(said) == [("a.yaml:2",)]
 
 
 def test_of_a_key_given_twice_the_first_value_is_judged():
@@ -375,28 +378,24 @@ def test_of_two_settings_on_one_line_both_are_quoted():
 
 
 def test_a_repeated_key_beside_what_no_parser_reads_is_reported():
-    assert refusal("a.toml", f"seed = 1\nseed = 2\nnum_workers = {'1' * 5000}\n").startswith(
-        "seed: given twice, at"
-    )
+    said = refusal("a.toml", f"seed = 1\nseed = 2\nnum_workers = {'1' * 5000}\n")
+    assert told(said) == [("seed", "a.toml:1", "a.toml:2")]
 
 
 def test_a_repeated_table_says_nothing_by_itself():
     said = refusal("a.toml", "[execution]\npersistent_workers = true\n[execution]\nnum_workers = 4\n")
-    assert said.startswith("execution: given twice")
-    assert "needs num_workers" not in said
+    assert told(said) == [("execution", "a.toml:1", "a.toml:3")]
 
 
 @pytest.mark.parametrize("table", ["", "[execution]\n"])
 def test_values_that_do_not_go_together_are_quoted_with_their_lines(table: str):
     line = 2 if table else 1
     said = refusal("a.toml", f"{table}persistent_workers = true  # why not\nprefetch_factor = 2\n")
-    without = "needs num_workers > 0; num_workers is 0 (default). Set num_workers, or drop"
-    assert said.splitlines() == [
-        f"persistent_workers: True (a.toml:{line}) {without} persistent_workers.",
-        "    persistent_workers = true  # why not",
-        f"prefetch_factor: 2 (a.toml:{line + 1}) {without} prefetch_factor.",
-        "    prefetch_factor = 2",
+    assert told(said) == [
+        ("persistent_workers", f"a.toml:{line}", "default"),
+        ("prefetch_factor", f"a.toml:{line + 1}", "default"),
     ]
+    assert said.splitlines()[1::2] == ["    persistent_workers = true  # why not", "    prefetch_factor = 2"]
 
 
 def test_fields_that_do_not_go_together_are_quoted_with_their_lines():
@@ -406,11 +405,12 @@ def test_fields_that_do_not_go_together_are_quoted_with_their_lines():
     with pytest.raises(ConfigError) as caught:
         Request([ModelConfig, TrainingConfig, PyTorchExecutionConfig], file="run.toml").answer()
     said = str(caught.value)
-    assert "mae_weight is 0.0 (default)" in said
+    assert told(said) == [
+        ("training.nll_weight", "run.toml:2", "default"),
+        ("middle_trim", "run.toml:6", "run.toml:4"),
+    ]
     assert "    nll_weight = 0" in said.splitlines()
-    assert said.endswith(
-        "N is 32 (run.toml:4). Choose a smaller one, or 0 for the whole patch.\n    middle_trim = 33\n    N = 32"
-    )
+    assert said.endswith("\n    middle_trim = 33\n    N = 32")
 
 
 def test_an_old_name_is_not_suggested():
@@ -433,22 +433,20 @@ def test_each_door_answers_for_its_own_tables_and_for_the_names_of_all():
         Path("a.toml").write_text(text)
         for number, read in enumerate(doors):
             if number == door:
-                with pytest.raises(ConfigError, match="foo: no such "):
-                    read("a.toml")
+                assert refused(lambda read=read: read("a.toml")) == [("foo", "a.toml:2")]
             else:
                 read("a.toml")
     Path("a.toml").write_text("[model]\n[execution]\n[trainning]\n")
     for read in doors:
-        with pytest.raises(ConfigError, match=r"trainning: no such table at a\.toml:3"):
-            read("a.toml")
+        assert refused(lambda read=read: read("a.toml")) == [("trainning", "a.toml:3")]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("a.yaml", "execution:\n  num_workers:3\n", "Write a colon and a blank: num_workers: 3."),
-        ("a.yaml", "seed: 1\nnum_workers:3\n", "Write a colon and a blank: num_workers: 3."),
-        ("a.yaml", "seed: 1\nnum_workers = 3\n", "Write a colon and a blank: num_workers: 3."),
+        ("a.yaml", "execution:\n  num_workers:3\n", "Write a colon and a space: num_workers: 3."),
+        ("a.yaml", "seed: 1\nnum_workers:3\n", "Write a colon and a space: num_workers: 3."),
+        ("a.yaml", "seed: 1\nnum_workers = 3\n", "Write a colon and a space: num_workers: 3."),
         (
             "a.json",
             '{"execution": {"seed": 3,}}',

@@ -11,7 +11,7 @@ from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.paths import PathError, expanded
 from ptycho.config.request import Request
-from tests.refusals import message
+from tests.refusals import message, refused, told
 
 SECTIONS = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
 PARTS = {"$SCRATCH": "/scratch/me", "${SCRATCH}": "/scratch/me", "$A_1": "a", "${A_1}": "a"}
@@ -52,11 +52,11 @@ def test_variables_and_home_are_replaced_and_nothing_else(parts: list[str]):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("$GONE/x", "variable GONE is not set"),
-        ("a/${GONE}", "variable GONE is not set"),
-        ("${EMPTY}/runs", "variable EMPTY is not set"),
-        ("${GONE:-x}", re.escape("expected a variable as $NAME or ${NAME}")),
-        ("~nobody-of-this-name/x", "there is none for ~nobody-of-this-name"),
+        ("$GONE/x", r"\bGONE\b"),
+        ("a/${GONE}", r"\bGONE\b"),
+        ("${EMPTY}/runs", r"\bEMPTY\b"),
+        ("${GONE:-x}", re.escape("$NAME or ${NAME}")),
+        ("~nobody-of-this-name/x", "~nobody-of-this-name"),
     ],
 )
 def test_what_is_not_there_is_an_error_that_names_it(written: str, said: str):
@@ -102,10 +102,8 @@ def test_home_and_variables_are_replaced_in_files_flags_and_variables(
     assert Cluster.resolve(file="cluster.toml", environ={}).scratch == Path("/users/me")
     monkeypatch.delenv("PTYCHO_EXEC_SCRATCH")
     monkeypatch.setenv("PTYCHO_CONFIG", "$A_1/site.toml:~/site.toml")
-    assert message(PyTorchExecutionConfig).splitlines() == [
-        "PTYCHO_CONFIG: /users/me/site.toml: no such file. Check the path.",
-        "PTYCHO_CONFIG: a/site.toml: no such file. Check the path.",
-    ]
+    files = [line.split(": ")[:2] for line in message(PyTorchExecutionConfig).splitlines()]
+    assert files == [["PTYCHO_CONFIG", "/users/me/site.toml"], ["PTYCHO_CONFIG", "a/site.toml"]]
 
 
 def test_other_text_and_values_from_python_stay_as_they_are():
@@ -125,20 +123,15 @@ def test_a_variable_that_is_not_set_is_reported_with_its_place_and_all_else(monk
             SECTIONS, file="run.toml", flags={"test_data_file": "$GONE/b", "output_dir": "x"}
         ).answer()
     )
-    assert found.splitlines() == [
-        "training.test_data_file: the variable GONE is not set; got '$GONE/b' from flag --test-data-file. "
-        "Set it, or write the path out.",
-        "training.output_dir: the variable GONE is not set; got '$GONE/runs' from run.toml:2. "
-        "Set it, or write the path out.",
-        "    output_dir = '$GONE/runs'",
-        "training.nepochs: expected an integer >= 1; got 0 from run.toml:3.",
-        "    nepochs = 0",
+    assert told(found) == [
+        ("training.test_data_file", "flag --test-data-file"),
+        ("training.output_dir", "run.toml:2"),
+        ("training.nepochs", "run.toml:3"),
     ]
+    assert found.count(" GONE ") == 2
+    assert "\n    output_dir = '$GONE/runs'\n" in found
     monkeypatch.setenv("PTYCHO_EXEC_SCRATCH", "$GONE")
-    assert message(Cluster) == (
-        "scratch: the variable GONE is not set; got '$GONE' from environment variable PTYCHO_EXEC_SCRATCH. "
-        "Set it, or write the path out."
-    )
+    assert refused(Cluster) == [("scratch", "environment variable PTYCHO_EXEC_SCRATCH")]
 
 
 def test_what_is_written_means_the_same_place_wherever_the_file_lies(tmp_path: Path):

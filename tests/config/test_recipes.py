@@ -1,16 +1,15 @@
 """Recipes: run files whose values stand between what anybody states and the defaults."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
-from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.recipes import read_recipe, recipe_names
 from ptycho.config.request import Request
+from tests.refusals import message, refused, told
 
 TRAINING = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
 RECONSTRUCTION = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
@@ -19,12 +18,6 @@ RECONSTRUCTION = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def message(load: Callable[[], object]) -> str:
-    with pytest.raises(ConfigError) as caught:
-        load()
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -72,28 +65,30 @@ def test_any_run_file_may_be_a_recipe_and_its_mistakes_have_lines():
     assert str(answer.sources["training.nepochs"]) == "recipe fast.yaml:2"
     assert answer[PyTorchExecutionConfig].precision == "bf16-mixed"
     Path("fast.yaml").write_text("training:\n  nepochs: 0\n")
-    assert message(lambda: Request(TRAINING, recipe="fast.yaml", flags={"nepochs": "3"}).answer()) == (
-        "training.nepochs: expected an integer >= 1; got 0 from recipe fast.yaml:2.\n    nepochs: 0"
-    )
+    text = message(lambda: Request(TRAINING, recipe="fast.yaml", flags={"nepochs": "3"}).answer())
+    assert told(text) == [("training.nepochs", "recipe fast.yaml:2")]
+    assert text.endswith("\n    nepochs: 0")
 
 
 @pytest.mark.parametrize(
-    ("recipe", "complaint"),
+    ("recipe", "name", "ways"),
     [
-        (
-            "standrad",
-            "recipe: expected the name of a recipe, a run file or none; got 'standrad'. Did you mean",
-        ),
-        ("quick", "got 'quick'. There are best, demo, fast, standard."),
-        ("absent.toml", "absent.toml: no such file. Check the path."),
-        ("./standard", "./standard: no such file. Check the path."),
-        ("", "got ''. There are best, demo, fast, standard."),
-        (3, "file: expected a path; got 3."),
+        ("standrad", "recipe", "Did you mean standard?"),
+        ("quick", "recipe", "best, demo, fast, standard."),
+        ("absent.toml", "absent.toml", ""),
+        ("./standard", "./standard", ""),
+        ("", "recipe", "best, demo, fast, standard."),
+        (3, "file", ""),
     ],
 )
-def test_a_recipe_that_there_is_not_is_refused(recipe: Any, complaint: str):
-    assert complaint in message(lambda: Request(TRAINING, recipe=recipe).answer())
-    assert complaint in message(lambda: PyTorchExecutionConfig.resolve(recipe=recipe))
+def test_a_recipe_that_there_is_not_is_refused(recipe: Any, name: str, ways: str):
+    for load in (
+        lambda: Request(TRAINING, recipe=recipe).answer(),
+        lambda: PyTorchExecutionConfig.resolve(recipe=recipe),
+    ):
+        text = message(load)
+        assert [culprit for culprit, *_ in told(text)] == [name] * len(text.splitlines())
+        assert text.endswith(ways)
 
 
 # What was stated stays, and the recipe gives way -----------------------------------------------------------------
@@ -126,22 +121,20 @@ def test_it_gives_way_within_one_section_as_well():
 
 
 def test_a_stated_value_does_not_give_way_to_the_recipe():
-    text = message(lambda: Request(TRAINING, flags={"lr_warmup_epochs": "8"}, recipe="standard").answer())
-    assert text.startswith(
-        "training.lr_warmup_epochs: 8 (flag --lr-warmup-epochs) needs nepochs > 8; nepochs is 8 (recipe standard)."
-    )
+    wrong = refused(lambda: Request(TRAINING, flags={"lr_warmup_epochs": "8"}, recipe="standard").answer())
+    assert wrong == [("training.lr_warmup_epochs", "flag --lr-warmup-epochs", "recipe standard")]
 
 
 def test_a_recipe_that_contradicts_itself_is_refused():
     Path("own.toml").write_text("[training]\nnepochs = 2\nlr_warmup_epochs = 2\n")
-    text = message(lambda: Request(TRAINING, recipe="own.toml").answer())
-    assert text.startswith("training.lr_warmup_epochs: 2 (recipe own.toml:3) needs nepochs > 2;")
+    wrong = refused(lambda: Request(TRAINING, recipe="own.toml").answer())
+    assert wrong == [("training.lr_warmup_epochs", "recipe own.toml:3", "recipe own.toml:2")]
 
 
 def test_a_recipe_beside_resolved_settings_is_refused_unless_they_have_it():
     ready = PyTorchExecutionConfig()
     text = message(lambda: Request(TRAINING, recipe="standard").answer({PyTorchExecutionConfig: ready}))
-    assert "learning_rate (recipe standard): the execution configuration given is resolved already." in text
+    assert "learning_rate (recipe standard): " in text
     ready = PyTorchExecutionConfig.resolve(recipe="standard")
     answer = Request(TRAINING, recipe="standard").answer({PyTorchExecutionConfig: ready})
     assert answer[PyTorchExecutionConfig] == ready

@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from ptycho.config import formats
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig, load_yaml_config
 from ptycho.config.errors import ConfigError
+from tests.refusals import message, refused, told
 
 PREFIX = "PTYCHO_EXEC_"
 
@@ -85,34 +86,33 @@ def test_an_old_name_keeps_the_prefix(monkeypatch: pytest.MonkeyPatch):
 def test_a_copy_validates_its_update(copy: str):
     config = PyTorchExecutionConfig()
     update = {"update": {"num_workers": -1}}
-    with pytest.raises(ConfigError, match="num_workers: expected an integer >= 0"):
-        getattr(config, copy)(**update)
-    with pytest.raises(ConfigError, match="needs num_workers > 0"):
-        getattr(config, copy)(update={"persistent_workers": True})
+    assert refused(lambda: getattr(config, copy)(**update)) == [("num_workers", "override")]
+    wrong = refused(lambda: getattr(config, copy)(update={"persistent_workers": True}))
+    assert wrong == [("persistent_workers", "override", "default")]
 
 
 def test_a_refused_assignment_leaves_no_bad_value_in_place():
     config = PyTorchExecutionConfig()
-    with pytest.raises(ConfigError, match="immutable"):
+    with pytest.raises(ConfigError, match=r"^persistent_workers: .*replace\("):
         config.persistent_workers = True
     assert config.persistent_workers is False
 
 
 def test_a_missing_file_is_not_skipped(tmp_path: Path):
-    with pytest.raises(ConfigError, match="no such file"):
-        PyTorchExecutionConfig.from_file(tmp_path / "absent.yaml")
+    path = tmp_path / "absent.yaml"
+    assert refused(lambda: PyTorchExecutionConfig.from_file(path)) == [(f"{path}",)]
 
 
 @pytest.mark.parametrize("text", ["- num_workers\n", "num_workers\n"])
 def test_a_yaml_list_or_scalar_is_a_clear_error(tmp_path: Path, text: str):
     (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="expected a mapping of names to values"):
-        PyTorchExecutionConfig.from_file(tmp_path / "a.yaml")
+    wrong = refused(lambda: PyTorchExecutionConfig.from_file(tmp_path / "a.yaml"))
+    assert wrong == [(f"{tmp_path / 'a.yaml'}",)]
 
 
 def test_duplicate_keys_are_not_silent(tmp_path: Path):
     (tmp_path / "a.yaml").write_text("seed: 1\nseed: 2\n")
-    with pytest.raises(ConfigError, match="seed: given twice"):
+    with pytest.raises(ConfigError, match=r"^seed: .*:1 and .*:2"):
         PyTorchExecutionConfig.from_file(tmp_path / "a.yaml")
 
 
@@ -157,38 +157,32 @@ def test_what_a_type_adapter_refuses_is_not_repeated(cls: type):
 def test_validating_strings_reads_text_and_words_what_is_wrong():
     read = PyTorchExecutionConfig.model_validate_strings({"num_workers": " 3", "pin_memory": "on"})
     assert (read.num_workers, read.pin_memory) == (3, True)
-    with pytest.raises(ConfigError) as caught:
-        PyTorchExecutionConfig.model_validate_strings({"password": "hunter2", "num_workers": "many"})
-    assert str(caught.value).splitlines() == [
-        "password: no such setting.",
-        "num_workers: expected an integer >= 0; got 'many' from argument.",
-    ]
+    wrong = {"password": "hunter2", "num_workers": "many"}
+    text = message(lambda: PyTorchExecutionConfig.model_validate_strings(wrong))
+    assert told(text) == [("password",), ("num_workers", "argument")]
+    assert "hunter2" not in text
 
 
 @pytest.mark.parametrize("options", [{}, {"strict": True}, {"context": {}}])
 def test_an_option_of_pydantic_changes_no_message(options: dict[str, Any]):
-    with pytest.raises(ConfigError) as caught:
-        PyTorchExecutionConfig.model_validate({"num_workers": "x", "password": "hunter2"}, **options)
-    assert str(caught.value).splitlines() == [
-        "password: no such setting.",
-        "num_workers: expected an integer >= 0; got 'x' from argument.",
-    ]
+    wrong = {"num_workers": "x", "password": "hunter2"}
+    text = message(lambda: PyTorchExecutionConfig.model_validate(wrong, **options))
+    assert text == message(lambda: PyTorchExecutionConfig.model_validate(wrong))
+    assert told(text) == [("password",), ("num_workers", "argument")]
+    assert "hunter2" not in text
 
 
 def test_true_is_not_one():
-    with pytest.raises(ConfigError, match="num_workers: expected an integer >= 0; got True"):
-        PyTorchExecutionConfig(num_workers=True)
+    assert refused(lambda: PyTorchExecutionConfig(num_workers=True)) == [("num_workers", "argument")]
 
 
 def test_infinity_is_no_learning_rate():
-    with pytest.raises(ConfigError, match="learning_rate: expected a finite number > 0; got inf"):
-        PyTorchExecutionConfig(learning_rate=math.inf)
+    wrong = refused(lambda: PyTorchExecutionConfig(learning_rate=math.inf))
+    assert wrong == [("learning_rate", "argument")]
 
 
 def test_a_union_is_refused_once():
-    with pytest.raises(ConfigError) as caught:
-        PyTorchExecutionConfig(n_devices="some")
-    assert str(caught.value) == "n_devices: expected an integer >= 1 or auto; got 'some' from argument."
+    assert refused(lambda: PyTorchExecutionConfig(n_devices="some")) == [("n_devices", "argument")]
     with pytest.raises(ValidationError) as caught_inside:
         TypeAdapter(list[PyTorchExecutionConfig]).validate_python([{"n_devices": "some"}])
     assert [problem["msg"] for problem in caught_inside.value.errors()] == [

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.config.file_text import LARGEST
+from ptycho.config.record import LARGEST
 from ptycho.json_files import read_json, write_json
 
 

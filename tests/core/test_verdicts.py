@@ -166,7 +166,7 @@ def test_the_near_field_is_refused_with_the_reason_and_what_serves(tmp_path):
     (line,) = caught.value.problems
     assert line.startswith("distance: expected patterns in the far field; got steps of 1.")
     assert (
-        "wider than the 2 um that the far field on these pixels describes: the near field, Fresnel number 0.0"
+        "wider than the 2 um that the far field on these pixels describes: this is the near field from"
         in line
     )
     assert "near_field=True" in line

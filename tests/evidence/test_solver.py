@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from ptycho.raw_data import RawData
 from ptycho_torch.runs.solved import SolverResult
@@ -149,3 +150,25 @@ def test_a_share_of_the_patterns_judges(
     result = solve(payload_of(file, tmp_path, holdout=share, n_iterations=6), [whole])[0]
     assert (result.metrics["patterns"], result.metrics["n_patterns"]) == told
     assert result.metrics["n_patterns_used"] == 70
+
+
+@pytest.mark.proves("solver.save", seen="files of that format are beside reconstruction.npz")
+def test_the_format_named_is_written(file: Path, tmp_path: Path) -> None:
+    run(file, tmp_path / "out", n_iterations=1, save="tiff")
+    assert len([*(tmp_path / "out").glob("*.tif")]) == 4
+
+
+@pytest.mark.proves("solver.unwrap_phase", "solver.remove_ramp", seen="object_phase.tif differs")
+@pytest.mark.parametrize("name", ["unwrap_phase", "remove_ramp"])
+def test_the_phase_is_unwrapped_and_levelled(tmp_path: Path, name: str) -> None:
+    scan = scan_of()
+    y = np.arange(len(scan.object_truth))[:, None]
+    turned = scan.object_truth * np.exp(0.4j * y)
+    np.savez(tmp_path / "start.npz", object=turned.astype(np.complex64), corner_px=np.array([0, 0]))
+    scan.to_file(tmp_path / "tiny.npz")
+    phases = []
+    for value in (False, True):
+        settings = {"n_iterations": 1, "save": "tiff", "start": tmp_path / "start.npz", name: value}
+        run(tmp_path / "tiny.npz", tmp_path / f"{value}", **settings)
+        phases.append(tifffile.imread(tmp_path / f"{value}" / "object_phase.tif"))
+    assert np.nanmax(np.abs(phases[1] - phases[0])) > 1

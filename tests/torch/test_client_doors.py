@@ -128,7 +128,7 @@ def test_knobs_of_the_environment_reach_a_reconstruction_of_the_other_plugin(
     assert "n_devices: expected 1, since this reconstruction" in caplog.text
     assert launched == []
     monkeypatch.setenv("PTYCHO_EXEC_PRECISION", "16-mixed")
-    with pytest.raises(ConfigError, match="precision: expected one that cpu computes in"):
+    with pytest.raises(ConfigError, match=r"^precision: .*\bcpu\b"):
         predicted(tiny_scan, tmp_path)
 
 
@@ -160,7 +160,7 @@ def test_a_reconstruction_is_done_here_on_one_device(
         assert f"{knob}: expected " in caplog.text
         assert f"PTYCHO_EXEC_{knob.upper()}" in caplog.text
     monkeypatch.setenv("PTYCHO_EXEC_PRECISION", "16-mixed")
-    with pytest.raises(ConfigError, match="precision: expected one that cpu computes in"):
+    with pytest.raises(ConfigError, match=r"^precision: .*\bcpu\b"):
         found(tiny_scan, alone())
 
 

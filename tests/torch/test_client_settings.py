@@ -69,7 +69,7 @@ def test_every_scan_of_the_folder_trains(tiny_scan: RawData, tmp_path: Path) -> 
     assert [scan.path.name for scan in prepared.data.scans] == ["other.npz", "scan.npz"]
     assert set(prepared.data.training.scan_of_group) == {0, 1}
     assert len(prepared.module.model.probe) == 2
-    with pytest.raises(ConfigError, match=r"num_datasets: expected 2, the scans there are; got 3"):
+    with pytest.raises(ConfigError, match=r"num_datasets: .*2.*3"):
         opened(tiny_scan, tmp_path, model={"num_datasets": 3})
 
 
@@ -191,12 +191,12 @@ def test_a_band_that_is_not_used_is_not_asked_about(tiny_scan: RawData, tmp_path
 
 def test_a_setting_without_effect_in_supervised_training_warns(tiny_scan: RawData, tmp_path: Path) -> None:
     known = dataclasses.replace(tiny_scan, object_guess=tiny_scan.object_truth)
-    with pytest.warns(UserWarning, match="normalize: Group has no effect in supervised training"):
+    with pytest.warns(UserWarning, match=r"\bnormalize: Group "):
         opened(known, tmp_path, data={"normalize": "Group"}, model={"mode": "Supervised"})
 
 
 def test_an_unknown_reader_is_refused_with_the_choice() -> None:
-    with pytest.raises(ValueError, match="expected 'lightning_only_module'; got 'mlflow'"):
+    with pytest.raises(ValueError, match=r"'lightning_only_module'.*'mlflow'"):
         DataloaderFormats("mlflow")
 
 
@@ -204,5 +204,5 @@ def test_too_few_positions_to_validate_on_name_the_variable(tiny_scan: RawData, 
     few = RawData.from_arrays(
         tiny_scan.patterns[:4], tiny_scan.positions_px[:4], tiny_scan.probe, domain="amplitude"
     )
-    with pytest.raises(DataError, match=r"val_split: .*Lower it \(PTYCHO_EXEC_VAL_SPLIT\)"):
+    with pytest.raises(DataError, match=r"val_split: .*PTYCHO_EXEC_VAL_SPLIT"):
         opened(few, tmp_path)

@@ -96,7 +96,7 @@ def test_a_request_of_the_wrong_kind_is_refused(options: dict[str, Any], complai
 
 
 def test_no_data_are_not_found(scan: Path):
-    with pytest.raises(FileNotFoundError, match="Training data file not found: expected a path; got None"):
+    with pytest.raises(FileNotFoundError, match=r"^Training data file not found: .*None"):
         create_training_payload(None, "out", {"n_groups": 3})
 
 
@@ -158,9 +158,7 @@ def test_a_folder_of_scans_is_one_data_set(tmp_path: Path):
 def test_scans_of_one_data_set_must_agree_unless_overruled(tmp_path: Path):
     save_scan(tmp_path / "a.npz", nphotons=np.array(1e5))
     save_scan(tmp_path / "b.npz", nphotons=np.array(1e6))
-    with pytest.raises(
-        DataError, match=r"nphotons: expected one value in a data set; got 100000.0 in .*a.npz"
-    ):
+    with pytest.raises(DataError, match=r"nphotons: .*100000\.0 in .*a\.npz"):
         train(tmp_path)
     assert train(tmp_path, overrides={"nphotons": 2e5}).tf_training_config.nphotons == 2e5
 

@@ -94,7 +94,7 @@ def test_supervised_training_without_a_known_object_is_refused(tiny_scan: RawDat
     scan = RawData.from_arrays(
         tiny_scan.patterns, tiny_scan.positions_px, tiny_scan.probe, domain="amplitude"
     )
-    with pytest.raises(DataError, match=r"expected a known object.*model_type='pinn'"):
+    with pytest.raises(DataError, match="model_type='pinn'"):
         GroupDataset([scan], [np.array([[0]])], with_labels=True)
 
 
@@ -149,7 +149,7 @@ def test_a_scan_that_is_held_out_as_a_whole_is_refused(tiny_scan: RawData) -> No
     tiny = TinyModel()
     scan = dataclasses.replace(tiny_scan, holdout=np.ones(len(tiny_scan), dtype=bool))
     module = ScanDataModule(tiny.canonical(Path("a.npz")), tiny.execution_config, scans=[scan])
-    with pytest.raises(DataError, match=r"holdout: expected some patterns .*; got none among 70"):
+    with pytest.raises(DataError, match=r"\bholdout: .*70"):
         module.load()
 
 

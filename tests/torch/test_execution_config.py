@@ -85,7 +85,7 @@ def test_an_optional_knob_takes_none_in_every_spelling(name: str):
 def test_no_other_knob_takes_none():
     optional = {name for name, value in (MATRIX | ADDITIONS).items() if value is None}
     for name in (MATRIX | ADDITIONS).keys() - optional:
-        with pytest.raises(ConfigError, match=f"^{name}: expected .*; got None from argument"):
+        with pytest.raises(ConfigError, match=f"^{name}: .*None from argument"):
             PyTorchExecutionConfig(**{name: None})
 
 

@@ -70,7 +70,7 @@ def test_an_object_that_is_not_finite_is_not_compared() -> None:
     truth = known_object()
     image = truth.copy()
     image[40, 40] = np.nan
-    with pytest.raises(DataError, match="expected an object of finite numbers"):
+    with pytest.raises(DataError, match="finite"):
         compare(image, truth, (0, 0), np.ones(truth.shape))
 
 
@@ -121,7 +121,7 @@ def test_too_little_to_compare_is_refused() -> None:
     truth = known_object()
     cover = np.zeros(truth.shape)
     cover[::3, ::3] = 1
-    with pytest.raises(ValueError, match="well covered rectangle of at least 7 x 7 pixels"):
+    with pytest.raises(ValueError, match="7 x 7 pixels"):
         compare(truth, truth, (0, 0), cover)
 
 
@@ -146,5 +146,5 @@ def test_the_mean_of_the_others_predicts_a_pattern_from_all_but_itself() -> None
 
 def test_an_object_of_zeros_is_not_compared() -> None:
     truth = np.ones((24, 24), dtype=np.complex64)
-    with pytest.raises(DataError, match="expected an object with some light; got zeros alone"):
+    with pytest.raises(DataError, match="zeros"):
         compare(np.zeros_like(truth), truth, (0, 0), np.ones(truth.shape))

@@ -85,7 +85,7 @@ def test_pad_eval_keeps_the_outer_band() -> None:
 
 
 def test_a_middle_larger_than_the_patch_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"middle_trim: expected at most N, which is 64; got 65"):
+    with pytest.raises(ConfigError, match=r"middle_trim: .*64.*65"):
         kept_square(64, ModelConfig(), InferenceConfig(middle_trim=65))
 
 

@@ -186,9 +186,7 @@ def test_a_longer_patience_takes_effect(tiny_file: Path, tmp_path: Path) -> None
     settings = {"learning_rate": 1e-12, "early_stop_patience": 1, "nepochs": 9, "val_split": 0.0}
     first = trained(tiny_file, tmp_path / "run", **settings)
     assert len(first.history) < 9
-    with pytest.raises(
-        ConfigError, match=r"^early_stop_patience: expected more than the 1 epochs without .* Raise it"
-    ):
+    with pytest.raises(ConfigError, match=r"^early_stop_patience: "):
         resume(first.run_dir)
     assert len(resume(first.run_dir, {"early_stop_patience": 3}).history) > len(first.history)
 

@@ -43,7 +43,7 @@ def test_history_reads_back_as_it_was_kept(tmp_path: Path):
 def test_a_damaged_history_is_named(tmp_path: Path, content: bytes):
     path = tmp_path / "history.csv"
     path.write_bytes(content.replace(b"{head}", ",".join(LossHistory.COLUMNS).encode()))
-    with pytest.raises(ConfigError, match=r"history\.csv: expected the history of a training; got a damaged"):
+    with pytest.raises(ConfigError, match=r"history\.csv: .*damaged"):
         _ = LossHistory(path).rows
 
 

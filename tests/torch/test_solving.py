@@ -5,17 +5,21 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from ptycho.checksums import verify
+from ptycho.checksums import Checksums, verify
 from ptycho.config.errors import ConfigError
 from ptycho.config.request import Request
 from ptycho.config.solver import SolverConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho.run_folder import STATE, holds_training
 from ptycho_torch.cli.main import main
+from ptycho_torch.runs.fingerprints import scan_fingerprint
+from ptycho_torch.runs.solver_files import StateFile
 from ptycho_torch.runs.solving import resume_solving, solve
 from tests.refusals import message
 from tests.torch.solving import course_of, payload_of, scan_of, solved
@@ -225,10 +229,6 @@ def test_bad_pixels_do_not_count(tiny_file: Path, tiny_scan: RawData, tmp_path: 
 
 def stopped(tiny_file: Path, folder: Path, n_done: int, **settings: object) -> Path:
     """A run that was killed after some iterations: its record and its state are there."""
-    from ptycho.checksums import Checksums
-    from ptycho_torch.runs.fingerprints import scan_fingerprint
-    from ptycho_torch.runs.solver_files import StateFile
-
     solve(payload_of(tiny_file, folder, **settings))
     for name in ("metrics.json", "reconstruction.npz", "reconstruction.png", "comparison.png", "loss.png"):
         (folder / name).unlink()
@@ -291,6 +291,29 @@ def test_a_state_of_another_scan_or_a_damaged_one_is_refused(
     state = folder / STATE
     state.write_bytes(state.read_bytes()[:-200])
     assert "got a damaged file" in message(lambda: resume_solving(folder))
+
+
+def test_a_state_that_holds_something_else_is_refused(
+    tiny_file: Path, tiny_scan: RawData, tmp_path: Path
+) -> None:
+    folder = stopped(tiny_file, tmp_path / "run", 3, **SETTINGS)
+    state = StateFile(folder, Checksums(folder), scan_fingerprint(RawData.from_file(tiny_file)))
+    sound: Any = state.read()
+    other = sound["descent"] | {"object": sound["descent"]["object"][:-1]}
+    for snapshot in (
+        {},
+        {"progress": {"rows": []}},
+        {**sound, "progress": 3},
+        {**sound, "progress": {"rows": "text"}},
+        {**sound, "descent": {}},
+        {**sound, "descent": other},
+        {**sound, "descent": sound["descent"] | {"momentum": "text"}},
+    ):
+        content = {"fingerprint": scan_fingerprint(RawData.from_file(tiny_file)), "snapshot": snapshot}
+        torch.save(content, folder / STATE)
+        assert "expected the state of a reconstruction; got a damaged file" in message(
+            lambda: resume_solving(folder)
+        )
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"configuration": {}, "origins": {}}'])

@@ -174,7 +174,7 @@ def test_a_network_trained_on_one_scan_reconstructs_another(result: TrainingResu
     assert np.isfinite(found.reconstruction.object).all()
     with np.load(tmp_path / "picture" / "reconstruction.npz", allow_pickle=False) as arrays:
         assert arrays["pattern_r_factor"].shape == (50,)
-        assert arrays["coverage"].shape == arrays["canvas"].shape
+        assert arrays["canvas_coverage"].shape == arrays["canvas"].shape
 
 
 def test_patterns_of_another_size_are_refused(result: TrainingResult, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_what_the_machine_lacks_is_said_before_data_is_read(tmp_path: Path, tiny
     payload = create_training_payload(
         tiny_file, tmp_path / "run", overrides=SMALL, execution_config=execution
     )
-    with pytest.raises(ConfigError, match="accelerator: expected one that this machine has"):
+    with pytest.raises(ConfigError, match=r"^accelerator: "):
         train(payload)
     assert not (tmp_path / "run").exists()
 
@@ -243,14 +243,12 @@ def test_positions_of_two_objects_are_not_averaged_on_one_canvas(
         tiny_scan.patterns, tiny_scan.positions_px, tiny_scan.probe, domain="amplitude", scan_index=index
     )
     scan.to_file(tmp_path / "two.npz")
-    with pytest.raises(DataError, match=r"scan_index: expected the positions of one object.*got 2 objects"):
+    with pytest.raises(DataError, match=r"\bscan_index: .*2 objects"):
         reconstructed(result.run_dir, tmp_path / "two.npz", tmp_path / "picture")
 
 
 def test_another_backend_is_refused_before_data_is_read(tiny_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"training\.backend: expected pytorch; got tensorflow from override"
-    ):
+    with pytest.raises(ConfigError, match=r"^training\.backend: .* from override"):
         trained(tiny_file, tmp_path / "run", backend="tensorflow")
     assert not (tmp_path / "run").exists()
 
@@ -302,18 +300,18 @@ def test_a_reconstruction_that_cannot_start_this_program_again_runs_on_one_devic
 
 
 def test_too_few_groups_for_a_full_batch_are_refused(tiny_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="drop_last_batch: expected at least batch_size = 1000"):
+    with pytest.raises(DataError, match=r"^drop_last_batch: .*1000"):
         trained(tiny_file, tmp_path, drop_last_batch=True, batch_size=1000, n_groups=None)
 
 
 def test_a_training_that_diverged_saves_no_model(tiny_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="learning_rate: expected a rate at which the loss stays finite"):
+    with pytest.raises(ConfigError, match=r"^learning_rate: "):
         trained(tiny_file, tmp_path, optimizer="sgd", learning_rate=1e20, enable_checkpointing=False)
     assert not (tmp_path / "wts.h5.zip").exists()
 
 
 def test_a_loss_without_weights_is_refused(tiny_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"training\.nll_weight: 0\.0 \(.*\) needs mae_weight > 0"):
+    with pytest.raises(ConfigError, match=r"^training\.nll_weight: .*\bmae_weight is 0\.0"):
         trained(tiny_file, tmp_path, nll_weight=0.0)
 
 

@@ -102,7 +102,7 @@ def test_a_scan_of_another_size_is_refused(
 ) -> None:
     given = config(tmp_path)
     given.model.N = 64
-    with pytest.raises(DataError, match=r"expected patterns of 64 x 64 pixels \(model\.N\); got 32 x 32"):
+    with pytest.raises(DataError, match=r"model\.N.*32 x 32"):
         train_cdi_model_torch(tiny_scan, None, given, on_cpu)
 
 
@@ -124,12 +124,12 @@ def test_what_cannot_be_followed_is_refused_before_data_are_read(
 ) -> None:
     (tmp_path / "damaged.npz").write_text("not a scan")
     execution = PyTorchExecutionConfig(**{"accelerator": "cpu", "n_devices": 1, knob: value})
-    with pytest.raises(ConfigError, match=f"^{knob}: expected .*; got '{value}' from argument"):
+    with pytest.raises(ConfigError, match=f"^{knob}: .*'{value}' from argument"):
         do(tmp_path / "damaged.npz", None, config(tmp_path), execution_config=execution)
 
 
 def test_no_training_scan_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"training\.train_data_file: expected a path; got none"):
+    with pytest.raises(ConfigError, match=r"^training\.train_data_file: "):
         train_cdi_model_torch(None, None, config(tmp_path))
 
 
@@ -183,7 +183,7 @@ def test_outputs_of_two_calls_are_not_mixed(tmp_path: Path) -> None:
     image = np.ones((3, 4), dtype=np.float32)
     components.save_outputs(image, image, {"metrics": {"r_factor": 0.5}}, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(ConfigError, match=r"of an earlier call\. Replace all of them \(overwrite=True\)"):
+    with pytest.raises(ConfigError, match=r"\(overwrite=True\)"):
         components.save_outputs(2 * image, None, {}, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     components.save_outputs(2 * image, None, {}, tmp_path, overwrite=True)
@@ -196,7 +196,7 @@ def test_outputs_wait_for_no_other_writer_and_replace_no_reconstruction(tmp_path
     with RunFolder(tmp_path / "busy"), pytest.raises(ConfigError, match="in use by process"):
         components.save_outputs(None, None, {"metrics": {"r_factor": 0.5}}, tmp_path / "busy")
     (tmp_path / "reconstruction.npz").touch()
-    with pytest.raises(ConfigError, match=r"got one with a reconstruction\. Name another folder"):
+    with pytest.raises(ConfigError, match="a reconstruction"):
         components.save_outputs(None, None, {"metrics": {"r_factor": 0.5}}, tmp_path, overwrite=True)
     assert not (tmp_path / "metrics.json").exists()
 
