@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
@@ -34,6 +35,7 @@ KNOBS: Final = {
     **dict.fromkeys(PyTorchExecutionConfig.model_fields, "execution"),
     **dict.fromkeys(OPTIMIZATION, "training"),
     **{f"solver.{name}": "solver" for name in section_of(SolverConfig).fields},
+    **{f"data.{name}": "data" for name in section_of(DataConfig).fields},
 }
 """Everything that has to be proved, and its section."""
 
@@ -81,7 +83,7 @@ def rows(read: Mapping[str, Mapping[str, Mapping[str, list[str]]]]) -> Iterator[
     """
     found = proofs()
     for knob, section in KNOBS.items():
-        said = read[section][knob.removeprefix("solver.")]["read"]
+        said = read[section][knob.rpartition(".")[2]]["read"]
         places = ", ".join(f"`{place.partition(':')[0]}`" for place in said)
         for number, proof in enumerate(found[knob]):
             first = number == 0

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.execution import OLD_NAMES, RECONSTRUCTION_GROUPS, PyTorchExecutionConfig
 from ptycho.config.legacy import KEY_MAPPINGS
 from ptycho.config.origins import PRECEDENCE
@@ -35,7 +36,7 @@ import evidence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDERS: Final = ("docs", "specs")
-CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig, SolverConfig)
+CANONICAL: Final = (ModelConfig, TrainingConfig, InferenceConfig, SolverConfig, DataConfig)
 BACKEND: Final = {
     "data": config_params.DataConfig,
     "model": config_params.ModelConfig,
@@ -57,6 +58,7 @@ ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {
     "training": ("train_data_file", "output_dir"),
     "inference": ("model_path", "test_data_file", "output_dir"),
     "solver": ("data_file", "output_dir"),
+    "data": (),
     "execution": tuple(PyTorchExecutionConfig.model_fields),
 }
 """Fields that are arguments of the factories, and of the execution configuration."""
@@ -211,7 +213,7 @@ def _handling(section: str) -> str:
 
 def _bridged(section: str, name: str) -> str:
     """The backend's fields that a canonical one becomes."""
-    if section in ("execution", "solver"):
+    if section in ("execution", "solver", "data"):
         return ""
     places = [
         place
@@ -355,7 +357,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "backend-fields": _backend_fields,
     **{
         f"{table}-fields": lambda table=table: _fields(table)
-        for table in ("model", "training", "inference", "solver")
+        for table in ("model", "training", "inference", "solver", "data")
     },
     "matrix-knobs": lambda: _knobs(of_matrix=True),
     "additional-knobs": lambda: _knobs(of_matrix=False),

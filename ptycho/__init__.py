@@ -17,6 +17,7 @@ TYPE_CHECKING = (
 
 if TYPE_CHECKING:
     from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+    from ptycho.config.data import DataConfig
     from ptycho.config.errors import ConfigError
     from ptycho.config.execution import PyTorchExecutionConfig
     from ptycho.config.solver import SolverConfig
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError",
+    "DataConfig",
     "DataError",
     "InferenceConfig",
     "ModelConfig",
@@ -47,6 +49,7 @@ __version__: str
 
 _HOMES = {
     "ConfigError": "ptycho.config.errors",
+    "DataConfig": "ptycho.config.data",
     "DataError": "ptycho.data_error",
     "InferenceConfig": "ptycho.config.inference",
     "ModelConfig": "ptycho.config.model",

@@ -18,6 +18,8 @@ from ptycho.stored_array import Array
 
 _DAMAGED: Final = (OSError, KeyError, RuntimeError, TypeError, ValueError)
 """What h5py raises where a file is damaged, or lacks a filter."""
+_MOST_OBJECTS: Final = 100_000
+"""Groups and datasets of a file that are looked at."""
 _MOST_LINKS: Final = 16
 """Links that are followed one after the other."""
 _KINDS: Final = {
@@ -25,6 +27,7 @@ _KINDS: Final = {
     "c": "complex numbers",
     "iu": "integers",
     "biu": "integers or True and False",
+    "biufc": "numbers",
 }
 _LISTED: Final = 8
 
@@ -73,7 +76,7 @@ class Hdf5File:
             DataError: there is none, or it is something else.
         """
         place = self.find(*places)
-        wanted = f"a dataset of {_KINDS[kinds]} with {' or '.join(map(str, ndim))} axes"
+        wanted = f"a dataset of {_KINDS[kinds]} with {_listed_axes(ndim)}"
         if place is None:
             self._refuse(places[0], f"a dataset {' or '.join(places)}", f"nothing{self._listing()}")
         with self._reading(place):
@@ -115,6 +118,75 @@ class Hdf5File:
                 read[place] = dataset[int(row)]
         return read
 
+    def datasets(self) -> list[tuple[str, Any]]:
+        """Every dataset that lies in the file, with its path; of one with several paths the first, no links.
+
+        Raises:
+            DataError: the tree is damaged, or has more than `_MOST_OBJECTS` objects.
+        """
+        found: list[tuple[str, Any]] = []
+        n_seen = 0
+
+        def visit(name: str, thing: Any) -> str | None:
+            nonlocal n_seen
+            n_seen += 1
+            if isinstance(thing, _h5py.Dataset) and thing.shape is not None:
+                found.append((f"/{name}", thing))
+            return name if n_seen > _MOST_OBJECTS else None
+
+        with self._reading("/"):
+            if self._file.visititems(visit) is not None:
+                expected = f"at most {_MOST_OBJECTS} groups and datasets"
+                self._refuse("/", expected, "more", "Copy what belongs to one scan into a file of its own.")
+        return found
+
+    def members(self, place: str) -> list[str]:
+        """The names in a group; none where there is no such group."""
+        if place != "/" and self.find(place) is None:
+            return []
+        with self._reading(place):
+            group = self._file["/" if place == "/" else self._resolved(place, place)]
+            return [*group] if isinstance(group, _h5py.Group) else []
+
+    def plain_attribute(self, place: str, name: str) -> Any:
+        """An attribute of one value, as it is: a number, or text; None where there is none.
+
+        Raises:
+            DataError: it holds several values.
+        """
+        if place != "/" and self.find(place) is None:
+            return None
+        with self._reading(f"{place} attribute {name}"):
+            attributes = self._file["/" if place == "/" else self._resolved(place, place)].attrs
+            value = attributes.get(name)
+        return self._plain(value, f"{place} attribute {name}")
+
+    def plain_value(self, place: str) -> Any:
+        """A dataset of one value, as it is: a number, or text; None where there is none.
+
+        Raises:
+            DataError: it holds several values.
+        """
+        if self.find(place) is None:
+            return None
+        with self._reading(place):
+            found = self._file[self._resolved(place, place)]
+            if not isinstance(found, _h5py.Dataset) or found.shape is None or found.size != 1:
+                got = f"shape {found.shape}" if isinstance(found, _h5py.Dataset) else "a group"
+                self._refuse(place, "one value", got, "Correct it in the file.")
+            return self._plain(found[()], place)
+
+    def _plain(self, value: Any, place: str) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, _h5py.Empty):
+            self._refuse(place, "one value", "an empty one", "Correct it in the file.")
+        array = np.asarray(value)
+        if array.size != 1:
+            self._refuse(place, "one value", f"shape {array.shape}", "Correct it in the file.")
+        found: Any = array.reshape(-1).tolist()[0]
+        return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
+
     def number(self, place: str) -> float:
         """A finite scalar dataset > 0 (a length, an energy).
 
@@ -144,13 +216,21 @@ class Hdf5File:
             self._refuse(f"{place} attribute {name}", expected, f"{value!r:.60}", "Correct it in the file.")
         return float(number)
 
-    def _check_values(self, dataset: Any, n_bytes: int) -> None:
-        """Refuse a shape that was declared without values, and more bytes than there is memory for."""
+    def check_written(self, dataset: Any) -> None:
+        """Refuse a shape that was declared without values.
+
+        Raises:
+            DataError: it was.
+        """
         with self._reading(dataset.name):
             is_empty = dataset.size and not dataset.id.get_storage_size()
         if is_empty:
             got = f"shape {dataset.shape}, of which nothing was written"
             self._refuse(dataset.name, "values", got, "Write the file again.")
+
+    def _check_values(self, dataset: Any, n_bytes: int) -> None:
+        """Refuse a shape that was declared without values, and more bytes than there is memory for."""
+        self.check_written(dataset)
         if too_large(n_bytes):
             expected = f"values that fit into the memory there is, {size_text(available_bytes())}"
             got = f"{size_text(n_bytes)} (shape {dataset.shape}, {dataset.dtype})"
@@ -211,6 +291,10 @@ class Hdf5File:
             else:
                 here = f"{here}/{part}"
         return here
+
+
+def _listed_axes(ndim: tuple[int, ...]) -> str:
+    return f"{' or '.join(map(str, ndim))} axes" if len(ndim) < 8 else "axes"
 
 
 def _dtype_text(dtype: Any) -> str:

@@ -14,6 +14,8 @@ from ptycho.regular_files import read_regular
 ARCHIVE: Final = "wts.h5.zip"
 """The file of a trained model in the output folder of its training."""
 ARCHIVE_CONFIG: Final = "config.json"
+READING: Final = "reading"
+"""What the configuration of a model calls the settings of [data] that its scans were read with."""
 """The member of the archive that says what the model is."""
 ARCHIVE_WEIGHTS: Final = "weights.safetensors"
 """The member of the archive that holds the weights."""

@@ -87,15 +87,21 @@ def read_npz(path: Path) -> ScanFile:
 
 
 @contextlib.contextmanager
-def open_npz(path: Path) -> Generator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+def open_npz(
+    path: Path, content: IO[bytes] | None = None
+) -> Generator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
     """The archive, and its members by key.
+
+    Args:
+        path: the file.
+        content: what is in it, where that is not the archive itself.
 
     Raises:
         DataError: not a whole NPZ file, or damaged.
     """
     advice = "Write it again, or copy it again from where it was written."
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(content or path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if len(members) < len(archive.infolist()):
                 raise DataError(problem("scan file", "every array once", "one twice", path, advice))
@@ -109,14 +115,17 @@ def open_npz(path: Path) -> Generator[tuple[zipfile.ZipFile, dict[str, zipfile.Z
         raise DataError(problem("scan file", "a whole NPZ", f"'{error}'", path, advice)) from error
 
 
-def read_shape(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[int, ...]:
-    """The shape of a member, from its header alone.
+def read_header(
+    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of a member, from its header alone.
 
     Raises:
         DataError: it is no array.
     """
     with _open_member(path, archive, info) as stream:
-        return _npy_header(stream)[0]
+        shape, _, dtype = _npy_header(stream)
+        return shape, dtype
 
 
 def read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:

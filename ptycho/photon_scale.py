@@ -1,4 +1,4 @@
-"""Bringing the probe of a scan, and the object that goes with it, to the unit photon**0.5."""
+"""The probe of a scan, and the object that goes with it, in the unit photon**0.5."""
 
 import logging
 from collections.abc import Mapping
@@ -6,6 +6,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from ptycho.pattern_statistics import Mask, sample_of
+from ptycho.stored_array import Stack
 
 Array = npt.NDArray[Any]
 
@@ -54,6 +57,19 @@ def photon_scale(
             logger.info("%s: %s goes with that probe: it is scaled by the inverse.", origin, name)
             found[name] = (known.astype(np.complex128) / factor).astype(np.complex64)
     return Scaled((probe.astype(np.complex128) * factor).astype(np.complex64), found)
+
+
+def focus_of(patterns: Stack, ignored: Mask | None, domain: str) -> npt.NDArray[np.complex64]:
+    """The focus whose far field is the mean of some patterns, (1, N, N): a probe without its defocus.
+
+    Args:
+        patterns: (n, N, N).
+        ignored: bool, (N, N) or (n, N, N), pixels that mean nothing.
+        domain: what the patterns are.
+    """
+    mean = np.mean(sample_of(patterns, ignored) ** (2 if domain == "amplitude" else 1), axis=0)
+    near = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(np.sqrt(mean)), norm="ortho"))
+    return near.astype(np.complex64)[None]
 
 
 def _go_together(probe: Array, known: Array, positions: Array, mean_counts: float, power: float) -> bool:

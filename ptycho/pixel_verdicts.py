@@ -95,6 +95,8 @@ def of_order(mean: Array, probe: Array | None) -> Iterator[Verdict]:
     """
     if order := fft_order(mean):
         advice = f"Write np.fft.fftshift(patterns, axes={order.axes}), and so for bad_pixels."
+        if order.axes == "(-2, -1)":
+            advice = f"Set centre to corner. Or: {advice}"
         expected = "the zero frequency at the centre, [N//2, N//2]"
         yield refusal(
             "zero_frequency",

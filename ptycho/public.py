@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from ptycho.config.data import DataConfig
 from ptycho.config.errors import printable
 from ptycho.config.paths import Files
 from ptycho.config.recipes import STANDARD, Recipe
@@ -64,20 +65,24 @@ class Reconstruction(Protocol):
         ...
 
 
-def load(path: str | Path, domain: str = "auto") -> RawData:
+def load(path: str | Path, domain: str = "auto", **settings: Any) -> RawData:
     """Read one scan.
 
     Args:
-        path: an NPZ file, a ptychodus product or a CXI file.
+        path: an NPZ file in the data contract, or a file of another program: CXI, ptychodus, ptypy, PtyLab, EMD
+            (py4DSTEM), and any HDF5 or NPZ file whose arrays the settings name.
         domain: 'amplitude' or 'intensity', what the patterns are; 'auto' asks the file.
+        **settings: how it is read (`patterns="/entry/data"`, `crop=256`); `help(ptycho.DataConfig)` lists them.
 
     Raises:
         FileNotFoundError: there is no such file.
+        ConfigError: everything that is wrong with the settings.
         DataError: everything that is wrong with the file; or it is a folder.
         ValueError: another word for the domain.
     """
+    reading = DataConfig(**settings)
     _refuse_folder(path)
-    return RawData.from_file(path, domain)
+    return RawData.from_file(path, domain, reading=reading)
 
 
 def train(

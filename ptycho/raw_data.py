@@ -7,44 +7,40 @@ are joined here and nowhere else.
 """
 
 import json
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from ptycho.config.data import DataConfig
 from ptycho.config.errors import printable
 from ptycho.data_error import DataError, problem
 from ptycho.display import scan_html
 from ptycho.geometry import Geometry
 from ptycho.grouped_data import GroupedData, grouped_data
 from ptycho.npz_files import write_npz
-from ptycho.photon_scale import photon_scale
+from ptycho.photon_scale import focus_of, photon_scale
 from ptycho.scan_checks import Checker
 from ptycho.scan_domain import Domain, TrainedDomains, check_word, decide_domain
 from ptycho.scan_files import read_scan_file
 from ptycho.scan_masks import as_plain
+from ptycho.scan_objects import Labels, object_index
 from ptycho.scan_verdicts import Seen, examine, tell
-from ptycho.stored_array import Array, Stack, taken
+from ptycho.stored_array import Stack, taken
 from ptycho.verdict import Verdict
+
+if TYPE_CHECKING:
+    from ptycho.inspection import Inspection
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
 
-logger = logging.getLogger(__name__)
-
 _OBJECTS: Final = {"object_guess": "objectGuess", "object_truth": "objectTruth"}
 """Objects that go with the probe, by the attribute that holds them."""
-
-
-class Labels(NamedTuple):
-    """Ground-truth object patches of a scan, each real (n, N, N); phase in radians."""
-
-    amplitude: Stack
-    phase: Stack
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,6 +53,8 @@ class RawData:
         domain_reason: why it is taken to be that.
         positions_px: float64 (n, 2), rows (y, x), object pixels.
         probe: complex64 (modes, N, N); the sum of abs(probe)^2 is the mean counts of a transparent object's pattern.
+        has_probe: whether the file has a probe, or optics that one follows from. If not, `probe` is the focus of the
+            mean pattern, which the backend searches the defocus of before it uses it.
         bad_pixels: bool (N, N) or (n, N, N), True where nothing was measured; or None.
         holdout: bool (n,), True for patterns kept for evaluation; or None.
         half: int8 (n,), 0 or 1, two disjoint halves; or None.
@@ -71,6 +69,7 @@ class RawData:
         rows: int64 (n,), where each pattern is in the file, of which empty ones are left out.
         verdicts: what was noticed while it was read; what is no mere note was logged.
         intensities: float64 (n,), of the beam in each pattern, relative, as an earlier run has found them; or None.
+        reading: the settings of [data] that the file was read with.
     """
 
     patterns: Stack
@@ -92,16 +91,25 @@ class RawData:
     rows: npt.NDArray[np.int64]
     verdicts: tuple[Verdict, ...]
     intensities: npt.NDArray[np.float64] | None = None
+    has_probe: bool = True
+    reading: DataConfig = field(default_factory=DataConfig)
     _repr_html_ = scan_html
 
     @classmethod
-    def from_file(cls, path: str | Path, domain: str = "auto", trained: TrainedDomains | None = None) -> Self:
-        """Read one scan from an NPZ, a ptychodus product (.h5, with diffraction.h5 beside it) or a CXI file.
+    def from_file(
+        cls,
+        path: str | Path,
+        domain: str = "auto",
+        trained: TrainedDomains | None = None,
+        reading: DataConfig | None = None,
+    ) -> Self:
+        """Read one scan from an NPZ file in the data contract, or one of another layout; see `DataConfig`.
 
         Args:
-            path: the file; its suffix says the format.
+            path: the file.
             domain: 'amplitude' or 'intensity'; 'auto' asks the file.
             trained: what the training of the model in use knew of the domain; see `ptycho.scan_domain`.
+            reading: where its arrays are, and how they are used; None: as its format has it.
 
         Raises:
             FileNotFoundError: no such file.
@@ -110,15 +118,16 @@ class RawData:
         """
         path = Path(path)
         check_word(domain)
-        file = read_scan_file(path)
-        return cls._build(file.arrays, domain, printable(str(path)), file.names, path, trained)
+        reading = reading or DataConfig()
+        file = read_scan_file(path, reading, domain)
+        return cls._build(file.arrays, domain, printable(str(path)), file.names, path, trained, reading)
 
     @classmethod
     def from_arrays(
         cls,
         patterns: npt.ArrayLike,
         positions_px: npt.ArrayLike,
-        probe: npt.ArrayLike,
+        probe: npt.ArrayLike | None,
         *,
         domain: str = "auto",
         bad_pixels: npt.ArrayLike | None = None,
@@ -132,7 +141,7 @@ class RawData:
         nphotons: float | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Make a scan from arrays (see the class for shapes); the patterns are kept, not copied.
+        """Make a scan from arrays (see the class for shapes); the patterns are kept, not copied. A probe may be None.
 
         Raises:
             DataError: everything that is wrong with the arrays, together.
@@ -221,6 +230,7 @@ class RawData:
         names: Mapping[str, str],
         path: Path | None,
         trained: TrainedDomains | None = None,
+        reading: DataConfig | None = None,
     ) -> Self:
         """Check every array, decide the domain, examine the scan, scale the probe."""
         check_word(domain)
@@ -231,7 +241,6 @@ class RawData:
         n, size = (None, None) if patterns is None else patterns.shape[:2]
         geometry = Geometry.of(metadata, size or 0)
         positions = check.positions(n, size, from_lengths=geometry.distance_m is not None)
-        check.require("probeGuess", "a complex probe, shape (N, N) or (modes, N, N)")
         probe = check.probe("probeGuess", size)
         nphotons = check.photon_number(metadata)
         stated = check.bad_pixels(n, size)
@@ -248,13 +257,15 @@ class RawData:
                 check.not_intensity(found.mean_counts, nphotons)
             check.problems += [one.problem(origin) for one in found.verdicts if one.severity == "error"]
         check.raise_problems()
-        if found is None or positions is None or probe is None:
+        if found is None or positions is None:
             raise AssertionError("an array is missing, but no problem was reported")
         tell(found, origin)
 
         def kept(array: Any) -> Any:
             return None if array is None else taken(array, found.rows)
 
+        if probe is None:
+            probe = focus_of(kept(found.patterns), found.bad_pixels_of_rows, found.decision.domain)
         scaled = photon_scale(probe, objects, kept(positions), found.mean_counts, origin)
         return cls(
             patterns=kept(found.patterns),
@@ -262,7 +273,7 @@ class RawData:
             domain_reason=found.decision.reason,
             positions_px=kept(positions),
             probe=scaled.probe,
-            scan_index=_object_index(kept(scan_index), len(found.rows), origin),
+            scan_index=object_index(kept(scan_index), len(found.rows), origin),
             labels=None if labels is None else Labels(*map(kept, labels)),
             bad_pixels=found.bad_pixels_of_rows,
             holdout=kept(holdout),
@@ -273,6 +284,8 @@ class RawData:
             path=path,
             rows=found.rows,
             verdicts=tuple(found.verdicts),
+            has_probe="probeGuess" in arrays,
+            reading=reading or DataConfig(),
             **cast(Any, scaled.objects),
         )
 
@@ -312,7 +325,7 @@ class RawData:
             "diff3d": self.patterns,
             "xcoords": self.positions_px[:, 1],
             "ycoords": self.positions_px[:, 0],
-            "probeGuess": self.probe,
+            "probeGuess": self.probe if self.has_probe else None,
             "scan_index": self.scan_index,
             "bad_pixels": self.bad_pixels,
             "holdout": self.holdout,
@@ -327,6 +340,10 @@ class RawData:
         }
         arrays = {key: np.asarray(value) for key, value in found.items() if value is not None}
         write_npz(Path(path), arrays, overwrite=overwrite)
+
+    def inspect(self) -> "Inspection":
+        """What is known of the scan: figures, verdicts, and a picture, which a notebook shows."""
+        return import_module("ptycho.inspection").inspected(self)
 
     @property
     def diff3d(self) -> Stack:
@@ -355,7 +372,10 @@ class RawData:
 
 
 def load_scans(
-    path: str | Path, domain: str = "auto", trained: TrainedDomains | None = None
+    path: str | Path,
+    domain: str = "auto",
+    trained: TrainedDomains | None = None,
+    reading: DataConfig | None = None,
 ) -> list[RawData]:
     """Read a file (see `RawData.from_file`), or all NPZ files of a directory in the order of their names.
 
@@ -365,20 +385,10 @@ def load_scans(
     """
     path = Path(path)
     if not path.is_dir():
-        return [RawData.from_file(path, domain, trained)]
+        return [RawData.from_file(path, domain, trained, reading)]
     files = sorted(path.glob("*.npz"))
     if not files:
         raise FileNotFoundError(
             problem("data directory", "*.npz files", "none", path, "Name another directory.")
         )
-    return [RawData.from_file(file, domain, trained) for file in files]
-
-
-def _object_index(scan_index: Array | None, n: int, origin: str) -> npt.NDArray[np.int64]:
-    """Object of every position; numbers that all differ count patterns instead: then it is one object."""
-    if scan_index is None:
-        return np.zeros(n, dtype=np.int64)
-    if n > 1 and len(np.unique(scan_index)) == n:
-        logger.info("%s: scan_index differs for every position: all are taken to be of one object.", origin)
-        return np.zeros(n, dtype=np.int64)
-    return scan_index.astype(np.int64)
+    return [RawData.from_file(file, domain, trained, reading) for file in files]

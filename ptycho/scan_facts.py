@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ptycho.config.data import DataConfig
 from ptycho.config.errors import printable
 from ptycho.data_error import DataError, problem
 from ptycho.scan_checks import Checker
-from ptycho.scan_files import read_probe_shape, read_statements
+from ptycho.scan_files import read_pattern_size, read_statements
 
 
 class ScanFacts(NamedTuple):
@@ -36,33 +37,35 @@ def scan_files(path: str | Path) -> list[Path]:
     return files
 
 
-def scan_facts(path: Path) -> ScanFacts:
+def scan_facts(path: Path, settings: DataConfig | None = None) -> ScanFacts:
     """The facts of one scan, in any format; only headers, scalars and metadata are read.
+
+    Args:
+        path: the file.
+        settings: of [data]; None: their defaults.
 
     Raises:
         FileNotFoundError: no such file.
         DataError: the file does not tell.
     """
-    return ScanFacts(path, infer_probe_size(path), infer_nphotons(path))
+    return ScanFacts(path, infer_probe_size(path, settings), infer_nphotons(path, settings))
 
 
-def infer_probe_size(npz_path: str | Path) -> int:
-    """The side of the probe in a scan file, in pixels, read from the array's header alone.
+def infer_probe_size(npz_path: str | Path, settings: DataConfig | None = None) -> int:
+    """The side of the probe and the patterns of a scan, in pixels, read from headers alone.
 
     Raises:
         FileNotFoundError: no such file.
-        DataError: there is no probe of shape (N, N) or (modes, N, N); no size is ever guessed.
+        DataError: there is neither a probe nor patterns of a square shape; no size is ever guessed.
     """
-    path = Path(npz_path)
-    shape = read_probe_shape(path)
-    if shape is None or len(shape) not in (2, 3) or shape[-1] != shape[-2] or not shape[-1]:
-        found = "none" if shape is None else f"shape {shape}"
+    size = read_pattern_size(Path(npz_path), settings)
+    if size is None:
         way_out = "Save the probe as probeGuess, or set N."
-        raise DataError(problem("probeGuess", "an array (N, N) or (modes, N, N)", found, path, way_out))
-    return shape[-1]
+        raise DataError(problem("probeGuess", "an array (N, N) or (modes, N, N)", "none", npz_path, way_out))
+    return size
 
 
-def infer_nphotons(npz_path: str | Path) -> float | None:
+def infer_nphotons(npz_path: str | Path, settings: DataConfig | None = None) -> float | None:
     """The photon number a scan file states, as `nphotons` or in its metadata; None without.
 
     Raises:
@@ -70,7 +73,7 @@ def infer_nphotons(npz_path: str | Path) -> float | None:
         DataError: what is stated is no finite number > 0.
     """
     path = Path(npz_path)
-    check = Checker(read_statements(path), str(path), {})
+    check = Checker(read_statements(path, settings), str(path), {})
     number = check.photon_number(check.metadata())
     check.raise_problems()
     return number

@@ -1,77 +1,103 @@
-"""Files that hold one scan, in any format that is read; which one it is, its suffix says.
+"""Files that hold one scan, in any format that is read; which one it is, the file itself tells.
 
 A reader returns the arrays under their keys of the data contract and converts units and layout; whether the
 values make sense is checked afterwards, in one place (`ptycho.raw_data`).
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
+from ptycho.config.data import DataConfig
 from ptycho.data_error import DataError, problem
-from ptycho.hdf5_files import Hdf5File
-from ptycho.hdf5_scans import CXI_PROBE, product_photons, read_cxi, read_product
-from ptycho.npz_files import ScanFile, open_npz, read_member, read_npz, read_shape
+from ptycho.formats.reader import read_foreign, read_photons, read_size
+from ptycho.formats.trees import ZIP
+from ptycho.npz_files import NPZ_KEYS, ScanFile, open_npz, read_header, read_member, read_npz
 from ptycho.stored_array import Stack
 
-Format = Literal["npz", "product", "cxi"]
-
-FORMATS: Final[dict[str, Format]] = {".npz": "npz", ".h5": "product", ".hdf5": "product", ".cxi": "cxi"}
-_READERS: Final[dict[Format, Callable[[Path], ScanFile]]] = {
-    "npz": read_npz,
-    "product": read_product,
-    "cxi": read_cxi,
-}
+_KEPT: Final = ("holdout", "half", "scan_index", "nphotons", "metadata")
+"""Keys of the data contract that no setting of [data] changes the meaning of."""
+_OF_WHOLE_PATTERNS: Final = ("objectGuess", "objectTruth", "probeTruth", "label_amp", "label_phase")
+"""Keys of the data contract that go with patterns as they are in the file."""
+_WHERE: Final = ("patterns", "positions", "positions_x", "positions_y", "mask", "axes", "scan_step")
+_SIZE: Final = ("crop", "bin", "pad", "object_pixel")
 
 
-def read_scan_file(path: Path) -> ScanFile:
-    """Read one `.npz`, `.h5` / `.hdf5` (ptychodus product) or `.cxi` file.
+def read_scan_file(path: Path, settings: DataConfig | None = None, domain: str = "auto") -> ScanFile:
+    """Read one scan: NPZ in the data contract, or any layout that the settings or a known format describe.
+
+    Args:
+        path: the file.
+        settings: of [data]; None: their defaults.
+        domain: 'amplitude' or 'intensity' where that is set.
 
     Raises:
         FileNotFoundError: no such file.
-        DataError: another suffix, not a file of that format, or something it must hold is missing or damaged.
+        DataError: not a file of any format, or something it must hold is missing or damaged.
     """
-    return _READERS[_format(path)](path)
+    settings = settings or DataConfig()
+    if not _follows_contract(path, settings):
+        return read_foreign(path, settings, domain)
+    file = read_npz(path)
+    if settings == DataConfig(format=settings.format):
+        return file
+    found = read_foreign(path, settings, domain)
+    kept = _KEPT if any(_is_set(settings, name) for name in _SIZE) else (*_KEPT, *_OF_WHOLE_PATTERNS)
+    arrays = {key: array for key, array in file.arrays.items() if key in kept}
+    return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names})
 
 
-def read_probe_shape(path: Path) -> tuple[int, ...] | None:
-    """The shape of a scan's probe, from its header alone; None where an NPZ file has no `probeGuess`.
+def read_pattern_size(path: Path, settings: DataConfig | None = None) -> int | None:
+    """The side of a scan's patterns, from headers alone; None where an NPZ file holds neither probe nor patterns.
 
     Raises:
         FileNotFoundError, DataError: as `read_scan_file`.
     """
-    if _format(path) == "npz":
-        with open_npz(path) as (archive, members):
-            if "probeGuess" not in members:
-                return None
-            return read_shape(path, archive, members["probeGuess"])
-    with Hdf5File(path) as file:
-        places = CXI_PROBE if _format(path) == "cxi" else ("probe",)
-        shape = file.dataset(*places, ndim=(2, 3, 4), kinds="c").shape
-        return shape[1:] if len(shape) == 4 and _format(path) == "product" else shape
+    settings = settings or DataConfig()
+    if not _follows_contract(path, settings) or any(_is_set(settings, name) for name in _SIZE):
+        return read_size(path, settings)
+    with open_npz(path) as (archive, members):
+        found = [key for key in ("probeGuess", "diff3d", "diffraction") if key in members]
+        if not found:
+            return None
+        shape = read_header(path, archive, members[found[0]])[0]
+    if len(shape) not in (2, 3) or shape[-1] != shape[-2] or not shape[-1]:
+        expected = "an array (N, N) or (modes, N, N)" if found[0] == "probeGuess" else "an array (n, N, N)"
+        raise DataError(problem(found[0], expected, f"shape {shape}", path, "Correct it, or set N."))
+    return shape[-1]
 
 
-def read_statements(path: Path) -> dict[str, Stack]:
+def read_statements(path: Path, settings: DataConfig | None = None) -> dict[str, Stack]:
     """What a scan states about its photons: `nphotons` and `metadata`, where it has them; nothing else is read.
 
     Raises:
         FileNotFoundError, DataError: as `read_scan_file`.
     """
-    if _format(path) == "npz":
-        with open_npz(path) as (archive, members):
-            found = [key for key in ("nphotons", "metadata") if key in members]
-            return {key: read_member(path, archive, members[key]) for key in found}
-    if _format(path) == "cxi":
-        return {}
-    with Hdf5File(path) as file:
-        return product_photons(file)
+    settings = settings or DataConfig()
+    if not _follows_contract(path, settings):
+        return read_photons(path, settings)
+    with open_npz(path) as (archive, members):
+        found = [key for key in ("nphotons", "metadata") if key in members]
+        return {key: read_member(path, archive, members[key]) for key in found}
 
 
-def _format(path: Path) -> Format:
+def _is_set(settings: DataConfig, name: str) -> bool:
+    return getattr(settings, name) != getattr(DataConfig(), name)
+
+
+def _follows_contract(path: Path, settings: DataConfig) -> bool:
+    """Whether a file is an NPZ with keys of the data contract, and no setting names other arrays.
+
+    Raises:
+        FileNotFoundError: no such file.
+        DataError: it is damaged.
+    """
     if not path.is_file():
         found = "a directory" if path.is_dir() else "nothing"
         raise FileNotFoundError(problem("scan file", "a file", found, path, "Check the path."))
-    if path.suffix.lower() not in FORMATS:
-        expected = f"a name that ends in {' or '.join(FORMATS)}"
-        raise DataError(problem("scan file", expected, f"'{path.suffix}'", path, "Convert it to NPZ."))
-    return FORMATS[path.suffix.lower()]
+    if settings.format not in ("auto", "npz") or any(_is_set(settings, name) for name in _WHERE):
+        return False
+    with path.open("rb") as file:
+        if not file.read(4).startswith(ZIP):
+            return path.suffix.lower() == ".npz"
+    with open_npz(path) as (_, members):
+        return not members or not members.keys().isdisjoint(NPZ_KEYS)

@@ -40,6 +40,7 @@ from ptycho_torch.config_payload import (
     completed,
     inference_side,
     populate_legacy_params,
+    take_held,
     training_payload,
 )
 
@@ -152,7 +153,7 @@ def inference_payload_of(config: InferenceConfig, trained: TrainingPayload) -> I
     """
     answer = _as_it_is(config, trained.execution_config)
     ready = answer[InferenceConfig]
-    ready.model = answer[ModelConfig]
+    take_held(ready, answer)
     return InferencePayload(
         ready,
         trained.pt_data_config,
@@ -168,7 +169,8 @@ def inference_payload_of(config: InferenceConfig, trained: TrainingPayload) -> I
 def _as_it_is(config: TrainingConfig | InferenceConfig, execution: PyTorchExecutionConfig | None) -> Answer:
     """A copy of ready settings, looked at together; None resolves how they are run, with the environment."""
     config = copy.deepcopy(config)
-    ready = {type(config.model): config.model, type(config): config, PyTorchExecutionConfig: execution}
+    held = [getattr(config, name) for name in section_of(type(config)).nested]
+    ready = {**{type(one): one for one in held}, type(config): config, PyTorchExecutionConfig: execution}
     return Request([*ready], n_is_settled=config.model.N != 0).answer(ready)
 
 

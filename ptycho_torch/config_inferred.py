@@ -4,19 +4,23 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.layer import Layer
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.sources import read_saved
 from ptycho.data_error import DataError
-from ptycho.model_archive import ARCHIVE_CONFIG, find_archive, read_archive_config
+from ptycho.model_archive import ARCHIVE_CONFIG, READING, find_archive, read_archive_config
 from ptycho.scan_facts import ScanFacts, disagreement, scan_facts, scan_files
 
 logger = logging.getLogger(__name__)
+
+BELOW_FILES: Final = -(2**30)
+"""The level of what a model was trained on among files: how its scans were read, where no file says."""
 
 
 def files_of(path: object, complaint: str) -> list[Path]:
@@ -62,8 +66,11 @@ def model_and_files(model_path: str | Path | None, data: object) -> tuple[Path, 
 
 def from_data(request: Request, files: list[Path]) -> dict[str, tuple[Any, str]]:
     """What the scans say: field -> (value, where). Fields that an override or a flag settles need not be there."""
+    reading = request.settings(DataConfig)
+    if reading is None:
+        return {}
     try:
-        facts = [scan_facts(path) for path in files]
+        facts = [scan_facts(path, reading) for path in files]
     except DataError as error:
         if request.asks_for("N") is None:
             raise
@@ -99,26 +106,31 @@ def trained_layers(archive: Path) -> dict[str, Layer]:
         said = {"model": {}, "training": {}}
     place = f"{ARCHIVE_CONFIG} in {archive}, written by version {said.get('version', 'unknown')}"
     sections = (section_of(ModelConfig), section_of(TrainingConfig))
-    return {one.table: read_saved("inferred", said[one.table], one, place, "", level=1) for one in sections}
+    layers = {one.table: read_saved("inferred", said[one.table], one, place, "", level=1) for one in sections}
+    reading = said.get(READING) or {}
+    return layers | {
+        "data": read_saved("file", reading, section_of(DataConfig), place, "", level=BELOW_FILES)
+    }
 
 
 def add_model(request: Request, trained: Mapping[str, Layer], files: list[Path]) -> None:
     """Add what the trained model is; only where it does not say its N do the data."""
     request.add(ModelConfig, trained["model"])
+    request.add(DataConfig, trained["data"])
     of_model = trained["model"].values.get("N")
     if of_model is None:
         request.add(ModelConfig, inferred_layer(from_data(request, files), "N"))
     elif request.asks_for("N") is None:
-        for fact in _readable_facts(files):
+        for fact in _readable_facts(files, request.settings(DataConfig)):
             if fact.n_pixels != of_model:
                 rule = f"expected data of {of_model} pixels, as the model was trained on"
                 message = f"model.N: {rule}; got {fact.n_pixels} from the probe in {fact.path}. Train for this size."
                 request.fail([Failure("model.N", message)])
 
 
-def _readable_facts(files: list[Path]) -> Iterator[ScanFacts]:
+def _readable_facts(files: list[Path], reading: DataConfig | None) -> Iterator[ScanFacts]:
     for path in files:
         try:
-            yield scan_facts(path)
+            yield scan_facts(path, reading)
         except DataError as error:
             logger.info("the data do not tell their N (%s)", error)

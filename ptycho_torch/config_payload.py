@@ -10,6 +10,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.legacy import update_legacy_dict
 from ptycho.config.origins import Origin
 from ptycho.config.request import Answer
+from ptycho.config.section import section_of
 from ptycho_torch import config_params as torch_side
 from ptycho_torch.config_bridge import from_training_config
 
@@ -93,10 +94,16 @@ def populate_legacy_params(
 def completed(answer: Answer, cls: type[T]) -> T:
     """The canonical configuration of an answer, checked as a whole, announced, and in the legacy dictionary."""
     config: Any = answer[cls]
-    config.model = answer[ModelConfig]
+    take_held(config, answer)
     announce(answer)
     populate_legacy_params(config)
     return config
+
+
+def take_held(config: Any, answer: Answer) -> None:
+    """Give settings the sections that they hold, as an answer has them."""
+    for name, held in section_of(type(config)).nested.items():
+        setattr(config, name, answer[held.cls])
 
 
 def inference_side(execution: PyTorchExecutionConfig, training_patterns: int) -> torch_side.InferenceConfig:

@@ -18,7 +18,7 @@ from ptycho.config.request import Answer, Request
 from ptycho.config.solver import SolverConfig
 from ptycho_torch.config_factory import after_the_rest, refuse_levels, settled
 from ptycho_torch.config_inferred import files_of
-from ptycho_torch.config_payload import announce, audit
+from ptycho_torch.config_payload import announce, audit, take_held
 
 
 @dataclass(frozen=True)
@@ -92,4 +92,6 @@ def create_solver_payload(
 def solver_payload(answer: Answer) -> SolverPayload:
     """The payload of a resolved request for SolverConfig."""
     announce(answer)
-    return SolverPayload(answer[SolverConfig], answer[PyTorchExecutionConfig], audit(answer), answer.sources)
+    config = answer[SolverConfig]
+    take_held(config, answer)
+    return SolverPayload(config, answer[PyTorchExecutionConfig], audit(answer), answer.sources)

@@ -48,6 +48,7 @@ MAY_WRITE = {
     ("ptycho_torch/runs/record.py", "uses logging.FileHandler"),  # a log grows line by line
     ("ptycho/model_manager.py", "calls shutil.copytree"),  # writes each file with its copy_function
     ("ptycho/model_manager.py", "calls shutil.copyfileobj"),  # from one open file to another
+    ("ptycho/inspection_picture.py", "calls figure.savefig"),  # into memory
     ("ptycho/run_folder.py", "calls os.rename"),  # moves what is whole
     ("ptycho/run_folder.py", "calls os.replace"),
     ("ptycho_torch/runs/exports.py", "calls h5py.File"),  # into the open file of atomic_write

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ptycho.config.canonical import TrainingConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
@@ -31,16 +32,18 @@ def cut(knob: str) -> None:
         pytest.UsageError: there is no such setting.
     """
     known = False
-    of_solver, name = knob.startswith("solver."), knob.removeprefix("solver.")
+    table, _, name = knob.rpartition(".")
     others = (PyTorchExecutionConfig, TrainingConfig, config_params.TrainingConfig)
-    for cls in (SolverConfig,) if of_solver else others:
+    for cls in {"solver": (SolverConfig,), "data": (DataConfig,)}.get(table, others):
         fields = section_of(cls).all_fields
         if name in fields:
             default = fields[name].get_default(call_default_factory=True)
             setattr(cls, name, property(lambda _, default=default: default, lambda _, value: None))
             known = True
     if not known:
-        raise pytest.UsageError(f"--cut: expected a knob, or a field of a training or the solver; got {knob}")
+        raise pytest.UsageError(
+            f"--cut: expected a knob, or a field of a training, the solver or the data; got {knob}"
+        )
     os.environ[CUT] = knob
 
 

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
         validate_model_config,
         validate_training_config,
     )
+    from ptycho.config.data import DataConfig
     from ptycho.config.legacy import dataclass_to_legacy_dict, load_yaml_config, update_legacy_dict
     from ptycho.config.solver import SolverConfig
 
 __all__ = [
+    "DataConfig",
     "InferenceConfig",
     "ModelConfig",
     "PyTorchExecutionConfig",
@@ -40,9 +42,9 @@ if not TYPE_CHECKING:  # a type checker that saw this would take any name for on
         """Load the canonical configurations, and keep the name that was asked for."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from ptycho.config import canonical, legacy, solver
+        from ptycho.config import canonical, data, legacy, solver
 
-        found = globals()[name] = (vars(canonical) | vars(legacy) | vars(solver))[name]
+        found = globals()[name] = (vars(canonical) | vars(data) | vars(legacy) | vars(solver))[name]
         return found
 
     def __dir__() -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from ptycho.config.data import DataConfig
 from ptycho.config.dataclass import CheckedDataclass
 from ptycho.config.field_types import Backend, Domain, File, OptionalFile, SaveFormat, path
 from ptycho.config.fields import Flag, PositiveInt, Seed
@@ -61,3 +62,6 @@ class InferenceConfig(
 
     remove_ramp: Flag = False
     """With save, take off the object's linear phase ramp, which no pattern tells."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    """How scans are read."""

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.errors import ConfigError, Failure, path_of
 
 KEY_MAPPINGS: Final = {
@@ -34,7 +35,8 @@ def dataclass_to_legacy_dict(config: object) -> dict[str, Any]:
         config: A canonical configuration; the fields of a nested model stand beside the others.
 
     Returns:
-        A new flat dictionary; paths are text, None stays None.
+        A new flat dictionary; paths are text, None stays None. How a scan is read is not in it: no legacy consumer
+        reads files.
 
     Raises:
         TypeError: `config` is anything else, an execution configuration above all (CONFIG-002).
@@ -49,7 +51,7 @@ def dataclass_to_legacy_dict(config: object) -> dict[str, Any]:
         value = getattr(config, field.name)
         if isinstance(value, ModelConfig):
             legacy |= dataclass_to_legacy_dict(value)
-        else:
+        elif not isinstance(value, DataConfig):
             text = str(value) if isinstance(value, PurePath) else value
             legacy[KEY_MAPPINGS.get(field.name, field.name)] = text
     return legacy

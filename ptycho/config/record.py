@@ -8,6 +8,8 @@ from ptycho.config.origins import Origin, is_origin
 
 RECORD: Final = "config.json"
 """The file in the folder of a run that holds its settings."""
+HELD: Final = ("model", "data")
+"""Tables that a record has among the fields of the section that holds them."""
 FOLDER: Final = "output_dir"
 """The setting that names the folder of the run itself."""
 LARGEST: Final = 4 * 2**20
@@ -37,7 +39,8 @@ def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
     parts = {name: record.get(name) for name in ("configuration", "execution", "origins")}
     parts["versions"] = {} if versions is None else versions
     if isinstance(configuration, Mapping):
-        parts["configuration.model"] = cast(Mapping[str, Any], configuration).get("model", {})
+        held = cast(Mapping[str, Any], configuration)
+        parts |= {f"configuration.{table}": held.get(table, {}) for table in HELD}
     lists = {name: record[name] for name in ("resumed", "fingerprints") if record.get(name) is not None}
     found = [(name, part, "a mapping") for name, part in parts.items() if not isinstance(part, Mapping)]
     found += [(name, part, "a list") for name, part in lists.items() if not isinstance(part, list)]
@@ -74,10 +77,10 @@ class Recorded(NamedTuple):
 def settings_in(record: Mapping[str, Any]) -> Recorded:
     """The settings in a record in which `damages` found nothing."""
     values = dict(cast(Mapping[str, Any], record["configuration"]))
-    model = cast(Mapping[str, Any], values.pop("model", {}))
+    held = {table: cast(Mapping[str, Any], values.pop(table)) for table in HELD if table in values}
     table = "training" if "train_data_file" in values else "inference"
-    canonical = {"solver": values} if is_of_solver(record) else {"model": model, table: values}
-    tables = {**canonical, "execution": cast(Mapping[str, Any], record["execution"])}
+    canonical = {"solver": values} if is_of_solver(record) else {"model": {}, table: values}
+    tables = {**canonical, **held, "execution": cast(Mapping[str, Any], record["execution"])}
     told = cast(Mapping[str, Any], record["origins"])
     origins = {name: Origin.from_dict(origin) for name, origin in told.items() if is_origin(origin)}
     return Recorded(tables, origins)

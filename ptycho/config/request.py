@@ -58,7 +58,8 @@ class Request:
     """What a caller asks for, name by name.
 
     Args:
-        classes: The classes of the sections whose settings may be named; no two share a name.
+        classes: The classes of the sections whose settings may be named, and with them those that they hold; no two
+            share a name.
         overrides: The strongest level.
         arguments: Arguments from Python.
         flags: Command-line flags that were passed, by name; text is read as the field says.
@@ -96,8 +97,9 @@ class Request:
         self._environ = Environment(os.environ if environ is None else environ)
         self._strict, self._n_is_settled = strict, n_is_settled
         self._unread, self._beside = unread, beside
-        self._layers: dict[type, list[Layer]] = {cls: [] for cls in classes}
+        self._layers: dict[type, list[Layer]] = {cls: [] for cls in _with_held(classes)}
         self._failures: list[Failure] = []
+        self._known: dict[type, tuple[int, Resolution[Any]]] = {}
         levels = {"override": overrides, "argument": arguments, "flag": flags, "cli-default": cli_defaults}
         for kind, given in levels.items():
             if given is not None:
@@ -181,6 +183,22 @@ class Request:
         layers = next(layers for cls, layers in self._layers.items() if name in section_of(cls).fields)
         return merge(ranked(layers))
 
+    def settings(self, cls: type[T]) -> T | None:
+        """The settings of one section by themselves; None where a level of it is wrong, which `answer` reports."""
+        asked = next(asked for asked in self._layers if issubclass(asked, cls))
+        found = self._resolved(asked)
+        return None if found.failures else found.config
+
+    def _resolved(self, cls: type) -> Resolution[Any]:
+        """The section of a class as its levels are now."""
+        layers = self._layers[cls]
+        known = self._known.get(cls)
+        if known is None or known[0] != len(layers):
+            levels = with_ambient(section_of(cls), layers, self._environ, strict=self._strict)
+            found: Resolution[Any] = resolve(cls, levels)
+            known = self._known[cls] = (len(layers), found)
+        return known[1]
+
     def answer(self, ready: Mapping[type, Any] | None = None) -> Answer:
         """Resolve everything.
 
@@ -201,9 +219,7 @@ class Request:
         for cls, layers in self._layers.items():
             settings = (ready or {}).get(cls)
             if settings is None:
-                found[cls] = resolve(
-                    cls, with_ambient(section_of(cls), layers, self._environ, strict=self._strict)
-                )
+                found[cls] = self._resolved(cls)
             elif isinstance(settings, cls):
                 failures += _too_late(settings, layers)
                 found[cls] = _above(settings, [layer for layer in layers if _is_override(layer)])
@@ -256,6 +272,15 @@ class Request:
         layers = sort_values(kind, given, self._sections, TEXT if is_flag else PYTHON, synonyms)
         for cls, layer in zip(self._layers, layers, strict=True):
             self.add(cls, as_flags(layer) if is_flag else layer)
+
+
+def _with_held(classes: Sequence[type]) -> Iterator[type]:
+    """The classes, each after those of the sections that it holds and that nobody named."""
+    for cls in classes:
+        for held in section_of(cls).nested.values():
+            if not any(issubclass(one, held.cls) for one in classes):
+                yield held.cls
+        yield cls
 
 
 def _above(settings: Any, overrides: Sequence[Layer]) -> Resolution[Any]:

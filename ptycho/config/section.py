@@ -37,6 +37,7 @@ TABLES: Final[Mapping[str, str]] = {
     "training": "ptycho.config.training",
     "inference": "ptycho.config.inference",
     "solver": "ptycho.config.solver",
+    "data": "ptycho.config.data",
     "execution": "ptycho.config.execution",
 }
 """Table of a run file -> the module that declares its section, and is loaded where all tables are asked for."""

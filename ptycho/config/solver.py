@@ -4,11 +4,13 @@ Like the canonical configurations it is mutable, and checked at every constructi
 out is set in `ptycho.config.execution.PyTorchExecutionConfig`.
 """
 
+import dataclasses
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, Lt
 from pydantic import AllowInfNan, Strict
 
+from ptycho.config.data import DataConfig
 from ptycho.config.dataclass import CheckedDataclass
 from ptycho.config.field_types import Domain, File, OptionalFile, SaveFormat, path
 from ptycho.config.fields import Exact, Flag, PositiveFloat, PositiveInt
@@ -83,3 +85,6 @@ class SolverConfig(CheckedDataclass, table="solver", recipe_omits=("execution",)
 
     remove_ramp: Flag = False
     """With save, take off the object's linear phase ramp, which no pattern tells."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    """How scans are read."""

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
+from ptycho.config.data import DataConfig
 from ptycho.config.dataclass import CheckedDataclass
 from ptycho.config.field_types import (
     Backend,
@@ -133,3 +134,6 @@ class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n
 
     plateau_threshold: NonNegativeFloat = 0.0
     """Smallest relative decrease of the loss that counts as improvement, with the Adaptive schedule."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    """How scans are read."""

@@ -9,7 +9,7 @@ class Command(NamedTuple):
     """One command; its module has `add_arguments(parser)` and `run(options)` -> exit code."""
 
     name: str
-    """The word that is typed."""
+    """The word that is typed, and the name of its module but for `_MODULES`."""
     summary: str
     usage: str
     """What is typed after the name."""
@@ -18,17 +18,23 @@ class Command(NamedTuple):
 
     def load(self) -> ModuleType:
         """Import the module."""
-        return import_module(f"ptycho_torch.cli.{f'{self.outer}_{self.name}'.lstrip('_')}")
+        name = f"{self.outer}_{self.name}".lstrip("_")
+        return import_module(f"ptycho_torch.cli.{_MODULES.get(name, name)}")
 
     def add_arguments(self, parser: Any) -> None:
         """Add the arguments to a parser."""
         self.load().add_arguments(parser)
 
 
+_MODULES: Final = {"import": "importing"}
+"""Command -> its module, where the word cannot be one."""
+
 COMMANDS: Final = {
     command.name: command
     for command in (
         Command("simulate", "simulate a scan whose object and probe are known", "--output FILE [flags]"),
+        Command("inspect", "show what a file holds, and what is known of the scan in it", "FILE [flags]"),
+        Command("import", "write a scan of another program as an NPZ file", "FILE --output FILE [flags]"),
         Command("train", "train a model on a scan", "DATA [flags]"),
         Command(
             "reconstruct", "reconstruct a scan, by itself or with a trained model", "[MODEL] DATA [flags]"
@@ -93,6 +99,14 @@ COMMON = {
     "reconstruct": (
         *("output_dir", "n_iterations", "refine_probe", "probe_modes", "refine_positions", "prior", "start"),
         *("measurement_domain", "inference_batch_size", "reconstruction_window", "accelerator", "n_devices"),
+    ),
+    "inspect": (
+        *("format", "patterns", "positions", "positions_x", "positions_y", "positions_unit"),
+        *("energy", "distance", "detector_pixel", "crop", "bin", "centre", "measurement_domain"),
+    ),
+    "import": (
+        *("format", "patterns", "positions", "positions_x", "positions_y", "positions_unit"),
+        *("energy", "distance", "detector_pixel", "crop", "bin", "centre", "measurement_domain"),
     ),
     "demo": (
         *("output_dir", "N", "n_positions", "nphotons", "nepochs", "batch_size", "learning_rate", "gridsize"),

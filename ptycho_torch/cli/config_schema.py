@@ -59,7 +59,7 @@ def schema() -> dict[str, Any]:
     canonical = [
         {
             "properties": {name: {"$ref": f"#/$defs/{table}/properties/{name}"} for name in described}
-            | {"model": {"$ref": "#/$defs/model"}}
+            | {held: {"$ref": f"#/$defs/{held}"} for held in section_of_table(table).nested}
             | writer,
             "additionalProperties": False,
         }

@@ -30,6 +30,7 @@ OWN = (
     "of",
     "form",
     "json",
+    "output",
     "unknown",
     "whole_parser",
 )
@@ -37,6 +38,8 @@ OWN = (
 OVERWRITE = "Replace the run that is in the output folder; it is kept aside until the new one has saved."
 POSITIONAL = {
     "doctor": ("run",),
+    "inspect": ("data_file",),
+    "import": ("data_file",),
     "train": ("train_data_file",),
     "reconstruct": ("model_path", "test_data_file"),
 }

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure, show
 from ptycho.config.execution import RECONSTRUCTION_GROUPS, PyTorchExecutionConfig, unread_by_reconstructions
 from ptycho.config.files import ConfigFile
@@ -50,7 +51,7 @@ def add_arguments(parser: FlagParser) -> None:
         "test_data_file",
         metavar="DATA",
         nargs="?",
-        help="The scan: NPZ, ptychodus product or CXI; or a folder of NPZ files.",
+        help="The scan: NPZ, CXI or another HDF5 file, see ptycho inspect; or a folder of NPZ files.",
     )
     add_own_options(parser, overwrite=OVERWRITE)
     parser.add_argument(
@@ -61,6 +62,7 @@ def add_arguments(parser: FlagParser) -> None:
     )
     flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
     flags += flags_of(SolverConfig, without=["data_file", *section_of(InferenceConfig).fields])
+    flags += flags_of(DataConfig)
     folders = f"{RECONSTRUCTIONS}/NAME-OF-DATA; with a model FOLDER-OF-MODEL/NAME-OF-DATA"
     shown = shown_values(STANDARD, InferenceConfig, SolverConfig, PyTorchExecutionConfig)
     parser.add_flags(
@@ -120,7 +122,7 @@ def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
     line.refuse(request, solve.misplaced(line, with_model=not is_alone))
     if is_alone:
         return solve.settled(request)
-    classes, model = (ModelConfig, InferenceConfig), request.path("model_path")
+    classes, model = (ModelConfig, InferenceConfig, DataConfig), request.path("model_path")
     if model is not None and request.path("test_data_file") is None:
         from ptycho.model_archive import find_archive
         from ptycho_torch.config_inferred import trained_layers
@@ -129,7 +131,9 @@ def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
             "inference.test_data_file": (Origin("argument"), "DATA"),
             "inference.output_dir": (Origin("cli-default"), "FOLDER-OF-MODEL/NAME-OF-DATA"),
         }
-        request.add(ModelConfig, trained_layers(find_archive(model))["model"])
+        trained = trained_layers(find_archive(model))
+        request.add(ModelConfig, trained["model"])
+        request.add(DataConfig, trained["data"])
         return Settled.without_data(request, unknown, *classes, groups=RECONSTRUCTION_GROUPS)
 
     from ptycho.data_error import DataError

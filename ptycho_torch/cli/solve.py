@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho.config.canonical import InferenceConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure
 from ptycho.config.execution import (
     ONLY_WITH_A_MODEL,
@@ -92,12 +93,12 @@ def settled(request: Request) -> Settled:
             "solver.data_file": (Origin("argument"), "DATA"),
             "solver.output_dir": (Origin("cli-default"), f"{RECONSTRUCTIONS}/NAME-OF-DATA"),
         }
-        return Settled.without_data(request, unknown, SolverConfig, groups=RECONSTRUCTION_GROUPS)
+        return Settled.without_data(request, unknown, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
 
     from ptycho_torch.config_solver import create_solver_payload
 
     payload = create_solver_payload(None, None, request=request)
-    return Settled.of(payload, SolverConfig, groups=RECONSTRUCTION_GROUPS)
+    return Settled.of(payload, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
 
 
 def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
@@ -105,7 +106,7 @@ def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
     from ptycho_torch.runs.solving import stopped_payload
 
     payload = stopped_payload(**asked_to_resume(line, options))
-    return Settled.of(payload, SolverConfig, groups=RECONSTRUCTION_GROUPS)
+    return Settled.of(payload, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
 
 
 def asked(line: CommandLine) -> Request:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.model import ModelConfig
@@ -46,7 +47,7 @@ def add_arguments(parser: FlagParser) -> None:
         "train_data_file",
         metavar="DATA",
         nargs="?",
-        help="The scan: NPZ, ptychodus product or CXI; or a folder of NPZ files that are one data set.",
+        help="The scan: NPZ, CXI or another HDF5 file; or a folder of NPZ files that are one data set.",
     )
     add_own_options(parser, overwrite=OVERWRITE)
     parser.add_argument(
@@ -58,7 +59,9 @@ def add_arguments(parser: FlagParser) -> None:
         "again needs no other command.",
     )
     shown = shown_values(STANDARD, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
-    flags = flags_of(ModelConfig) + flags_of(TrainingConfig, without=["train_data_file"])
+    flags = (
+        flags_of(ModelConfig) + flags_of(TrainingConfig, without=["train_data_file"]) + flags_of(DataConfig)
+    )
     parser.add_flags(flags + flags_of(PyTorchExecutionConfig), shown | {"output_dir": f"{RUNS}/NAME-OF-DATA"})
     parser.hands_on_unknown = True
 
@@ -103,7 +106,7 @@ def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
     Raises:
         ConfigError, Refusal, OSError: what would stop it before it starts.
     """
-    classes = (ModelConfig, TrainingConfig)
+    classes = (ModelConfig, TrainingConfig, DataConfig)
     if "resume" in options and not resumes_itself(options):
         from ptycho_torch.runs.resuming import resumed_payload
 

@@ -17,6 +17,7 @@ from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho.scan_checks import INTENSITY_SUSPICION
 from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.config_params import DataConfig
+from ptycho_torch.data.completing import completed, find
 from ptycho_torch.data.found import with_found
 from ptycho_torch.data.groups import EpochOrder, GroupDataset, Indices, batches
 from ptycho_torch.data.options import neighborhood_of, with_probe_options
@@ -191,7 +192,9 @@ class ScanDataModule(lightning.LightningDataModule):
     def _read(self, given: Sequence[RawData] | None, path: Path | None) -> list[RawData]:
         """The scans that were given, or else those of a file."""
         domain = self.config.measurement_domain
-        scans = load_scans(str(path), domain, self._trained) if given is None else list(given)
+        scans = (
+            load_scans(str(path), domain, self._trained, self.config.data) if given is None else list(given)
+        )
         n_pixels = self.config.model.N
         for scan in scans:
             if scan.patterns.shape[-1] != n_pixels:
@@ -206,6 +209,7 @@ class ScanDataModule(lightning.LightningDataModule):
                     f"got none among {len(scan)}. Leave holdout out to use all."
                 )
             refuse_counts_as_amplitude(scan, self.config.nphotons)
+        scans = [completed(scan, find(scan, usable_patterns(scan))) for scan in scans]
         return [with_probe_options(scan, self.options) for scan in scans]
 
     def _split(self, scan: RawData, n_groups: int) -> tuple[Indices, Indices]:

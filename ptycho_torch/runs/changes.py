@@ -10,6 +10,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
+from ptycho.config.record import HELD
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho_torch.config_factory import TrainingPayload, training_payload
@@ -95,7 +96,8 @@ def _without_checkpoints(execution: PyTorchExecutionConfig) -> Iterator[Failure]
 def differences(record: Mapping[str, Any], payload: TrainingPayload) -> Iterator[tuple[str, dict[str, Any]]]:
     """What differs from the record: `section.field` or knob -> what it was, what it is, and from where."""
     recorded = dict(record["configuration"])
-    was = {f"model.{name}": value for name, value in recorded.pop("model").items()}
+    held = {table: recorded.pop(table, {}) for table in HELD}
+    was = {f"{table}.{name}": value for table, values in held.items() for name, value in values.items()}
     was |= {f"training.{name}": value for name, value in recorded.items()}
     was |= record["execution"]
     now: dict[str, Origin] = {**payload.sources, **payload.execution_config.sources}

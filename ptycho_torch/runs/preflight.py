@@ -6,6 +6,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.request import Answer
 from ptycho.config.rules import idle_settings, values_of
 from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.config_payload import take_held
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import LOGGED_METRICS
 from ptycho_torch.runtime import training_failures, warn_once
@@ -65,7 +66,7 @@ def refused_trainings(outcome: Answer, *, n_is_known: bool) -> list[Failure]:
         lacking = [*machine_failures(execution.config), *logger_failures(execution.config)]
         return [*outcome.failures, *lacking]
     config = outcome[TrainingConfig]
-    config.model = outcome[ModelConfig]
+    take_held(config, outcome)
     if not n_is_known:
         config.model.N = 0
     return foreseeable_failures(config, execution.config)

@@ -31,6 +31,7 @@ from ptycho_torch.data.module import usable_patterns
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconstruct
 from ptycho_torch.runs import metrics
+from ptycho_torch.runs.completing import as_found
 from ptycho_torch.runs.exports import export_of
 from ptycho_torch.runs.figures import Compared, save_comparison, save_reconstruction
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprint
@@ -132,11 +133,11 @@ def reconstruct_scans(
         check_tensors(trained, payload.pt_model_config, payload.pt_data_config)
         if scans is None:
             place = Path(str(config.test_data_file))
-            scans = load_scans(place, config.measurement_domain, trained.domains)
+            scans = load_scans(place, config.measurement_domain, trained.domains, config.data)
         export_of(config).refuse(scans)
         for scan in scans:
             refuse_several_objects(scan)
-        scans = [with_found(scan, config.start, "inference.start") for scan in scans]
+        scans = [with_found(as_found(scan, fabric), config.start, "inference.start") for scan in scans]
         home.begin(anew=True)
         domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
         if fabric.is_global_zero:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ptycho.config.errors import printable
 from ptycho.config.execution import PyTorchExecutionConfig
@@ -61,7 +61,8 @@ def write_configuration(
         facts: further JSON values about the run (measurement domain, number of patterns ...).
         kept_origins: those that an earlier part of the run recorded, of values that are still in force.
     """
-    paths = {name for settings in (canonical, execution) for name in section_of(type(settings)).paths}
+    sections = [section_of(type(settings)) for settings in (canonical, execution)]
+    paths = {name for one in (*sections, *sections[0].nested.values()) for name in one.paths}
     origins = {name: origin.to_dict() for name, origin in sources.items()}
     origins |= {f"execution.{name}": origin.to_dict() for name, origin in execution.sources.items()}
     content = {
@@ -82,9 +83,13 @@ def write_configuration(
 
 
 def _with_places(values: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
-    """Settings with paths from the root."""
+    """Settings with paths from the root, those of held sections too."""
     return {
-        name: absolute(value) if name in paths and value is not None else value
+        name: _with_places(cast(Mapping[str, Any], value), paths)
+        if isinstance(value, Mapping)
+        else absolute(value)
+        if name in paths and value is not None
+        else value
         for name, value in values.items()
     }
 

@@ -30,14 +30,8 @@ from ptycho_torch.runs.changes import (
 from ptycho_torch.runs.checkpoints import SECTIONS, latest
 from ptycho_torch.runs.outcome import tell_verdict, verdict_on
 from ptycho_torch.runs.record import CONFIGURATION, recorded_domains
-from ptycho_torch.runs.training import (
-    ResumePoint,
-    TrainingResult,
-    check,
-    folder_of,
-    refuse_other_scans,
-    train_in,
-)
+from ptycho_torch.runs.resume_point import ResumePoint, refuse_other_scans
+from ptycho_torch.runs.training import TrainingResult, check, folder_of, train_in
 from ptycho_torch.runtime import (
     LossHistory,
     is_first_process,

@@ -23,6 +23,7 @@ from ptycho.raw_data import RawData, load_scans
 from ptycho.run_folder import OF_RECONSTRUCTION, RECORD, STATE, RunFolder
 from ptycho.run_names import distinct_names
 from ptycho_torch.config_solver import SolverPayload, solver_payload
+from ptycho_torch.runs.completing import as_found
 from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.exports import export_of
 from ptycho_torch.runs.fingerprints import domains_of, scan_fingerprint
@@ -153,7 +154,7 @@ def _solve_in(
         fabric = build_fabric(execution)
         if scans is None:
             trained = recorded_domains(record) if record is not None else None
-            scans = load_scans(Path(str(config.data_file)), config.measurement_domain, trained)
+            scans = load_scans(Path(str(config.data_file)), config.measurement_domain, trained, config.data)
         for scan in scans:
             refuse_several_objects(scan)
         export_of(config).refuse(scans)
@@ -221,8 +222,10 @@ def _one_scan(
     checksums: Checksums,
 ) -> SolverResult:
     config, execution = payload.solver_config, payload.execution_config
+    fingerprint = scan_fingerprint(scan)
+    scan = as_found(scan, fabric, check=True)
     course = Course(payload, scan, start_of(config.start, scan, margin_px(config)), fabric)
-    state = StateFile(folder, checksums, scan_fingerprint(scan))
+    state = StateFile(folder, checksums, fingerprint)
     if (saved := state.read()) is not None:
         try:
             course.restore(saved)

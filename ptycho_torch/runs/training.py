@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy
 
 from ptycho.checksums import Checksums
-from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.config.errors import printable
+from ptycho.config.paths import absolute
 from ptycho.display import training_html
-from ptycho.model_archive import ARCHIVE, PROBLEM
+from ptycho.model_archive import ARCHIVE, PROBLEM, READING
 from ptycho.raw_data import DataError
 from ptycho.run_folder import RunFolder
 from ptycho.scan_domain import TrainedDomains
@@ -29,6 +29,12 @@ from ptycho_torch.runs.outcome import refuse_diverged, tell_verdict, verdict_on
 from ptycho_torch.runs.preflight import warn_of_idle_settings
 from ptycho_torch.runs.record import logged, warn_of_older_model, write_configuration
 from ptycho_torch.runs.report.training import LiveReport, write_training_results
+from ptycho_torch.runs.resume_point import (
+    ResumePoint,
+    refuse_other_checkpoint,
+    refuse_other_scans,
+    refuse_other_weights,
+)
 from ptycho_torch.runtime import (
     LossHistory,
     batches_per_device,
@@ -42,29 +48,6 @@ from ptycho_torch.runtime import (
 )
 
 log = logging.getLogger(__name__)
-
-
-class ResumePoint(NamedTuple):
-    """Where a training goes on."""
-
-    checkpoint: Path
-    """Its latest checkpoint."""
-    epochs_done: int
-    """Epochs that it was trained for."""
-    batches_done: int
-    """Batches of the next epoch that it was trained on."""
-    shapes: Mapping[str, torch.Size]
-    """Those of the weights and buffers in it, by name."""
-    fingerprints: Sequence[str] | None
-    """Of the scans it was trained on; None where they are not known."""
-    checkpoint_fingerprints: Sequence[str] | None
-    """Of the scans that the checkpoint was trained on; None where they are not known."""
-    probes: Sequence[str] | None
-    """Fingerprints of the probes that the checkpoint was trained with; None where they are not known."""
-    record: Sequence[Mapping[str, Any]]
-    """Every time that it went on, and what was changed; for config.json."""
-    origins: Mapping[str, Any]
-    """Where the values that were not changed came from, as recorded."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +181,7 @@ def prepare(
     if resumed is not None:
         refuse_other_scans(data, resumed.fingerprints)
         data.first_epoch, data.batches_done = resumed.epochs_done, resumed.batches_done
-        _refuse_other_checkpoint(data, resumed)
+        refuse_other_checkpoint(data, resumed)
     n_groups = len(data.training or ())
     steps_per_epoch = batches_per_device(
         execution, require_accelerator(execution), n_groups, config.batch_size
@@ -210,7 +193,7 @@ def prepare(
         )
     module = build_module(payload, data)
     if resumed is not None:
-        _refuse_other_weights(module, resumed)
+        refuse_other_weights(module, resumed)
     folder.begin(anew=resumed is None)
     if is_first_process():
         _record(payload, data, run_dir, resumed)
@@ -272,10 +255,12 @@ def save_model(
     """Write the bundle of a trained model: weights, probes, configuration, what came of it; and its SHA-256."""
     payload = prepared.payload
     training = plain(payload.tf_training_config)
-    model = training.pop("model")
+    model, reading = training.pop("model"), training.pop("data")
+    reading["mask_file"] = reading["mask_file"] and absolute(reading["mask_file"])
     config = {
         "model": model,
         "training": training,
+        READING: reading,
         "execution": payload.execution_config.to_snapshot(),
         "data": {
             "probe_shape": list(module.model.probe.shape[:-1]),
@@ -287,54 +272,6 @@ def save_model(
     }
     state = {name: value.detach().cpu().contiguous() for name, value in module.model.state_dict().items()}
     return save_bundle(path, state_dict=state, config=config, opened=Checksums(path.parent).write)
-
-
-def refuse_other_scans(data: ScanDataModule, fingerprints: Sequence[str] | None) -> None:
-    """Refuse other scans than those of a run.
-
-    Args:
-        data: what was read.
-        fingerprints: as the run recorded them; None where it did not.
-
-    Raises:
-        DataError: they differ.
-    """
-    scans = scan_fingerprints(data)
-    if scans != (fingerprints or scans):
-        raise DataError(
-            f"{_paths(data)}: expected the data that the run was trained on so far; got other shapes, positions, "
-            "probes or patterns. Name the data of the run, or start a new one."
-        )
-
-
-def _refuse_other_weights(module: PtychoPINN_Lightning, resumed: ResumePoint) -> None:
-    """Refuse a checkpoint whose weights are not those of the model that its settings describe."""
-    shapes = {name: value.shape for name, value in module.state_dict().items()}
-    names = sorted(shapes.keys() | resumed.shapes.keys())
-    wrong = next((name for name in names if shapes.get(name) != resumed.shapes.get(name)), None)
-    if wrong is not None:
-        want, have = (held.get(wrong) for held in (shapes, resumed.shapes))
-        place = str(resumed.checkpoint)
-        rule = f"expected {_shape_text(want)} for {wrong!r:.200}, as in the model; got {_shape_text(have)}"
-        raise ConfigError([Failure(place, f"{place}: {rule}. Remove the file, or start a new run.")])
-
-
-def _shape_text(shape: torch.Size | None) -> str:
-    return "no tensor" if shape is None else f"shape {tuple(shape)}"
-
-
-def _refuse_other_checkpoint(data: ScanDataModule, resumed: ResumePoint) -> None:
-    """Refuse a checkpoint that another run has left, of other scans."""
-    scans, probes = scan_fingerprints(data), probe_fingerprints(data)
-    # a checkpoint of an earlier version tells its probes alone
-    if scans != (resumed.checkpoint_fingerprints or scans) or probes != (resumed.probes or probes):
-        place = str(resumed.checkpoint)
-        rule = f"expected a checkpoint that was trained on {_paths(data)}; got one of other data"
-        raise ConfigError([Failure(place, f"{place}: {rule}. Remove the file, or start a new run.")])
-
-
-def _paths(data: ScanDataModule) -> str:
-    return ", ".join(str(scan.path or "scan") for scan in data.scans)
 
 
 def _record(
@@ -369,18 +306,14 @@ def _record(
             "%s: other content than the run was trained on so far, by its SHA-256", printable(changed)
         )
     log.info(
-        "training on %d groups of %d patterns, validating on %d, for %d epochs%s",
+        "training on %d groups of %d patterns, validating on %d, for %d epoch%s%s",
         facts["n_training_groups"],
         config.model.gridsize**2,
         facts["n_validation_groups"],
         config.nepochs,
-        _how_far(resumed) if resumed else "",
+        "" if config.nepochs == 1 else "s",
+        resumed.how_far() if resumed else "",
     )
-
-
-def _how_far(resumed: ResumePoint) -> str:
-    further = f" and {resumed.batches_done} batches of the next" if resumed.batches_done else ""
-    return f", {resumed.epochs_done} of which are done{further} ({printable(resumed.checkpoint.name)})"
 
 
 def _best_weights(trainer: lightning.Trainer) -> tuple[Path | None, Mapping[str, Any]]:

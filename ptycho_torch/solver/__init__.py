@@ -6,7 +6,7 @@ are those of docs/physics.md.
 
 from ptycho_torch.solver.descent import Descent, Iteration
 from ptycho_torch.solver.forward import Forward
-from ptycho_torch.solver.orientation import rank_orientations
+from ptycho_torch.solver.orientation import Ranked, rank_orientations
 from ptycho_torch.solver.patterns import Patterns
 from ptycho_torch.solver.places import carried_along
 from ptycho_torch.solver.probe_search import FoundProbe, search_probe
@@ -29,6 +29,7 @@ __all__ = [
     "FoundProbe",
     "Iteration",
     "Patterns",
+    "Ranked",
     "Solution",
     "Trials",
     "are_raw_counts",

@@ -7,6 +7,7 @@ one that is nearly so is refined by the descent that follows.
 """
 
 import math
+import statistics
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -19,8 +20,11 @@ from ptycho_torch.solver.trials import Trials
 
 INSIDE: Final = 0.9
 """Share of the counts within the radius of the pupil."""
-FARTHEST: Final = 0.45
-"""The edge of the pupil moves by this share of the window at the largest defocus that is tried."""
+FARTHEST: Final = (0.45, 0.9, 1.8)
+"""The edge of the pupil moves by this share of the window at the largest defocus that is tried: the next one where
+nothing that is clearly better than the others was found within one."""
+CLEARLY: Final = 0.8
+"""An error is that at this part of the median one."""
 COARSE: Final = 2.0
 """First step of the defocus, as the phase at the radius of the pupil, radians: the right one is found from some three
 radians away."""
@@ -96,10 +100,15 @@ def search_probe(patterns: Patterns, positions_px: Tensor, ids: Ids) -> FoundPro
     mean, trials = mean_pattern(patterns, ids), Trials(patterns, positions_px, ids)
     radius = max(pupil_radius(mean), 1 / len(mean))
     step = COARSE / radius**2
-    n_steps = math.ceil(math.pi * len(mean) * FARTHEST / radius / step)
-    values = [k * step for k in range(-n_steps, n_steps + 1)]
-    tried = [(value, trials.error(probe_of(mean, value), N_COARSE)) for value in values]
-    best = min(tried, key=lambda one: one[1])[0]
+    errors: dict[float, float] = {}
+    for share in FARTHEST:
+        n_steps = math.ceil(math.pi * len(mean) * share / radius / step)
+        for value in (k * step for k in range(-n_steps, n_steps + 1)):
+            if value not in errors:
+                errors[value] = trials.error(probe_of(mean, value), N_COARSE)
+        if min(errors.values()) < CLEARLY * statistics.median(errors.values()):
+            break
+    best = min(errors, key=lambda value: errors[value])
     known: dict[float, float] = {}
     while step > FINE / radius**2:
         step /= 2
@@ -107,7 +116,7 @@ def search_probe(patterns: Patterns, positions_px: Tensor, ids: Ids) -> FoundPro
             if value not in known:
                 known[value] = trials.error(probe_of(mean, value), N_FINE)
         best = min(known, key=lambda value: known[value])
-    return FoundProbe(probe_of(mean, best), best, known[best], tried)
+    return FoundProbe(probe_of(mean, best), best, known[best], sorted(errors.items()))
 
 
 def _squared_frequency(size: int) -> Tensor:

@@ -234,7 +234,7 @@ def _scans(data: Scan | None, config: TrainingConfig) -> list[RawData]:
         raise ConfigError(
             [Failure(field, f"{field}: expected a path; got none. Set it, or give train_data.")]
         )
-    return load_scans(data, domain=config.measurement_domain)
+    return load_scans(data, config.measurement_domain, reading=config.data)
 
 
 def _trained(

@@ -7,8 +7,10 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ptycho.config.data import DataConfig
 from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe
+from ptycho.config.section import section_of
 from ptycho.raw_data import RawData
 from ptycho.run_names import RECONSTRUCTIONS, RUNS, default_folder
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
@@ -38,6 +40,7 @@ def train_scan(
     if overwrite and resume:
         raise ValueError("overwrite: expected without resume, which keeps what is there; got both. Drop one.")
     stated = {"output_dir": str(_default_folder(Path(RUNS), scan))}
+    settings = {**_reading(scan), **settings}
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_training_payload(
             path, folder, arguments=settings, file=file, recipe=recipe, cli_defaults=stated
@@ -62,6 +65,7 @@ def reconstruct_scan(
     """Reconstruct a scan with a trained model; see `ptycho.reconstruct`."""
     home = Path(model).parent if Path(model).is_file() else Path(model)
     stated = {"output_dir": str(_default_folder(home, scan))}
+    settings = {**_reading(scan), **settings}
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_inference_payload(
             model, path, folder, arguments=settings, file=file, recipe=recipe, cli_defaults=stated
@@ -81,6 +85,7 @@ def solve_scan(
 ) -> SolverResult:
     """Reconstruct a scan without a model; see `ptycho.reconstruct`."""
     own = {name: value for name, value in settings.items() if name != "backend"}  # there is one solver
+    own = {**_reading(scan), **own}
     stated = {"output_dir": str(_default_folder(Path(RECONSTRUCTIONS), scan))}
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_solver_payload(
@@ -88,6 +93,14 @@ def solve_scan(
         )
     scans = [scan] if isinstance(scan, RawData) and scan.path is not None else None
     return solve(payload, scans, overwrite=overwrite)[0]
+
+
+def _reading(scan: RawData | str | Path) -> dict[str, Any]:
+    """The settings that the file of a scan was read with, so that the run can read it again."""
+    if not isinstance(scan, RawData) or scan.path is None:
+        return {}
+    defaults = section_of(DataConfig).defaults
+    return {name: value for name, value in scan.reading.to_dict().items() if value != defaults[name]}
 
 
 def _default_folder(place: Path, scan: RawData | str | Path) -> Path:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
@@ -130,7 +131,7 @@ def test_a_new_file_passes_its_check_and_means_what_a_command_takes_without_it(
     text = ptycho("config", "init", *words)[1]
     text, n_set = re.subn(r"^( *)#(?=\w)", r"\1", text, flags=re.MULTILINE) if edited else (text, 0)
     file.write_text(text)
-    classes = (ModelConfig, TrainingConfig, InferenceConfig, SolverConfig)
+    classes = (ModelConfig, TrainingConfig, InferenceConfig, SolverConfig, DataConfig)
     n_fields = sum(len(section_of(cls).fields) for cls in classes)
     assert n_set == (n_fields + len(PyTorchExecutionConfig.model_fields) if edited else 0)
     assert ptycho("config", "check", "--strict", file)[0] == 0
@@ -235,7 +236,7 @@ def test_diff_of_a_run_and_a_file_names_what_only_one_has(ptycho: Run, data: Pat
     code, shown, _ = ptycho("config", "diff", run, "knobs.toml")
     assert code == 0
     assert re.search(r"^ *seed +42 \(default\) +7 \(knobs.toml:1\)$", shown, re.MULTILINE)
-    assert shown.endswith("not compared, as only one of them has it: model, training\n")
+    assert shown.endswith("not compared, as only one of them has it: data, model, training\n")
 
 
 def test_diff_compares_the_tables_that_a_file_has(ptycho: Run, data: Path) -> None:

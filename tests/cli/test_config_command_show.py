@@ -128,7 +128,7 @@ def test_a_file_does_not_settle_what_data_will_tell_and_a_flag_does(ptycho: Run)
 def test_a_reconstruction_without_a_model_has_the_settings_of_the_solver(ptycho: Run, data: Path) -> None:
     for words in ((), (data,)):
         shown = settings(ptycho, "reconstruct", *words, "--inference-batch-size", "5", "--prior", "tv")
-        assert {name.partition(".")[0] for name in shown} == {"solver", "execution"}
+        assert {name.partition(".")[0] for name in shown} == {"solver", "data", "execution"}
         assert (shown["solver.prior"]["value"], shown["solver.prior"]["locator"]) == ("tv", "--prior")
         assert shown["solver.output_dir"]["kind"] == "cli-default"
         assert shown["execution.inference_batch_size"]["value"] == 5

@@ -86,7 +86,7 @@ def test_each_file_is_opened_once_and_each_section_resolved_once(
     code, _, said = ptycho(*words, *SETTINGS)
     assert (code, "tpu" in said) == ((2, True) if "--accelerator=tpu" in words else (0, False)), said
     assert {name: watched.opened[name] for name in NAMED} == dict.fromkeys(NAMED, 1)
-    assert watched.resolved == dict.fromkeys([*sections, "PyTorchExecutionConfig"], 1)
+    assert watched.resolved == dict.fromkeys([*sections, "DataConfig", "PyTorchExecutionConfig"], 1)
 
 
 @pytest.mark.integration
@@ -100,7 +100,8 @@ def test_a_whole_run_reads_them_once_as_well(ptycho: Run, scan: Path, watched: W
     )
     assert ptycho("train", scan, *SETTINGS, *short, "--output-dir=run")[0] in (0, 3)
     assert {name: watched.opened[name] for name in NAMED} == dict.fromkeys(NAMED, 1)
-    assert watched.resolved == dict.fromkeys(["ModelConfig", "TrainingConfig", "PyTorchExecutionConfig"], 1)
+    sections = ("ModelConfig", "TrainingConfig", "DataConfig", "PyTorchExecutionConfig")
+    assert watched.resolved == dict.fromkeys(sections, 1)
     watched.opened.clear()
     watched.resolved.clear()
     assert ptycho("reconstruct", "run", scan, *SETTINGS, "--accelerator=cpu")[0] in (0, 3)

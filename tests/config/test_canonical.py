@@ -22,11 +22,12 @@ from ptycho.config.canonical import (
     validate_model_config,
     validate_training_config,
 )
+from ptycho.config.data import DataConfig
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from tests.refusals import meant, message, refused
 
-CLASSES = [ModelConfig, TrainingConfig, InferenceConfig, SolverConfig]
+CLASSES = [ModelConfig, TrainingConfig, InferenceConfig, SolverConfig, DataConfig]
 
 
 # Values ---------------------------------------------------------------------------------------------------
@@ -64,7 +65,11 @@ SHARED = {
     "output_dir": (["out", Path("out"), Path()], [None, 3, "", "  "]),
     "backend": (["pytorch", "tensorflow"], ["jax", None]),
     "measurement_domain": DOMAIN,
+    "data": ([DataConfig(crop=64)], [None, 3, "cxi"]),
 }
+NAME = [None, "/entry/data[0]", "key"], ["", " ", 3, True]
+LENGTH = [None, "1.2 m", "75um", "3e-3mm"], ["1.2", "0 m", "-1 m", "1 kg", "1 m, 2 m, 3 m", 1.2, True]
+EVEN = [None, 2, 64, np.int64(128)], [0, 1, 63, 65538, True, "64", 64.0]
 RULES: dict[type, dict[str, tuple[list[Any], list[Any]]]] = {
     ModelConfig: {
         "N": ([0, 32, 64, np.int64(128)], [16, 33, 65, -32, True, "64", 64.0, None]),
@@ -122,6 +127,7 @@ RULES: dict[type, dict[str, tuple[list[Any], list[Any]]]] = {
     }
     | SAVED,
     SolverConfig: {
+        "data": SHARED["data"],
         "data_file": PATH_OR_NONE,
         "output_dir": SHARED["output_dir"],
         "measurement_domain": DOMAIN,
@@ -138,12 +144,44 @@ RULES: dict[type, dict[str, tuple[list[Any], list[Any]]]] = {
         "holdout": ([0, 0.05, 0.99], [1, -0.1, math.nan, True, None]),
         **SAVED,
     },
+    DataConfig: {
+        "format": (["auto", "npz", "CXI", "ptychodus", "ptypy", "ptylab", "emd", "hdf5"], ["tiff", None, 1]),
+        "patterns": NAME,
+        "axes": ([None, "nHW", "HWn", "yxHW", "WHxy"], ["HW", "nHWW", "nhw", "yxnHW", 3]),
+        "positions": NAME,
+        "positions_axes": ([None, "yx", "xy"], ["x", 1]),
+        "positions_x": NAME,
+        "positions_y": NAME,
+        "positions_unit": ([None, "m", "um", "A", "px"], ["cm", 1]),
+        "scan_step": ([None, "4 px", "30 nm", "30nm, 40 nm"], ["4", "0 px", "4 px, 4 px, 4 px", 4]),
+        "orientation": (["identity", "flip-x", "Rotate-90", "anti-transpose", "auto"], ["flip", None, 90]),
+        "probe": (["auto", "file", "estimate", "optics", "/a/b"], ["", None, 1]),
+        "convergence": ([None, "21.4 mrad", "0.02 rad"], ["21.4", "0 mrad", "1 deg", 0.02]),
+        "aperture": LENGTH,
+        "defocus": ([None, "-1.5 um", "0 m"], ["1.5", "1 rad", 1.5]),
+        "energy": ([None, "8 keV", "8000eV", "1.3e-15 J"], ["8", "-8 keV", "0 eV", "8 MeV", 8.0, True]),
+        "particle": ([None, "photon", "Electron"], ["neutron", 1]),
+        "wavelength": LENGTH,
+        "distance": LENGTH,
+        "detector_pixel": LENGTH,
+        "object_pixel": LENGTH,
+        "crop": EVEN,
+        "bin": ONE_UP,
+        "pad": EVEN,
+        "centre": (["none", "auto", "corner", "256.5, 243"], ["", "3", "-1, 3", "1, 2, 3", None, 3]),
+        "mask": NAME,
+        "mask_marks": ([None, "bad", "Good"], ["ok", True]),
+        "mask_file": PATH_OR_NONE,
+        "dead_value": ([None, -1, 65535.0], [math.nan, math.inf, True, "1"]),
+        "saturation": ([None, 1e5, 3], [0, -1.0, math.nan, True, "1"]),
+    },
 }
 SECTIONS = {
     ModelConfig: "model",
     TrainingConfig: "training",
     InferenceConfig: "inference",
     SolverConfig: "solver",
+    DataConfig: "data",
 }
 EACH_FIELD = [
     pytest.param(cls, field, id=f"{SECTIONS[cls]}.{field}") for cls in CLASSES for field in RULES[cls]

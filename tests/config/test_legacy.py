@@ -29,7 +29,7 @@ def test_the_mapped_keys_are_the_historical_ones():
 
 @pytest.mark.parametrize("config", [ModelConfig(), TrainingConfig(), InferenceConfig()])
 def test_every_field_arrives_under_exactly_one_key(config: ModelConfig | TrainingConfig | InferenceConfig):
-    names = [f.name for f in dataclasses.fields(config) if f.name != "model"]
+    names = [f.name for f in dataclasses.fields(config) if f.name not in ("model", "data")]
     names += [f.name for f in dataclasses.fields(ModelConfig)] if hasattr(config, "model") else []
     assert sorted(dataclass_to_legacy_dict(config)) == sorted(KEY_MAPPINGS.get(name, name) for name in names)
 

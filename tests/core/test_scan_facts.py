@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ptycho.config.data import DataConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho.scan_facts import disagreement, infer_nphotons, infer_probe_size, scan_facts, scan_files
 
@@ -47,9 +48,10 @@ def test_a_probe_of_another_shape_is_refused(shape: tuple[int, ...], tmp_path: P
     assert str(path) in str(caught.value)
 
 
-def test_a_scan_without_probe_is_refused(tmp_path: Path):
+def test_without_a_probe_the_size_is_that_of_the_patterns(tmp_path: Path):
+    assert infer_probe_size(save(tmp_path / "a.npz", diff3d=np.ones((2, 64, 64)))) == 64
     with pytest.raises(DataError, match=r"got none from .*set N"):
-        infer_probe_size(save(tmp_path / "a.npz", diff3d=np.ones((2, 64, 64))))
+        infer_probe_size(save(tmp_path / "b.npz", xcoords=np.ones(2)))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut short"])
@@ -125,23 +127,24 @@ def test_a_damaged_member_is_refused(save_as: Callable[..., None], name: str, tm
         scan_facts(path)
 
 
-def test_the_patterns_of_a_product_are_not_read(tmp_path: Path):
-    with h5py.File(tmp_path / "product.h5", "w") as file:
-        file.attrs["probe_photon_count"] = 5000.0
-        file.create_dataset("probe", shape=(1, 2, 96, 96), dtype=complex)
-    assert scan_facts(tmp_path / "product.h5") == (tmp_path / "product.h5", 96, 5000.0)
-
-
-def test_the_patterns_of_a_cxi_file_are_not_read(tmp_path: Path):
-    with h5py.File(tmp_path / "scan.cxi", "w") as file:
-        file.create_dataset("entry_1/instrument_1/source_1/illumination", shape=(96, 96), dtype=complex)
-    assert scan_facts(tmp_path / "scan.cxi") == (tmp_path / "scan.cxi", 96, None)
+@pytest.mark.parametrize(
+    ("name", "place"), [("product.h5", "patterns"), ("scan.cxi", "entry_1/data_1/data"), ("x.h5", "a/b")]
+)
+def test_no_pattern_of_an_hdf5_file_is_read(name: str, place: str, tmp_path: Path):
+    with h5py.File(tmp_path / name, "w") as file:
+        patterns = file.create_dataset(place, shape=(10**7, 96, 96), chunks=(1, 96, 96), dtype=np.float32)
+        patterns[7] = 1  # of 400 GB
+        if name == "product.h5":
+            file["indexes"] = np.arange(3)
+            file.attrs["probe_photon_count"] = 5000.0
+    facts = scan_facts(tmp_path / name, DataConfig(patterns=place))
+    assert facts == (tmp_path / name, 96, 5000.0 if name == "product.h5" else None)
 
 
 @pytest.mark.parametrize("name", ["product.h5", "scan.cxi"])
-def test_an_hdf5_file_without_probe_is_refused(name: str, tmp_path: Path):
+def test_an_hdf5_file_without_patterns_is_refused(name: str, tmp_path: Path):
     h5py.File(tmp_path / name, "w").close()
-    with pytest.raises(DataError, match=r"expected a dataset .*; got nothing"):
+    with pytest.raises(DataError, match=r"patterns: expected .*; got none \(the file is empty\)"):
         scan_facts(tmp_path / name)
 
 

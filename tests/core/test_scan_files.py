@@ -98,20 +98,28 @@ def test_a_product_without_diffraction_data_says_where_it_belongs(tmp_path, coun
     path = write_product(tmp_path, counts)
     (tmp_path / "diffraction.h5").unlink()
     with pytest.raises(
-        DataError, match=r"diffraction\.h5: expected the counts beside the product; got no file"
+        DataError,
+        match=r"patterns: expected diffraction patterns.*diffraction\.h5, put that beside this file",
     ):
         load_scans(path)
 
 
-def test_the_diffraction_file_alone_is_not_a_scan(tmp_path, counts):
-    write_product(tmp_path, counts)
-    with pytest.raises(DataError, match=r"expected a ptychodus product; got only patterns.*product\.h5"):
+def test_the_diffraction_file_finds_the_product_beside_it(tmp_path, counts):
+    product = write_product(tmp_path, counts)
+    (one,), (other,) = load_scans(product), load_scans(tmp_path / "diffraction.h5")
+    np.testing.assert_array_equal(one.positions_px, other.positions_px)
+    np.testing.assert_array_equal(one.patterns, other.patterns)
+
+
+def test_the_diffraction_file_alone_lacks_positions(tmp_path, counts):
+    write_product(tmp_path, counts).unlink()
+    with pytest.raises(DataError, match=r"positions: expected .*; got none .*product\.h5, put that beside"):
         load_scans(tmp_path / "diffraction.h5")
 
 
 def test_product_and_diffraction_data_of_different_scans_are_refused(tmp_path, counts):
     path = write_product(tmp_path, counts, measured=(10, 11, 12, 13, 14))
-    with pytest.raises(DataError, match="indexes: expected some of the product's probe_position_indexes"):
+    with pytest.raises(DataError, match="indexes: expected some of the probe_position_indexes; got none"):
         load_scans(path)
 
 
@@ -120,7 +128,7 @@ def test_a_product_without_pixel_size_is_refused(tmp_path, counts):
     with h5py.File(path, "a") as file:
         del file["object"].attrs["pixel_width_m"]
     with pytest.raises(
-        DataError, match="pixel_width_m: expected an attribute of /object, in metres, > 0; got nothing"
+        DataError, match="object attribute pixel_width_m: expected a length in metres, > 0; got nothing"
     ):
         load_scans(path)
 
@@ -155,21 +163,29 @@ def test_masked_cxi_pixels_are_bad_and_zero(tmp_path, counts):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": None}, r"entry_1/data_1/data: expected a dataset .*got nothing"),
-        ({"illumination": None}, r"source_1/illumination: expected a dataset .*got nothing"),
+        ({"data": None}, r"patterns: expected diffraction patterns.*; got none \(the file holds /entry_1/"),
         ({"energy": 9000.0}, r"energy: expected the photon energy in joules; got 9000 .*1\.602176634e-19"),
         ({"distance": 0.0}, r"distance: expected one finite number > 0, in SI units; got 0"),
         ({"distance": -2.0}, r"distance: expected one finite number > 0, in SI units; got -2"),
         ({"energy": np.nan}, r"energy: expected one finite number > 0, in SI units; got nan"),
         ({"x_pixel_size": -75e-6}, r"x_pixel_size: expected one finite number > 0"),
-        ({"translation": np.zeros((5, 3), complex)}, r"translation: expected a dataset of real numbers"),
-        ({"translation": np.zeros(5)}, r"translation: expected finite numbers in metres.*shape \(5,\)"),
+        (
+            {"translation": np.zeros((5, 3), complex)},
+            r"translation: expected scan positions, real numbers; got dtype complex128",
+        ),
+        (
+            {"translation": np.zeros(5)},
+            r"translation: expected 5 positions, shape \(5, 2\); got shape \(5,\)",
+        ),
         (
             {"translation": np.zeros((4, 3))},
-            r"translation: expected real numbers.*shape \(5,\); got shape \(4,\)",
+            r"translation: expected 5 positions, shape \(5, 2\); got shape \(4, 3\)",
         ),
         ({"data": np.zeros((5, 8, 8))}, r"data: expected some photons; got no value above 0"),
-        ({"illumination": np.ones((4, 4), complex)}, r"illumination: .*shape \(8, 8\); got shape \(4, 4\)"),
+        (
+            {"illumination": np.ones((4, 4), complex)},
+            r"illumination: expected a probe of 8 x 8 .*; got shape \(4, 4\)",
+        ),
         ({"basis_vectors": np.zeros((2, 3))}, r"basis_vectors: expected slow and fast axis"),
     ],
 )
@@ -182,7 +198,7 @@ def test_a_faulty_cxi_file_is_named_with_its_dataset(tmp_path, counts, changes, 
 
 def test_a_file_that_is_not_hdf5_is_refused(tmp_path):
     (tmp_path / "scan.cxi").write_text("no")
-    with pytest.raises(DataError, match="scan file: expected a whole HDF5 file"):
+    with pytest.raises(DataError, match="scan file: expected an HDF5 or NPZ file; got one that begins with"):
         load_scans(tmp_path / "scan.cxi")
 
 

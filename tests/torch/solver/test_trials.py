@@ -5,11 +5,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from ptycho.formats.orientation import ORIENTATIONS, oriented
 from ptycho.raw_data import RawData
 from ptycho.simulation import PUPIL_RADII
 from ptycho_torch.simulate import make_probe, simulate_scan
 from ptycho_torch.solver import Patterns, Trials, rank_orientations, search_probe
-from ptycho_torch.solver.orientation import ORIENTATIONS, oriented
 from ptycho_torch.solver.probe_search import mean_pattern, probe_of, pupil_radius
 
 N = 32
@@ -63,7 +63,7 @@ def test_orientations_are_the_eight_of_a_square() -> None:
     matrices = {np.array(matrix).tobytes() for matrix in ORIENTATIONS.values()}
     assert len(matrices) == 8
     assert all(abs(np.linalg.det(np.array(matrix))) == 1 for matrix in ORIENTATIONS.values())
-    place = torch.tensor([[3.0, 5.0]], dtype=torch.float64)  # y, x
+    place = np.array([[3.0, 5.0]])  # y, x
     assert oriented(place, "flip-x").tolist() == [[3.0, -5.0]]
     assert oriented(place, "transpose").tolist() == [[5.0, 3.0]]
     assert oriented(place, "rotate-90").tolist() == [[5.0, -3.0]]
@@ -73,8 +73,8 @@ def test_orientations_are_the_eight_of_a_square() -> None:
 def test_the_orientation_that_explains_the_patterns_is_first(wrong: str, back: str) -> None:
     scan = scan_with(5.0)
     patterns, positions, ids = parts(scan)
-    trials = Trials(patterns, oriented(positions, wrong), ids)
-    first, second, *_ = rank_orientations(trials, torch.from_numpy(scan.probe))
+    trials = Trials(patterns, torch.from_numpy(oriented(positions.numpy(), wrong)), ids)
+    first, second, *_ = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS)
     assert first.orientation == back
     assert first.error < 0.5 * second.error
 

@@ -1,0 +1,96 @@
+"""Bad pixels of a scan: the mask in its file, and one in a file of its own."""
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from ptycho.data_error import DataError, problem
+from ptycho.formats.frames import Images, Mask, Window, blocks_of
+from ptycho.formats.sources import Sources, listed, reading
+from ptycho.formats.trees import open_tree
+from ptycho.stored_array import Array
+
+
+def masks(sources: Sources, images: Images, window: Window) -> tuple[Mask | None, Array | None]:
+    """What is bad of the detector, (H, W), and the bad pixels of the patterns, (N, N) or (n, N, N); None: nothing.
+
+    Raises:
+        DataError: a mask is something else, or of another size.
+    """
+    whole = _from_file(sources, images)
+    marks_good = (sources.settings.mask_marks or sources.layout.mask_marks) == "good"
+    found = sources.stored("mask", sources.layout.mask, "biuf", "a mask, numbers or True and False")
+    of_each: Array | None = None
+    if found is not None:
+        tree, stored = found
+        name = sources.called(tree, stored.name)
+        if stored.shape == images.shape:
+            with reading(name, tree.path):
+                values = stored.read(slice(None)) != 0
+            values = ~values if marks_good else values
+            if values.all():
+                way_out = "bad" if marks_good else "good"
+                expected, advice = "some measured pixels", f"Set --mask-marks {way_out}, or invert the mask."
+                sources.refuse(name, expected, "none", advice, tree.path)
+            whole = values if whole is None else whole | values
+        elif stored.shape == images.stored.shape:
+            of_each = _of_each(tree.path, Images(stored, images.axes, images.rows), window, marks_good)
+        else:
+            expected = f"a mask of {images.shape[0]} x {images.shape[1]} pixels, or one for each pattern"
+            sources.refuse(name, expected, f"shape {stored.shape}", "Name another one: --mask.", tree.path)
+    common = _within(whole, window)
+    if of_each is None or common is None:
+        bad = common if of_each is None else of_each
+    else:
+        bad = of_each | common
+    return whole, bad
+
+
+def _within(whole: Mask | None, window: Window) -> Mask | None:
+    """Bad pixels of the patterns, (N, N): those of the detector, and what lies outside of it."""
+    known = np.zeros(window.shape, bool) if whole is None else whole
+    bad = window.any_of(window.cut(known[window.box], True))
+    return bad if whole is not None or bad.any() else None
+
+
+def _of_each(path: Path, images: Images, window: Window, marks_good: bool) -> Array:
+    """Bad pixels of every pattern (n, N, N), or (N, N) where they are the same in all."""
+    n = window.n_pixels
+    found = np.empty((len(images), n, n), bool)
+    for start, block in blocks_of(path, images, window.box):
+        bad = block == 0 if marks_good else block != 0
+        found[start : start + len(block)] = window.any_of(window.cut(bad, True))
+    return cast(Array, found[0].copy() if (found == found[0]).all() else found)
+
+
+def _from_file(sources: Sources, images: Images) -> Mask | None:
+    """The mask in a file of its own, (H, W).
+
+    Raises:
+        DataError: there is none in it, or it is of another size.
+    """
+    path = sources.settings.mask_file
+    if path is None:
+        return None
+    path = Path(path)
+    if path.suffix == ".npy":
+        try:
+            values = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            advice = "Write it with numpy.save."
+            raise DataError(problem("mask_file", "a readable mask", f"'{error}'", path, advice)) from error
+    else:
+        with open_tree(path) as tree:
+            likely = [entry for entry in tree.entries() if entry.shape == images.shape]
+            if len(likely) != 1:
+                expected = f"one image of {images.shape[0]} x {images.shape[1]} pixels"
+                got = f"{len(likely)} ({listed(tree.entries())})"
+                advice = "Write the mask into a file of its own."
+                raise DataError(problem("mask_file", expected, got, path, advice))
+            with reading(likely[0].name, path):
+                values = tree.stored(likely[0].name).read(slice(None))
+    if values.shape != images.shape:
+        expected = f"a mask of {images.shape[0]} x {images.shape[1]} pixels"
+        sources.refuse("mask_file", expected, f"shape {values.shape}", "Name another file.", path)
+    return values != 0

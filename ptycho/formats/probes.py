@@ -1,0 +1,58 @@
+"""The probe of a scan: as its file has it, brought to the pixels that are used; or from the optics that are set."""
+
+import numpy as np
+
+from ptycho.formats.geometry import unknown_lengths, wavelength
+from ptycho.formats.optics import illumination
+from ptycho.formats.plan import Plan
+from ptycho.formats.sources import Found, Sources
+from ptycho.stored_array import Array
+
+
+def probe_in(sources: Sources, plan: Plan | None) -> Array | None:
+    """The probe as the settings ask for it, (modes, N, N); None: it is to be estimated.
+
+    Raises:
+        DataError: it is not there, or another size than the patterns.
+    """
+    wanted = sources.settings.probe
+    if wanted == "estimate" or plan is None:
+        return None
+    if wanted != "optics":
+        found = sources.array("probe", sources.layout.probe, "c", "a complex probe, as large as the patterns")
+        if found is not None:
+            return _as_used(sources, found, plan)
+        if wanted == "file":
+            sources.missing("probe", "a complex probe", lambda entry: entry.dtype.kind == "c")
+    length = wavelength(sources)
+    if length is not None and plan.pixel_m is not None:
+        return illumination(sources.settings, length, plan.pixel_m, plan.reading.window.n_pixels)
+    if wanted == "optics" or sources.settings.convergence or sources.settings.aperture:
+        advice = unknown_lengths(sources) or "Set --energy."
+        sources.refuse("probe", "the wavelength and the size of an object pixel", "not both", advice)
+    return None
+
+
+def _as_used(sources: Sources, found: Found, plan: Plan) -> Array:
+    """A probe of the whole detector, cropped, padded and binned with it: modes (m, N, N)."""
+    probe = found.values
+    while probe.ndim > 3 and len(probe):  # of several wavelengths, or variable ones, the first
+        probe = probe[0]
+    probe = probe[None] if probe.ndim == 2 else probe
+    window = plan.reading.window
+    n = window.n_pixels
+    if len(probe) and probe.shape[-2:] == (n, n) and plan.images.shape == (n, n):
+        return probe
+    if probe.ndim != 3 or not len(probe) or probe.shape[-2:] != plan.images.shape:
+        expected = f"a probe of {plan.images.shape[0]} x {plan.images.shape[1]} pixels, as the patterns have"
+        advice = "Set --probe estimate to do without it."
+        sources.refuse(found.name, expected, f"shape {found.values.shape}", advice, found.path)
+    unbinned = window._replace(bin=1, pad=(window.pad or 0) * window.bin, wraps=False)
+    middle = [length // 2 - window.side // 2 for length in plan.images.shape]
+    unbinned = unbinned._replace(first=(middle[0], middle[1]))
+    far = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(probe, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
+    rows, columns = unbinned.box
+    far = unbinned.added_up(unbinned.cut(far[..., rows, columns], 0))
+    near = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(far, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
+    start = near.shape[-1] // 2 - n // 2  # binning cuts the outer part of the window off
+    return near[..., start : start + n, start : start + n].astype(np.complex64)

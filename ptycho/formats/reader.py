@@ -1,0 +1,158 @@
+"""Reading a scan of any layout into the arrays and units of the data contract."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ptycho.config.data import DataConfig
+from ptycho.formats.frames import load
+from ptycho.formats.geometry import detector_pixel, wavelength
+from ptycho.formats.plan import Plan, images_of, object_in, planned, raise_problems
+from ptycho.formats.probes import probe_in
+from ptycho.formats.sources import Sources, opened
+from ptycho.formats.windows import window_of
+from ptycho.geometry import PLANCK_TIMES_LIGHT_J_M
+from ptycho.npz_files import ScanFile
+from ptycho.scan_masks import joined
+from ptycho.stored_array import Array, Stack
+
+
+def read_foreign(path: Path, settings: DataConfig, domain: str = "auto") -> ScanFile:
+    """A scan in a file of any layout; see `DataConfig`.
+
+    Args:
+        path: the file.
+        settings: of [data].
+        domain: 'amplitude' or 'intensity' where it is set; 'auto' leaves it to the file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        DataError: everything that is wrong with the file, together.
+    """
+    with opened(path, settings) as sources:
+        plan = planned(sources, domain)
+        arrays: dict[str, Stack] = {}
+        probe = sources.attempt(lambda: probe_in(sources, plan))
+        _stated(sources, plan, arrays)
+        raise_problems(sources)
+        if plan is None or plan.positions is None:
+            raise AssertionError("an array is missing, but no problem was found")
+        patterns, marks = load(plan.tree.path, plan.images, plan.reading)
+        arrays["diff3d"] = patterns
+        bad = plan.bad if marks is None else joined(_like(plan.bad, marks), marks)
+        if bad is not None:
+            arrays["bad_pixels"] = bad
+        if probe is not None:
+            arrays["probeGuess"] = probe
+        offset = _offset(sources, plan)
+        arrays["ycoords"], arrays["xcoords"] = (plan.positions + offset).T
+        return ScanFile(arrays, _names(sources, plan))
+
+
+def read_size(path: Path, settings: DataConfig) -> int:
+    """Side of the patterns of a scan as they are used; only headers are read, and masks not at all.
+
+    Raises:
+        FileNotFoundError, DataError: as `read_foreign`, as far as it is looked at.
+    """
+    with opened(path, settings) as sources:
+        found = sources.attempt(lambda: images_of(sources))
+        window = None if found is None else sources.attempt(lambda: window_of(sources, *found))
+        raise_problems(sources)
+        if window is None:
+            raise AssertionError("a size is missing, but no problem was found")
+        return window.n_pixels
+
+
+def read_photons(path: Path, settings: DataConfig) -> dict[str, Stack]:
+    """The photon number that a scan states, where it does."""
+    with opened(path, settings) as sources:
+        return _photons(sources)
+
+
+def _photons(sources: Sources) -> dict[str, Stack]:
+    found = sources.numbers(sources.layout.photons, positive=False)
+    if found is not None and found[0] < 0:
+        name = sources.layout.photons[0].replace("@", " attribute ")
+        sources.refuse(name, "a number of photons >= 0", f"{found[0]:g}", "Correct it in the file.")
+    return {"nphotons": np.array(found[0])} if found is not None and found[0] else {}
+
+
+def _stated(sources: Sources, plan: Plan | None, arrays: dict[str, Stack]) -> None:
+    """Add what a file states of itself: photons, the object, metadata."""
+    arrays |= sources.attempt(lambda: _photons(sources)) or {}
+    known = sources.attempt(lambda: object_in(sources))
+    if known is not None and plan is not None and not _is_changed(sources):
+        layers = known.values
+        arrays["objectGuess"] = layers[0] if layers.ndim == 3 and len(layers) else layers
+    stated: dict[str, Any] = {"format": sources.format}
+    if sources.layout.domain:
+        stated["measurement_domain"] = sources.layout.domain
+    far = sources.attempt(lambda: sources.value(sources.layout.far_field))
+    if far is not None:
+        stated["far_field"] = bool(far)
+    length = sources.attempt(lambda: wavelength(sources))
+    if length:
+        stated["wavelength_m"] = length
+        if (sources.settings.particle or sources.layout.particle) == "photon":
+            stated["energy_J"] = PLANCK_TIMES_LIGHT_J_M / length
+    distance = sources.attempt(lambda: sources.length("distance", sources.layout.distance))
+    if distance:
+        stated["distance_m"] = distance[0]
+    detector = sources.attempt(lambda: detector_pixel(sources))
+    if detector:
+        stated["detector_pixel_size_m"] = [side * sources.settings.bin for side in detector]
+    if plan is not None and plan.pixel_m is not None:
+        stated["object_pixel_size_m"] = list(plan.pixel_m)
+    arrays["metadata"] = np.array(json.dumps(stated))
+
+
+def _is_changed(sources: Sources) -> bool:
+    """Whether the object's pixel is another than the file has it."""
+    settings = sources.settings
+    return bool(settings.crop or settings.pad or settings.bin > 1 or settings.object_pixel)
+
+
+def _offset(sources: Sources, plan: Plan) -> Array:
+    """What brings positions into the object: as the file has it, or so that the first patches begin at its edge."""
+    known = object_in(sources)
+    places = sources.layout.object_centre
+    if known is not None and places is not None and plan.pixel_m is not None and not _is_changed(sources):
+        centre = [sources.numbers([place], positive=False) or (0.0, 0.0) for place in places]
+        shape = known.values.shape[-2:]
+        return np.array([(n - 1) / 2 - c[0] / m for n, c, m in zip(shape, centre, plan.pixel_m, strict=True)])
+    return plan.reading.window.n_pixels // 2 - cast(Array, plan.positions).min(axis=0)
+
+
+def _like(bad: Array | None, marks: Array) -> Array | None:
+    """Bad pixels with as many axes as marks of single patterns."""
+    if bad is None or bad.ndim >= marks.ndim:
+        return bad
+    return np.broadcast_to(bad, marks.shape)
+
+
+def _names(sources: Sources, plan: Plan) -> dict[str, str]:
+    """What the file calls the arrays."""
+    settings, layout = sources.settings, sources.layout
+    found = {"diff3d": sources.called(plan.tree, plan.images.stored.name)}
+    for key, setting, places in (
+        ("probeGuess", "probe", layout.probe),
+        ("bad_pixels", "mask", layout.mask),
+        ("objectGuess", "", layout.object_),
+        (
+            "xcoords",
+            "positions" if settings.positions or not layout.positions_x else "positions_x",
+            layout.positions_x or layout.positions,
+        ),
+        (
+            "ycoords",
+            "positions" if settings.positions or not layout.positions_y else "positions_y",
+            layout.positions_y or layout.positions,
+        ),
+    ):
+        place = sources.place(setting, places)
+        if place is not None:
+            found[key] = sources.called(*place)
+    return found

@@ -1,0 +1,264 @@
+"""Files that hold one scan together, and what is looked up in them: arrays and numbers, by the settings or a table."""
+
+import contextlib
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar, cast
+
+import numpy as np
+
+from ptycho.config.data import DataConfig
+from ptycho.config.quantities import LENGTHS, quantities
+from ptycho.data_error import DataError, problem
+from ptycho.formats.layouts import Layout, layout_of, recognized
+from ptycho.formats.trees import Entry, Stored, Tree, open_tree
+from ptycho.memory import available_bytes, size_text, too_large
+from ptycho.stored_array import Array
+
+LISTED: Final = 24
+"""Arrays of a file that a message lists."""
+
+T = TypeVar("T")
+
+
+class Found(NamedTuple):
+    """An array that was read."""
+
+    name: str
+    values: Array
+    path: Path
+    """Of the file that it is in."""
+
+
+class Sources:
+    """The files of one scan, open for reading, with the settings and the table of their format.
+
+    Attributes:
+        path: the file that was named.
+        format: a word of the setting `format`, never `auto`.
+        layout: the table.
+        settings: of [data].
+        problems: what is wrong so far, one line each.
+    """
+
+    def __init__(self, trees: list[Tree], settings: DataConfig) -> None:
+        self._trees = trees
+        self.path = trees[0].path
+        self.settings = settings
+        found = recognized(trees[0])
+        self.format = found if settings.format == "auto" else settings.format
+        self.layout: Layout = layout_of(self.format, trees[0])
+        self.problems: list[str] = []
+
+    @property
+    def settings_orientation(self) -> str:
+        """The orientation that positions are read in; one that is to be found begins as it is."""
+        found = self.settings.orientation
+        return "identity" if found == "auto" else found
+
+    def attempt(self, action: Callable[[], T]) -> T | None:
+        """What an action returns; None where it finds a problem, which is kept."""
+        try:
+            return action()
+        except DataError as error:
+            self.problems += [one for one in error.problems if one not in self.problems]
+            return None
+
+    def place(self, setting: str, places: Iterable[str]) -> tuple[Tree, str] | None:
+        """The tree and the name of what a setting names, or else of the first of the places that is there.
+
+        Raises:
+            DataError: the setting names something that is not there.
+        """
+        named = cast(str | None, getattr(self.settings, setting, None))
+        if named is not None and named not in ("auto", "file", "estimate", "optics"):
+            tree, name = self._elsewhere(named)
+            if not tree.has(name):
+                self.refuse(
+                    setting, "the name of an array in the file", f"{named!r}", self._listing(tree), tree.path
+                )
+            return tree, name
+        for tree in self._trees:
+            for place in places:
+                if tree.has(place):
+                    return tree, place
+        return None
+
+    def stored(
+        self, setting: str, places: Iterable[str], kinds: str, meaning: str
+    ) -> tuple[Tree, Stored] | None:
+        """An array, not read yet; None where nothing is named and none of the places is there.
+
+        Raises:
+            DataError: it is not of such a kind.
+        """
+        found = self.place(setting, places)
+        if found is None:
+            return None
+        tree, name = found
+        stored = tree.stored(name)
+        if stored.dtype.kind not in kinds:
+            got = f"dtype {stored.dtype}, shape {stored.shape}"
+            raise DataError(problem(name, meaning, got, tree.path, f"Name another array: --{setting}."))
+        return tree, stored
+
+    def array(self, setting: str, places: Iterable[str], kinds: str, meaning: str) -> Found | None:
+        """An array, read; arguments as of `stored`.
+
+        Raises:
+            DataError: as of `stored`; or it is larger than the memory there is.
+        """
+        found = self.stored(setting, places, kinds, meaning)
+        if found is None:
+            return None
+        tree, stored = found
+        n_bytes = int(np.prod(stored.shape, dtype=object)) * stored.dtype.itemsize
+        if too_large(n_bytes):
+            expected = f"values that fit into the memory there is, {size_text(available_bytes())}"
+            got = f"{size_text(n_bytes)} (shape {stored.shape}, {stored.dtype})"
+            raise DataError(problem(stored.name, expected, got, tree.path, "Split the scan."))
+        with reading(stored.name, tree.path):
+            return Found(stored.name, stored.read(*([slice(None)] if stored.shape else [])), tree.path)
+
+    def numbers(self, places: Iterable[str], *, positive: bool = True) -> tuple[float, float] | None:
+        """One or two finite numbers that the file states, the first and the last; None where it states none.
+
+        Raises:
+            DataError: they are something else.
+        """
+        found = self.place("", places)
+        if found is None:
+            return None
+        tree, name = found
+        if "@" in name:
+            values = np.asarray(tree.value(name))
+        else:
+            values = tree.stored(name).read()
+        numbers = values.reshape(-1)
+        if positive and "@" in name and numbers.size == 1 and numbers.dtype.kind in "iuf" and numbers[0] == 0:
+            return None  # programs write 0 into attributes that they do not know
+        sound = numbers.size in (1, 2) and numbers.dtype.kind in "iuf" and bool(np.isfinite(numbers).all())
+        if not sound or (positive and not (numbers > 0).all()):
+            expected = f"one finite number{' > 0' if positive else ''}, in SI units"
+            got = f"{numbers[0]}"[:60] if numbers.size == 1 else f"shape {values.shape}"
+            what = name.replace("@", " attribute ")
+            raise DataError(problem(what, expected, got, tree.path, "Correct it in the file, or set it."))
+        return float(numbers[0]), float(numbers[-1])
+
+    def length(self, setting: str, places: Iterable[str]) -> tuple[float, float] | None:
+        """A length in metres, for rows and columns: as set, or else as the file states it."""
+        written = cast(str | None, getattr(self.settings, setting))
+        return self.numbers(places) if written is None else quantities(written, LENGTHS)
+
+    def value(self, places: Iterable[str]) -> Any:
+        """The first of these values that there is, as it is; None where there is none."""
+        found = self.place("", places)
+        return None if found is None else found[0].value(found[1])
+
+    def missing(self, setting: str, expected: str, fits: Callable[[Entry], bool]) -> NoReturn:
+        """Refuse a file in which an array is not where its format has it.
+
+        Args:
+            setting: what names it.
+            expected: what it is.
+            fits: whether an array of the file may be it.
+
+        Raises:
+            DataError: always.
+        """
+        entries = [entry for tree in self._trees for entry in tree.entries()]
+        likely = next((entry for entry in map(_squeezed, entries) if fits(entry)), None)
+        flag = f"--{setting.replace('_', '-')}"
+        advice = f"Name it, as in {flag} {likely.name}." if likely else f"Name it ({flag})."
+        open_ones = {tree.path.name for tree in self._trees}
+        absent = [name for name in self.layout.beside if name not in open_ones]
+        if absent and len(open_ones) == 1:
+            advice += f" If it is in {' or '.join(absent)}, put that beside this file."
+        raise DataError(problem(setting, expected, f"none ({listed(entries)})", self.path, advice))
+
+    def refuse(self, what: str, expected: str, got: str, advice: str, path: Path | None = None) -> NoReturn:
+        """Refuse something of the file, in the house format.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(problem(what, expected, got, path or self.path, advice))
+
+    def called(self, tree: Tree, name: str) -> str:
+        """A name as messages have it: with its file, where that is not the one that was named."""
+        return name if tree.path == self.path else f"{name} ({tree.path.name})"
+
+    def _elsewhere(self, named: str) -> tuple[Tree, str]:
+        """The tree and the name in it; `positions.h5:/x` is in another file of the folder."""
+        file, colon, name = named.rpartition(":")
+        if not colon:
+            return next((tree for tree in self._trees if tree.has(named)), self._trees[0]), named
+        path = self.path.parent / file
+        for tree in self._trees:
+            if tree.path == path:
+                return tree, name
+        tree = open_tree(path)
+        self._trees.append(tree)
+        return tree, name
+
+    def _listing(self, tree: Tree) -> str:
+        return f"It holds {listed(tree.entries())}."
+
+    def close(self) -> None:
+        """Close every file."""
+        for tree in self._trees:
+            tree.__exit__()
+
+
+@contextlib.contextmanager
+def opened(path: Path, settings: DataConfig) -> Generator[Sources]:
+    """The files of a scan.
+
+    Raises:
+        FileNotFoundError: no such file.
+        DataError: it is no file of such a format.
+    """
+    first = open_tree(path)
+    trees = [first]
+    sources: Sources | None = None
+    try:
+        sources = Sources(trees, settings)
+        for name in sources.layout.beside:
+            other = path.with_name(name)
+            if name != path.name and other.is_file():
+                trees.append(open_tree(other))
+        yield sources
+    finally:
+        for tree in trees:
+            tree.__exit__()
+
+
+@contextlib.contextmanager
+def reading(name: str, path: Path) -> Generator[None]:
+    """Word what HDF5 raises of values that cannot be read.
+
+    Raises:
+        DataError: they cannot.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        advice = "Copy the file again from where it was written, or install the HDF5 filter it needs."
+        raise DataError(problem(name, "a readable dataset", f"'{error}'", path, advice)) from error
+
+
+def _squeezed(entry: Entry) -> Entry:
+    """An array without first axes of length 1, by the name that leaves them out."""
+    while len(entry.shape) > 2 and entry.shape[0] == 1:
+        entry = Entry(f"{entry.name}[0]", entry.shape[1:], entry.dtype)
+    return entry
+
+
+def listed(entries: list[Entry]) -> str:
+    """What a file holds, on one line: the largest arrays, in the order of the file."""
+    kept = sorted(entries, key=lambda entry: -int(np.prod(entry.shape, dtype=object)))[:LISTED]
+    names = [str(entry) for entry in entries if entry in kept]
+    more = f", and {len(entries) - LISTED} more" if len(entries) > LISTED else ""
+    return f"the file holds {', '.join(names)}{more}" if names else "the file is empty"

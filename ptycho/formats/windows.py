@@ -1,0 +1,79 @@
+"""Which pixels of a detector are used, and where the zero frequency is."""
+
+from typing import cast
+
+import numpy as np
+
+from ptycho.config.quantities import pair_of_numbers
+from ptycho.formats.frames import Images, Window, blocks_of
+from ptycho.formats.geometry import Pair
+from ptycho.formats.sources import Sources
+from ptycho.formats.trees import Tree
+from ptycho.pattern_statistics import SAMPLE, brightest_neighbor
+from ptycho.pixel_verdicts import fft_order
+from ptycho.stored_array import Array
+
+
+def window_of(sources: Sources, tree: Tree, images: Images) -> Window:
+    """Which pixels are used.
+
+    Raises:
+        DataError: the settings do not fit the detector.
+    """
+    settings, shape = sources.settings, images.shape
+    name = sources.called(tree, images.stored.name)
+    side = settings.crop or (shape[0] if shape[0] == shape[1] else 0)
+    if not side or side % 2:
+        largest = min(shape) // 2 * 2
+        advice = f"Set --crop, to {largest} or less, and --centre where the beam is not in the middle."
+        sources.refuse(name, "square patterns with an even side", f"{shape[0]} x {shape[1]} pixels", advice)
+    if side > max(shape):
+        sources.refuse(
+            "crop", f"at most the {max(shape)} pixels of {name}", str(side), "Set --pad to add pixels."
+        )
+    if side % settings.bin or (side // settings.bin) % 2:
+        expected = f"a divisor of {side} that leaves an even side"
+        sources.refuse("bin", expected, str(settings.bin), "Set --crop to a multiple of twice --bin.")
+    if settings.pad is not None and settings.pad < side // settings.bin:
+        sources.refuse(
+            "pad", f"at least {side // settings.bin}", str(settings.pad), "Set --crop to cut off pixels."
+        )
+    centre = _centre(sources, tree, images)
+    wraps = centre == "corner"
+    row, column = (0, 0) if isinstance(centre, str) else centre
+    return Window(shape, side, (row - side // 2, column - side // 2), wraps, settings.bin, settings.pad or 0)
+
+
+def _centre(sources: Sources, tree: Tree, images: Images) -> str | tuple[int, int]:
+    written, (height, width) = sources.settings.centre, images.shape
+    if written == "none":
+        return height // 2, width // 2
+    if written == "corner":
+        return written
+    if written == "auto":
+        some = np.unique(np.linspace(0, len(images) - 1, SAMPLE).astype(np.int64))
+        whole = (slice(0, height), slice(0, width))
+        total = np.zeros((height, width))
+        for _, block in blocks_of(tree.path, images, whole, some):
+            total += np.where(np.isfinite(block) & (block > 0), block, 0).sum(axis=0, dtype=np.float64)
+        return centre_of(total)
+    row, column = map(round, cast(Pair, pair_of_numbers(written)))
+    if not (row < height and column < width):
+        sources.refuse("centre", f"a pixel of the {height} x {width} there are", written, "Give row, column.")
+    return row, column
+
+
+def centre_of(image: Array) -> str | tuple[int, int]:
+    """The zero frequency of a mean pattern (H, W): 'corner', or row and column of the middle of its light."""
+    height, width = image.shape
+    light = np.minimum(image, brightest_neighbor(image))
+    if height == width and (order := fft_order(light)) is not None and order.axes == "(-2, -1)":
+        return "corner"
+    row, column, reach = (height - 1) / 2, (width - 1) / 2, float(max(height, width))
+    rows, columns = np.ogrid[:height, :width]
+    for _ in range(8):  # of what is around the middle, until it stays
+        near = light * ((abs(rows - row) <= reach) & (abs(columns - column) <= reach))
+        total = float(near.sum()) or 1.0
+        row, column = float(np.sum(near * rows)) / total, float(np.sum(near * columns)) / total
+        reach = min(row, height - 1 - row, column, width - 1 - column)
+    return round(row), round(column)

@@ -1,0 +1,188 @@
+"""What a file holds, and what is known of the scan in it: figures, verdicts and a picture."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho.config.data import DataConfig
+from ptycho.config.errors import printable
+from ptycho.data_error import DataError
+from ptycho.formats.trees import Entry, open_tree
+from ptycho.inspection_picture import drawn
+from ptycho.pattern_statistics import sample_of
+from ptycho.position_verdicts import probe_diameter_px
+from ptycho.raw_data import RawData
+from ptycho.scan_checks import neighbor_distance
+from ptycho.stored_array import Array
+from ptycho.verdict import Verdict
+
+HELD: Final = 0.999
+"""Share of the counts within the frequency that the resolution is told by."""
+N_BINS: Final = 60
+"""Of the histogram."""
+
+
+class NotAScan(DataError):
+    """A file in which no scan is found as the settings have it; what it holds is known all the same.
+
+    Attributes:
+        entries: its arrays.
+    """
+
+    def __init__(self, error: DataError, entries: list[Entry]) -> None:
+        super().__init__(*error.problems)
+        self.entries = entries
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """A scan, looked at. It prints as a table; a notebook shows the picture.
+
+    Attributes:
+        facts: name -> plain value: shape, dtype, domain with its reason, photons, positions, step, overlap, pixel size.
+        verdicts: what was noticed.
+        entries: the arrays of its file, as text.
+        images: name -> array, of what the picture shows.
+    """
+
+    facts: Mapping[str, Any]
+    verdicts: tuple[Verdict, ...]
+    entries: tuple[str, ...] = ()
+    images: Mapping[str, Array] = field(default_factory=dict[str, Array])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Facts, verdicts and arrays of the file as JSON data."""
+        verdicts = [verdict.to_json() for verdict in self.verdicts]
+        return {"holds": list(self.entries), "scan": dict(self.facts), "verdicts": verdicts}
+
+    def picture(self) -> bytes:
+        """A PNG: mean pattern, positions by total intensity, probe, histogram of the counts."""
+        return drawn(self.images, self.facts)
+
+    def __str__(self) -> str:
+        lines = io.StringIO()
+        for entry in self.entries:
+            print(f"  {printable(entry)}", file=lines)
+        width = max(map(len, self.facts), default=0)
+        for name, value in self.facts.items():
+            print(f"{name.ljust(width)}  {printable(_shown(value))}", file=lines)
+        for verdict in self.verdicts:
+            print(f"{verdict.severity}: {printable(verdict.text)}", file=lines)
+        return lines.getvalue().rstrip("\n")
+
+    def _repr_png_(self) -> bytes:
+        return self.picture()
+
+
+def inspect_file(path: Path, settings: DataConfig, domain: str = "auto") -> Inspection:
+    """Look at a file.
+
+    Args:
+        path: the file.
+        settings: of [data].
+        domain: 'amplitude' or 'intensity' where it is set.
+
+    Raises:
+        FileNotFoundError: no such file.
+        NotAScan: no scan is found in it; everything that is wrong, and what it holds.
+        DataError: it is no file of any format.
+    """
+    with open_tree(path) as tree:
+        entries = tree.entries()
+    try:
+        scan = RawData.from_file(path, domain, reading=settings)
+    except DataError as error:
+        raise NotAScan(error, entries) from None
+    return inspected(scan, tuple(map(str, entries)))
+
+
+def inspected(scan: RawData, entries: tuple[str, ...] = ()) -> Inspection:
+    """Look at a scan.
+
+    Args:
+        scan: the scan.
+        entries: the arrays of its file, as text.
+    """
+    sample = sample_of(scan.patterns, scan.bad_pixels)
+    counts = sample**2 if scan.domain == "amplitude" else sample
+    mean = counts.mean(axis=0)
+    n, size = scan.patterns.shape[:2]
+    facts: dict[str, Any] = {
+        "file": None if scan.path is None else str(scan.path),
+        "format": scan.metadata.get("format", "npz" if scan.path else "memory"),
+        "patterns": n,
+        "pixels": [size, size],
+        "dtype": str(scan.patterns.dtype),
+        "domain": scan.domain,
+        "domain_reason": scan.domain_reason,
+        "photons_per_pattern": float(counts.sum(axis=(1, 2)).mean()),
+        "bad_pixels": 0 if scan.bad_pixels is None else int(np.count_nonzero(scan.bad_pixels)),
+        "extent_px": [float(length) for length in np.ptp(scan.positions_px, axis=0)],
+    }
+    facts |= _of_positions(scan) | _of_lengths(scan, mean)
+    rows = np.unique(np.linspace(0, n - 1, len(counts)).astype(np.int64))
+    images = {
+        "mean": mean,
+        "positions": scan.positions_px,
+        "sampled": scan.positions_px[rows],
+        "totals": counts.sum(axis=(1, 2)),
+        "probe": scan.probe,
+        "counts": np.histogram(counts[counts > 0], bins=N_BINS)[0] if (counts > 0).any() else np.zeros(1),
+        "largest": np.array(counts.max()),
+    }
+    return Inspection(facts, scan.verdicts, entries, images)
+
+
+def _of_positions(scan: RawData) -> dict[str, Any]:
+    """Step of the scan, and the probe with the overlap that follows, where the file has a probe."""
+    found: dict[str, Any] = {}
+    step = neighbor_distance(scan.positions_px) if len(scan) > 1 else None
+    if step is not None:
+        found["step_px"] = step
+    found["probe"] = f"{len(scan.probe)} mode(s)" if scan.has_probe else "none: it will be estimated"
+    if scan.has_probe:
+        diameter = probe_diameter_px(scan.probe)
+        found["probe_diameter_px"] = diameter
+        if step is not None:
+            found["overlap"] = max(0.0, 1 - step / diameter)
+    return found
+
+
+def _of_lengths(scan: RawData, mean: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Lengths in metres, where the size of a pixel is known."""
+    found: dict[str, Any] = {
+        name: scan.metadata[name] for name in ("energy_J", "wavelength_m") if name in scan.metadata
+    }
+    stated: Any = scan.metadata.get("object_pixel_size_m")
+    if not isinstance(stated, list) or len(cast(list[Any], stated)) != 2:
+        return found
+    pixels = [float(pixel) for pixel in cast(list[Any], stated)]
+    along = (np.arange(len(mean)) - len(mean) // 2) / len(mean)
+    radius = np.hypot(along[:, None], along[None]).ravel()
+    order = np.argsort(radius)
+    held = np.cumsum(mean.ravel()[order])
+    at = int(np.argmax(held >= HELD * held[-1]))
+    return found | {
+        "object_pixel_m": pixels,
+        "resolution_m": max(pixels) * max(1.0, 0.5 / float(radius[order[at]])),
+        "field_of_view_m": [
+            float(length * pixel)
+            for length, pixel in zip(np.ptp(scan.positions_px, axis=0), pixels, strict=True)
+        ],
+    }
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return json.dumps(
+            [float(f"{one:.4g}") if isinstance(one, float) else one for one in cast(list[Any], value)]
+        )
+    return str(value)

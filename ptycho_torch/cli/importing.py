@@ -1,0 +1,46 @@
+"""`ptycho import`: write a scan of any layout as the NPZ of the data contract."""
+
+import argparse
+from pathlib import Path
+
+from ptycho.config.errors import ConfigError
+from ptycho_torch.cli.console import refusing, relative
+from ptycho_torch.cli.inspect import add_reading, reading
+from ptycho_torch.cli.options import add_quiet, in_the_way
+from ptycho_torch.cli.parser import FlagParser
+
+
+def add_arguments(parser: FlagParser) -> None:
+    """Add FILE and the flags: the fields of the section [data]."""
+    parser.add_argument("data_file", metavar="FILE", nargs="?", help="The file to read.")
+    parser.add_argument("--output", "-o", metavar="FILE", required=True, help="NPZ file to write.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace the file if it is there.")
+    add_reading(parser)
+    add_quiet(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read the scan, and write it.
+
+    Raises:
+        ConfigError, Refusal, OSError: wrong input, or the file is there already.
+    """
+    target = Path(options.output)
+    kept = in_the_way(target, options)
+    try:
+        path, settings, domain = reading(options)
+    except ConfigError as error:
+        raise ConfigError([*error.failures, *kept]) from None
+    if kept:
+        raise ConfigError(kept)
+
+    from ptycho.raw_data import DataError, RawData
+
+    with refusing(DataError):
+        scan = RawData.from_file(path, domain, reading=settings)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scan.to_file(target, overwrite="overwrite" in options)
+    n, height, width = scan.patterns.shape
+    probe = "" if scan.has_probe else ", no probe"
+    print(f"{relative(target)}: {n} patterns of {height} x {width} pixels, {scan.domain}{probe}")
+    return 0

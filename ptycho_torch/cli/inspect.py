@@ -1,0 +1,92 @@
+"""`ptycho inspect`: what a file holds, and what is known of the scan in it."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Final
+
+from ptycho.config.data import DataConfig
+from ptycho.config.errors import Failure, printable
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.recipes import NONE
+from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
+from ptycho.run_names import folder_name
+from ptycho_torch.cli.console import refusing, relative
+from ptycho_torch.cli.flags import flags_of
+from ptycho_torch.cli.options import CommandLine, add_config, add_json, add_quiet
+from ptycho_torch.cli.parser import FlagParser
+
+PICTURES: Final = "inspections"
+"""Folder, below the working directory, of pictures that are given no name."""
+SHARED: Final = ("measurement_domain",)
+"""Fields of [solver] that tell how a scan is read."""
+
+
+def add_arguments(parser: FlagParser) -> None:
+    """Add FILE and the flags: the fields of the section [data]."""
+    parser.add_argument("data_file", metavar="FILE", nargs="?", help="The file to look at.")
+    add_json(parser)
+    parser.add_argument(
+        "--output", metavar="FILE", help=f"PNG file of the picture. [default: {PICTURES}/NAME-OF-FILE.png]"
+    )
+    add_reading(parser)
+    add_quiet(parser)
+
+
+def add_reading(parser: FlagParser) -> None:
+    """Add `--config` and the flags that tell how a scan is read."""
+    add_config(parser)
+    others = [name for name in section_of(SolverConfig).fields if name not in SHARED]
+    parser.add_flags(flags_of(SolverConfig, without=others) + flags_of(DataConfig), {})
+
+
+def reading(options: argparse.Namespace) -> tuple[Path, DataConfig, str]:
+    """The file that is named, and how it is read.
+
+    Raises:
+        ConfigError: no file is named, or a setting is wrong.
+    """
+    line = CommandLine.of(options, recipe=NONE)
+    request = line.request(SolverConfig, PyTorchExecutionConfig)
+    path = request.path("data_file")
+    if path is None:
+        message = "FILE: expected a path; got none. Give it, or data_file in [solver] of --config."
+        request.fail([Failure("FILE", message)])
+    answer = request.answer()
+    return Path(str(path)), answer[DataConfig], answer[SolverConfig].measurement_domain
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look at the file, print what is found, and draw it.
+
+    Raises:
+        ConfigError, Refusal, OSError: wrong input.
+    """
+    path, settings, domain = reading(options)
+
+    from ptycho.atomic import atomic_write
+    from ptycho.data_error import DataError
+    from ptycho.inspection import NotAScan, inspect_file
+
+    as_json = "json" in options
+    with refusing(DataError):
+        try:
+            found = inspect_file(path, settings, domain)
+        except NotAScan as error:
+            if as_json:
+                held = {"holds": list(map(str, error.entries)), "scan": None, "problems": error.problems}
+                print(json.dumps(held, indent=1))
+            else:
+                print("\n".join(f"  {printable(str(entry))}" for entry in error.entries))
+            raise
+    name = f"{folder_name(path.name.partition('.')[0])}.png"
+    picture = Path(vars(options).get("output") or Path(PICTURES) / name)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(picture) as stream:
+        stream.write(found.picture())
+    if as_json:
+        print(json.dumps({**found.to_dict(), "picture": str(picture)}, indent=1))
+    else:
+        print(f"{found}\n{relative(picture)}")
+    return 0

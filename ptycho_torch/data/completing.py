@@ -1,0 +1,160 @@
+"""What a file does not tell of a scan, found from its patterns: a probe, and the orientation of its positions."""
+
+import dataclasses
+import logging
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptycho.config.errors import printable
+from ptycho.formats.orientation import ORIENTATIONS, oriented
+from ptycho.photon_scale import photon_scale
+from ptycho.raw_data import RawData
+from ptycho_torch.solver import FoundProbe, Patterns, Ranked, Trials, rank_orientations, search_probe
+
+logger = logging.getLogger(__name__)
+
+CLEARLY: Final = 0.8
+"""Another orientation is clearly better at this part of the error of the one in force."""
+UNCLEAR: Final = 0.9
+"""A search found nothing where the least error is more than this part of the median one."""
+FEWEST: Final = 20
+"""With fewer patterns orientations are not compared."""
+N_CHECKED: Final = 48
+"""Patterns of the part of a scan that orientations are compared on, where nobody asks for the best."""
+N_ITERATIONS: Final = 5
+"""Of each of them then."""
+WITHOUT_PROBE: Final = ("identity", "flip-x", "transpose", "rotate-90")
+"""One orientation of each pair that patterns alone do not tell apart: those that differ by half a turn."""
+
+
+class Findings(NamedTuple):
+    """What was found of a scan."""
+
+    probe: NDArray[np.complex64] | None
+    """(1, N, N); None: the scan has its own."""
+    orientation: str
+    """Of the positions, on top of how they were read."""
+
+
+def find(scan: RawData, ids: NDArray[np.int64]) -> Findings:
+    """Find what the file of a scan does not tell, and the settings ask for; what was found is logged.
+
+    Args:
+        scan: as it was read.
+        ids: patterns that may be used, increasing.
+    """
+    searches = scan.reading.orientation == "auto"
+    if scan.has_probe and not searches:
+        return Findings(None, "identity")
+    patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
+    if scan.has_probe:
+        trials = Trials(patterns, torch.from_numpy(scan.positions_px), ids)
+        ranked = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS)
+        _say_orientation(scan, ranked)
+        return Findings(None, ranked[0].orientation)
+    found: dict[str, FoundProbe] = {}
+    for word in WITHOUT_PROBE if searches else ("identity",):
+        places = torch.from_numpy(oriented(scan.positions_px, word))
+        found[word] = search_probe(patterns, places, ids)
+    best = min(found, key=lambda word: found[word].error)
+    if searches:
+        by_error = sorted(found, key=lambda word: found[word].error)
+        _say_orientation(scan, [Ranked(word, found[word].error) for word in by_error])
+    _say_probe(scan, found[best])
+    return Findings(found[best].probe.numpy(), best)
+
+
+def completed(scan: RawData, findings: Findings) -> RawData:
+    """A scan with what was found of it."""
+    if findings.probe is None and findings.orientation == "identity":
+        return scan
+    probe, positions, known = scan.probe, scan.positions_px, scan.object_guess
+    if findings.orientation != "identity":
+        positions = oriented(positions, findings.orientation)
+        positions = positions - positions.min(axis=0) + scan.patterns.shape[-1] // 2
+        known = None  # it lies as the positions of the file do
+    if findings.probe is not None:
+        power = float(np.sum(np.abs(scan.probe.astype(np.complex128)) ** 2))
+        probe = photon_scale(findings.probe, {}, positions, power, str(scan.path)).probe
+    return dataclasses.replace(scan, probe=probe, positions_px=positions, object_guess=known)
+
+
+def check_orientation(scan: RawData, ids: NDArray[np.int64]) -> None:
+    """Warn where another orientation of the positions explains the patterns clearly better.
+
+    Args:
+        scan: completed.
+        ids: patterns that may be used, increasing.
+    """
+    if len(ids) < FEWEST or scan.reading.orientation == "auto":
+        return
+    patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
+    trials = Trials(patterns, torch.from_numpy(scan.positions_px), ids, N_CHECKED)
+    ranked = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS, N_ITERATIONS)
+    mine = next(one for one in ranked if one.orientation == "identity")
+    if ranked[0].error < CLEARLY * mine.error:
+        logger.warning(
+            "%s: with the positions turned or mirrored by %s the patterns are explained clearly better (error %.3g in "
+            "place of %.3g): check the axes and the signs of the positions, or set orientation to %s.",
+            printable(str(scan.path or "scan")),
+            ranked[0].orientation,
+            ranked[0].error,
+            mine.error,
+            _on_top(ranked[0].orientation, scan.reading.orientation),
+        )
+
+
+def _on_top(found: str, of_reading: str) -> str:
+    """The orientation that does what two do one after the other."""
+    both = np.array(ORIENTATIONS[found]) @ np.array(ORIENTATIONS[of_reading])
+    return next(word for word, matrix in ORIENTATIONS.items() if (np.array(matrix) == both).all())
+
+
+def _say_orientation(scan: RawData, ranked: list[Ranked]) -> None:
+    first, second = ranked[0], ranked[1]
+    level = logging.INFO if first.error < CLEARLY * second.error else logging.WARNING
+    doubt = "" if level == logging.INFO else ", which is not clear: check the picture"
+    logger.log(
+        level,
+        "%s: orientation %s explains the patterns best (error %.3g, next %s with %.3g)%s.",
+        printable(str(scan.path or "scan")),
+        first.orientation,
+        first.error,
+        second.orientation,
+        second.error,
+        doubt,
+    )
+
+
+def _say_probe(scan: RawData, found: FoundProbe) -> None:
+    """Log where a probe comes from; as a warning where the search was not clear."""
+    median = float(np.median([error for _, error in found.tried]))
+    level = logging.INFO if found.error < UNCLEAR * median else logging.WARNING
+    doubt = (
+        ""
+        if level == logging.INFO
+        else f", hardly better than others (median {median:.3g}): set convergence or aperture, and defocus, where "
+        "the optics are known"
+    )
+    logger.log(
+        level,
+        "%s: no probe in the file; estimated from the patterns, with a defocus of %.4g rad px^2%s (error %.3g of "
+        "patterns that were not fitted)%s.",
+        printable(str(scan.path or "scan")),
+        found.defocus,
+        _in_metres(scan, found.defocus),
+        found.error,
+        doubt,
+    )
+
+
+def _in_metres(scan: RawData, defocus: float) -> str:
+    """A defocus as a distance, where the wavelength and the pixel of the object are known."""
+    length, pixels = scan.metadata.get("wavelength_m"), scan.metadata.get("object_pixel_size_m")
+    if not isinstance(length, float) or not isinstance(pixels, list) or len(pixels) != 2:
+        return ""
+    return f", {-defocus * pixels[0] * pixels[1] / (math.pi * length):.3g} m"
