@@ -152,7 +152,8 @@ class Section:
         here = {name: held.labelled(name) for held in self.nested.values() for name in held.fields}
         here = {} if in_file else here
         label = str if in_file else self.labelled
-        here |= {name: label(self.renamed.get(name, name)) for name in (*self.nested, *self.names)}
+        here |= {name: label(self.renamed.get(name, name)) for name in self.names}
+        here |= {name: f"[{held.table}]" if in_file else label(name) for name, held in self.nested.items()}
         elsewhere = _homes_in_files()
         found: list[str] = []
         for name in names_meant(written):

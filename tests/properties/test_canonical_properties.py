@@ -168,7 +168,7 @@ def test_a_run_file_reads_back_equal(folder: Path, values: dict[str, Any]):
     model = ModelConfig(**{name: value for name, value in values.items() if name in MODEL})
     config = TrainingConfig(model, **{name: value for name, value in values.items() if name in TRAINING})
     tables = {"training": dataclasses.asdict(config)}
-    tables["model"] = tables["training"].pop("model")
+    tables |= {held: tables["training"].pop(held) for held in ("model", "data")}
     path = folder / "run.json"
     path.write_text(json.dumps(tables, default=str), encoding="utf-8")
     # a path in a file is relative to the folder of that file

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho_torch.config_factory import (
@@ -233,7 +234,9 @@ def test_the_environment_reaches_the_knobs_but_no_canonical_field(
 def test_every_canonical_field_has_a_source(scan: Path):
     payload = train(scan)
     fields = [f"model.{f.name}" for f in dataclasses.fields(ModelConfig)]
-    fields += [f"training.{f.name}" for f in dataclasses.fields(TrainingConfig) if f.name != "model"]
+    fields += [f"data.{f.name}" for f in dataclasses.fields(DataConfig)]
+    held = ("model", "data")
+    fields += [f"training.{f.name}" for f in dataclasses.fields(TrainingConfig) if f.name not in held]
     assert sorted(payload.sources) == sorted(fields)
 
 
@@ -284,9 +287,8 @@ def test_the_audit_is_json(scan: Path):
 def test_every_value_in_force_is_the_one_recorded(scan: Path):
     payload = train(scan, overrides={"nll_weight": 2})
     values = dataclasses.asdict(payload.tf_training_config)
-    values = {f"model.{k}": v for k, v in values.pop("model").items()} | {
-        f"training.{k}": v for k, v in values.items()
-    }
+    tables = {"model": values.pop("model"), "data": values.pop("data"), "training": values}
+    values = {f"{table}.{k}": v for table, held in tables.items() for k, v in held.items()}
     assert {name: str(v) if isinstance(v, Path) else v for name, v in values.items()} == {
         name: origin.value for name, origin in payload.sources.items()
     }

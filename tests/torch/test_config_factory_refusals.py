@@ -131,12 +131,10 @@ def test_middle_trim_is_at_most_the_patch_of_a_ready_configuration(n_pixels: int
     assert message(lambda: inference_payload_of(inference, trained)).startswith(rule)
 
 
-def test_data_that_do_not_tell_n_need_it_stated(tmp_path: Path):
+def test_patterns_tell_n_where_there_is_no_probe(tmp_path: Path):
     scan = tmp_path / "a.npz"
     np.savez(scan, diff3d=np.ones((2, 64, 64)))
-    with pytest.raises(DataError, match="probeGuess"):
-        train(scan)
-    assert train(scan, overrides={"N": 64}).tf_training_config.model.N == 64
+    assert train(scan).tf_training_config.model.N == 64
 
 
 def test_a_size_that_no_network_takes_is_refused_with_its_origin(tmp_path: Path):

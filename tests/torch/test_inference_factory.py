@@ -108,6 +108,7 @@ def test_what_a_training_writes_is_what_a_reconstruction_reads(scan: Path, tmp_p
     trained = train(scan, overrides={"gridsize": 2, "architecture": "cnn", "probe_trainable": True})
     config = dataclasses.asdict(trained.tf_training_config)
     said = config.pop("model")
+    del config["data"]  # a model keeps it under a name of its own
     training = {name: str(value) if isinstance(value, Path) else value for name, value in config.items()}
     payload = infer(save_model(tmp_path / "run", training, **said), scan)
     assert payload.tf_inference_config.model == trained.tf_training_config.model
