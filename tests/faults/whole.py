@@ -64,6 +64,12 @@ def _csv(content: bytes) -> None:
         raise ValueError("rows of different lengths, or an open last line")
 
 
+def _html(content: bytes) -> None:
+    text = content.decode().strip().lower()
+    if not text.startswith("<!doctype html>") or not text.endswith("</html>"):
+        raise ValueError("no whole page")
+
+
 def _checksums(content: bytes) -> None:
     lines = content.decode().split("\n")
     if lines.pop() or not all(re.fullmatch("([0-9a-f]{64}  |# may be missing: ).+", line) for line in lines):
@@ -98,6 +104,7 @@ _CHECKS = {
     CHECKSUMS: _checksums,
     ".json": _json,
     ".csv": _csv,
+    ".html": _html,
     ".ckpt": _zip,
     ".zip": _zip,
     ".npz": _zip,

@@ -39,6 +39,8 @@ FILES = {
     "run.log",
 }
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def run_dir(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
