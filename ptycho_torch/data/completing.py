@@ -96,15 +96,20 @@ def check_orientation(scan: RawData, ids: NDArray[np.int64]) -> None:
     trials = Trials(patterns, torch.from_numpy(scan.positions_px), ids, N_CHECKED)
     ranked = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS, N_ITERATIONS)
     mine = next(one for one in ranked if one.orientation == "identity")
-    if ranked[0].error < CLEARLY * mine.error:
+    best, now = ranked[0], scan.reading.orientation
+    word = best.orientation
+    half_a_turn = _on_top("rotate-180", word)
+    if not scan.has_probe and _on_top(half_a_turn, now) == "identity":
+        word = half_a_turn  # a probe that was found distinguishes the two as little as a free one
+    if best.error < CLEARLY * mine.error:
         logger.warning(
             "%s: with the positions turned or mirrored by %s the patterns are explained clearly better (error %.3g in "
             "place of %.3g): check the axes and the signs of the positions, or set orientation to %s.",
             printable(str(scan.path or "scan")),
-            ranked[0].orientation,
-            ranked[0].error,
+            word,
+            best.error,
             mine.error,
-            _on_top(ranked[0].orientation, scan.reading.orientation),
+            _on_top(word, now),
         )
 
 

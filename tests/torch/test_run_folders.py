@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
 ROOT = Path(__file__).parents[2]
 
 
-OF_UNKNOWN = ("metrics.json", "reconstruction.npz", "reconstruction.png")
+OF_UNKNOWN = ("metrics.json", "patterns.npz", "reconstruction.npz", "reconstruction.png", "report.html")
 """Results of a scan whose object is not known."""
 
 
