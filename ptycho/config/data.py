@@ -129,8 +129,8 @@ class DataConfig(CheckedDataclass, table="data"):
 
     probe: TextLine = "auto"
     """file: as in the file; optics: from convergence or aperture, and defocus; estimate: from the patterns, with a
-    search for its defocus; auto: the first of these that there is. Anything else is where it is in the file, written
-    as patterns."""
+    search for its defocus; auto: the first of these that is available. Anything else is where it is in the file,
+    written as patterns."""
 
     convergence: Angle | None = None
     """Semi-angle of the cone that a lens focuses: wavelength / (2 x outermost zone width) of a zone plate, the

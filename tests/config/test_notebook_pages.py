@@ -1,28 +1,15 @@
 """The HTML of settings as a browser shows it, in pages with the rules of the notebooks around it."""
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ptycho.config.canonical import TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
+from tests.browser import NEEDS_BROWSER, pages
 
-pytest.importorskip("playwright", reason="needs playwright, of the extra dev")
-
-SCRIPT = Path(__file__).parents[2] / "docs" / "settings_picture.py"
-spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
-assert spec is not None
-assert spec.loader is not None
-pages = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pages)
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(pages.browser_path() is None, reason="needs Chromium: apt-get install chromium"),
-]
+pytestmark = NEEDS_BROWSER
 
 LOOKED_UP = """table => [...table.rows].map(row => {
     const shown = element => {

@@ -1,6 +1,5 @@
 """Reports as a browser shows them: without errors, with a keyboard, light and dark, narrow and wide."""
 
-import importlib.util
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,21 +10,10 @@ import pytest
 
 from ptycho_torch.runs.report.contents import read_contents
 from ptycho_torch.runs.report.page import comparison_page
+from tests.browser import NEEDS_BROWSER, pages
 from tests.report.conftest import HOSTILE
 
-pytest.importorskip("playwright", reason="needs playwright, of the extra dev")
-
-SCRIPT = Path(__file__).parents[2] / "docs" / "settings_picture.py"
-spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
-assert spec is not None
-assert spec.loader is not None
-pages = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pages)
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(pages.browser_path() is None, reason="needs Chromium: apt-get install chromium"),
-]
+pytestmark = NEEDS_BROWSER
 
 KINDS = ("solved", "pictured", "trained", "compared")
 FAINT_TEXTS = """() => {
