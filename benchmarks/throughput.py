@@ -36,6 +36,7 @@ from ptycho_torch.model import Batch
 from ptycho_torch.optimization import build_optimizer, build_schedule
 from ptycho_torch.runs.training import build_module, train
 from ptycho_torch.runtime import run_environment
+from ptycho_torch.runtime.memory import peak_resident
 
 GROUP_SIZE = Request([ModelConfig], recipe=STANDARD).answer()[ModelConfig].gridsize ** 2
 LOSSES_AGREE = 1e-3
@@ -172,9 +173,8 @@ def peak_memory_mb(path: Path, run_dir: Path, threads: int) -> float | None:
     """Peak resident memory of this process after a training from a file; None where the system does not tell."""
     be_quiet(threads)
     train(payload_of(path, run_dir, 2), callbacks=[StopAfter(10)])
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.is_file() else []
-    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:")), None)
+    peak = peak_resident()
+    return None if peak is None else peak / 1e6
 
 
 def be_quiet(threads: int) -> None:
