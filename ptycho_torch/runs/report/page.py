@@ -14,9 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from ptycho.config.fields import text
 from ptycho.config.origins import Origin
 from ptycho.config.record import LEFT_OPEN
-from ptycho.config.render import Row, html, text
+from ptycho.config.render import Row, html
 from ptycho_torch.runs.figures import parts_of
 from ptycho_torch.runs.report.contents import DATA, Contents
 from ptycho_torch.runs.report.pictures import (
