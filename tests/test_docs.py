@@ -45,6 +45,8 @@ BESIDE = (
 )
 """Where a file may be that is named without its folder."""
 NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+SESSION = re.compile(r"^```console\n.*?^```$", re.MULTILINE | re.DOTALL)
+"""What is typed and shown, mistakes too; `tests/test_readme.py` runs it."""
 VARIABLE = re.compile(r"PTYCHO_EXEC_([A-Z][A-Z_]*)")
 
 
@@ -285,7 +287,8 @@ def test_the_data_contract_names_every_key_that_is_read() -> None:
 
 @pytest.mark.parametrize("path", tables.documents(), ids=named)
 def test_every_variable_that_a_document_names_sets_a_knob(path: Path) -> None:
-    names = {name.lower() for name in VARIABLE.findall(path.read_text())}
+    prose = SESSION.sub("", path.read_text())
+    names = {name.lower() for name in VARIABLE.findall(prose)}
     assert names <= set(PyTorchExecutionConfig.model_fields)
 
 

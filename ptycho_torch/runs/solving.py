@@ -71,6 +71,7 @@ def solve(
         DataError: a scan does not fit the data contract.
         KeyboardInterrupt, Terminated: as asked; what is found so far is kept.
     """
+    SolverPayload.refuse_other(payload)
     with _folder_for(payload) as folder:
         if not overwrite:
             folder.refuse_run(may_resume=False)
