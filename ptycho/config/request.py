@@ -250,7 +250,9 @@ class Request:
         """What does not go together, among what is right by itself."""
         waits = not self._n_is_settled and "N" in values and not self.speaks_of("N")
         known = {name: value for name, value in values.items() if not (waits and name == "N")}
-        return conflicts(known, next((one.table for one in reversed(self._sections) if one.label), ""))
+        yield from conflicts(known)
+        for section in self._sections:
+            yield from section.conflicts(known)
 
     def _read(self, file: ConfigFile) -> None:
         """Read the tables of a run file, or of any other the section without a label."""

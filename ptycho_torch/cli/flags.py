@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 
-from ptycho.config.fields import Scalar
-from ptycho.config.render import text
+from ptycho.config.fields import Scalar, text
 from ptycho.config.section import TABLES, Section, section_of, section_of_table
 from ptycho_torch.cli.commands import spell
 
