@@ -101,6 +101,23 @@ def _anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
+def test_what_people_look_for_is_two_clicks_from_the_readme() -> None:
+    near = {ROOT / "README.md"}
+    for _ in range(2):
+        near |= {
+            (page.parent / link.partition("#")[0]).resolve()
+            for page in near
+            if page.suffix == ".md"
+            for link in LINK.findall(page.read_text())
+            if "://" not in link
+        }
+    assert {ROOT / "docs" / f"{name}.md" for name in ("own_data", "settings", "cluster", "api")} <= near
+    assert "\n::: ptycho.RawData\n" in (ROOT / "docs" / "api.md").read_text()
+    notebooks, pages = set(ROOT.glob("examples/*.ipynb")), set(DOCUMENTS)
+    assert notebooks <= near
+    assert pages - near == set()
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_every_file_of_the_code_that_a_document_names_is_there(path: Path) -> None:
     missing = [

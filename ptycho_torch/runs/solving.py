@@ -22,6 +22,7 @@ from ptycho.json_files import read_json
 from ptycho.raw_data import RawData, load_scans
 from ptycho.run_folder import OF_RECONSTRUCTION, RECORD, STATE, RunFolder
 from ptycho.run_names import distinct_names
+from ptycho.wording import counted
 from ptycho_torch.config_solver import SolverPayload, solver_payload
 from ptycho_torch.data.found import with_found
 from ptycho_torch.runs.completing import as_found
@@ -233,7 +234,7 @@ def _one_scan(
             course.restore(saved)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise state.damaged(error) from None
-        log.info("%s: goes on after %d iterations", printable(str(scan.path)), course.n_done)
+        log.info("%s: goes on after %s", printable(str(scan.path)), counted(course.n_done, "iteration"))
     window = execution.reconstruction_window
     try:
         _run(
