@@ -125,7 +125,7 @@ def reconstruct_scans(
         export_of(config).refuse(scans)
         for scan in scans:
             refuse_several_objects(scan)
-        scans = [with_found(as_found(scan, fabric), config.start, "inference.start") for scan in scans]
+        scans = [as_found(with_found(scan, config.start, "inference.start"), fabric) for scan in scans]
         home.begin(anew=True)
         domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
         if fabric.is_global_zero:
@@ -304,7 +304,7 @@ def _one_scan(
     figures[PROBLEM] = problem_of_picture(figures)
     problem = tell_problem(scan, figures[PROBLEM])
     if problem is None:
-        tell_unexplained(scan, figures, with_model=True)
+        tell_unexplained(scan, figures, "network")
     if fabric.is_global_zero:
         product = product_of(result, scan)
         placed = product.placed(figures)

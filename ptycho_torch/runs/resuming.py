@@ -14,6 +14,7 @@ from ptycho.config.record import damages, is_record
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE, PROBLEM, read_archive_config
 from ptycho.run_folder import CHECKPOINTS, HISTORY, RunFolder, has_results
+from ptycho.wording import counted
 from ptycho_torch.config_bridge import TABLE
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule
@@ -349,7 +350,7 @@ def _nothing_left(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> 
     config, execution = payload.tf_training_config, payload.execution_config
     if stopped.epochs_done >= config.nepochs:
         origin = payload.sources["training.nepochs"]
-        rule = f"expected more than the {stopped.epochs_done} epochs that {folder} has been trained for"
+        rule = f"expected more than the {counted(stopped.epochs_done, 'epoch')} that {folder} has been trained for"
         message = f"training.nepochs: {rule}; got {config.nepochs} from {origin}. Raise it to train on."
         return Failure("training.nepochs", message)
     metric = monitored_metric(
@@ -361,6 +362,6 @@ def _nothing_left(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> 
     if waited < execution.early_stop_patience:
         return None
     origin = execution.sources["early_stop_patience"]
-    rule = f"expected more than the {waited} epochs without improvement that ended {folder}"
+    rule = f"expected more than the {counted(waited, 'epoch')} without improvement that ended {folder}"
     message = f"early_stop_patience: {rule}; got {execution.early_stop_patience} from {origin}."
     return Failure("early_stop_patience", f"{message} Raise it to train on.")
