@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -348,7 +347,9 @@ class RawData:
 
     def inspect(self) -> "Inspection":
         """What is known of the scan: figures, verdicts, and a picture, which a notebook shows."""
-        return import_module("ptycho.inspection").inspected(self)
+        from ptycho.inspection import inspected  # with what draws, which loads with the first picture
+
+        return inspected(self)
 
     @property
     def diff3d(self) -> Stack:
