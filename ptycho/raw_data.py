@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import Any, Final, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from ptycho.data_error import DataError, problem
 from ptycho.display import scan_html
 from ptycho.geometry import Geometry
 from ptycho.grouped_data import GroupedData, grouped_data
+from ptycho.inspection import Inspection, inspected
 from ptycho.npz_files import write_npz
 from ptycho.photon_scale import focus_of, photon_scale
 from ptycho.scan_checks import Checker
@@ -32,9 +33,6 @@ from ptycho.scan_objects import Labels, object_index
 from ptycho.scan_verdicts import Seen, examine, tell
 from ptycho.stored_array import Stack, taken
 from ptycho.verdict import Verdict
-
-if TYPE_CHECKING:
-    from ptycho.inspection import Inspection
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
 
@@ -345,10 +343,8 @@ class RawData:
         arrays = {key: np.asarray(value) for key, value in found.items() if value is not None}
         write_npz(Path(path), arrays, overwrite=overwrite)
 
-    def inspect(self) -> "Inspection":
+    def inspect(self) -> Inspection:
         """What is known of the scan: figures, verdicts, and a picture, which a notebook shows."""
-        from ptycho.inspection import inspected  # with what draws, which loads with the first picture
-
         return inspected(self)
 
     @property
