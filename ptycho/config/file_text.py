@@ -122,14 +122,23 @@ def way_out(line: str, path: str) -> str:
     ending = formats.suffix(path) or ""
     if "\t" in line[: len(line) - len(line.lstrip())] and ending in (".yaml", ".yml"):
         return " Indent with spaces, without tabs."
-    meant = meant_by(line.strip(), ending)
-    return f" {meant.way_out}".rstrip() if meant and tables_with(meant.name) else ""
+    return f" {_meant(line, ending)[1]}".rstrip()
+
+
+def _meant(line: str, ending: str) -> tuple[str, str]:
+    """The setting that is wrong in a line, and what to do about it; two empty texts where that is not known."""
+    inner = re.split(r"[\[\]{},]", line) if ending in (".toml", ".json") else []
+    for part in (line, *inner):
+        meant = meant_by(part.strip(), ending)
+        if meant and meant.way_out and tables_with(meant.name):
+            return part.strip(), meant.way_out
+    return "", ""
 
 
 def named_in(line: str, path: str) -> str:
     """What a line that is not valid says before its first value; of one that names no setting, that it is there."""
-    if way_out(line, path):
-        return line
+    if wrong := _meant(line, formats.suffix(path) or "")[0]:
+        return wrong
     before = up_to_value(line)
     named = before.rstrip(" .=:").strip("'\"")
     if tables_with(named) and re.fullmatch(_NUMERIC, line[len(before.removesuffix(" ...")) :]):
