@@ -19,7 +19,7 @@ EMPTY: Final = (0.75, 0.03)
 FEWEST_DRIFTING: Final = 20
 """With fewer patterns nothing is said of a drift."""
 
-DRIFT: Final = (0.25, 16.0, 0.65)
+DRIFT: Final = (0.25, 16.0, 0.75)
 """Relative change over a scan, over its standard error, and part of the variance that a straight line explains: the
 beam is taken to drift from the first on, and one of the others. Objects that absorb unevenly come near the second."""
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ptycho.data_error import DataError
+from ptycho.frame_verdicts import of_drift
 from ptycho.geometry import Geometry
 from ptycho.probe import probe_diameter_px
 from ptycho.raw_data import RawData
@@ -128,6 +129,14 @@ def test_a_beam_that_fades_or_grows_is_said(domain, caplog, rate):
     scan = read(in_domain(counts, domain), domain=domain)
     assert found(scan)["drift"].statistic == pytest.approx(np.expm1(rate), abs=0.2)
     assert "refine_intensities" in said(caplog)[-1]
+
+
+def test_an_object_that_absorbs_at_one_end_of_a_raster_is_no_drift():
+    """A silhouette: a straight line explains 69% of what the totals differ by."""
+    y, x = np.divmod(np.arange(100), 10)
+    inside = (y > 4) & (np.abs(x - 5) < 4)
+    totals = 1e4 * np.where(inside, 1.4, 1.0) * (1 + 0.03 * y)
+    assert [*of_drift(totals, np.stack((y, x), axis=1) * 2.1)] == []
 
 
 # Centre, positions, lengths -------------------------------------------------------------------------------------
