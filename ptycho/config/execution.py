@@ -21,7 +21,6 @@ from ptycho.config.fields import (
     Seed,
     TextLine,
 )
-from ptycho.config.rules import loading_processes
 from ptycho.config.section import Conflict, section_of
 from ptycho.config.settings import ResolvedSettings
 
@@ -230,8 +229,12 @@ class PyTorchExecutionConfig(AdditionalKnobs):
 
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:
-        """Refuse what is about loading processes where there are none."""
-        return loading_processes(values)
+        """Find what asks for loading processes where there are none."""
+        if values.get("num_workers") == 0:
+            for name, without in (("persistent_workers", False), ("prefetch_factor", None)):
+                if values.get(name, without) != without:
+                    way_out = f"Set num_workers, or drop {name}."
+                    yield Conflict(name, "num_workers > 0", "num_workers", way_out, (without,))
 
 
 def unread_by_reconstructions(*, with_model: bool) -> frozenset[str]:

@@ -24,7 +24,7 @@ _PIECE: Final = 2**16
 """Bytes to read at a time."""
 _PLACES_TOLD: Final = 4
 """Places of a key that are told one by one."""
-_NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
+_NUMERIC: Final = r"[-+.\d\s\[\],\"']*"
 """What can be no secret."""
 
 
@@ -38,15 +38,8 @@ def text_of(path: str, name: str) -> str:
     Raises:
         ConfigError: It is missing, of another kind, too large, or no UTF-8 text.
     """
-    rule = "expected a file that ends in .toml, .yaml, .yml or .json"
-    if path == "-":
-        raise _refused(name, f"{rule}, which tells its format; got standard input. Name a file.")
-    if "\0" not in path and os.path.isdir(path):
-        raise _refused(name, f"{rule}; got a folder. Name a file.")
     if formats.suffix(path) is None:
-        if not os.path.lexists(path):
-            raise _no_such_file(name)
-        raise _refused(name, f"{rule}. Rename the file to say its format.")
+        raise _without_format(path, name)
     try:
         largest = LARGEST if formats.suffix(path) == ".json" else LARGEST_FILE
         content = _content_of(path, name, largest + 1)
@@ -69,6 +62,8 @@ def text_of(path: str, name: str) -> str:
 def _content_of(path: str, name: str, most: int) -> bytes:
     """Read a file, or what a program writes into a named pipe, once; at most so many bytes."""
     kind = os.stat(path).st_mode  # opening a device may already act on it
+    if stat.S_ISDIR(kind):
+        raise _without_format(path, name)
     is_pipe = stat.S_ISFIFO(kind)
     if not is_pipe and not stat.S_ISREG(kind):
         raise _refused(name, "expected a file or a named pipe; got another kind of file. Name a file.")
@@ -95,6 +90,18 @@ def _holds_more(pipe: int, name: str) -> bool:
         what = f"expected settings from a named pipe; got nothing within {WAIT_S} s"
         raise _refused(name, f"{what}. Start the program that writes into it.")
     return bool(events[0][1] & select.POLLIN)
+
+
+def _without_format(path: str, name: str) -> ConfigError:
+    """Word the refusal of what has no format that its name tells."""
+    rule = "expected a file that ends in .toml, .yaml, .yml or .json"
+    if path == "-":
+        return _refused(name, f"{rule}, which tells its format; got standard input. Name a file.")
+    if os.path.isdir(path):
+        return _refused(name, f"{rule}; got a folder. Name a file.")
+    if not os.path.lexists(path):
+        return _no_such_file(name)
+    return _refused(name, f"{rule}. Rename the file to say its format.")
 
 
 def _refused(name: str, message: str) -> ConfigError:
@@ -125,7 +132,7 @@ def named_in(line: str, path: str) -> str:
         return line
     before = up_to_value(line)
     named = before.rstrip(" .=:").strip("'\"")
-    if tables_with(named) and _NUMERIC.fullmatch(line[len(before.removesuffix(" ...")) :]):
+    if tables_with(named) and re.fullmatch(_NUMERIC, line[len(before.removesuffix(" ...")) :]):
         return line
     if before or not line:
         return before

@@ -3,10 +3,9 @@
 import argparse
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.files import ConfigFile
@@ -113,8 +112,7 @@ def add_quiet(parser: FlagParser) -> None:
     )
 
 
-@dataclass(frozen=True)
-class CommandLine:
+class CommandLine(NamedTuple):
     """What was passed."""
 
     places: dict[str, str]

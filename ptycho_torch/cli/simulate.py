@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ptycho.config.errors import ConfigError
-from ptycho_torch.cli.console import refusing, relative
+from ptycho_torch.cli.console import refusing, relative, tell_next_with
 from ptycho_torch.cli.options import OWN, add_quiet, in_the_way, path_of_flag
 from ptycho_torch.cli.parameters import call, parameter_flags, read_parameters
 from ptycho_torch.cli.parser import FlagParser
@@ -50,4 +50,5 @@ def run(options: argparse.Namespace) -> int:
             raise
     n, height, width = scan.patterns.shape
     print(f"{relative(path)}: {n} patterns of {height} x {width} pixels, {scan.domain}")
+    tell_next_with(path, height)
     return 0

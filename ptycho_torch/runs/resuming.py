@@ -11,10 +11,10 @@ from torch import Size
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.record import damages, is_record
-from ptycho.display import training_html
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE, PROBLEM, read_archive_config
 from ptycho.run_folder import CHECKPOINTS, HISTORY, RunFolder, has_results
+from ptycho.wording import counted
 from ptycho_torch.config_bridge import TABLE
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule
@@ -31,6 +31,7 @@ from ptycho_torch.runs.checkpoints import SECTIONS, latest
 from ptycho_torch.runs.outcome import tell_verdict, verdict_on
 from ptycho_torch.runs.record import CONFIGURATION, recorded_domains
 from ptycho_torch.runs.resume_point import ResumePoint, refuse_other_scans
+from ptycho_torch.runs.shown import ShownTraining
 from ptycho_torch.runs.training import TrainingResult, check, folder_of, train_in
 from ptycho_torch.runtime import (
     LossHistory,
@@ -54,7 +55,7 @@ _DATA_IN_CHECKPOINT: Final = [
 
 
 @dataclass(frozen=True)
-class EndedTraining:
+class EndedTraining(ShownTraining):
     """A training in which nothing was left to train.
 
     Attributes:
@@ -68,8 +69,6 @@ class EndedTraining:
     bundle: Path
     history: list[dict[str, float | None]] = field(repr=False)
     problem: str | None
-
-    _repr_html_ = training_html
 
 
 class _Stopped(NamedTuple):
@@ -154,6 +153,7 @@ def train_or_resume(
     Raises:
         ConfigError, DataError: as `train` and `resume`.
     """
+    TrainingPayload.refuse_other(payload)
     with folder_of(payload) as folder:
         if not has_results(folder.path):
             if (folder.path / CONFIGURATION).exists():
@@ -350,7 +350,7 @@ def _nothing_left(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> 
     config, execution = payload.tf_training_config, payload.execution_config
     if stopped.epochs_done >= config.nepochs:
         origin = payload.sources["training.nepochs"]
-        rule = f"expected more than the {stopped.epochs_done} epochs that {folder} has been trained for"
+        rule = f"expected more than the {counted(stopped.epochs_done, 'epoch')} that {folder} has been trained for"
         message = f"training.nepochs: {rule}; got {config.nepochs} from {origin}. Raise it to train on."
         return Failure("training.nepochs", message)
     metric = monitored_metric(
@@ -362,6 +362,6 @@ def _nothing_left(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> 
     if waited < execution.early_stop_patience:
         return None
     origin = execution.sources["early_stop_patience"]
-    rule = f"expected more than the {waited} epochs without improvement that ended {folder}"
+    rule = f"expected more than the {counted(waited, 'epoch')} without improvement that ended {folder}"
     message = f"early_stop_patience: {rule}; got {execution.early_stop_patience} from {origin}."
     return Failure("early_stop_patience", f"{message} Raise it to train on.")

@@ -22,7 +22,9 @@ from ptycho.json_files import read_json
 from ptycho.raw_data import RawData, load_scans
 from ptycho.run_folder import OF_RECONSTRUCTION, RECORD, STATE, RunFolder
 from ptycho.run_names import distinct_names
+from ptycho.wording import counted
 from ptycho_torch.config_solver import SolverPayload, solver_payload
+from ptycho_torch.data.found import with_found
 from ptycho_torch.runs.completing import as_found
 from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.exports import export_of
@@ -70,6 +72,7 @@ def solve(
         DataError: a scan does not fit the data contract.
         KeyboardInterrupt, Terminated: as asked; what is found so far is kept.
     """
+    SolverPayload.refuse_other(payload)
     with _folder_for(payload) as folder:
         if not overwrite:
             folder.refuse_run(may_resume=False)
@@ -223,7 +226,7 @@ def _one_scan(
 ) -> SolverResult:
     config, execution = payload.solver_config, payload.execution_config
     fingerprint = scan_fingerprint(scan)
-    scan = as_found(scan, fabric, check=True)
+    scan = as_found(with_found(scan, config.start, "solver.start", ("object",)), fabric, check=True)
     course = Course(payload, scan, start_of(config.start, scan, margin_px(config)), fabric)
     state = StateFile(folder, checksums, fingerprint)
     if (saved := state.read()) is not None:
@@ -231,7 +234,7 @@ def _one_scan(
             course.restore(saved)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise state.damaged(error) from None
-        log.info("%s: goes on after %d iterations", printable(str(scan.path)), course.n_done)
+        log.info("%s: goes on after %s", printable(str(scan.path)), counted(course.n_done, "iteration"))
     window = execution.reconstruction_window
     try:
         _run(

@@ -13,11 +13,12 @@ from lightning.pytorch.strategies import FSDPStrategy
 from ptycho.checksums import Checksums
 from ptycho.config.errors import printable
 from ptycho.config.paths import absolute
-from ptycho.display import training_html
+from ptycho.judgement import NOTICED
 from ptycho.model_archive import ARCHIVE, PROBLEM, READING
 from ptycho.raw_data import DataError
 from ptycho.run_folder import RunFolder
 from ptycho.scan_domain import TrainedDomains
+from ptycho.wording import counted
 from ptycho_torch.bundle import save_bundle
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule, stack_probes
@@ -25,6 +26,7 @@ from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
 from ptycho_torch.runs.agreement import predicted_figures
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprints, scan_fingerprints
+from ptycho_torch.runs.judging import noticed_in
 from ptycho_torch.runs.outcome import refuse_diverged, tell_verdict, verdict_on
 from ptycho_torch.runs.preflight import warn_of_idle_settings
 from ptycho_torch.runs.record import logged, warn_of_older_model, write_configuration
@@ -35,6 +37,7 @@ from ptycho_torch.runs.resume_point import (
     refuse_other_scans,
     refuse_other_weights,
 )
+from ptycho_torch.runs.shown import ShownTraining
 from ptycho_torch.runtime import (
     LossHistory,
     batches_per_device,
@@ -51,7 +54,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainingResult:
+class TrainingResult(ShownTraining):
     """A finished training.
 
     Attributes:
@@ -69,8 +72,6 @@ class TrainingResult:
     module: PtychoPINN_Lightning = field(repr=False)
     checkpoint: Path | None
     problem: str | None = None
-
-    _repr_html_ = training_html
 
 
 class PreparedTraining(NamedTuple):
@@ -110,6 +111,7 @@ def train(
         RunError: a process of the run is gone, or memory, shared memory or file handles ran out.
         Terminated: SIGTERM; a checkpoint of the step that was under way is kept.
     """
+    TrainingPayload.refuse_other(payload)
     data = check(payload, data)
     with folder_of(payload) as folder:
         if not overwrite:
@@ -224,7 +226,7 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     history = next(item for item in trainer.callbacks if isinstance(item, LossHistory)).rows
     bundle, verdict = run_dir / ARCHIVE, verdict_on(history, {}, checkpoint)
     if trainer.is_global_zero:
-        figures = predicted_figures(module, data, trainer)
+        figures = predicted_figures(module, data, trainer) | {NOTICED: noticed_in(data.scans)}
         verdict = verdict_on(history, figures, checkpoint)
         write_training_results(run_dir, history, figures | {PROBLEM: verdict})
         save_model(bundle, module, prepared, verdict)
@@ -306,12 +308,11 @@ def _record(
             "%s: other content than the run was trained on so far, by its SHA-256", printable(changed)
         )
     log.info(
-        "training on %d groups of %d patterns, validating on %d, for %d epoch%s%s",
+        "training on %d groups of %s, validating on %d, for %s%s",
         facts["n_training_groups"],
-        config.model.gridsize**2,
+        counted(config.model.gridsize**2, "pattern"),
         facts["n_validation_groups"],
-        config.nepochs,
-        "" if config.nepochs == 1 else "s",
+        counted(config.nepochs, "epoch"),
         resumed.how_far() if resumed else "",
     )
 

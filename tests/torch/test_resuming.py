@@ -266,7 +266,7 @@ def test_a_folder_without_a_stopped_training_is_refused(tmp_path: Path, killed: 
 def test_a_finished_training_is_refused_unless_asked_for_more(tiny_file: Path, tmp_path: Path) -> None:
     run_dir = trained(tiny_file, tmp_path / "run", nepochs=1).run_dir
     assert refusal(run_dir) == (
-        f"training.nepochs: expected more than the 1 epochs that {run_dir} has been trained for; got 1 from "
+        f"training.nepochs: expected more than the 1 epoch that {run_dir} has been trained for; got 1 from "
         f"{run_dir}/config.json. Raise it to train on."
     )
     (run_dir / "wts.h5.zip").unlink()  # as if it was stopped before its model was saved

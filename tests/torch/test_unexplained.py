@@ -48,7 +48,7 @@ def test_nothing_is_said_of_a_result_that_explains_its_scan(tmp_path, caplog, np
 def test_positions_in_another_unit_are_told_by_the_scan_and_by_the_result(tmp_path, caplog, factor):
     result, scan = made(tmp_path, positions_px=SOUND.positions_px * factor)
     assert [verdict.name for verdict in scan.verdicts] == ["extent"]
-    verdict = unexplained(scan, result.metrics, with_model=False)
+    verdict = unexplained(result.metrics, "solver")
     assert result.problem is not None or verdict.statistic > 0.5
     if result.problem is None:
         assert "what was noticed when the scan was read (extent); positions of the wrong sign" in said(caplog)
