@@ -273,7 +273,8 @@ def logger_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
             config,
             "logger_backend",
             "a logger whose packages are installed",
-            f"Missing: {', '.join(missing)}. Run pip install 'ptychopinn[{config.logger_backend}]'.",
+            f"Missing: {', '.join(missing)}. In the checkout of ptychopinn, run "
+            f"pip install '.[{config.logger_backend}]'.",
         )
     elif reason := unusable_service(config):
         rule = "a logger that can be written to"

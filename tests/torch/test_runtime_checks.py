@@ -225,7 +225,7 @@ def test_missing_logger_names_the_extra(backend: str, package: str, monkeypatch:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else found(name))
     message = refusals(config(logger_backend=backend))["logger_backend"]
-    assert f"pip install 'ptychopinn[{backend}]'" in message
+    assert f"pip install '.[{backend}]'" in message
 
 
 def test_missing_mlflow_is_no_matter_when_it_is_disabled(monkeypatch: pytest.MonkeyPatch):
