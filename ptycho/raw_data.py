@@ -321,6 +321,10 @@ class RawData:
             DataError: the name does not end in `.npz`.
             FileExistsError: the file is there, and not to be replaced.
         """
+        write_npz(Path(path), self.to_arrays(), overwrite=overwrite)
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of the NPZ of the data contract, by name."""
         found: dict[str, npt.ArrayLike | None] = {
             "diff3d": self.patterns,
             "xcoords": self.positions_px[:, 1],
@@ -338,8 +342,7 @@ class RawData:
             "nphotons": self.nphotons,
             "metadata": json.dumps({**self.metadata, "measurement_domain": self.domain}),
         }
-        arrays = {key: np.asarray(value) for key, value in found.items() if value is not None}
-        write_npz(Path(path), arrays, overwrite=overwrite)
+        return {key: np.asarray(value) for key, value in found.items() if value is not None}
 
     def inspect(self) -> "Inspection":
         """What is known of the scan: figures, verdicts, and a picture, which a notebook shows."""

@@ -167,7 +167,7 @@ def _solve_in(
         home.begin(anew=not goes_on)
         checksums = Checksums(run_dir)
         if fabric.is_global_zero:
-            _write_record(payload, scans, run_dir, checksums, record)
+            _write_record(payload, scans, run_dir, record)
         results = [_one_scan(payload, *pair, run_dir, fabric, checksums) for pair in left]
         if fabric.is_global_zero:
             checksums.settle()
@@ -184,7 +184,6 @@ def _write_record(
     payload: SolverPayload,
     scans: Sequence[RawData],
     run_dir: Path,
-    checksums: Checksums,
     record: Mapping[str, Any] | None,
 ) -> None:
     facts: dict[str, Any] = {
@@ -201,9 +200,9 @@ def _write_record(
         payload.sources,
         payload.overrides_applied,
         facts,
+        [scan.path for scan in scans],
         None if record is None else _kept_origins(record),
     )
-    checksums.list_scans(scan.path for scan in scans if scan.path is not None)
 
 
 def _kept_origins(record: Mapping[str, Any]) -> dict[str, Any]:

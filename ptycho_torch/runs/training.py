@@ -292,16 +292,16 @@ def _record(
         "domains": domains_of(data.scans).to_json(),
         "resumed": [] if resumed is None else resumed.record,
     }
-    write_configuration(
+    for changed in write_configuration(
         run_dir,
         config,
         payload.execution_config,
         payload.sources,
         payload.overrides_applied,
         facts,
+        [scan.path for scan in data.scans],
         resumed.origins if resumed else None,
-    )
-    for changed in Checksums(run_dir).list_scans(scan.path for scan in data.scans if scan.path is not None):
+    ):
         log.warning(
             "%s: other content than the run was trained on so far, by its SHA-256", printable(changed)
         )

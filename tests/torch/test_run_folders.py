@@ -193,7 +193,7 @@ def test_a_reconstruction_is_one_set_and_not_repeated_over_itself_unasked(
     unknown.to_file(tmp_path / "unknown.npz")
     reconstructed(finished, tmp_path / "unknown.npz", folder, overwrite=True)
     names = {path.name for path in folder.iterdir()}
-    assert names == {"SHA256SUMS", "config.json", "run.log", *OF_UNKNOWN}
+    assert names == {"config.json", "run.log", *OF_UNKNOWN}
     results = dict.fromkeys(OF_UNKNOWN, "ok")
     read = (tmp_path / "unknown.npz", finished / "wts.h5.zip")
     assert verify(folder) == dict.fromkeys(map(str, read), "ok") | results

@@ -26,7 +26,6 @@ from tests.torch.solving import course_of, payload_of, scan_of, solved
 
 SOUND_START = {"object": np.ones((9, 9), np.complex64), "corner_px": np.zeros(2, np.int64)}
 FILES = {
-    "SHA256SUMS",
     "comparison.png",
     "config.json",
     "history.csv",
@@ -192,7 +191,7 @@ def test_scans_of_a_folder_are_reconstructed_each_by_itself(tiny_scan: RawData, 
     results = solve(payload_of(data, tmp_path / "run", n_iterations=2))
     assert [result.run_dir.name for result in results] == ["one", "two"]
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "SHA256SUMS", "config.json", "one", "run.log", "two",
+        "config.json", "one", "run.log", "two",
     }  # fmt: skip
     assert set(verify(tmp_path / "run").values()) == {"ok"}
 
