@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ptycho.regular_files import read_regular
 from ptycho.run_folder import LOSS_PICTURE, OF_RECONSTRUCTION, REPORT
+from ptycho.words import counted
 
 if TYPE_CHECKING:
     from ptycho.raw_data import RawData
@@ -94,7 +95,7 @@ def scan_html(scan: "RawData") -> str:
         ("read as", f"{scan.domain}: {scan.domain_reason}"),
         ("positions", f"y {low[0]:.4g} to {high[0]:.4g}, x {low[1]:.4g} to {high[1]:.4g} (object pixels)"),
         ("probe", f"{len(scan.probe)} modes" if len(scan.probe) > 1 else "1 mode"),
-        ("held out", n_held and f"{n_held} patterns"),
+        ("held out", n_held and counted(n_held, "pattern")),
         ("known object", "yes" if scan.object_truth is not None else None),
         ("file", scan.path or "in memory alone"),
     ]

@@ -21,7 +21,9 @@ from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import REPORT
 from ptycho.run_names import RECONSTRUCTIONS, default_folder
 from ptycho.run_verdicts import recorded_problems
+from ptycho.words import counted
 from ptycho_torch.cli.console import (
+    Refusal,
     is_first_process,
     refuse_unlearned,
     refusing,
@@ -29,7 +31,7 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import spell
-from ptycho_torch.cli.options import CommandLine, missing_places, run_in_the_way
+from ptycho_torch.cli.options import CommandLine, missing_places, resumes_itself, run_in_the_way
 from ptycho_torch.cli.settled import Settled
 
 if TYPE_CHECKING:
@@ -73,14 +75,19 @@ def run(line: CommandLine, request: Request, options: argparse.Namespace) -> int
         *misplaced(line, with_model=False),
     ]
     place = request.path("output_dir")
-    run_dir = Path(place or "")
-    line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if place else ())])
+    run_dir, automatic = Path(place or ""), resumes_itself(options)
+    kept = run_in_the_way(run_dir, options) if place and not automatic else []
+    line.refuse(request, [*wrong, *kept])
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_solver import create_solver_payload
 
     with refusing(DataError), watching_for_interrupt(run_dir):
         payload = create_solver_payload(None, None, request=request)
+        if automatic:
+            from ptycho_torch.runs.resuming_solver import solve_or_resume
+
+            return _say_resumed(solve_or_resume(payload), run_dir)
         from ptycho_torch.runs.solving import solve
 
         return _say(solve(payload, overwrite="overwrite" in options))
@@ -103,7 +110,7 @@ def settled(request: Request) -> Settled:
 
 def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
     """The settings of a reconstruction that would go on."""
-    from ptycho_torch.runs.solving import stopped_payload
+    from ptycho_torch.runs.resuming_solver import stopped_payload
 
     payload = stopped_payload(**asked_to_resume(line, options))
     return Settled.of(payload, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
@@ -130,13 +137,9 @@ def resume(line: CommandLine, options: argparse.Namespace) -> int:
     from ptycho.raw_data import DataError
 
     with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
-        from ptycho_torch.runs.solving import resume_solving
+        from ptycho_torch.runs.resuming_solver import resume_solving
 
-        code = _say(resume_solving(**known))
-    refuse_unlearned(
-        next(iter(recorded_problems(Path(known["run_dir"]))), None)
-    )  # of scans that were finished before
-    return code
+        return _say_resumed(resume_solving(**known), Path(known["run_dir"]))
 
 
 def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str, Any]:
@@ -146,7 +149,18 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
         ConfigError: a flag that does not exist.
         Refusal: an option that does not go with `--resume`.
     """
+    if len(line.places) > 1:
+        rule = "expected with DATA alone, where the scan was moved"
+        raise Refusal(f"--resume: {rule}; got MODEL as well. Drop MODEL: a run keeps its settings.")
     return {**line.resuming(options), "data": next(iter(line.places.values()), None)}
+
+
+def _say_resumed(results: "Sequence[SolverResult]", run_dir: Path) -> int:
+    if not results and is_first_process():
+        print(f"{relative(run_dir)}: nothing is left to reconstruct")
+    code = _say(results)
+    refuse_unlearned(next(iter(recorded_problems(run_dir)), None))  # of scans that were finished before
+    return code
 
 
 def _say(results: "Sequence[SolverResult]") -> int:
@@ -154,8 +168,8 @@ def _say(results: "Sequence[SolverResult]") -> int:
         figures = result.metrics
         print(
             f"R factor {figures['r_factor']:.4f}, deviance {figures['poisson_deviance_per_pixel']:.3f} per pixel "
-            f"({figures['patterns']} patterns), {figures['n_iterations']} iterations, {figures['seconds']:.3g} s, "
-            f"{relative(result.run_dir / REPORT)}"
+            f"({figures['patterns']} patterns), {counted(figures['n_iterations'], 'iteration')}, "
+            f"{figures['seconds']:.3g} s, {relative(result.run_dir / REPORT)}"
         )
     refuse_unlearned(next((result.problem for result in results if result.problem), None))
     return 0

@@ -13,8 +13,8 @@ from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.config.training import TrainingConfig
 from ptycho.run_names import RUNS, default_folder
+from ptycho.words import counted
 from ptycho_torch.cli.console import (
-    Refusal,
     is_first_process,
     refuse_unlearned,
     refusing,
@@ -27,6 +27,7 @@ from ptycho_torch.cli.options import (
     CommandLine,
     add_own_options,
     missing_places,
+    resumes_itself,
     run_in_the_way,
     shown_values,
 )
@@ -36,9 +37,6 @@ from ptycho_torch.cli.settled import Settled
 if TYPE_CHECKING:
     from ptycho_torch.runs.resuming import EndedTraining
     from ptycho_torch.runs.training import TrainingResult
-
-AUTO = "auto"
-"""In place of a folder: go on where there is something to go on from."""
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -129,20 +127,6 @@ def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
         return Settled.of(create_training_payload(None, None, request=request), *classes)
 
 
-def resumes_itself(options: argparse.Namespace) -> bool:
-    """Whether a training goes on where it can, and starts otherwise.
-
-    Raises:
-        Refusal: it is also to replace what it could go on with.
-    """
-    automatic = vars(options).get("resume") == AUTO
-    if automatic and "overwrite" in options:
-        raise Refusal(
-            "--overwrite: expected without --resume auto, which keeps what is there; got both. Drop one."
-        )
-    return automatic
-
-
 def _resumed(line: CommandLine, options: argparse.Namespace) -> "TrainingResult":
     from ptycho.raw_data import DataError
 
@@ -168,8 +152,7 @@ def _say_result(result: "TrainingResult | EndedTraining") -> int:
     from ptycho_torch.runs.resuming import EndedTraining
 
     if is_first_process():
-        epochs = "1 epoch" if len(result.history) == 1 else f"{len(result.history)} epochs"
-        told = f"trained for {epochs}, {last_losses(result.history)}"
+        told = f"trained for {counted(len(result.history), 'epoch')}, {last_losses(result.history)}"
         if isinstance(result, EndedTraining):
             told = "nothing is left to train"
         print(f"{relative(result.bundle)}: {told}")

@@ -19,8 +19,8 @@ from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
 from ptycho.config.section import section_of
 from ptycho.escaped import LineFormatter
-from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE
+from ptycho.recorded import recorded_settings
 from ptycho.run_folder import LOG, RunFolder
 from ptycho.run_folder import RECORD as CONFIGURATION
 from ptycho.scan_domain import TrainedDomains
@@ -134,11 +134,7 @@ def warn_of_older_model(run_dir: Path) -> None:
 
 def _model_of(record: Path) -> str | None:
     """The model that a record names, seen from here."""
-    try:
-        content: Any = read_json(record)
-        named = content["configuration"]["model_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    named = recorded_settings(record.parent).get("model_path")
     return os.path.realpath(named) if isinstance(named, str) and "\0" not in named else None
 
 

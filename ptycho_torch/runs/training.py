@@ -18,6 +18,7 @@ from ptycho.model_archive import ARCHIVE, PROBLEM, READING
 from ptycho.raw_data import DataError
 from ptycho.run_folder import RunFolder
 from ptycho.scan_domain import TrainedDomains
+from ptycho.words import counted
 from ptycho_torch.bundle import save_bundle
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule, stack_probes
@@ -306,12 +307,11 @@ def _record(
             "%s: other content than the run was trained on so far, by its SHA-256", printable(changed)
         )
     log.info(
-        "training on %d groups of %d patterns, validating on %d, for %d epoch%s%s",
-        facts["n_training_groups"],
-        config.model.gridsize**2,
+        "training on %s of %s, validating on %d, for %s%s",
+        counted(facts["n_training_groups"], "group"),
+        counted(config.model.gridsize**2, "pattern"),
         facts["n_validation_groups"],
-        config.nepochs,
-        "" if config.nepochs == 1 else "s",
+        counted(config.nepochs, "epoch"),
         resumed.how_far() if resumed else "",
     )
 

@@ -23,6 +23,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.runs.resuming import resume, resumed_payload
 from ptycho_torch.simulate import simulate_scan
+from tests.refusals import message
 from tests.torch.runs import SMALL, assert_same, refusal, trained
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
@@ -258,15 +259,24 @@ def test_a_folder_without_a_stopped_training_is_refused(tmp_path: Path, killed: 
         '{"configuration": {"test_data_file": null}, "execution": {}, "origins": {}}'
     )
     assert "expected the folder of a training; got that of a reconstruction" in refusal(tmp_path)
-    run_dir = copied(killed, tmp_path)
-    shutil.rmtree(run_dir / "checkpoints")
-    assert "expected a checkpoint to go on from; got none" in refusal(run_dir)
+
+
+def test_a_run_without_a_checkpoint_begins_again(
+    tiny_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = trained(tiny_file, tmp_path / "whole", nepochs=1)
+    run_dir = tmp_path / "stopped"
+    run_dir.mkdir()
+    shutil.copy(whole.run_dir / "config.json", run_dir)  # as a kill in the first epoch leaves it
+    assert f"Go on with it (ptycho train --resume {run_dir};" in message(lambda: trained(tiny_file, run_dir))
+    assert_same(whole, resume(run_dir))
+    assert "there is no checkpoint to go on from; the training begins again" in caplog.text
 
 
 def test_a_finished_training_is_refused_unless_asked_for_more(tiny_file: Path, tmp_path: Path) -> None:
     run_dir = trained(tiny_file, tmp_path / "run", nepochs=1).run_dir
     assert refusal(run_dir) == (
-        f"training.nepochs: expected more than the 1 epochs that {run_dir} has been trained for; got 1 from "
+        f"training.nepochs: expected more than the 1 epoch that {run_dir} has been trained for; got 1 from "
         f"{run_dir}/config.json. Raise it to train on."
     )
     (run_dir / "wts.h5.zip").unlink()  # as if it was stopped before its model was saved

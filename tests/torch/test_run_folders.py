@@ -119,6 +119,9 @@ def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> No
             anyway(tiny_file, tmp_path / "run", StopAfter(epochs))
     with pytest.raises(ConfigError, match=r"training\.nepochs: expected at least 2, the epochs that "):
         anyway(tiny_file, tmp_path / "run", nepochs=1)
+    small = {name: value for name, value in SMALL.items() if name != "nepochs"}
+    with pytest.raises(ConfigError, match="got 1 from flag --nepochs"):
+        train_or_resume(create_training_payload(tiny_file, tmp_path / "run", small, flags={"nepochs": 1}))
     result = anyway(tiny_file, tmp_path / "run")
     assert [row["epoch"] for row in result.history] == [0, 1, 2, 3]
     record = json.loads((result.run_dir / "config.json").read_text())

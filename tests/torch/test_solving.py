@@ -19,8 +19,9 @@ from ptycho.raw_data import DataError, RawData
 from ptycho.run_folder import STATE, holds_training
 from ptycho_torch.cli.main import main
 from ptycho_torch.runs.fingerprints import scan_fingerprint
+from ptycho_torch.runs.resuming_solver import resume_solving, solve_or_resume
 from ptycho_torch.runs.solver_files import StateFile
-from ptycho_torch.runs.solving import resume_solving, solve
+from ptycho_torch.runs.solving import solve
 from tests.refusals import message
 from tests.torch.solving import course_of, payload_of, scan_of, solved
 
@@ -288,9 +289,8 @@ def test_a_state_of_another_scan_or_a_damaged_one_is_refused(
     tiny_file: Path, tiny_scan: RawData, tmp_path: Path
 ) -> None:
     folder = stopped(tiny_file, tmp_path / "run", 3, **SETTINGS)
-    other = scan_of(seed=4)
-    text = message(lambda: resume_solving(folder, scans=[other]))
-    assert "got one of another scan" in text
+    with pytest.raises(DataError, match="expected the data that the run was begun with"):
+        resume_solving(folder, scans=[scan_of(seed=4)])
     state = folder / STATE
     state.write_bytes(state.read_bytes()[:-200])
     assert "got a damaged file" in message(lambda: resume_solving(folder))
@@ -317,6 +317,28 @@ def test_a_state_that_holds_something_else_is_refused(
         assert "expected the state of a reconstruction; got a damaged file" in message(
             lambda: resume_solving(folder)
         )
+
+
+def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    payload = payload_of(tiny_file, folder, n_iterations=6)
+    (whole,) = solve_or_resume(payload)
+    record = json.loads((folder / "config.json").read_text())
+    assert record["resumed"] == []
+    assert solve_or_resume(payload) == []
+    left = tmp_path / "left"
+    left.mkdir()
+    shutil.copy(folder / "config.json", left)  # as a kill before the first state leaves it
+    assert f"Go on with it (ptycho reconstruct --resume {left})" in message(
+        lambda: solve(payload_of(tiny_file, left))
+    )
+    (again,) = solve_or_resume(payload_of(tiny_file, left, n_iterations=6))
+    np.testing.assert_array_equal(again.object, whole.object)
+    text = message(lambda: solve_or_resume(payload_of(tiny_file, left, n_iterations=7)))
+    assert text.startswith(f"solver.n_iterations: expected 6, as {left} was begun; got 7 from override")
+    scan_of(seed=4).to_file(tmp_path / "other.npz")
+    with pytest.raises(DataError, match="expected the data that the run was begun with"):
+        solve_or_resume(payload_of(tmp_path / "other.npz", left, n_iterations=6))
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"configuration": {}, "origins": {}}'])
