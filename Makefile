@@ -9,7 +9,7 @@ PROOFS := tests/evidence tests/torch/test_several_processes.py
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 PYTEST := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test check lint integration clients faults fuzz combinations wires lowest clean
+.PHONY: demo test check lint docs integration clients faults fuzz combinations wires lowest clean
 
 demo: .venv/installed
 	$(BIN)/ptycho demo --overwrite
@@ -17,13 +17,17 @@ demo: .venv/installed
 test: .venv/installed-dev
 	$(PYTEST) -m "not combinations and not integration and not faults" $(PYTEST_ARGS)
 
-check: lint test integration
+check: lint docs test integration
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+# Warnings are errors; build/site/index.html opens from the disk.
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 integration: .venv/installed-dev
 	$(PYTEST) -m "(integration or faults) and not combinations and not thorough" $(PYTEST_ARGS)

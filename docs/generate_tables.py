@@ -144,6 +144,36 @@ def _knobs(*, of_matrix: bool) -> str:
     return _table(head, rows)
 
 
+def _settings(section: str) -> str:
+    """What a user sets: range, default, value of the commands and help text; of the execution by groups."""
+    table = section_of_table(section)
+    names = rows_of(section)
+    head = ("setting", "accepts", "default", "in commands", "meaning")
+    if section != "execution":
+        return _table(head, (_setting(section, name, table.help[name]) for name in names))
+    groups = {name: table.group(name) for name in names}
+    return _table(
+        ("group", *head),
+        (
+            (group, *_setting(section, name, table.help[name]))
+            for group in dict.fromkeys(groups.values())
+            for name in names
+            if groups[name] == group
+        ),
+    )
+
+
+def _setting(section: str, name: str, words: str) -> Sequence[str]:
+    stated = _stated(STANDARD, section, name)
+    return (
+        _code(name),
+        _accepts(section, name),
+        _default(section, name),
+        "" if stated == "-" else stated,
+        words,
+    )
+
+
 def _sources(section: str) -> str:
     """The matrix of a section: fields against kinds of source, the strongest first."""
     override, *weaker = PRECEDENCE
@@ -355,10 +385,8 @@ def _backend_fields() -> str:
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "backend-fields": _backend_fields,
-    **{
-        f"{table}-fields": lambda table=table: _fields(table)
-        for table in ("model", "training", "inference", "solver", "data")
-    },
+    **{f"{table}-fields": lambda table=table: _fields(table) for table in ("model", "training", "inference")},
+    **{f"{section}-settings": lambda section=section: _settings(section) for section in CONSUMERS},
     "matrix-knobs": lambda: _knobs(of_matrix=True),
     "additional-knobs": lambda: _knobs(of_matrix=False),
     **{f"{section}-sources": lambda section=section: _sources(section) for section in CONSUMERS},

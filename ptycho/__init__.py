@@ -3,9 +3,10 @@
     import ptycho
 
     scan = ptycho.load("scan.npz")
-    result = ptycho.reconstruct(scan)
-    model = ptycho.train(scan, "runs/scan", nepochs=20)
-    result = ptycho.reconstruct(scan, model)
+    ptycho.reconstruct(scan).show()
+    run = ptycho.train(scan, "runs/scan", nepochs=20)
+    run.plot_loss()
+    run.reconstruct(scan).show()
     ptycho.runs("runs")
 
 Every name loads when it is first asked for; torch loads with the first call that computes.

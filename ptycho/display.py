@@ -1,11 +1,16 @@
-"""What notebooks show of scans, runs and reconstructions: small tables, with the colours of the page around them."""
+"""What notebooks show of scans, settings, runs and reconstructions, with the colours of the page around them."""
 
 import base64
+import sys
+import webbrowser
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ptycho.config.origins import Origin
+from ptycho.config.record import LEFT_OPEN
+from ptycho.config.render import Row, html
 from ptycho.regular_files import read_regular
 from ptycho.run_folder import LOSS_PICTURE, OF_RECONSTRUCTION, REPORT
 from ptycho.words import counted
@@ -15,6 +20,10 @@ if TYPE_CHECKING:
 
 LARGEST_PICTURE: Final = 2 * 2**20
 """Bytes of a picture that is put into a notebook."""
+LARGEST_PAGE: Final = 16 * 2**20
+"""The same of a page."""
+OF_RECIPE: Final = ("default", "recipe", *LEFT_OPEN)
+"""Kinds of origin that no user chose."""
 _CELL: Final = (
     "text-align:left;vertical-align:top;padding:2px 12px 2px 0;border:0;color:inherit;background:none;"
     "white-space:normal;overflow-wrap:break-word;max-width:40em;font-weight:"
@@ -24,6 +33,7 @@ _TABLE: Final = (
     "border-collapse:collapse;border:0;table-layout:auto;width:auto;margin:4px 0;text-align:left;color:inherit;"
     "background:none;font-size:inherit;line-height:1.4"
 )
+_FRAME: Final = "width:100%;height:80vh;min-height:480px;border:1px solid rgba(128,128,128,.4)"
 """Styles of the elements themselves: a notebook's rules for tables do not win, and viewers that drop style sheets keep
 them."""
 
@@ -45,6 +55,18 @@ def table_html(title: str, rows: Iterable[Sequence[object]], head: Sequence[str]
         written += "".join(f'<td style="{_CELL}normal">{_text(cell)}</td>' for cell in cells)
         parts.append(f'<tr style="{_ROW}">{written}</tr>')
     return "".join(parts) + "</table>"
+
+
+def settings_html(title: str, origins: Mapping[str, Origin]) -> str:
+    """A table of settings as HTML; those that somebody chose are marked.
+
+    Args:
+        title: above it.
+        origins: `section.field` -> value and origin.
+    """
+    named = ((whole.partition("."), origin) for whole, origin in origins.items())
+    rows = (Row(table, name, origin, origin.kind not in OF_RECIPE) for (table, _, name), origin in named)
+    return html(title, rows)
 
 
 class Training(Protocol):
@@ -130,6 +152,36 @@ def picture_html(path: Path, words: str) -> str:
         return ""
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     return f'<img style="max-width:100%" src="{source}" alt="{escape(words)}">'
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which shows what it is given."""
+    return _notebook() is not None
+
+
+def show_page(path: Path) -> None:
+    """Show a page: within a notebook, and elsewhere in the web browser, if there is one, and by its path.
+
+    Args:
+        path: of an HTML file that needs no other file.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    page = read_regular(path, LARGEST_PAGE).decode()
+    if (shell := _notebook()) is None:
+        print(path)
+        webbrowser.open(path.resolve().as_uri())
+        return
+    frame = f'<iframe srcdoc="{escape(page)}" sandbox="allow-scripts" title="{escape(str(path))}" style="{_FRAME}">'
+    shell.display_pub.publish({"text/html": f"{frame}</iframe>", "text/plain": str(path)})
+
+
+def _notebook() -> Any:
+    """The shell of the notebook that this process computes for; None where it does not."""
+    ipython: Any = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell if hasattr(shell, "kernel") else None
 
 
 def _text(cell: object) -> str:

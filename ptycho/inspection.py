@@ -96,7 +96,7 @@ def inspect_file(path: Path, settings: DataConfig, domain: str = "auto") -> Insp
     with open_tree(path) as tree:
         entries = tree.entries()
     try:
-        scan = RawData.from_file(path, domain, reading=settings)
+        scan = RawData.from_file(path, domain, reading=settings, some=True)
     except DataError as error:
         raise NotAScan(error, entries) from None
     return inspected(scan, tuple(map(str, entries)))
@@ -113,23 +113,25 @@ def inspected(scan: RawData, entries: tuple[str, ...] = ()) -> Inspection:
     counts = sample**2 if scan.domain == "amplitude" else sample
     mean = counts.mean(axis=0)
     n, size = scan.patterns.shape[:2]
+    everywhere = scan.positions_px if scan.all_positions_px is None else scan.all_positions_px
     facts: dict[str, Any] = {
         "file": None if scan.path is None else str(scan.path),
         "format": scan.metadata.get("format", "npz" if scan.path else "memory"),
-        "patterns": n,
+        "patterns": len(everywhere),
+        **({} if scan.all_positions_px is None else {"looked_at": _runs_in(scan.rows)}),
         "pixels": [size, size],
         "dtype": str(scan.patterns.dtype),
         "domain": scan.domain,
         "domain_reason": scan.domain_reason,
         "photons_per_pattern": float(counts.sum(axis=(1, 2)).mean()),
         "bad_pixels": 0 if scan.bad_pixels is None else int(np.count_nonzero(scan.bad_pixels)),
-        "extent_px": [float(length) for length in np.ptp(scan.positions_px, axis=0)],
+        "extent_px": [float(length) for length in np.ptp(everywhere, axis=0)],
     }
-    facts |= _of_positions(scan) | _of_lengths(scan, mean)
+    facts |= _of_positions(scan, everywhere) | _of_lengths(scan, mean, everywhere)
     rows = np.unique(np.linspace(0, n - 1, len(counts)).astype(np.int64))
     images = {
         "mean": mean,
-        "positions": scan.positions_px,
+        "positions": everywhere,
         "sampled": scan.positions_px[rows],
         "totals": counts.sum(axis=(1, 2)),
         "probe": scan.probe,
@@ -139,10 +141,16 @@ def inspected(scan: RawData, entries: tuple[str, ...] = ()) -> Inspection:
     return Inspection(facts, scan.verdicts, entries, images)
 
 
-def _of_positions(scan: RawData) -> dict[str, Any]:
+def _runs_in(rows: npt.NDArray[np.int64]) -> str:
+    """How many patterns of a scan were read, in words."""
+    n_runs = 1 + int(np.count_nonzero(np.diff(rows) > 1))
+    return f"{len(rows)} patterns, in {n_runs} parts that are spread evenly over the scan"
+
+
+def _of_positions(scan: RawData, everywhere: Array) -> dict[str, Any]:
     """Step of the scan, and the probe with the overlap that follows, where the file has a probe."""
     found: dict[str, Any] = {}
-    step = neighbor_distance(scan.positions_px) if len(scan) > 1 else None
+    step = neighbor_distance(everywhere) if len(everywhere) > 1 else None
     if step is not None:
         found["step_px"] = step
     found["probe"] = f"{len(scan.probe)} mode(s)" if scan.has_probe else "none: it will be estimated"
@@ -154,7 +162,7 @@ def _of_positions(scan: RawData) -> dict[str, Any]:
     return found
 
 
-def _of_lengths(scan: RawData, mean: npt.NDArray[np.float64]) -> dict[str, Any]:
+def _of_lengths(scan: RawData, mean: npt.NDArray[np.float64], everywhere: Array) -> dict[str, Any]:
     """Lengths in metres, where the size of a pixel is known."""
     found: dict[str, Any] = {
         name: scan.metadata[name] for name in ("energy_J", "wavelength_m") if name in scan.metadata
@@ -172,8 +180,7 @@ def _of_lengths(scan: RawData, mean: npt.NDArray[np.float64]) -> dict[str, Any]:
         "object_pixel_m": pixels,
         "resolution_m": max(pixels) * max(1.0, 0.5 / float(radius[order[at]])),
         "field_of_view_m": [
-            float(length * pixel)
-            for length, pixel in zip(np.ptp(scan.positions_px, axis=0), pixels, strict=True)
+            float(length * pixel) for length, pixel in zip(np.ptp(everywhere, axis=0), pixels, strict=True)
         ],
     }
 

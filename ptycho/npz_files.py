@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from ptycho.atomic import atomic_write
 from ptycho.data_error import DataError, problem
@@ -54,10 +55,13 @@ _DAMAGED: Final = (
 
 
 class ScanFile(NamedTuple):
-    """Arrays of a file by their key in the data contract; `names`: what the file calls them, if else."""
+    """Arrays of a file by their key in the data contract."""
 
     arrays: dict[str, Stack]
     names: dict[str, str]
+    """What the file calls them, if else."""
+    rows: npt.NDArray[np.int64] | None = None
+    """Patterns that were read, increasing; None: all. Positions are always all there."""
 
 
 def read_npz(path: Path) -> ScanFile:

@@ -1,5 +1,6 @@
 """What is found in a stack of patterns: in one pass over all of them, block by block, and in a sample of them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +17,12 @@ BLOCK_BYTES = 16 * 2**20
 
 SAMPLE: Final = 64
 """Patterns of a scan that are looked at together."""
+
+LOOKED_AT = 128 * 2**20
+"""Bytes of patterns that are enough to tell of a scan, where not all of them are to be read."""
+
+RUNS: Final = 32
+"""Runs of neighbouring patterns that these consist of."""
 
 LARGEST_INTEGERS: Final = (2**16 - 1, 2**31 - 1, 2**32 - 1)
 """Largest integers of a kind, in whatever type they are stored now: detectors mark a pixel with one of them, and with
@@ -82,6 +89,28 @@ def blocks(array: Stack) -> Iterator[tuple[int, Array]]:
         return
     for start in range(0, len(array), n_rows):
         yield start, np.asarray(array[start : start + n_rows])
+
+
+def spread_rows(n: int, row_bytes: int, n_at_once: int = 1) -> npt.NDArray[np.int64] | None:
+    """Runs of patterns that are evenly spread over a scan: int64 (k,), increasing; None: all of them.
+
+    Args:
+        n: patterns of the scan.
+        row_bytes: bytes of one.
+        n_at_once: patterns that a file holds in one piece; runs consist of whole ones.
+    """
+    if n * row_bytes <= LOOKED_AT:
+        return None
+    n_pieces = math.ceil(n / n_at_once)
+    n_read = max(2, LOOKED_AT // (n_at_once * row_bytes))
+    n_runs = min(RUNS, n_read)
+    length = n_read // n_runs
+    if n_runs * length >= n_pieces:
+        return None
+    firsts = np.linspace(0, n_pieces - length, n_runs).astype(np.int64)
+    pieces = np.unique(firsts[:, None] + np.arange(length))
+    rows = (pieces[:, None] * n_at_once + np.arange(n_at_once)).reshape(-1)
+    return rows[rows < n]
 
 
 def summarize(array: Stack, ignored: Mask | None = None) -> Summary:

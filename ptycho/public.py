@@ -5,7 +5,7 @@ What computes is the backend, found by its name among the installed packages, so
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,15 @@ from ptycho.data_error import DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import load_backend
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Scan = RawData | str | Path
 """A scan in memory, or its file."""
 
 
 class Training(Protocol):
-    """A finished training."""
+    """A finished training, which shows as a table with its losses in a notebook."""
 
     @property
     def run_dir(self) -> Path:
@@ -40,9 +43,35 @@ class Training(Protocol):
         """One row for each epoch: epoch, step, train_loss, val_loss, learning_rate, epoch_time_s."""
         ...
 
+    @property
+    def problem(self) -> str | None:
+        """Why the training came to nothing; None where it is sound."""
+        ...
+
+    def show(self) -> None:
+        """Show report.html: in a notebook below the cell, elsewhere in the web browser."""
+        ...
+
+    def plot_loss(self, axes: "Axes | None" = None) -> "Axes":
+        """Draw training and validation loss over epochs, on axes or in a new figure of pyplot; gives the axes."""
+        ...
+
+    def reconstruct(
+        self,
+        scan: "Scan",
+        output_dir: str | Path | None = None,
+        *,
+        recipe: Recipe = STANDARD,
+        file: Files | None = None,
+        overwrite: bool = False,
+        **settings: Any,
+    ) -> "Reconstruction":
+        """Reconstruct a scan with the trained model; arguments and errors as those of `ptycho.reconstruct`."""
+        ...
+
 
 class Reconstruction(Protocol):
-    """A finished reconstruction of one scan."""
+    """A finished reconstruction of one scan, which shows as a table with its picture in a notebook."""
 
     @property
     def run_dir(self) -> Path:
@@ -62,6 +91,28 @@ class Reconstruction(Protocol):
     @property
     def metrics(self) -> dict[str, Any]:
         """R factor and deviance, and figures against the known object where there is one."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why the picture is not that of the object; None where nothing is known against it."""
+        ...
+
+    def show(self) -> None:
+        """Show report.html: in a notebook below the cell, elsewhere in the web browser."""
+        ...
+
+
+class Solution(Reconstruction, Protocol):
+    """A finished reconstruction without a model."""
+
+    @property
+    def history(self) -> Sequence[dict[str, Any]]:
+        """One row for each iteration: iteration, loss, deviance_per_pixel and others."""
+        ...
+
+    def plot_loss(self, axes: "Axes | None" = None) -> "Axes":
+        """Draw the deviance over iterations, on axes or in a new figure of pyplot; gives the axes."""
         ...
 
 
@@ -114,8 +165,35 @@ def train(
         DataError, FileNotFoundError: the scan cannot be used.
         RuntimeError: the run failed for a reason outside the package; the message says how to go on.
     """
+    _refuse_other(scan)
     asked = {"recipe": recipe, "file": file, "overwrite": overwrite, "resume": resume, "settings": settings}
     return cast(Training, _backend(settings).train_scan(scan, output_dir, **asked))
+
+
+@overload
+def reconstruct(
+    scan: Scan,
+    model: None = None,
+    output_dir: str | Path | None = None,
+    *,
+    recipe: Recipe = STANDARD,
+    file: Files | None = None,
+    overwrite: bool = False,
+    **settings: Any,
+) -> Solution: ...
+
+
+@overload
+def reconstruct(
+    scan: Scan,
+    model: Training | str | Path,
+    output_dir: str | Path | None = None,
+    *,
+    recipe: Recipe = STANDARD,
+    file: Files | None = None,
+    overwrite: bool = False,
+    **settings: Any,
+) -> Reconstruction: ...
 
 
 def reconstruct(
@@ -148,6 +226,7 @@ def reconstruct(
         DataError, FileNotFoundError: the scan cannot be used.
         ValueError: the model cannot be read.
     """
+    _refuse_other(scan, model)
     if not isinstance(scan, RawData):
         _refuse_folder(scan)
     asked = {"recipe": recipe, "file": file, "overwrite": overwrite, "settings": settings}
@@ -155,6 +234,17 @@ def reconstruct(
         return cast(Reconstruction, _backend(settings).solve_scan(scan, output_dir, **asked))
     trained = model if isinstance(model, str | Path) else model.run_dir
     return cast(Reconstruction, _backend(settings).reconstruct_scan(scan, trained, output_dir, **asked))
+
+
+def _refuse_other(scan: object, model: object = None) -> None:
+    """Refuse what is no scan, or no model."""
+    if not isinstance(scan, Scan):
+        got = f"an object of the type {type(scan).__name__}"
+        raise TypeError(f"scan: expected a RawData, or the path of a file; got {got}. Use ptycho.load(path).")
+    if not isinstance(model, str | Path | None) and not hasattr(model, "run_dir"):
+        rule = "expected what ptycho.train returned, or the folder of a training"
+        got = f"an object of the type {type(model).__name__}"
+        raise TypeError(f"model: {rule}; got {got}. The scan comes first, the model second.")
 
 
 def _refuse_folder(path: str | Path) -> None:

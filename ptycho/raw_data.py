@@ -33,6 +33,7 @@ from ptycho.scan_objects import Labels, object_index
 from ptycho.scan_verdicts import Seen, examine, tell
 from ptycho.stored_array import Stack, taken
 from ptycho.verdict import Verdict
+from ptycho.words import counted
 
 if TYPE_CHECKING:
     from ptycho.inspection import Inspection
@@ -70,6 +71,7 @@ class RawData:
         verdicts: what was noticed while it was read; what is no mere note was logged.
         intensities: float64 (n,), of the beam in each pattern, relative, as an earlier run has found them; or None.
         reading: the settings of [data] that the file was read with.
+        all_positions_px: positions of the whole scan, where the patterns are some of it (`inspect`); or None.
     """
 
     patterns: Stack
@@ -93,6 +95,7 @@ class RawData:
     intensities: npt.NDArray[np.float64] | None = None
     has_probe: bool = True
     reading: DataConfig = field(default_factory=DataConfig)
+    all_positions_px: npt.NDArray[np.float64] | None = None
     _repr_html_ = scan_html
 
     @classmethod
@@ -102,6 +105,8 @@ class RawData:
         domain: str = "auto",
         trained: TrainedDomains | None = None,
         reading: DataConfig | None = None,
+        *,
+        some: bool = False,
     ) -> Self:
         """Read one scan from an NPZ file in the data contract, or one of another layout; see `DataConfig`.
 
@@ -110,6 +115,7 @@ class RawData:
             domain: 'amplitude' or 'intensity'; 'auto' asks the file.
             trained: what the training of the model in use knew of the domain; see `ptycho.scan_domain`.
             reading: where its arrays are, and how they are used; None: as its format has it.
+            some: whether some patterns are enough, where there are many; `rows` tells which.
 
         Raises:
             FileNotFoundError: no such file.
@@ -119,8 +125,10 @@ class RawData:
         path = Path(path)
         check_word(domain)
         reading = reading or DataConfig()
-        file = read_scan_file(path, reading, domain)
-        return cls._build(file.arrays, domain, printable(str(path)), file.names, path, trained, reading)
+        file = read_scan_file(path, reading, domain, some=some)
+        return cls._build(
+            file.arrays, domain, printable(str(path)), file.names, path, trained, reading, file.rows
+        )
 
     @classmethod
     def from_arrays(
@@ -193,14 +201,8 @@ class RawData:
             DataError: everything that is wrong with the arrays, together.
             ValueError: another word for the domain.
         """
-        given = {
-            "diff3d": diff3d,
-            "xcoords": xcoords,
-            "ycoords": ycoords,
-            "probeGuess": probeGuess,
-            "scan_index": scan_index,
-            "objectGuess": objectGuess,
-        }
+        given = {"diff3d": diff3d, "xcoords": xcoords, "ycoords": ycoords, "probeGuess": probeGuess}
+        given |= {"scan_index": scan_index, "objectGuess": objectGuess}
         arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
         return cls._build(arrays, domain, "memory", {}, None)
 
@@ -231,8 +233,9 @@ class RawData:
         path: Path | None,
         trained: TrainedDomains | None = None,
         reading: DataConfig | None = None,
+        rows: npt.NDArray[np.int64] | None = None,
     ) -> Self:
-        """Check every array, decide the domain, examine the scan, scale the probe."""
+        """Check every array, decide the domain, examine the scan, scale the probe; `rows`: as of `ScanFile`."""
         check_word(domain)
         arrays = as_plain(arrays, origin)
         check = Checker(arrays, origin, names)
@@ -240,8 +243,8 @@ class RawData:
         patterns, summary = check.patterns()
         n, size = (None, None) if patterns is None else patterns.shape[:2]
         geometry = Geometry.of(metadata, size or 0)
-        positions = check.positions(n, size, from_lengths=geometry.distance_m is not None)
-        probe = check.probe("probeGuess", size)
+        has_lengths, probe = geometry.distance_m is not None, check.probe("probeGuess", size)
+        positions = check.positions(n if rows is None else None, size, from_lengths=has_lengths)
         nphotons = check.photon_number(metadata)
         stated = check.bad_pixels(n, size)
         holdout, half = check.flags("holdout", (n,)), check.flags("half", (n,))
@@ -252,7 +255,7 @@ class RawData:
         found = None
         if patterns is not None and summary is not None and check.is_sound(summary):
             decide = partial(decide_domain, domain, metadata, whole=summary.whole, trained=trained)
-            found = examine(Seen(patterns, summary, stated, positions, probe, geometry), decide)
+            found = examine(Seen(patterns, summary, stated, positions, probe, geometry, rows), decide)
             if found.decision.domain == "amplitude" and nphotons is not None:
                 check.not_intensity(found.mean_counts, nphotons)
             check.problems += [one.problem(origin) for one in found.verdicts if one.severity == "error"]
@@ -260,6 +263,7 @@ class RawData:
         if found is None or positions is None:
             raise AssertionError("an array is missing, but no problem was reported")
         tell(found, origin)
+        everywhere, positions = positions, positions if rows is None else positions[rows]
 
         def kept(array: Any) -> Any:
             return None if array is None else taken(array, found.rows)
@@ -282,10 +286,11 @@ class RawData:
             nphotons=nphotons,
             metadata=metadata,
             path=path,
-            rows=found.rows,
+            rows=found.rows if rows is None else rows[found.rows],
             verdicts=tuple(found.verdicts),
             has_probe="probeGuess" in arrays,
             reading=reading or DataConfig(),
+            all_positions_px=None if rows is None else everywhere,
             **cast(Any, scaled.objects),
         )
 
@@ -293,10 +298,8 @@ class RawData:
         return len(self.patterns)
 
     def __repr__(self) -> str:
-        return (
-            f"RawData({' x '.join(map(str, self.patterns.shape))} {self.patterns.dtype} {self.domain}, "
-            f"{len(self.probe)} probe mode(s), {self.path or 'memory'})"
-        )
+        shape, modes = " x ".join(map(str, self.patterns.shape)), counted(len(self.probe), "probe mode")
+        return f"RawData({shape} {self.patterns.dtype} {self.domain}, {modes}, {self.path or 'memory'})"
 
     def amplitude(self, index_array: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Amplitudes (square roots of counts) of chosen patterns, whatever the domain.
@@ -391,7 +394,6 @@ def load_scans(
         return [RawData.from_file(path, domain, trained, reading)]
     files = sorted(path.glob("*.npz"))
     if not files:
-        raise FileNotFoundError(
-            problem("data directory", "*.npz files", "none", path, "Name another directory.")
-        )
+        message = problem("data directory", "*.npz files", "none", path, "Name another directory.")
+        raise FileNotFoundError(message)
     return [RawData.from_file(file, domain, trained, reading) for file in files]

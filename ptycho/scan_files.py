@@ -7,28 +7,37 @@ values make sense is checked afterwards, in one place (`ptycho.raw_data`).
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from ptycho.config.data import DataConfig
 from ptycho.data_error import DataError, problem
 from ptycho.formats.reader import read_foreign, read_photons, read_size
 from ptycho.formats.trees import ZIP
 from ptycho.npz_files import NPZ_KEYS, ScanFile, open_npz, read_header, read_member, read_npz
-from ptycho.stored_array import Stack
+from ptycho.pattern_statistics import spread_rows
+from ptycho.stored_array import Stack, taken
 
 _KEPT: Final = ("holdout", "half", "scan_index", "nphotons", "metadata")
 """Keys of the data contract that no setting of [data] changes the meaning of."""
 _OF_WHOLE_PATTERNS: Final = ("objectGuess", "objectTruth", "probeTruth", "label_amp", "label_phase")
 """Keys of the data contract that go with patterns as they are in the file."""
+_OF_PATTERNS: Final = ("diff3d", "holdout", "half", "scan_index", "label_amp", "label_phase")
+"""Keys of the data contract that have a row for each pattern, beside masks of each."""
 _WHERE: Final = ("patterns", "positions", "positions_x", "positions_y", "mask", "axes", "scan_step")
 _SIZE: Final = ("crop", "bin", "pad", "object_pixel")
 
 
-def read_scan_file(path: Path, settings: DataConfig | None = None, domain: str = "auto") -> ScanFile:
+def read_scan_file(
+    path: Path, settings: DataConfig | None = None, domain: str = "auto", *, some: bool = False
+) -> ScanFile:
     """Read one scan: NPZ in the data contract, or any layout that the settings or a known format describe.
 
     Args:
         path: the file.
         settings: of [data]; None: their defaults.
         domain: 'amplitude' or 'intensity' where that is set.
+        some: whether some of the patterns of a large scan are enough, see `spread_rows`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -36,14 +45,36 @@ def read_scan_file(path: Path, settings: DataConfig | None = None, domain: str =
     """
     settings = settings or DataConfig()
     if not _follows_contract(path, settings):
-        return read_foreign(path, settings, domain)
+        return read_foreign(path, settings, domain, some=some)
     file = read_npz(path)
     if settings == DataConfig(format=settings.format):
-        return file
-    found = read_foreign(path, settings, domain)
+        return _some_of(file) if some else file
+    found = read_foreign(path, settings, domain, some=some)
     kept = _KEPT if any(_is_set(settings, name) for name in _SIZE) else (*_KEPT, *_OF_WHOLE_PATTERNS)
     arrays = {key: array for key, array in file.arrays.items() if key in kept}
-    return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names})
+    if found.rows is not None:
+        arrays = _of_rows(arrays, found.rows, len(file.arrays["diff3d"]))
+    return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names}, found.rows)
+
+
+def _some_of(file: ScanFile) -> ScanFile:
+    """A file in the data contract with some of its patterns, where they are many."""
+    arrays = file.arrays
+    patterns, positions = arrays.get("diff3d"), [arrays.get("ycoords"), arrays.get("xcoords")]
+    if patterns is None or any(one is None or one.shape != patterns.shape[:1] for one in positions):
+        return file
+    rows = spread_rows(len(patterns), patterns.nbytes // max(1, len(patterns)))
+    return file if rows is None else ScanFile(_of_rows(arrays, rows, len(patterns)), file.names, rows)
+
+
+def _of_rows(arrays: dict[str, Stack], rows: npt.NDArray[np.int64], n: int) -> dict[str, Stack]:
+    """Arrays with those rows of what belongs to single ones of n patterns."""
+    single = {
+        key
+        for key, array in arrays.items()
+        if array.shape[:1] == (n,) and (key in _OF_PATTERNS or (key == "bad_pixels" and array.ndim == 3))
+    }
+    return {key: taken(array, rows) if key in single else array for key, array in arrays.items()}
 
 
 def read_pattern_size(path: Path, settings: DataConfig | None = None) -> int | None:

@@ -33,9 +33,10 @@ class Seen:
         patterns: (n, N, N), as they are stored.
         summary: of the patterns.
         bad: bool, (N, N) or (n, N, N), bad pixels as the file has them; or None.
-        positions: (n, 2), rows (y, x), object pixels; or None.
+        positions: (m, 2), rows (y, x), object pixels, of all patterns of the scan; or None.
         probe: complex (modes, N, N); or None.
         geometry: lengths of the experiment.
+        rows: int64 (n,), the positions that the patterns are at; None: those of the same number.
     """
 
     patterns: Stack
@@ -44,6 +45,7 @@ class Seen:
     positions: Array | None
     probe: Array | None
     geometry: Geometry
+    rows: Array | None = None
 
 
 class Examined(NamedTuple):
@@ -95,8 +97,10 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
     mean_counts = max(float(totals.mean()), 0.0)
     found += [*frame_verdicts.of_empty_frames(empty, n), *frame_verdicts.of_photons(mean_counts)]
     if scan.positions is not None and scan.probe is not None and is_in_order:
-        of_positions = [*position_verdicts.of_positions(scan.positions[rows], scan.probe)]
-        found += of_positions or frame_verdicts.of_drift(totals, scan.positions[rows])
+        looked_at = rows if scan.rows is None else scan.rows[rows]
+        places = scan.positions[looked_at] if scan.rows is None else scan.positions
+        of_positions = [*position_verdicts.of_positions(places, scan.probe)]
+        found += of_positions or frame_verdicts.of_drift(totals, scan.positions[looked_at])
     found += position_verdicts.of_field(scan.geometry, scan.positions, patterns.shape[-1])
     return Examined(decision, found, patterns, bad, rows, mean_counts)
 

@@ -11,16 +11,42 @@ from ptycho.config.legacy import update_legacy_dict
 from ptycho.config.origins import Origin
 from ptycho.config.request import Answer
 from ptycho.config.section import section_of
+from ptycho.display import settings_html
 from ptycho_torch import config_params as torch_side
 from ptycho_torch.config_bridge import from_training_config
 
 T = TypeVar("T")
 
+
+class ShownPayload:
+    """A payload as a notebook shows it: every setting with its origin."""
+
+    execution_config: PyTorchExecutionConfig
+    sources: dict[str, Origin]
+
+    def _repr_html_(self) -> str:
+        execution = {f"execution.{name}": origin for name, origin in self.execution_config.sources.items()}
+        return settings_html(type(self).__name__, self.sources | execution)
+
+    @classmethod
+    def refuse_other(cls, payload: object) -> None:
+        """Refuse what is no such payload: a scan, for example.
+
+        Raises:
+            TypeError: it is something else.
+        """
+        if not isinstance(payload, cls):
+            raise TypeError(
+                f"payload: expected a {cls.__name__}; got an object of the type {type(payload).__name__}. For a scan, "
+                "use ptycho.train or ptycho.reconstruct."
+            )
+
+
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainingPayload:
+class TrainingPayload(ShownPayload):
     """Everything a training needs to know.
 
     Attributes:
@@ -42,7 +68,7 @@ class TrainingPayload:
 
 
 @dataclass(frozen=True)
-class InferencePayload:
+class InferencePayload(ShownPayload):
     """Everything a reconstruction needs to know.
 
     Attributes:

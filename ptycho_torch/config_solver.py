@@ -18,11 +18,11 @@ from ptycho.config.request import Answer, Request
 from ptycho.config.solver import SolverConfig
 from ptycho_torch.config_factory import after_the_rest, refuse_levels, settled
 from ptycho_torch.config_inferred import files_of
-from ptycho_torch.config_payload import announce, audit, take_held
+from ptycho_torch.config_payload import ShownPayload, announce, audit, take_held
 
 
 @dataclass(frozen=True)
-class SolverPayload:
+class SolverPayload(ShownPayload):
     """Everything that a reconstruction without a network needs to know.
 
     Attributes:

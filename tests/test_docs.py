@@ -45,6 +45,8 @@ BESIDE = (
 )
 """Where a file may be that is named without its folder."""
 NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+SESSION = re.compile(r"^```console\n.*?^```$", re.MULTILINE | re.DOTALL)
+"""What is typed and shown, mistakes too; `tests/test_readme.py` runs it."""
 VARIABLE = re.compile(r"PTYCHO_EXEC_([A-Z][A-Z_]*)")
 
 
@@ -97,6 +99,23 @@ def _anchors(document: Path) -> set[str]:
     """The anchors of a document's headings, as hosting sites form them."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_what_people_look_for_is_two_clicks_from_the_readme() -> None:
+    near = {ROOT / "README.md"}
+    for _ in range(2):
+        near |= {
+            (page.parent / link.partition("#")[0]).resolve()
+            for page in near
+            if page.suffix == ".md"
+            for link in LINK.findall(page.read_text())
+            if "://" not in link
+        }
+    assert {ROOT / "docs" / f"{name}.md" for name in ("own_data", "settings", "cluster", "api")} <= near
+    assert "\n::: ptycho.RawData\n" in (ROOT / "docs" / "api.md").read_text()
+    notebooks, pages = set(ROOT.glob("examples/*.ipynb")), set(DOCUMENTS)
+    assert notebooks <= near
+    assert pages - near == set()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
@@ -285,7 +304,8 @@ def test_the_data_contract_names_every_key_that_is_read() -> None:
 
 @pytest.mark.parametrize("path", tables.documents(), ids=named)
 def test_every_variable_that_a_document_names_sets_a_knob(path: Path) -> None:
-    names = {name.lower() for name in VARIABLE.findall(path.read_text())}
+    prose = SESSION.sub("", path.read_text())
+    names = {name.lower() for name in VARIABLE.findall(prose)}
     assert names <= set(PyTorchExecutionConfig.model_fields)
 
 

@@ -117,6 +117,24 @@ class Images:
     def __len__(self) -> int:
         return self.n_stored if self.rows is None else len(self.rows)
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one image."""
+        return self.shape[0] * self.shape[1] * self.stored.dtype.itemsize
+
+    @property
+    def n_at_once(self) -> int:
+        """Images, one after the other, that the file holds in one piece."""
+        chunks = getattr(self.stored.parts[0], "chunks", None)
+        if not chunks:
+            return 1
+        lengths = dict(zip(self.axes, chunks[-len(self.axes) :], strict=True))
+        return lengths["y"] * self.grid[-1] if "y" in lengths else lengths["n"]
+
+    def taken(self, rows: npt.NDArray[np.int64]) -> "Images":
+        """Some of the images, int64 (k,)."""
+        return Images(self.stored, self.axes, rows if self.rows is None else self.rows[rows])
+
     def read(self, which: npt.NDArray[np.int64], box: tuple[slice, slice]) -> Array:
         """Some images, within a box of pixels: (k, h, w)."""
         places = which if self.rows is None else self.rows[which]
@@ -233,9 +251,7 @@ class StoredFrames(StoredArray):
 
     def taken(self, rows: npt.NDArray[np.int64]) -> "StoredFrames":
         """The patterns of some rows, int64 (k,), increasing."""
-        images = self._images
-        chosen = rows if images.rows is None else images.rows[rows]
-        own = Images(images.stored, images.axes, chosen)
+        own = self._images.taken(rows)
         return StoredFrames(self._path, self._identity, own, self._reading, self._silent)
 
     def verified_blocks(self, n_rows: int) -> Iterator[tuple[int, Array]]:

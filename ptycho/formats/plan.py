@@ -12,6 +12,7 @@ from ptycho.formats.geometry import Pair, Scale, object_pixel, positions
 from ptycho.formats.sources import Found, Sources
 from ptycho.formats.trees import Entry, Tree
 from ptycho.formats.windows import window_of
+from ptycho.pattern_statistics import spread_rows
 from ptycho.stored_array import Array
 
 
@@ -28,10 +29,18 @@ class Plan(NamedTuple):
     """Of the object."""
     positions: npt.NDArray[np.float64] | None
     """(n, 2), rows (y, x), object pixels, as the file counts them."""
+    rows: npt.NDArray[np.int64] | None = None
+    """Those of the positions that `images` are at; None: all."""
 
 
-def planned(sources: Sources, domain: str = "auto") -> Plan | None:
-    """What is to be read of a scan; None where something is wrong, which is kept among the problems."""
+def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Plan | None:
+    """What is to be read of a scan; None where something is wrong, which is kept among the problems.
+
+    Args:
+        sources: the files.
+        domain: 'amplitude' or 'intensity' where it is set.
+        some: whether some of the patterns are enough, see `spread_rows`.
+    """
     found = sources.attempt(lambda: images_of(sources))
     window = None if found is None else sources.attempt(lambda: window_of(sources, *found))
     if found is None or window is None:
@@ -52,15 +61,18 @@ def planned(sources: Sources, domain: str = "auto") -> Plan | None:
     kept = sources.attempt(lambda: _matched(sources, images, scale))
     where = None if kept is None else kept[1]
     if kept is not None and kept[0] is not None:
-        images = Images(images.stored, images.axes, kept[0])
+        images = images.taken(kept[0])
     if kept is not None and where is None:
         sources.attempt(lambda: _miss_positions(sources, len(images)))
+    rows = spread_rows(len(images), images.row_bytes, images.n_at_once) if some else None
+    if rows is not None:
+        images = images.taken(rows)
     marked = sources.attempt(lambda: masks(sources, images, window))
     silent, bad = (None, None) if marked is None else marked
     settings = sources.settings
     squares = sources.attempt(lambda: _adds_squares(sources, images, window, domain)) or False
     reading = Reading(window, settings.dead_value, settings.saturation, squares, silent)
-    return Plan(tree, images, reading, bad, pixel, where)
+    return Plan(tree, images, reading, bad, pixel, where, rows)
 
 
 def images_of(sources: Sources) -> tuple[Tree, Images]:

@@ -19,20 +19,21 @@ from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack
 
 
-def read_foreign(path: Path, settings: DataConfig, domain: str = "auto") -> ScanFile:
+def read_foreign(path: Path, settings: DataConfig, domain: str = "auto", *, some: bool = False) -> ScanFile:
     """A scan in a file of any layout; see `DataConfig`.
 
     Args:
         path: the file.
         settings: of [data].
         domain: 'amplitude' or 'intensity' where it is set; 'auto' leaves it to the file.
+        some: whether some of the patterns are enough.
 
     Raises:
         FileNotFoundError: no such file.
         DataError: everything that is wrong with the file, together.
     """
     with opened(path, settings) as sources:
-        plan = planned(sources, domain)
+        plan = planned(sources, domain, some=some)
         arrays: dict[str, Stack] = {}
         probe = sources.attempt(lambda: probe_in(sources, plan))
         _stated(sources, plan, arrays)
@@ -48,7 +49,7 @@ def read_foreign(path: Path, settings: DataConfig, domain: str = "auto") -> Scan
             arrays["probeGuess"] = probe
         offset = _offset(sources, plan)
         arrays["ycoords"], arrays["xcoords"] = (plan.positions + offset).T
-        return ScanFile(arrays, _names(sources, plan))
+        return ScanFile(arrays, _names(sources, plan), plan.rows)
 
 
 def read_size(path: Path, settings: DataConfig) -> int:

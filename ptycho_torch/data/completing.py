@@ -19,8 +19,6 @@ logger = logging.getLogger(__name__)
 
 CLEARLY: Final = 0.8
 """Another orientation is clearly better at this part of the error of the one in force."""
-UNCLEAR: Final = 0.9
-"""A search found nothing where the least error is more than this part of the median one."""
 FEWEST: Final = 20
 """With fewer patterns orientations are not compared."""
 N_CHECKED: Final = 48
@@ -137,29 +135,37 @@ def _say_orientation(scan: RawData, ranked: list[Ranked]) -> None:
 
 def _say_probe(scan: RawData, found: FoundProbe) -> None:
     """Log where a probe comes from; as a warning where the search was not clear."""
-    median = float(np.median([error for _, error in found.tried]))
-    level = logging.INFO if found.error < UNCLEAR * median else logging.WARNING
     doubt = (
         ""
-        if level == logging.INFO
-        else f", hardly better than others (median {median:.3g}): set convergence or aperture, and defocus, where "
-        "the optics are known"
+        if found.is_clear
+        else f", hardly better than others (median {found.median:.3g}): set convergence or aperture, and defocus, "
+        "where the optics are known"
     )
+    pixel = _pixel_m(scan)
+    hole = "" if found.hole_px is None else f"the image of a hole {found.hole_px:.3g} px wide"
+    hole += f" ({found.hole_px * pixel:.3g} m), " if found.hole_px and pixel else ", " if hole else ""
     logger.log(
-        level,
-        "%s: no probe in the file; estimated from the patterns, with a defocus of %.4g rad px^2%s (error %.3g of "
+        logging.INFO if found.is_clear else logging.WARNING,
+        "%s: no probe in the file; estimated from the patterns: %swith a defocus of %.4g rad px^2%s (error %.3g of "
         "patterns that were not fitted)%s.",
         printable(str(scan.path or "scan")),
+        hole,
         found.defocus,
-        _in_metres(scan, found.defocus),
+        _in_metres(scan, found.defocus, pixel),
         found.error,
         doubt,
     )
 
 
-def _in_metres(scan: RawData, defocus: float) -> str:
+def _pixel_m(scan: RawData) -> float | None:
+    """The side of a pixel of the object, the mean of both, where it is known."""
+    pixels = scan.metadata.get("object_pixel_size_m")
+    return math.sqrt(pixels[0] * pixels[1]) if isinstance(pixels, list) and len(pixels) == 2 else None
+
+
+def _in_metres(scan: RawData, defocus: float, pixel_m: float | None) -> str:
     """A defocus as a distance, where the wavelength and the pixel of the object are known."""
-    length, pixels = scan.metadata.get("wavelength_m"), scan.metadata.get("object_pixel_size_m")
-    if not isinstance(length, float) or not isinstance(pixels, list) or len(pixels) != 2:
+    length = scan.metadata.get("wavelength_m")
+    if not isinstance(length, float) or pixel_m is None:
         return ""
-    return f", {-defocus * pixels[0] * pixels[1] / (math.pi * length):.3g} m"
+    return f", {0.0 - defocus * pixel_m**2 / (math.pi * length):.3g} m"

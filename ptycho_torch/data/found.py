@@ -19,25 +19,31 @@ OF_SCAN: Final = ("probe", "positions_px", "intensities")
 """Arrays of a scan."""
 
 
-def with_found(scan: RawData, path: Path | None, field: str) -> RawData:
-    """A scan with the probe, the positions and the intensities that a run has found for it.
+def with_found(scan: RawData, path: Path | None, field: str, enough: tuple[str, ...] = ()) -> RawData:
+    """A scan with the probe, the positions and the intensities that a run has found for it; none is searched for then.
 
     Args:
         scan: as its file has it.
         path: see `read_found`; None: the scan stays as it is.
         field: the setting that names it, for messages.
+        enough: other arrays, one of which is enough for the file to be of use.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: it has nothing of the kind, or of another scan.
+        ConfigError: it has nothing of the kind, or is of another scan.
         DataError: the file is damaged.
     """
     if path is None:
         return scan
-    found = read_found(path, scan, field, OF_SCAN)
+    found = read_found(path, scan, field, (*enough, *OF_SCAN))
     if not found:
         refuse(path, field, f"one or several of the arrays {', '.join(OF_SCAN)}")
-    return dataclasses.replace(scan, **found)
+    found = {name: found[name] for name in OF_SCAN if name in found}
+    reading = scan.reading
+    if "positions_px" in found and reading.orientation == "auto":
+        reading = dataclasses.replace(reading, orientation="identity")  # they lie as the run has them
+    has_probe = scan.has_probe or "probe" in found
+    return dataclasses.replace(scan, has_probe=has_probe, reading=reading, **found)
 
 
 def read_found(path: Path, scan: RawData, field: str, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:

@@ -161,7 +161,7 @@ class ScanDataModule(lightning.LightningDataModule):
                 ``val_split`` leaves no group to train on.
         """
         read = self._read(self._given, self.config.train_data_file)
-        self.scans = [with_found(scan, self.config.start, "training.start") for scan in read]
+        self.scans = [self._completed(scan, self.config.start) for scan in read]
         most = self.config.n_subsample
         n_usable = np.array([len(usable_patterns(scan)[:most]) for scan in self.scans])
         shares = _shares(self.config.n_groups or int(n_usable.sum()), n_usable)
@@ -171,22 +171,29 @@ class ScanDataModule(lightning.LightningDataModule):
         validation = [held for _, held in split]
         rows = list(range(len(split)))
         if self._has_validation_scans:
-            scans = self._read(self._given_for_validation, self.config.test_data_file)
+            read_too = self._read(self._given_for_validation, self.config.test_data_file)
+            scans = [self._completed(scan) for scan in read_too]
             validation = [train[:0] for train, _ in split]
             validation += [self._groups(scan, usable_patterns(scan), None) for scan in scans]
             guesses = [scan.probe for scan in read]
-            rows += [self._probe_row(scan, guesses) for scan in scans]
+            rows += [self._probe_row(*pair, guesses) for pair in zip(scans, read_too, strict=True)]
             self.scans = [*self.scans, *scans]
         if sum(len(groups) for groups in validation):
             self.validation = GroupDataset(self.scans, validation, probe_rows=rows, **self._labelling)
 
-    def _probe_row(self, scan: RawData, guesses: list[NDArray[np.complex64]]) -> int:
+    def _completed(self, scan: RawData, start: Path | None = None) -> RawData:
+        """A scan with what its file does not tell, and with what a run has found of it."""
+        known = with_found(scan, start, "training.start")
+        known = with_probe_options(completed(known, find(known, usable_patterns(known))), self.options)
+        return with_found(known, start, "training.start")
+
+    def _probe_row(self, scan: RawData, read: RawData, guesses: list[NDArray[np.complex64]]) -> int:
         """The probe of a validation scan: that of an earlier scan whose file has an equal one, else one of its own."""
         for row, guess in enumerate(guesses):
-            if np.array_equal(scan.probe, guess):
+            if np.array_equal(read.probe, guess):
                 return row
         self.probe_scans.append(scan)
-        guesses.append(scan.probe)
+        guesses.append(read.probe)
         return len(guesses) - 1
 
     def _read(self, given: Sequence[RawData] | None, path: Path | None) -> list[RawData]:
@@ -209,8 +216,7 @@ class ScanDataModule(lightning.LightningDataModule):
                     f"got none among {len(scan)}. Leave holdout out to use all."
                 )
             refuse_counts_as_amplitude(scan, self.config.nphotons)
-        scans = [completed(scan, find(scan, usable_patterns(scan))) for scan in scans]
-        return [with_probe_options(scan, self.options) for scan in scans]
+        return scans
 
     def _split(self, scan: RawData, n_groups: int) -> tuple[Indices, Indices]:
         usable = usable_patterns(scan)

@@ -1,6 +1,6 @@
 """Pictures of a run: the reconstruction, what it is compared with, the loss."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 
@@ -28,6 +29,10 @@ NOT_DRAWN = "#b8c4cc"
 """Colour where there is no object to draw."""
 WRAPS = 1e-4
 """Share of neighbours with more than half a turn between their phases, from which on the colours go round as well."""
+SPAN = 20.0
+"""Largest value of a line over the smallest, from which on its axis is logarithmic."""
+FEW = 40
+"""Points of a line, below which each is marked."""
 LEAST_SPAN = 1e-3
 """From black to white, at least: rounding is not worth a picture."""
 UNITS = {1e-3: "mm", 1e-6: "um", 1e-9: "nm", 1e-12: "pm"}
@@ -154,45 +159,100 @@ def save_comparison(
     return _save(figure, path)
 
 
-def save_history(path: Path, history: Sequence[dict[str, Any]]) -> Path:
-    """Draw training and validation loss over epochs on a logarithmic axis.
+def save_history(path: Path, history: Sequence[Mapping[str, Any]]) -> Path:
+    """Draw the losses of a training as `draw_losses` does.
 
     Args:
         path: PNG to write.
+        history: one mapping an epoch.
+    """
+    figure, axes = _one_panel()
+    draw_losses(axes, history)
+    return _save(figure, path)
+
+
+def save_iterations(path: Path, history: Sequence[Mapping[str, Any]]) -> Path:
+    """Draw the iterations of a reconstruction as `draw_iterations` does.
+
+    Args:
+        path: PNG to write.
+        history: one mapping an iteration.
+    """
+    figure, axes = _one_panel()
+    draw_iterations(axes, history)
+    return _save(figure, path)
+
+
+def draw_losses(axes: Axes, history: Sequence[Mapping[str, Any]]) -> Axes:
+    """Draw training and validation loss over epochs, which count from 1; gives the axes.
+
+    Args:
+        axes: to draw on.
         history: one mapping an epoch with ``epoch``, ``train_loss`` and, where there is one, ``val_loss``.
     """
-    figure = Figure(figsize=(6, 4), dpi=DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for name in ("train_loss", "val_loss"):
-        points = [(row["epoch"] + 1, row[name]) for row in history if row.get(name) is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker=".", label=name)
-    axes.set(xlabel="epoch", ylabel="loss", yscale="log")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    if history:
-        axes.legend()
-    return _save(figure, path)
+    lines = {
+        name: [(row["epoch"] + 1, row[name]) for row in history if row.get(name) is not None]
+        for name in ("train_loss", "val_loss")
+    }
+    return draw_lines(axes, lines, "epoch", "loss")
 
 
-def save_iterations(path: Path, history: Sequence[dict[str, Any]]) -> Path:
-    """Draw the deviance of the fitted patterns over iterations, one line for each loss.
+def draw_iterations(axes: Axes, history: Sequence[Mapping[str, Any]]) -> Axes:
+    """Draw the deviance of the fitted patterns over iterations, one line for each loss; gives the axes.
 
     Args:
-        path: PNG to write.
+        axes: to draw on.
         history: one mapping an iteration with ``iteration``, ``loss`` and ``deviance_per_pixel``.
     """
+    lines = {
+        f"{loss} loss": [
+            (row["iteration"], row["deviance_per_pixel"]) for row in history if row["loss"] == loss
+        ]
+        for loss in dict.fromkeys(row["loss"] for row in history)
+    }
+    return draw_lines(axes, lines, "iteration", "deviance per pixel, fitted patterns")
+
+
+def draw_lines(
+    axes: Axes,
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    x: str,
+    y: str,
+    colours: Sequence[str] = (),
+) -> Axes:
+    """Draw numbers over epochs or iterations, with whole ticks below and plain numbers beside; gives the axes.
+
+    Args:
+        axes: to draw on.
+        lines: what each is called -> its points; one without points is left out.
+        x: what is counted.
+        y: label of the vertical axis, which is logarithmic where the values span orders of magnitude.
+        colours: of the lines; those of the axes where there are none.
+    """
+    drawn = {name: points for name, points in lines.items() if points}
+    for number, (name, points) in enumerate(drawn.items()):
+        marker = "." if len(points) < FEW else None
+        colour = {"color": colours[number]} if colours else {}
+        axes.plot(*zip(*points, strict=True), marker=marker, label=name, **colour)
+    axes.set(xlabel=x, ylabel=y)
+    heights = [height for points in drawn.values() for _, height in points if np.isfinite(height)]
+    if heights and 0 < SPAN * min(heights) < max(heights):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.ticklabel_format(axis="y", useOffset=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(visible=True, alpha=0.35)
+    if len(drawn) > 1:
+        axes.legend()
+    return axes
+
+
+def _one_panel() -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6, 4), dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for loss in dict.fromkeys(row["loss"] for row in history):
-        points = [(row["iteration"], row["deviance_per_pixel"]) for row in history if row["loss"] == loss]
-        axes.plot(*zip(*points, strict=True), label=f"{loss} loss")
-    axes.set(xlabel="iteration", ylabel="deviance per pixel, fitted patterns", yscale="log")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    if history:
-        axes.legend()
-    return _save(figure, path)
+    return figure, figure.add_subplot()
 
 
 def _figure(n_rows: int, n_columns: int, title: str) -> Figure:

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho.checksums import Checksums
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.display import reconstruction_html
 from ptycho.grouping import neighbor_groups, select_positions
 from ptycho.json_files import write_json
 from ptycho.model_archive import PROBLEM, archive_files
@@ -49,6 +47,7 @@ from ptycho_torch.runs.product import pixel_sizes_of, product_of
 from ptycho_torch.runs.record import logged, write_configuration
 from ptycho_torch.runs.report.evidence import evidence, save_evidence
 from ptycho_torch.runs.report.writing import add_report
+from ptycho_torch.runs.shown import ShownReconstruction
 from ptycho_torch.runs.trained import TrainedModel, check_tensors, load_trained
 from ptycho_torch.runtime import (
     build_fabric,
@@ -63,7 +62,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ReconstructionResult:
+class ReconstructionResult(ShownReconstruction):
     """A finished reconstruction of one scan.
 
     Attributes:
@@ -81,18 +80,6 @@ class ReconstructionResult:
     reconstruction: Reconstruction = field(repr=False)
     metrics: dict[str, Any]
     problem: str | None
-
-    _repr_html_ = reconstruction_html
-
-    @property
-    def object(self) -> NDArray[np.complex64]:
-        """The transmission of the object, complex64 (H, W)."""
-        return self.reconstruction.object
-
-    @property
-    def probe(self) -> NDArray[np.complex64]:
-        """The probe in photon scale, complex64 (modes, N, N)."""
-        return self.reconstruction.probe
 
 
 def reconstruct_scans(
@@ -116,6 +103,7 @@ def reconstruct_scans(
         BundleError: the model cannot be read.
         DataError: the scan does not fit the data contract or the model.
     """
+    InferencePayload.refuse_other(payload)
     config, execution = payload.tf_inference_config, payload.execution_config
     check_reconstruction(execution, config)
     run_dir = Path(str(config.output_dir))
@@ -137,7 +125,7 @@ def reconstruct_scans(
         export_of(config).refuse(scans)
         for scan in scans:
             refuse_several_objects(scan)
-        scans = [with_found(as_found(scan, fabric), config.start, "inference.start") for scan in scans]
+        scans = [as_found(with_found(scan, config.start, "inference.start"), fabric) for scan in scans]
         home.begin(anew=True)
         domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
         if fabric.is_global_zero:

@@ -11,7 +11,6 @@ from torch import Size
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.record import damages, is_record
-from ptycho.display import training_html
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE, PROBLEM, read_archive_config
 from ptycho.run_folder import CHECKPOINTS, HISTORY, RunFolder, has_results
@@ -32,6 +31,7 @@ from ptycho_torch.runs.checkpoints import SECTIONS, latest
 from ptycho_torch.runs.outcome import tell_verdict, verdict_on
 from ptycho_torch.runs.record import CONFIGURATION, recorded_domains
 from ptycho_torch.runs.resume_point import ResumePoint, refuse_other_scans
+from ptycho_torch.runs.shown import ShownTraining
 from ptycho_torch.runs.training import TrainingResult, check, folder_of, train_in
 from ptycho_torch.runtime import (
     LossHistory,
@@ -55,7 +55,7 @@ _DATA_IN_CHECKPOINT: Final = [
 
 
 @dataclass(frozen=True)
-class EndedTraining:
+class EndedTraining(ShownTraining):
     """A training in which nothing was left to train.
 
     Attributes:
@@ -69,8 +69,6 @@ class EndedTraining:
     bundle: Path
     history: list[dict[str, float | None]] = field(repr=False)
     problem: str | None
-
-    _repr_html_ = training_html
 
 
 class _Stopped(NamedTuple):
@@ -160,6 +158,7 @@ def train_or_resume(
     Raises:
         ConfigError, DataError: as `train` and `resume`.
     """
+    TrainingPayload.refuse_other(payload)
     with folder_of(payload) as folder:
         if not has_results(folder.path):
             if (folder.path / CONFIGURATION).exists():

@@ -72,6 +72,7 @@ def solve_or_resume(payload: SolverPayload, scans: Sequence[RawData] | None = No
     Raises:
         ConfigError, DataError: as `solve` and `resume_solving`.
     """
+    SolverPayload.refuse_other(payload)
     with folder_for(payload) as folder:
         if not (folder.path / RECORD).exists():
             folder.refuse_run(may_resume=False)

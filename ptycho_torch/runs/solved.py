@@ -12,7 +12,6 @@ from scipy.ndimage import grey_closing
 
 from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
-from ptycho.display import reconstruction_html
 from ptycho.json_files import write_json
 from ptycho.model_archive import PROBLEM
 from ptycho.raw_data import RawData
@@ -30,6 +29,7 @@ from ptycho_torch.runs.report.contents import read_contents
 from ptycho_torch.runs.report.evidence import save_evidence
 from ptycho_torch.runs.report.page import report_page
 from ptycho_torch.runs.report.writing import add_report
+from ptycho_torch.runs.shown import ShownSolution
 from ptycho_torch.runtime.memory import peak_memory
 from ptycho_torch.solver import solution_of
 from ptycho_torch.solver.probes import mode_powers
@@ -39,7 +39,7 @@ GAP_PX: Final = 9
 
 
 @dataclass(frozen=True)
-class SolverResult:
+class SolverResult(ShownSolution):
     """A finished reconstruction of one scan without a network.
 
     Attributes:
@@ -62,18 +62,6 @@ class SolverResult:
     metrics: dict[str, Any]
     history: list[dict[str, Any]] = field(repr=False)
     problem: str | None
-
-    _repr_html_ = reconstruction_html
-
-    @property
-    def object(self) -> NDArray[np.complex64]:
-        """The transmission of the object, complex64 (H, W)."""
-        return self.reconstruction.object
-
-    @property
-    def probe(self) -> NDArray[np.complex64]:
-        """The probe in photon scale, complex64 (modes, N, N), the strongest mode first."""
-        return self.reconstruction.probe
 
 
 def finish(

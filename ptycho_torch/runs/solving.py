@@ -19,6 +19,7 @@ from ptycho.run_folder import OF_RECONSTRUCTION, STATE, RunFolder
 from ptycho.run_names import distinct_names
 from ptycho.words import counted
 from ptycho_torch.config_solver import SolverPayload
+from ptycho_torch.data.found import with_found
 from ptycho_torch.runs.completing import as_found
 from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.exports import export_of
@@ -66,6 +67,7 @@ def solve(
         DataError: a scan does not fit the data contract.
         KeyboardInterrupt, Terminated: as asked; what is found so far is kept.
     """
+    SolverPayload.refuse_other(payload)
     with folder_for(payload) as folder:
         if not overwrite:
             folder.refuse_run(may_resume=False)
@@ -193,7 +195,7 @@ def _one_scan(
 ) -> SolverResult:
     config, execution = payload.solver_config, payload.execution_config
     fingerprint = scan_fingerprint(scan)
-    scan = as_found(scan, fabric, check=True)
+    scan = as_found(with_found(scan, config.start, "solver.start", ("object",)), fabric, check=True)
     course = Course(payload, scan, start_of(config.start, scan, margin_px(config)), fabric)
     state = StateFile(folder, checksums, fingerprint)
     if (saved := state.read()) is not None:

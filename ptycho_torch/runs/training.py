@@ -13,7 +13,6 @@ from lightning.pytorch.strategies import FSDPStrategy
 from ptycho.checksums import Checksums
 from ptycho.config.errors import printable
 from ptycho.config.paths import absolute
-from ptycho.display import training_html
 from ptycho.model_archive import ARCHIVE, PROBLEM, READING
 from ptycho.raw_data import DataError
 from ptycho.run_folder import RunFolder
@@ -36,6 +35,7 @@ from ptycho_torch.runs.resume_point import (
     refuse_other_scans,
     refuse_other_weights,
 )
+from ptycho_torch.runs.shown import ShownTraining
 from ptycho_torch.runtime import (
     LossHistory,
     batches_per_device,
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainingResult:
+class TrainingResult(ShownTraining):
     """A finished training.
 
     Attributes:
@@ -70,8 +70,6 @@ class TrainingResult:
     module: PtychoPINN_Lightning = field(repr=False)
     checkpoint: Path | None
     problem: str | None = None
-
-    _repr_html_ = training_html
 
 
 class PreparedTraining(NamedTuple):
@@ -111,6 +109,7 @@ def train(
         RunError: a process of the run is gone, or memory, shared memory or file handles ran out.
         Terminated: SIGTERM; a checkpoint of the step that was under way is kept.
     """
+    TrainingPayload.refuse_other(payload)
     data = check(payload, data)
     with folder_of(payload) as folder:
         if not overwrite:

@@ -30,6 +30,7 @@ _CHATTY_LOGS = (
 _TIPS = (
     "Initializing distributed:",
     "Loading `train_dataloader` to estimate",
+    "`Trainer.fit` stopped:",  # at its last epoch, or as its own callbacks tell
     "Tip: For seamless",  # products of Lightning's maker
     "GPU available:",  # ours to say, in terms of the accelerator knob
     "TPU available:",

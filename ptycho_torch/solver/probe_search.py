@@ -1,9 +1,11 @@
-"""A probe for a scan that has none: the mean pattern tells its far field, a search tells its defocus.
+"""A probe for a scan that has none: the mean pattern tells the modulus of its far field, a search tells the phase.
 
-    probe(d) = ifft2(root of the mean pattern * exp(i d k^2)),  k in cycles per pixel
+    probe(d, D) = ifft2(root of the mean pattern * phase of fft2(hole of diameter D) * exp(i d k^2)),
+    k in cycles per pixel
 
-Every d is tried on a compact part of the scan (`trials`). A probe of another shape than a defocused pupil is not found;
-one that is nearly so is refined by the descent that follows.
+Without a hole it is the focus of a lens, defocused by d. Every d is tried on a compact part of the scan (`trials`);
+where none is far better than the others, holes are tried. A probe of another shape is not found; one
+that is nearly so is refined by the descent that follows.
 """
 
 import math
@@ -25,6 +27,8 @@ FARTHEST: Final = (0.45, 0.9, 1.8)
 nothing that is clearly better than the others was found within one."""
 CLEARLY: Final = 0.8
 """An error is that at this part of the median one."""
+UNCLEAR: Final = 0.9
+"""A search found nothing where the least error is more than this part of the median one."""
 COARSE: Final = 2.0
 """First step of the defocus, as the phase at the radius of the pupil, radians: the right one is found from some three
 radians away."""
@@ -36,6 +40,10 @@ N_FINE: Final = 12
 """Iterations of those that follow."""
 N_READ: Final = 512
 """Patterns whose mean is taken."""
+SURE: Final = 0.2
+"""The focus of a lens whose error is less than this part of the median one is the probe; holes are not tried then."""
+HOLES: Final = (0.06, 0.75, 1.2)
+"""Diameters of holes that are tried: from this share of the window to that one, and each over the one before."""
 
 
 class FoundProbe(NamedTuple):
@@ -47,8 +55,41 @@ class FoundProbe(NamedTuple):
     """Phase over the square of the frequency, rad pixel**2."""
     error: float
     """Of patterns that were not fitted, see `Trials.error`."""
-    tried: list[tuple[float, float]]
-    """Every defocus of the first pass with its error, by defocus."""
+    median: float
+    """That of the guesses of its kind, in the first pass."""
+    hole_px: float | None = None
+    """Diameter of the hole that it is an image of; None: it is the focus of a lens."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is clearly better than others of its kind."""
+        return self.error < UNCLEAR * self.median
+
+
+class _Search:
+    """Errors of guesses, each tried once with a number of iterations."""
+
+    def __init__(self, mean: Tensor, trials: Trials) -> None:
+        self.mean, self._trials = mean, trials
+        self._known: dict[tuple[float, float | None, int], float] = {}
+
+    def error(self, defocus: float, hole_px: float | None, n_iterations: int) -> float:
+        """Of a probe of this defocus and hole."""
+        guess = (defocus, hole_px, n_iterations)
+        if guess not in self._known:
+            self._known[guess] = self._trials.error(probe_of(self.mean, defocus, hole_px), n_iterations)
+        return self._known[guess]
+
+    def finished(
+        self, defocus: float, hole_px: float | None, step: float, last: float, median: float
+    ) -> FoundProbe:
+        """The best defocus near one, in steps that halve until the last one."""
+        while step > last:
+            step /= 2
+            near = (defocus - step, defocus, defocus + step)
+            defocus = min(near, key=lambda value: self.error(value, hole_px, N_FINE))
+        error = self.error(defocus, hole_px, N_FINE)
+        return FoundProbe(probe_of(self.mean, defocus, hole_px), defocus, error, median, hole_px)
 
 
 def mean_pattern(patterns: Patterns, ids: Ids) -> Tensor:
@@ -66,17 +107,22 @@ def mean_pattern(patterns: Patterns, ids: Ids) -> Tensor:
     return total / n_measured.clamp(min=1)
 
 
-def probe_of(mean: Tensor, defocus: float) -> Tensor:
+def probe_of(mean: Tensor, defocus: float, hole_px: float | None = None) -> Tensor:
     """The probe whose far field has this intensity, with a defocus.
 
     Args:
         mean: real (N, N), photons, zero frequency at (N//2, N//2).
         defocus: rad pixel**2.
+        hole_px: diameter of a hole, in pixels of the object, whose far field has the same phase; None: a lens has none.
 
     Returns:
         complex64 (1, N, N), photon**0.5.
     """
     phase = defocus * _squared_frequency(len(mean))
+    if hole_px is not None:
+        from_edge = hole_px / 2 - len(mean) * _squared_frequency(len(mean)).sqrt()
+        hole = torch.fft.ifftshift((from_edge + 0.5).clamp(0, 1))
+        phase = phase + torch.fft.fftshift(torch.fft.fft2(hole)).angle()
     pupil = torch.polar(mean.double().sqrt(), phase)
     wave = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(pupil), norm="ortho"))
     return wave.to(torch.complex64)[None]
@@ -97,26 +143,38 @@ def search_probe(patterns: Patterns, positions_px: Tensor, ids: Ids) -> FoundPro
         positions_px: float64 (n, 2), rows (y, x).
         ids: patterns that may be used, increasing.
     """
-    mean, trials = mean_pattern(patterns, ids), Trials(patterns, positions_px, ids)
+    mean = mean_pattern(patterns, ids)
+    search = _Search(mean, Trials(patterns, positions_px, ids))
     radius = max(pupil_radius(mean), 1 / len(mean))
-    step = COARSE / radius**2
-    errors: dict[float, float] = {}
+    found = _lens(search, radius)
+    if found.error < SURE * found.median:
+        return found
+    other = _hole(search, radius)
+    return other if other.error < found.error else found
+
+
+def _lens(search: _Search, radius: float) -> FoundProbe:
+    """The best focus of a lens, by its defocus; `radius` is that of its pupil, cycles per pixel."""
+    step, errors = COARSE / radius**2, dict[float, float]()
     for share in FARTHEST:
-        n_steps = math.ceil(math.pi * len(mean) * share / radius / step)
-        for value in (k * step for k in range(-n_steps, n_steps + 1)):
-            if value not in errors:
-                errors[value] = trials.error(probe_of(mean, value), N_COARSE)
+        n_steps = math.ceil(math.pi * len(search.mean) * share / radius / step)
+        errors = {k * step: search.error(k * step, None, N_COARSE) for k in range(-n_steps, n_steps + 1)}
         if min(errors.values()) < CLEARLY * statistics.median(errors.values()):
             break
     best = min(errors, key=lambda value: errors[value])
-    known: dict[float, float] = {}
-    while step > FINE / radius**2:
-        step /= 2
-        for value in (best - step, best, best + step):
-            if value not in known:
-                known[value] = trials.error(probe_of(mean, value), N_FINE)
-        best = min(known, key=lambda value: known[value])
-    return FoundProbe(probe_of(mean, best), best, known[best], sorted(errors.items()))
+    return search.finished(best, None, step, FINE / radius**2, statistics.median(errors.values()))
+
+
+def _hole(search: _Search, radius: float) -> FoundProbe:
+    """The best image of a hole, by its diameter, and then by its defocus."""
+    least, most, ratio = HOLES
+    n_sizes = math.ceil(math.log(most / least, ratio))
+    sizes = [len(search.mean) * least * ratio**k for k in range(n_sizes + 1)]
+    errors = {size: search.error(0.0, size, N_COARSE) for size in sizes}
+    best = min(errors, key=lambda size: errors[size])
+    near = (best * ratio**-0.5, best, best * ratio**0.5)
+    best = min(near, key=lambda size: search.error(0.0, size, N_FINE))
+    return search.finished(0.0, best, 2 / radius**2, FINE / radius**2, statistics.median(errors.values()))
 
 
 def _squared_frequency(size: int) -> Tensor:

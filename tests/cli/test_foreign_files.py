@@ -76,7 +76,7 @@ def reconstructed(*words: object) -> dict[str, NDArray[Any]]:
     [
         ("cdtools.cxi", "cdtools", (), 0.9),
         ("cube4d.h5", "cube", (), 0.9),
-        ("sample.ptyd", "moon", (), 0.85),
+        ("sample.ptyd", "moon", (), 0.9),
         ("sample.ptyd", "moon", ("--aperture=3.4 um",), 0.9),
         ("pd_h5/product.h5", "pd", (), 0.9),
         ("pd_cxi/product.cxi", "pd", (), 0.9),

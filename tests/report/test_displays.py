@@ -1,12 +1,18 @@
 """What notebooks show of scans, runs and reconstructions, and the table of runs."""
 
+import webbrowser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import ptycho
 from ptycho.display import picture_html, table_html
 from ptycho.run_table import COLUMNS, runs
+from ptycho_torch.config_factory import create_inference_payload, create_training_payload
+from ptycho_torch.config_solver import create_solver_payload
+from ptycho_torch.runs.resuming import EndedTraining
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.report.conftest import HOSTILE
 
@@ -71,12 +77,82 @@ def test_results_show_figures_and_picture_in_notebooks_and_no_network_on_the_ter
         trained = ptycho.train(scan, tmp_path / "trained", **settings)
         solved = ptycho.reconstruct(scan, None, tmp_path / "solved", n_iterations=3, accelerator="cpu")
         again = ptycho.train(scan, tmp_path / "trained", resume=True, **settings)
-    for shown in (scan, trained, solved, again):
+        pictured = again.reconstruct(scan, accelerator="cpu")
+    assert pictured.run_dir.parent == tmp_path / "trained"
+    assert np.iscomplexobj(pictured.object)
+    for shown in (scan, trained, solved, again, pictured):
         text = shown._repr_html_()  # type: ignore[attr-defined]
         assert text.startswith("<table")
         assert "<script>" not in text
         assert ("<img" in text) == (shown is not scan)
         assert len(repr(shown)) < 3000
+
+
+def test_losses_are_drawn_over_whole_epochs_from_1_with_plain_numbers(home: Path, tmp_path: Path) -> None:
+    rows = [{"epoch": k, "train_loss": 0.19 - 0.003 * k, "val_loss": 0.1825 - 0.0001 * k} for k in range(3)]
+    run = EndedTraining(home / "trained", home / "trained" / "wts.h5.zip", rows, None)
+    axes = Figure().add_subplot()
+    assert run.plot_loss(axes) is axes
+    axes.figure.savefig(tmp_path / "loss.png")
+    below = [text.get_text() for text in axes.get_xticklabels() if 1 <= text.get_position()[0] <= 3]
+    beside = [text.get_text() for text in axes.get_yticklabels()]
+    assert below == ["1", "2", "3"]
+    assert all(float(text) for text in beside)
+    assert axes.yaxis.get_offset_text().get_text() == ""
+
+
+def test_a_report_is_shown_in_the_browser_and_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    run = EndedTraining(home / "trained", home / "trained" / "wts.h5.zip", [], None)
+    run.show()
+    assert opened == [(home / "trained" / "report.html").as_uri()]
+    assert capsys.readouterr().out == f"{home / 'trained' / 'report.html'}\n"
+    with pytest.raises(FileNotFoundError):
+        EndedTraining(home, home / "wts.h5.zip", [], None).show()
+
+
+def test_a_payload_shows_every_setting_with_its_origin(home: Path, tmp_path: Path) -> None:
+    scan = home / f"{HOSTILE}.npz"
+    with legacy_dictionary_restored():
+        trained = create_training_payload(scan, tmp_path / "run", {"n_groups": 8, "nepochs": 3})
+        pictured = create_inference_payload(home / "trained", scan, tmp_path / "run", {"n_groups": 8})
+    solved = create_solver_payload(scan, tmp_path / "run", {"n_iterations": 3})
+    for payload, name in ((trained, "nepochs"), (pictured, "start"), (solved, "n_iterations")):
+        shown = payload._repr_html_()
+        assert shown.startswith("<table")
+        assert all(setting in shown for setting in (name, "num_workers", "override"))
+        assert "<script>" not in shown
+
+
+CELLS = (
+    "import ptycho; scan = ptycho.simulate(N=32, n_positions=40)",
+    "run = ptycho.train(scan, 'run', nepochs=1, n_unrolled_steps=1, n_filters_scale=1, accelerator='cpu'); run",
+    "run.show()",
+    "run.plot_loss()",
+)
+
+
+def test_a_notebook_shows_runs_pages_and_curves_and_nothing_in_red(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nbclient = pytest.importorskip("nbclient", reason="needs the extra 'docs'")
+    nbformat = pytest.importorskip("nbformat", reason="needs the extra 'docs'")
+    monkeypatch.setenv("PYTHONPATH", str(Path(ptycho.__file__).parents[1]))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=tmp_path)
+    outputs = [output for cell in notebook.cells for output in cell.outputs]
+    assert [output.get("text") for output in outputs if output.output_type == "stream"] == []
+    table, page, axes, curve = (output.data for output in outputs)
+    assert len(table["text/plain"]) < 500
+    assert "<table" in table["text/html"]
+    assert page["text/plain"] == "run/report.html"
+    assert page["text/html"].startswith('<iframe srcdoc="&lt;!doctype html&gt;')
+    assert "Axes" in axes["text/plain"]
+    assert "image/png" in curve
 
 
 def test_a_picture_that_is_missing_is_left_out(tmp_path: Path) -> None:

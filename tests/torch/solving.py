@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
+from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
@@ -28,8 +29,8 @@ def scan_of(**changes: Any) -> RawData:
 
 
 def payload_of(file: Path, folder: Path, **settings: Any) -> SolverPayload:
-    """Settings of [solver], the others knobs."""
-    fields = section_of(SolverConfig).fields
+    """Settings of [solver] and [data], the others knobs."""
+    fields = {*section_of(SolverConfig).fields, *section_of(DataConfig).fields}
     knobs = {name: settings.pop(name) for name in list(settings) if name not in fields}
     execution = PyTorchExecutionConfig(**{"accelerator": "cpu", "reconstruction_window": 0, **knobs})
     return create_solver_payload(file, folder, settings, execution)

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from ptycho.config.data import DataConfig
 from ptycho.config.errors import ConfigError
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.config_params import InferenceConfig
+from ptycho_torch.data.completing import Findings, find
 from ptycho_torch.data.found import with_found
 from ptycho_torch.data.groups import GroupDataset
 from ptycho_torch.data.module import ScanDataModule
@@ -87,6 +89,22 @@ def test_what_is_of_no_use_is_refused(
         with_found(tiny_scan, tmp_path / "found.npz", "inference.start")
     assert str(caught.value).startswith("inference.start: ")
     assert told in str(caught.value)
+
+
+def test_what_a_run_has_found_is_not_searched_for_again(
+    run_dir: Path, tiny_scan: RawData, tmp_path: Path, caplog: pytest.LogCaptureFixture, legacy: object
+) -> None:
+    """Neither the probe nor the orientation, at any of the three doors."""
+    bare = RawData.from_arrays(tiny_scan.patterns, tiny_scan.positions_px, None, domain="amplitude")
+    bare.to_file(tmp_path / "bare.npz")
+    asked = {"start": run_dir, "n_iterations": 2, "orientation": "auto"}
+    with caplog.at_level("INFO"):
+        solved(tmp_path / "bare.npz", tmp_path / "again", **asked)
+        module_of(tmp_path / "bare.npz", run_dir, orientation="auto")
+        read = dataclasses.replace(bare, reading=DataConfig(orientation="auto"))
+        known = with_found(read, run_dir, "inference.start")
+    assert not [one for one in caplog.messages if "estimated" in one or "explains the patterns best" in one]
+    assert find(known, np.arange(70)) == Findings(None, "identity")
 
 
 def test_a_damaged_file_is_refused(tiny_scan: RawData, tmp_path: Path) -> None:

@@ -9,6 +9,10 @@ import pytest
 
 import ptycho
 from ptycho_torch.config_factory import create_training_payload
+from ptycho_torch.runs.reconstruction import reconstruct_scans
+from ptycho_torch.runs.resuming import train_or_resume
+from ptycho_torch.runs.solving import solve
+from ptycho_torch.runs.training import train
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.torch.factory_calls import save_scan
 
@@ -112,3 +116,15 @@ def test_settings_come_from_files_and_names_beat_them(scan: ptycho.RawData, plac
 def test_a_run_is_not_both_gone_on_with_and_replaced(scan: ptycho.RawData):
     with pytest.raises(ValueError, match="without resume"):
         ptycho.train(scan, "new", overwrite=True, resume=True)
+
+
+def test_what_is_no_scan_model_or_payload_is_refused_by_its_kind(scan: ptycho.RawData, place: Path):
+    for door in (train, train_or_resume, solve, reconstruct_scans):
+        with pytest.raises(TypeError, match=r"Payload; got an object of the type str\. .* ptycho\.train"):
+            door("scan.npz")  # type: ignore[arg-type]
+    for call in (lambda: ptycho.train(3), lambda: ptycho.reconstruct(3)):  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"scan: expected .*; got an object of the type int"):
+            call()
+    with pytest.raises(TypeError, match=r"model: expected .*; got an object of the type RawData"):
+        ptycho.reconstruct("scan.npz", scan)  # type: ignore[call-overload]
+    assert not list(place.iterdir())

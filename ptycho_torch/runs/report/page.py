@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,8 +15,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ptycho.config.origins import Origin
-from ptycho.config.record import LEFT_OPEN
-from ptycho.config.render import Row, html, text
+from ptycho.config.render import text
+from ptycho.display import OF_RECIPE, settings_html
 from ptycho_torch.runs.figures import parts_of
 from ptycho_torch.runs.report.contents import DATA, Contents
 from ptycho_torch.runs.report.pictures import (
@@ -32,7 +32,6 @@ from ptycho_torch.runs.report.verdict import costs_of, figures_of, further_figur
 
 MOST_MODES: Final = 8
 """Modes of a probe that are shown."""
-_OF_RECIPE: Final = ("default", "recipe", *LEFT_OPEN)
 _PLACES: Final = (*DATA, "model_path", "output_dir")
 _HOME: Final = "ptycho_torch.runs.report"
 
@@ -101,7 +100,7 @@ def differences(run: Contents) -> dict[str, Origin]:
     found = {
         name: origin
         for name, origin in run.settings.origins.items()
-        if origin.kind not in _OF_RECIPE and name.rpartition(".")[2] not in _PLACES
+        if origin.kind not in OF_RECIPE and name.rpartition(".")[2] not in _PLACES
     }
     recipe = {
         name: next((one.value for one in origin.shadowed if one.kind == "recipe"), None)
@@ -133,13 +132,9 @@ def _unequal(runs: Sequence[Contents]) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def _table(title: str, origins: "dict[str, Origin] | Any") -> Markup | None:
+def _table(title: str, origins: Mapping[str, Origin]) -> Markup | None:
     """A table of settings; None where there are none."""
-    rows = [
-        Row(table, name, origin, origin.kind not in _OF_RECIPE)
-        for (table, _, name), origin in ((whole.partition("."), origin) for whole, origin in origins.items())
-    ]
-    return Markup(html(title, rows)) if rows else None  # its cells are escaped
+    return Markup(settings_html(title, origins)) if origins else None  # its cells are escaped
 
 
 def _parts(run: Contents, largest_bytes: int = LARGEST_BYTES) -> list[Shown]:

@@ -12,11 +12,10 @@ from markupsafe import Markup, escape
 from matplotlib import colormaps
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from ptycho_torch.runs.figures import Part, probe_image
+from ptycho_torch.runs.figures import Part, draw_lines, probe_image
 
 LARGEST_BYTES: Final = 1_500_000
 """Of the PNG of an object's part; a larger object is shown in blocks of several pixels."""
@@ -24,8 +23,6 @@ LARGEST_SIDE: Final = 256
 """Pixels of a small picture along an axis."""
 MOST_POSITIONS: Final = 20_000
 """Positions that are drawn."""
-SPAN: Final = 20.0
-"""Largest value of a curve over the smallest, from which on its axis is logarithmic."""
 INK: Final = "#010203"
 """Stands for the colour of the page's text."""
 COLOURS: Final = ("#2f7fd6", "#d4661a", "#3a9a4b")
@@ -113,19 +110,7 @@ def curves(
         return None
     with mpl.rc_context(RULES | {"svg.hashsalt": name}):
         figure, axes = _axes((6.4, 3.4))
-        for colour, (called, values) in zip(COLOURS, points.items(), strict=False):
-            marker = "." if len(values) < 40 else None
-            axes.plot(*zip(*values, strict=True), marker=marker, label=called, color=colour)
-        heights = [value for values in points.values() for _, value in values]
-        axes.set(xlabel=x, ylabel=label)
-        if 0 < SPAN * min(heights) < max(heights):
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(visible=True)
-        if len(points) > 1:
-            axes.legend()
+        draw_lines(axes, points, x, label, COLOURS)
         return _svg(figure, name)
 
 
