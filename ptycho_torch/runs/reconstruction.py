@@ -112,7 +112,7 @@ def reconstruct_scans(
         RunFolder(run_dir, writes=is_first_process()) as home,
         run_environment(execution),
         logged(home),
-        naming_losses(execution, run_dir),
+        naming_losses(execution, run_dir, trains=False),
     ):
         if not overwrite:
             home.refuse_run(may_resume=False)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 from lightning.fabric import Fabric
 from lightning.pytorch.loggers import Logger
 from tqdm import tqdm
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.rules import idle_settings, values_of
+from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho.run_folder import OF_RECONSTRUCTION, STATE, RunFolder
 from ptycho.run_names import distinct_names
@@ -42,6 +44,9 @@ from ptycho_torch.runtime import (
     warn_once,
 )
 from ptycho_torch.stopping import Terminated, stop_if_asked
+
+PIXEL_BYTES: Final = 120
+"""Bytes for each pixel of an object while it is found and drawn."""
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +113,7 @@ def solve_in(
     with (
         run_environment(execution),
         logged(home, further=goes_on),
-        naming_losses(execution, run_dir),
+        naming_losses(execution, run_dir, trains=False),
     ):
         fabric = build_fabric(execution)
         if scans is None:
@@ -116,6 +121,7 @@ def solve_in(
             scans = load_scans(Path(str(config.data_file)), config.measurement_domain, trained, config.data)
         for scan in scans:
             refuse_several_objects(scan)
+            _refuse_large(scan)
         export_of(config).refuse(scans)
         if record is not None:
             _refuse_other_scans(scans, record)
@@ -138,6 +144,22 @@ def solve_in(
         home.saved()
         fabric.barrier()  # what the first process writes is there for every process that returns
         return results
+
+
+def _refuse_large(scan: RawData) -> None:
+    """Refuse positions so far apart that there is no memory to find the object between them.
+
+    Raises:
+        DataError: they are.
+    """
+    height, width = np.ptp(scan.positions_px, axis=0) + scan.patterns.shape[-1]
+    n_bytes = float(height * width * PIXEL_BYTES)
+    if too_large(n_bytes):
+        raise DataError(
+            f"{scan.path or 'scan'}: xcoords, ycoords: expected an object that the solver has memory for, "
+            f"{size_text(available_bytes())}; got {height:.4g} x {width:.4g} pixels, which take {size_text(n_bytes)}. "
+            "Leave out positions far from the others, or correct their unit (object pixels)."
+        )
 
 
 def _refuse_other_scans(scans: Sequence[RawData], record: Mapping[str, Any]) -> None:

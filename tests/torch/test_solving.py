@@ -15,6 +15,7 @@ from ptycho.checksums import Checksums, verify
 from ptycho.config.errors import ConfigError
 from ptycho.config.request import Request
 from ptycho.config.solver import SolverConfig
+from ptycho.memory import available_bytes
 from ptycho.raw_data import DataError, RawData
 from ptycho.run_folder import STATE, holds_training
 from ptycho_torch.cli.main import main
@@ -195,6 +196,17 @@ def test_scans_of_a_folder_are_reconstructed_each_by_itself(tiny_scan: RawData, 
         "config.json", "one", "run.log", "two",
     }  # fmt: skip
     assert set(verify(tmp_path / "run").values()) == {"ok"}
+
+
+def test_an_object_that_there_is_no_memory_for_is_refused_before_anything_is_computed(
+    tiny_file: Path, tiny_scan: RawData, tmp_path: Path
+) -> None:
+    positions = tiny_scan.positions_px.copy()
+    positions[3] = np.sqrt(available_bytes() / 80)  # a file is read with half of that
+    far = dataclasses.replace(tiny_scan, positions_px=positions)
+    with pytest.raises(DataError, match="expected an object that the solver has memory for"):
+        solve(payload_of(tiny_file, tmp_path / "run"), [far])
+    assert not (tmp_path / "run").exists()
 
 
 def test_patterns_without_overlap_are_no_success(tiny_file: Path, tmp_path: Path) -> None:

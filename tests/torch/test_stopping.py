@@ -173,6 +173,17 @@ def test_what_the_machine_takes_away_is_named_with_the_way_on(said: str, words: 
     assert str(raised.value).endswith(f"Go on with ptycho train --resume {tmp_path}.")
 
 
+def test_a_reconstruction_without_memory_names_its_own_setting_and_way_on(tmp_path: Path) -> None:
+    (tmp_path / "state.pt").touch()
+    with (
+        pytest.raises(RunError) as raised,
+        naming_losses(PyTorchExecutionConfig(), tmp_path, trains=False),
+    ):
+        raise MemoryError
+    assert str(raised.value).startswith("inference_batch_size: expected a reconstruction that the memory")
+    assert str(raised.value).endswith(f"Go on with ptycho reconstruct --resume {tmp_path}.")
+
+
 def test_a_defect_stays_what_it_is(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="shapes") as raised,
