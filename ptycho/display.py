@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ptycho.config.origins import Origin
 from ptycho.config.record import LEFT_OPEN
 from ptycho.config.render import Row, html
+from ptycho.judgement import NOTICED, judgement, recorded_judgement
+from ptycho.model_archive import PROBLEM
 from ptycho.regular_files import read_regular
 from ptycho.run_folder import LOSS_PICTURE, OF_RECONSTRUCTION, REPORT
-from ptycho.words import counted
+from ptycho.wording import counted
 
 if TYPE_CHECKING:
     from ptycho.raw_data import RawData
@@ -95,6 +97,7 @@ def training_html(training: Training) -> str:
     """A training: its last losses and their picture."""
     last: Mapping[str, float | None] = training.history[-1] if training.history else {}
     rows: list[tuple[str, object]] = [
+        ("verdict", recorded_judgement(training.run_dir, "training").text),
         ("epochs", len(training.history)),
         *((name, last.get(name)) for name in ("train_loss", "val_loss")),
     ]
@@ -103,7 +106,11 @@ def training_html(training: Training) -> str:
 
 def reconstruction_html(reconstruction: Reconstruction) -> str:
     """A reconstruction: its figures and its picture."""
-    rows = [(name, value) for name, value in reconstruction.metrics.items() if name != "problem"]
+    figures = reconstruction.metrics
+    kind = "solver" if "n_iterations" in figures else "network"
+    verdict = judgement(figures, kind, problem=reconstruction.problem)
+    listed = [(name, value) for name, value in figures.items() if name not in (PROBLEM, NOTICED)]
+    rows = [("verdict", verdict.text), *listed]
     return _run_html("reconstruction", rows, reconstruction, OF_RECONSTRUCTION[1])
 
 
@@ -131,7 +138,6 @@ def _run_html(
     report = run.run_dir / REPORT
     told = [(name.replace("_", " "), value) for name, value in rows]
     told += [
-        ("problem", run.problem),
         ("folder", run.run_dir),
         ("report", report if report.is_file() else None),
     ]

@@ -13,7 +13,7 @@ from scipy import spatial  # pyright: ignore[reportMissingTypeStubs]
 
 from ptycho.data_error import DataError
 from ptycho.memory import available_bytes, size_text, too_large
-from ptycho.words import counted
+from ptycho.wording import counted
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

@@ -33,7 +33,7 @@ from ptycho.scan_objects import Labels, object_index
 from ptycho.scan_verdicts import Seen, examine, tell
 from ptycho.stored_array import Stack, taken
 from ptycho.verdict import Verdict
-from ptycho.words import counted
+from ptycho.wording import counted
 
 if TYPE_CHECKING:
     from ptycho.inspection import Inspection

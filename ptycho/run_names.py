@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,8 @@ RUNS: Final = "runs"
 """Folder, below the working directory, of the runs that are given no folder."""
 RECONSTRUCTIONS: Final = "reconstructions"
 """The same of reconstructions without a model."""
+RECONSTRUCTION: Final = "reconstruction"
+"""Folder of a reconstruction in that of its model, where the latter is called after the scan already."""
 _LONGEST: Final = 100
 """Bytes; file systems allow 255."""
 _OF_PATHS: Final = '\\/:*?"<>|'
@@ -43,7 +45,18 @@ def distinct_names(stems: Iterable[str]) -> list[str]:
     return names
 
 
-def default_folder(place: Path, data: str | Path) -> Path:
+def reconstruction_folder(model: str | Path, data: str | Path) -> Path:
+    """The folder for a reconstruction with a model where none is named: in that of the model, called after the scan.
+
+    Args:
+        model: the folder of a training, or its bundle.
+        data: the scan, or the folder of a data set.
+    """
+    home = Path(model).parent if Path(model).is_file() else Path(model)
+    return default_folder(home, data, {home.name: RECONSTRUCTION})
+
+
+def default_folder(place: Path, data: str | Path, others: Mapping[str, str] | None = None) -> Path:
     """The folder for a run on a scan where none is named: of this scan, or free.
 
     It is called after the scan, with the folder of the scan before it where that is not the working directory; and with
@@ -52,12 +65,13 @@ def default_folder(place: Path, data: str | Path) -> Path:
     Args:
         place: the folder that it is in, which may be missing.
         data: the scan, or the folder of a data set.
+        others: name that would be taken -> the one in its place.
     """
     path = _real(data)
-    candidates = [place / name for name in _names(path)]
+    candidates = [place / (others or {}).get(name, name) for name in _names(path)]
     usable = [folder for folder in candidates[:-1] if not folder.is_symlink()]
-    own = (folder for folder in usable if path in _data_of(folder))
-    free = (folder for folder in usable if run_failure(folder) is None and not _data_of(folder))
+    own = (folder for folder in usable if path in data_of(folder))
+    free = (folder for folder in usable if run_failure(folder) is None and not data_of(folder))
     return next(own, None) or next(free, candidates[-1])
 
 
@@ -74,7 +88,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
 
 
-def _data_of(folder: Path) -> list[Path]:
+def data_of(folder: Path) -> list[Path]:
     """The scans that the run in a folder names, seen from here."""
     named = map(recorded_settings(folder).get, _OF_DATA)
     return [_real(name) for name in named if isinstance(name, str) and "\0" not in name]

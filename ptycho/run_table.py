@@ -7,19 +7,24 @@ from typing import Any, Final, cast
 from ptycho.config.file_text import LARGEST
 from ptycho.display import table_html
 from ptycho.json_files import read_json
+from ptycho.judgement import Kind, has_ended, recorded_figures, recorded_judgement
 from ptycho.regular_files import read_regular
-from ptycho.run_folder import FIGURES, HISTORY, OF_RECONSTRUCTION, RECORD, STATE
+from ptycho.run_folder import HISTORY, OF_RECONSTRUCTION, RECORD, STATE
+from ptycho.wording import counted
 
 COLUMNS: Final = (
-    *("run", "kind", "scan", "finished", "problem", "r_factor", "mean_pattern_r_factor"),
+    *("run", "kind", "scan", "finished", "verdict", "problem", "r_factor", "mean_pattern_r_factor"),
     *("poisson_deviance_per_pixel", "amplitude_psnr_db", "phase_psnr_db", "seconds", "rounds"),
 )
 """Of the table; `rounds` are epochs of a training and iterations of the solver."""
 DEEPEST: Final = 4
 """Folders below the one that is asked for in which runs are looked for."""
-_DATA: Final = {"train_data_file": "training", "test_data_file": "network", "data_file": "solver"}
+_DATA: Final[dict[str, Kind]] = {
+    "train_data_file": "training",
+    "test_data_file": "network",
+    "data_file": "solver",
+}
 """Setting that names the scan -> kind of the run."""
-_MODEL: Final = "wts.h5.zip"
 
 
 class Runs(list[dict[str, Any]]):
@@ -28,7 +33,7 @@ class Runs(list[dict[str, Any]]):
     def _repr_html_(self) -> str:
         """A table, for notebooks."""
         shown = [name for name in COLUMNS if any(row[name] is not None for row in self)]
-        return table_html(f"{len(self)} runs", ([row[name] for name in shown] for row in self), shown)
+        return table_html(counted(len(self), "run"), ([row[name] for name in shown] for row in self), shown)
 
 
 def runs(folder: str | Path = "runs") -> Runs:
@@ -39,8 +44,9 @@ def runs(folder: str | Path = "runs") -> Runs:
 
     Returns:
         One mapping for each run, or for each scan of a run on several, with ``run`` (its folder), ``kind`` ('training',
-        'network' or 'solver'), ``scan``, ``finished``, ``problem`` (why it came to nothing), figures as in
-        `metrics.json`, ``seconds``, and ``rounds``: epochs or iterations. What is not known is None.
+        'network' or 'solver'), ``scan``, ``finished``, ``verdict`` (in words), ``problem`` (why it came to
+        nothing), figures as in `metrics.json`, ``seconds``, and ``rounds``: epochs or iterations. What is not known is
+        None.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -75,18 +81,16 @@ def _rows(home: Path) -> list[dict[str, Any]]:
     return [_row(place, kind, str(data) if place == home else place.name) for place in places]
 
 
-def _row(place: Path, kind: str, scan: str) -> dict[str, Any]:
-    figures = _mapping(_json(place / (FIGURES if kind == "training" else OF_RECONSTRUCTION[-1])))
+def _row(place: Path, kind: Kind, scan: str) -> dict[str, Any]:
+    figures = recorded_figures(place, kind)
     history = _lines(place / HISTORY)
-    done = (
-        (place / _MODEL).is_file() if kind == "training" else bool(figures) and not (place / STATE).exists()
-    )
     row = {name: figures.get(name) for name in COLUMNS}
     return row | {
         "run": str(place),
         "kind": kind,
         "scan": scan,
-        "finished": done and not figures.get("interrupted"),
+        "finished": has_ended(place, kind),
+        "verdict": recorded_judgement(place, kind).headline,
         "rounds": len(history) - 1 if len(history) > 1 else None,
     }
 

@@ -69,7 +69,7 @@ def test_the_examples_run(folder: Path) -> None:
     (folder / "small.toml").write_text(SMALL)
     done = run(folder, "sh", "-e", "-c", "\n".join(blocks("sh")), PTYCHO_CONFIG="small.toml")
     assert done.returncode == 0, done.stdout
-    for place in ("reconstructions/scan", "runs/scan", "runs/scan/scan"):
+    for place in ("reconstructions/scan", "runs/scan", "runs/scan/reconstruction"):
         assert (folder / place / "report.html").is_file()
 
     (script,) = blocks("python")

@@ -10,7 +10,8 @@ from pydantic_core import PydanticCustomError
 from ptycho.config.fields import LARGEST, Exact, Rule
 
 
-def _is_pattern_size(value: int) -> bool:
+def is_pattern_size(value: int) -> bool:
+    """Whether a network takes patterns of so many pixels a side; 0 leaves that to the data."""
     return value == 0 or (value >= 32 and value % 16 == 0)
 
 
@@ -19,7 +20,11 @@ PatternSize = Annotated[
     Strict(),
     Ge(0),
     Le(LARGEST),
-    Rule("a multiple of 16 from 32 up, or 0 (from the data)", _is_pattern_size),
+    Rule(
+        "a multiple of 16 from 32 up, or 0 (from the data)",
+        is_pattern_size,
+        "Set crop or pad of [data], or reconstruct without a model, which takes any size.",
+    ),
     Exact(),
 ]
 """Side of a diffraction pattern, in pixels."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ptycho.config.errors import ConfigError
 from ptycho.data_error import DataError
-from ptycho_torch.cli.console import Refusal, refusing, relative
+from ptycho_torch.cli.console import Refusal, refusing, relative, tell_loading
 from ptycho_torch.cli.options import in_the_way
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.report import add_output
@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     if kept := in_the_way(path, options):
         raise ConfigError(kept)
 
+    tell_loading()
     from ptycho_torch.runs.report.contents import folders_of, read_contents
     from ptycho_torch.runs.report.page import comparison_page
     from ptycho_torch.runs.report.writing import write_page

@@ -4,20 +4,24 @@ import contextlib
 import errno
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ptycho.config.errors import ConfigError, printable, spelled_out
+from ptycho.config.field_types import is_pattern_size
 from ptycho.data_error import DataError
 from ptycho.escaped import LineFormatter
 from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION, STATE, holds_training
+from ptycho.version import installed_version
 from ptycho_torch.stopping import INTERRUPTED, TERMINATED, Terminated
 
 PACKAGES = ("ptycho", "ptycho_torch")
 LIGHTNING = "lightning.pytorch.utilities.rank_zero"
 
+log = logging.getLogger(__name__)
 
 _WORDS = {
     errno.EEXIST: "expected a new place, or a folder; got a file that is there. Name another place",
@@ -167,6 +171,50 @@ def memory_failure(error: MemoryError | RuntimeError) -> str | None:
             f"not enough memory{f': {said:.300}' if said else ''}. Use smaller batches, or a larger machine."
         )
     return None
+
+
+def tell_loading() -> None:
+    """Say that the command is at work before PyTorch loads, which takes seconds."""
+    if "torch" not in sys.modules:
+        log.info("ptychopinn %s: loading PyTorch", installed_version())
+
+
+def tell_next(*words: str | os.PathLike[str], otherwise: str = "") -> None:
+    """Say which command comes next, one that can be copied into a shell.
+
+    Args:
+        *words: the command and its arguments, without the program; a path is written as short as from here.
+        otherwise: ends the line.
+    """
+    written = shlex.join([word if isinstance(word, str) else relative(word) for word in words])
+    log.info("next: ptycho %s%s", written, otherwise)
+
+
+def tell_next_with(scan: Path, side: int) -> None:
+    """Say which commands take a scan that was just written.
+
+    Args:
+        scan: its file.
+        side: of its patterns, in pixels.
+    """
+    tell_next("reconstruct", scan)
+    if is_pattern_size(side):
+        tell_next("train", scan)
+        return
+    log.warning(
+        "%s: patterns of %d x %d pixels are reconstructed without a model; a network takes multiples of 16 from 32 up, "
+        "see --crop and --pad",
+        relative(scan), side, side,
+    )  # fmt: skip
+
+
+def tell_report(path: Path) -> None:
+    """Say how to look at the report of a run.
+
+    Args:
+        path: of the report.
+    """
+    tell_next("report", path.parent, "--watch", otherwise=f"  (or open {relative(path)} in a browser)")
 
 
 def is_first_process() -> bool:

@@ -21,6 +21,7 @@ from ptycho_torch.cli.console import (
     refuse_unlearned,
     refusing,
     relative,
+    tell_loading,
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import Flag, flags_of
@@ -79,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
     run_dir = Path(request.path("output_dir") or "")
     scan, image, folders = run_dir / SCAN, run_dir / PICTURE, (run_dir, run_dir / NETWORK, run_dir / SOLVER)
 
+    tell_loading()
     from ptycho.raw_data import DataError
     from ptycho.simulation import simulate_scan
     from ptycho_torch.bundle import BundleError

@@ -22,9 +22,11 @@ class FlagParser(argparse.ArgumentParser):
     Attributes:
         hands_on_unknown: Whether unknown and repeated flags are handed on, as the failures `unknown` of the namespace,
             for the command to report them together with what is wrong with the others.
+        cure_of_more: What to do instead of naming more paths than a command takes.
     """
 
     hands_on_unknown = False
+    cure_of_more = ""
 
     def __init__(self, *, fill: "Callable[[FlagParser], None] | None" = None, **options: Any) -> None:
         options = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS} | options
@@ -177,7 +179,9 @@ class FlagParser(argparse.ArgumentParser):
         if failures:
             self.error("\n".join(failure.message for failure in failures))
         if unknown:
-            self.error(f"{unknown[0]}: expected nothing more; got another argument.")
+            places = [str(one.metavar) for one in self._get_positional_actions() if one.metavar]
+            rule = f"expected no more than {' and '.join(places)}" if places else "expected flags alone"
+            self.error(f"{unknown[0]}: {rule}; got another argument. {self.cure_of_more}".rstrip())
         return parsed, []
 
     def _current(self, word: str) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig
@@ -16,16 +15,10 @@ from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho.run_folder import REPORT, holds_training
-from ptycho.run_names import RECONSTRUCTIONS, default_folder
+from ptycho.run_folder import holds_training
+from ptycho.run_names import RECONSTRUCTIONS, reconstruction_folder
 from ptycho_torch.cli import solve
-from ptycho_torch.cli.console import (
-    is_first_process,
-    refuse_unlearned,
-    refusing,
-    relative,
-    watching_for_interrupt,
-)
+from ptycho_torch.cli.console import refusing, tell_loading, watching_for_interrupt
 from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import (
     OVERWRITE,
@@ -77,6 +70,7 @@ def add_arguments(parser: FlagParser) -> None:
         flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), shown | {"output_dir": folders}
     )
     parser.hands_on_unknown = True
+    parser.cure_of_more = "Several scans are named by their folder."
 
 
 def run(options: argparse.Namespace) -> int:
@@ -104,19 +98,13 @@ def run(options: argparse.Namespace) -> int:
 
     with refusing(DataError), watching_for_interrupt(run_dir):
         payload = create_inference_payload(None, None, None, request=request)
+        tell_loading()
         from ptycho_torch.bundle import BundleError
         from ptycho_torch.runs.reconstruction import reconstruct_scans
 
         with refusing(BundleError):
             results = reconstruct_scans(payload, overwrite="overwrite" in options)
-    for result in results if is_first_process() else ():
-        figures = result.metrics
-        print(
-            f"R factor {figures['r_factor']:.4f} ({figures['patterns']} patterns), "
-            f"{figures['seconds']:.3g} s, {relative(result.run_dir / REPORT)}"
-        )
-    refuse_unlearned(next((result.problem for result in results if result.problem), None))
-    return 0
+    return solve.tell_results(results)
 
 
 def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
@@ -162,7 +150,7 @@ def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:
     if not others and not _is_model(first):
         is_alone = not _names_model(line.read())
         data = "data_file" if is_alone else "test_data_file"
-        line = replace(line, places={data: first} if first else {})
+        line = line._replace(places={data: first} if first else {})
         if is_alone:
             return line, solve.asked(line), True
     return line, _with_model(line), False
@@ -178,8 +166,7 @@ def _with_model(line: CommandLine) -> Request:
     )
     model, data = request.path("model_path"), request.path("test_data_file")
     if model and data:
-        home = Path(model).parent if Path(model).is_file() else Path(model)
-        place = {"output_dir": str(default_folder(home, data))}
+        place = {"output_dir": str(reconstruction_folder(model, data))}
         request.add(InferenceConfig, Layer("cli-default", place))
     return request
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ptycho.config.errors import ConfigError
 from ptycho.data_error import DataError
-from ptycho_torch.cli.console import Refusal, refusing, relative
+from ptycho_torch.cli.console import Refusal, refusing, relative, tell_loading
 from ptycho_torch.cli.options import in_the_way
 from ptycho_torch.cli.parser import FlagParser
 
@@ -48,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
     if kept := in_the_way(Path(place), options) if place is not None else []:
         raise ConfigError(kept)
 
+    tell_loading()
     from ptycho_torch.runs.report.contents import folders_of, read_contents
     from ptycho_torch.runs.report.page import report_page
     from ptycho_torch.runs.report.writing import make_reports, write_page

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from ptycho.config.errors import ConfigError
-from ptycho.words import counted
-from ptycho_torch.cli.console import refusing, relative
+from ptycho.wording import counted
+from ptycho_torch.cli.console import refusing, relative, tell_next_with
 from ptycho_torch.cli.options import OWN, add_quiet, in_the_way, path_of_flag
 from ptycho_torch.cli.parameters import call, parameter_flags, read_parameters
 from ptycho_torch.cli.parser import FlagParser
@@ -51,4 +51,5 @@ def run(options: argparse.Namespace) -> int:
             raise
     n, height, width = scan.patterns.shape
     print(f"{relative(path)}: {counted(n, 'pattern')} of {height} x {width} pixels, {scan.domain}")
+    tell_next_with(path, height)
     return 0

@@ -18,16 +18,19 @@ from ptycho.config.origins import Origin
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
+from ptycho.judgement import judgement
 from ptycho.run_folder import REPORT
 from ptycho.run_names import RECONSTRUCTIONS, default_folder
 from ptycho.run_verdicts import recorded_problems
-from ptycho.words import counted
+from ptycho.wording import counted, duration
 from ptycho_torch.cli.console import (
     Refusal,
     is_first_process,
     refuse_unlearned,
     refusing,
     relative,
+    tell_loading,
+    tell_report,
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import spell
@@ -37,6 +40,7 @@ from ptycho_torch.cli.settled import Settled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ptycho_torch.runs.reconstruction import ReconstructionResult
     from ptycho_torch.runs.solved import SolverResult
 
 
@@ -84,13 +88,14 @@ def run(line: CommandLine, request: Request, options: argparse.Namespace) -> int
 
     with refusing(DataError), watching_for_interrupt(run_dir):
         payload = create_solver_payload(None, None, request=request)
+        tell_loading()
         if automatic:
             from ptycho_torch.runs.resuming_solver import solve_or_resume
 
-            return _say_resumed(solve_or_resume(payload), run_dir)
+            return _tell_resumed(solve_or_resume(payload), run_dir)
         from ptycho_torch.runs.solving import solve
 
-        return _say(solve(payload, overwrite="overwrite" in options))
+        return tell_results(solve(payload, overwrite="overwrite" in options))
 
 
 def settled(request: Request) -> Settled:
@@ -110,9 +115,11 @@ def settled(request: Request) -> Settled:
 
 def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
     """The settings of a reconstruction that would go on."""
+    known = asked_to_resume(line, options)
+
     from ptycho_torch.runs.resuming_solver import stopped_payload
 
-    payload = stopped_payload(**asked_to_resume(line, options))
+    payload = stopped_payload(**known)
     return Settled.of(payload, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
 
 
@@ -134,12 +141,13 @@ def resume(line: CommandLine, options: argparse.Namespace) -> int:
     """
     known = asked_to_resume(line, options)
 
+    tell_loading()
     from ptycho.raw_data import DataError
 
     with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
         from ptycho_torch.runs.resuming_solver import resume_solving
 
-        return _say_resumed(resume_solving(**known), Path(known["run_dir"]))
+        return _tell_resumed(resume_solving(**known), Path(known["run_dir"]))
 
 
 def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str, Any]:
@@ -152,24 +160,41 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
     if len(line.places) > 1:
         rule = "expected with DATA alone, where the scan was moved"
         raise Refusal(f"--resume: {rule}; got MODEL as well. Drop MODEL: a run keeps its settings.")
-    return {**line.resuming(options), "data": next(iter(line.places.values()), None)}
+    return {**line.resuming(options, "solver"), "data": next(iter(line.places.values()), None)}
 
 
-def _say_resumed(results: "Sequence[SolverResult]", run_dir: Path) -> int:
+def _tell_resumed(results: "Sequence[SolverResult]", run_dir: Path) -> int:
     if not results and is_first_process():
         print(f"{relative(run_dir)}: nothing is left to reconstruct")
-    code = _say(results)
+    code = tell_results(results)
     refuse_unlearned(next(iter(recorded_problems(run_dir)), None))  # of scans that were finished before
     return code
 
 
-def _say(results: "Sequence[SolverResult]") -> int:
+def tell_results(results: "Sequence[SolverResult | ReconstructionResult]") -> int:
+    """Print one line for every scan, and the next command; gives the exit code.
+
+    Raises:
+        Interruption: a picture is not that of its object.
+    """
     for result in results if is_first_process() else ():
-        figures = result.metrics
-        print(
-            f"R factor {figures['r_factor']:.4f}, deviance {figures['poisson_deviance_per_pixel']:.3f} per pixel "
-            f"({figures['patterns']} patterns), {counted(figures['n_iterations'], 'iteration')}, "
-            f"{figures['seconds']:.3g} s, {relative(result.run_dir / REPORT)}"
-        )
+        print(_line_of(result))
     refuse_unlearned(next((result.problem for result in results if result.problem), None))
+    if results and is_first_process():
+        tell_report(results[0].run_dir / REPORT)
     return 0
+
+
+def _line_of(result: "SolverResult | ReconstructionResult") -> str:
+    figures = result.metrics
+    n_done = figures.get("n_iterations")
+    verdict = judgement(figures, "network" if n_done is None else "solver", problem=result.problem)
+    headline = verdict.headline[0].lower() + verdict.headline[1:]
+    iterations = [] if n_done is None else [counted(n_done, "iteration")]
+    told = [
+        f"R factor {figures['r_factor']:.4f}, deviance {figures['poisson_deviance_per_pixel']:.4g} per pixel "
+        f"({figures['patterns']} patterns): {headline}",
+        *iterations,
+        duration(figures["seconds"]),
+    ]
+    return ", ".join([*told, relative(result.run_dir / REPORT)])

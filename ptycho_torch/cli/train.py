@@ -12,13 +12,18 @@ from ptycho.config.origins import Origin
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.config.training import TrainingConfig
-from ptycho.run_names import RUNS, default_folder
-from ptycho.words import counted
+from ptycho.judgement import recorded_judgement
+from ptycho.run_folder import REPORT
+from ptycho.run_names import RUNS, data_of, default_folder
+from ptycho.wording import counted
 from ptycho_torch.cli.console import (
     is_first_process,
     refuse_unlearned,
     refusing,
     relative,
+    tell_loading,
+    tell_next,
+    tell_report,
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import flags_of
@@ -62,6 +67,9 @@ def add_arguments(parser: FlagParser) -> None:
     )
     parser.add_flags(flags + flags_of(PyTorchExecutionConfig), shown | {"output_dir": f"{RUNS}/NAME-OF-DATA"})
     parser.hands_on_unknown = True
+    parser.cure_of_more = (
+        "NPZ files that are one data set are named by their folder; other scans get a run each."
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -89,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
 
     with refusing(DataError), watching_for_interrupt(run_dir):
         payload = create_training_payload(None, None, request=request)
+        tell_loading()
         if automatic:
             from ptycho_torch.runs.resuming import train_or_resume
 
@@ -106,9 +115,11 @@ def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
     """
     classes = (ModelConfig, TrainingConfig, DataConfig)
     if "resume" in options and not resumes_itself(options):
+        known = asked_to_resume(line, options)
+
         from ptycho_torch.runs.resuming import resumed_payload
 
-        return Settled.of(resumed_payload(**asked_to_resume(line, options)), *classes)
+        return Settled.of(resumed_payload(**known), *classes)
     request = asked(line)
     line.refuse(request)
     if request.path("train_data_file") is None:
@@ -131,6 +142,7 @@ def _resumed(line: CommandLine, options: argparse.Namespace) -> "TrainingResult"
     from ptycho.raw_data import DataError
 
     known = asked_to_resume(line, options)
+    tell_loading()
     with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
         from ptycho_torch.runs.resuming import resume
 
@@ -144,7 +156,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
         ConfigError: a flag that does not exist.
         Refusal: an option that does not go with `--resume`.
     """
-    known = line.resuming(options, "; flags change what can be changed.")
+    known = line.resuming(options, "training", "; flags change what can be changed.")
     return {**known, "train_data_file": line.places.get("train_data_file")}
 
 
@@ -152,12 +164,23 @@ def _say_result(result: "TrainingResult | EndedTraining") -> int:
     from ptycho_torch.runs.resuming import EndedTraining
 
     if is_first_process():
+        verdict = recorded_judgement(result.run_dir, "training")
         told = f"trained for {counted(len(result.history), 'epoch')}, {last_losses(result.history)}"
         if isinstance(result, EndedTraining):
             told = "nothing is left to train"
-        print(f"{relative(result.bundle)}: {told}")
+        print(f"{relative(result.bundle)}: {told}. {verdict.headline}.")
+        if result.problem is None:
+            _tell_next(result.run_dir, len(result.history), has_learned=verdict.level == "good")
     refuse_unlearned(result.problem)
     return 0
+
+
+def _tell_next(run_dir: Path, n_epochs: int, *, has_learned: bool) -> None:
+    if not has_learned:
+        tell_next("train", "--resume", run_dir, "--nepochs", str(2 * n_epochs))
+    for scan in data_of(run_dir)[:1]:
+        tell_next("reconstruct", run_dir, scan)
+    tell_report(run_dir / REPORT)
 
 
 def asked(line: CommandLine) -> Request:

@@ -10,7 +10,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
-from ptycho.config.record import HELD, is_of_solver
+from ptycho.config.record import HELD, table_of
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
@@ -100,7 +100,7 @@ def differences(
     record: Mapping[str, Any], payload: TrainingPayload | SolverPayload
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """What differs from the record: `section.field` or knob -> what it was, what it is, and from where."""
-    recorded, section = dict(record["configuration"]), "solver" if is_of_solver(record) else "training"
+    recorded, section = dict(record["configuration"]), table_of(record)
     held = {table: recorded.pop(table, {}) for table in HELD}
     was = {f"{table}.{name}": value for table, values in held.items() for name, value in values.items()}
     was |= {f"{section}.{name}": value for name, value in recorded.items()}

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from torch import Tensor
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
-from ptycho.words import counted
+from ptycho.wording import counted
 from ptycho_torch.model import PtychoPINN_Lightning
 from ptycho_torch.runtime import (
     LAST,

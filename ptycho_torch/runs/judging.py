@@ -1,14 +1,14 @@
 """Figures of a reconstruction: predicted patterns against measured ones, and the object against a known one."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.errors import printable
-from ptycho.model_archive import PROBLEM
+from ptycho.judgement import NOTICED, Kind, is_unexplained, likely_causes
 from ptycho.raw_data import DataError, RawData
 from ptycho.verdict import Verdict
 from ptycho_torch.data.groups import Indices
@@ -17,13 +17,13 @@ from ptycho_torch.runs import metrics
 
 log = logging.getLogger(__name__)
 
-MOST_UNEXPLAINED: Final = (0.5, 0.1)
-"""Share of the deviance beyond noise that the mean pattern leaves, above which a result does not explain the data; and
-the same for a deviance that is far beyond noise."""
-FAR_BEYOND_NOISE: Final = 1000.0
-"""Deviance over that of photon noise, which no scan in photons leaves."""
 LEAST_TO_EXPLAIN: Final = 0.1
 """Deviance of the mean pattern beyond noise, over that of noise, below which there is nothing to explain."""
+TOLD: Final = (
+    *("r_factor", "mean_pattern_r_factor", "poisson_deviance_per_pixel", "noise_poisson_deviance_per_pixel"),
+    *("unexplained", "amplitude_psnr_db", "amplitude_ssim", "phase_psnr_db", "phase_ssim"),
+)
+"""Figures that the log has; metrics.json has all."""
 
 AT_ONCE: Final = 64
 """Patterns that are read at once."""
@@ -39,6 +39,7 @@ def judge(
 
     Both also of the mean of the other patterns in place of the predicted one (``mean_pattern_...``): what is no better
     tells nothing of the object. ``unexplained``: deviance beyond that of photon noise, over that which the mean leaves.
+    ``noticed``: the warnings of the scan.
 
     Args:
         scan: all patterns.
@@ -60,32 +61,28 @@ def judge(
         **found,
         **{f"mean_pattern_{name}": value for name, value in compared.items()},
         "unexplained": max(left, 0.0) / most if most > LEAST_TO_EXPLAIN * noise else 0.0,
+        NOTICED: noticed_in([scan]),
     }
 
 
-def unexplained(scan: RawData, figures: Mapping[str, Any], *, with_model: bool) -> Verdict | None:
+def noticed_in(scans: Iterable[RawData]) -> list[dict[str, str]]:
+    """What was noticed when scans were read and may spoil a run: name, sentence and remedy of each warning."""
+    warnings = {one.text: one for scan in scans for one in scan.verdicts if one.severity == "warning"}
+    return [{"name": one.name, "sentence": one.sentence, "remedy": one.remedy} for one in warnings.values()]
+
+
+def unexplained(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:
     """Whether a result leaves more of the data unexplained than photon noise allows; None where it does not.
 
     Args:
-        scan: what was reconstructed.
         figures: from `judge`.
-        with_model: whether a network has reconstructed it.
+        kind: of the run.
     """
-    share, noise = figures["unexplained"], figures["noise_poisson_deviance_per_pixel"]
-    is_no_noise = figures["poisson_deviance_per_pixel"] > FAR_BEYOND_NOISE * noise
-    most, far = MOST_UNEXPLAINED
-    if not share > most and not (is_no_noise and share > far):
+    if not is_unexplained(figures):
         return None
-    noticed = ", ".join(verdict.name for verdict in scan.verdicts if verdict.severity == "warning")
-    causes = [
-        *([f"what was noticed when the scan was read ({noticed})"] if noticed else []),
-        *(["patterns read in the wrong measurement_domain, or not in photons"] if is_no_noise else []),
-        *(["a model that was trained for too few epochs, or on other data"] if with_model else []),
-        "positions of the wrong sign, order (x and y exchanged) or unit",
-        "a probe that is not that of the scan",
-        *([] if is_no_noise else ["patterns read in the wrong measurement_domain"]),
-        *([] if with_model else ["a beam that takes several probe_modes, or positions to refine"]),
-    ]
+    share, warned = figures["unexplained"], ", ".join(one["name"] for one in figures[NOTICED])
+    noticed = [f"what was noticed when the scan was read ({warned})"] if warned else []
+    causes = likely_causes(figures, kind, noticed)
     return Verdict(
         "unexplained", "warning", share, "of what the mean pattern leaves",
         f"the result does not explain these data: of the deviance beyond photon noise that the mean of the patterns "
@@ -95,9 +92,9 @@ def unexplained(scan: RawData, figures: Mapping[str, Any], *, with_model: bool) 
     )  # fmt: skip
 
 
-def tell_unexplained(scan: RawData, figures: Mapping[str, Any], *, with_model: bool) -> None:
+def tell_unexplained(scan: RawData, figures: Mapping[str, Any], kind: Kind) -> None:
     """Warn of a result that is better than nothing, and leaves more than photon noise allows."""
-    if (verdict := unexplained(scan, figures, with_model=with_model)) is not None:
+    if (verdict := unexplained(figures, kind)) is not None:
         log.warning("%s: %s", printable(str(scan.path or "scan")), verdict.text)
 
 
@@ -130,8 +127,8 @@ def compared(result: Reconstruction, scan: RawData) -> metrics.Comparison | None
 
 
 def tell_figures(scan: RawData, figures: Mapping[str, Any]) -> None:
-    """Log the figures of a scan on one line; `tell_problem` tells what is wrong with them."""
-    listed = ", ".join(f"{name} {_short(value)}" for name, value in figures.items() if name != PROBLEM)
+    """Log the figures of a scan that tell how good it is, on one line; `tell_problem` tells what is wrong with them."""
+    listed = ", ".join(f"{name} {_short(figures[name])}" for name in TOLD if name in figures)
     log.info("%s: %s", printable(str(scan.path)), listed)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from ptycho.config.errors import Failure, printable
-from ptycho.words import counted
+from ptycho.wording import counted
 from ptycho_torch.model import PtychoPINN_Lightning
 from ptycho_torch.stopping import DivergedError
 
@@ -51,10 +51,10 @@ def problem_of(history: Sequence[Mapping[str, float | None]]) -> str | None:
         value = history[-1].get(name)
         if value is not None and not math.isfinite(value):
             epoch = next(index for index, row in enumerate(history, 1) if not _is_sound(row))
-            sound = counted(epoch - 1, "sound epoch")
             return (
-                f"{name}: expected a number; got {value} in epoch {len(history)}, after {sound}. Usual causes: a "
-                "learning_rate that is too high (lower it, or set gradient_clip_val), or 16 bits (precision)"
+                f"{name}: expected a number; got {value} in epoch {len(history)}, after "
+                f"{counted(epoch - 1, 'sound epoch')}. Usual causes: a learning_rate that is too high (lower it, or "
+                "set gradient_clip_val), or 16 bits (precision)"
             )
     losses = [loss for row in history if (loss := row.get("train_loss")) is not None]
     if len(losses) >= LEAST_EPOCHS and max(losses) - min(losses) <= CONSTANT * abs(losses[0]):

@@ -12,6 +12,7 @@ from ptycho.atomic import atomic_write
 from ptycho.config.errors import printable
 from ptycho.geometry import Geometry
 from ptycho.raw_data import RawData
+from ptycho.wording import counted
 from ptycho_torch.reassembly import Reconstruction
 from ptycho_torch.runs.figures import Placed
 
@@ -90,7 +91,7 @@ class Product:
         ]
         parts[-1] += f" ({figures['patterns']} patterns)"
         if "n_iterations" in figures:
-            parts.append(f"{figures['n_iterations']} iterations")
+            parts.append(counted(figures["n_iterations"], "iteration"))
         return Placed(f"{self.name}: {', '.join(parts)}", self.corner_px, self.pixel_m)
 
 

@@ -305,7 +305,7 @@ def _one_scan(
     figures[PROBLEM] = problem_of_picture(figures)
     problem = tell_problem(scan, figures[PROBLEM])
     if problem is None:
-        tell_unexplained(scan, figures, with_model=True)
+        tell_unexplained(scan, figures, "network")
     if fabric.is_global_zero:
         product = product_of(result, scan)
         placed = product.placed(figures)

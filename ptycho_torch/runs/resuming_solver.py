@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.record import damages, is_of_solver, is_record
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho.json_files import read_json
 from ptycho.raw_data import RawData
 from ptycho.run_folder import RECORD, RunFolder
+from ptycho.run_record import read_record
 from ptycho_torch.config_solver import SolverPayload, solver_payload
 from ptycho_torch.runs.changes import fixed_failure, said_otherwise
 from ptycho_torch.runs.solved import SolverResult
@@ -50,7 +49,7 @@ def resume_solving(
         DataError: the scan does not fit the data contract.
     """
     with RunFolder(run_dir, writes=is_first_process()) as folder:
-        record = _record(folder.path)
+        record = read_record(folder.path, "solver")
         payload = _recorded_payload(record, folder.path, overrides or {}, flags or {}, data)
         return solve_in(folder, payload, scans, record)
 
@@ -77,7 +76,7 @@ def solve_or_resume(payload: SolverPayload, scans: Sequence[RawData] | None = No
         if not (folder.path / RECORD).exists():
             folder.refuse_run(may_resume=False)
             return solve_in(folder, payload, scans)
-        record = _record(folder.path)
+        record = read_record(folder.path, "solver")
         changed = dict(said_otherwise(record, payload))
         begun = f"as {folder.path} was begun"
         if fixed := [
@@ -103,33 +102,7 @@ def stopped_payload(
 ) -> SolverPayload:
     """The settings that `resume_solving` would go on with; arguments and errors as there."""
     path = Path(run_dir)
-    return _recorded_payload(_record(path), path, overrides or {}, flags or {}, data)
-
-
-def _record(run_dir: Path) -> Mapping[str, Any]:
-    """What a run recorded.
-
-    Raises:
-        ConfigError: there is none, or it is not of a reconstruction without a model.
-    """
-    path = run_dir / RECORD
-    try:
-        record: Any = read_json(path)
-    except FileNotFoundError:
-        record = {}
-    except ValueError as error:
-        raise ConfigError(
-            [Failure(str(path), f"{path}: expected JSON; got {error}. It is damaged.")]
-        ) from None
-    is_run = isinstance(record, dict) and is_record(record)
-    if is_run and (failures := damages(record, str(path))):
-        raise ConfigError(failures)
-    if not is_run or not is_of_solver(record):
-        message = f"{run_dir}: expected the folder of a reconstruction without a model; got another one."
-        raise ConfigError(
-            [Failure(str(run_dir), f"{message} A training goes on with ptycho train --resume.")]
-        )
-    return record
+    return _recorded_payload(read_record(path, "solver"), path, overrides or {}, flags or {}, data)
 
 
 def _recorded_payload(

@@ -121,7 +121,7 @@ def finish(
     problem = overlap_problem(course.facts_now()) or problem_of_picture(told, with_model=False)
     told[PROBLEM] = problem if is_whole else None
     if is_whole and problem is None:
-        tell_unexplained(scan, told, with_model=False)
+        tell_unexplained(scan, told, "solver")
     found = SolverResult(
         folder,
         scan,

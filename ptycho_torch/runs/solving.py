@@ -19,7 +19,7 @@ from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho.run_folder import OF_RECONSTRUCTION, STATE, RunFolder
 from ptycho.run_names import distinct_names
-from ptycho.words import counted
+from ptycho.wording import counted
 from ptycho_torch.config_solver import SolverPayload
 from ptycho_torch.data.found import with_found
 from ptycho_torch.runs.completing import as_found

@@ -13,11 +13,12 @@ from lightning.pytorch.strategies import FSDPStrategy
 from ptycho.checksums import Checksums
 from ptycho.config.errors import printable
 from ptycho.config.paths import absolute
+from ptycho.judgement import NOTICED
 from ptycho.model_archive import ARCHIVE, PROBLEM, READING
 from ptycho.raw_data import DataError
 from ptycho.run_folder import RunFolder
 from ptycho.scan_domain import TrainedDomains
-from ptycho.words import counted
+from ptycho.wording import counted
 from ptycho_torch.bundle import save_bundle
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.module import ScanDataModule, stack_probes
@@ -25,6 +26,7 @@ from ptycho_torch.json_values import plain
 from ptycho_torch.model import LOGGED_METRICS, PtychoPINN_Lightning
 from ptycho_torch.runs.agreement import predicted_figures
 from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprints, scan_fingerprints
+from ptycho_torch.runs.judging import noticed_in
 from ptycho_torch.runs.outcome import refuse_diverged, tell_verdict, verdict_on
 from ptycho_torch.runs.preflight import warn_of_idle_settings
 from ptycho_torch.runs.record import logged, warn_of_older_model, write_configuration
@@ -224,7 +226,7 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     history = next(item for item in trainer.callbacks if isinstance(item, LossHistory)).rows
     bundle, verdict = run_dir / ARCHIVE, verdict_on(history, {}, checkpoint)
     if trainer.is_global_zero:
-        figures = predicted_figures(module, data, trainer)
+        figures = predicted_figures(module, data, trainer) | {NOTICED: noticed_in(data.scans)}
         verdict = verdict_on(history, figures, checkpoint)
         write_training_results(run_dir, history, figures | {PROBLEM: verdict})
         save_model(bundle, module, prepared, verdict)

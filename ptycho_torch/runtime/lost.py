@@ -136,7 +136,7 @@ def _cause(error: BaseException, config: PyTorchExecutionConfig) -> str | None:
         return _MEMORY
     if found := _WORKER.search(text):
         return (
-            f"num_workers: expected {config.num_workers} loading processes that stay; one {found[2]} "
+            f"num_workers: expected loading processes that stay ({config.num_workers}); one {found[2]} "
             "(usually because memory ran out). Lower num_workers or prefetch_factor, or ask for more memory"
         )
     several = torch.distributed.is_available() and torch.distributed.is_initialized()

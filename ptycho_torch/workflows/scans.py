@@ -13,7 +13,7 @@ from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe
 from ptycho.config.section import section_of
 from ptycho.raw_data import RawData
-from ptycho.run_names import RECONSTRUCTIONS, RUNS, default_folder
+from ptycho.run_names import RECONSTRUCTIONS, RUNS, default_folder, reconstruction_folder
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.config_solver import create_solver_payload
 from ptycho_torch.data.module import ScanDataModule
@@ -40,7 +40,7 @@ def train_scan(
     """Train a model on a scan; see `ptycho.train`."""
     if overwrite and resume:
         raise ValueError("overwrite: expected without resume, which keeps what is there; got both. Drop one.")
-    stated = {"output_dir": str(_default_folder(Path(RUNS), scan))}
+    stated = {"output_dir": str(default_folder(Path(RUNS), _name_of(scan)))}
     settings = {**_reading(scan), **settings}
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_training_payload(
@@ -64,8 +64,7 @@ def reconstruct_scan(
     settings: Mapping[str, Any],
 ) -> ReconstructionResult:
     """Reconstruct a scan with a trained model; see `ptycho.reconstruct`."""
-    home = Path(model).parent if Path(model).is_file() else Path(model)
-    stated = {"output_dir": str(_default_folder(home, scan))}
+    stated = {"output_dir": str(reconstruction_folder(model, _name_of(scan)))}
     settings = {**_reading(scan), **settings}
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_inference_payload(
@@ -87,7 +86,7 @@ def solve_scan(
     """Reconstruct a scan without a model; see `ptycho.reconstruct`."""
     own = {name: value for name, value in settings.items() if name != "backend"}  # there is one solver
     own = {**_reading(scan), **own}
-    stated = {"output_dir": str(_default_folder(Path(RECONSTRUCTIONS), scan))}
+    stated = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), _name_of(scan)))}
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_solver_payload(
             path, folder, arguments=own, file=file, recipe=recipe, cli_defaults=stated
@@ -104,8 +103,8 @@ def _reading(scan: RawData | str | Path) -> dict[str, Any]:
     return {name: value for name, value in scan.reading.to_dict().items() if value != defaults[name]}
 
 
-def _default_folder(place: Path, scan: RawData | str | Path) -> Path:
-    return default_folder(place, scan.path or _IN_MEMORY if isinstance(scan, RawData) else scan)
+def _name_of(scan: RawData | str | Path) -> str | Path:
+    return scan.path or _IN_MEMORY if isinstance(scan, RawData) else scan
 
 
 @contextlib.contextmanager

@@ -74,6 +74,8 @@ def test_a_reconstruction_prints_one_line_with_figures_and_picture(
     line, *rest = out.splitlines()
     assert rest == []
     assert line.startswith("R factor 0.")
+    assert ": the picture explains " in line
+    assert said.splitlines()[-1].startswith(f"next: ptycho report {tmp_path} --watch ")
     assert line.endswith(f"{tmp_path / 'report.html'}")
     assert (tmp_path / "comparison.png").is_file()
     code, out, _ = ptycho("doctor", tmp_path)
@@ -105,6 +107,25 @@ def test_a_reconstruction_lands_beside_the_model(ptycho: Run, scan: Path, traine
     assert code == 0, said
     name = f"{scan.parent.name}-tiny"  # the scan is not in the working directory
     assert (trained / name / "reconstruction.npz").is_file()
+
+
+def test_a_scan_is_followed_by_the_commands_that_take_it(
+    ptycho: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, said = ptycho("simulate", "--output", "a scan.npz", "--N", 32, "--n-positions", 20)
+    assert code == 0
+    assert said.splitlines()[-2:] == [
+        "next: ptycho reconstruct 'a scan.npz'",
+        "next: ptycho train 'a scan.npz'",
+    ]
+    code, _, said = ptycho("simulate", "--output", "odd.npz", "--N", 50, "--n-positions", 20)
+    assert code == 0
+    assert "next: ptycho reconstruct odd.npz" in said
+    assert "next: ptycho train" not in said
+    assert "a network takes multiples of 16 from 32 up, see --crop and --pad" in said
+    code, _, said = ptycho("import", "odd.npz", "-o", "cut.npz", "--crop", 48)
+    assert (code, said.splitlines()[-1]) == (0, "next: ptycho train cut.npz")
 
 
 def test_the_demo_shows_the_truth_beside_the_picture(ptycho: Run, tmp_path: Path) -> None:

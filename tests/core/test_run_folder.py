@@ -25,7 +25,7 @@ from ptycho.run_folder import (
     one_set,
     run_failure,
 )
-from ptycho.run_names import default_folder, distinct_names, folder_name
+from ptycho.run_names import default_folder, distinct_names, folder_name, reconstruction_folder
 
 ROOT = Path(__file__).parents[2]
 TRAINING = ("config.json", "run.log", "history.csv", "checkpoints/last.ckpt", "wts.h5.zip")
@@ -623,6 +623,15 @@ def test_a_folder_with_a_run_on_another_scan_is_left_alone(here: Path) -> None:
     trained_on("c/b/data.npz")("runs/c-b-data")
     Path("runs/b-data/config.json").unlink()
     assert named("c/b/data.npz") == "runs/c-b-data"  # where its own run is
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_in_that_of_a_model_does_not_repeat_its_name(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "runs" / "x" / "wts.h5.zip").touch()
+    for model in (tmp_path / "runs" / "x", tmp_path / "runs" / "x" / "wts.h5.zip"):
+        assert reconstruction_folder(model, "x.npz") == tmp_path / "runs" / "x" / "reconstruction"
+        assert reconstruction_folder(model, "y.npz") == tmp_path / "runs" / "x" / "y"
 
 
 @pytest.mark.usefixtures("here")

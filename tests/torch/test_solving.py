@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from ptycho.checksums import Checksums, verify
-from ptycho.config.errors import ConfigError
 from ptycho.config.request import Request
 from ptycho.config.solver import SolverConfig
 from ptycho.memory import available_bytes
@@ -357,8 +356,7 @@ def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> No
 def test_a_folder_of_no_such_run_is_refused(content: str, tmp_path: Path) -> None:
     if content:
         (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ConfigError, match="expected the folder of a reconstruction without a model"):
-        resume_solving(tmp_path)
+    assert str(tmp_path) in message(lambda: resume_solving(tmp_path))
 
 
 def test_no_model_is_blamed_where_there_is_none(tiny_file: Path, tiny_scan: RawData, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from ptycho.config.file_text import LARGEST
 from ptycho.config.record import Recorded, damages, is_record, settings_in
 from ptycho.data_error import DataError, problem
 from ptycho.json_files import read_json
+from ptycho.judgement import JUDGED, Kind, number_of
 from ptycho.npz_files import open_npz, read_member
 from ptycho.regular_files import read_regular
 from ptycho.run_folder import (
@@ -92,6 +92,13 @@ class Contents:
     model: "Contents | None" = None
 
     @property
+    def kind(self) -> Kind:
+        """What kind of run it is."""
+        if self.is_training:
+            return "training"
+        return "network" if "model_path" in self.record["configuration"] else "solver"
+
+    @property
     def problem(self) -> str | None:
         """Why the run came to nothing; None where nothing is known against it."""
         if isinstance(told := self.figures.get("problem"), str):
@@ -103,7 +110,7 @@ class Contents:
     @property
     def judged(self) -> dict[str, float]:
         """R factor and deviance, each also of the mean pattern; nothing where they were not measured."""
-        names = [f"{of}{name}" for of in ("", "mean_pattern_") for name in _JUDGED]
+        names = [f"{of}{name}" for of in ("", "mean_pattern_") for name in JUDGED]
         values = {name: number_of(self.figures, name) for name in names if name in self.figures}
         return values if len(values) == len(names) else {}
 
@@ -119,17 +126,6 @@ class Contents:
         if self.folder != self.run_dir or self.data is None:
             return self.folder.name
         return Path(self.data).stem
-
-
-_JUDGED: Final = ("r_factor", "poisson_deviance_per_pixel")
-
-
-def number_of(figures: Mapping[str, Any], name: str) -> float:
-    """A figure as a number: NaN where it is none, infinite where that is recorded."""
-    value = figures.get(name)
-    if isinstance(value, int | float):
-        return float(value)
-    return math.inf if figures.get(f"{name}_reason") == "infinite" else math.nan
 
 
 def read_contents(folder: Path, *, new: Path | None = None, run_dir: Path | None = None) -> Contents:

@@ -12,11 +12,11 @@ from lightning.pytorch.callbacks import Callback
 from ptycho.checksums import Checksums
 from ptycho.json_files import json_text
 from ptycho.run_folder import FIGURES, LOSS_PICTURE, REPORT
+from ptycho.wording import duration
 from ptycho_torch.runs.figures import save_history
 from ptycho_torch.runs.pace import PREVIEW_S, Pace
 from ptycho_torch.runs.report.contents import read_contents
 from ptycho_torch.runs.report.page import report_page
-from ptycho_torch.runs.report.verdict import duration
 from ptycho_torch.runtime import LossHistory
 from ptycho_torch.runtime.memory import peak_memory
 

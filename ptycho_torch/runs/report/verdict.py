@@ -2,27 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from ptycho.judgement import NOTICED, Judgement, judgement, number_of
 from ptycho.memory import size_text
-from ptycho_torch.runs.report.contents import Contents, is_finished, number_of
-
-NEAR_NOISE: Final = 2.0
-"""Deviance over that of photon noise, up to which little more than noise is left."""
-EXPLAINED: Final = 0.5
-"""R factor over that of the mean pattern, up to which most of what tells the patterns apart is explained."""
-LEARNED: Final = 0.9
-"""The same of a training, up to which its model has learned something."""
-
-Level = Literal["good", "doubtful", "bad", "open"]
-
-
-class Verdict(NamedTuple):
-    """Whether to believe a run."""
-
-    level: Level
-    headline: str
-    reason: str
+from ptycho.model_archive import PROBLEM
+from ptycho.wording import duration
+from ptycho_torch.runs.report.contents import Contents, is_finished
 
 
 class Figure(NamedTuple):
@@ -33,34 +19,9 @@ class Figure(NamedTuple):
     meaning: str
 
 
-def verdict_of(run: Contents) -> Verdict:
+def verdict_of(run: Contents) -> Judgement:
     """Whether to believe a run, by its figures."""
-    judged = run.judged
-    share = _share(judged)
-    if run.problem is not None:
-        headline = "The training came to nothing" if run.is_training else "Do not trust this picture"
-        return Verdict("bad", headline, run.problem)
-    if not is_finished(run):
-        return Verdict(
-            "doubtful", "Not finished", "The run was stopped, or is under way: this is its result so far."
-        )
-    if not math.isfinite(share):
-        return Verdict("open", "Not judged", "No figure tells how well measured patterns are predicted.")
-    told = f"The R factor is {judged['r_factor']:.3f}, and that of the mean pattern {_mean(judged):.3f}"
-    if run.is_training:
-        if share <= LEARNED:
-            return Verdict("good", "The model has learned", f"It predicts patterns. {told}.")
-        reason = f"It predicts patterns hardly better than their mean does. {told}. Train it for longer."
-        return Verdict("doubtful", "The model has learned little yet", reason)
-    excess = float(run.patterns["excess_deviance"]) if "excess_deviance" in run.patterns else math.nan
-    noise = f" What is left is {excess:.2g} times photon noise." if math.isfinite(excess) else ""
-    if share <= EXPLAINED or excess <= NEAR_NOISE:
-        return Verdict("good", "The picture explains the patterns", f"{told}.{noise}")
-    reason = (
-        f"{told}.{noise} Look at the patterns that are predicted worst, at the probe and at the warnings; more "
-        "iterations or epochs, a refined probe or refined positions may help."
-    )
-    return Verdict("doubtful", "The picture explains a part of the patterns", reason)
+    return judgement(run.figures, run.kind, problem=run.problem, is_finished=is_finished(run))
 
 
 def figures_of(run: Contents) -> list[Figure]:
@@ -74,7 +35,7 @@ def further_figures_of(run: Contents) -> list[Figure]:
     named = {
         name: value
         for name, value in run.figures.items()
-        if name not in known and name != "problem" and not name.endswith("_reason")
+        if name not in (*known, PROBLEM, NOTICED) and not name.endswith("_reason")
     }
     return [Figure(name.replace("_", " "), _text(value), "") for name, value in named.items()]
 
@@ -94,15 +55,6 @@ def costs_of(run: Contents) -> list[Figure]:
         if math.isfinite(n_bytes := number_of(run.figures, name)):
             found.append(Figure(what, size_text(n_bytes), "the most at any moment"))
     return found
-
-
-def duration(seconds: float) -> str:
-    """Word a time: 3.2 s, 4 min 10 s, 2 h 5 min."""
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 _PARTS: Final = ("amplitude", "phase")
@@ -140,10 +92,6 @@ def _figures(run: Contents) -> Iterator[Figure]:
 
 def _mean(judged: dict[str, float]) -> float:
     return judged["mean_pattern_r_factor"]
-
-
-def _share(judged: dict[str, float]) -> float:
-    return judged["r_factor"] / _mean(judged) if judged and _mean(judged) else math.nan
 
 
 def _text(value: Any) -> str:

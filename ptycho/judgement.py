@@ -1,0 +1,154 @@
+"""What the figures of a run say in plain words: whether to believe it, and what is likely wrong otherwise."""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, cast
+
+from ptycho.json_files import read_json
+from ptycho.model_archive import ARCHIVE, PROBLEM
+from ptycho.run_folder import FIGURES, OF_RECONSTRUCTION, STATE
+
+MOST_UNEXPLAINED: Final = (0.5, 0.1)
+"""Share of the deviance beyond noise that the mean pattern leaves, above which a result does not explain the data; and
+the same for a deviance that is far beyond noise."""
+FAR_BEYOND_NOISE: Final = 1000.0
+"""Deviance over that of photon noise, which no scan in photons leaves."""
+NEAR_NOISE: Final = 2.0
+"""The same, up to which little more than noise is left."""
+EXPLAINED: Final = 0.5
+"""R factor over that of the mean pattern, up to which most of what tells the patterns apart is explained."""
+LEARNED: Final = 0.9
+"""The same of a training, up to which its model has learned something."""
+JUDGED: Final = ("r_factor", "poisson_deviance_per_pixel")
+"""Figures that are measured of the mean pattern as well."""
+NOTICED: Final = "noticed"
+"""Figure with the warnings of the scan: name, sentence and remedy of each."""
+
+Kind = Literal["training", "network", "solver"]
+"""A training; a reconstruction with a model, or without."""
+
+
+class Judgement(NamedTuple):
+    """Whether to believe a run."""
+
+    level: Literal["good", "doubtful", "bad", "open"]
+    headline: str
+    """Without a full stop."""
+    reason: str
+    """Sentences."""
+    causes: tuple[str, ...] = ()
+    """What is likely wrong, the likeliest first; none of a run that is good."""
+
+    @property
+    def text(self) -> str:
+        """Headline and reason."""
+        return f"{self.headline}. {self.reason}"
+
+
+def judgement(
+    figures: Mapping[str, Any], kind: Kind, *, problem: str | None = None, is_finished: bool = True
+) -> Judgement:
+    """Whether to believe a run, by its figures.
+
+    Args:
+        figures: content of `metrics.json`, or of `training.json`.
+        kind: of the run.
+        problem: why it came to nothing.
+        is_finished: whether it came to its end.
+    """
+    if problem is not None:
+        headline = "The training came to nothing" if kind == "training" else "Do not trust this picture"
+        return Judgement("bad", headline, f"{problem.rstrip('.')}.", tuple(_noticed(figures)))
+    if not is_finished:
+        reason = "The run was stopped, or is under way: this is its result so far."
+        return Judgement("doubtful", "Not finished", reason)
+    found, mean = (number_of(figures, name) for name in ("r_factor", "mean_pattern_r_factor"))
+    share = found / mean if mean else math.nan
+    if not math.isfinite(share):
+        return Judgement("open", "Not judged", "No figure tells how well measured patterns are predicted.")
+    told = f"The R factor is {found:.3f}, and that of the mean pattern, which knows of no object, {mean:.3f}."
+    if kind == "training":
+        if share <= LEARNED:
+            return Judgement("good", "The model has learned", f"It predicts patterns. {told}")
+        reason = f"It predicts patterns hardly better than their mean does. {told}"
+        causes = (*_noticed(figures), "too few epochs", "patterns read in the wrong measurement_domain")
+        return Judgement("doubtful", "The model has learned little yet", reason, causes)
+    excess = _excess(figures)
+    noise = f" What is left is {excess:.2g} times photon noise." if math.isfinite(excess) else ""
+    if not is_unexplained(figures) and (share <= EXPLAINED or excess <= NEAR_NOISE):
+        return Judgement("good", "The picture explains the patterns", told + noise)
+    causes = likely_causes(figures, kind, _noticed(figures))
+    return Judgement("doubtful", "The picture explains a part of the patterns", told + noise, tuple(causes))
+
+
+def recorded_judgement(place: Path, kind: Kind) -> Judgement:
+    """Whether to believe a run, by the files in its folder, or in that of one of its scans."""
+    figures = recorded_figures(place, kind)
+    problem = figures.get(PROBLEM)
+    told = problem if isinstance(problem, str) else None
+    return judgement(figures, kind, problem=told, is_finished=has_ended(place, kind))
+
+
+def has_ended(place: Path, kind: Kind) -> bool:
+    """Whether a run has come to its end, by the files in its folder, or in that of one of its scans."""
+    if kind == "training":
+        return (place / ARCHIVE).is_file()
+    figures = recorded_figures(place, kind)
+    return bool(figures) and not figures.get("interrupted") and not (place / STATE).exists()
+
+
+def recorded_figures(place: Path, kind: Kind) -> Mapping[str, Any]:
+    """The figures of a run; none where their file is missing or damaged."""
+    try:
+        content = read_json(place / (FIGURES if kind == "training" else OF_RECONSTRUCTION[-1]))
+    except (OSError, ValueError):
+        return {}
+    return cast(Mapping[str, Any], content) if isinstance(content, dict) else {}
+
+
+def is_unexplained(figures: Mapping[str, Any]) -> bool:
+    """Whether a picture leaves more of the data unexplained than photon noise allows."""
+    share, (most, far) = number_of(figures, "unexplained"), MOST_UNEXPLAINED
+    return share > most or (_excess(figures) > FAR_BEYOND_NOISE and share > far)
+
+
+def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]) -> list[str]:
+    """What is likely wrong where a picture does not explain its data, the likeliest first.
+
+    Args:
+        figures: of the picture.
+        kind: of the run.
+        noticed: what was noticed when the scan was read.
+    """
+    is_no_noise, with_model = _excess(figures) > FAR_BEYOND_NOISE, kind == "network"
+    return [
+        *noticed,
+        *(["patterns read in the wrong measurement_domain, or not in photons"] if is_no_noise else []),
+        *(["a model that was trained for too few epochs, or on other data"] if with_model else []),
+        "positions of the wrong sign, order (x and y exchanged) or unit",
+        "a probe that is not that of the scan",
+        *([] if is_no_noise else ["patterns read in the wrong measurement_domain"]),
+        *([] if with_model else ["a beam that takes several probe_modes, or positions to refine"]),
+    ]
+
+
+def number_of(figures: Mapping[str, Any], name: str) -> float:
+    """A figure as a number: NaN where it is none, infinite where that is recorded."""
+    value = figures.get(name)
+    if isinstance(value, int | float):
+        return float(value)
+    return math.inf if figures.get(f"{name}_reason") == "infinite" else math.nan
+
+
+def _excess(figures: Mapping[str, Any]) -> float:
+    """Deviance over that of photon noise; NaN where it was not measured."""
+    left, noise = (number_of(figures, f"{of}poisson_deviance_per_pixel") for of in ("", "noise_"))
+    return left / noise if noise else math.nan
+
+
+def _noticed(figures: Mapping[str, Any]) -> list[str]:
+    found = figures.get(NOTICED)
+    warnings = cast(list[Any], found) if isinstance(found, list) else []
+    told = [cast(dict[str, Any], one) for one in warnings if isinstance(one, dict)]
+    return [f"{one.get('sentence')}. {one.get('remedy')}".strip().rstrip(".") for one in told]

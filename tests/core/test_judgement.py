@@ -1,0 +1,76 @@
+"""Figures of runs in words."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ptycho.judgement import Judgement, judgement, recorded_judgement
+from ptycho.wording import counted, duration
+
+GOOD = {
+    "r_factor": 0.05,
+    "mean_pattern_r_factor": 0.25,
+    "poisson_deviance_per_pixel": 1.1,
+    "mean_pattern_poisson_deviance_per_pixel": 90.0,
+    "noise_poisson_deviance_per_pixel": 1.0,
+    "unexplained": 0.001,
+    "noticed": [],
+}
+NOTICED = {"name": "extent", "sentence": "the positions span 3 px", "remedy": "Set positions_unit."}
+
+
+def levels(**changes: object) -> str:
+    return judgement(GOOD | changes, "solver").level
+
+
+def test_a_picture_that_leaves_photon_noise_is_good_and_has_no_causes() -> None:
+    found = judgement(GOOD | {"noticed": [NOTICED]}, "solver")
+    assert (found.level, found.causes) == ("good", ())
+    assert "1.1 times photon noise" in found.reason
+
+
+@pytest.mark.parametrize(
+    "changes", [{"unexplained": 0.6}, {"unexplained": 0.2, "poisson_deviance_per_pixel": 2e3}]
+)
+def test_a_picture_that_does_not_explain_its_data_is_never_good(changes: dict[str, float]) -> None:
+    found = judgement(GOOD | changes | {"noticed": [NOTICED]}, "solver")
+    assert found.level == "doubtful"
+    assert found.causes[0] == "the positions span 3 px. Set positions_unit"
+    assert any("positions of the wrong sign" in cause for cause in found.causes)
+
+
+def test_only_a_picture_by_a_network_is_blamed_on_its_training() -> None:
+    causes = {kind: judgement(GOOD | {"unexplained": 0.6}, kind).causes for kind in ("network", "solver")}
+    assert [any("too few epochs" in one for one in causes[kind]) for kind in causes] == [True, False]
+
+
+def test_a_problem_beats_all_figures_and_comes_with_what_was_noticed() -> None:
+    found = judgement(GOOD | {"noticed": [NOTICED]}, "network", problem="r_factor: expected less.")
+    assert (found.level, found.reason) == ("bad", "r_factor: expected less.")
+    assert found.causes == ("the positions span 3 px. Set positions_unit",)
+
+
+def test_figures_that_are_missing_or_no_numbers_are_not_judged() -> None:
+    assert judgement({}, "training").level == "open"
+    assert levels(mean_pattern_r_factor=None) == "open"
+    assert levels(r_factor=0.2, noise_poisson_deviance_per_pixel=None) == "doubtful"
+    assert levels(noticed="none") == "good"
+
+
+def test_a_run_is_judged_by_its_files(tmp_path: Path) -> None:
+    assert recorded_judgement(tmp_path, "solver").headline == "Not finished"
+    (tmp_path / "metrics.json").write_text(json.dumps(GOOD))
+    assert recorded_judgement(tmp_path, "solver") == judgement(GOOD, "solver")
+    (tmp_path / "metrics.json").write_text(json.dumps(GOOD | {"interrupted": True}))
+    assert recorded_judgement(tmp_path, "solver").headline == "Not finished"
+    (tmp_path / "training.json").write_text(json.dumps(GOOD))
+    assert recorded_judgement(tmp_path, "training").headline == "Not finished"
+    (tmp_path / "wts.h5.zip").touch()
+    found: Judgement = recorded_judgement(tmp_path, "training")
+    assert (found.level, found.headline) == ("good", "The model has learned")
+
+
+def test_numbers_and_times_are_worded() -> None:
+    assert [counted(n, "epoch") for n in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]
+    assert [duration(s) for s in (3.21, 59.4, 250, 7500)] == ["3.2 s", "59 s", "4 min 10 s", "2 h 5 min"]
