@@ -382,7 +382,7 @@ def test_a_training_that_loses_a_loading_process_goes_on_bit_for_bit(tiny_file: 
     run = waiting(0, tiny_file, run_dir, "on_train_batch_end", 60, num_workers=1)
     os.kill(children(told(run))[-1], signal.SIGKILL)
     said = said_at_the_end(run, 1)
-    cause = "num_workers: expected 1 loading processes that stay; one is killed by signal: Killed"
+    cause = "num_workers: expected loading processes that stay (1); one is killed by signal: Killed"
     assert said.splitlines()[-1].startswith(cause)
     assert said.endswith(f"Go on with ptycho train --resume {run_dir}.\n")
     assert_same(trained(tiny_file, tmp_path / "whole", num_workers=1), resume(run_dir))
