@@ -78,7 +78,7 @@ def refuse_unlearned(problem: str | None) -> None:
 
 @contextlib.contextmanager
 def watching_for_interrupt(run_dir: Path) -> Iterator[None]:
-    """Say what a run leaves behind when it is interrupted or told to end.
+    """Say what a run leaves behind when it is interrupted or asked to end.
 
     Raises:
         Interruption: an interrupt from the keyboard or a request to end; Lightning turns both into an exit.
@@ -237,7 +237,7 @@ def plain_warnings() -> Iterator[None]:
         line = printable(" ".join(str(message).split()))
         if line not in heard:
             heard.add(line)
-            with contextlib.suppress(BrokenPipeError):  # nobody listens any more; the run goes on
+            with contextlib.suppress(BrokenPipeError):  # the reader has gone; the run goes on
                 print(f"warning: {line}", file=sys.stderr)
 
     with warnings.catch_warnings():
@@ -275,7 +275,7 @@ def plain_log(*, quiet: bool) -> Iterator[None]:
 
 
 class _MessageFormatter(LineFormatter):
-    """The message; a warning or worse says so first."""
+    """The message, behind its level from a warning up."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         text = super().formatMessage(record)
