@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ptycho.config.errors import ConfigError, printable, spelled_out
-from ptycho.config.field_types import is_pattern_size
 from ptycho.data_error import DataError
 from ptycho.escaped import LineFormatter
 from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION, STATE, holds_training
@@ -197,6 +196,8 @@ def tell_next_with(scan: Path, side: int) -> None:
         scan: its file.
         side: of its patterns, in pixels.
     """
+    from ptycho.config.field_types import is_pattern_size  # with pydantic, which --help does not wait for
+
     tell_next("reconstruct", scan)
     if is_pattern_size(side):
         tell_next("train", scan)
