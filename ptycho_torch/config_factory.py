@@ -103,7 +103,7 @@ def create_training_payload(
 
     Raises:
         FileNotFoundError: there is no such data.
-        DataError: the data do not tell N, and nobody else does; or they contradict each other.
+        DataError: neither the data nor a setting gives N; or the data contradict each other.
         ConfigError: all that is wrong with the values; or n_groups, which is required, is missing.
     """
     request = asked([ModelConfig, TrainingConfig, PyTorchExecutionConfig], overrides, levels)
@@ -194,7 +194,7 @@ def create_inference_payload(
 
     Raises:
         FileNotFoundError: there is no such data.
-        DataError: neither the model nor the data tell N, and nobody else does.
+        DataError: neither the model nor the data nor a setting gives N.
         ConfigError: there is no such model; its patterns have another size than the data; n_groups, which is
             required, is missing; or all that is wrong with the values.
     """

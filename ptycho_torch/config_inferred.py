@@ -28,10 +28,10 @@ def files_of(path: object, complaint: str) -> list[Path]:
 
     Args:
         path: a file or a folder.
-        complaint: how the message begins where there is none.
+        complaint: how the message begins where the file does not exist.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the file does not exist.
     """
     if not isinstance(path, str | os.PathLike):
         raise FileNotFoundError(f"{complaint}: expected a path; got {path!r}. Name the scan.")

@@ -48,5 +48,5 @@ if not TYPE_CHECKING:  # a type checker that saw this would take any name for on
         return found
 
     def __dir__() -> list[str]:
-        """Name what is not loaded yet as well."""
+        """Also list the names that are not loaded yet."""
         return sorted(globals().keys() | set(__all__))

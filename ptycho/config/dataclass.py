@@ -50,7 +50,7 @@ class CheckedDataclass(Views):
         also: Mapping[str, str] = {},
         recipe_omits: Collection[str] = (),
     ) -> None:
-        """Make the class a dataclass, and register its section; what is not given is as in the parent."""
+        """Make the class a dataclass, and register its section; options that are left out are as in the parent."""
         super().__init_subclass__()
         above: Section = getattr(cls, "__section__", Section(cls))
         told = label or table or above.label, table or above.table, {**above.renamed, **renamed}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 from ptycho.version import installed_version
 
 VERSION_KEY = "ptycho_version"
-"""The key of a snapshot, or of a file, that is no setting: the version of the package that wrote it."""
+"""The key of a snapshot, or of a file, for the version of the package that wrote it; not a setting."""
 NEAR_ENOUGH = 0.75
 """Similarity from which an unknown name among others (a variable, an override) is taken for a misspelt one."""
 SHOWN_LENGTH = 60

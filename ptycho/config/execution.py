@@ -1,6 +1,6 @@
 """PyTorchExecutionConfig: how this machine runs a training or a reconstruction.
 
-What is trained on what is said by the canonical configurations (`ptycho.config.canonical`). Nothing here enters the
+The canonical configurations (`ptycho.config.canonical`) set what is trained on what. Nothing here enters the
 legacy dictionary (rule CONFIG-002).
 """
 

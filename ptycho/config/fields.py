@@ -189,7 +189,7 @@ class Scalar(NamedTuple):
                 except ValueError:
                     continue
         if self.reads_json and text.startswith(("[", "{")):
-            with contextlib.suppress(ValueError, TypeError):  # the latter of text that is no Unicode
+            with contextlib.suppress(ValueError, TypeError):  # a TypeError for text that is not Unicode
                 return from_json(text, allow_inf_nan=False)
         return text
 
@@ -221,7 +221,7 @@ class Scalar(NamedTuple):
         return tuple(dict.fromkeys(word for word in self.words.values() if word is not None))
 
     def meant_by(self, value: object) -> str | None:
-        """The word that a misspelt or shortened one is near to; None where there is none of the same number."""
+        """The word nearest to a misspelt or shortened one, if any; never one with another number."""
         written = str(value).strip().lower() if isinstance(value, str | int) and self.words else ""
         longer = [word for word in self.words if written and word.startswith(f"{written}-")]
         close = longer[0] if longer else near(written, tuple(self.words)) if isinstance(value, str) else None

@@ -254,7 +254,7 @@ class ConfigFile(NamedTuple):
 
     @property
     def _writer(self) -> str:
-        """Which version wrote the file, where it says so."""
+        """The sentence about the version that wrote the file, where the file has one."""
         writer = self.content.get(VERSION_KEY)
         return "" if writer is None else f" {written_by(writer, 'file')}"
 

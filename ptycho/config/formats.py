@@ -26,7 +26,7 @@ _TOML_TOKEN: Final = (
 
 
 _MOST_REPEATS: Final = 100
-"""Repeats after which nobody looks for more."""
+"""Repeats after which the search ends."""
 
 
 class Span(NamedTuple):

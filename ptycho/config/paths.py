@@ -18,7 +18,7 @@ _IN_PATH: Final = r"(?a)\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\}|(?=\{))"
 
 
 class PathError(ValueError):
-    """A path names what is not there: a variable that is not set, or no user."""
+    """A path names a variable that is not set, or a user who does not exist."""
 
 
 def expanded(written: str, folder: str = "") -> str:

@@ -27,7 +27,7 @@ Recipe = str | os.PathLike[str] | None
 """The name of a recipe, or a run file; none takes the defaults of the fields."""
 
 _UNSTATED: Final = ("recipe", "cli-default", "default")
-"""Kinds of what nobody stated."""
+"""Kinds of values that no user stated."""
 _FOLDER: Final = Path(__file__).parents[1] / "recipes"
 
 

@@ -32,7 +32,7 @@ def table_of(record: Mapping[str, Any]) -> str:
 
 
 def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
-    """Find what is not as in any record of a run.
+    """Find the parts of a record that are damaged.
 
     Args:
         record: A `config.json`.

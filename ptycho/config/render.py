@@ -171,7 +171,7 @@ def table(head: Sequence[str], lines: Sequence[Line]) -> str:
 
 
 def explanation(rows: Iterable[Row]) -> str:
-    """Write a table of setting, value, origin and shadowed values; `*` marks what is not the default."""
+    """Write a table of setting, value, origin and shadowed values; `*` marks values other than the default."""
     ordered = (row for _, members in _by_group(rows) for row in members)
     return table(HEAD, [Line(_cells(row.name, row.origin), row.group, row.changed) for row in ordered])
 

@@ -284,7 +284,7 @@ class Request:
 
 
 def _with_held(classes: Sequence[type]) -> Iterator[type]:
-    """The classes, each after those of the sections that it holds and that nobody named."""
+    """The classes, each after those of the sections that it holds and that are not listed."""
     for cls in classes:
         for held in section_of(cls).nested.values():
             if not any(issubclass(one, held.cls) for one in classes):
@@ -293,7 +293,7 @@ def _with_held(classes: Sequence[type]) -> Iterator[type]:
 
 
 def _above(settings: Any, overrides: Sequence[Layer]) -> Resolution[Any]:
-    """Settings that were resolved before, below what is said above them."""
+    """Settings that were resolved before, below the overrides."""
     if not overrides:
         return Resolution(section_of(type(settings)), settings._spoken(), settings)
     return resolve(cast(type[Any], type(settings)), [*overrides, *settings._spoken()])

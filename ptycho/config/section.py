@@ -135,7 +135,7 @@ class Section:
         return partial(_each_alone(self.cls).validate_python, by_alias=True, by_name=True)
 
     def field(self, written: str) -> str | None:
-        """The name of the field that is written; None where there is none."""
+        """The field that a written name means, current or old; None for an unknown name."""
         if written in self.scalars:
             return written
         return self.renamed.get(written) or self.also.get(written)
@@ -217,7 +217,7 @@ def section_of(cls: Any) -> Section:
 
 
 def section_of_table(table: str) -> Section:
-    """The section that a table of a run file belongs to; its module is loaded where nobody has yet."""
+    """The section that a table of a run file belongs to; its module is loaded if need be."""
     import_module(TABLES[table])
     return _BY_TABLE[table]
 

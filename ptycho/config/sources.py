@@ -141,7 +141,7 @@ def read_text(name: str, written: object, section: Section, folder: str = "") ->
     """Read what a file, a flag or a variable says of a field; in a path `~` and `$NAME` are replaced.
 
     Raises:
-        PathError: What a path names is not there.
+        PathError: A path names a variable that is not set, or an unknown user.
     """
     value = section.scalars[name].read(written)
     return expanded(value, folder) if name in section.paths and isinstance(value, str) and value else value
@@ -198,7 +198,7 @@ def read_saved(
         saved: Name -> value.
         section: The section.
         place: Where it was recorded.
-        writer: What is said of the version that wrote it where a name is unknown.
+        writer: The sentence about the version that wrote it, for unknown names.
         level: Standing among layers of one kind.
     """
     known = {name: value for name, value in saved.items() if section.field(name)}
@@ -251,7 +251,7 @@ def _is_of_names(variables: object) -> bool:
 def read_environment(environ: Environment, section: Section, *, strict: bool = False) -> Layer:
     """Read the variables that start with the prefix of a section, in either case.
 
-    An empty or blank variable counts as unset. A variable that is no setting's is an error where its name is
+    An empty or blank variable counts as unset. A variable of no setting is an error where its name is
     near a setting's, else a warning (people keep variables of their own); its value is never repeated.
 
     Args:

@@ -1,4 +1,4 @@
-"""The sources that nobody names in a call: the environment, and what a subclass adds."""
+"""The sources that no call names: the environment, and those that a subclass adds."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -188,7 +188,7 @@ def file_layers(
 
 
 def _dotenv_of(cls: type[BaseSettings]) -> tuple[DotEnvSettingsSource, tuple[Failure, ...]]:
-    """Read the dotenv files of a class; where one cannot be read, the source is empty, and the failure says so."""
+    """Read the dotenv files of a class; if one cannot be read, the source is empty, with a failure."""
     try:
         return DotEnvSettingsSource(cls), ()
     except (OSError, UnicodeDecodeError, LookupError) as error:

@@ -16,7 +16,7 @@ from ptycho_torch.cli.parser import FlagParser
 
 HEAD: Final = (
     "Settings of ptycho; ptycho train and ptycho reconstruct read them with --config FILE.",
-    "Every setting is shown with the value that it has where nobody sets it: that of the recipe {recipe}, or else its "
+    "Every setting is shown with the value that it has until you set it: that of the recipe {recipe}, or else its "
     "default. To set one, take away the # before its name; one that stays a comment is not set here.",
     "ptycho config schema > ptycho.schema.json, beside this file, lets editors complete and check it.",
     "ptycho config check FILE finds mistakes; ptycho config show train --config FILE shows the outcome.",

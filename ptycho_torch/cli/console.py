@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ptycho.config.errors import ConfigError, printable, spelled_out
-from ptycho.config.field_types import is_pattern_size
 from ptycho.data_error import DataError
 from ptycho.escaped import LineFormatter
 from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION, STATE, holds_training
@@ -78,7 +77,7 @@ def refuse_unlearned(problem: str | None) -> None:
 
 @contextlib.contextmanager
 def watching_for_interrupt(run_dir: Path) -> Iterator[None]:
-    """Say what a run leaves behind when it is interrupted or told to end.
+    """Say what a run leaves behind when it is interrupted or asked to end.
 
     Raises:
         Interruption: an interrupt from the keyboard or a request to end; Lightning turns both into an exit.
@@ -197,6 +196,8 @@ def tell_next_with(scan: Path, side: int) -> None:
         scan: its file.
         side: of its patterns, in pixels.
     """
+    from ptycho.config.field_types import is_pattern_size  # with pydantic, which --help does not wait for
+
     tell_next("reconstruct", scan)
     if is_pattern_size(side):
         tell_next("train", scan)
@@ -237,7 +238,7 @@ def plain_warnings() -> Iterator[None]:
         line = printable(" ".join(str(message).split()))
         if line not in heard:
             heard.add(line)
-            with contextlib.suppress(BrokenPipeError):  # nobody listens any more; the run goes on
+            with contextlib.suppress(BrokenPipeError):  # the reader has gone; the run goes on
                 print(f"warning: {line}", file=sys.stderr)
 
     with warnings.catch_warnings():
@@ -275,7 +276,7 @@ def plain_log(*, quiet: bool) -> Iterator[None]:
 
 
 class _MessageFormatter(LineFormatter):
-    """The message; a warning or worse says so first."""
+    """The message, behind its level from a warning up."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         text = super().formatMessage(record)

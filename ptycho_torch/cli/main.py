@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0; 1 where the machine ended a run; 2 for wrong input; 3 where a training diverged or did not learn; 130 when
-        interrupted, 143 when ended by SIGTERM, 141 when nobody reads the output on.
+        interrupted, 143 when ended by SIGTERM, 141 when the reader of the output has closed it.
 
     Raises:
         SystemExit: help or the version was asked for (0), or the command line is wrong (2).
@@ -143,6 +143,6 @@ def _loading() -> Iterator[None]:
 def _say(message: str, code: int, *, first_only: bool = False) -> int:
     if first_only and not is_first_process():
         return code
-    with contextlib.suppress(OSError):  # nobody listens; the exit code tells
+    with contextlib.suppress(OSError):  # the reader has gone; the exit code tells
         print(f"ptycho {message}", file=sys.stderr)
     return code

@@ -101,6 +101,12 @@ def test_places_of_a_command_come_from_where_they_were_given(ptycho: Run, data: 
     assert places(data, *file, "--output-dir=b") == [("argument", "", 1), ("override", "--output-dir", 2)]
 
 
+@pytest.mark.parametrize("form", ["toml", "yaml", "json"])
+def test_a_relative_place_is_written_as_an_absolute_one(form: str, ptycho: Run) -> None:
+    code, written, _ = ptycho("config", "show", "train", "--output-dir", "a/b", f"--{form}")
+    assert (code, f'"{Path("a/b").absolute()}"' in written) == (0, True)
+
+
 def test_show_needs_no_data_and_says_what_these_will_tell(ptycho: Run) -> None:
     shown = settings(ptycho, "train")
     assert {name for name, origin in shown.items() if origin["kind"] == "inferred"} == {

@@ -22,6 +22,7 @@ def test_a_finished_run_is_trained_on_and_shown_before(
     assert code == 0
     settings = json.loads(shown)["origins"]
     assert settings["training.nepochs"]["locator"] == "--nepochs"
+    assert settings["training.batch_size"]["kind"] == "file"
     assert settings["training.batch_size"]["locator"] == f"{trained}/config.json"
     assert settings["execution.accelerator"]["value"] == "cpu"
     code, out, _ = ptycho("train", scan, "--resume", trained, *TRAINED)

@@ -375,6 +375,13 @@ def test_the_mae_loss_needs_no_weight():
     validate_training_config(TrainingConfig(train_data_file="a.npz", nll_weight=0, torch_loss_mode="mae"))
 
 
+def test_a_training_needs_positions_for_a_group_and_a_reconstruction_does_not():
+    few: dict[str, Any] = {"model": ModelConfig(gridsize=2), "n_subsample": 2, "test_data_file": "a.npz"}
+    validate_inference_config(InferenceConfig(**few, model_path="m"))
+    wrong = refused(lambda: validate_training_config(TrainingConfig(**few, train_data_file="a.npz")))
+    assert [name for name, *_ in wrong] == ["training.n_subsample"]
+
+
 def test_an_inference_needs_a_model_and_data():
     wrong = refused(lambda: validate_inference_config(InferenceConfig()))
     assert wrong == [("inference.model_path",), ("inference.test_data_file",)]

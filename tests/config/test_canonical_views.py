@@ -34,6 +34,14 @@ def test_a_value_tells_where_it_came_from_and_what_it_beat(tmp_path: Path):
     assert [(str(beaten), beaten.value) for beaten in config.sources["nepochs"].shadowed] == [
         (f"{path}:2", 3)
     ]
+    config.batch_size = 8
+    kinds = {name: config.sources[name].kind for name in ("nepochs", "batch_size")}
+    assert kinds == {"nepochs": "assignment", "batch_size": "assignment"}
+
+
+def test_a_section_that_is_held_is_replaced_as_a_whole():
+    changed = CHANGED.replace(model=ModelConfig(N=64, gridsize=2))
+    assert (changed.model.N, changed.model.gridsize, CHANGED.model.N) == (64, 2, 128)
 
 
 def test_a_conflict_names_the_line_that_it_is_about(tmp_path: Path):

@@ -117,6 +117,8 @@ def test_it_gives_way_within_one_section_as_well():
     config = PyTorchExecutionConfig.resolve(arguments={"num_workers": 0}, recipe="loading.toml")
     assert (config.prefetch_factor, config.persistent_workers) == (None, False)
     assert str(config.sources["prefetch_factor"]) == "recipe loading.toml:2 for num_workers 0"
+    answer = Request(TRAINING, flags={"num_workers": "0"}, recipe="loading.toml").answer()
+    assert answer[PyTorchExecutionConfig].prefetch_factor is None
     assert PyTorchExecutionConfig.resolve(recipe="loading.toml").prefetch_factor == 8
 
 
