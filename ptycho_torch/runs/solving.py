@@ -234,14 +234,14 @@ def _one_scan(
     except (KeyboardInterrupt, Terminated):
         if course.n_done and fabric.world_size == 1:
             state.write(course.snapshot())
-            result, _ = finish(course, folder, window, is_whole=False)
-            save_so_far(result, run_dir, checksums, history_of(result.history))
             log.warning(
                 "%s: stopped after %d of %s; the object so far is kept",
                 printable(str(scan.path)),
                 course.n_done,
                 counted(course.plan.n_iterations, "iteration"),
             )
+            result, _ = finish(course, folder, window, is_whole=False)
+            save_so_far(result, run_dir, checksums, history_of(result.history))
         raise
     result, pair = finish(course, folder, window)
     if fabric.is_global_zero:

@@ -66,3 +66,11 @@ def test_phases_across_a_whole_scan_are_found_in_few_iterations() -> None:
     assert last.figures["r_factor"] <= 0.135
     assert last.figures["amplitude_psnr_db"] >= 28
     assert last.figures["phase_psnr_db"] >= 45
+
+
+def test_a_raster_of_11_by_11_is_solved() -> None:
+    scan = simulate_scan(N=32, n_positions=121, step_px=4.0, nphotons=1e6, pattern="raster")
+    scene = Scene(CASES["1e6"]._replace(n_iterations=30), scan, scan.probe)
+    last = next(stage for stage in solve(scene) if stage.iterations == 30)
+    assert last.figures["amplitude_psnr_db"] >= 38
+    assert last.figures["phase_psnr_db"] >= 47
