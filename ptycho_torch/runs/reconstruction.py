@@ -136,7 +136,7 @@ def reconstruct_scans(
             }
             write_configuration(run_dir, config, execution, payload.sources, payload.overrides_applied, facts)
             read = [scan.path for scan in scans if scan.path is not None]
-            Checksums(run_dir).list_scans([*archive_files(trained.source), *read])
+            Checksums(run_dir).list_scans([*archive_files(Path(str(config.model_path))), *read])
         names = distinct_names(stem_of(scan, i) for i, scan in enumerate(scans))
         folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
         results = [

@@ -1,13 +1,19 @@
 """The Lightning logger that the configuration names."""
 
+import contextlib
+import importlib.metadata
 import importlib.util
+import io
 import logging
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from PIL import Image
 
 from ptycho.config.errors import Failure, printable
 from ptycho.config.execution import PyTorchExecutionConfig
@@ -39,6 +45,21 @@ def missing_packages(config: PyTorchExecutionConfig) -> list[str]:
     if config.logger_backend == "mlflow" and config.disable_mlflow:
         return []
     return [name for name in needed.get(config.logger_backend, ()) if importlib.util.find_spec(name) is None]
+
+
+def installing(config: PyTorchExecutionConfig, missing: Sequence[str]) -> str:
+    """The command that installs what the chosen logger lacks, wherever this package was installed from.
+
+    Args:
+        config: names the logger.
+        missing: packages that it lacks.
+    """
+    needed = list(missing)
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        stated = importlib.metadata.requires(_PROJECT) or []
+        of_extra = (f'extra == "{config.logger_backend}"', f"extra == '{config.logger_backend}'")
+        needed = [line.partition(";")[0].strip() for line in stated if line.endswith(of_extra)] or needed
+    return f"pip install {' '.join(shlex.quote(name) for name in needed)}"
 
 
 def linked_places(config: PyTorchExecutionConfig, run_dir: Path) -> list[Failure]:
@@ -116,6 +137,27 @@ def build_logger(config: PyTorchExecutionConfig, run_dir: Path) -> Logger | None
             return _mlflow(run_dir.absolute())
         case _:
             return None
+
+
+def log_picture(logger: Logger, path: Path, name: str, step: int) -> None:
+    """Send a picture to a logger that takes pictures; one of CSV takes none.
+
+    Args:
+        logger: from `build_logger`.
+        path: of a PNG file.
+        name: what it shows; pictures of one name make a series.
+        step: where it stands in the series.
+    """
+    match logger:
+        case TensorBoardLogger():
+            image = np.asarray(Image.open(io.BytesIO(path.read_bytes())).convert("RGB"))
+            logger.experiment.add_image(name, image, step, dataformats="HWC")
+        case WandbLogger():
+            logger.log_image(name, [str(path)], step=step)
+        case MLFlowLogger():
+            logger.experiment.log_artifact(logger.run_id, str(path), f"{name}/{step:06d}")
+        case _:
+            pass
 
 
 def _wandb(run_dir: Path) -> Logger:
