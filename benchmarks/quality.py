@@ -65,18 +65,18 @@ REFINED = {"switch_at": None, "prior_weight": MILD, "prior_from": PROBE_FROM}
 ALL = tuple(PEERS)
 SEVERAL_MODES = ("lsqml", "cdtools")
 CASES = {
-    "1e6": Case("synth-64-test-1e6", 100, FIXED, peers=ALL),
-    "1e6 guessed probe": Case("synth-64-test-1e6", 100, REFINED, "probeStart", peers=ALL),
-    "1e6 wrong positions": Case("synth-64-test-1e6", 100, REFINED | {"positions_from": 15}, wrong_by_px=0.7),
-    "siemens": Case("siemens-star-128", 100, REFINED, peers=ALL),
+    "1e6": Case("synth-64-test-1e6", 50, FIXED, peers=ALL),
+    "1e6 guessed probe": Case("synth-64-test-1e6", 60, REFINED, "probeStart", peers=ALL),
+    "1e6 wrong positions": Case("synth-64-test-1e6", 80, REFINED | {"positions_from": 15}, wrong_by_px=0.7),
+    "siemens": Case("siemens-star-128", 60, REFINED, peers=ALL),
     "siemens 4 modes": Case("siemens-star-128", 40, REFINED | {"n_modes": 4}, peers=SEVERAL_MODES),
     "siemens best": Case("siemens-star-128", 80, REFINED | {"n_modes": 4, "positions_from": 40}),
-    "1e4": Case("synth-64-test-1e4", 60, FIXED | {"switch_at": None}, peers=ALL),
-    "1e4 auto prior": Case("synth-64-test-1e4", 100, FIXED, auto_prior=True, peers=ALL),
+    "1e4": Case("synth-64-test-1e4", 40, FIXED | {"switch_at": None}, peers=ALL),
+    "1e4 auto prior": Case("synth-64-test-1e4", 50, FIXED, auto_prior=True, peers=ALL),
     "16 px steps": Case(
         "sparse", 220, {"switch_at": N_GUESSED, "prior_from": 20}, "probeStart", auto_prior=True
     ),
-    "phase +-4 rad": Case("strong phase", 150, FIXED),
+    "phase +-4 rad": Case("strong phase", 80, FIXED),
 }
 
 

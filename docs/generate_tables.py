@@ -17,10 +17,10 @@ from typing import Any, Final
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.data import DataConfig
 from ptycho.config.execution import OLD_NAMES, RECONSTRUCTION_GROUPS, PyTorchExecutionConfig
+from ptycho.config.fields import text
 from ptycho.config.legacy import KEY_MAPPINGS
 from ptycho.config.origins import PRECEDENCE
 from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
-from ptycho.config.render import text
 from ptycho.config.section import section_of, section_of_table
 from ptycho.config.solver import SolverConfig
 from ptycho.run_names import RECONSTRUCTIONS, RUNS

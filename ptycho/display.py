@@ -6,7 +6,7 @@ import webbrowser
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from ptycho.config.origins import Origin
 from ptycho.config.record import LEFT_OPEN
@@ -15,9 +15,7 @@ from ptycho.judgement import NOTICED, judgement, recorded_judgement
 from ptycho.model_archive import PROBLEM
 from ptycho.regular_files import read_regular
 from ptycho.run_folder import LOSS_PICTURE, OF_RECONSTRUCTION, REPORT
-
-if TYPE_CHECKING:
-    from ptycho.raw_data import RawData
+from ptycho.scan_view import ScanView
 
 LARGEST_PICTURE: Final = 2 * 2**20
 """Bytes of a picture that is put into a notebook."""
@@ -113,7 +111,7 @@ def reconstruction_html(reconstruction: Reconstruction) -> str:
     return _run_html("reconstruction", rows, reconstruction, OF_RECONSTRUCTION[1])
 
 
-def scan_html(scan: "RawData") -> str:
+def scan_html(scan: ScanView) -> str:
     """A scan: its patterns, positions and probe."""
     n, height, width = scan.patterns.shape
     low, high = scan.positions_px.min(axis=0), scan.positions_px.max(axis=0)

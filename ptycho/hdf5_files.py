@@ -1,7 +1,8 @@
 """Reading HDF5 files that others wrote: what is wrong is a DataError with the file, the path in it and what is there.
 
-Only what lies in the file itself is read: links to other files, virtual datasets and datasets kept elsewhere are
-refused, since such a file can name any other. Nothing is allocated for a shape that is declared without values.
+What lies in the file itself is read, and in HDF5 files of its folder that it links to, or that its virtual datasets
+consist of; nothing else, since a file can name any other. Nothing is allocated for a shape that is declared without
+values.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import h5py  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 
 from ptycho.data_error import DataError, problem
+from ptycho.hdf5_links import COPY, DEEPEST, IN_FOLDER, MOST_FILES, beside, link_text
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.stored_array import Array
 
@@ -39,13 +41,16 @@ class Hdf5File:
 
     Args:
         path: the file.
+        depth: how many files name this one, each in the one before.
 
     Raises:
         DataError: it is no HDF5 file, or not whole.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, depth: int = 0) -> None:
         self.path = path
+        self._depth = depth
+        self._followed: set[tuple[str, str]] = set()
         try:
             if not path.stat().st_size:  # also of one that the system makes up, without an end
                 raise ValueError("an empty file")
@@ -88,9 +93,10 @@ class Hdf5File:
                 self._refuse(place, wanted, "an empty dataset")
             if found.dtype.kind not in kinds or len(found.shape) not in ndim:
                 self._refuse(place, wanted, f"dtype {_dtype_text(found.dtype)}, shape {found.shape}")
-            if found.external or found.is_virtual:
-                advice = "Copy the values into this file (h5repack, or h5py)."
-                self._refuse(place, "values in this file", "a dataset kept in other files", advice)
+            if found.external:
+                self._refuse(place, IN_FOLDER, "a dataset kept in files that are no HDF5", COPY)
+            if found.is_virtual:
+                self._check_sources(place, found)
         return found
 
     def array(self, *places: str, ndim: tuple[int, ...], kinds: str) -> Array:
@@ -119,7 +125,9 @@ class Hdf5File:
         return read
 
     def datasets(self) -> list[tuple[str, Any]]:
-        """Every dataset that lies in the file, with its path; of one with several paths the first, no links.
+        """Every dataset that lies in the file, or that a group links to in another, with its path.
+
+        Of one with several paths the first; links within the file are left out, and those that are not followed.
 
         Raises:
             DataError: the tree is damaged, or has more than `_MOST_OBJECTS` objects.
@@ -132,12 +140,29 @@ class Hdf5File:
             n_seen += 1
             if isinstance(thing, _h5py.Dataset) and thing.shape is not None:
                 found.append((f"/{name}", thing))
+            elif isinstance(thing, _h5py.Group):
+                found.extend(self._linked(f"/{name}", thing))
             return name if n_seen > _MOST_OBJECTS else None
 
         with self._reading("/"):
+            found += self._linked("", self._file)
             if self._file.visititems(visit) is not None:
                 expected = f"at most {_MOST_OBJECTS} groups and datasets"
                 self._refuse("/", expected, "more", "Copy what belongs to one scan into a file of its own.")
+        return found
+
+    def _linked(self, folder: str, group: Any) -> list[tuple[str, Any]]:
+        """The datasets in other files that a group links to."""
+        found: list[tuple[str, Any]] = []
+        for name in [*group][:MOST_FILES]:
+            if isinstance(group.get(name, getlink=True), _h5py.ExternalLink):
+                with contextlib.suppress(DataError, *_DAMAGED):
+                    found.append(
+                        (
+                            f"{folder}/{name}",
+                            self.dataset(f"{folder}/{name}", ndim=tuple(range(9)), kinds="biufc"),
+                        )
+                    )
         return found
 
     def members(self, place: str) -> list[str]:
@@ -216,12 +241,38 @@ class Hdf5File:
             self._refuse(f"{place} attribute {name}", expected, f"{value!r:.60}", "Correct it in the file.")
         return float(number)
 
+    def _check_sources(self, place: str, dataset: Any) -> None:
+        """Refuse a virtual dataset that consists of anything but datasets of files in the folder."""
+        sources = {(one.file_name, one.dset_name) for one in dataset.virtual_sources()}
+        if len(sources) > MOST_FILES:
+            self._refuse(place, f"at most {MOST_FILES} parts", f"{len(sources)}", COPY)
+        for named, name in sorted(sources):
+            with self._named(place, self.path.name if named == "." else named) as other:
+                part = other.dataset(name, ndim=tuple(range(9)), kinds="biufc")
+                if not part.is_virtual:
+                    other.check_written(part)
+
+    def _named(self, place: str, named: str) -> "Hdf5File":
+        """A file that this one names.
+
+        Raises:
+            DataError: it is not in the folder, or no HDF5 file, or named by too many.
+        """
+        path = beside(self.path, named)
+        if path is None:
+            self._refuse(place, IN_FOLDER, link_text(named, self.path), COPY)
+        if self._depth >= DEEPEST:
+            self._refuse(place, IN_FOLDER, "files that name each other one after the other", COPY)
+        return Hdf5File(path, self._depth + 1)
+
     def check_written(self, dataset: Any) -> None:
         """Refuse a shape that was declared without values.
 
         Raises:
             DataError: it was.
         """
+        if dataset.is_virtual:  # its parts are looked at by `dataset`
+            return
         with self._reading(dataset.name):
             is_empty = dataset.size and not dataset.id.get_storage_size()
         if is_empty:
@@ -267,17 +318,18 @@ class Hdf5File:
             return self._file.get(inside, getlink=True) is not None
 
     def _resolved(self, place: str, asked: str, n_links: int = 0) -> str:
-        """A path without links in it.
+        """A path without links in it, but to other files.
 
         Raises:
-            DataError: it leads to another file, to nothing, or in circles.
+            DataError: it leads to a file elsewhere, to nothing, or in circles.
         """
-        here = ""
-        for part in place.strip("/").split("/"):
+        here, parts = "", place.strip("/").split("/")
+        for number, part in enumerate(parts):
             link = self._file.get(f"{here}/{part}", getlink=True)
             if isinstance(link, _h5py.ExternalLink):
-                advice = "Copy what it names into this file (h5repack, or h5py)."
-                self._refuse(asked, "values in this file", f"a link to the file {link.filename!r}", advice)
+                rest = parts[number + 1 :]
+                self._follow(asked, link.filename, "/".join([link.path, *rest]), n_links)
+                return "/".join([here, part, *rest])  # HDF5 follows it
             if link is None or n_links > _MOST_LINKS:
                 got = (
                     f"a link to {place!r}, where nothing is"
@@ -291,6 +343,17 @@ class Hdf5File:
             else:
                 here = f"{here}/{part}"
         return here
+
+    def _follow(self, asked: str, named: str, place: str, n_links: int) -> None:
+        """Check a link to a path in another file, once.
+
+        Raises:
+            DataError: it is not to be followed.
+        """
+        if (named, place) not in self._followed:
+            with self._named(asked, named) as other:
+                other._resolved(place, place, n_links + 1)
+            self._followed.add((named, place))
 
 
 def _listed_axes(ndim: tuple[int, ...]) -> str:

@@ -1,24 +1,20 @@
-"""What a file holds, and what is known of the scan in it: figures, verdicts and a picture."""
+"""What is known of a scan: figures, verdicts and a picture."""
 
 import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ptycho.config.data import DataConfig
 from ptycho.config.errors import printable
-from ptycho.data_error import DataError
-from ptycho.formats.trees import Entry, open_tree
 from ptycho.inspection_picture import drawn
 from ptycho.pattern_statistics import sample_of
 from ptycho.position_verdicts import probe_diameter_px
-from ptycho.raw_data import RawData
 from ptycho.scan_checks import neighbor_distance
+from ptycho.scan_view import ScanView
 from ptycho.stored_array import Array
 from ptycho.verdict import Verdict
 
@@ -26,18 +22,6 @@ HELD: Final = 0.999
 """Share of the counts within the frequency that the resolution is told by."""
 N_BINS: Final = 60
 """Of the histogram."""
-
-
-class NotAScan(DataError):
-    """A file in which no scan is found as the settings have it; what it holds is known all the same.
-
-    Attributes:
-        entries: its arrays.
-    """
-
-    def __init__(self, error: DataError, entries: list[Entry]) -> None:
-        super().__init__(*error.problems)
-        self.entries = entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,29 +64,7 @@ class Inspection:
         return self.picture()
 
 
-def inspect_file(path: Path, settings: DataConfig, domain: str = "auto") -> Inspection:
-    """Look at a file.
-
-    Args:
-        path: the file.
-        settings: of [data].
-        domain: 'amplitude' or 'intensity' where it is set.
-
-    Raises:
-        FileNotFoundError: no such file.
-        NotAScan: no scan is found in it; everything that is wrong, and what it holds.
-        DataError: it is no file of any format.
-    """
-    with open_tree(path) as tree:
-        entries = tree.entries()
-    try:
-        scan = RawData.from_file(path, domain, reading=settings, some=True)
-    except DataError as error:
-        raise NotAScan(error, entries) from None
-    return inspected(scan, tuple(map(str, entries)))
-
-
-def inspected(scan: RawData, entries: tuple[str, ...] = ()) -> Inspection:
+def inspected(scan: ScanView, entries: tuple[str, ...] = ()) -> Inspection:
     """Look at a scan.
 
     Args:
@@ -147,7 +109,7 @@ def _runs_in(rows: npt.NDArray[np.int64]) -> str:
     return f"{len(rows)} patterns, in {n_runs} parts that are spread evenly over the scan"
 
 
-def _of_positions(scan: RawData, everywhere: Array) -> dict[str, Any]:
+def _of_positions(scan: ScanView, everywhere: Array) -> dict[str, Any]:
     """Step of the scan, and the probe with the overlap that follows, where the file has a probe."""
     found: dict[str, Any] = {}
     step = neighbor_distance(everywhere) if len(everywhere) > 1 else None
@@ -162,7 +124,7 @@ def _of_positions(scan: RawData, everywhere: Array) -> dict[str, Any]:
     return found
 
 
-def _of_lengths(scan: RawData, mean: npt.NDArray[np.float64], everywhere: Array) -> dict[str, Any]:
+def _of_lengths(scan: ScanView, mean: npt.NDArray[np.float64], everywhere: Array) -> dict[str, Any]:
     """Lengths in metres, where the size of a pixel is known."""
     found: dict[str, Any] = {
         name: scan.metadata[name] for name in ("energy_J", "wavelength_m") if name in scan.metadata

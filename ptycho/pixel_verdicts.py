@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ptycho.pattern_statistics import Mask, Summary, brightest_neighbor, shares
+from ptycho.pattern_statistics import Mask, Summary, blocks, brightest_neighbor, shares
 from ptycho.probe import far_field_light
 from ptycho.stored_array import Array, Stack
 from ptycho.verdict import Verdict, refusal
@@ -164,13 +164,13 @@ def of_flags(summary: Summary, dtype: str) -> Iterator[Verdict]:
         yield Verdict(
             "saturation", "warning", summary.n_saturated, "values",
             f"{summary.n_saturated} values are {summary.saturated:.0f}, the largest value there is ({dtype}): the "
-            "detector saturates",
-            "Mark these pixels in bad_pixels.",
+            "detector saturates, and these pixels are masked where they do",
+            f"Set saturation to {summary.saturated:.0f} to keep this quiet.",
         )  # fmt: skip
 
 
-def of_saturation(sample: Array, top: float, power: float) -> Iterator[Verdict]:
-    """Whether many patterns end at one largest value, below that of their integer.
+def saturated_share(sample: Array, top: float, power: float) -> float:
+    """Share of patterns that end at one largest value, which is below that of their integer; 0: no detector does that.
 
     Args:
         sample: (k, N, N), some of the patterns as they are stored.
@@ -178,20 +178,31 @@ def of_saturation(sample: Array, top: float, power: float) -> Iterator[Verdict]:
         power: of a stored value that is a count.
     """
     if top**power < FEWEST_COUNTS:
-        return
+        return 0.0
     fewest, share, least = SATURATED
     n_at_top = np.count_nonzero(sample == top, axis=(1, 2))
     n_patterns = int(np.count_nonzero(n_at_top >= fewest))
     n_near = int(np.count_nonzero((sample < top) & (sample**power > NEAR_TOP * top**power)))
-    if n_patterns < max(least, share * len(sample)) or n_near >= n_at_top.sum():
-        return
-    part = n_patterns / len(sample)
-    yield Verdict(
-        "saturation", "warning", part, "of the patterns",
-        f"{part:.0%} of the patterns have {fewest} or more pixels at {top:g}, which no pixel exceeds: the detector "
-        "saturates there",
-        f"Set saturation to {top:g}, or mark these pixels in bad_pixels.",
+    few = n_patterns < max(least, share * len(sample)) or n_near >= n_at_top.sum()
+    return 0.0 if few else n_patterns / len(sample)
+
+
+def of_saturation(share: float, top: float) -> Verdict:
+    """What is to be said of a `saturated_share` that is not 0, with the largest value."""
+    return Verdict(
+        "saturation", "warning", share, "of the patterns",
+        f"{share:.0%} of the patterns have {SATURATED[0]} or more pixels at {top:g}, which no pixel exceeds: the "
+        "detector saturates there, and these pixels are masked where they do",
+        f"Set saturation to {top:g} to keep this quiet.",
     )  # fmt: skip
+
+
+def at_least(patterns: Stack, value: float) -> Mask:
+    """Where patterns (n, N, N) have at least this value: bool (n, N, N)."""
+    found: Mask = np.zeros(patterns.shape, dtype=bool)
+    for first, block in blocks(patterns):
+        np.greater_equal(block, value, out=found[first : first + len(block)])
+    return found
 
 
 def is_sharp(probe: Array) -> bool:

@@ -10,9 +10,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import Any, Final, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,7 @@ from ptycho.data_error import DataError, problem
 from ptycho.display import scan_html
 from ptycho.geometry import Geometry
 from ptycho.grouped_data import GroupedData, grouped_data
+from ptycho.inspection import Inspection, inspected
 from ptycho.npz_files import write_npz
 from ptycho.photon_scale import focus_of, photon_scale
 from ptycho.scan_checks import Checker
@@ -33,9 +33,6 @@ from ptycho.scan_objects import Labels, object_index
 from ptycho.scan_verdicts import Seen, examine, tell
 from ptycho.stored_array import Stack, taken
 from ptycho.verdict import Verdict
-
-if TYPE_CHECKING:
-    from ptycho.inspection import Inspection
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
 
@@ -346,9 +343,9 @@ class RawData:
         arrays = {key: np.asarray(value) for key, value in found.items() if value is not None}
         write_npz(Path(path), arrays, overwrite=overwrite)
 
-    def inspect(self) -> "Inspection":
+    def inspect(self) -> Inspection:
         """What is known of the scan: figures, verdicts, and a picture, which a notebook shows."""
-        return import_module("ptycho.inspection").inspected(self)
+        return inspected(self)
 
     @property
     def diff3d(self) -> Stack:

@@ -193,7 +193,8 @@ class Checker:
         ):
             expected = f"object pixels, neighbours nearer than N = {size}"
             got = f"a median nearest-neighbour distance of {distance:.2g}"
-            self.report("xcoords, ycoords", expected, got, "Divide by the object pixel size.")
+            advice = "Divide by the object pixel size; or scan in smaller steps, where these are pixels."
+            self.report("xcoords, ycoords", expected, got, advice)
         elif size is not None:
             self._canvas(positions, size)
         return positions

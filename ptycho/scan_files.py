@@ -20,12 +20,16 @@ from ptycho.stored_array import Stack, taken
 
 _KEPT: Final = ("holdout", "half", "scan_index", "nphotons", "metadata")
 """Keys of the data contract that no setting of [data] changes the meaning of."""
-_OF_WHOLE_PATTERNS: Final = ("objectGuess", "objectTruth", "probeTruth", "label_amp", "label_phase")
-"""Keys of the data contract that go with patterns as they are in the file."""
+_OF_GEOMETRY: Final = (
+    *("xcoords", "ycoords", "objectGuess", "objectTruth"),
+    *("probeTruth", "label_amp", "label_phase"),
+)
+"""Keys of the data contract that go with each other, and with patterns and positions as they are in the file."""
 _OF_PATTERNS: Final = ("diff3d", "holdout", "half", "scan_index", "label_amp", "label_phase")
 """Keys of the data contract that have a row for each pattern, beside masks of each."""
 _WHERE: Final = ("patterns", "positions", "positions_x", "positions_y", "mask", "axes", "scan_step")
 _SIZE: Final = ("crop", "bin", "pad", "object_pixel")
+_PLACES: Final = ("orientation", "positions_unit")
 
 
 def read_scan_file(
@@ -50,7 +54,8 @@ def read_scan_file(
     if settings == DataConfig(format=settings.format):
         return _some_of(file) if some else file
     found = read_foreign(path, settings, domain, some=some)
-    kept = _KEPT if any(_is_set(settings, name) for name in _SIZE) else (*_KEPT, *_OF_WHOLE_PATTERNS)
+    is_changed = any(_is_set(settings, name) for name in (*_SIZE, *_PLACES))
+    kept = _KEPT if is_changed else (*_KEPT, *_OF_GEOMETRY)
     arrays = {key: array for key, array in file.arrays.items() if key in kept}
     if found.rows is not None:
         arrays = _of_rows(arrays, found.rows, len(file.arrays["diff3d"]))

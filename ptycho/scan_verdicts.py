@@ -134,7 +134,12 @@ def _of_pixels(
         bad = _with_hits(bad, hits, scan.patterns.shape)
     top = np.where(hot, 0, scan.summary.top)
     top[tuple(hits[:, 1:].T)] = 0
-    found += pixel_verdicts.of_saturation(np.where(hot, 0, sample), float(top.max()), power)
+    level, bound = float(top.max()), scan.summary.saturated
+    if bound is None and (share := pixel_verdicts.saturated_share(np.where(hot, 0, sample), level, power)):
+        found.append(pixel_verdicts.of_saturation(share, level))
+        bound = level
+    if bound is not None:
+        bad = joined(bad, pixel_verdicts.at_least(scan.patterns, bound))
     if scan.probe is not None:
         found += pixel_verdicts.of_centre(np.where(hot, 0, light), scan.probe)
     return found, bad, float(light[hot].sum())

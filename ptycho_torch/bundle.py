@@ -217,7 +217,7 @@ def _checked_config(source: Path, content: bytes) -> dict[str, Any]:
             source,
             f"bundle format {FORMAT}",
             f"format {config['format']}, written by version {config.get('version', 'unknown')!s:.40}",
-            "Install that version of ptychopinn, or a newer one.",
+            "Install that version or a newer one: in a checkout of it, run pip install .",
         )
     return config
 

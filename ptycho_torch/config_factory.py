@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
@@ -46,6 +46,7 @@ from ptycho_torch.config_payload import (
 
 __all__ = [
     "InferencePayload",
+    "Levels",
     "TrainingPayload",
     "create_inference_payload",
     "create_training_payload",
@@ -67,18 +68,29 @@ _OTHER_WORDS: Final = {"max_epochs": "nepochs"} | {
 _TRANSLATED: Final = {name: pair.to_canonical for pair in TABLE for name in [pair.torch[0].split(".")[1]]}
 
 
+class Levels(TypedDict, total=False):
+    """Where the values of a run are from, besides its overrides; each may be left out, or None."""
+
+    arguments: Mapping[str, Any] | None
+    """As overrides, of a caller whose user named them; below the flags."""
+    flags: Mapping[str, Any] | None
+    """Command-line flags that were passed, by field or knob; text is read as the field says."""
+    file: Files | None
+    """A run file with the tables of the run, or a flat file of knobs; or several, the last one strongest."""
+    recipe: Recipe
+    """Its name (`standard`), or a run file that is one; None: the defaults of the fields."""
+    cli_defaults: Mapping[str, Any] | None
+    """What the command line states without a flag, by field or knob."""
+    request: Request | None
+    """All of these levels, and the overrides, as a command has read them; None makes one of them."""
+
+
 def create_training_payload(
     train_data_file: str | Path | None,
     output_dir: str | Path | None,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
-    *,
-    arguments: Mapping[str, Any] | None = None,
-    flags: Mapping[str, Any] | None = None,
-    file: Files | None = None,
-    recipe: Recipe = None,
-    cli_defaults: Mapping[str, Any] | None = None,
-    request: Request | None = None,
+    **levels: Unpack[Levels],
 ) -> TrainingPayload:
     """Resolve the configurations of a training, and fill the legacy dictionary (CONFIG-001).
 
@@ -87,27 +99,14 @@ def create_training_payload(
         output_dir: folder for everything the training writes; None: as a flag, the file or the command line says.
         overrides: canonical field, historical synonym or execution knob -> value.
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
-        arguments: as overrides, of a caller whose user named them; below the flags.
-        flags: command-line flags that were passed, by field or knob; text is read as the field says.
-        file: run file with [model], [training], [execution], or flat file of knobs; or several, the last one strongest.
-        recipe: its name (`standard`), or a run file that is one; None: the defaults of the fields.
-        cli_defaults: what the command line states without a flag, by field or knob.
-        request: all of these levels, as a command has read them; None makes one of them.
+        **levels: arguments, flags, file, recipe, cli_defaults or request, see `Levels`.
 
     Raises:
         FileNotFoundError: there is no such data.
         DataError: the data do not tell N, and nobody else does; or they contradict each other.
         ConfigError: all that is wrong with the values; or n_groups, which is required, is missing.
     """
-    levels = {
-        "overrides": overrides,
-        "arguments": arguments,
-        "flags": flags,
-        "file": file,
-        "recipe": recipe,
-        "cli_defaults": cli_defaults,
-    }
-    request = _asked(request, [ModelConfig, TrainingConfig, PyTorchExecutionConfig], levels)
+    request = asked([ModelConfig, TrainingConfig, PyTorchExecutionConfig], overrides, levels)
     places = {"train_data_file": train_data_file, "output_dir": output_dir}
     places = settled(request, TrainingConfig, places)
     _require_n_groups(request, TrainingConfig)
@@ -180,13 +179,7 @@ def create_inference_payload(
     output_dir: str | Path | None,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
-    *,
-    arguments: Mapping[str, Any] | None = None,
-    flags: Mapping[str, Any] | None = None,
-    file: Files | None = None,
-    recipe: Recipe = None,
-    cli_defaults: Mapping[str, Any] | None = None,
-    request: Request | None = None,
+    **levels: Unpack[Levels],
 ) -> InferencePayload:
     """Resolve the configurations of a reconstruction, and fill the legacy dictionary (CONFIG-001).
 
@@ -197,12 +190,7 @@ def create_inference_payload(
         output_dir: folder for what the reconstruction writes; None: as a flag, the file or the command line says.
         overrides: canonical field, historical synonym or execution knob -> value.
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
-        arguments: as overrides, of a caller whose user named them; below the flags.
-        flags: command-line flags that were passed, by field or knob; text is read as the field says.
-        file: run file with [model], [inference], [execution], or flat file; or several, the last one strongest.
-        recipe: its name (`standard`), or a run file that is one; None: the defaults of the fields.
-        cli_defaults: what the command line states without a flag, by field or knob.
-        request: all of these levels, as a command has read them; None makes one of them.
+        **levels: arguments, flags, file, recipe, cli_defaults or request, see `Levels`.
 
     Raises:
         FileNotFoundError: there is no such data.
@@ -210,16 +198,8 @@ def create_inference_payload(
         ConfigError: there is no such model; its patterns have another size than the data; n_groups, which is
             required, is missing; or all that is wrong with the values.
     """
-    levels = {
-        "overrides": overrides,
-        "arguments": arguments,
-        "flags": flags,
-        "file": file,
-        "recipe": recipe,
-        "cli_defaults": cli_defaults,
-    }
     unread = unread_by_reconstructions(with_model=True)
-    request = _asked(request, [ModelConfig, InferenceConfig, PyTorchExecutionConfig], levels, unread)
+    request = asked([ModelConfig, InferenceConfig, PyTorchExecutionConfig], overrides, levels, unread)
     places = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
     places = settled(request, InferenceConfig, places)
     _require_n_groups(request, InferenceConfig)
@@ -250,30 +230,28 @@ def create_inference_payload(
 # The request ----------------------------------------------------------------------------------------------------
 
 
-def _asked(
-    request: Request | None, sections: list[type], levels: Mapping[str, Any], unread: Collection[str] = ()
+def asked(
+    sections: list[type],
+    overrides: Mapping[str, Any] | None,
+    levels: Levels,
+    unread: Collection[str] = (),
 ) -> Request:
-    """The request that is given; or one of these levels, in which overrides and arguments may have other names.
+    """The request that is given; or one of the levels, in which overrides and arguments may have other names.
 
     Raises:
         ConfigError: both are given.
     """
+    given: dict[str, Any] = {"overrides": overrides, **levels}
+    request: Request | None = given.pop("request", None)
     if request is None:
-        from_python = {name: _in_canonical_words(levels[name]) for name in ("overrides", "arguments")}
-        return Request(sections, **{**levels, **from_python}, synonyms=_OTHER_WORDS, unread=unread)
-    refuse_levels(levels)
-    return request
-
-
-def refuse_levels(levels: Mapping[str, Any]) -> None:
-    """Refuse levels that are given beside a request.
-
-    Raises:
-        ConfigError: any is.
-    """
-    if given := [name for name, level in levels.items() if level is not None]:
-        message = f"request: expected without {', '.join(given)}, which are levels of it; got both. Drop one."
+        given |= {name: _in_canonical_words(given.get(name)) for name in ("overrides", "arguments")}
+        fields = {field for cls in sections for field in section_of(cls).fields}
+        synonyms = {other: field for other, field in _OTHER_WORDS.items() if field in fields}
+        return Request(sections, **given, synonyms=synonyms, unread=unread)
+    if also := [name for name, level in given.items() if level is not None]:
+        message = f"request: expected without {', '.join(also)}, which are levels of it; got both. Drop one."
         raise ConfigError([Failure("request", message)])
+    return request
 
 
 def _in_canonical_words(given: Any) -> Any:

@@ -8,15 +8,13 @@ nothing here reads it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from ptycho.config.execution import PyTorchExecutionConfig, unread_by_reconstructions
 from ptycho.config.origins import Origin
-from ptycho.config.paths import Files
-from ptycho.config.recipes import Recipe
-from ptycho.config.request import Answer, Request
+from ptycho.config.request import Answer
 from ptycho.config.solver import SolverConfig
-from ptycho_torch.config_factory import after_the_rest, refuse_levels, settled
+from ptycho_torch.config_factory import Levels, after_the_rest, asked, settled
 from ptycho_torch.config_inferred import files_of
 from ptycho_torch.config_payload import ShownPayload, announce, audit, take_held
 
@@ -43,13 +41,7 @@ def create_solver_payload(
     output_dir: str | Path | None,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
-    *,
-    arguments: Mapping[str, Any] | None = None,
-    flags: Mapping[str, Any] | None = None,
-    file: Files | None = None,
-    recipe: Recipe = None,
-    cli_defaults: Mapping[str, Any] | None = None,
-    request: Request | None = None,
+    **levels: Unpack[Levels],
 ) -> SolverPayload:
     """Resolve the settings of a reconstruction without a network.
 
@@ -58,31 +50,15 @@ def create_solver_payload(
         output_dir: folder for what the reconstruction writes; None: as a flag, the file or the command line says.
         overrides: field or execution knob -> value.
         execution_config: resolved before, overrides reach it; None resolves it here, with the environment.
-        arguments: as overrides, of a caller whose user named them; below the flags.
-        flags: command-line flags that were passed, by field or knob; text is read as the field says.
-        file: run file with [solver], [execution], or flat file of knobs; or several, the last one strongest.
-        recipe: the name of a recipe, or a run file; of it [solver] counts, since its [execution] is for
-            networks.
-        cli_defaults: what the command line states without a flag, by field or knob.
-        request: all of these levels, as a command has read them; None makes one of them.
+        **levels: arguments, flags, file, recipe, cli_defaults or request, see `Levels`; of a recipe [solver] counts,
+            since its [execution] is for networks.
 
     Raises:
         FileNotFoundError: there is no such data.
         ConfigError: all that is wrong with the values.
     """
-    levels = {
-        "overrides": overrides,
-        "arguments": arguments,
-        "flags": flags,
-        "file": file,
-        "recipe": recipe,
-        "cli_defaults": cli_defaults,
-    }
-    if request is None:
-        unread = unread_by_reconstructions(with_model=False)
-        request = Request((SolverConfig, PyTorchExecutionConfig), **levels, unread=unread)
-    else:
-        refuse_levels(levels)
+    unread = unread_by_reconstructions(with_model=False)
+    request = asked([SolverConfig, PyTorchExecutionConfig], overrides, levels, unread)
     places = settled(request, SolverConfig, {"data_file": data, "output_dir": output_dir})
     with after_the_rest(request, execution_config):
         files_of(places["data_file"], "Data file not found")

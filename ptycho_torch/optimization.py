@@ -110,7 +110,7 @@ def build_schedule(
     """
     values = {"scheduler": execution_config.scheduler, "nepochs": n_epochs}
     values |= {name: getattr(training_config, name) for name in ("lr_warmup_epochs", "lr_min_ratio")}
-    if failures := worded(conflicts(values, "training"), values, Origins([], otherwise="argument")):
+    if failures := worded(conflicts(values), values, Origins([], otherwise="argument")):
         raise ConfigError(failures)
     scheduler = execution_config.scheduler
     followed = plan is not None and plan.epochs > plan.main

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -120,7 +119,9 @@ class _Stop:
         for process in self.others:
             with contextlib.suppress(OSError):
                 process.send_signal(number)
-        for child in multiprocessing.active_children():
+        from multiprocessing import active_children  # whoever has any has loaded it
+
+        for child in active_children():
             if not child.daemon and child.pid is not None:
                 with contextlib.suppress(OSError):
                     os.kill(child.pid, number)
@@ -312,7 +313,9 @@ def _forget() -> None:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     """End a forked process; a loading process that ends with its run is no failure to tell of."""
-    os._exit(0 if multiprocessing.current_process().daemon else 128 + number)
+    from multiprocessing import current_process
+
+    os._exit(0 if current_process().daemon else 128 + number)
 
 
 def serve_the_last_step() -> None:

@@ -1,7 +1,8 @@
 """What a refusal says, without its prose: whole messages are in tests/cli/messages.txt."""
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -31,6 +32,14 @@ def told(text: str) -> list[tuple[str, ...]]:
 def refused(build: Callable[[], object]) -> list[tuple[str, ...]]:
     """What the ConfigError that a call raises tells."""
     return told(message(build))
+
+
+@contextlib.contextmanager
+def refusing(*names: str) -> Generator[pytest.ExceptionInfo[ConfigError]]:
+    """Expect a ConfigError about just these."""
+    with pytest.raises(ConfigError) as caught:
+        yield caught
+    assert [failure.name for failure in caught.value.failures] == [*names]
 
 
 def meant(text: str) -> list[str]:

@@ -118,6 +118,14 @@ def test_what_people_look_for_is_two_clicks_from_the_readme() -> None:
     assert pages - near == set()
 
 
+def test_every_picture_of_the_gallery_is_made_and_shown() -> None:
+    made = set(_load(ROOT / "docs" / "make_gallery.py").CASES)
+    assert made == {path.stem for path in (ROOT / "docs" / "images" / "gallery").iterdir()}
+    assert made == set(
+        re.findall(r"images/gallery/([\w-]+)\.png", (ROOT / "docs" / "gallery.md").read_text())
+    )
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_every_file_of_the_code_that_a_document_names_is_there(path: Path) -> None:
     missing = [
@@ -179,6 +187,8 @@ def _declared(file: Path) -> set[str]:
     for node in ast.walk(ast.parse(file.read_text(), file.name)):
         match node:
             case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
+                names.add(name)
+            case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
                 names.add(name)
             case _:
                 pass

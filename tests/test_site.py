@@ -48,7 +48,7 @@ def open_page(site: Path) -> Iterator[Open]:
 def test_axe_finds_no_fault(open_page: Open, scheme: str) -> None:
     """On pages that have between them all that pages are made of."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe, of the extra dev")
-    names = ("index", "docs/api", "docs/configuration", "docs/gallery", "examples/configuring_a_run")
+    names = ("index", "docs/api", "docs/configuration", "docs/gallery", "examples/first_reconstruction")
     for name in names:
         sheet = open_page(f"{name}.html", scheme)
         # axe would load style sheets again, which a page on the disk may not

@@ -21,7 +21,6 @@ from ptycho.config.fields import (
     Seed,
     TextLine,
 )
-from ptycho.config.rules import loading_processes
 from ptycho.config.section import Conflict, section_of
 from ptycho.config.settings import ResolvedSettings
 
@@ -146,7 +145,7 @@ class PyTorchExecutionConfig(AdditionalKnobs):
     """How this machine runs a training or a reconstruction: devices, loaders, optimizer, checkpoints, logging.
 
     The strongest source that has a value for a setting wins: an override or a command-line flag, an argument, the
-    environment variable PTYCHO_EXEC_<SETTING>, a file the user named, the default; `sources` tells which one it was.
+    environment variable `PTYCHO_EXEC_<SETTING>`, a file the user named, the default; `sources` tells which one it was.
     Instances are immutable: `replace` returns a changed copy. Values are plain Python scalars.
 
     Raises:
@@ -230,8 +229,12 @@ class PyTorchExecutionConfig(AdditionalKnobs):
 
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:
-        """Refuse what is about loading processes where there are none."""
-        return loading_processes(values)
+        """Find what asks for loading processes where there are none."""
+        if values.get("num_workers") == 0:
+            for name, without in (("persistent_workers", False), ("prefetch_factor", None)):
+                if values.get(name, without) != without:
+                    way_out = f"Set num_workers, or drop {name}."
+                    yield Conflict(name, "num_workers > 0", "num_workers", way_out, (without,))
 
 
 def unread_by_reconstructions(*, with_model: bool) -> frozenset[str]:

@@ -2,11 +2,11 @@
 
 import contextlib
 import inspect
+import json
 import math
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral, Real
 from pathlib import Path
@@ -69,6 +69,15 @@ def _as_float(value: Real | int) -> float:
         return math.inf
 
 
+def text(value: object) -> str:
+    """Write a value as text that an environment variable or a file reads back: lists and mappings as JSON."""
+    if value is None:
+        return "none"
+    if isinstance(value, (list, dict)):
+        return json.dumps(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 class Exact:
     """Annotation marker: accept the type itself in any clothes, and nothing that must be converted.
 
@@ -107,19 +116,19 @@ class Exact:
         return core_schema.with_info_before_validator_function(exact, schema)
 
 
-@dataclass(frozen=True)
 class Rule:
     """Annotation marker: a rule that bounds cannot say, in words, with the check that enforces it.
 
-    Attributes:
+    Args:
         text: The rule as a message says it after "expected".
         holds: Whether a value of the right type keeps the rule.
         advice: What to do about a value that does not.
     """
 
-    text: str
-    holds: Callable[[Any], bool] = lambda value: True
-    advice: str = ""
+    def __init__(
+        self, text: str, holds: Callable[[Any], bool] = lambda value: True, advice: str = ""
+    ) -> None:
+        self.text, self.holds, self.advice = text, holds, advice
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._checked, handler(source))

@@ -24,7 +24,7 @@ _PIECE: Final = 2**16
 """Bytes to read at a time."""
 _PLACES_TOLD: Final = 4
 """Places of a key that are told one by one."""
-_NUMERIC: Final = re.compile(r"[-+.\d\s\[\],\"']*")
+_NUMERIC: Final = r"[-+.\d\s\[\],\"']*"
 """What can be no secret."""
 
 
@@ -38,15 +38,8 @@ def text_of(path: str, name: str) -> str:
     Raises:
         ConfigError: It is missing, of another kind, too large, or no UTF-8 text.
     """
-    rule = "expected a file that ends in .toml, .yaml, .yml or .json"
-    if path == "-":
-        raise _refused(name, f"{rule}, which tells its format; got standard input. Name a file.")
-    if "\0" not in path and os.path.isdir(path):
-        raise _refused(name, f"{rule}; got a folder. Name a file.")
     if formats.suffix(path) is None:
-        if not os.path.lexists(path):
-            raise _no_such_file(name)
-        raise _refused(name, f"{rule}. Rename the file to say its format.")
+        raise _without_format(path, name)
     try:
         largest = LARGEST if formats.suffix(path) == ".json" else LARGEST_FILE
         content = _content_of(path, name, largest + 1)
@@ -69,6 +62,8 @@ def text_of(path: str, name: str) -> str:
 def _content_of(path: str, name: str, most: int) -> bytes:
     """Read a file, or what a program writes into a named pipe, once; at most so many bytes."""
     kind = os.stat(path).st_mode  # opening a device may already act on it
+    if stat.S_ISDIR(kind):
+        raise _without_format(path, name)
     is_pipe = stat.S_ISFIFO(kind)
     if not is_pipe and not stat.S_ISREG(kind):
         raise _refused(name, "expected a file or a named pipe; got another kind of file. Name a file.")
@@ -97,6 +92,18 @@ def _holds_more(pipe: int, name: str) -> bool:
     return bool(events[0][1] & select.POLLIN)
 
 
+def _without_format(path: str, name: str) -> ConfigError:
+    """Word the refusal of what has no format that its name tells."""
+    rule = "expected a file that ends in .toml, .yaml, .yml or .json"
+    if path == "-":
+        return _refused(name, f"{rule}, which tells its format; got standard input. Name a file.")
+    if os.path.isdir(path):
+        return _refused(name, f"{rule}; got a folder. Name a file.")
+    if not os.path.lexists(path):
+        return _no_such_file(name)
+    return _refused(name, f"{rule}. Rename the file to say its format.")
+
+
 def _refused(name: str, message: str) -> ConfigError:
     return ConfigError([Failure(name, f"{name}: {message}")])
 
@@ -115,17 +122,26 @@ def way_out(line: str, path: str) -> str:
     ending = formats.suffix(path) or ""
     if "\t" in line[: len(line) - len(line.lstrip())] and ending in (".yaml", ".yml"):
         return " Indent with spaces, without tabs."
-    meant = meant_by(line.strip(), ending)
-    return f" {meant.way_out}".rstrip() if meant and tables_with(meant.name) else ""
+    return f" {_meant(line, ending)[1]}".rstrip()
+
+
+def _meant(line: str, ending: str) -> tuple[str, str]:
+    """The setting that is wrong in a line, and what to do about it; two empty texts where that is not known."""
+    inner = re.split(r"[\[\]{},]", line) if ending in (".toml", ".json") else []
+    for part in (line, *inner):
+        meant = meant_by(part.strip(), ending)
+        if meant and meant.way_out and tables_with(meant.name):
+            return part.strip(), meant.way_out
+    return "", ""
 
 
 def named_in(line: str, path: str) -> str:
     """What a line that is not valid says before its first value; of one that names no setting, that it is there."""
-    if way_out(line, path):
-        return line
+    if wrong := _meant(line, formats.suffix(path) or "")[0]:
+        return wrong
     before = up_to_value(line)
     named = before.rstrip(" .=:").strip("'\"")
-    if tables_with(named) and _NUMERIC.fullmatch(line[len(before.removesuffix(" ...")) :]):
+    if tables_with(named) and re.fullmatch(_NUMERIC, line[len(before.removesuffix(" ...")) :]):
         return line
     if before or not line:
         return before

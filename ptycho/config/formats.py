@@ -15,14 +15,14 @@ from ptycho.config import yaml_text
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.syntax import Key, SyntaxFaultError
 
-_JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
+_JSON_TOKEN: Final = r'"(?:[^"\\]|\\.)*"|[{}\[\]:]'
 _TOML_NAME: Final = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
-_TOML_KEY: Final = re.compile(rf"({_TOML_NAME}(?:[ \t]*\.[ \t]*{_TOML_NAME})*)[ \t]*=")
-_TOML_TABLE: Final = re.compile(rf"\[\[?[ \t]*({_TOML_NAME}(?:[ \t]*\.[ \t]*{_TOML_NAME})*)[ \t]*\]\]?")
-_TOML_TOKEN: Final = re.compile(
-    r'''"""(?:[^\\]|\\.)*?"""|\'{3}.*?\'{3}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[ \t]+|\w+|.''',
-    re.DOTALL,
+_TOML_KEY: Final = rf"({_TOML_NAME}(?:[ \t]*\.[ \t]*{_TOML_NAME})*)[ \t]*="
+_TOML_TABLE: Final = rf"\[\[?[ \t]*({_TOML_NAME}(?:[ \t]*\.[ \t]*{_TOML_NAME})*)[ \t]*\]\]?"
+_TOML_TOKEN: Final = (
+    r'''(?s)"""(?:[^\\]|\\.)*?"""|\'{3}.*?\'{3}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[ \t]+|\w+|.'''
 )
+"""Patterns are compiled where a key is looked for."""
 
 
 _MOST_REPEATS: Final = 100
@@ -173,6 +173,7 @@ def _parse_toml(text: str) -> tuple[object, bool]:
 
 def _toml_keys(text: str) -> Iterator[tuple[Key, int, int]]:
     """Yield the headers and keys, those of tables in braces too; the text need not be valid to its end."""
+    a_table, a_key, a_token = map(re.compile, (_TOML_TABLE, _TOML_KEY, _TOML_TOKEN))
     table: Key = ()
     key: Key = ()
     opened: list[Key | None] = []  # for every open brace its table; for a bracket, none
@@ -180,8 +181,8 @@ def _toml_keys(text: str) -> Iterator[tuple[Key, int, int]]:
     place, names_come, is_item = 0, True, False
     while place < len(text):
         inside = opened[-1] if opened else table
-        header = None if opened or not names_come else _TOML_TABLE.match(text, place)
-        named = None if inside is None or not names_come else header or _TOML_KEY.match(text, place)
+        header = None if opened or not names_come else a_table.match(text, place)
+        named = None if inside is None or not names_come else header or a_key.match(text, place)
         if named:
             names = _toml_path(f"[{named[1]}]")
             key = names if header else (*(inside or ()), *names)
@@ -192,7 +193,7 @@ def _toml_keys(text: str) -> Iterator[tuple[Key, int, int]]:
                 yield key, place, named.end()
             if header and is_item:
                 lists.add(key)
-        token = named or _TOML_TOKEN.match(text, place)
+        token = named or a_token.match(text, place)
         symbol = "" if named or not token else token[0]
         if symbol == "{":
             opened.append((*key, f"{place}") if opened and inside is None else key)
@@ -246,7 +247,7 @@ def _parse_json(text: str) -> tuple[object, bool]:
 def _json_keys(text: str) -> Iterator[tuple[Key, int, int]]:
     opened: list[tuple[Key, bool]] = []  # for every open bracket its key, and whether it is a list's
     last, start = "", 0
-    for token in _JSON_TOKEN.finditer(text):
+    for token in re.finditer(_JSON_TOKEN, text):
         symbol = token[0]
         if symbol in "{[":
             outer, in_list = opened[-1] if opened else ((), False)

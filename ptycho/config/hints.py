@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-_LINE: Final = re.compile(
-    r"""(?P<quote>["']?)(?P<name>[\w-]+)(?P=quote)[ \t]*(?P<sign>[=:])(?P<gap>[ \t]*)(?P<value>[\w.,+/~$-]+)[ \t]*"""
+_LINE: Final = (
+    r"""(?P<quote>["']?)(?P<name>[\w-]+)(?P=quote)[ \t]*(?P<sign>[=:])(?P<gap>[ \t]*)"""
+    r"""(?P<value>[\w.,+/~$-]+)[ \t]*"""
 )
 """A setting and one word or number, with nothing beside it that might be a secret."""
 _SWITCHES: Final = frozenset({"true", "false"})
@@ -29,7 +30,7 @@ def meant_by(line: str, suffix: str) -> Meant | None:
     Returns:
         What it sets; None where it is not just one setting with a word or a number.
     """
-    found = _LINE.fullmatch(line)
+    found = re.fullmatch(_LINE, line)
     if found is None:
         return None
     suffix = ".yaml" if suffix == ".yml" else suffix

@@ -14,7 +14,7 @@ Files: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 VARIABLE: Final = "PTYCHO_CONFIG"
 """The variable that names the files of a site; they are separated as folders are in PATH."""
 
-_IN_PATH: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\}|(?=\{))", re.ASCII)
+_IN_PATH: Final = r"(?a)\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\}|(?=\{))"
 
 
 class PathError(ValueError):
@@ -46,7 +46,7 @@ def expanded(written: str, folder: str = "") -> str:
             raise PathError(f"the variable {name} is not set. Set it, or write the path out")
         return text
 
-    path = f"{home}{slash}{_IN_PATH.sub(value, rest)}"
+    path = f"{home}{slash}{re.sub(_IN_PATH, value, rest)}"
     return str(Path(folder, path)) if folder else path
 
 

@@ -23,9 +23,12 @@ def is_record(content: Mapping[str, Any]) -> bool:
     return "configuration" in content
 
 
-def is_of_solver(record: Mapping[str, Any]) -> bool:
-    """Whether a sound record is of a reconstruction without a model."""
-    return "n_iterations" in record["configuration"]
+def table_of(record: Mapping[str, Any]) -> str:
+    """The table of the settings that a sound record holds of its run: `training`, `inference` or `solver`."""
+    values = record["configuration"]
+    return (
+        "solver" if "n_iterations" in values else "training" if "train_data_file" in values else "inference"
+    )
 
 
 def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
@@ -78,9 +81,10 @@ def settings_in(record: Mapping[str, Any]) -> Recorded:
     """The settings in a record in which `damages` found nothing."""
     values = dict(cast(Mapping[str, Any], record["configuration"]))
     held = {table: cast(Mapping[str, Any], values.pop(table)) for table in HELD if table in values}
-    table = "training" if "train_data_file" in values else "inference"
-    canonical = {"solver": values} if is_of_solver(record) else {"model": {}, table: values}
-    tables = {**canonical, **held, "execution": cast(Mapping[str, Any], record["execution"])}
+    table = table_of(record)
+    tables = {table: values, **held, "execution": cast(Mapping[str, Any], record["execution"])}
+    if table != "solver":
+        tables = {"model": {}, **tables}
     told = cast(Mapping[str, Any], record["origins"])
     origins = {name: Origin.from_dict(origin) for name, origin in told.items() if is_origin(origin)}
     return Recorded(tables, origins)

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ptycho.config.errors import printable
+from ptycho.config.fields import text
 from ptycho.config.origins import Origin
 
 WIDTH: Final = 100
@@ -24,15 +25,6 @@ class Row(NamedTuple):
 
 
 Grouped = TypeVar("Grouped", Row, "Entry")
-
-
-def text(value: object) -> str:
-    """Write a value as text that an environment variable or a file reads back: lists and mappings as JSON."""
-    if value is None:
-        return "none"
-    if isinstance(value, (list, dict)):
-        return json.dumps(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _quoted(value: object) -> str:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, named, show, written_by
@@ -24,16 +23,19 @@ _MOST_NAMED: Final = 8
 """Settings of one table that a run does nothing with, told by name."""
 
 
-@dataclass(frozen=True)
 class Answer:
-    """What a request resolves to."""
+    """What a request resolves to.
 
-    found: Mapping[type, Resolution[Any]]
-    """Class -> its section, resolved."""
-    failures: tuple[Failure, ...] = ()
-    """All that is wrong with any level."""
-    unused: tuple[str, ...] = ()
-    """Of each file that was named, what it sets and the run does nothing with."""
+    Args:
+        found: Class -> its section, resolved.
+        failures: All that is wrong with any level.
+        unused: Of each file that was named, what it sets and the run does nothing with.
+    """
+
+    def __init__(
+        self, found: Mapping[type, Resolution[Any]], failures: tuple[Failure, ...], unused: tuple[str, ...]
+    ) -> None:
+        self.found, self.failures, self.unused = found, failures, unused
 
     def __getitem__(self, cls: type[T]) -> T:
         """The settings of a class, or of the one derived from it that was asked for."""
@@ -250,7 +252,9 @@ class Request:
         """What does not go together, among what is right by itself."""
         waits = not self._n_is_settled and "N" in values and not self.speaks_of("N")
         known = {name: value for name, value in values.items() if not (waits and name == "N")}
-        return conflicts(known, next((one.table for one in reversed(self._sections) if one.label), ""))
+        yield from conflicts(known)
+        for section in self._sections:
+            yield from section.conflicts(known)
 
     def _read(self, file: ConfigFile) -> None:
         """Read the tables of a run file, or of any other the section without a label."""

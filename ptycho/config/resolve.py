@@ -4,18 +4,16 @@ The winners are validated first, as that is all a sound load needs; what is wron
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args
+from typing import Any, Final, Generic, TypeVar, cast, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, core_schema
 
 from ptycho.config.errors import ConfigError, Failure, quote_line, show, unknown_name
-from ptycho.config.fields import OWN_ERRORS, plain, scalar
+from ptycho.config.fields import OWN_ERRORS, plain, scalar, text
 from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE, Origin
-from ptycho.config.render import text
 from ptycho.config.section import Conflict, Section, annotation_of, recorded, section_of
 
 T = TypeVar("T")
@@ -98,17 +96,20 @@ def fill(instance: Any, section: Section, layers: Sequence[Layer]) -> None:
     instance._keep([layer for layer in layers if layer.values])
 
 
-@dataclass(frozen=True)
 class Resolution(Generic[T]):
-    """One section, resolved from layers, be they right or wrong."""
+    """One section, resolved from layers, be they right or wrong.
 
-    section: Section
-    layers: Sequence[Layer]
-    """The layers in order, the strongest first."""
-    made: T | None
-    """The settings; None where anything is wrong."""
-    failures: tuple[Failure, ...] = ()
-    """What is wrong with the layers, in the winning and the losing values alike."""
+    Args:
+        section: The section.
+        layers: The layers in order, the strongest first.
+        made: The settings; None where anything is wrong.
+        failures: What is wrong with the layers, in the winning and the losing values alike.
+    """
+
+    def __init__(
+        self, section: Section, layers: Sequence[Layer], made: T | None, failures: tuple[Failure, ...] = ()
+    ) -> None:
+        self.section, self.layers, self.made, self.failures = section, layers, made, failures
 
     @property
     def config(self) -> T:
@@ -288,15 +289,19 @@ def _beyond_rules(
             yield Failure(name, f"{name}: {own_words(why) or why['msg']}.")
 
 
-class Origins(NamedTuple):
-    """Where values are from, and how messages speak of them: what turns a conflict into a failure."""
+class Origins:
+    """Where values are from, and how messages speak of them: what turns a conflict into a failure.
 
-    sections: Sequence[Section]
-    """The sections that have the names, the first of several meant."""
-    known: Mapping[str, Origin] = {}
-    """Name -> origin."""
-    otherwise: str = "default"
-    """The kind of the others."""
+    Args:
+        sections: The sections that have the names, the first of several meant.
+        known: Name -> origin.
+        otherwise: The kind of the others.
+    """
+
+    def __init__(
+        self, sections: Sequence[Section], known: Mapping[str, Origin] = {}, otherwise: str = "default"
+    ) -> None:
+        self.sections, self.known, self.otherwise = sections, known, otherwise
 
     def of(self, name: str) -> Origin:
         """The origin of a value."""

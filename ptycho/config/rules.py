@@ -2,40 +2,28 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 from ptycho.config.errors import Failure
+from ptycho.config.fields import text
 from ptycho.config.origins import Origin
-from ptycho.config.render import text
 from ptycho.config.resolve import Origins, worded
 from ptycho.config.section import Conflict, section_of
 from ptycho.config.views import Views
 
-
-class Run(NamedTuple):
-    """The settings of a run that are right by themselves."""
-
-    values: Mapping[str, Any]
-    """Name -> value; of all sections together."""
-    table: str = ""
-    """The section beside the model: `training`, `inference`."""
-
-    def __getitem__(self, name: Any) -> Any:
-        return self.values[name]
+Values: TypeAlias = Mapping[str, Any]
+"""Name -> value, of the settings of one run; of all its sections together."""
 
 
-def conflicts(values: Mapping[str, Any], table: str = "") -> Iterator[Conflict]:
-    """Find what does not go together.
+def conflicts(values: Values) -> Iterator[Conflict]:
+    """Find what does not go together, beyond the rules that a section has of its own.
 
     Args:
-        values: name -> value, of those that are right by themselves; a rule that asks for one that is absent does
-            not apply.
-        table: the section beside the model.
+        values: Those that are right by themselves; a rule that asks for one that is absent does not apply.
     """
-    run = Run(values, table)
     for names, rule in _RULES.items():
         if values.keys() >= set(names):
-            yield from rule(run)
+            yield from rule(values)
 
 
 def conflicts_of(*settings: Views) -> list[Failure]:
@@ -48,8 +36,7 @@ def conflicts_of(*settings: Views) -> list[Failure]:
     values, origins = values_of(*settings), dict[str, Origin]()
     for one in settings:
         origins |= one.sources
-    table = next((section.table for section in reversed(sections) if section.label), "")
-    return worded(conflicts(values, table), values, Origins(sections, origins))
+    return worded(conflicts(values), values, Origins(sections, origins))
 
 
 def values_of(*settings: Views) -> dict[str, Any]:
@@ -57,16 +44,7 @@ def values_of(*settings: Views) -> dict[str, Any]:
     return {name: getattr(one, name) for one in settings for name in section_of(type(one)).fields}
 
 
-def loading_processes(values: Mapping[str, Any]) -> Iterator[Conflict]:
-    """Find what asks for loading processes where there are none; looked at in every execution configuration."""
-    if values.get("num_workers") == 0:
-        for name, without in (("persistent_workers", False), ("prefetch_factor", None)):
-            if values.get(name, without) != without:
-                way_out = f"Set num_workers, or drop {name}."
-                yield Conflict(name, "num_workers > 0", "num_workers", way_out, (without,))
-
-
-def idle_settings(values: Mapping[str, Any]) -> Iterator[Failure]:
+def idle_settings(values: Values) -> Iterator[Failure]:
     """Find what is without effect beside another setting, and harmless; a run warns of it where somebody set it."""
     for names, (other, holds) in _IDLE.items():
         for name in names:
@@ -78,28 +56,28 @@ def idle_settings(values: Mapping[str, Any]) -> Iterator[Failure]:
                 yield Failure(name, message)
 
 
-def _warm_up_without_plateaus(run: Run) -> Iterator[Conflict]:
+def _warm_up_without_plateaus(run: Values) -> Iterator[Conflict]:
     if run["lr_warmup_epochs"] > 0 and run["scheduler"] == "Adaptive":
         rule = "a scheduler other than Adaptive, which follows the loss"
         way_out = "Set lr_warmup_epochs to 0, or choose another scheduler."
         yield Conflict("lr_warmup_epochs", rule, "scheduler", way_out, (0,))
 
 
-def _warm_up_within_the_training(run: Run) -> Iterator[Conflict]:
+def _warm_up_within_the_training(run: Values) -> Iterator[Conflict]:
     warm_up, epochs = run["lr_warmup_epochs"], run["nepochs"]
     if warm_up >= epochs and run["scheduler"] != "Adaptive":
         way_out = "Shorten the warm-up, or train longer."
         yield Conflict("lr_warmup_epochs", f"nepochs > {warm_up}", "nepochs", way_out, (epochs - 1,))
 
 
-def _decay_above_zero(run: Run) -> Iterator[Conflict]:
+def _decay_above_zero(run: Values) -> Iterator[Conflict]:
     if run["lr_min_ratio"] <= 0 and run["scheduler"] in ("Exponential", "MultiStage"):
         rule = "a scheduler whose rate does not end at a factor of lr_min_ratio"
         way_out = "Set lr_min_ratio > 0, for example to 0.1, or choose another scheduler."
         yield Conflict("lr_min_ratio", rule, "scheduler", way_out)
 
 
-def _some_loss(run: Run) -> Iterator[Conflict]:
+def _some_loss(run: Values) -> Iterator[Conflict]:
     """The patterns have to count; a supervised training goes by its labels instead."""
     by_patterns = run["model_type"] == "pinn" and run["torch_loss_mode"] == "poisson"
     if by_patterns and run["nll_weight"] == 0 and run["mae_weight"] == 0:
@@ -107,34 +85,34 @@ def _some_loss(run: Run) -> Iterator[Conflict]:
         yield Conflict("nll_weight", "mae_weight > 0", "mae_weight", way_out)
 
 
-def _probe_that_is_used(run: Run) -> Iterator[Conflict]:
+def _probe_that_is_used(run: Values) -> Iterator[Conflict]:
     if run["probe_trainable"] and (run["model_type"], run["architecture"]) == ("supervised", "cnn"):
         rule = "a loss that depends on the probe: model_type pinn, or with supervised an architecture other than cnn"
         way_out = "Set probe_trainable to false, or change one of the two."
         yield Conflict("probe_trainable", rule, "architecture", way_out, (False,))
 
 
-def _positions_for_a_group(run: Run) -> Iterator[Conflict]:
+def _positions_for_a_group(run: Values) -> Iterator[Conflict]:
     drawn, members = run["n_subsample"], run["gridsize"] ** 2
-    if run.table == "training" and drawn is not None and drawn < members:
+    if drawn is not None and drawn < members:
         way_out = f"Raise n_subsample to {members} or more, or lower gridsize."
         rule = f"gridsize <= {math.isqrt(drawn)}"
         yield Conflict("n_subsample", rule, "gridsize", way_out, (members,))
 
 
-def _enough_neighbors(run: Run) -> Iterator[Conflict]:
+def _enough_neighbors(run: Values) -> Iterator[Conflict]:
     yield from _members_of(
         run, "neighbor_count" if run["neighbor_pool_size"] is None else "neighbor_pool_size"
     )
 
 
-def _enough_neighbors_of_some_groups(run: Run) -> Iterator[Conflict]:
+def _enough_neighbors_of_some_groups(run: Values) -> Iterator[Conflict]:
     """A reconstruction without a number of groups predicts single patterns, and forms no groups."""
-    if run.table == "inference" and run["n_groups"] is not None:
+    if run["n_groups"] is not None:
         yield from _members_of(run, "neighbor_count")
 
 
-def _members_of(run: Run, pool: str) -> Iterator[Conflict]:
+def _members_of(run: Values, pool: str) -> Iterator[Conflict]:
     others = run["gridsize"] ** 2 - 1
     if run[pool] < others:
         rule = f"gridsize <= {math.isqrt(run[pool] + 1)}"
@@ -142,44 +120,43 @@ def _members_of(run: Run, pool: str) -> Iterator[Conflict]:
         yield Conflict(pool, rule, "gridsize", way_out, (others,))
 
 
-def _backend_of_this_distribution(run: Run) -> Iterator[Conflict]:
+def _backend_of_this_distribution(run: Values) -> Iterator[Conflict]:
     if run["backend"] == "tensorflow":
         yield Conflict(
             "backend", "pytorch", way_out="This distribution holds no tensorflow backend. Set pytorch."
         )
 
 
-def _positions_within_the_run(run: Run) -> Iterator[Conflict]:
+def _positions_within_the_run(run: Values) -> Iterator[Conflict]:
     start, n_iterations = run["positions_from"], run["n_iterations"]
     if run["refine_positions"] and n_iterations != "auto" and start >= n_iterations:
         way_out = "Begin earlier, or raise n_iterations."
         yield Conflict("positions_from", f"n_iterations > {start}", "n_iterations", way_out)
 
 
-def _trim_within_the_patch(run: Run) -> Iterator[Conflict]:
+def _trim_within_the_patch(run: Values) -> Iterator[Conflict]:
     trim, n_pixels = run["middle_trim"], run["N"]
     if trim > n_pixels > 0:
         way_out = "Choose a smaller one, or 0 for the whole patch."
         yield Conflict("middle_trim", f"patches of {trim} pixels or more", "N", way_out, (n_pixels,))
 
 
-_RULES: Final[Mapping[tuple[str, ...], Callable[[Run], Iterator[Conflict]]]] = {
+_RULES: Final[Mapping[tuple[str, ...], Callable[[Values], Iterator[Conflict]]]] = {
     ("lr_warmup_epochs", "scheduler"): _warm_up_without_plateaus,
     ("lr_warmup_epochs", "scheduler", "nepochs"): _warm_up_within_the_training,
     ("lr_min_ratio", "scheduler"): _decay_above_zero,
     ("model_type", "torch_loss_mode", "nll_weight", "mae_weight"): _some_loss,
     ("probe_trainable", "model_type", "architecture"): _probe_that_is_used,
-    ("n_subsample", "gridsize"): _positions_for_a_group,
+    ("n_subsample", "gridsize", "train_data_file"): _positions_for_a_group,
     ("neighbor_count", "neighbor_pool_size", "gridsize"): _enough_neighbors,
-    ("neighbor_count", "n_groups", "gridsize"): _enough_neighbors_of_some_groups,
+    ("neighbor_count", "n_groups", "gridsize", "model_path"): _enough_neighbors_of_some_groups,
     ("backend",): _backend_of_this_distribution,
     ("middle_trim", "N"): _trim_within_the_patch,
     ("positions_from", "refine_positions", "n_iterations"): _positions_within_the_run,
-    ("num_workers",): lambda run: loading_processes(run.values),
 }
-"""The settings that a rule is about -> the rule."""
+"""The settings that a rule is about, or by which it knows its kind of run -> the rule."""
 
-_IDLE: Final[Mapping[tuple[str, ...], tuple[str, Callable[[Mapping[str, Any]], bool]]]] = {
+_IDLE: Final[Mapping[tuple[str, ...], tuple[str, Callable[[Values], bool]]]] = {
     ("probe_big",): ("pad_object", lambda values: not values["probe_big"] and not values["pad_object"]),
     ("n_unrolled_steps", "n_physics_steps"): ("architecture", lambda values: values["architecture"] == "cnn"),
     ("probe_mask_sigma", "probe_mask_diameter"): ("probe_mask", lambda values: not values["probe_mask"]),

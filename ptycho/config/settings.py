@@ -313,7 +313,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
 
     def to_env(self) -> dict[str, str]:
         """Return environment variables that read back equal."""
-        from ptycho.config.render import text
+        from ptycho.config.fields import text
 
         section = section_of(type(self))
         return {f"{section.variable(name)}": text(value) for name, value in self.to_dict().items()}

@@ -40,8 +40,8 @@ class SolverConfig(CheckedDataclass, table="solver", recipe_omits=("execution",)
     """Whether patterns are counts (intensity) or their square root (amplitude); auto: as the file says."""
 
     n_iterations: IterationCount = "auto"
-    """Passes over the patterns; auto: as many as the scan needs (100, more with a prior, and more while the fit still
-    improves)."""
+    """Passes over the patterns; auto: as many as the scan needs (50, more with a prior or a guessed probe, and more
+    while the fit still improves)."""
 
     loss: Loss = "auto"
     """What is fitted; auto: amplitudes, then the Poisson likelihood where the probe is known or the dose is low."""

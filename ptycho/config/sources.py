@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from ptycho.config.errors import (
@@ -153,14 +152,14 @@ def _unplaced(label: str, written: object, place: str, error: PathError, lines: 
     return Failure(label, f"{label}: {what}; got {show(written)} from {place}. {way_out}.{lines}")
 
 
-@dataclass
 class _Reading:
     """What is found for one section."""
 
-    values: dict[str, Any] = field(default_factory=dict[str, Any])
-    spelled: dict[str, str] = field(default_factory=dict[str, str])
-    raw: dict[str, str] = field(default_factory=dict[str, str])
-    failures: list[Failure] = field(default_factory=list[Failure])
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.spelled: dict[str, str] = {}
+        self.raw: dict[str, str] = {}
+        self.failures: list[Failure] = []
 
 
 def _home(spelling: str, sections: Sequence[Section]) -> tuple[int, str | None]:

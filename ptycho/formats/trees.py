@@ -171,8 +171,10 @@ class Hdf5Tree(Hdf5File):
 
     def _matching(self, place: str) -> list[str]:
         """The paths that a pattern with one `*` finds, numbers in their order."""
-        folder, _, rest = place.partition("*")
-        found = [f"{folder}{name}{rest}" for name in self.members(folder.rstrip("/") or "/")]
+        before, _, rest = place.partition("*")
+        folder, slash, first = before.rpartition("/")
+        names = [name for name in self.members(folder or "/") if name.startswith(first)]
+        found = [f"{folder}{slash}{name}{rest}" for name in names]
         return sorted(filter(self.find, found), key=lambda one: (len(one), one))
 
 

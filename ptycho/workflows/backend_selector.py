@@ -30,7 +30,7 @@ def load_backend(name: str) -> Any:
     if name == "pytorch":
         raise RuntimeError(
             "backend: expected the package ptychopinn to be installed; got no 'pytorch' among the entry points "
-            f"of {GROUP}. Install it from the folder of its pyproject.toml: pip install ."
+            f"of {GROUP}. In the checkout of ptychopinn, run pip install ."
         )
     raise ValueError(f"backend: expected 'pytorch'; got {show(name)} from the configuration. Set it.")
 

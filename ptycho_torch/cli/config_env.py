@@ -9,7 +9,8 @@ from typing import Any
 
 from ptycho.config.errors import ConfigError, Failure, spelled_out
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.render import Line, text
+from ptycho.config.fields import text
+from ptycho.config.render import Line
 from ptycho.config.section import section_of
 from ptycho.config.sources import Environment, read_environment
 from ptycho_torch.cli.flags import flags_of

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.fields import text
 from ptycho.config.files import ORIGINS_KEY, SCHEMA_KEY
 from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
-from ptycho.config.render import Entry, Line, text, toml_file, yaml_file
+from ptycho.config.render import Entry, Line, toml_file, yaml_file
 from ptycho.config.section import recorded, section_of, section_of_table
 from ptycho_torch.cli.commands import COMMANDS, Command
 from ptycho_torch.cli.config_schema import SCHEMA_FILE, schema_line

@@ -5,11 +5,10 @@ in the parsed namespace: it is no value, and shadows nothing.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import cache, partial
+from typing import NamedTuple
 
-from ptycho.config.fields import Scalar
-from ptycho.config.render import text
+from ptycho.config.fields import Scalar, text
 from ptycho.config.section import TABLES, Section, section_of, section_of_table
 from ptycho_torch.cli.commands import spell
 
@@ -24,8 +23,7 @@ def renamed() -> Mapping[str, str]:
     return {spell(old): spell(new) for section in sections for old, new in section.renamed.items()}
 
 
-@dataclass(frozen=True)
-class Flag:
+class Flag(NamedTuple):
     """One flag and the field it sets."""
 
     name: str

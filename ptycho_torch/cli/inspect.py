@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
     from ptycho.atomic import atomic_write
     from ptycho.data_error import DataError
-    from ptycho.inspection import NotAScan, inspect_file
+    from ptycho.file_inspection import NotAScan, inspect_file
 
     as_json = "json" in options
     with refusing(DataError):

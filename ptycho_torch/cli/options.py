@@ -3,10 +3,9 @@
 import argparse
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.files import ConfigFile
@@ -16,6 +15,7 @@ from ptycho.config.recipes import STANDARD, read_files, read_recipe, recipe_name
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.run_folder import run_failure
+from ptycho.run_record import read_record
 from ptycho_torch.cli.console import Refusal, is_first_process, is_watched
 from ptycho_torch.cli.parser import FlagParser
 
@@ -113,8 +113,7 @@ def add_quiet(parser: FlagParser) -> None:
     )
 
 
-@dataclass(frozen=True)
-class CommandLine:
+class CommandLine(NamedTuple):
     """What was passed."""
 
     places: dict[str, str]
@@ -191,15 +190,17 @@ class CommandLine:
             request.fail(failures)
             request.answer()
 
-    def resuming(self, options: argparse.Namespace, hint: str = ".") -> dict[str, Any]:
+    def resuming(self, options: argparse.Namespace, table: str, hint: str = ".") -> dict[str, Any]:
         """What every run that goes on is asked with: its folder, and what is changed of its settings.
 
         Args:
             options: the parsed namespace.
+            table: the table of the run's own settings: `training` or `solver`.
             hint: ends the refusal of an option that does not go with `--resume`.
 
         Raises:
-            ConfigError: a flag that does not exist, or what stands for a folder in the path of the run.
+            ConfigError: a flag that does not exist, or what stands for a folder in the path of the run; or there is no
+                such run to go on.
             Refusal: an option that does not go with `--resume`.
         """
         if self.unknown:
@@ -213,8 +214,10 @@ class CommandLine:
             if given:
                 rule = "expected without --resume, which takes settings and folder of the run"
                 raise Refusal(f"{option}: {rule}; got both. Drop one{hint}")
+        run_dir = path_of_flag("--resume", options.resume)
+        read_record(Path(run_dir), table)
         return {
-            "run_dir": path_of_flag("--resume", options.resume),
+            "run_dir": run_dir,
             "overrides": {"enable_progress_bar": False} if self.quiet else {},
             "flags": self.flags,
         }

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig
@@ -142,7 +141,7 @@ def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:
     if not others and not _is_model(first):
         is_alone = not _names_model(line.read())
         data = "data_file" if is_alone else "test_data_file"
-        line = replace(line, places={data: first} if first else {})
+        line = line._replace(places={data: first} if first else {})
         if is_alone:
             return line, solve.asked(line), True
     return line, _with_model(line), False

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.fields import text
 from ptycho.config.origins import Origin
-from ptycho.config.render import text
 from ptycho.config.request import Request
 
 log = logging.getLogger(__name__)

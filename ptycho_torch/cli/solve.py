@@ -109,9 +109,11 @@ def settled(request: Request) -> Settled:
 
 def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
     """The settings of a reconstruction that would go on."""
+    known = asked_to_resume(line, options)
+
     from ptycho_torch.runs.solving import stopped_payload
 
-    payload = stopped_payload(**asked_to_resume(line, options))
+    payload = stopped_payload(**known)
     return Settled.of(payload, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
 
 
@@ -153,7 +155,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
         ConfigError: a flag that does not exist.
         Refusal: an option that does not go with `--resume`.
     """
-    return {**line.resuming(options), "data": next(iter(line.places.values()), None)}
+    return {**line.resuming(options, "solver"), "data": next(iter(line.places.values()), None)}
 
 
 def tell_results(results: "Sequence[SolverResult | ReconstructionResult]") -> int:

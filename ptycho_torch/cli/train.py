@@ -118,9 +118,11 @@ def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
     """
     classes = (ModelConfig, TrainingConfig, DataConfig)
     if "resume" in options and not resumes_itself(options):
+        known = asked_to_resume(line, options)
+
         from ptycho_torch.runs.resuming import resumed_payload
 
-        return Settled.of(resumed_payload(**asked_to_resume(line, options)), *classes)
+        return Settled.of(resumed_payload(**known), *classes)
     request = asked(line)
     line.refuse(request)
     if request.path("train_data_file") is None:
@@ -171,7 +173,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
         ConfigError: a flag that does not exist.
         Refusal: an option that does not go with `--resume`.
     """
-    known = line.resuming(options, "; flags change what can be changed.")
+    known = line.resuming(options, "training", "; flags change what can be changed.")
     return {**known, "train_data_file": line.places.get("train_data_file")}
 
 

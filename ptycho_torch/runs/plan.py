@@ -27,7 +27,7 @@ TOO_WIDE: Final = 0.2
 PROBE_FROM: Final = 3
 INTENSITIES_FROM: Final = 3
 """Iterations from which probe and intensities are refined."""
-COUNTS: Final = {(False, False): 100, (False, True): 150, (True, False): 100, (True, True): 220}
+COUNTS: Final = {(False, False): 50, (False, True): 70, (True, False): 60, (True, True): 220}
 """Iterations by whether the probe is refined, and whether there is a prior."""
 
 
@@ -126,7 +126,7 @@ def plan_of(config: SolverConfig, *, with_prior: bool, probe_fits: bool | None =
         begun = min(TESTED, n_iterations // 2) if is_tested else 0
     positions_from = config.positions_from if config.refine_positions else None
     intensities_from = INTENSITIES_FROM if config.refine_intensities else None
-    soft, turn = min(SOFT, n_iterations // 3), n_iterations * 6 // 11
+    soft, turn = min(SOFT, n_iterations * 2 // 5), n_iterations * 6 // 11
     probe_from = prior_from = search_at = test_at = switch_at = None
     is_mild = refines and not with_prior and config.prior == "auto"
     if is_tested and probe_fits is None:

@@ -166,6 +166,8 @@ def logged(folder: RunFolder, *, further: bool = False) -> Iterator[None]:
     packages = [logging.getLogger(name) for name in ("ptycho", "ptycho_torch")]
     levels = [package.level for package in packages]
     with contextlib.ExitStack() as opened:
+        for package in packages:
+            opened.enter_context(_heard(package))
 
         def begin() -> None:
             handler.setTarget(_log_file(folder, further, opened))
@@ -184,6 +186,19 @@ def logged(folder: RunFolder, *, further: bool = False) -> Iterator[None]:
                 package.removeHandler(handler)
                 package.setLevel(level)
             handler.close()
+
+
+@contextlib.contextmanager
+def _heard(package: logging.Logger) -> Iterator[None]:
+    """Go on showing warnings where nobody listens, as Python does for a log without any handler."""
+    if package.hasHandlers() or logging.lastResort is None:
+        yield
+        return
+    package.addHandler(logging.lastResort)
+    try:
+        yield
+    finally:
+        package.removeHandler(logging.lastResort)
 
 
 def _note_end(

@@ -10,10 +10,9 @@ from lightning.pytorch.callbacks import Callback
 from torch import Size
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
-from ptycho.config.record import damages, is_record
-from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE, PROBLEM, read_archive_config
 from ptycho.run_folder import CHECKPOINTS, HISTORY, RunFolder, has_results
+from ptycho.run_record import read_record
 from ptycho.wording import counted
 from ptycho_torch.config_bridge import TABLE
 from ptycho_torch.config_factory import TrainingPayload
@@ -157,11 +156,11 @@ def train_or_resume(
     with folder_of(payload) as folder:
         if not has_results(folder.path):
             if (folder.path / CONFIGURATION).exists():
-                _record(folder.path / CONFIGURATION)  # refuses a file of this name that is of no training
+                read_record(folder.path, "training")  # refuses a file of this name that is of no training
             else:
                 folder.refuse_run(may_resume=False)
             return train_in(folder, payload, check(payload, data), callbacks)
-        record = _record(folder.path / CONFIGURATION)
+        record = read_record(folder.path, "training")
         changed = dict(said_otherwise(record, payload))
         refuse_fixed(changed, folder.path)
         checkpoints = any((folder.path / CHECKPOINTS).glob("*.ckpt"))
@@ -248,7 +247,7 @@ def resumed_payload(
 
 def _read(folder: Path, n_processes: int | None = None) -> _Stopped:
     """What there is to go on from, with that number of processes; None: with any."""
-    record = _record(folder / CONFIGURATION)
+    record = read_record(folder, "training")
     found = latest(folder / CHECKPOINTS, n_processes)
     waits = [
         state["wait_count"] for name, state in found.content["callbacks"].items() if "EarlyStopping" in name
@@ -267,24 +266,6 @@ def _read(folder: Path, n_processes: int | None = None) -> _Stopped:
         found.passed_over,
         waited,
     )
-
-
-def _record(path: Path) -> Mapping[str, Any]:
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict) or not is_record(content):
-        message = (
-            f"{path.parent}: expected the folder of a training; got one without its record, {path.name}."
-        )
-        raise ConfigError([Failure(str(path.parent), f"{message} Name the output folder of a run.")])
-    if failures := damages(content, str(path)):
-        raise ConfigError(failures)
-    if "train_data_file" not in content["configuration"]:
-        message = f"{path.parent}: expected the folder of a training; got that of a reconstruction."
-        raise ConfigError([Failure(str(path.parent), f"{message} Name the output folder of a training.")])
-    return content
 
 
 # Whether it may go on ---------------------------------------------------------------------------------------------

@@ -12,15 +12,14 @@ from lightning.pytorch.loggers import Logger
 
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.config.record import is_of_solver, is_record
 from ptycho.config.request import Request
 from ptycho.config.rules import idle_settings, values_of
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho.json_files import read_json
 from ptycho.raw_data import RawData, load_scans
 from ptycho.run_folder import OF_RECONSTRUCTION, PREVIEW, RECORD, STATE, RunFolder
 from ptycho.run_names import distinct_names
+from ptycho.run_record import read_record
 from ptycho.wording import counted
 from ptycho_torch.config_solver import SolverPayload, solver_payload
 from ptycho_torch.data.found import with_found
@@ -110,7 +109,7 @@ def resume_solving(
         DataError: the scan does not fit the data contract.
     """
     with RunFolder(run_dir, writes=is_first_process()) as folder:
-        record = _record(folder.path)
+        record = read_record(folder.path, "solver")
         payload = _recorded_payload(record, folder.path, overrides or {}, flags or {}, data)
         return _solve_in(folder, payload, scans, record)
 
@@ -124,7 +123,7 @@ def stopped_payload(
 ) -> SolverPayload:
     """The settings that `resume_solving` would go on with; arguments and errors as there."""
     path = Path(run_dir)
-    return _recorded_payload(_record(path), path, overrides or {}, flags or {}, data)
+    return _recorded_payload(read_record(path, "solver"), path, overrides or {}, flags or {}, data)
 
 
 def _folder_for(payload: SolverPayload) -> RunFolder:
@@ -348,30 +347,6 @@ def _logged_to(logger: Logger | None) -> Iterator[None]:
 # Going on -----------------------------------------------------------------------------------------------------------
 
 _MAY_CHANGE: Final = "the settings of [execution], and where the scan is"
-
-
-def _record(run_dir: Path) -> Mapping[str, Any]:
-    """What a run recorded.
-
-    Raises:
-        ConfigError: there is none, or it is not of a reconstruction without a model.
-    """
-    path = run_dir / RECORD
-    try:
-        record: Any = read_json(path)
-    except FileNotFoundError:
-        record = {}
-    except ValueError as error:
-        raise ConfigError(
-            [Failure(str(path), f"{path}: expected JSON; got {error}. It is damaged.")]
-        ) from None
-    sound = isinstance(record, dict) and is_record(record) and isinstance(record.get("configuration"), dict)
-    if not sound or not is_of_solver(record):
-        message = f"{run_dir}: expected the folder of a reconstruction without a model; got another one."
-        raise ConfigError(
-            [Failure(str(run_dir), f"{message} A training goes on with ptycho train --resume.")]
-        )
-    return record
 
 
 def _recorded_payload(

@@ -22,7 +22,7 @@ from ptycho_torch.runtime.devices import (
     resolve_n_devices,
 )
 from ptycho_torch.runtime.failures import refused, warn_once
-from ptycho_torch.runtime.loggers import installing, linked_places, missing_packages, unusable_service
+from ptycho_torch.runtime.loggers import linked_places, missing_packages, unusable_service
 from ptycho_torch.runtime.metrics import find_metric
 from ptycho_torch.runtime.processes import is_launched, launcher_failures, loading_failures, start_failures
 from ptycho_torch.runtime.threads import thread_failures
@@ -273,7 +273,8 @@ def logger_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
             config,
             "logger_backend",
             "a logger whose packages are installed",
-            f"Missing: {', '.join(missing)}. Run {installing(config, missing)}.",
+            f"Missing: {', '.join(missing)}. In the checkout of ptychopinn, run "
+            f"pip install '.[{config.logger_backend}]'.",
         )
     elif reason := unusable_service(config):
         rule = "a logger that can be written to"

@@ -116,6 +116,7 @@ def _set_for_a_run(config: PyTorchExecutionConfig) -> Iterator[None]:
     if config.deterministic:
         told["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # needed by deterministic CUDA matrix products
     determinism, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
+    fills = torch.utils.deterministic.fill_uninitialized_memory
     # a process that forks must not start CUDA
     generators = isolate_rng(include_cuda=torch.cuda.is_initialized())
     generators.__enter__()
@@ -124,11 +125,14 @@ def _set_for_a_run(config: PyTorchExecutionConfig) -> Iterator[None]:
             {True: "error", "warn": "warn", False: "default"}[config.deterministic]
         )
         torch.backends.cudnn.benchmark = not config.deterministic
+        # deterministic torch fills every new array with NaN, to show who reads it too soon: a tenth of a reconstruction
+        torch.utils.deterministic.fill_uninitialized_memory = False
         seed_everything(config)
         with variables(told, *_SET_BY_OTHERS), _quiet_lightning():
             yield
     finally:
         torch.set_deterministic_debug_mode(determinism)
+        torch.utils.deterministic.fill_uninitialized_memory = fills
         torch.backends.cudnn.benchmark = benchmark
         generators.__exit__(None, None, None)  # told of an error, it would put nothing back
 

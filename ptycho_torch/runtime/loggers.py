@@ -1,13 +1,10 @@
 """The Lightning logger that the configuration names."""
 
-import contextlib
-import importlib.metadata
 import importlib.util
 import io
 import logging
 import os
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -45,21 +42,6 @@ def missing_packages(config: PyTorchExecutionConfig) -> list[str]:
     if config.logger_backend == "mlflow" and config.disable_mlflow:
         return []
     return [name for name in needed.get(config.logger_backend, ()) if importlib.util.find_spec(name) is None]
-
-
-def installing(config: PyTorchExecutionConfig, missing: Sequence[str]) -> str:
-    """The command that installs what the chosen logger lacks, wherever this package was installed from.
-
-    Args:
-        config: names the logger.
-        missing: packages that it lacks.
-    """
-    needed = list(missing)
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        stated = importlib.metadata.requires(_PROJECT) or []
-        of_extra = (f'extra == "{config.logger_backend}"', f"extra == '{config.logger_backend}'")
-        needed = [line.partition(";")[0].strip() for line in stated if line.endswith(of_extra)] or needed
-    return f"pip install {' '.join(shlex.quote(name) for name in needed)}"
 
 
 def linked_places(config: PyTorchExecutionConfig, run_dir: Path) -> list[Failure]:

@@ -1,7 +1,8 @@
 """Accelerated descent on the object, the probe modes, the scan positions and the intensities together.
 
     iterate, Z the extrapolated point of X = (O, P):
-      O+ = Z_O + s gO / W',  P+ = Z_P + s gP / V';  W' and V' the illumination and the brightness, a little added
+      O+ = Z_O + s (gO / W' + long waves),  P+ = Z_P + s gP / V';  W' and V' the illumination and the brightness, a
+           little added
       prior: O+ = argmin weight TV(x) + sum W'/s abs(x - O+)^2
       t+ = (1 + sqrt(1 + 4 t^2)) / 2;  Z+ = X+ + (t - 1)/t+ (X+ - X)
 
@@ -19,8 +20,9 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.solver.forward import Forward, Gradients, Ids, Reduce
+from ptycho_torch.solver.long_waves import long_step
 from ptycho_torch.solver.losses import Loss
-from ptycho_torch.solver.prior import no_dual, shrink_variation, variation
+from ptycho_torch.solver.prior import no_dual, pull, shrink_variation, variation
 
 FLOOR = 0.05
 """Share of the peak that is added to the illumination and to the brightness before they divide a step."""
@@ -46,7 +48,9 @@ JOINT = 0.7
 """Share of the step where object and probe move together."""
 
 
-LASTING = ("weight", "brightness", "curvature")
+WAVES_FROM = 3
+"""Iteration from which long waves of the phase get a step of their own: the first ones tell how stiff they are."""
+LASTING = ("weight", "brightness", "curvature", "stiffness")
 """What a descent keeps from one iteration to the next beside its state."""
 
 
@@ -143,7 +147,7 @@ class Descent:
         self.intensities_from = intensities_from
         self.prior_weight, self.prior_from = prior_weight, prior_from
         self._reduce = reduce
-        self._weight = self._brightness = self._curvature = torch.zeros(0)
+        self._weight = self._brightness = self._curvature = self._stiffness = torch.zeros(0)
         start = start.to(forward.device, forward.complex)
         modes = modes.to(forward.device, forward.complex)
         places = forward.positions_px, forward.intensities
@@ -155,7 +159,7 @@ class Descent:
     def fit(self, fitted: Ids) -> None:
         """Fit other patterns from now on."""
         self.fitted, self._n_measured = fitted, None
-        self._weight = torch.zeros(0)
+        self._weight = self._stiffness = torch.zeros(0)
         self._begin_anew()
 
     def reweigh(self, prior_weight: float) -> None:
@@ -257,16 +261,12 @@ class Descent:
     def _moved(self, sums: Gradients, step: float, objective: float) -> State:
         state = self.state
         assert sums.object is not None
-        object = state.ahead_object + step * sums.object / self._weight
-        dual = state.dual
-        strength = self._strength()
-        if strength is not None:
-            object, dual = shrink_variation(object, 2 * self._weight / step, strength, dual)
-        against = _inner(state.ahead_object - object, object - state.object, self._weight)
+        object, dual, against = self._moved_object(sums.object, step)
         modes = state.modes
         if sums.modes is not None:
             modes = state.ahead_modes + step * self.forward.mode_gradient(sums.modes) / self._brightness
-            against += _inner(state.ahead_modes - modes, modes - state.modes, self._brightness)
+            back, move = state.ahead_modes - modes, modes - state.modes
+            against += float(torch.vdot(back.reshape(-1), (move * self._brightness).reshape(-1)).real)
         momentum = 1.0 if against > 0 else state.momentum
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         push = (momentum - 1) / following
@@ -289,6 +289,21 @@ class Descent:
             is_ahead=push > 0,
         )
 
+    def _moved_object(self, gradient: Tensor, step: float) -> tuple[Tensor, Tensor, float]:
+        """The next object, the dual of the prior, and how far the object's move was against the gradient."""
+        state, strength = self.state, self._strength()
+        object, dual = state.ahead_object + step * gradient / self._weight, state.dual
+        if len(self._stiffness):
+            whole = gradient if strength is None else gradient + pull(state.ahead_object, dual)
+            object += step * long_step(state.ahead_object, whole, self._stiffness, self._weight)
+        force = step * gradient
+        if strength is not None:
+            before = object
+            object, dual = shrink_variation(before, 2 * self._weight / step, strength, dual)
+            force += self._weight * (object - before)
+        move = object - state.object
+        return object, dual, -float(torch.vdot(force.reshape(-1), move.reshape(-1)).real)
+
     def _refresh(self) -> None:
         """Let illumination, brightness and curvature follow, where they are due."""
         state = self.state
@@ -300,6 +315,8 @@ class Descent:
             self._weight = _raised(self.forward.illumination(self.fitted))
         if probing and (due or state.iteration == self.probe_from):
             self._brightness = _raised(self.forward.brightness(state.ahead_object, self.fitted))
+        if self._refines(WAVES_FROM) and (due or not len(self._stiffness)):
+            self._stiffness = self.forward.stiffness(state.ahead_object, self.fitted)
         if self._refines(self.positions_from) and (due or state.iteration == self.positions_from):
             self._curvature = self.forward.position_curvature(state.ahead_object, self.fitted)
 
@@ -344,10 +361,6 @@ class Descent:
     def _rms(self, change: Tensor) -> float:
         light = self._weight - self._weight.min()
         return float((change.abs().square() * light).sum().div(light.sum()).sqrt())
-
-
-def _inner(a: Tensor, b: Tensor, weight: Tensor) -> float:
-    return float(torch.vdot(a.reshape(-1), (b * weight).reshape(-1)).real)
 
 
 def _raised(weight: Tensor) -> Tensor:

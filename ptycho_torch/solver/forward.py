@@ -241,6 +241,19 @@ class Forward:
             self._reduce(counts)
         return total * float(counts[0] / counts[1].clamp_min(1))
 
+    def stiffness(self, canvas: Tensor, ids: Ids, every: int = BRIGHT_EVERY) -> Tensor:
+        """Mean square slope of the amplitudes on the detector, relative to their power: float64 (2,), pixel**2.
+
+        Along rows and columns, in canvas pixels per radian; of predictions for every few patterns. See `long_waves`.
+        """
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        for _, amplitude in self.predicted_amplitude(canvas, ids[::every]):
+            for place, one in enumerate((amplitude.diff(dim=1), amplitude.diff(dim=2), amplitude)):
+                sums[place] += one.square().sum()
+        if self._reduce is not None:
+            self._reduce(sums)
+        return sums[:2] / sums[2] * (self.n_pixels / (2 * torch.pi)) ** 2
+
     def position_curvature(self, canvas: Tensor, ids: Ids) -> Tensor:
         """Gauss-Newton curvature of the amplitude loss in each position, halved: float64 (n, 2, 2), pixel**-2.
 

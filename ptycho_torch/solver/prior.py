@@ -65,6 +65,11 @@ def shrink_variation(
     return torch.complex(*_primal(planes, weight, dual, frame)), dual
 
 
+def pull(image: Tensor, dual: Tensor) -> Tensor:
+    """-d variation / d image* that belongs to a dual, complex (H, W): what a step on the object has against it."""
+    return torch.complex(*_divergence(dual, _frame(image))) / 2
+
+
 def _planes(image: Tensor) -> Tensor:
     """Real and imaginary part, (2, H, W)."""
     return torch.stack([image.real, image.imag])
@@ -94,8 +99,13 @@ def _length(slopes: Tensor) -> Tensor:
 
 def _primal(planes: Tensor, weight: Tensor, dual: Tensor, frame: Tensor) -> Tensor:
     """The object that belongs to a dual: image + divergence / weight, as planes."""
+    return _divergence(dual, frame).div_(weight).add_(planes)
+
+
+def _divergence(dual: Tensor, frame: Tensor) -> Tensor:
+    """The adjoint of `_slopes`, turned round, as planes."""
     rows, columns = _turned(frame.transpose(0, 1), dual)
     divergence = rows + columns
     divergence[:, 1:] -= rows[:, :-1]
     divergence[..., 1:] -= columns[..., :-1]
-    return divergence.div_(weight).add_(planes)
+    return divergence

@@ -22,7 +22,7 @@ SHARE = 0.9
 """Of the counts, fitted in the search."""
 N_FOLDS = 8
 """Parts that tell how much the choice depends on the patterns."""
-N_FIRST, N_NEXT = 40, 15
+N_FIRST, N_NEXT = 25, 10
 """Iterations for the first weight and, warm, for each that follows."""
 STRIDE = 2**0.5
 N_MOST = 12

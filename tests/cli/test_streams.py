@@ -62,6 +62,19 @@ def test_the_log_of_the_command_and_of_a_run_and_warnings_spell_odd_signs_out(
     assert line.endswith(f"reading {SPELLED}")
 
 
+def test_warnings_of_a_run_are_shown_where_nobody_listens_as_in_a_notebook(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with RunFolder(tmp_path) as folder, logged(folder):
+        folder.begin(anew=True)
+        logging.getLogger("ptycho").warning("check the signs")
+        logging.getLogger("ptycho").info("in the file alone")
+    assert capsys.readouterr().err == "check the signs\n"
+    assert "in the file alone" in (tmp_path / "run.log").read_text()
+    assert logging.lastResort not in logging.getLogger("ptycho").handlers
+
+
 def test_a_traceback_in_a_log_keeps_its_lines() -> None:
     record = logging.LogRecord("ptycho", logging.ERROR, "f", 1, "failed", (), None)
     try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.importorskip("ptychodus", reason="needs the extra: pip install 'ptychopinn[ptychodus]'")
+pytest.importorskip("ptychodus", reason="needs the extra: pip install '.[ptychodus]'")
 
 
 @pytest.fixture(autouse=True)

@@ -339,6 +339,24 @@ def test_a_line_that_is_not_valid_is_quoted_with_what_to_do(name: str, line: str
     assert said.endswith(f"{hint}\n    {line.strip()}")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "wrong"),
+    [
+        (
+            "a.json",
+            '{"execution": {"password": "hunter2", "pin_memory": True, "seed": 1}}',
+            '"pin_memory": True',
+        ),
+        ("a.json", '{"password": "hunter2", "seed" = 3}', '"seed" = 3'),
+        ("a.toml", 'execution = { password = "hunter2", accelerator = cpu }', "accelerator = cpu"),
+        ("a.toml", 'execution = { seed = 08, password = "hunter2" }', "seed = 08"),
+    ],
+)
+def test_of_many_settings_on_a_line_the_wrong_one_is_quoted(name: str, text: str, wrong: str):
+    head, _, line = refusal(name, text).partition("\n")
+    assert (told(head)[0][0], line.strip()) == (f"{name}:1", wrong)
+
+
 @pytest.mark.parametrize("line", ["password = hunter2", "password = 08,", "seed = 1, password = hunter2"])
 def test_a_line_with_anything_else_is_not_quoted(line: str):
     said = refusal("a.toml", line)

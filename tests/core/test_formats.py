@@ -350,6 +350,23 @@ def test_settings_work_on_a_file_in_the_data_contract(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scan.holdout, held)
 
 
+def test_settings_that_change_no_place_leave_positions_in_their_object(tmp_path: Path) -> None:
+    where = positions_px() + 31.5
+    truth = np.ones((70, 80), complex)
+    arrays = {
+        "diff3d": counts()[:, :, 5:29],
+        "ycoords": where[:, 0],
+        "xcoords": where[:, 1],
+        "objectTruth": truth,
+    }
+    np.savez(tmp_path / "scan.npz", **arrays)
+    scan = read(tmp_path / "scan.npz", saturation=150.0, centre="11, 11")
+    np.testing.assert_array_equal(scan.positions_px, where)
+    assert scan.object_truth is not None
+    turned = read(tmp_path / "scan.npz", orientation="flip-x")
+    assert turned.object_truth is None  # it lies as the positions of the file do
+
+
 # What is wrong ----------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
+from ptycho.config.data import DataConfig
+from ptycho.formats.trees import open_tree
 from ptycho.raw_data import DataError, load_scans
 from ptycho.scan_facts import scan_facts
 from tests.core.test_scan_files import write_cxi, write_product
@@ -23,8 +25,8 @@ PLACES = [
 
 
 def elsewhere(file, name, values):
-    """Another file beside it, which holds the true values."""
-    other = os.path.join(os.path.dirname(file.filename), "other.h5")
+    """A file in another folder, which holds the true values."""
+    other = os.path.join(os.path.dirname(file.filename), "..", "other.h5")
     with h5py.File(other, "w") as target:
         target["values"] = values
     return other
@@ -108,16 +110,69 @@ def test_a_link_within_the_file_is_followed(tmp_path, kind):
     np.testing.assert_array_equal(scan.patterns, COUNTS)
 
 
-def test_a_link_to_another_file_on_the_way_is_refused_unopened(tmp_path):
-    path = write_cxi(tmp_path / "scan.cxi", COUNTS)
-    (tmp_path / "other.h5").write_bytes(path.read_bytes())
+def in_parts(path, *, how):
+    """A master file beside three files that hold the patterns, named in one of three ways."""
     with h5py.File(path, "a") as file:
-        del file["entry_1/data_1"]
-        file["entry_1/data_1"] = h5py.ExternalLink("other.h5", "entry_1/data_1")
-    with pytest.raises(
-        DataError, match=r"expected values in this file; got a link to the file 'other\.h5' from"
-    ):
+        del file["entry_1/data_1/data"]
+        layout = h5py.VirtualLayout((5, 8, 8), COUNTS.dtype)
+        for number, rows in enumerate((slice(0, 2), slice(2, 4), slice(4, 5)), start=1):
+            name = f"scan_data_{number:06}.h5"
+            with h5py.File(path.parent / name, "w") as part:
+                part["entry/data/data"] = COUNTS[rows]
+            layout[rows] = h5py.VirtualSource(name, "entry/data/data", COUNTS[rows].shape)
+            if how != "virtual":
+                to = "entry/data" if how == "groups" else "entry/data/data"
+                file[f"entry_1/data_1/data_{number:06}"] = h5py.ExternalLink(name, to)
+        if how == "virtual":
+            file.create_virtual_dataset("entry_1/data_1/data", layout)
+    end = "/data" if how == "groups" else ""
+    return {} if how == "virtual" else {"patterns": f"/entry_1/data_1/data_*{end}"}
+
+
+@pytest.mark.parametrize("how", ["virtual", "links", "groups"])
+def test_a_master_file_is_read_with_the_files_beside_it(tmp_path, monkeypatch, how):
+    path = write_cxi(tmp_path / "scan.cxi", COUNTS)
+    settings = in_parts(path, how=how)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    reading = DataConfig(**settings)
+    (scan,) = load_scans(path, reading=reading)
+    np.testing.assert_array_equal(scan.patterns, COUNTS)
+    with open_tree(path) as tree:
+        listed = [entry.name for entry in tree.entries() if entry.shape[1:] == (8, 8)]
+    assert len(listed) == {"virtual": 1, "links": 3, "groups": 0}[how]
+    (tmp_path / "scan_data_000002.h5").rename(tmp_path / "moved.h5")
+    with pytest.raises(DataError, match=r"'scan_data_000002.h5', which is not there.*Put that file beside"):
+        load_scans(path, reading=reading)
+
+
+@pytest.mark.parametrize("how", ["virtual", "links"])
+def test_files_that_name_each_other_are_refused(tmp_path, how):
+    path = write_cxi(tmp_path / "scan.cxi", COUNTS)
+    with h5py.File(path, "a") as file:
+        del file["entry_1/data_1/data"]
+        if how == "links":
+            file["entry_1/data_1/data"] = h5py.ExternalLink("scan.cxi", "entry_1/data_1/data")
+        else:
+            layout = h5py.VirtualLayout((5, 8, 8), COUNTS.dtype)
+            layout[...] = h5py.VirtualSource(".", "entry_1/data_1/data", COUNTS.shape)
+            file.create_virtual_dataset("entry_1/data_1/data", layout)
+    with pytest.raises(DataError, match="files that name each other"):
         load_scans(path)
+
+
+def test_a_link_to_a_file_outside_the_folder_is_refused_unopened(tmp_path):
+    (tmp_path / "inside").mkdir()
+    path = write_cxi(tmp_path / "inside" / "scan.cxi", COUNTS)
+    (tmp_path / "other.h5").write_bytes(path.read_bytes())
+    for named in ("../other.h5", str(tmp_path / "other.h5"), "../inside2/other.h5"):
+        with h5py.File(path, "a") as file:
+            del file["entry_1/data_1"]
+            file["entry_1/data_1"] = h5py.ExternalLink(named, "entry_1/data_1")
+        with pytest.raises(
+            DataError, match="expected values in this file, or in HDF5 files in its folder; got a link"
+        ):
+            load_scans(path)
 
 
 def test_values_kept_in_another_file_are_refused(tmp_path):
@@ -125,7 +180,9 @@ def test_values_kept_in_another_file_are_refused(tmp_path):
     with h5py.File(path, "a") as file:
         del file["entry_1/data_1/data"]
         stored_outside(file, "entry_1/data_1/data", COUNTS)
-    with pytest.raises(DataError, match="expected values in this file; got a dataset kept in other files"):
+    with pytest.raises(
+        DataError, match="HDF5 files in its folder; got a dataset kept in files that are no HDF5"
+    ):
         load_scans(path)
 
 

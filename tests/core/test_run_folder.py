@@ -26,6 +26,7 @@ from ptycho.run_folder import (
     run_failure,
 )
 from ptycho.run_names import default_folder, distinct_names, folder_name, reconstruction_folder
+from tests.refusals import refusing
 
 ROOT = Path(__file__).parents[2]
 TRAINING = ("config.json", "run.log", "history.csv", "checkpoints/last.ckpt", "wts.h5.zip")
@@ -71,10 +72,11 @@ def replaced(run: Path, names: tuple[str, ...], *, fails: bool = False) -> None:
 def test_a_folder_that_holds_a_run_is_refused_with_the_ways_on(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir() if name == "checkpoints" else (tmp_path / name).touch()
     with (
-        pytest.raises(ConfigError, match=r"expected a folder without a run.*--overwrite") as caught,
+        refusing("output_dir") as caught,
         RunFolder(tmp_path) as folder,
     ):
         folder.refuse_run()
+    assert "--overwrite" in str(caught.value)
     assert ("--resume" in str(caught.value)) == (name == "checkpoints")
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -96,7 +98,7 @@ def test_a_log_or_checksums_of_no_run_are_kept(tmp_path: Path, names: tuple[str,
     failure = run_failure(tmp_path)
     assert failure is not None
     assert f"got {' and '.join(names)} of no run. Move them away" in failure.message
-    with pytest.raises(ConfigError, match="of no run"), RunFolder(tmp_path):
+    with refusing("output_dir"), RunFolder(tmp_path):
         pass
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(names, "mine")
 
@@ -131,7 +133,7 @@ def test_what_is_in_the_way_under_a_name_of_writers_is_kept(tmp_path: Path, name
     else:
         (tmp_path / name).write_text("mine")
     with (
-        pytest.raises(ConfigError, match=r"expected nothing of this name.*Move it away"),
+        refusing(str(tmp_path / name)),
         RunFolder(tmp_path),
     ):
         pass
@@ -152,7 +154,7 @@ def test_a_file_in_place_of_the_folder_is_refused_with_a_way_on(tmp_path: Path) 
     (tmp_path / "s.npz").touch()
     for path in (tmp_path / "s.npz", tmp_path / "s.npz" / "run"):
         with (
-            pytest.raises(ConfigError, match=r"got the file .*s\.npz\. Name another folder"),
+            refusing("output_dir"),
             RunFolder(path),
         ):
             pass
@@ -162,7 +164,7 @@ def test_a_file_in_place_of_the_folder_is_refused_with_a_way_on(tmp_path: Path) 
 def test_a_run_does_not_go_on_with_pipes_and_folders_in_place_of_files(tmp_path: Path, name: str) -> None:
     write_run(tmp_path, "old", ("config.json",))
     (tmp_path / name).write_text("") if name == "checkpoints" else os.mkfifo(tmp_path / name)
-    with pytest.raises(ConfigError, match=f"{name}: expected a .* of the run"), RunFolder(tmp_path) as folder:
+    with refusing(str(tmp_path / name)), RunFolder(tmp_path) as folder:
         folder.begin(anew=False)
 
 
@@ -270,7 +272,7 @@ def test_a_run_that_is_refused_leaves_no_record(run: Path, tmp_path: Path) -> No
 )
 def test_a_folder_that_is_called_as_a_file_of_a_run_is_kept(tmp_path: Path, name: str) -> None:
     write_run(tmp_path, "mine", (f"{name}/notes.txt", "config.json" if "/" in name else "x"))
-    with pytest.raises(ConfigError, match=f"got {name} of no run"), RunFolder(tmp_path):
+    with refusing("output_dir"), RunFolder(tmp_path):
         pass
     assert run_failure(tmp_path) is not None
     assert (tmp_path / name / "notes.txt").read_text() == "mine"
@@ -537,7 +539,7 @@ def test_what_links_lead_to_is_neither_removed_nor_written(tmp_path: Path) -> No
         folder.begin(anew=False)
     for name in (".earlier-moving", ".earlier-removed"):
         linked(run / name, elsewhere / "aside")
-        with pytest.raises(ConfigError, match=f"{name}: expected nothing of this name"), RunFolder(run):
+        with refusing(str(run / name)), RunFolder(run):
             pass
         (run / name).unlink()
     with RunFolder(run) as folder:
@@ -551,7 +553,7 @@ def test_what_links_lead_to_is_neither_removed_nor_written(tmp_path: Path) -> No
 
 def test_results_are_not_written_through_a_link(tmp_path: Path) -> None:
     linked(tmp_path / "run" / "a", tmp_path)
-    with pytest.raises(ConfigError, match="got a link"), one_set(tmp_path / "run", tmp_path / "run" / "a"):
+    with refusing(str(tmp_path / "run" / "a")), one_set(tmp_path / "run", tmp_path / "run" / "a"):
         pass
 
 

@@ -69,6 +69,7 @@ def test_a_detector_that_saturates_far_below_its_largest_integer_is_said(domain,
     scan = read(in_domain(np.minimum(COUNTS, bound), domain), domain=domain)
     verdict = found(scan)["saturation"]
     assert verdict.statistic > 0.9
+    np.testing.assert_array_equal(scan.bad_pixels, bound <= COUNTS)
     assert f"3 or more pixels at {in_domain(bound, domain):g}, which no pixel exceeds" in said(caplog)[-1]
 
 

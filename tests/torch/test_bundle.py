@@ -179,7 +179,7 @@ def test_member_that_claims_more_than_the_file_holds_is_refused(archive: Path):
 def test_newer_format_names_its_version_and_the_way_out(archive: Path):
     message = refusal(rewrite(archive, config__json=json.dumps({"format": 2, "version": "9.1"}).encode()))
     assert "format 2, written by version 9.1" in message
-    assert "Install that version of ptychopinn" in message
+    assert "in a checkout of it, run pip install ." in message
 
 
 @pytest.mark.parametrize(

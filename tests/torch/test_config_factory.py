@@ -128,32 +128,38 @@ def test_the_names_of_fields_and_knobs_are_apart():
 
 # Who wins -----------------------------------------------------------------------------------------------------
 
-LEVELS = ("override", "flag", "inferred", "file", "cli-default")
+LEVELS = ("override", "flag", "argument", "inferred", "file", "recipe", "cli-default")
 PLACES = {
     "N": {"override": 32, "flag": "48", "inferred": 64, "file": 80, "cli-default": 96, "default": 64},
     "nphotons": {
         "override": 1e1,
         "flag": "1e2",
+        "argument": 2e2,
         "inferred": 1e3,
         "file": 1e4,
+        "recipe": 2e4,
         "cli-default": 1e5,
         "default": 1e9,
     },
 }
 
 
-@pytest.mark.parametrize("levels", [levels for n in range(6) for levels in itertools.combinations(LEVELS, n)])
+@pytest.mark.parametrize(
+    "levels", [levels for n in (0, 1, 2, len(LEVELS)) for levels in itertools.combinations(LEVELS, n)]
+)
 def test_the_strongest_level_that_speaks_wins(levels: tuple[str, ...], tmp_path: Path):
     spoken = {level: PLACES["nphotons"][level] for level in levels}
     scan = save_scan(tmp_path / "a.npz", **({"nphotons": spoken["inferred"]} if "inferred" in spoken else {}))
-    (tmp_path / "run.toml").write_text(
-        f"[training]\nnphotons = {spoken['file']}\n" if "file" in spoken else ""
-    )
+    for name in ("file", "recipe"):
+        said = f"[training]\nnphotons = {spoken[name]}\n" if name in spoken else ""
+        (tmp_path / f"{name}.toml").write_text(said)
     payload = train(
         scan,
         overrides={"nphotons": spoken["override"]} if "override" in spoken else {},
         flags={"nphotons": spoken["flag"]} if "flag" in spoken else {},
-        file=tmp_path / "run.toml",
+        arguments={"nphotons": spoken["argument"]} if "argument" in spoken else {},
+        file=tmp_path / "file.toml",
+        recipe=tmp_path / "recipe.toml",
         cli_defaults={"nphotons": spoken["cli-default"]} if "cli-default" in spoken else {},
     )
     winner, *beaten = [*(level for level in LEVELS if level in levels), "default"]

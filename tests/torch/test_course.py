@@ -29,21 +29,21 @@ def plan(*, due: bool = False, fits: bool | None = None, **settings: Any) -> Pla
 
 
 def test_a_known_probe_is_followed_by_the_poisson_loss() -> None:
-    assert plan(refine_probe=False) == Plan(100, 20, None, None, None, None, None, None)
-    assert plan(fits=True) == Plan(100, 20, None, None, None, None, None, None)
-    assert plan(refine_probe=False, due=True) == Plan(150, 20, None, None, None, 0, 0, None)
-    assert plan(fits=True, due=True) == Plan(150, 20, None, None, None, 20, 20, None)
+    assert plan(refine_probe=False) == Plan(50, 20, None, None, None, None, None, None)
+    assert plan(fits=True) == Plan(50, 20, None, None, None, None, None, None)
+    assert plan(refine_probe=False, due=True) == Plan(70, 20, None, None, None, 0, 0, None)
+    assert plan(fits=True, due=True) == Plan(70, 20, None, None, None, 20, 20, None)
 
 
 def test_a_refined_probe_keeps_to_amplitudes_until_a_prior_is_chosen() -> None:
-    assert plan(refine_probe=True) == Plan(100, None, 3, None, None, 3, None, None, is_mild=True)
-    assert plan(fits=False) == Plan(120, None, 20, None, None, 20, None, None, is_mild=True)
-    assert plan(fits=False, prior="none") == Plan(120, None, 20, None, None, None, None, None)
+    assert plan(refine_probe=True) == Plan(60, None, 3, None, None, 3, None, None, is_mild=True)
+    assert plan(fits=False) == Plan(80, None, 20, None, None, 20, None, None, is_mild=True)
+    assert plan(fits=False, prior="none") == Plan(80, None, 20, None, None, None, None, None)
     assert plan(fits=False, due=True) == Plan(220, 120, 20, None, None, 20, 120, None)
 
 
 def test_the_probe_is_tested_before_anything_else_is_decided() -> None:
-    assert plan() == Plan(120, None, None, None, None, None, None, 20)
+    assert plan() == Plan(80, None, None, None, None, None, None, 20)
     assert plan(n_iterations=10) == Plan(10, None, None, None, None, None, None, 5)
 
 

@@ -23,6 +23,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.runs.resuming import resume, resumed_payload
 from ptycho_torch.simulate import simulate_scan
+from tests.refusals import told
 from tests.torch.runs import SMALL, assert_same, refusal, trained
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
@@ -253,11 +254,11 @@ def test_a_wrong_value_is_refused_as_always(killed: Path) -> None:
 
 
 def test_a_folder_without_a_stopped_training_is_refused(tmp_path: Path, killed: Path) -> None:
-    assert "expected the folder of a training; got one without its record, config.json" in refusal(tmp_path)
+    assert told(refusal(tmp_path)) == [(str(tmp_path),)]
     (tmp_path / "config.json").write_text(
         '{"configuration": {"test_data_file": null}, "execution": {}, "origins": {}}'
     )
-    assert "expected the folder of a training; got that of a reconstruction" in refusal(tmp_path)
+    assert told(refusal(tmp_path)) == [(str(tmp_path),)]
     run_dir = copied(killed, tmp_path)
     shutil.rmtree(run_dir / "checkpoints")
     assert "expected a checkpoint to go on from; got none" in refusal(run_dir)

@@ -221,13 +221,11 @@ def test_interactive_session_cannot_start_a_script_again(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("backend", "package"), [("wandb", "wandb"), ("tensorboard", "tensorboard")])
-def test_missing_logger_names_a_command_that_works_from_a_checkout(
-    backend: str, package: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_missing_logger_names_the_extra(backend: str, package: str, monkeypatch: pytest.MonkeyPatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else found(name))
     message = refusals(config(logger_backend=backend))["logger_backend"]
-    assert f"Missing: {package}. Run pip install '{package}>=" in message
+    assert f"pip install '.[{backend}]'" in message
 
 
 def test_missing_mlflow_is_no_matter_when_it_is_disabled(monkeypatch: pytest.MonkeyPatch):

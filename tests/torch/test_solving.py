@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from ptycho.checksums import Checksums, verify
-from ptycho.config.errors import ConfigError
 from ptycho.config.request import Request
 from ptycho.config.solver import SolverConfig
 from ptycho.raw_data import DataError, RawData
@@ -21,7 +20,7 @@ from ptycho_torch.cli.main import main
 from ptycho_torch.runs.fingerprints import scan_fingerprint
 from ptycho_torch.runs.solver_files import StateFile
 from ptycho_torch.runs.solving import resume_solving, solve
-from tests.refusals import message
+from tests.refusals import message, refusing
 from tests.torch.solving import course_of, payload_of, scan_of, solved
 
 SOUND_START = {"object": np.ones((9, 9), np.complex64), "corner_px": np.zeros(2, np.int64)}
@@ -101,7 +100,8 @@ def test_a_folder_with_a_run_is_refused_and_replaced_on_request(
 ) -> None:
     folder = Path(shutil.copytree(run_dir, tmp_path / "run"))
     payload = payload_of(tiny_file, folder, n_iterations=2)
-    assert "got one with a reconstruction. Replace it" in message(lambda: solve(payload))
+    with refusing("output_dir"):
+        solve(payload)
     assert set(verify(folder).values()) == {"ok"}
     (result,) = solve(payload, overwrite=True)
     assert len(result.history) == 2
@@ -261,7 +261,8 @@ def test_a_run_that_goes_on_ends_as_one_that_never_stopped(tiny_file: Path, tmp_
     record = json.loads((folder / "config.json").read_text())
     assert record["resumed"] == [{"from": STATE}]
     assert record["origins"]["solver.n_iterations"]["kind"] == "override"
-    assert "expected a reconstruction that was not finished" in message(lambda: resume_solving(folder))
+    with refusing(str(folder)):
+        resume_solving(folder)
 
 
 def test_a_scan_that_came_to_nothing_before_is_told_where_the_others_go_on(
@@ -324,8 +325,7 @@ def test_a_state_that_holds_something_else_is_refused(
 def test_a_folder_of_no_such_run_is_refused(content: str, tmp_path: Path) -> None:
     if content:
         (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ConfigError, match="expected the folder of a reconstruction without a model"):
-        resume_solving(tmp_path)
+    assert str(tmp_path) in message(lambda: resume_solving(tmp_path))
 
 
 def test_no_model_is_blamed_where_there_is_none(tiny_file: Path, tiny_scan: RawData, tmp_path: Path) -> None:

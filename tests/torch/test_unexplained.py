@@ -10,7 +10,8 @@ import pytest
 from ptycho.raw_data import RawData
 from ptycho_torch.runs.judging import unexplained
 from ptycho_torch.runs.solved import SolverResult
-from ptycho_torch.simulate import simulate_scan
+from ptycho_torch.simulate import make_probe, photograph, simulate_scan
+from tests.torch.solver.optics import transformed
 from tests.torch.solving import solved
 
 pytestmark = pytest.mark.integration
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.integration
 SOUND = simulate_scan(N=32, n_positions=100, nphotons=1e6, seed=1, domain="intensity")
 
 
-def made(folder: Path, **changes) -> tuple[SolverResult, RawData]:
+def made(folder: Path, n_iterations: int | str = 40, **changes) -> tuple[SolverResult, RawData]:
     arrays = {
         "patterns": SOUND.patterns,
         "positions_px": SOUND.positions_px,
@@ -28,7 +29,7 @@ def made(folder: Path, **changes) -> tuple[SolverResult, RawData]:
     scan = RawData.from_arrays(**(arrays | changes))
     path = folder / "scan.npz"
     scan.to_file(path)
-    return solved(path, folder / "out", dataclasses.replace(scan, path=path), n_iterations=40), scan
+    return solved(path, folder / "out", dataclasses.replace(scan, path=path), n_iterations=n_iterations), scan
 
 
 def said(caplog) -> str:
@@ -68,3 +69,57 @@ def test_mirrored_and_exchanged_positions_are_told(tmp_path, caplog, turn):
     assert "positions of the wrong sign, order (x and y exchanged) or unit" in (result.problem or "") + said(
         caplog
     )
+
+
+# Faults that are mended: the right picture all the same ---------------------------------------------------------
+
+HOT = np.zeros((32, 32), bool)
+HOT[(2, 27, 20, 16, 5), (0, 9, 31, 2, 22)] = True
+COUNTS = np.asarray(SOUND.patterns)
+
+
+def gaps() -> np.ndarray:
+    counts = COUNTS.copy()
+    counts[:, 3, :] = counts[:, :, 26] = np.iinfo(counts.dtype).max
+    return counts
+
+
+def empty_frames() -> np.ndarray:
+    counts = COUNTS.copy()
+    counts[3::10] = 0
+    return counts
+
+
+MENDED = {
+    "saturation": lambda: np.minimum(COUNTS, int(0.3 * COUNTS.max())),
+    "flagged_pixels": gaps,
+    "hot_pixels": lambda: np.where(HOT, 100_000, COUNTS),
+    "empty_frames": empty_frames,
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_a_fault_of_the_patterns_that_is_told_is_mended(tmp_path, name):
+    result, scan = made(tmp_path, patterns=MENDED[name](), object_truth=SOUND.object_truth)
+    assert [verdict.name for verdict in scan.verdicts] == [name]
+    assert result.problem is None
+    assert result.metrics["phase_psnr_db"] > 30
+    assert result.metrics["amplitude_psnr_db"] > 25
+
+
+@pytest.mark.parametrize(("rad", "n_iterations"), [(1.0, 40), (4.0, "auto")])
+def test_a_raster_and_a_strong_object_are_reconstructed(tmp_path, caplog, rad, n_iterations):
+    """Positions exactly on a grid of 11 x 11, step 4; phases of 1 and of 4 radians either way."""
+    probe, N = make_probe(32, 6.0)[0] * 1e3, 32
+    positions = np.indices((11, 11)).reshape(2, -1).T * 4.0 + N // 2
+    truth = photograph("camera", (80, 80)) * 0.4 + 0.6
+    truth = truth * np.exp(1j * rad * (2 * photograph("coffee", (80, 80)) - 1))
+    corners = positions.astype(int) - N // 2
+    light = [np.abs(transformed(probe * truth[y : y + N, x : x + N])) ** 2 for y, x in corners]
+    counts = np.random.default_rng(0).poisson(light)
+    arrays = {"patterns": counts, "positions_px": positions, "probe": probe, "object_truth": truth}
+    result, scan = made(tmp_path, n_iterations, **arrays)
+    assert scan.verdicts == ()
+    assert "does not explain" not in said(caplog)
+    assert result.metrics["r_factor"] < 0.05
+    assert result.metrics["phase_psnr_db"] > (30 if rad == 1 else 15)

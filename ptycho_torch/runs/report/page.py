@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from ptycho.config.fields import text
 from ptycho.config.origins import Origin
-from ptycho.config.render import text
 from ptycho.display import OF_RECIPE, settings_html
 from ptycho_torch.runs.figures import parts_of
 from ptycho_torch.runs.report.contents import DATA, Contents

@@ -1,0 +1,52 @@
+"""The record in the folder of a run, read before the run goes on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.config.record import RECORD, damages, is_record, table_of
+from ptycho.json_files import read_json
+
+_RUNS: Final = {
+    "training": "a training",
+    "inference": "a reconstruction with a model",
+    "solver": "a reconstruction without a model",
+}
+"""Table of a run's own settings -> what the run is."""
+_WAYS_ON: Final = {
+    "training": "A training goes on with ptycho train --resume.",
+    "inference": "It is made anew with ptycho reconstruct.",
+    "solver": "It goes on with ptycho reconstruct --resume.",
+}
+
+
+def read_record(run_dir: Path, table: str) -> Mapping[str, Any]:
+    """Read what a run recorded that is to go on.
+
+    Args:
+        run_dir: its folder.
+        table: the table of its own settings: `training` or `solver`.
+
+    Raises:
+        ConfigError: there is no record, it is damaged, or it is of another kind of run.
+    """
+    path, name = run_dir / RECORD, printable(str(run_dir))
+    if not run_dir.exists():
+        raise _refused(name, "no such folder. Name the output folder of a run.")
+    try:
+        record = read_json(path)
+    except (OSError, ValueError):
+        record = None
+    what = f"expected the folder of {_RUNS[table]}; got"
+    if not isinstance(record, dict) or not is_record(content := cast(dict[str, Any], record)):
+        raise _refused(name, f"{what} one without its record, {RECORD}. Name the output folder of a run.")
+    if failures := damages(content, str(path)):
+        raise ConfigError(failures)
+    if (found := table_of(content)) != table:
+        raise _refused(name, f"{what} that of {_RUNS[found]}. {_WAYS_ON[found]}")
+    return content
+
+
+def _refused(name: str, message: str) -> ConfigError:
+    return ConfigError([Failure(name, f"{name}: {message}")])

@@ -1,0 +1,59 @@
+"""Long waves of the object's phase: what single patterns hardly tell, and plain steps find last.
+
+A phase ramp of q rad per pixel across a patch shifts its diffraction pattern by q N / 2 pi pixels, and that is all. So
+the loss curves along a phase wave of wave vector q as c abs(q)^2 times the light on the object, where c, the stiffness,
+is the mean square slope of the amplitudes on the detector. Where a wave is twenty times as long as the probe is wide,
+this is a thousandth of the curvature along single pixels, and a step that suits those is far too short. Here waves get
+a step of their own, as a coarse grid would give them.
+
+With the phase factors u of the object, a real symmetric operator K and the gradient g, a step grows by
+i u K Im(conj(u) g): the whole remains a positive preconditioner, and what it comes to is what plain steps come to.
+"""
+
+import math
+from typing import Final
+
+import torch
+from torch import Tensor
+
+SHARE: Final = 0.25
+"""Of the longest step that the stiffness allows: it is a mean, and parts of an object are stiffer."""
+TINY: Final = 1e-30
+"""Instead of zero, where a length divides."""
+
+
+def long_step(canvas: Tensor, gradient: Tensor, stiffness_px2: Tensor, weight: Tensor) -> Tensor:
+    """What is added to ``gradient / weight``: the step along phase waves.
+
+    Args:
+        canvas: complex (H, W), where the step begins.
+        gradient: complex (H, W), -dL/dO*, of the loss and the prior.
+        stiffness_px2: float64 (2,), along rows and columns, see `Forward.stiffness`.
+        weight: real (H, W), illumination, photons, and what is added to it, which is all of it in the dark.
+
+    Returns:
+        Complex (H, W); nothing in the dark.
+    """
+    (rows, along), (columns, across) = (
+        _cosines(n, stiffness) for n, stiffness in zip(canvas.shape, stiffness_px2.tolist(), strict=True)
+    )
+    curvature = along[:, None] + across
+    curvature[0, 0] = math.inf  # a phase of the whole object changes nothing
+    rows, columns, gain = (one.to(weight) for one in (rows, columns, (1 / curvature - 1).clamp_min(0)))
+    factors, lit = canvas / canvas.abs().clamp_min(TINY), 1 - weight.min() / weight
+    pull = lit * (factors.real * gradient.imag - factors.imag * gradient.real)
+    turn = lit * (rows.T @ (gain * (rows @ pull @ columns.T)) @ columns) * (SHARE / weight.max())
+    return torch.complex(-factors.imag * turn, factors.real * turn)
+
+
+def _cosines(n: int, stiffness_px2: float) -> tuple[Tensor, Tensor]:
+    """Cosines along n pixels, orthonormal, as long as a step gains by them, and how the loss curves along each.
+
+    Returns:
+        float64 (m, n) and (m,), the latter relative to the light.
+    """
+    n_waves = min(n, 1 + int(n / math.pi / max(stiffness_px2, TINY) ** 0.5))
+    wave = math.pi * torch.arange(n_waves, dtype=torch.float64) / n
+    cosines = torch.cos(wave[:, None] * (torch.arange(n, dtype=torch.float64) + 0.5)) * (2 / n) ** 0.5
+    cosines[0] *= 0.5**0.5
+    return cosines, stiffness_px2 * wave.square()
