@@ -16,6 +16,7 @@ from ptycho.model_archive import PROBLEM
 from ptycho.regular_files import read_regular
 from ptycho.run_folder import LOSS_PICTURE, OF_RECONSTRUCTION, REPORT
 from ptycho.scan_view import ScanView
+from ptycho.wording import counted
 
 LARGEST_PICTURE: Final = 2 * 2**20
 """Bytes of a picture that is put into a notebook."""
@@ -121,7 +122,7 @@ def scan_html(scan: ScanView) -> str:
         ("read as", f"{scan.domain}: {scan.domain_reason}"),
         ("positions", f"y {low[0]:.4g} to {high[0]:.4g}, x {low[1]:.4g} to {high[1]:.4g} (object pixels)"),
         ("probe", f"{len(scan.probe)} modes" if len(scan.probe) > 1 else "1 mode"),
-        ("held out", n_held and f"{n_held} patterns"),
+        ("held out", n_held and counted(n_held, "pattern")),
         ("known object", "yes" if scan.object_truth is not None else None),
         ("file", scan.path or "in memory alone"),
     ]

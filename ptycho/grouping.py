@@ -13,6 +13,7 @@ from scipy import spatial  # pyright: ignore[reportMissingTypeStubs]
 
 from ptycho.data_error import DataError
 from ptycho.memory import available_bytes, size_text, too_large
+from ptycho.wording import counted
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -261,7 +262,7 @@ def _refuse_too_many(name: str, pool: int, n: int) -> None:
     if too_large(n_bytes):
         raise DataError(
             f"{name}: expected neighbours that fit into the memory there is, {size_text(available_bytes())}; got "
-            f"{pool} of each of {n} positions, {size_text(n_bytes)}. Lower it."
+            f"{pool} of each of {counted(n, 'position')}, {size_text(n_bytes)}. Lower it."
         )
 
 

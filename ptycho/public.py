@@ -124,6 +124,7 @@ def load(path: str | Path, domain: str = "auto", **settings: Any) -> RawData:
             (py4DSTEM), and any HDF5 or NPZ file whose arrays the settings name.
         domain: 'amplitude' or 'intensity', what the patterns are; 'auto' asks the file.
         **settings: how it is read (`patterns="/entry/data"`, `crop=256`); `help(ptycho.DataConfig)` lists them.
+            `measurement_domain` is another name of the domain.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -131,6 +132,7 @@ def load(path: str | Path, domain: str = "auto", **settings: Any) -> RawData:
         DataError: everything that is wrong with the file; or it is a folder.
         ValueError: another word for the domain.
     """
+    domain = settings.pop("measurement_domain", domain)
     reading = DataConfig(**settings)
     _refuse_folder(path)
     return RawData.from_file(path, domain, reading=reading)

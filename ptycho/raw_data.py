@@ -33,6 +33,7 @@ from ptycho.scan_objects import Labels, object_index
 from ptycho.scan_verdicts import Seen, examine, tell
 from ptycho.stored_array import Stack, taken
 from ptycho.verdict import Verdict
+from ptycho.wording import counted
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
 
@@ -239,9 +240,8 @@ class RawData:
         patterns, summary = check.patterns()
         n, size = (None, None) if patterns is None else patterns.shape[:2]
         geometry = Geometry.of(metadata, size or 0)
-        n_positions = n if rows is None else None
-        positions = check.positions(n_positions, size, from_lengths=geometry.distance_m is not None)
-        probe = check.probe("probeGuess", size)
+        has_lengths, probe = geometry.distance_m is not None, check.probe("probeGuess", size)
+        positions = check.positions(n if rows is None else None, size, from_lengths=has_lengths)
         nphotons = check.photon_number(metadata)
         stated = check.bad_pixels(n, size)
         holdout, half = check.flags("holdout", (n,)), check.flags("half", (n,))
@@ -295,10 +295,8 @@ class RawData:
         return len(self.patterns)
 
     def __repr__(self) -> str:
-        return (
-            f"RawData({' x '.join(map(str, self.patterns.shape))} {self.patterns.dtype} {self.domain}, "
-            f"{len(self.probe)} probe mode(s), {self.path or 'memory'})"
-        )
+        shape, modes = " x ".join(map(str, self.patterns.shape)), counted(len(self.probe), "probe mode")
+        return f"RawData({shape} {self.patterns.dtype} {self.domain}, {modes}, {self.path or 'memory'})"
 
     def amplitude(self, index_array: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Amplitudes (square roots of counts) of chosen patterns, whatever the domain.
@@ -323,6 +321,10 @@ class RawData:
             DataError: the name does not end in `.npz`.
             FileExistsError: the file is there, and not to be replaced.
         """
+        write_npz(Path(path), self.to_arrays(), overwrite=overwrite)
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of the NPZ of the data contract, by name."""
         found: dict[str, npt.ArrayLike | None] = {
             "diff3d": self.patterns,
             "xcoords": self.positions_px[:, 1],
@@ -340,8 +342,7 @@ class RawData:
             "nphotons": self.nphotons,
             "metadata": json.dumps({**self.metadata, "measurement_domain": self.domain}),
         }
-        arrays = {key: np.asarray(value) for key, value in found.items() if value is not None}
-        write_npz(Path(path), arrays, overwrite=overwrite)
+        return {key: np.asarray(value) for key, value in found.items() if value is not None}
 
     def inspect(self) -> Inspection:
         """What is known of the scan: figures, verdicts, and a picture, which a notebook shows."""
@@ -390,7 +391,6 @@ def load_scans(
         return [RawData.from_file(path, domain, trained, reading)]
     files = sorted(path.glob("*.npz"))
     if not files:
-        raise FileNotFoundError(
-            problem("data directory", "*.npz files", "none", path, "Name another directory.")
-        )
+        message = problem("data directory", "*.npz files", "none", path, "Name another directory.")
+        raise FileNotFoundError(message)
     return [RawData.from_file(file, domain, trained, reading) for file in files]

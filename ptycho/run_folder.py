@@ -18,7 +18,6 @@ import os
 import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from ptycho.atomic import refuse_special, remove_leftovers
@@ -28,6 +27,7 @@ from ptycho.config.record import RECORD
 from ptycho.data_error import DataError
 from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
 from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS, CHECKPOINTS
+from ptycho.recorded import recorded_settings
 
 LOG: Final = "run.log"
 HISTORY: Final = "history.csv"
@@ -95,18 +95,12 @@ class RunFolder:
                 self._exit = entered.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         with self._exit:
             if self._writes and self._begun and error is not None:
-                present = members_in(self.path)
-                if isinstance(error, ConfigError | DataError) and all(
-                    str(name) in OF_ANY for name in present
-                ):
-                    for name in (
-                        present if self._anew else ()
-                    ):  # it was refused, and has written its record alone
+                present, refused = members_in(self.path), isinstance(error, ConfigError | DataError)
+                if refused and self._anew and all(str(name) in OF_ANY for name in present):
+                    for name in present:  # it has written its record alone
                         (self.path / name).unlink()
                 _recover(self.path)
                 if _others(self.path):  # of this run, which has not recorded itself
@@ -266,17 +260,22 @@ def _held_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Fail
         what = "a reconstruction"
     else:
         what = "the record of a run that was not finished"
-    resumes = may_resume and CHECKPOINTS in present
-    ways = [f"go on with it (ptycho train --resume {path}; resume() in Python)"] if resumes else []
-    if any(name.endswith(STATE) for name in present):
-        ways = [f"go on with it (ptycho reconstruct --resume {path})"]
+    ways = [f"go on with it ({command})"] if (command := _resuming(path, present, may_resume)) else []
     ways += ["replace it (--overwrite; overwrite=True in Python)"] if may_replace else []
     ways += ["name another folder"]
     way_out = ", ".join(ways[:-1]) + ", or " * (len(ways) > 1) + ways[-1]
-    message = (
-        f"{path}: expected a folder without a run; got one with {what}. {way_out[0].upper()}{way_out[1:]}."
-    )
-    return Failure("output_dir", message)
+    message = f"{path}: expected a folder without a run; got one with {what}."
+    return Failure("output_dir", f"{message} {way_out[0].upper()}{way_out[1:]}.")
+
+
+def _resuming(path: Path, present: set[str], may_resume: bool) -> str | None:
+    """How to go on with the run in a folder; None where that is not possible."""
+    settings = recorded_settings(path) if present == {RECORD} else ()
+    if any(name.endswith(STATE) for name in present) or "n_iterations" in settings:
+        return f"ptycho reconstruct --resume {path}"
+    if may_resume and (CHECKPOINTS in present or "train_data_file" in settings):
+        return f"ptycho train --resume {path}; resume() in Python"
+    return None
 
 
 def _refuse_odd(path: Path) -> None:

@@ -4,10 +4,10 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
-from ptycho.json_files import read_json
-from ptycho.run_folder import MEMBERS, RECORD, run_failure
+from ptycho.recorded import recorded_settings
+from ptycho.run_folder import MEMBERS, run_failure
 
 RUNS: Final = "runs"
 """Folder, below the working directory, of the runs that are given no folder."""
@@ -90,12 +90,7 @@ def _digest(text: str) -> str:
 
 def data_of(folder: Path) -> list[Path]:
     """The scans that the run in a folder names, seen from here."""
-    try:
-        record = read_json(folder / RECORD)
-    except (OSError, ValueError):
-        return []
-    said = cast(dict[str, Any], record).get("configuration") if isinstance(record, dict) else None
-    named = [cast(dict[str, Any], said).get(name) for name in _OF_DATA] if isinstance(said, dict) else []
+    named = map(recorded_settings(folder).get, _OF_DATA)
     return [_real(name) for name in named if isinstance(name, str) and "\0" not in name]
 
 

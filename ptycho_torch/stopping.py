@@ -138,7 +138,8 @@ class _Stop:
             if not self.ended.wait(GRACE_S):
                 self.end(
                     1,
-                    f"another process of the run is gone: {describe_end(code)}; this one waits for it, and ends",
+                    f"another process of the run is gone: {describe_end(code)}; this one waits for it, and ends. "
+                    "Go on from the latest checkpoint with --resume",
                 )
             return
 

@@ -8,11 +8,13 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
@@ -116,6 +118,13 @@ def test_what_people_look_for_is_two_clicks_from_the_readme() -> None:
     notebooks, pages = set(ROOT.glob("examples/*.ipynb")), set(DOCUMENTS)
     assert notebooks <= near
     assert pages - near == set()
+
+
+def test_the_citation_is_of_this_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
 
 
 def test_every_picture_of_the_gallery_is_made_and_shown() -> None:

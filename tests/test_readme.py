@@ -17,6 +17,8 @@ n_unrolled_steps = 2
 [training]
 nepochs = 1
 n_subsample = 60
+[inference]
+n_subsample = 60
 [solver]
 n_iterations = 5
 [execution]

@@ -1,7 +1,7 @@
 """Configuration files: TOML, YAML and JSON by suffix, with the line of every key."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from ptycho.config import formats
@@ -25,8 +25,8 @@ from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import VARIABLE, Files, ranked_paths
 from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
-from ptycho.config.section import TABLES, Section, tables_with
-from ptycho.config.sources import Writing, read_values
+from ptycho.config.section import OF_READING, TABLES, Section, tables_with
+from ptycho.config.sources import Writing, given_twice, read_values
 from ptycho.config.syntax import SyntaxFaultError
 
 ORIGINS_KEY: Final = "origins"
@@ -144,15 +144,29 @@ class ConfigFile(NamedTuple):
             failures += [] if nested else self._strays
             where = (section.table,)
             written = self._table(section.table, failures)
+            if section.table == "data":
+                written = {name: value for name, value in written.items() if name not in OF_READING}
         if not written.keys() <= section.scalars.keys():
             unknown = [name for name in written if not section.field(name)]
             failures += self._first_of(unknown, lambda name: self._unknown((*where, name), section))
             written = {name: value for name, value in written.items() if section.field(name)}
-        how = _InFile(self, section, where)
-        read = read_values(self.kind, written, section, how)
+        lent = self._of_reading(section)
+        for name in lent.keys() & written.keys():
+            places = (self.place((*table, name)) for table in (where, ("data",)))
+            failures.append(given_twice(section.labelled(name), *places))
+        how = _InFile(self, section, where, lent)
+        read = read_values(self.kind, {**written, **lent}, section, how)
         places = _Lookup(read, how.locate)
         lines: Mapping[str, str] = {} if self.title else _Lookup(read, how.line_text)
         return Layer(self.kind, read.values, places, lines, (*failures, *read.failures), self.level)
+
+    def _of_reading(self, section: Section) -> Mapping[str, Any]:
+        """What [data] sets of the settings `OF_READING` that a section has."""
+        content = self.content.get("data")
+        if not isinstance(content, Mapping):
+            return {}
+        found = cast(Mapping[str, Any], content)
+        return {name: found[name] for name in OF_READING if name in found and name in section.fields}
 
     @property
     def _settings(self) -> Mapping[str, Any]:
@@ -248,8 +262,11 @@ class ConfigFile(NamedTuple):
 class _InFile(Writing):
     """How one table of a file, or one without tables, is written."""
 
-    def __init__(self, file: ConfigFile, section: Section, where: tuple[str, ...]) -> None:
+    def __init__(
+        self, file: ConfigFile, section: Section, where: tuple[str, ...], lent: Collection[str]
+    ) -> None:
         self._file, self._section, self._where = file, section, where
+        self._lent = lent
         self.is_text = not file.told
 
     @property
@@ -259,16 +276,19 @@ class _InFile(Writing):
 
     def locate(self, spelling: str) -> str:
         """The file and the line of a name."""
-        return self._file.place((*self._where, spelling))
+        return self._file.place(self._key(spelling))
 
     def line_text(self, spelling: str) -> str:
         """What the line of a name says of it."""
-        return self._file.line_text((*self._where, spelling))
+        return self._file.line_text(self._key(spelling))
 
     def quote(self, spelling: str) -> str:
         """The line of a name, its value only where it may be shown."""
         shown = self._section.scalars[self._section.field(spelling) or spelling].is_shown
-        return self._file.quoted((*self._where, spelling), shown=shown)
+        return self._file.quoted(self._key(spelling), shown=shown)
+
+    def _key(self, spelling: str) -> tuple[str, ...]:
+        return (*(("data",) if spelling in self._lent else self._where), spelling)
 
 
 class _Lookup(Mapping[str, str]):

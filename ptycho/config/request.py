@@ -13,7 +13,7 @@ from ptycho.config.recipes import Recipe, read_files, suited
 from ptycho.config.record import damages, settings_in, version_of
 from ptycho.config.resolve import Origins, Resolution, in_force, merge, ranked, resolve, worded
 from ptycho.config.rules import conflicts
-from ptycho.config.section import Conflict, Section, recorded, section_of, section_of_table
+from ptycho.config.section import OF_READING, Conflict, Section, recorded, section_of, section_of_table
 from ptycho.config.sources import PYTHON, TEXT, Environment, as_flags, read_saved, sort_values
 from ptycho.config.subclass_sources import with_ambient
 
@@ -242,7 +242,12 @@ class Request:
             tables = file.content if file.has_tables else {"execution": file.content}
             for table, content in tables.items() if file.kind == "file" and file.level >= 0 else ():
                 names = [*cast(Mapping[str, Any], content)] if isinstance(content, Mapping) else list[str]()
-                idle = [named(name) for name in names if table not in read or name in self._unread]
+                lent = {*OF_READING}.difference(*(section_of(cls).fields for cls in self._layers))
+                idle = [
+                    named(name)
+                    for name in names
+                    if table not in read or name in self._unread or (table == "data" and name in lent)
+                ]
                 more = f" and {len(idle) - _MOST_NAMED} more" if len(idle) > _MOST_NAMED else ""
                 told += [f"[{table}] {', '.join(idle[:_MOST_NAMED])}{more}"] if idle else []
             if told:

@@ -41,6 +41,9 @@ TABLES: Final[Mapping[str, str]] = {
 }
 """Table of a run file -> the module that declares its section, and is loaded where all tables are asked for."""
 
+OF_READING: Final = ("measurement_domain", "holdout")
+"""Settings of how a scan is read that other sections have, and that a file may set in [data] as well."""
+
 
 class Section:
     """One class of settings.

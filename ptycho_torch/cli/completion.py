@@ -20,7 +20,7 @@ def add_arguments(parser: FlagParser) -> None:
         "        ptycho completion bash > $d/ptycho\n"
         "  zsh   ptycho completion zsh > _ptycho, in a folder of $fpath\n"
         "  fish  ptycho completion fish > ~/.config/fish/completions/ptycho.fish\n"
-        "For this bash alone: source <(ptycho completion bash)"
+        "In this shell only: source <(ptycho completion bash)"
     )
     parser.add_argument(
         "shell", metavar="SHELL", nargs="?", default=None, choices=SHELLS, help="bash, zsh or fish."

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from ptycho.config.errors import VERSION_KEY
 from ptycho.config.fields import LARGEST, Exact
 from ptycho.config.files import ORIGINS_KEY, SCHEMA_KEY
-from ptycho.config.section import TABLES, recorded, section_of_table
+from ptycho.config.section import OF_READING, TABLES, recorded, section_of_table
 from ptycho_torch.cli.flags import Flag, flags_of
 from ptycho_torch.cli.parser import FlagParser
 
@@ -46,6 +46,7 @@ def schema() -> dict[str, Any]:
     for true or words in another case, are left out, so that files stay uniform.
     """
     tables = {table: _table_schema(table) for table in TABLES}
+    tables["data"]["properties"] |= {name: tables["solver"]["properties"][name] for name in OF_READING}
     writer = {
         VERSION_KEY: {"description": "Version that wrote the file.", "type": "string"},
         SCHEMA_KEY: {"description": "Where this schema is.", "type": "string"},

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ptycho.checksums import CHECKSUMS, verify
+from ptycho.checksums import verify
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import Failure, spelled_out
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.recipes import STANDARD
+from ptycho.config.record import RECORD
 from ptycho.config.render import Line
 from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION
@@ -44,8 +45,8 @@ def add_arguments(parser: FlagParser) -> None:
     parser.epilog = (
         "Tells of the settings that ptycho train would have here, from flags, environment and --config, whether any "
         "would be refused; then the exit code is 2. Nothing is run, and no data are opened. With RUN, compares the "
-        "files that SHA256SUMS in its folder lists with their SHA-256: scan, checkpoints and model of a training; "
-        "scan, model and results of a reconstruction. The exit code is 1 where one is changed, missing or cannot be "
+        "scan, checkpoints and model of a training, or scan, model and results of a reconstruction, with the SHA-256 "
+        "in its record, config.json. The exit code is 1 where one is changed, missing or cannot be "
         "read, where a checkpoint, a model or a result is not listed, and where no file is listed; 3 where the run "
         "itself came to nothing: a training that did not learn, or a picture that is not that of the object."
     )
@@ -115,7 +116,7 @@ def _check_files(run: str, *, as_json: bool) -> int:
 def _verdict_on_files(states: Mapping[str, str]) -> str | None:
     """What keeps the files of a run from being sound, by the state of each; None where all are as written."""
     if not states:
-        return f"no file is listed in {CHECKSUMS}, and none was checked"
+        return f"no file is listed in {RECORD}, and none was checked"
     numbers = {words: sum(state in what for state in states.values()) for what, words in _TOLD.items()}
     told = [f"{number} of {len(states)} files {words}" for words, number in numbers.items() if number]
     return ", ".join(told) or None

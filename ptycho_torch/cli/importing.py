@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ptycho.config.errors import ConfigError
+from ptycho.wording import counted
 from ptycho_torch.cli.console import refusing, relative, tell_next_with
 from ptycho_torch.cli.inspect import add_reading, reading
 from ptycho_torch.cli.options import add_quiet, in_the_way
@@ -42,6 +43,6 @@ def run(options: argparse.Namespace) -> int:
         scan.to_file(target, overwrite="overwrite" in options)
     n, height, width = scan.patterns.shape
     probe = "" if scan.has_probe else ", no probe"
-    print(f"{relative(target)}: {n} patterns of {height} x {width} pixels, {scan.domain}{probe}")
+    print(f"{relative(target)}: {counted(n, 'pattern')} of {height} x {width} pixels, {scan.domain}{probe}")
     tell_next_with(target, height)
     return 0

@@ -36,6 +36,8 @@ OWN = (
 )
 """Options of the commands themselves; every other one is a field's."""
 OVERWRITE = "Replace the run that is in the output folder; it is kept aside until the new one has saved."
+AUTO = "auto"
+"""In place of a folder to resume: go on where there is something to go on from."""
 POSITIONAL = {
     "doctor": ("run",),
     "inspect": ("data_file",),
@@ -221,6 +223,20 @@ class CommandLine(NamedTuple):
             "overrides": {"enable_progress_bar": False} if self.quiet else {},
             "flags": self.flags,
         }
+
+
+def resumes_itself(options: argparse.Namespace) -> bool:
+    """Whether a run goes on where it can, and starts otherwise.
+
+    Raises:
+        Refusal: it is also to replace what it could go on with.
+    """
+    automatic = vars(options).get("resume") == AUTO
+    if automatic and "overwrite" in options:
+        raise Refusal(
+            "--overwrite: expected without --resume auto, which keeps what is there; got both. Drop one."
+        )
+    return automatic
 
 
 def missing_places(request: Request, cls: type, places: Mapping[str, str]) -> list[Failure]:

@@ -25,11 +25,18 @@ from ptycho_torch.cli.options import (
     CommandLine,
     add_own_options,
     missing_places,
+    resumes_itself,
     run_in_the_way,
     shown_values,
 )
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.settled import Settled
+
+_ONE_PASS = Failure(
+    "--resume",
+    "--resume: expected in a reconstruction without MODEL; got it in one with a model, which is a single pass. "
+    "Start it again (--overwrite), or leave MODEL out.",
+)
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -51,7 +58,8 @@ def add_arguments(parser: FlagParser) -> None:
         "--resume",
         metavar="RUN",
         help="Go on with the reconstruction without a model in this folder, with its own settings, where it was "
-        "stopped. DATA is then needed only where the scan was moved.",
+        "stopped. DATA is then needed only where the scan was moved. With 'auto', go on with that in the output folder "
+        "where there is one, and start it otherwise.",
     )
     flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
     flags += flags_of(SolverConfig, without=["data_file", *section_of(InferenceConfig).fields])
@@ -72,14 +80,15 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    if "resume" in options:
+    automatic = resumes_itself(options)
+    if "resume" in options and not automatic:
         return solve.resume(line, options)
     line, request, is_alone = asked(line)
     if is_alone:
         return solve.run(line, request, options)
     places = {"model_path": "MODEL", "test_data_file": "DATA"}
     wrong = [*missing_places(request, InferenceConfig, places), *_swapped(line)]
-    wrong += solve.misplaced(line, with_model=True)
+    wrong += [*solve.misplaced(line, with_model=True), *([_ONE_PASS] if automatic else [])]
     place = request.path("output_dir")
     run_dir = Path(place or "")
     line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if place else ())])
@@ -104,7 +113,7 @@ def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
     Raises:
         ConfigError, Refusal, OSError: what would stop it before it starts.
     """
-    if "resume" in options:
+    if "resume" in options and not resumes_itself(options):
         return solve.settled_again(line, options)
     line, request, is_alone = asked(line)
     line.refuse(request, solve.misplaced(line, with_model=not is_alone))

@@ -14,7 +14,7 @@ from ptycho_torch.cli.parser import FlagParser
 def add_arguments(parser: FlagParser) -> None:
     """Add the run, and where to write."""
     parser.description = (
-        "Write report.html of a run anew, from its files: the object, figures and whether to believe them, the "
+        "Write report.html of a run again, from its files: the object, figures and whether to believe them, the "
         "patterns that are predicted worst, the settings, and the command that repeats the run. It opens from the "
         "disk, without a network. A run on several scans has one in the folder of each."
     )

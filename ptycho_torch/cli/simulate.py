@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ptycho.config.errors import ConfigError
+from ptycho.wording import counted
 from ptycho_torch.cli.console import refusing, relative, tell_next_with
 from ptycho_torch.cli.options import OWN, add_quiet, in_the_way, path_of_flag
 from ptycho_torch.cli.parameters import call, parameter_flags, read_parameters
@@ -49,6 +50,6 @@ def run(options: argparse.Namespace) -> int:
                 raise ConfigError(kept) from None
             raise
     n, height, width = scan.patterns.shape
-    print(f"{relative(path)}: {n} patterns of {height} x {width} pixels, {scan.domain}")
+    print(f"{relative(path)}: {counted(n, 'pattern')} of {height} x {width} pixels, {scan.domain}")
     tell_next_with(path, height)
     return 0

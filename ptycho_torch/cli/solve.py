@@ -24,6 +24,7 @@ from ptycho.run_names import RECONSTRUCTIONS, default_folder
 from ptycho.run_verdicts import recorded_problems
 from ptycho.wording import counted, duration
 from ptycho_torch.cli.console import (
+    Refusal,
     is_first_process,
     refuse_unlearned,
     refusing,
@@ -33,7 +34,7 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import spell
-from ptycho_torch.cli.options import CommandLine, missing_places, run_in_the_way
+from ptycho_torch.cli.options import CommandLine, missing_places, resumes_itself, run_in_the_way
 from ptycho_torch.cli.settled import Settled
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ def run(line: CommandLine, request: Request, options: argparse.Namespace) -> int
         *misplaced(line, with_model=False),
     ]
     place = request.path("output_dir")
-    run_dir = Path(place or "")
-    line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if place else ())])
+    run_dir, automatic = Path(place or ""), resumes_itself(options)
+    kept = run_in_the_way(run_dir, options) if place and not automatic else []
+    line.refuse(request, [*wrong, *kept])
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_solver import create_solver_payload
@@ -87,6 +89,10 @@ def run(line: CommandLine, request: Request, options: argparse.Namespace) -> int
     with refusing(DataError), watching_for_interrupt(run_dir):
         payload = create_solver_payload(None, None, request=request)
         tell_loading()
+        if automatic:
+            from ptycho_torch.runs.resuming_solver import solve_or_resume
+
+            return _tell_resumed(solve_or_resume(payload), run_dir)
         from ptycho_torch.runs.solving import solve
 
         return tell_results(solve(payload, overwrite="overwrite" in options))
@@ -111,7 +117,7 @@ def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
     """The settings of a reconstruction that would go on."""
     known = asked_to_resume(line, options)
 
-    from ptycho_torch.runs.solving import stopped_payload
+    from ptycho_torch.runs.resuming_solver import stopped_payload
 
     payload = stopped_payload(**known)
     return Settled.of(payload, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
@@ -139,13 +145,9 @@ def resume(line: CommandLine, options: argparse.Namespace) -> int:
     from ptycho.raw_data import DataError
 
     with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
-        from ptycho_torch.runs.solving import resume_solving
+        from ptycho_torch.runs.resuming_solver import resume_solving
 
-        code = tell_results(resume_solving(**known))
-    refuse_unlearned(
-        next(iter(recorded_problems(Path(known["run_dir"]))), None)
-    )  # of scans that were finished before
-    return code
+        return _tell_resumed(resume_solving(**known), Path(known["run_dir"]))
 
 
 def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str, Any]:
@@ -155,7 +157,18 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
         ConfigError: a flag that does not exist.
         Refusal: an option that does not go with `--resume`.
     """
+    if len(line.places) > 1:
+        rule = "expected with DATA alone, where the scan was moved"
+        raise Refusal(f"--resume: {rule}; got MODEL as well. Drop MODEL: a run keeps its settings.")
     return {**line.resuming(options, "solver"), "data": next(iter(line.places.values()), None)}
+
+
+def _tell_resumed(results: "Sequence[SolverResult]", run_dir: Path) -> int:
+    if not results and is_first_process():
+        print(f"{relative(run_dir)}: nothing is left to reconstruct")
+    code = tell_results(results)
+    refuse_unlearned(next(iter(recorded_problems(run_dir)), None))  # of scans that were finished before
+    return code
 
 
 def tell_results(results: "Sequence[SolverResult | ReconstructionResult]") -> int:

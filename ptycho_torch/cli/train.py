@@ -17,7 +17,6 @@ from ptycho.run_folder import REPORT
 from ptycho.run_names import RUNS, data_of, default_folder
 from ptycho.wording import counted
 from ptycho_torch.cli.console import (
-    Refusal,
     is_first_process,
     refuse_unlearned,
     refusing,
@@ -33,6 +32,7 @@ from ptycho_torch.cli.options import (
     CommandLine,
     add_own_options,
     missing_places,
+    resumes_itself,
     run_in_the_way,
     shown_values,
 )
@@ -42,9 +42,6 @@ from ptycho_torch.cli.settled import Settled
 if TYPE_CHECKING:
     from ptycho_torch.runs.resuming import EndedTraining
     from ptycho_torch.runs.training import TrainingResult
-
-AUTO = "auto"
-"""In place of a folder: go on where there is something to go on from."""
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -139,20 +136,6 @@ def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
 
     with refusing(DataError):
         return Settled.of(create_training_payload(None, None, request=request), *classes)
-
-
-def resumes_itself(options: argparse.Namespace) -> bool:
-    """Whether a training goes on where it can, and starts otherwise.
-
-    Raises:
-        Refusal: it is also to replace what it could go on with.
-    """
-    automatic = vars(options).get("resume") == AUTO
-    if automatic and "overwrite" in options:
-        raise Refusal(
-            "--overwrite: expected without --resume auto, which keeps what is there; got both. Drop one."
-        )
-    return automatic
 
 
 def _resumed(line: CommandLine, options: argparse.Namespace) -> "TrainingResult":

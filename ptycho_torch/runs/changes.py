@@ -10,10 +10,12 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
-from ptycho.config.record import HELD
+from ptycho.config.record import HELD, table_of
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
+from ptycho.config.solver import SolverConfig
 from ptycho_torch.config_factory import TrainingPayload, training_payload
+from ptycho_torch.config_solver import SolverPayload
 from ptycho_torch.runs.record import CONFIGURATION
 
 MAY_CHANGE: Final = frozenset(
@@ -34,7 +36,8 @@ The scans may lie elsewhere, not be other ones."""
 
 _SAID: Final = ("override", "argument", "environment", "file")
 """Origins of what somebody set."""
-_PLACES: Final = ("training.output_dir", "training.train_data_file")
+_PATHS: Final = section_of(TrainingConfig).paths | section_of(SolverConfig).paths
+_PLACES: Final = ("training.output_dir", "training.train_data_file", "solver.output_dir", "solver.data_file")
 
 
 def recorded_payload(
@@ -75,7 +78,7 @@ def refuse_fixed(
         ConfigError: there is anything.
     """
     fixed = [
-        _fixed(name, change, folder)
+        fixed_failure(name, change, f"as {folder} was trained so far", "training")
         for name, change in changes.items()
         if not _may_change(name.split(".")[-1], change)
     ]
@@ -93,12 +96,14 @@ def _without_checkpoints(execution: PyTorchExecutionConfig) -> Iterator[Failure]
         yield Failure(name, f"{name}: {rule}, {why}; {got}. Keep one.")
 
 
-def differences(record: Mapping[str, Any], payload: TrainingPayload) -> Iterator[tuple[str, dict[str, Any]]]:
+def differences(
+    record: Mapping[str, Any], payload: TrainingPayload | SolverPayload
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """What differs from the record: `section.field` or knob -> what it was, what it is, and from where."""
-    recorded = dict(record["configuration"])
+    recorded, section = dict(record["configuration"]), table_of(record)
     held = {table: recorded.pop(table, {}) for table in HELD}
     was = {f"{table}.{name}": value for table, values in held.items() for name, value in values.items()}
-    was |= {f"training.{name}": value for name, value in recorded.items()}
+    was |= {f"{section}.{name}": value for name, value in recorded.items()}
     was |= record["execution"]
     now: dict[str, Origin] = {**payload.sources, **payload.execution_config.sources}
     for name, origin in now.items():
@@ -108,13 +113,13 @@ def differences(record: Mapping[str, Any], payload: TrainingPayload) -> Iterator
 
 def _is_same(name: str, was: Any, now: Any) -> bool:
     """Whether two values are one; a record holds paths from the root."""
-    if name.removeprefix("training.") in section_of(TrainingConfig).paths and None not in (was, now):
+    if name.rpartition(".")[2] in _PATHS and None not in (was, now):
         return absolute(str(was)) == absolute(str(now))
     return was == now
 
 
 def said_otherwise(
-    record: Mapping[str, Any], payload: TrainingPayload
+    record: Mapping[str, Any], payload: TrainingPayload | SolverPayload
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Of what differs from the record, what somebody set; not where the run and its scan lie."""
     sources = {**payload.sources, **payload.execution_config.sources}
@@ -128,7 +133,15 @@ def _may_change(name: str, change: Mapping[str, Any]) -> bool:
     return name in MAY_CHANGE and not (name == "test_data_file" and None in (change["was"], change["now"]))
 
 
-def _fixed(name: str, change: Mapping[str, Any], folder: Path) -> Failure:
-    rule = f"expected {show(change['was'])}, as {folder} was trained so far"
-    why = "A training that goes on cannot change it: drop it, or start a new run."
+def fixed_failure(name: str, change: Mapping[str, Any], why_so: str, kind: str) -> Failure:
+    """Why a setting of a run that goes on cannot change.
+
+    Args:
+        name: `section.field` or knob.
+        change: of it, see `differences`.
+        why_so: why it has to be what it was.
+        kind: of the run.
+    """
+    rule = f"expected {show(change['was'])}, {why_so}"
+    why = f"A {kind} that goes on cannot change it: drop it, or start a new run."
     return Failure(name, f"{name}: {rule}; got {show(change['now'])} from {change['from']}. {why}")

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from torch import Tensor
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
+from ptycho.wording import counted
 from ptycho_torch.model import PtychoPINN_Lightning
 from ptycho_torch.runtime import (
     LAST,
@@ -102,9 +103,9 @@ def latest(folder: Path, n_processes: int | None = None) -> Checkpoint:
             log.warning("passed over: %s", fault)
         if faults:
             log.warning(
-                "the latest sound checkpoint is %s, of %d epochs",
+                "the latest sound checkpoint is %s, of %s",
                 printable(str(checkpoint.path)),
-                checkpoint.epochs_done,
+                counted(checkpoint.epochs_done, "epoch"),
             )
         return checkpoint._replace(passed_over=[fault.path.name for fault in faults])
     if faults:

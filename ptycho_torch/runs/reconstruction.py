@@ -67,7 +67,7 @@ class ReconstructionResult(ShownReconstruction):
 
     Attributes:
         run_dir: folder with report.html, reconstruction.npz, reconstruction.png, patterns.npz, metrics.json,
-            config.json and SHA256SUMS.
+            and config.json.
         scan: what was reconstructed.
         reconstruction: the object and its registration.
         metrics: R factor, deviance, both of the mean pattern, figures against the known object where there is one, and
@@ -112,7 +112,7 @@ def reconstruct_scans(
         RunFolder(run_dir, writes=is_first_process()) as home,
         run_environment(execution),
         logged(home),
-        naming_losses(execution, run_dir),
+        naming_losses(execution, run_dir, trains=False),
     ):
         if not overwrite:
             home.refuse_run(may_resume=False)
@@ -134,9 +134,10 @@ def reconstruct_scans(
                 "domains": domains_of(scans).to_json(),
                 "object_pixel_size_m": pixel_sizes_of(scans),
             }
-            write_configuration(run_dir, config, execution, payload.sources, payload.overrides_applied, facts)
-            read = [scan.path for scan in scans if scan.path is not None]
-            Checksums(run_dir).list_scans([*archive_files(Path(str(config.model_path))), *read])
+            read = [*archive_files(Path(str(config.model_path))), *(scan.path for scan in scans)]
+            write_configuration(
+                run_dir, config, execution, payload.sources, payload.overrides_applied, facts, read
+            )
         names = distinct_names(stem_of(scan, i) for i, scan in enumerate(scans))
         folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
         results = [

@@ -7,19 +7,20 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any, cast
 
+from ptycho.checksums import Checksums
 from ptycho.config.errors import printable
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
 from ptycho.config.section import section_of
 from ptycho.escaped import LineFormatter
-from ptycho.json_files import read_json, write_json
 from ptycho.model_archive import ARCHIVE
+from ptycho.recorded import recorded_settings
 from ptycho.run_folder import LOG, RunFolder
 from ptycho.run_folder import RECORD as CONFIGURATION
 from ptycho.scan_domain import TrainedDomains
@@ -48,8 +49,9 @@ def write_configuration(
     sources: Mapping[str, Origin],
     overrides_applied: Mapping[str, Any],
     facts: Mapping[str, Any],
+    scans: Iterable[Path | None],
     kept_origins: Mapping[str, Any] | None = None,
-) -> Path:
+) -> list[str]:
     """Write ``config.json``: every value in force with its origin, and what it was run with.
 
     Args:
@@ -59,7 +61,11 @@ def write_configuration(
         sources: origins of the canonical fields.
         overrides_applied: audit trail of the factory.
         facts: further JSON values about the run (measurement domain, number of patterns ...).
+        scans: files that the run reads, whose SHA-256 the record holds; None for those in memory.
         kept_origins: those that an earlier part of the run recorded, of values that are still in force.
+
+    Returns:
+        The names of files with another content than those of an earlier part of the run.
     """
     sections = [section_of(type(settings)) for settings in (canonical, execution)]
     paths = {name for one in (*sections, *sections[0].nested.values()) for name in one.paths}
@@ -79,7 +85,7 @@ def write_configuration(
         },
         **plain(facts),
     }
-    return write_json(run_dir / CONFIGURATION, content)
+    return Checksums(run_dir).write_record(content, [path for path in scans if path is not None])
 
 
 def _with_places(values: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
@@ -128,11 +134,7 @@ def warn_of_older_model(run_dir: Path) -> None:
 
 def _model_of(record: Path) -> str | None:
     """The model that a record names, seen from here."""
-    try:
-        content: Any = read_json(record)
-        named = content["configuration"]["model_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    named = recorded_settings(record.parent).get("model_path")
     return os.path.realpath(named) if isinstance(named, str) and "\0" not in named else None
 
 

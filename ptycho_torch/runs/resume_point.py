@@ -37,7 +37,7 @@ class ResumePoint(NamedTuple):
 
     def how_far(self) -> str:
         """The end of a line of the log: what is done, and the checkpoint that it is taken from."""
-        further = f" and {self.batches_done} batches of the next" if self.batches_done else ""
+        further = f" and {self.batches_done} of the batches of the next" if self.batches_done else ""
         return f", {self.epochs_done} of which are done{further} ({printable(self.checkpoint.name)})"
 
 

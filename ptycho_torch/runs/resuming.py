@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -103,8 +103,9 @@ def resume(
 ) -> TrainingResult:
     """Train on from the latest checkpoint of a run, with the settings that the run recorded.
 
-    On the same machine, with `deterministic`, the weights and the history become those of a training that was never
-    stopped. The environment is not read. What is changed is recorded in `config.json`, under `resumed`.
+    A run that ended before its first checkpoint begins again. On the same machine, with `deterministic`, the weights
+    and the history become those of a training that was never stopped. The environment is not read. What is changed is
+    recorded in `config.json`, under `resumed`.
 
     Args:
         run_dir: folder of the run; the training goes on in it.
@@ -121,6 +122,10 @@ def resume(
         DataError: the scan is another one.
     """
     with RunFolder(run_dir, writes=is_first_process()) as folder:
+        if not has_results(folder.path):
+            record = read_record(folder.path, "training")
+            payload = recorded_payload(record, folder.path, overrides, flags, train_data_file)
+            return _begin(folder, payload, data, callbacks)
         stopped = _read(folder.path)
         payload = recorded_payload(stopped.record, folder.path, overrides, flags, train_data_file)
         _refuse_other_training(stopped, payload)
@@ -159,7 +164,7 @@ def train_or_resume(
                 read_record(folder.path, "training")  # refuses a file of this name that is of no training
             else:
                 folder.refuse_run(may_resume=False)
-            return train_in(folder, payload, check(payload, data), callbacks)
+            return _begin(folder, payload, data, callbacks)
         record = read_record(folder.path, "training")
         changed = dict(said_otherwise(record, payload))
         refuse_fixed(changed, folder.path)
@@ -172,10 +177,24 @@ def train_or_resume(
         resumed = recorded_payload(
             stopped.record, folder.path, said, None, None if scan is None else str(scan)
         )
+        # the values are told by where they were set
+        told = {name: payload.sources[name] for name in changed.keys() & payload.sources.keys()}
+        resumed = replace(resumed, sources={**resumed.sources, **told})
         _refuse_other_training(stopped, resumed)
         if _nothing_left(stopped, folder.path, resumed):
             return _end(folder, record, resumed, data)
         return _go_on(folder, stopped, resumed, data, callbacks)
+
+
+def _begin(
+    folder: RunFolder, payload: TrainingPayload, data: ScanDataModule | None, callbacks: Sequence[Callback]
+) -> TrainingResult:
+    if (folder.path / CONFIGURATION).exists():
+        log.warning(
+            "%s: there is no checkpoint to go on from; the training begins again",
+            printable(str(folder.path)),
+        )
+    return train_in(folder, payload, check(payload, data), callbacks)
 
 
 def _end(
@@ -306,9 +325,9 @@ def _warn_of_lost_epochs(stopped: _Stopped, folder: Path) -> None:
         return
     if in_history > stopped.epochs_done + 1:
         log.warning(
-            "%s: %d epochs are in the history, and the latest checkpoint (%s) is of %d; the others are trained again",
+            "%s: the history has %s, and the latest checkpoint (%s) has %d; the others are trained again",
             printable(str(folder)),
-            in_history,
+            counted(in_history, "epoch"),
             printable(stopped.checkpoint.name),
             stopped.epochs_done,
         )

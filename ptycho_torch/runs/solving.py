@@ -7,21 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from lightning.fabric import Fabric
 from lightning.pytorch.loggers import Logger
 
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.config.request import Request
 from ptycho.config.rules import idle_settings, values_of
-from ptycho.config.section import section_of
-from ptycho.config.solver import SolverConfig
-from ptycho.raw_data import RawData, load_scans
-from ptycho.run_folder import OF_RECONSTRUCTION, PREVIEW, RECORD, STATE, RunFolder
+from ptycho.memory import available_bytes, size_text, too_large
+from ptycho.raw_data import DataError, RawData, load_scans
+from ptycho.run_folder import OF_RECONSTRUCTION, PREVIEW, STATE, RunFolder
 from ptycho.run_names import distinct_names
-from ptycho.run_record import read_record
 from ptycho.wording import counted
-from ptycho_torch.config_solver import SolverPayload, solver_payload
+from ptycho_torch.config_solver import SolverPayload
 from ptycho_torch.data.found import with_found
 from ptycho_torch.runs.completing import as_found
 from ptycho_torch.runs.course import Course, margin_px
@@ -49,6 +47,9 @@ from ptycho_torch.runtime import (
 )
 from ptycho_torch.stopping import Terminated, stop_if_asked
 
+PIXEL_BYTES: Final = 120
+"""Bytes for each pixel of an object while it is found and drawn."""
+
 log = logging.getLogger(__name__)
 
 
@@ -57,7 +58,7 @@ def solve(
 ) -> list[SolverResult]:
     """Reconstruct the scan, or every scan of the folder, that a payload names, without a network.
 
-    An interrupt keeps the object as it is then; `resume_solving` goes on.
+    An interrupt keeps the object as it is then; `ptycho_torch.runs.resuming_solver.resume_solving` goes on.
 
     Args:
         payload: from ``create_solver_payload``.
@@ -74,59 +75,14 @@ def solve(
         KeyboardInterrupt, Terminated: as asked; what is found so far is kept.
     """
     SolverPayload.refuse_other(payload)
-    with _folder_for(payload) as folder:
+    with folder_for(payload) as folder:
         if not overwrite:
             folder.refuse_run(may_resume=False)
-        return _solve_in(folder, payload, scans)
+        return solve_in(folder, payload, scans)
 
 
-def resume_solving(
-    run_dir: str | Path,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    flags: Mapping[str, Any] | None = None,
-    data: str | Path | None = None,
-    scans: Sequence[RawData] | None = None,
-) -> list[SolverResult]:
-    """Go on with a reconstruction that was stopped, with the settings that it recorded.
-
-    The result is, bit by bit on the same machine, the one of a run that was never stopped. The environment is not
-    read.
-
-    Args:
-        run_dir: folder of the run.
-        overrides: execution knob -> value; the other settings are those of the run.
-        flags: command-line flags that were passed, by knob.
-        data: where the scan is now; None: where it was.
-        scans: scans in memory, as for `solve`.
-
-    Returns:
-        One result for each scan that was not finished.
-
-    Raises:
-        ConfigError: there is no such run, or nothing is left to do; a setting is wrong, or cannot change.
-        FileNotFoundError: the scan is gone.
-        DataError: the scan does not fit the data contract.
-    """
-    with RunFolder(run_dir, writes=is_first_process()) as folder:
-        record = read_record(folder.path, "solver")
-        payload = _recorded_payload(record, folder.path, overrides or {}, flags or {}, data)
-        return _solve_in(folder, payload, scans, record)
-
-
-def stopped_payload(
-    run_dir: str | Path,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    flags: Mapping[str, Any] | None = None,
-    data: str | Path | None = None,
-) -> SolverPayload:
-    """The settings that `resume_solving` would go on with; arguments and errors as there."""
-    path = Path(run_dir)
-    return _recorded_payload(read_record(path, "solver"), path, overrides or {}, flags or {}, data)
-
-
-def _folder_for(payload: SolverPayload) -> RunFolder:
+def folder_for(payload: SolverPayload) -> RunFolder:
+    """The folder of a run, to be entered, once what this machine cannot do is refused."""
     check_solver(payload.execution_config, payload.solver_config)
     _warn_of_idle_settings(payload)
     run_dir = Path(str(payload.solver_config.output_dir))
@@ -141,19 +97,25 @@ def _warn_of_idle_settings(payload: SolverPayload) -> None:
             warn_once(message)
 
 
-def _solve_in(
+def solve_in(
     home: RunFolder,
     payload: SolverPayload,
     scans: Sequence[RawData] | None,
     record: Mapping[str, Any] | None = None,
+    *,
+    may_be_done: bool = False,
 ) -> list[SolverResult]:
-    """Solve in a folder that this process has for itself; with the record of a run, go on with it."""
+    """Solve in a folder that this process has for itself; with the record of a run, go on with it.
+
+    Raises:
+        ConfigError: nothing is left to do, unless it `may_be_done`.
+    """
     config, execution, run_dir = payload.solver_config, payload.execution_config, home.path
     goes_on = record is not None
     with (
         run_environment(execution),
         logged(home, further=goes_on),
-        naming_losses(execution, run_dir),
+        naming_losses(execution, run_dir, trains=False),
     ):
         fabric = build_fabric(execution)
         if scans is None:
@@ -161,23 +123,54 @@ def _solve_in(
             scans = load_scans(Path(str(config.data_file)), config.measurement_domain, trained, config.data)
         for scan in scans:
             refuse_several_objects(scan)
+            _refuse_large(scan)
         export_of(config).refuse(scans)
+        if record is not None:
+            _refuse_other_scans(scans, record)
         names = distinct_names(stem_of(scan, i) for i, scan in enumerate(scans))
         folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
         left = [pair for pair in zip(scans, folders, strict=True) if not goes_on or not _is_finished(pair[1])]
+        if not left and may_be_done:
+            log.info("%s: its reconstruction has ended", printable(str(run_dir)))
+            return []
         if not left:
             message = f"{run_dir}: expected a reconstruction that was not finished; got one that is."
             raise ConfigError([Failure(str(run_dir), f"{message} Start another one from it with --start.")])
         home.begin(anew=not goes_on)
         checksums = Checksums(run_dir)
         if fabric.is_global_zero:
-            _write_record(payload, scans, run_dir, checksums, record)
+            _write_record(payload, scans, run_dir, record)
         results = [_one_scan(payload, *pair, run_dir, fabric, checksums) for pair in left]
         if fabric.is_global_zero:
             checksums.settle()
         home.saved()
         fabric.barrier()  # what the first process writes is there for every process that returns
         return results
+
+
+def _refuse_large(scan: RawData) -> None:
+    """Refuse positions so far apart that there is no memory to find the object between them.
+
+    Raises:
+        DataError: they are.
+    """
+    height, width = np.ptp(scan.positions_px, axis=0) + scan.patterns.shape[-1]
+    n_bytes = float(height * width * PIXEL_BYTES)
+    if too_large(n_bytes):
+        raise DataError(
+            f"{scan.path or 'scan'}: xcoords, ycoords: expected an object that the solver has memory for, "
+            f"{size_text(available_bytes())}; got {height:.4g} x {width:.4g} pixels, which take {size_text(n_bytes)}. "
+            "Leave out positions far from the others, or correct their unit (object pixels)."
+        )
+
+
+def _refuse_other_scans(scans: Sequence[RawData], record: Mapping[str, Any]) -> None:
+    found = [scan_fingerprint(scan) for scan in scans]
+    if found != (record.get("fingerprints") or found):
+        raise DataError(
+            f"{', '.join(str(scan.path or 'scan') for scan in scans)}: expected the data that the run was begun with; "
+            "got other shapes, positions, probes or patterns. Name the data of the run, or start a new one."
+        )
 
 
 def _is_finished(folder: Path) -> bool:
@@ -188,7 +181,6 @@ def _write_record(
     payload: SolverPayload,
     scans: Sequence[RawData],
     run_dir: Path,
-    checksums: Checksums,
     record: Mapping[str, Any] | None,
 ) -> None:
     facts: dict[str, Any] = {
@@ -205,9 +197,9 @@ def _write_record(
         payload.sources,
         payload.overrides_applied,
         facts,
+        [scan.path for scan in scans],
         None if record is None else _kept_origins(record),
     )
-    checksums.list_scans(scan.path for scan in scans if scan.path is not None)
 
 
 def _kept_origins(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -287,10 +279,10 @@ def _keep(
         result, _ = finish(course, folder, window, is_whole=False)
         save_so_far(result, run_dir, checksums, history_of(result.history))
         log.warning(
-            "%s: stopped after %d of %d iterations; the object so far is kept",
+            "%s: stopped after %d of %s; the object so far is kept",
             printable(str(course.scan.path)),
             course.n_done,
-            course.plan.n_iterations,
+            counted(course.plan.n_iterations, "iteration"),
         )
 
 
@@ -342,33 +334,3 @@ def _logged_to(logger: Logger | None) -> Iterator[None]:
         if logger is not None:
             logger.save()
             logger.finalize("success")
-
-
-# Going on -----------------------------------------------------------------------------------------------------------
-
-_MAY_CHANGE: Final = "the settings of [execution], and where the scan is"
-
-
-def _recorded_payload(
-    record: Mapping[str, Any],
-    run_dir: Path,
-    overrides: Mapping[str, Any],
-    flags: Mapping[str, Any],
-    data: str | Path | None,
-) -> SolverPayload:
-    """The payload of a run that goes on.
-
-    Raises:
-        ConfigError: a setting cannot change, or is wrong; or the machine cannot follow it.
-    """
-    fields = section_of(SolverConfig).fields
-    fixed = [name for level in (overrides, flags) for name in level if name in fields]
-    if fixed:
-        rule = f"expected as the run has it; a reconstruction that goes on can change {_MAY_CHANGE}"
-        raise ConfigError([Failure(name, f"solver.{name}: {rule}. Drop it.") for name in fixed])
-    moved = {} if data is None else {"data_file": data}
-    place = {**moved, "output_dir": run_dir}
-    request = Request.of_record(record, str(run_dir / RECORD), overrides={**overrides, **place}, flags=flags)
-    payload = solver_payload(request.answer())
-    check_solver(payload.execution_config, payload.solver_config)
-    return payload

@@ -295,22 +295,22 @@ def _record(
         "domains": domains_of(data.scans).to_json(),
         "resumed": [] if resumed is None else resumed.record,
     }
-    write_configuration(
+    for changed in write_configuration(
         run_dir,
         config,
         payload.execution_config,
         payload.sources,
         payload.overrides_applied,
         facts,
+        [scan.path for scan in data.scans],
         resumed.origins if resumed else None,
-    )
-    for changed in Checksums(run_dir).list_scans(scan.path for scan in data.scans if scan.path is not None):
+    ):
         log.warning(
             "%s: other content than the run was trained on so far, by its SHA-256", printable(changed)
         )
     log.info(
-        "training on %d groups of %s, validating on %d, for %s%s",
-        facts["n_training_groups"],
+        "training on %s of %s, validating on %d, for %s%s",
+        counted(facts["n_training_groups"], "group"),
         counted(config.model.gridsize**2, "pattern"),
         facts["n_validation_groups"],
         counted(config.nepochs, "epoch"),

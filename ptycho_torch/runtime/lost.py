@@ -15,7 +15,7 @@ from typing import Final
 import torch
 
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.run_folder import CHECKPOINTS
+from ptycho.run_folder import CHECKPOINTS, STATE
 from ptycho_torch.stopping import RunError, lost_process, serve_the_last_step, stop_if_asked
 
 SETTLE_S: Final = 0.3
@@ -33,6 +33,11 @@ _MEMORY: Final = (
     "batch_size: expected a training that the memory of the device holds; it ran out. Lower batch_size (a higher "
     "accum_steps keeps the effective batch), or use a larger device"
 )
+_MEMORY_OF_RECONSTRUCTION: Final = (
+    "inference_batch_size: expected a reconstruction that the memory of the device holds; it ran out. Lower "
+    "inference_batch_size, correct positions far from the others (the object reaches as far as they do), or use a "
+    "larger device"
+)
 _KNOWN: Final = (
     (r"worker.*bus error|shared memory.*No space left|unable to (write|mmap).*torch_", _SHARED),
     (r"Too many open files|received 0 items of ancdata", _HANDLES),
@@ -47,8 +52,13 @@ _OF_COLLECTIVES: Final = re.compile(
 
 
 @contextlib.contextmanager
-def naming_losses(config: PyTorchExecutionConfig, run_dir: Path) -> Iterator[None]:
+def naming_losses(config: PyTorchExecutionConfig, run_dir: Path, *, trains: bool = True) -> Iterator[None]:
     """Word what ends a run for a reason outside the package: its usual cause, and how to go on.
+
+    Args:
+        config: of the run.
+        run_dir: its folder.
+        trains: whether it is a training.
 
     Raises:
         RunError: a process of the run is gone, or memory, shared memory or file handles ran out.
@@ -65,6 +75,7 @@ def naming_losses(config: PyTorchExecutionConfig, run_dir: Path) -> Iterator[Non
         traceback.clear_frames(
             error.__traceback__
         )  # they hold the files and processes that there are too many of
+        cause = cause if trains or cause != _MEMORY else _MEMORY_OF_RECONSTRUCTION
         raise RunError(f"{cause}. {_way_on(run_dir)}".strip()) from error
 
 
@@ -125,7 +136,7 @@ def _cause(error: BaseException, config: PyTorchExecutionConfig) -> str | None:
         return _MEMORY
     if found := _WORKER.search(text):
         return (
-            f"num_workers: expected {config.num_workers} loading processes that stay; one {found[2]} "
+            f"num_workers: expected loading processes that stay ({config.num_workers}); one {found[2]} "
             "(usually because memory ran out). Lower num_workers or prefetch_factor, or ask for more memory"
         )
     several = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -136,6 +147,7 @@ def _cause(error: BaseException, config: PyTorchExecutionConfig) -> str | None:
 
 
 def _way_on(run_dir: Path) -> str:
-    if not any((run_dir / CHECKPOINTS).glob("*.ckpt")):
-        return ""
-    return f"Go on with ptycho train --resume {run_dir}."
+    if any((run_dir / CHECKPOINTS).glob("*.ckpt")):
+        return f"Go on with ptycho train --resume {run_dir}."
+    states = [run_dir / STATE, *run_dir.glob(f"*/{STATE}")]
+    return f"Go on with ptycho reconstruct --resume {run_dir}." if any(map(Path.is_file, states)) else ""

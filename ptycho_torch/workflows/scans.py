@@ -2,11 +2,12 @@
 
 import contextlib
 import hashlib
-import secrets
 import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from ptycho.config.data import DataConfig
 from ptycho.config.paths import Files
@@ -133,16 +134,21 @@ def _on_disk(
         if not folder.exists():
             folder.mkdir(parents=True)
             undo.callback(_remove_empty, folder)
-        draft = folder / f".scan-{secrets.token_hex(4)}.npz"
-        scan.to_file(draft)
-        with draft.open("rb") as written:
-            digest = hashlib.file_digest(written, "sha256").hexdigest()[:8]
-        path = folder / f"scan-{digest}.npz"
+        path = folder / f"scan-{_digest(scan)[:8]}.npz"
         if not path.exists():
             undo.callback(path.unlink, missing_ok=True)
-        draft.replace(path)
+        scan.to_file(path)
         yield path, folder
         undo.pop_all()
+
+
+def _digest(scan: RawData) -> str:
+    """SHA-256 of all arrays of a scan."""
+    told = hashlib.sha256()
+    for name, array in scan.to_arrays().items():
+        told.update(f"{name} {array.dtype} {array.shape}".encode())
+        told.update(np.ascontiguousarray(array))
+    return told.hexdigest()
 
 
 def _remove_empty(folder: Path) -> None:

@@ -108,6 +108,7 @@ def test_a_demo_that_is_refused_simulates_nothing(ptycho: Run) -> None:
 
 def run_with(*names: str) -> None:
     Path("run/checkpoints").mkdir(parents=True)
+    Path("run/config.json").write_text('{"configuration": {}}')
     for name in names:
         with Checksums("run").write(Path("run", name)) as file:
             file.write(name.encode())
@@ -147,9 +148,11 @@ def test_a_file_of_a_run_that_has_changed_or_is_gone_is_told(ptycho: Run) -> Non
 
 def test_a_run_that_could_not_be_checked_is_not_sound(ptycho: Run) -> None:
     run_with()
-    Path("run/SHA256SUMS").touch()
     code, told, _ = ptycho("doctor", "run")
-    assert (code, told.splitlines()[-1]) == (1, "run: no file is listed in SHA256SUMS, and none was checked.")
+    assert (code, told.splitlines()[-1]) == (
+        1,
+        "run: no file is listed in config.json, and none was checked.",
+    )
     for name in ("wts.h5.zip", "checkpoints/last.ckpt", "reconstruction.npz"):
         Path("run", name).touch()
         code, told, _ = ptycho("doctor", "run")
@@ -179,7 +182,7 @@ def test_what_is_no_run_is_refused(ptycho: Run) -> None:
     code, _, said = ptycho("doctor", "nowhere")
     assert code == 2
     assert said == (
-        "ptycho doctor: nowhere: expected the folder of a run, which holds SHA256SUMS; got no folder. Name the "
+        "ptycho doctor: nowhere: expected the folder of a run, which holds config.json; got no folder. Name the "
         "output folder of a training or of a reconstruction.\n"
     )
 

@@ -112,6 +112,9 @@ def test_what_does_not_go_with_resume_is_refused(ptycho: Run) -> None:
     for words in (("--overwrite",), ("--output-dir", "x"), ("--config", "x.toml"), ("--recipe", "best")):
         code, _, said = ptycho("reconstruct", "--resume", "run", *words)
         assert (code, told(said)) == (2, [(words[0],)])
+    for words, name in ((("--resume", "run"), "--resume"), (("--resume", "auto"), "--resume")):
+        code, _, said = ptycho("reconstruct", model_in(Path("m" + words[1])), "scan.npz", *words)
+        assert (code, name in {wrong for wrong, *_ in told(said)}) == (2, True)
     code, _, said = ptycho("reconstruct", "--resume", "run")
     assert (code, told(said)) == (2, [("run",)])
     assert not Path("run").exists()

@@ -1,10 +1,15 @@
 """The canonical configurations read from files: run files, files of one configuration, plain YAML."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig, load_yaml_config
+from ptycho.config.data import DataConfig
+from ptycho.config.errors import ConfigError
+from ptycho.config.request import Request
+from ptycho.config.solver import SolverConfig
 from tests.refusals import meant, message, refused, told
 
 RUN_FILES = {
@@ -113,3 +118,41 @@ def test_load_yaml_config_refuses_what_is_not_a_plain_mapping(content: str, comp
     text = message(lambda: load_yaml_config(path))
     assert complaint in text
     assert "hunter2" not in text
+
+
+# Settings of how a scan is read -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cls", "written", "expected"),
+    [
+        (SolverConfig, {"measurement_domain": "intensity", "holdout": 0.2}, ("intensity", 0.2)),
+        (TrainingConfig, {"measurement_domain": "amplitude"}, ("amplitude", None)),
+        (InferenceConfig, {"measurement_domain": "amplitude"}, ("amplitude", None)),
+    ],
+)
+def test_domain_and_holdout_may_stand_in_the_table_data(tmp_path, cls, written, expected):
+    """Beside the other settings of how a scan is read."""
+    path = tmp_path / "beamline.json"
+    path.write_text(json.dumps({"data": {"crop": 64, **written}}))
+    request = Request([cls], file=path, environ={})
+    answer = request.answer()
+    found = answer[cls]
+    assert (found.measurement_domain, getattr(found, "holdout", None)) == expected
+    assert answer[DataConfig].crop == 64
+    assert str(answer.resolution(cls).sources["measurement_domain"]) == f"{path}:1"
+    assert answer.unused == ()
+    assert cls.from_file(path).measurement_domain == expected[0]
+
+
+def test_a_setting_in_the_table_data_is_checked_told_unused_and_refused_twice(tmp_path):
+    path = tmp_path / "beamline.toml"
+    path.write_text('[data]\nholdout = 2\n[solver]\nmeasurement_domain = "auto"\n')
+    with pytest.raises(ConfigError, match=rf"solver.holdout: expected .*; got 2 from {path}:2"):
+        Request([SolverConfig], file=path, environ={}).answer()
+    path.write_text('[data]\nholdout = 0.2\nmeasurement_domain = "auto"\n')
+    (told,) = Request([TrainingConfig], file=path, environ={}).answer().unused
+    assert told == f"{path}: this run does not use [data] holdout."
+    path.write_text('[data]\nmeasurement_domain = "auto"\n[solver]\nmeasurement_domain = "auto"\n')
+    with pytest.raises(ConfigError, match=rf"given twice, as {path}:4 and as {path}:2"):
+        Request([SolverConfig], file=path, environ={}).answer()

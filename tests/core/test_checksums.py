@@ -1,15 +1,26 @@
 import hashlib
+import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ptycho.checksums import CHECKSUMS, Checksums, read_checksums, verify
 from ptycho.config.errors import ConfigError
+from ptycho.config.record import RECORD
+
+
+@pytest.fixture(autouse=True)
+def _record(tmp_path: Path) -> None:
+    (tmp_path / RECORD).write_text('{"configuration": {}}')
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / RECORD).read_text())
 
 
 def sha(content: bytes) -> str:
@@ -25,7 +36,7 @@ def test_a_file_is_listed_by_its_place_in_the_folder(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     write(tmp_path, "checkpoints/last.ckpt", b"one")
     Checksums(tmp_path).settle()
-    assert (tmp_path / CHECKSUMS).read_text() == f"{sha(b'one')}  checkpoints/last.ckpt\n"
+    assert record_of(tmp_path) == {"configuration": {}, "sha256": {"checkpoints/last.ckpt": sha(b"one")}}
     assert verify(tmp_path) == {"checkpoints/last.ckpt": "ok"}
 
 
@@ -50,20 +61,17 @@ def test_a_folder_that_was_moved_is_verified_where_it_is(tmp_path: Path) -> None
     run.mkdir()
     scan.write_bytes(b"patterns")
     (run / "own.npz").write_bytes(b"patterns")
-    Checksums(run).list_scans([scan, run / "own.npz"])
+    Checksums(run).write_record({}, [scan, run / "own.npz"])
     moved = run.rename(tmp_path / "moved")
     assert verify(moved) == {str(scan): "ok", "own.npz": "ok"}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="names that only POSIX has")
 @pytest.mark.parametrize("name", ["a b", "line\nbreak", "back\\slash", "r\rn", "\udcff", " *x"])
-def test_any_name_is_read_back_also_by_sha256sum(tmp_path: Path, name: str) -> None:
+def test_any_name_is_read_back(tmp_path: Path, name: str) -> None:
     write(tmp_path, name, b"one")
-    for listed in (("", sha(b"one")), (sha(b"one"),)):
+    for listed in ((sha(b"one"), ""), (sha(b"one"),)):
         assert read_checksums(tmp_path) == {name: listed}
         Checksums(tmp_path).settle()
-    if program := shutil.which("sha256sum"):
-        assert subprocess.run([program, "--check", "--strict", CHECKSUMS], cwd=tmp_path).returncode == 0
 
 
 KILLED_BEFORE_ITS_PLACE = """
@@ -72,7 +80,7 @@ from pathlib import Path
 from ptycho.checksums import Checksums
 
 def put(old, new, put=os.replace):
-    put(old, new) if str(new).endswith("SHA256SUMS") else os.kill(os.getpid(), signal.SIGKILL)
+    put(old, new) if str(new).endswith("config.json") else os.kill(os.getpid(), signal.SIGKILL)
 
 os.replace = put
 with Checksums(sys.argv[1]).write(Path(sys.argv[1], "last.ckpt")) as file:
@@ -113,7 +121,7 @@ def test_a_new_file_whose_writer_was_killed_is_not_missed(tmp_path: Path) -> Non
     killed(KILLED_BEFORE_ITS_PLACE, tmp_path)
     assert verify(tmp_path) == {}
     Checksums(tmp_path).settle()
-    assert (tmp_path / CHECKSUMS).read_text() == ""
+    assert read_checksums(tmp_path) == {}
 
 
 def test_a_file_is_listed_until_it_is_removed(tmp_path: Path) -> None:
@@ -170,32 +178,59 @@ def test_a_scan_with_other_content_than_before_is_named(tmp_path: Path) -> None:
     run.mkdir()
     scan.write_bytes(b"patterns")
     moved.write_bytes(b"patterns")
-    assert Checksums(run).list_scans([scan]) == []
-    assert Checksums(run).list_scans([moved]) == []
+    assert Checksums(run).write_record({}, [scan]) == []
+    assert Checksums(run).write_record({}, [moved]) == []
     assert set(read_checksums(run)) == {str(moved)}
     moved.write_bytes(b"others")
-    assert Checksums(run).list_scans([moved]) == [str(moved)]
+    assert Checksums(run).write_record({}, [moved]) == [str(moved)]
     assert verify(run) == {str(moved): "ok"}
 
 
 def test_a_link_to_the_folder_makes_no_other_name(tmp_path: Path) -> None:
     run, link = tmp_path / "run", tmp_path / "link"
     run.mkdir()
+    Checksums(run).write_record({}, [])
     link.symlink_to(run)
     write(link, "last.ckpt", b"one", Checksums(run))
     assert list(read_checksums(run)) == ["last.ckpt"]
 
 
-def test_a_folder_without_a_list_or_with_a_damaged_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"which holds SHA256SUMS; got one without it\. Name"):
+def test_a_run_that_goes_on_keeps_what_is_listed_of_its_files(tmp_path: Path) -> None:
+    write(tmp_path, "last.ckpt", b"one")
+    Checksums(tmp_path).write_record({"configuration": {"nepochs": 3}}, [])
+    assert record_of(tmp_path)["configuration"] == {"nepochs": 3}
+    assert verify(tmp_path) == {"last.ckpt": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "expected JSON"),
+        ("[]", "expected a mapping; got a list"),
+        ('{"sha256": []}', "sha256: expected a SHA-256 for each file; got a list"),
+        ('{"sha256": {"a": "0a"}}', "sha256: expected a SHA-256 for each file; got a mapping without"),
+        ('{"sha256": {"a": [null]}}', "sha256: expected a SHA-256 for each file; got a mapping without"),
+        (f'{{"sha256": {{"a\\u0000b": "{"0" * 64}"}}}}', "The record of the run is damaged"),
+    ],
+)
+def test_a_damaged_record_is_refused_and_left_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str, told: str
+) -> None:
+    (tmp_path / RECORD).write_text(content)
+    with pytest.raises(ConfigError, match=told):
+        verify(tmp_path)
+    write(tmp_path, "last.ckpt", b"one")  # a training is not stopped by it
+    assert (tmp_path / "last.ckpt").read_bytes() == b"one"
+    assert (tmp_path / RECORD).read_text() == content
+    assert "cannot be kept in it" in caplog.text
+
+
+def test_a_folder_without_a_record_is_refused(tmp_path: Path) -> None:
+    (tmp_path / RECORD).unlink()
+    with pytest.raises(ConfigError, match=r"which holds config.json; got one without it\. Name"):
         verify(tmp_path)
     with pytest.raises(ConfigError, match="got no folder"):
         verify(tmp_path / "nowhere")
-    (tmp_path / CHECKSUMS).write_text(f"{sha(b'')}  sound\nno list\n")
-    with pytest.raises(ConfigError, match="SHA256SUMS:2: expected a SHA-256 and a name; got 'no list'"):
-        verify(tmp_path)
-    write(tmp_path, "last.ckpt", b"one")  # a training that goes on is not stopped by it
-    assert verify(tmp_path) == {"last.ckpt": "ok"}
 
 
 def write_half(path: Path) -> None:
@@ -210,7 +245,7 @@ def test_a_file_that_cannot_be_written_leaves_the_one_that_was_there_verified(tm
         write_half(tmp_path / "last.ckpt")
     assert (tmp_path / "last.ckpt").read_bytes() == b"one"
     assert verify(tmp_path) == {"last.ckpt": "ok"}
-    assert sorted(os.listdir(tmp_path)) == [CHECKSUMS, "last.ckpt"]
+    assert sorted(os.listdir(tmp_path)) == [RECORD, "last.ckpt"]
 
 
 def test_a_file_that_is_moved_over_one_that_was_written_is_the_one_listed(tmp_path: Path) -> None:
@@ -226,14 +261,51 @@ def test_a_file_that_is_moved_over_one_that_was_written_is_the_one_listed(tmp_pa
     assert verify(tmp_path) == {"a": "ok", "b": "ok"}
 
 
-# What others put there ----------------------------------------------------------------------------------------------
+# What earlier versions wrote -----------------------------------------------------------------------------------------
 
 ABSENT_SHA = "0" * 64
 
 
-def list_of(folder: Path, *names: str) -> None:
-    lines = (f"{ABSENT_SHA}  {name}\n" for name in names)
-    (folder / CHECKSUMS).write_bytes("".join(lines).encode())
+def list_of(folder: Path, *lines: str) -> None:
+    (folder / CHECKSUMS).write_text("".join(f"{line}\n" for line in lines))
+
+
+def test_the_list_of_an_earlier_version_is_verified_and_goes_into_the_record(tmp_path: Path) -> None:
+    for name in ("last.ckpt", "line\nbreak", "kept"):
+        (tmp_path / name).write_bytes(b"one")
+    lines = [f"{ABSENT_SHA}  last.ckpt", f"{sha(b'one')}  last.ckpt", f"\\{sha(b'one')}  line\\nbreak"]
+    list_of(tmp_path, *lines, "# may be missing: gone", f"{sha(b'one')}  gone", f"{sha(b'one')}  kept")
+    whole = {"last.ckpt": "ok", "line\nbreak": "ok", "kept": "ok"}
+    assert verify(tmp_path) == whole
+    write(tmp_path, "kept", b"two")
+    assert verify(tmp_path) == whole
+    Checksums(tmp_path).settle()
+    assert record_of(tmp_path)["sha256"]["last.ckpt"] == sha(b"one")
+    assert not (tmp_path / CHECKSUMS).exists()
+
+
+def test_a_list_of_others_beside_a_record_with_its_own_is_kept(tmp_path: Path) -> None:
+    write(tmp_path, "last.ckpt", b"one")
+    list_of(tmp_path, f"{ABSENT_SHA}  last.ckpt")
+    write(tmp_path, "last.ckpt", b"two")
+    assert verify(tmp_path) == {"last.ckpt": "ok"}
+    assert (tmp_path / CHECKSUMS).read_text() == f"{ABSENT_SHA}  last.ckpt\n"
+
+
+def test_a_damaged_list_is_refused(tmp_path: Path) -> None:
+    list_of(tmp_path, f"{sha(b'')}  sound", "no list")
+    with pytest.raises(ConfigError, match="SHA256SUMS:2: expected a SHA-256 and a name; got 'no list'"):
+        verify(tmp_path)
+
+
+def test_a_list_without_a_record_is_verified(tmp_path: Path) -> None:
+    (tmp_path / RECORD).unlink()
+    (tmp_path / "last.ckpt").write_bytes(b"one")
+    list_of(tmp_path, f"{sha(b'one')}  last.ckpt")
+    assert verify(tmp_path) == {"last.ckpt": "ok"}
+
+
+# What others put there ----------------------------------------------------------------------------------------------
 
 
 def test_a_pipe_in_place_of_the_list_is_refused_at_once(tmp_path: Path) -> None:
@@ -245,7 +317,7 @@ def test_a_pipe_in_place_of_the_list_is_refused_at_once(tmp_path: Path) -> None:
 def test_a_file_without_an_end_is_read_by_nobody(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     endless = [name for name in ("/dev/zero", "/proc/kmsg") if Path(name).exists()]
-    list_of(tmp_path, "pipe", *endless)
+    list_of(tmp_path, *(f"{ABSENT_SHA}  {name}" for name in ("pipe", *endless)))
     states = verify(tmp_path)
     assert states.keys() == {"pipe", *endless}
     assert set(states.values()) <= {"changed", "unreadable"}
@@ -269,14 +341,5 @@ def test_a_name_that_no_file_can_have_is_a_damaged_list(tmp_path: Path, line: st
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    list_of(tmp_path, "x" * 300, "loop")
+    list_of(tmp_path, *(f"{ABSENT_SHA}  {name}" for name in ("x" * 300, "loop")))
     assert verify(tmp_path) == {"x" * 300: "unreadable", "loop": "unreadable"}
-
-
-def test_a_damaged_list_is_written_anew_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / CHECKSUMS).write_text("damaged\n")
-    write(tmp_path, "last.ckpt", b"one")
-    assert "The file was damaged. It is written anew" in caplog.text
-    assert verify(tmp_path) == {"last.ckpt": "ok"}

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import struct
 import zipfile
 import zlib
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ptycho.checksums import CHECKSUMS
+from ptycho.config.record import RECORD
 from ptycho_torch.bundle import load_bundle
 from tests.faults.children import command
 
@@ -70,12 +69,6 @@ def _html(content: bytes) -> None:
         raise ValueError("no whole page")
 
 
-def _checksums(content: bytes) -> None:
-    lines = content.decode().split("\n")
-    if lines.pop() or not all(re.fullmatch("([0-9a-f]{64}  |# may be missing: ).+", line) for line in lines):
-        raise ValueError("lines that are no SHA-256, or an open last line")
-
-
 def _zip(content: bytes) -> None:
     import io
 
@@ -101,7 +94,6 @@ def _png(content: bytes) -> None:
 
 
 _CHECKS = {
-    CHECKSUMS: _checksums,
     ".json": _json,
     ".csv": _csv,
     ".html": _html,
@@ -114,7 +106,7 @@ _CHECKS = {
 
 def changed(run: Path, folder: Path) -> list[str]:
     """What `ptycho doctor` tells of a run, without the files that are as they were written."""
-    if not (run / CHECKSUMS).exists():
+    if not (run / RECORD).exists():
         return []  # it has not begun
     done = command("doctor", run, "--json", folder=folder).ended()
     try:

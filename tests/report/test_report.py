@@ -76,6 +76,17 @@ def test_nothing_in_a_page_comes_from_elsewhere(home: Path, kind: str) -> None:
     assert "49.npz" not in page
 
 
+def test_what_steers_a_terminal_is_spelled_out(copied: Callable[[str], Path]) -> None:
+    run = copied("solved")
+    record = json.loads((run / "config.json").read_text())
+    record["command_line"] = ["ptycho", "reconstruct", "e\x1b[2Jvil.npz"]
+    (run / "config.json").write_text(json.dumps(record))
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text()
+    assert "e\\x1b[2Jvil.npz" in page
+    assert "\x1b" not in page
+
+
 def test_patterns_are_the_worst_and_typical_ones(home: Path) -> None:
     with np.load(home / "solved" / "patterns.npz") as found:
         index, r_factor = found["index"], found["r_factor"]

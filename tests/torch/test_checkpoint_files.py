@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ptycho.checksums import verify
+from ptycho.checksums import Checksums, verify
 from ptycho_torch.runtime.checkpoint_files import (
     CheckpointError,
     CheckpointFiles,
@@ -42,6 +42,7 @@ def same(first: Any, second: Any) -> bool:
 @pytest.fixture
 def last(tmp_path: Path) -> Path:
     path = tmp_path / "checkpoints" / "last.ckpt"
+    Checksums(tmp_path).write_record({}, [])
     CheckpointFiles(tmp_path).save_checkpoint(content(), path)
     return path
 

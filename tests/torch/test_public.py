@@ -1,7 +1,9 @@
 """`ptycho.train` and `ptycho.reconstruct`, on a scan in memory and on files."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +54,7 @@ def test_the_run_on_a_file_is_called_after_it(scan: ptycho.RawData, place: Path)
     trained = ptycho.train("star.npz", **QUICK)
     assert trained.run_dir == Path("runs/star")
     loaded = ptycho.load("star.npz")
-    assert ptycho.reconstruct(loaded, "runs/star", accelerator="cpu").run_dir == Path("runs/star/star")
+    assert ptycho.reconstruct(loaded, "runs/star", accelerator="cpu").run_dir == Path("runs/star/reconstruction")
     with pytest.raises(ptycho.ConfigError, match="runs/star"):
         ptycho.train(loaded, **QUICK)
     again = ptycho.train(loaded, overwrite=True, **QUICK)
@@ -64,6 +66,21 @@ def test_settings_that_are_refused_leave_nothing_behind(scan: ptycho.RawData, pl
     with pytest.raises(ptycho.ConfigError, match=r"nepochs: .*; got 0 from argument\."):
         ptycho.train(scan, "new", nepochs=0)
     assert not Path("new").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_kill_while_a_scan_in_memory_is_kept_leaves_nothing_for_good(scan: ptycho.RawData, place: Path):
+    def die(source: str | Path, target: str | Path, put: Any = os.replace) -> None:
+        os._exit(9) if Path(target).name.startswith("scan-") else put(source, target)
+
+    if (child := os.fork()) == 0:
+        os.replace = die
+        ptycho.train(scan, "new", **QUICK)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert list(Path("new").iterdir())
+    with pytest.raises(ptycho.ConfigError):
+        ptycho.train(scan, "new", nepochs=0)
+    assert not list(Path("new").iterdir())
 
 
 @pytest.mark.parametrize(("name", "hint"), [("nepoch", " Did you mean nepochs?"), ("gpus", "")])

@@ -23,7 +23,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.runs.resuming import resume, resumed_payload
 from ptycho_torch.simulate import simulate_scan
-from tests.refusals import told
+from tests.refusals import message, told
 from tests.torch.runs import SMALL, assert_same, refusal, trained
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
@@ -259,9 +259,18 @@ def test_a_folder_without_a_stopped_training_is_refused(tmp_path: Path, killed: 
         '{"configuration": {"test_data_file": null}, "execution": {}, "origins": {}}'
     )
     assert told(refusal(tmp_path)) == [(str(tmp_path),)]
-    run_dir = copied(killed, tmp_path)
-    shutil.rmtree(run_dir / "checkpoints")
-    assert "expected a checkpoint to go on from; got none" in refusal(run_dir)
+
+
+def test_a_run_without_a_checkpoint_begins_again(
+    tiny_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = trained(tiny_file, tmp_path / "whole", nepochs=1)
+    run_dir = tmp_path / "stopped"
+    run_dir.mkdir()
+    shutil.copy(whole.run_dir / "config.json", run_dir)  # as a kill in the first epoch leaves it
+    assert f"Go on with it (ptycho train --resume {run_dir};" in message(lambda: trained(tiny_file, run_dir))
+    assert_same(whole, resume(run_dir))
+    assert "there is no checkpoint to go on from; the training begins again" in caplog.text
 
 
 def test_a_finished_training_is_refused_unless_asked_for_more(tiny_file: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_epochs_without_a_checkpoint_are_trained_again_with_a_warning(
     for path in others:
         path.unlink()
     assert len(resume(run_dir, {"nepochs": 4}).history) == 4
-    assert f"3 epochs are in the history, and the latest checkpoint ({first.name}) is of 1" in caplog.text
+    assert f"the history has 3 epochs, and the latest checkpoint ({first.name}) has 1" in caplog.text
 
 
 def test_a_training_that_goes_on_keeps_a_checkpoint(finished: Path, tmp_path: Path) -> None:

@@ -120,6 +120,9 @@ def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> No
             anyway(tiny_file, tmp_path / "run", StopAfter(epochs))
     with refusing("training.nepochs"):
         anyway(tiny_file, tmp_path / "run", nepochs=1)
+    small = {name: value for name, value in SMALL.items() if name != "nepochs"}
+    with pytest.raises(ConfigError, match="got 1 from flag --nepochs"):
+        train_or_resume(create_training_payload(tiny_file, tmp_path / "run", small, flags={"nepochs": 1}))
     result = anyway(tiny_file, tmp_path / "run")
     assert [row["epoch"] for row in result.history] == [0, 1, 2, 3]
     record = json.loads((result.run_dir / "config.json").read_text())
@@ -194,7 +197,7 @@ def test_a_reconstruction_is_one_set_and_not_repeated_over_itself_unasked(
     unknown.to_file(tmp_path / "unknown.npz")
     reconstructed(finished, tmp_path / "unknown.npz", folder, overwrite=True)
     names = {path.name for path in folder.iterdir()}
-    assert names == {"SHA256SUMS", "config.json", "run.log", *OF_UNKNOWN}
+    assert names == {"config.json", "run.log", *OF_UNKNOWN}
     results = dict.fromkeys(OF_UNKNOWN, "ok")
     read = (tmp_path / "unknown.npz", finished / "wts.h5.zip")
     assert verify(folder) == dict.fromkeys(map(str, read), "ok") | results

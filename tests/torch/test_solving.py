@@ -14,18 +14,19 @@ import torch
 from ptycho.checksums import Checksums, verify
 from ptycho.config.request import Request
 from ptycho.config.solver import SolverConfig
+from ptycho.memory import available_bytes
 from ptycho.raw_data import DataError, RawData
 from ptycho.run_folder import STATE, holds_training
 from ptycho_torch.cli.main import main
 from ptycho_torch.runs.fingerprints import scan_fingerprint
+from ptycho_torch.runs.resuming_solver import resume_solving, solve_or_resume
 from ptycho_torch.runs.solver_files import StateFile
-from ptycho_torch.runs.solving import resume_solving, solve
+from ptycho_torch.runs.solving import solve
 from tests.refusals import message, refusing
 from tests.torch.solving import course_of, payload_of, scan_of, solved
 
 SOUND_START = {"object": np.ones((9, 9), np.complex64), "corner_px": np.zeros(2, np.int64)}
 FILES = {
-    "SHA256SUMS",
     "comparison.png",
     "config.json",
     "history.csv",
@@ -192,9 +193,20 @@ def test_scans_of_a_folder_are_reconstructed_each_by_itself(tiny_scan: RawData, 
     results = solve(payload_of(data, tmp_path / "run", n_iterations=2))
     assert [result.run_dir.name for result in results] == ["one", "two"]
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "SHA256SUMS", "config.json", "one", "run.log", "two",
+        "config.json", "one", "run.log", "two",
     }  # fmt: skip
     assert set(verify(tmp_path / "run").values()) == {"ok"}
+
+
+def test_an_object_that_there_is_no_memory_for_is_refused_before_anything_is_computed(
+    tiny_file: Path, tiny_scan: RawData, tmp_path: Path
+) -> None:
+    positions = tiny_scan.positions_px.copy()
+    positions[3] = np.sqrt(available_bytes() / 80)  # a file is read with half of that
+    far = dataclasses.replace(tiny_scan, positions_px=positions)
+    with pytest.raises(DataError, match="expected an object that the solver has memory for"):
+        solve(payload_of(tiny_file, tmp_path / "run"), [far])
+    assert not (tmp_path / "run").exists()
 
 
 def test_patterns_without_overlap_are_no_success(tiny_file: Path, tmp_path: Path) -> None:
@@ -290,9 +302,8 @@ def test_a_state_of_another_scan_or_a_damaged_one_is_refused(
     tiny_file: Path, tiny_scan: RawData, tmp_path: Path
 ) -> None:
     folder = stopped(tiny_file, tmp_path / "run", 3, **SETTINGS)
-    other = scan_of(seed=4)
-    text = message(lambda: resume_solving(folder, scans=[other]))
-    assert "got one of another scan" in text
+    with pytest.raises(DataError, match="expected the data that the run was begun with"):
+        resume_solving(folder, scans=[scan_of(seed=4)])
     state = folder / STATE
     state.write_bytes(state.read_bytes()[:-200])
     assert "got a damaged file" in message(lambda: resume_solving(folder))
@@ -319,6 +330,28 @@ def test_a_state_that_holds_something_else_is_refused(
         assert "expected the state of a reconstruction; got a damaged file" in message(
             lambda: resume_solving(folder)
         )
+
+
+def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    payload = payload_of(tiny_file, folder, n_iterations=6)
+    (whole,) = solve_or_resume(payload)
+    record = json.loads((folder / "config.json").read_text())
+    assert record["resumed"] == []
+    assert solve_or_resume(payload) == []
+    left = tmp_path / "left"
+    left.mkdir()
+    shutil.copy(folder / "config.json", left)  # as a kill before the first state leaves it
+    assert f"Go on with it (ptycho reconstruct --resume {left})" in message(
+        lambda: solve(payload_of(tiny_file, left))
+    )
+    (again,) = solve_or_resume(payload_of(tiny_file, left, n_iterations=6))
+    np.testing.assert_array_equal(again.object, whole.object)
+    text = message(lambda: solve_or_resume(payload_of(tiny_file, left, n_iterations=7)))
+    assert text.startswith(f"solver.n_iterations: expected 6, as {left} was begun; got 7 from override")
+    scan_of(seed=4).to_file(tmp_path / "other.npz")
+    with pytest.raises(DataError, match="expected the data that the run was begun with"):
+        solve_or_resume(payload_of(tmp_path / "other.npz", left, n_iterations=6))
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"configuration": {}, "origins": {}}'])

@@ -162,7 +162,7 @@ def copied(left: Path, tmp_path: Path) -> Path:
 def test_the_run_says_where_it_goes_on(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         resume(copied)
-    assert "for 4 epochs, 2 of which are done and 2 batches of the next (stopped.ckpt)" in caplog.text
+    assert "for 4 epochs, 2 of which are done and 2 of the batches of the next (stopped.ckpt)" in caplog.text
 
 
 def test_a_damaged_checkpoint_of_a_step_costs_the_epoch_alone(

@@ -173,6 +173,17 @@ def test_what_the_machine_takes_away_is_named_with_the_way_on(said: str, words: 
     assert str(raised.value).endswith(f"Go on with ptycho train --resume {tmp_path}.")
 
 
+def test_a_reconstruction_without_memory_names_its_own_setting_and_way_on(tmp_path: Path) -> None:
+    (tmp_path / "state.pt").touch()
+    with (
+        pytest.raises(RunError) as raised,
+        naming_losses(PyTorchExecutionConfig(), tmp_path, trains=False),
+    ):
+        raise MemoryError
+    assert str(raised.value).startswith("inference_batch_size: expected a reconstruction that the memory")
+    assert str(raised.value).endswith(f"Go on with ptycho reconstruct --resume {tmp_path}.")
+
+
 def test_a_defect_stays_what_it_is(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="shapes") as raised,
@@ -371,7 +382,7 @@ def test_a_training_that_loses_a_loading_process_goes_on_bit_for_bit(tiny_file: 
     run = waiting(0, tiny_file, run_dir, "on_train_batch_end", 60, num_workers=1)
     os.kill(children(told(run))[-1], signal.SIGKILL)
     said = said_at_the_end(run, 1)
-    cause = "num_workers: expected 1 loading processes that stay; one is killed by signal: Killed"
+    cause = "num_workers: expected loading processes that stay (1); one is killed by signal: Killed"
     assert said.splitlines()[-1].startswith(cause)
     assert said.endswith(f"Go on with ptycho train --resume {run_dir}.\n")
     assert_same(trained(tiny_file, tmp_path / "whole", num_workers=1), resume(run_dir))

@@ -60,7 +60,6 @@ def result(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainin
 def test_a_run_directory_holds_everything_about_the_run(result: TrainingResult) -> None:
     names = {path.name for path in result.run_dir.iterdir()}
     assert names == {
-        "SHA256SUMS",
         "config.json",
         "run.log",
         "history.csv",
@@ -118,7 +117,6 @@ def test_a_reconstruction_writes_picture_arrays_and_metrics(
         "reconstruction.npz",
         "reconstruction.png",
         "report.html",
-        "SHA256SUMS",
         "comparison.png",
     }
     metrics = json.loads((tmp_path / "metrics.json").read_text())

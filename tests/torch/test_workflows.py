@@ -110,7 +110,7 @@ def test_a_subsample_has_a_group_for_each_of_its_positions_unasked(
     tiny_scan: RawData, tmp_path: Path, on_cpu: PyTorchExecutionConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     train_cdi_model_torch(tiny_scan, None, config(tmp_path, n_subsample=30), on_cpu)
-    assert "training on 28 groups of 1 patterns, validating on 2" in caplog.text
+    assert "training on 28 groups of 1 pattern, validating on 2" in caplog.text
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 

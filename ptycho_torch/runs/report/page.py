@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from ptycho.config.errors import printable
 from ptycho.config.fields import text
 from ptycho.config.origins import Origin
 from ptycho.display import OF_RECIPE, settings_html
@@ -239,7 +240,8 @@ def _render(template: str, **values: Any) -> str:
     rules, script = (_asset(name) for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = _environment().get_template(template)
-    return page.render(rules=Markup(rules), script=Markup(script), script_sha256=digest, **values)
+    html = page.render(rules=Markup(rules), script=Markup(script), script_sha256=digest, **values)
+    return "\n".join(map(printable, html.split("\n")))
 
 
 @cache
