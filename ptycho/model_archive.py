@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
+from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.regular_files import read_regular
 
 ARCHIVE: Final = "wts.h5.zip"
 """The file of a trained model in the output folder of its training."""
+CHECKPOINTS: Final = "checkpoints"
+"""The folder of the checkpoints in it."""
 ARCHIVE_CONFIG: Final = "config.json"
+"""The member of the archive that says what the model is."""
 READING: Final = "reading"
 """What the configuration of a model calls the settings of [data] that its scans were read with."""
-"""The member of the archive that says what the model is."""
 ARCHIVE_WEIGHTS: Final = "weights.safetensors"
 """The member of the archive that holds the weights."""
 LARGEST_CONFIG: Final = 64 * 2**20
@@ -36,7 +39,7 @@ class BundleError(ConfigError):
 
 
 def find_archive(model_path: str | Path | None) -> Path:
-    """The archive of a trained model, or the folder that holds its unpacked members.
+    """The archive of a trained model, the folder that holds its unpacked members, or that of an unfinished training.
 
     Args:
         model_path: the archive, the folder it is in, or the folder of its unpacked members.
@@ -46,11 +49,19 @@ def find_archive(model_path: str | Path | None) -> Path:
     """
     if isinstance(model_path, str | Path):
         path = Path(model_path)
+        if path.suffix == ".ckpt":
+            rule = "expected the folder of a training, whose latest sound checkpoint is used where it has not ended"
+            message = (
+                f"inference.model_path: {rule}; got the checkpoint '{printable(str(path))}'. Name the folder."
+            )
+            raise ConfigError([Failure("inference.model_path", message)])
         if path.is_file():
             return path
         if (path / ARCHIVE).is_file():
             return path / ARCHIVE
         if (path / ARCHIVE_CONFIG).is_file() and (path / ARCHIVE_WEIGHTS).is_file():
+            return path
+        if is_unfinished(path):
             return path
     rule = f"expected the output folder of a training, which holds {ARCHIVE}"
     got, cure = show(model_path), "Train first, or correct the path."
@@ -63,8 +74,16 @@ def find_archive(model_path: str | Path | None) -> Path:
     raise ConfigError([Failure("inference.model_path", message)])
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether a folder is that of a training which has checkpoints, and no model yet."""
+    has_model = any((path / name).exists() for name in (ARCHIVE, ARCHIVE_WEIGHTS))
+    return not has_model and (path / RECORD).is_file() and any((path / CHECKPOINTS).glob("*.ckpt"))
+
+
 def archive_files(archive: Path) -> list[Path]:
-    """The files of a model, of its archive or the folder that `find_archive` also takes."""
+    """The files of a model, of its archive or the folder that `find_archive` also takes; none that still change."""
+    if is_unfinished(archive):
+        return []
     if (archive / ARCHIVE).is_file():
         return [archive / ARCHIVE]
     return [archive / name for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)] if archive.is_dir() else [archive]
@@ -80,6 +99,8 @@ def read_archive_config(archive: Path) -> dict[str, Any] | None:
         BundleError: it is damaged, its configuration is not stored as it is, or that is no JSON mapping that holds
             the mappings `model` and `training`.
     """
+    if is_unfinished(archive):
+        return _recorded_config(archive)
     content = _config_content(archive)
     if content is None:
         return None
@@ -88,6 +109,17 @@ def read_archive_config(archive: Path) -> dict[str, Any] | None:
     if not all(isinstance(config.get(name), dict) for name in ("model", "training")):
         refuse(archive, f"{ARCHIVE_CONFIG} to hold 'model' and 'training'", "something else", "Train again.")
     return config
+
+
+def _recorded_config(run_dir: Path) -> dict[str, Any]:
+    """What the record of a training says of its model."""
+    content = decode_config(run_dir, read_regular(run_dir / RECORD, LARGEST_CONFIG))
+    record = cast(dict[str, Any], content) if isinstance(content, dict) else {}
+    is_sound = is_record(record) and not damages(record, str(run_dir))
+    if not is_sound or "training" not in (tables := settings_in(record).tables):
+        refuse(run_dir / RECORD, "the record of a training", "something else", "Train again.")
+    settings = {"model": tables["model"], "training": tables["training"], READING: tables.get("data", {})}
+    return settings | version_of(record)
 
 
 def refuse(source: Path, expected: str, found: str, way_out: str) -> NoReturn:

@@ -26,18 +26,18 @@ from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.record import RECORD
 from ptycho.data_error import DataError
 from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
-from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS
+from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS, CHECKPOINTS
 from ptycho.recorded import recorded_settings
 
 LOG: Final = "run.log"
-CHECKPOINTS: Final = "checkpoints"
 HISTORY: Final = "history.csv"
 LOSS_PICTURE: Final = "loss.png"
 STATE: Final = "state.pt"
 PATTERNS: Final = "patterns.npz"
 FIGURES: Final = "training.json"
 REPORT: Final = "report.html"
-OF_ANY: Final = (RECORD, LOG, CHECKSUMS, REPORT)
+PREVIEW: Final = ("preview.png", "preview.npz")
+OF_ANY: Final = (RECORD, LOG, CHECKSUMS, REPORT, *PREVIEW)
 OF_TRAINING: Final = (*OF_ANY, HISTORY, LOSS_PICTURE, CHECKPOINTS, FIGURES, ARCHIVE_WEIGHTS, ARCHIVE)
 OF_RECONSTRUCTION: Final = (
     *("reconstruction.npz", "reconstruction.png", "comparison.png", "reconstruction.h5"),
@@ -45,7 +45,7 @@ OF_RECONSTRUCTION: Final = (
     *("probe_phase.tif", PATTERNS, "metrics.json"),
 )
 """Of any run (alone they are somebody else's), of a training, and of a reconstruction, the last one last."""
-OF_SOLVER: Final = (STATE, HISTORY, LOSS_PICTURE, REPORT, *OF_RECONSTRUCTION)
+OF_SOLVER: Final = (STATE, HISTORY, LOSS_PICTURE, REPORT, PREVIEW[0], *OF_RECONSTRUCTION)
 """Of a reconstruction without a model; the first one is there while it is not finished."""
 MEMBERS: Final = (*OF_TRAINING, STATE, *OF_RECONSTRUCTION)
 """What belongs to a run; loggers keep their runs apart themselves, and other files are not ours."""

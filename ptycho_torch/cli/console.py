@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ptycho.config.errors import ConfigError, printable, spelled_out
 from ptycho.data_error import DataError
@@ -238,7 +239,8 @@ def plain_warnings() -> Iterator[None]:
         line = printable(" ".join(str(message).split()))
         if line not in heard:
             heard.add(line)
-            with contextlib.suppress(BrokenPipeError):  # the reader has gone; the run goes on
+            # the reader may have gone; the run goes on
+            with contextlib.suppress(BrokenPipeError), _beside_bars():
                 print(f"warning: {line}", file=sys.stderr)
 
     with warnings.catch_warnings():
@@ -257,7 +259,7 @@ def plain_log(*, quiet: bool) -> Iterator[None]:
     Args:
         quiet: only warnings and worse, which is all that the other processes of a run say.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setLevel(logging.INFO if is_first_process() and not quiet else logging.WARNING)
     handler.setFormatter(_MessageFormatter())
     loggers = [logging.getLogger(name) for name in PACKAGES]
@@ -273,6 +275,20 @@ def plain_log(*, quiet: bool) -> Iterator[None]:
         for logger, level in zip(loggers, levels, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _beside_bars() -> Iterator[None]:
+    """Take progress bars away meanwhile, so that a line does not run into one."""
+    loaded: Any = sys.modules.get("tqdm")
+    with contextlib.nullcontext() if loaded is None else loaded.tqdm.external_write_mode(file=sys.stderr):
+        yield
+
+
+class _Handler(logging.StreamHandler[Any]):
+    def emit(self, record: logging.LogRecord) -> None:
+        with _beside_bars():
+            super().emit(record)
 
 
 class _MessageFormatter(LineFormatter):

@@ -134,7 +134,7 @@ def reconstruct_scans(
                 "domains": domains_of(scans).to_json(),
                 "object_pixel_size_m": pixel_sizes_of(scans),
             }
-            read = [*archive_files(trained.source), *(scan.path for scan in scans)]
+            read = [*archive_files(Path(str(config.model_path))), *(scan.path for scan in scans)]
             write_configuration(
                 run_dir, config, execution, payload.sources, payload.overrides_applied, facts, read
             )

@@ -15,7 +15,7 @@ from ptycho.checksums import Checksums
 from ptycho.json_files import write_json
 from ptycho.model_archive import PROBLEM
 from ptycho.raw_data import RawData
-from ptycho.run_folder import HISTORY, LOSS_PICTURE, PATTERNS, REPORT, one_set
+from ptycho.run_folder import HISTORY, LOSS_PICTURE, PATTERNS, PREVIEW, REPORT, one_set
 from ptycho_torch.reassembly import Reconstruction, border_of
 from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.exports import Export
@@ -203,11 +203,12 @@ def save(
         save_evidence(new / PATTERNS, patterns)
         add_report(new, result.run_dir, run_dir)
         checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
+        (new / PREVIEW[0]).mkdir()  # which takes it away
     tell_figures(scan, result.metrics)
 
 
 def save_preview(course: Course, folder: Path, window_px: int, run_dir: Path, checksums: Checksums) -> None:
-    """Write a report of what a course has found so far; the files of its results are not written.
+    """Write a picture and a report of what a course has found so far; the files of its results are not written.
 
     Args:
         course: of a run in one process.
@@ -217,11 +218,11 @@ def save_preview(course: Course, folder: Path, window_px: int, run_dir: Path, ch
         checksums: of the run.
     """
     found, _ = finish(course.copied(), folder, window_px, is_whole=False)
-    told = read_contents(folder, run_dir=run_dir)
-    run = replace(
-        told, figures=found.metrics, history=found.history, arrays=_product_of(found).arrays(), patterns={}
-    )
+    told, product = read_contents(folder, run_dir=run_dir), _product_of(found)
+    run = replace(told, figures=found.metrics, history=found.history, arrays=product.arrays(), patterns={})
     folder.mkdir(exist_ok=True)
+    placed = product.placed(found.metrics)
+    save_reconstruction(folder / PREVIEW[0], product.object, product.probe, product.coverage, placed)
     with checksums.write(folder / REPORT) as file:
         file.write(report_page(run).encode())
 

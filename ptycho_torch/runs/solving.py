@@ -10,14 +10,13 @@ from typing import Any, Final
 import numpy as np
 from lightning.fabric import Fabric
 from lightning.pytorch.loggers import Logger
-from tqdm import tqdm
 
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.rules import idle_settings, values_of
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.raw_data import DataError, RawData, load_scans
-from ptycho.run_folder import OF_RECONSTRUCTION, STATE, RunFolder
+from ptycho.run_folder import OF_RECONSTRUCTION, PREVIEW, STATE, RunFolder
 from ptycho.run_names import distinct_names
 from ptycho.wording import counted
 from ptycho_torch.config_solver import SolverPayload
@@ -26,6 +25,7 @@ from ptycho_torch.runs.completing import as_found
 from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.exports import export_of
 from ptycho_torch.runs.fingerprints import domains_of, scan_fingerprint
+from ptycho_torch.runs.judging import TOLD
 from ptycho_torch.runs.pace import PREVIEW_S, Pace
 from ptycho_torch.runs.product import pixel_sizes_of
 from ptycho_torch.runs.reconstruction import refuse_folder_of_model, refuse_several_objects, stem_of
@@ -39,7 +39,9 @@ from ptycho_torch.runtime import (
     build_logger,
     check_solver,
     is_first_process,
+    log_picture,
     naming_losses,
+    progress_bar,
     run_environment,
     warn_once,
 )
@@ -227,47 +229,83 @@ def _one_scan(
             raise state.damaged(error) from None
         log.info("%s: goes on after %s", printable(str(scan.path)), counted(course.n_done, "iteration"))
     window = execution.reconstruction_window
-    try:
-        _run(
-            course, payload, folder, state, partial(save_preview, course, folder, window, run_dir, checksums)
-        )
-    except (KeyboardInterrupt, Terminated):
-        if course.n_done and fabric.world_size == 1:
-            state.write(course.snapshot())
-            log.warning(
-                "%s: stopped after %d of %s; the object so far is kept",
-                printable(str(scan.path)),
-                course.n_done,
-                counted(course.plan.n_iterations, "iteration"),
+    logger = build_logger(execution, folder) if fabric.is_global_zero else None
+    with _logged_to(logger):
+        try:
+            _run(
+                course,
+                payload,
+                state,
+                logger,
+                partial(_preview, course, folder, window, run_dir, checksums, logger),
             )
-            result, _ = finish(course, folder, window, is_whole=False)
-            save_so_far(result, run_dir, checksums, history_of(result.history))
-        raise
-    result, pair = finish(course, folder, window)
-    if fabric.is_global_zero:
-        patterns = evidence(scan, course.predicted, result.positions_px)
-        save(result, pair, patterns, run_dir, checksums, history_of(result.history), export_of(config))
-        state.remove()
+        except (KeyboardInterrupt, Terminated):
+            _keep(course, state, folder, window, run_dir, checksums)
+            raise
+        result, pair = finish(course, folder, window)
+        if fabric.is_global_zero:
+            patterns = evidence(scan, course.predicted, result.positions_px)
+            save(result, pair, patterns, run_dir, checksums, history_of(result.history), export_of(config))
+            state.remove()
+        if logger is not None:
+            _log_results(logger, result, folder)
     return result
 
 
+def _preview(
+    course: Course, folder: Path, window: int, run_dir: Path, checksums: Checksums, logger: Logger | None
+) -> None:
+    """Write a picture and a report of what a course has found so far, and send the picture to the logger."""
+    save_preview(course, folder, window, run_dir, checksums)
+    if logger is not None:
+        log_picture(logger, folder / PREVIEW[0], "object", course.n_done)
+
+
+def _log_results(logger: Logger, result: SolverResult, folder: Path) -> None:
+    """Send the figures of a scan to a logger, with the object beside the known one, or alone."""
+    n_done = int(result.metrics["n_iterations"])
+    logger.log_metrics({name: result.metrics[name] for name in TOLD if name in result.metrics}, step=n_done)
+    for name, picture in zip(("object", "comparison"), OF_RECONSTRUCTION[1:3], strict=True):
+        if (folder / picture).is_file():
+            log_picture(logger, folder / picture, name, n_done)
+
+
+def _keep(
+    course: Course, state: StateFile, folder: Path, window: int, run_dir: Path, checksums: Checksums
+) -> None:
+    """Write what a course that was stopped has found, and what it goes on from."""
+    if course.n_done and course.fabric.world_size == 1:
+        state.write(course.snapshot())
+        result, _ = finish(course, folder, window, is_whole=False)
+        save_so_far(result, run_dir, checksums, history_of(result.history))
+        log.warning(
+            "%s: stopped after %d of %s; the object so far is kept",
+            printable(str(course.scan.path)),
+            course.n_done,
+            counted(course.plan.n_iterations, "iteration"),
+        )
+
+
 def _run(
-    course: Course, payload: SolverPayload, folder: Path, state: StateFile, preview: Callable[[], None]
+    course: Course,
+    payload: SolverPayload,
+    state: StateFile,
+    logger: Logger | None,
+    preview: Callable[[], None],
 ) -> None:
     """Let a course come to its end; now and then its state and a report are written, and it is told how far it is."""
     execution, fabric = payload.execution_config, course.fabric
     shown = execution.enable_progress_bar and fabric.is_global_zero
-    logger = build_logger(execution, folder) if fabric.is_global_zero else None
     name, pace = printable(stem_of(course.scan, 0)), Pace(PREVIEW_S)
-    with (
-        _logged_to(logger),
-        tqdm(total=course.plan.n_iterations, initial=course.n_done, desc=name, disable=not shown) as bar,
-    ):
+    with progress_bar(course.plan.n_iterations, name, done=course.n_done, shown=shown) as bar:
         while not course.is_done:
             stop_if_asked()
             row = course.advance()
             bar.total = course.plan.n_iterations
-            bar.set_postfix_str(f"{row['loss']} {row['deviance_per_pixel']:.4g}", refresh=False)
+            bar.set_description_str(f"{name}: iteration {course.n_done}/{bar.total}", refresh=False)
+            bar.set_postfix_str(
+                f"{row['loss']} loss, deviance {row['deviance_per_pixel']:.4g}", refresh=False
+            )
             bar.update()
             if logger is not None:
                 numbers = {key: value for key, value in row.items() if isinstance(value, float)}

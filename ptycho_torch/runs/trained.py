@@ -9,11 +9,23 @@ import torch
 from torch import Tensor
 
 from ptycho.config.errors import printable
-from ptycho.model_archive import PROBLEM, refuse, refuse_damaged
+from ptycho.config.record import RECORD
+from ptycho.json_files import read_json
+from ptycho.model_archive import (
+    CHECKPOINTS,
+    PROBLEM,
+    is_unfinished,
+    read_archive_config,
+    refuse,
+    refuse_damaged,
+)
 from ptycho.scan_domain import TrainedDomains
+from ptycho.wording import counted
 from ptycho_torch.bundle import Bundle, load_bundle
 from ptycho_torch.config_params import DataConfig, ModelConfig
 from ptycho_torch.forward_model import PtychoPINN
+from ptycho_torch.runs.checkpoints import latest
+from ptycho_torch.runtime import read_checkpoint
 
 SECTIONS: Final = ("model", "training", "execution", "data")
 FLOATS: Final = (torch.float32, torch.float64)
@@ -36,11 +48,14 @@ class TrainedModel(NamedTuple):
 
 
 def load_trained(path: Path) -> TrainedModel:
-    """Read the bundle of a training.
+    """Read the bundle of a training; or the latest sound checkpoint of one that has not ended.
 
     Raises:
         BundleError: it cannot be read, or is not of a training.
+        ConfigError: it has not ended, and no checkpoint is sound.
     """
+    if is_unfinished(path):
+        return _model_so_far(path)
     return trained_model(path, load_bundle(path))
 
 
@@ -63,6 +78,28 @@ def trained_model(path: Path, bundle: Bundle) -> TrainedModel:
     domains = TrainedDomains.of(setting, data.get("domains"))
     sections = {name: bundle.config[name] for name in SECTIONS}
     return TrainedModel(path, bundle.state_dict, sections, cast(list[str], probes), domains)
+
+
+def _model_so_far(run_dir: Path) -> TrainedModel:
+    """The model of a training that has not ended, by its latest sound checkpoint."""
+    said, record = read_archive_config(run_dir) or {}, cast(dict[str, Any], read_json(run_dir / RECORD))
+    found = latest(run_dir / CHECKPOINTS)
+    log.warning(
+        "%s: the training has not ended; its model after %s is used, by %s",
+        printable(str(run_dir)),
+        counted(found.epochs_done, "epoch"),
+        printable(found.path.name),
+    )
+    weights = read_checkpoint(found.path)["state_dict"]
+    probes = found.content["hyper_parameters"].get("probe_guess_sha256") or []
+    setting = said["training"].get("measurement_domain", "auto")
+    return TrainedModel(
+        found.path,
+        {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")},
+        {"model": said["model"], "training": said["training"], "execution": record["execution"]},
+        probes,
+        TrainedDomains.of(setting, record.get("domains")),
+    )
 
 
 def check_tensors(trained: TrainedModel, model: ModelConfig, data: DataConfig) -> None:

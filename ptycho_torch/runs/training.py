@@ -30,7 +30,7 @@ from ptycho_torch.runs.judging import noticed_in
 from ptycho_torch.runs.outcome import refuse_diverged, tell_verdict, verdict_on
 from ptycho_torch.runs.preflight import warn_of_idle_settings
 from ptycho_torch.runs.record import logged, warn_of_older_model, write_configuration
-from ptycho_torch.runs.report.training import LiveReport, write_training_results
+from ptycho_torch.runs.report.training import LiveReport, write_preview, write_training_results
 from ptycho_torch.runs.resume_point import (
     ResumePoint,
     refuse_other_checkpoint,
@@ -207,7 +207,7 @@ def prepare(
         has_validation=data.has_validation,
         logged_metrics=LOGGED_METRICS,
     )
-    trainer.callbacks.extend([LiveReport(run_dir), *callbacks])
+    trainer.callbacks.extend([LiveReport(run_dir, data), *callbacks])
     return PreparedTraining(payload, data, run_dir, module, trainer)
 
 
@@ -228,6 +228,7 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
     if trainer.is_global_zero:
         figures = predicted_figures(module, data, trainer) | {NOTICED: noticed_in(data.scans)}
         verdict = verdict_on(history, figures, checkpoint)
+        write_preview(run_dir, module, data, trainer, len(history))
         write_training_results(run_dir, history, figures | {PROBLEM: verdict})
         save_model(bundle, module, prepared, verdict)
         Checksums(run_dir).settle()

@@ -35,10 +35,11 @@ from ptycho_torch.runtime.devices import (
 from ptycho_torch.runtime.environment import run_environment, seed_everything
 from ptycho_torch.runtime.failures import warn_once
 from ptycho_torch.runtime.inference import build_fabric, working_dtype
-from ptycho_torch.runtime.loggers import build_logger
+from ptycho_torch.runtime.loggers import build_logger, log_picture
 from ptycho_torch.runtime.lost import naming_losses
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 from ptycho_torch.runtime.processes import is_first_process, launch
+from ptycho_torch.runtime.progress import losses_text, progress_bar
 from ptycho_torch.runtime.ranks import Ranks
 from ptycho_torch.runtime.stopped_step import UNDER_WAY
 from ptycho_torch.runtime.trainer import build_trainer, loader_arguments, trainer_arguments
@@ -62,9 +63,12 @@ __all__ = [
     "is_first_process",
     "launch",
     "loader_arguments",
+    "log_picture",
+    "losses_text",
     "metric_interval",
     "monitored_metric",
     "naming_losses",
+    "progress_bar",
     "read_checkpoint",
     "read_description",
     "reconstruction_failures",

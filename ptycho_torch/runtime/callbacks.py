@@ -21,6 +21,7 @@ from ptycho.regular_files import read_regular
 from ptycho.run_folder import CHECKPOINTS, HISTORY
 from ptycho_torch.runtime.checkpoint_files import is_readable
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
+from ptycho_torch.runtime.progress import EpochBar
 from ptycho_torch.runtime.stopped_step import STOPPED, StoppedStep, are_finite
 from ptycho_torch.stopping import stop_if_asked, take_signals
 
@@ -226,6 +227,8 @@ def build_callbacks(
             check_on_train_epoch_end=interval == 1,
         ),
     ]
+    if config.enable_progress_bar:
+        callbacks.append(EpochBar())
     if not config.enable_checkpointing:
         return callbacks
     callbacks.append(

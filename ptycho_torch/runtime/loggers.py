@@ -1,13 +1,16 @@
 """The Lightning logger that the configuration names."""
 
 import importlib.util
+import io
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from PIL import Image
 
 from ptycho.config.errors import Failure, printable
 from ptycho.config.execution import PyTorchExecutionConfig
@@ -116,6 +119,27 @@ def build_logger(config: PyTorchExecutionConfig, run_dir: Path) -> Logger | None
             return _mlflow(run_dir.absolute())
         case _:
             return None
+
+
+def log_picture(logger: Logger, path: Path, name: str, step: int) -> None:
+    """Send a picture to a logger that takes pictures; one of CSV takes none.
+
+    Args:
+        logger: from `build_logger`.
+        path: of a PNG file.
+        name: what it shows; pictures of one name make a series.
+        step: where it stands in the series.
+    """
+    match logger:
+        case TensorBoardLogger():
+            image = np.asarray(Image.open(io.BytesIO(path.read_bytes())).convert("RGB"))
+            logger.experiment.add_image(name, image, step, dataformats="HWC")
+        case WandbLogger():
+            logger.log_image(name, [str(path)], step=step)
+        case MLFlowLogger():
+            logger.experiment.log_artifact(logger.run_id, str(path), f"{name}/{step:06d}")
+        case _:
+            pass
 
 
 def _wandb(run_dir: Path) -> Logger:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ from ptycho.config.data import DataConfig
 from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe
 from ptycho.config.section import section_of
+from ptycho.display import in_notebook
 from ptycho.raw_data import RawData
 from ptycho.run_names import RECONSTRUCTIONS, RUNS, default_folder, reconstruction_folder
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
@@ -40,7 +42,7 @@ def train_scan(
     """Train a model on a scan; see `ptycho.train`."""
     if overwrite and resume:
         raise ValueError("overwrite: expected without resume, which keeps what is there; got both. Drop one.")
-    stated = {"output_dir": str(default_folder(Path(RUNS), _name_of(scan)))}
+    stated = _stated(default_folder(Path(RUNS), _name_of(scan)))
     settings = {**_reading(scan), **settings}
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_training_payload(
@@ -64,7 +66,7 @@ def reconstruct_scan(
     settings: Mapping[str, Any],
 ) -> ReconstructionResult:
     """Reconstruct a scan with a trained model; see `ptycho.reconstruct`."""
-    stated = {"output_dir": str(reconstruction_folder(model, _name_of(scan)))}
+    stated = _stated(reconstruction_folder(model, _name_of(scan)))
     settings = {**_reading(scan), **settings}
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_inference_payload(
@@ -86,13 +88,18 @@ def solve_scan(
     """Reconstruct a scan without a model; see `ptycho.reconstruct`."""
     own = {name: value for name, value in settings.items() if name != "backend"}  # there is one solver
     own = {**_reading(scan), **own}
-    stated = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), _name_of(scan)))}
+    stated = _stated(default_folder(Path(RECONSTRUCTIONS), _name_of(scan)))
     with _on_disk(scan, output_dir, stated) as (path, folder):
         payload = create_solver_payload(
             path, folder, arguments=own, file=file, recipe=recipe, cli_defaults=stated
         )
     scans = [scan] if isinstance(scan, RawData) and scan.path is not None else None
     return solve(payload, scans, overwrite=overwrite)[0]
+
+
+def _stated(folder: Path) -> dict[str, Any]:
+    """What a call states where its user does not: the folder of the run, and a progress bar where somebody watches."""
+    return {"output_dir": str(folder), "enable_progress_bar": in_notebook() or sys.stderr.isatty()}
 
 
 def _reading(scan: RawData | str | Path) -> dict[str, Any]:

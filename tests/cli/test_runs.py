@@ -109,6 +109,27 @@ def test_a_reconstruction_lands_beside_the_model(ptycho: Run, scan: Path, traine
     assert (trained / name / "reconstruction.npz").is_file()
 
 
+def test_a_training_that_has_not_ended_reconstructs_by_its_latest_sound_checkpoint(
+    ptycho: Run, scan: Path, trained: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    words = (run, scan, "--output-dir", tmp_path / "out", "--accelerator", "cpu")
+    (run / "wts.h5.zip").unlink()
+    (run / "training.json").unlink()
+    code, _, said = ptycho("reconstruct", *words)
+    assert code == 0, said
+    assert f"{run}: the training has not ended; its model after 1 epoch is used, by last.ckpt" in said
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:5000])
+    code, _, said = ptycho("reconstruct", *words, "--overwrite")
+    assert code == 0, said
+    assert "passed over: " in said
+    assert "by epoch=000-val_loss=" in said
+    code, _, said = ptycho("reconstruct", last, scan, "--accelerator", "cpu")
+    assert code == 2
+    assert f"got the checkpoint '{last}'. Name the folder." in said
+
+
 def test_a_scan_is_followed_by_the_commands_that_take_it(
     ptycho: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """What reaches a terminal, a log or a pipe, and what happens where nothing can reach it."""
 
+import contextlib
 import errno
 import logging
 import os
@@ -11,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from ptycho.config.errors import ConfigError, Failure, spelled_out
 from ptycho.escaped import LineFormatter
 from ptycho.run_folder import RunFolder
 from ptycho_torch.cli.console import lines_of, plain_log, plain_warnings, worded
 from ptycho_torch.runs.record import logged
+from ptycho_torch.stopping import Terminated
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]
@@ -168,3 +171,51 @@ def test_a_closed_stream_does_not_end_in_a_file(tmp_path: Path) -> None:
     from ptycho.raw_data import RawData
 
     assert len(RawData.from_file(tmp_path / "scan.npz").patterns) == 9
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (None, "INFO ptycho_torch.runs.record: the run has ended"),
+        (KeyboardInterrupt(), "WARNING ptycho_torch.runs.record: the run was interrupted"),
+        (Terminated(), "WARNING ptycho_torch.runs.record: the run was ended by SIGTERM"),
+        (RuntimeError("no disk"), "ERROR ptycho_torch.runs.record: the run failed: RuntimeError: no disk"),
+    ],
+)
+def test_the_log_of_a_run_tells_when_and_how_it_ended(
+    tmp_path: Path, error: BaseException | None, end: str
+) -> None:
+    with (
+        contextlib.suppress(KeyboardInterrupt, Terminated, RuntimeError),
+        RunFolder(tmp_path) as folder,
+        logged(folder),
+    ):
+        folder.begin(anew=True)
+        (tmp_path / "config.json").write_text("{}")
+        if error is not None:
+            raise error
+    last = (tmp_path / "run.log").read_text().splitlines()[-1]
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", last)
+    assert last.endswith(end)
+
+
+def test_a_run_that_is_refused_leaves_neither_folder_nor_log(tmp_path: Path) -> None:
+    for begun in (False, True):
+        with (
+            contextlib.suppress(ConfigError),
+            RunFolder(tmp_path / "run") as folder,
+            logged(folder),
+        ):
+            logging.getLogger("ptycho").warning("on the way")
+            if begun:
+                folder.begin(anew=True)
+            raise ConfigError([Failure("seed", "seed: expected another")])
+        assert not list(tmp_path.rglob("run.log"))
+
+
+def test_a_line_of_the_log_does_not_run_into_a_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with plain_log(quiet=False), tqdm(total=3, file=sys.stderr, mininterval=0) as bar:
+        bar.update()
+        logging.getLogger("ptycho").info("a line of its own")
+    said = capsys.readouterr().err
+    assert re.search(r"(^|[\r\n])a line of its own\n", said)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
@@ -18,6 +19,7 @@ from ptycho_torch.config_solver import create_solver_payload
 from ptycho_torch.runs import solving
 from ptycho_torch.runs.report import training as live
 from ptycho_torch.runs.report.contents import read_contents
+from ptycho_torch.runs.report.preview import PREVIEWED, middle
 from ptycho_torch.runs.report.serving import Server
 from ptycho_torch.runs.report.verdict import verdict_of
 from ptycho_torch.runs.training import train
@@ -43,10 +45,11 @@ class Watching(Callback):
     """Keeps what the report of a training was after each epoch."""
 
     def __init__(self, run_dir: Path) -> None:
-        self.run_dir, self.pages, self.headlines = run_dir, [], []
+        self.run_dir, self.pages, self.headlines, self.pictures = run_dir, [], [], []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.pages.append((self.run_dir / "report.html").read_text())
+        self.pictures.append((self.run_dir / "preview.png").read_bytes())
         self.headlines.append(verdict_of(read_contents(self.run_dir)).headline)
 
 
@@ -57,9 +60,11 @@ def test_a_training_under_way_has_a_report_and_a_line_for_each_epoch(
     monkeypatch.setattr("ptycho_torch.runs.pace.LEAST_SHARE", 0)
     seen = Watching(tmp_path / "run")
     with caplog.at_level(logging.INFO, "ptycho_torch"):
-        train(create_training_payload(scan, tmp_path / "run", SETTINGS), callbacks=[seen])
+        watched = train(create_training_payload(scan, tmp_path / "run", SETTINGS), callbacks=[seen])
     assert seen.headlines == ["Not finished"] * 2
     assert all("Not finished" in page and "<svg" in page for page in seen.pages)
+    assert all("Amplitude of the object" in page for page in seen.pages)
+    assert len(set(seen.pictures)) == 2
     assert "Not finished" not in (tmp_path / "run" / "report.html").read_text()
     lines = [record.getMessage() for record in caplog.records if "epoch " in record.getMessage()]
     told = [line for line in lines if line.startswith("epoch ")]
@@ -67,6 +72,27 @@ def test_a_training_under_way_has_a_report_and_a_line_for_each_epoch(
     assert "train_loss" in told[0]
     assert " left" in told[0]
     assert " left" not in told[1]
+    monkeypatch.setattr(live, "PREVIEW_S", 1e9)
+    plain = train(create_training_payload(scan, tmp_path / "plain", SETTINGS))
+    for name, values in plain.module.state_dict().items():
+        assert torch.equal(values, watched.module.state_dict()[name]), name
+    with (
+        np.load(tmp_path / "plain" / "preview.npz") as one,
+        np.load(tmp_path / "run" / "preview.npz") as other,
+    ):
+        np.testing.assert_array_equal(one["object"], other["object"])
+
+
+def test_a_preview_is_made_of_few_patterns_around_the_middle() -> None:
+    scan = simulate_scan(N=32, n_positions=400)
+    chosen = middle(scan, PREVIEWED)
+    assert len(chosen) == PREVIEWED
+    where = scan.positions_px - (scan.positions_px.min(axis=0) + scan.positions_px.max(axis=0)) / 2
+    away = np.hypot(*where.T)
+    held = np.flatnonzero(scan.holdout)
+    others = np.setdiff1d(np.arange(400), np.union1d(chosen, held))
+    assert away[chosen].max() <= away[others].min()
+    assert not np.intersect1d(chosen, held).size
 
 
 def test_a_reconstruction_with_previews_ends_in_the_same_bits(
@@ -74,6 +100,7 @@ def test_a_reconstruction_with_previews_ends_in_the_same_bits(
 ) -> None:
     settings = {
         "n_iterations": 24, "refine_probe": True, "refine_positions": True, "probe_modes": 2, "accelerator": "cpu",
+        "logger_backend": "tensorboard",
     }  # fmt: skip
     pages_seen: list[str] = []
     written = solving.save_preview
@@ -81,6 +108,7 @@ def test_a_reconstruction_with_previews_ends_in_the_same_bits(
     def kept(course: Any, folder: Path, *rest: Any) -> None:
         written(course, folder, *rest)
         pages_seen.append((folder / "report.html").read_text())
+        assert (folder / "preview.png").is_file()
 
     plain = solving.solve(create_solver_payload(scan, tmp_path / "plain", settings))[0]
     monkeypatch.setattr(solving, "PREVIEW_S", 0.0)
@@ -92,6 +120,14 @@ def test_a_reconstruction_with_previews_ends_in_the_same_bits(
     np.testing.assert_array_equal(plain.object, watched.object)
     np.testing.assert_array_equal(plain.positions_px, watched.positions_px)
     assert "Not finished" not in (tmp_path / "watched" / "report.html").read_text()
+    assert not (tmp_path / "watched" / "preview.png").exists()
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    place = tmp_path / "watched" / "logs" / "tensorboard" / "version_0"
+    events = accumulator.EventAccumulator(str(place), size_guidance={"images": 0})
+    events.Reload()
+    assert [one.step for one in events.Images("object")] == [*range(1, len(pages_seen) + 1), 24]
+    assert [one.step for one in events.Images("comparison")] == [24]
+    assert events.Scalars("r_factor")[-1].value == pytest.approx(watched.metrics["r_factor"])
 
 
 @pytest.fixture

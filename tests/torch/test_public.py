@@ -54,7 +54,9 @@ def test_the_run_on_a_file_is_called_after_it(scan: ptycho.RawData, place: Path)
     trained = ptycho.train("star.npz", **QUICK)
     assert trained.run_dir == Path("runs/star")
     loaded = ptycho.load("star.npz")
-    assert ptycho.reconstruct(loaded, "runs/star", accelerator="cpu").run_dir == Path("runs/star/star")
+    assert ptycho.reconstruct(loaded, "runs/star", accelerator="cpu").run_dir == Path(
+        "runs/star/reconstruction"
+    )
     with pytest.raises(ptycho.ConfigError, match="runs/star"):
         ptycho.train(loaded, **QUICK)
     again = ptycho.train(loaded, overwrite=True, **QUICK)

@@ -67,6 +67,8 @@ def test_a_run_directory_holds_everything_about_the_run(result: TrainingResult) 
         "checkpoints",
         "report.html",
         "training.json",
+        "preview.png",
+        "preview.npz",
         "wts.h5.zip",
     }
     content = json.loads((result.run_dir / "config.json").read_text())

@@ -23,11 +23,14 @@ from ptycho.run_folder import (
     LOG,
     OF_RECONSTRUCTION,
     PATTERNS,
+    PREVIEW,
     RECORD,
     holds_training,
 )
 from ptycho_torch.runs.outcome import problem_of, problem_of_picture, problem_of_prediction
 
+LARGEST_PICTURE: Final = 64 * 2**20
+"""Bytes of a picture that is read; a run writes none that is larger."""
 DATA: Final = ("data_file", "test_data_file", "train_data_file")
 """Settings that name the scan."""
 _ARRAYS: Final = {
@@ -72,8 +75,9 @@ class Contents:
         settings: those in the record.
         figures: `metrics.json`, or `training.json` of a training.
         history: the rows of `history.csv`: numbers, words, or None where nothing was measured.
-        arrays: those of `reconstruction.npz`.
+        arrays: those of `reconstruction.npz`, or `preview.npz` of a training.
         patterns: those of `patterns.npz`, see `evidence.evidence`.
+        comparison: the picture of the object beside the known one, where there is one: content of a PNG file.
         warnings: lines of `run.log`.
         is_training: whether it is a training.
         model: the training whose model the run used, where that is there.
@@ -87,6 +91,7 @@ class Contents:
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
     patterns: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+    comparison: bytes | None = None
     warnings: tuple[str, ...] = ()
     is_training: bool = False
     model: "Contents | None" = None
@@ -152,8 +157,11 @@ def read_contents(folder: Path, *, new: Path | None = None, run_dir: Path | None
         settings=settings_in(record),
         figures=figures if isinstance(figures, dict) else {},
         history=_history(place / HISTORY),
-        arrays={} if is_training else _arrays(place / OF_RECONSTRUCTION[0]),
+        arrays=_arrays(place / (PREVIEW[1] if is_training else OF_RECONSTRUCTION[0])),
         patterns={} if is_training else _arrays(place / PATTERNS),
+        comparison=_if_there(
+            lambda path: read_regular(path, LARGEST_PICTURE), place / OF_RECONSTRUCTION[2], None
+        ),
         warnings=tuple(_warnings(run_dir / LOG)),
         is_training=is_training,
         model=_model_of(record),

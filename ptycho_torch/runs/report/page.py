@@ -28,6 +28,7 @@ from ptycho_torch.runs.report.pictures import (
     positions_map,
     probe_pictures,
     shown_part,
+    small_picture,
 )
 from ptycho_torch.runs.report.verdict import costs_of, figures_of, further_figures_of, verdict_of
 
@@ -60,6 +61,7 @@ def report_page(run: Contents) -> str:
         costs=costs_of(run),
         parts=_parts(run),
         place=_place(run),
+        comparison=run.comparison and small_picture(run.comparison),
         modes=modes,
         n_modes=len(arrays.get("probe", ())),
         powers=powers,

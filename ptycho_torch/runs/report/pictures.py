@@ -17,8 +17,10 @@ from PIL import Image
 
 from ptycho_torch.runs.figures import Part, draw_lines, probe_image
 
-LARGEST_BYTES: Final = 1_500_000
+LARGEST_BYTES: Final = 1_200_000
 """Of the PNG of an object's part; a larger object is shown in blocks of several pixels."""
+LARGEST_WIDTH: Final = 1400
+"""Pixels of a picture as wide as the page, along an axis."""
 LARGEST_SIDE: Final = 256
 """Pixels of a small picture along an axis."""
 MOST_POSITIONS: Final = 20_000
@@ -152,6 +154,21 @@ def positions_map(
         if light is None:
             axes.invert_yaxis()
         return _svg(figure, name)
+
+
+def small_picture(content: bytes) -> str | None:
+    """A picture as a data URI, no wider than a page and with few colours; None where it is damaged.
+
+    Args:
+        content: of a PNG file.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            shown = picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    shown.thumbnail((LARGEST_WIDTH, LARGEST_WIDTH))
+    return _uri(_png(shown.quantize(128)))
 
 
 def _are_numbers(*values: object) -> bool:

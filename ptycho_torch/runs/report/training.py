@@ -6,32 +6,39 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from ptycho.checksums import Checksums
 from ptycho.json_files import json_text
-from ptycho.run_folder import FIGURES, LOSS_PICTURE, REPORT
-from ptycho.wording import duration
+from ptycho.run_folder import FIGURES, LOSS_PICTURE, PREVIEW, REPORT
+from ptycho.wording import counted, duration
+from ptycho_torch.data.module import ScanDataModule
+from ptycho_torch.model import PtychoPINN_Lightning
 from ptycho_torch.runs.figures import save_history
 from ptycho_torch.runs.pace import PREVIEW_S, Pace
 from ptycho_torch.runs.report.contents import read_contents
 from ptycho_torch.runs.report.page import report_page
-from ptycho_torch.runtime import LossHistory
+from ptycho_torch.runs.report.preview import preview_of, save_preview
+from ptycho_torch.runtime import LossHistory, log_picture, losses_text
 from ptycho_torch.runtime.memory import peak_memory
 
 log = logging.getLogger(__name__)
 
 
 class LiveReport(Callback):
-    """Writes `report.html` after an epoch, now and then; and logs one line an epoch where there is no progress bar.
+    """Shows a training under way: a line an epoch where there is no progress bar; now and then a preview and a report.
+
+    Both are of the weights as they are after an epoch, and change nothing of the training.
 
     Args:
         run_dir: folder of the training, with its record.
+        data: what is trained on.
     """
 
-    def __init__(self, run_dir: Path) -> None:
-        self._run_dir, self._pace = run_dir, Pace(PREVIEW_S)
+    def __init__(self, run_dir: Path, data: ScanDataModule) -> None:
+        self._run_dir, self._data, self._pace = run_dir, data, Pace(PREVIEW_S)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and log what is due."""
@@ -40,19 +47,47 @@ class LiveReport(Callback):
         if trainer.progress_bar_callback is None:
             history = next(item for item in trainer.callbacks if isinstance(item, LossHistory))
             _log_epoch(history.rows, trainer.max_epochs or 0)
-        if self._pace.is_due:
-            with self._pace.writing(), Checksums(self._run_dir).write(self._run_dir / REPORT) as file:
-                found = replace(read_contents(self._run_dir, run_dir=self._run_dir), figures={})
-                file.write(report_page(found).encode())
+        if self._pace.is_due and isinstance(pl_module, PtychoPINN_Lightning):
+            with self._pace.writing():
+                write_preview(self._run_dir, pl_module, self._data, trainer, trainer.current_epoch + 1)
+                with Checksums(self._run_dir).write(self._run_dir / REPORT) as file:
+                    found = replace(read_contents(self._run_dir, run_dir=self._run_dir), figures={})
+                    file.write(report_page(found).encode())
+
+
+def write_preview(
+    run_dir: Path, module: PtychoPINN_Lightning, data: ScanDataModule, trainer: Trainer, n_epochs: int
+) -> None:
+    """Write the preview of a training, and send it to its loggers; none of one in several processes.
+
+    Args:
+        run_dir: folder of the training.
+        module: the model.
+        data: what it is trained on.
+        trainer: of the training.
+        n_epochs: epochs that the model was trained for.
+    """
+    if trainer.world_size > 1:
+        return
+    try:
+        preview = preview_of(module, data)
+    except torch.cuda.OutOfMemoryError:
+        log.warning("no preview: the device has no memory left beside the training")
+        return
+    save_preview(run_dir, preview, f"after {counted(n_epochs, 'epoch')}")
+    for logger in trainer.loggers:
+        logger.log_metrics({"preview_r_factor": preview.r_factor}, step=trainer.global_step)
+        log_picture(logger, run_dir / PREVIEW[0], "object", trainer.global_step)
 
 
 def _log_epoch(rows: Sequence[Mapping[str, Any]], n_epochs: int) -> None:
     now = rows[-1]
-    losses = [f"{name} {now[name]:.4g}" for name in ("train_loss", "val_loss") if now[name] is not None]
     times = [row["epoch_time_s"] for row in rows]
     left_s = (n_epochs - len(rows)) * sum(times) / len(times)
     left = [f"about {duration(left_s)} left"] if left_s > 0 else []
-    log.info("epoch %d/%d: %s", len(rows), n_epochs, ", ".join([*losses, duration(times[-1]), *left]))
+    log.info(
+        "epoch %d/%d: %s", len(rows), n_epochs, ", ".join([losses_text(now), duration(times[-1]), *left])
+    )
 
 
 def write_training_results(

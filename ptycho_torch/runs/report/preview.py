@@ -1,0 +1,92 @@
+"""The object as a model under training gives it: the middle of the scan, with a bounded number of patterns."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from lightning.fabric import Fabric
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from ptycho.atomic import atomic_write
+from ptycho.raw_data import RawData
+from ptycho.run_folder import PREVIEW
+from ptycho_torch.data.groups import Indices
+from ptycho_torch.data.module import ScanDataModule, usable_patterns
+from ptycho_torch.model import PtychoPINN_Lightning
+from ptycho_torch.reassembly import Reconstruction, predicted_amplitude, reconstruct
+from ptycho_torch.runs import metrics
+from ptycho_torch.runs.figures import Placed, save_reconstruction
+from ptycho_torch.runs.judging import in_blocks, measured_by
+from ptycho_torch.runs.product import Product, product_of
+from ptycho_torch.runtime import require_accelerator
+
+PREVIEWED: Final = 256
+"""Patterns of a preview at most: those nearest to the middle of the scan."""
+JUDGED: Final = 64
+"""Of these, those nearest to the middle tell the R factor."""
+
+
+class Preview(NamedTuple):
+    """What a model under training makes of the middle of a scan."""
+
+    product: Product
+    r_factor: float
+    """Of patterns in the middle of it."""
+
+
+def preview_of(module: PtychoPINN_Lightning, data: ScanDataModule) -> Preview:
+    """Reconstruct the middle of the first scan of a training with the weights as they are, which stay so.
+
+    Args:
+        module: under training, in one process.
+        data: what it is trained on.
+    """
+    scan = data.scans[0]
+    execution = module.execution_config.replace(num_workers=0, persistent_workers=False, prefetch_factor=None)
+    indices = middle(scan, PREVIEWED)
+    with isolate_rng():
+        found = reconstruct(
+            copy.deepcopy(module.model),
+            module.model_config,
+            scan,
+            indices,
+            inference=module.inference_config,
+            execution=execution,
+            fabric=Fabric(
+                accelerator=require_accelerator(execution), devices=1, precision=execution.precision
+            ),
+        )
+    r_factor = metrics.agreement(lambda: _blocks(found, scan, middle(scan, JUDGED)))["r_factor"]
+    return Preview(product_of(found, scan), r_factor)
+
+
+def save_preview(run_dir: Path, preview: Preview, title: str) -> None:
+    """Write preview.png and preview.npz, whose arrays are called as those of reconstruction.npz.
+
+    Args:
+        run_dir: folder of the training.
+        preview: what they show.
+        title: above the picture.
+    """
+    picture, arrays = (run_dir / name for name in PREVIEW)
+    product = preview.product
+    placed = Placed(f"{title}, R factor {preview.r_factor:.4f}", product.corner_px, product.pixel_m)
+    save_reconstruction(picture, product.object, product.probe, product.coverage, placed)
+    with atomic_write(arrays) as file:
+        np.savez_compressed(file, allow_pickle=False, **product.arrays())
+
+
+def middle(scan: RawData, n: int) -> Indices:
+    """The patterns nearest to the middle of a scan, in their order."""
+    usable = usable_patterns(scan)
+    where = scan.positions_px[usable]
+    middle = (where.min(axis=0) + where.max(axis=0)) / 2
+    nearest = np.argsort(np.square(where - middle).sum(axis=1), kind="stable")[:n]
+    return np.sort(usable[nearest])
+
+
+def _blocks(found: Reconstruction, scan: RawData, indices: Indices) -> Iterator[metrics.Block]:
+    for block in in_blocks(indices):
+        yield metrics.Block(predicted_amplitude(found, scan, block), *measured_by(scan, block))
