@@ -52,5 +52,5 @@ def test_the_record_holds_paths_from_the_root_and_the_text_as_written(
 
     assert dict(differences(record, payload)) == {}
     monkeypatch.chdir("/")
-    saved = Request.of_record(record, str(path)).answer()[TrainingConfig]
+    saved = Request.of_record(record, str(tmp_path / "config.json")).answer()[TrainingConfig]
     assert str(saved.test_data_file) == f"{tmp_path}/test.npz"
