@@ -55,6 +55,7 @@ def saved_run(folder: str, data: Path, **overrides: object) -> Path:
         payload.sources,
         payload.overrides_applied,
         {},
+        [],
     )
     return Path(folder)
 
@@ -259,7 +260,7 @@ def test_diff_of_a_file_and_its_run_shows_what_differs(ptycho: Run, data: Path, 
     payload = create_training_payload(data, "a", file="run.toml", recipe=recipe)
     Path("a").mkdir()
     write_configuration(
-        Path("a"), payload.tf_training_config, payload.execution_config, payload.sources, {}, {}
+        Path("a"), payload.tf_training_config, payload.execution_config, payload.sources, {}, {}, []
     )
     Path("own.toml").unlink()
     left = "model.N, training.nphotons, training.output_dir, training.train_data_file"

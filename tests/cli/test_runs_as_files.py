@@ -27,7 +27,7 @@ def run(_legacy_dictionary_is_restored: None, tmp_path: Path, monkeypatch: pytes
     )
     Path("run").mkdir()
     write_configuration(
-        Path("run"), payload.tf_training_config, payload.execution_config, payload.sources, {}, {}
+        Path("run"), payload.tf_training_config, payload.execution_config, payload.sources, {}, {}, []
     )
     return Path("run")
 

@@ -32,10 +32,10 @@ def test_the_record_holds_paths_from_the_root_and_the_text_as_written(
     with legacy_dictionary_restored():
         payload = training_payload(request.answer())
     config, execution = payload.tf_training_config, payload.execution_config
-    path = write_configuration(
-        tmp_path, config, execution, payload.sources, payload.overrides_applied, {"resumed": []}
+    write_configuration(
+        tmp_path, config, execution, payload.sources, payload.overrides_applied, {"resumed": []}, []
     )
-    record = json.loads(path.read_text())
+    record = json.loads((tmp_path / "config.json").read_text())
     assert record["working_directory"] == os.getcwd()
     assert record["command_line"] == sys.argv
     expected = {
@@ -52,5 +52,5 @@ def test_the_record_holds_paths_from_the_root_and_the_text_as_written(
 
     assert dict(differences(record, payload)) == {}
     monkeypatch.chdir("/")
-    saved = Request.of_record(record, str(path)).answer()[TrainingConfig]
+    saved = Request.of_record(record, str(tmp_path / "config.json")).answer()[TrainingConfig]
     assert str(saved.test_data_file) == f"{tmp_path}/test.npz"
