@@ -32,9 +32,10 @@ def test_the_record_holds_paths_from_the_root_and_the_text_as_written(
     with legacy_dictionary_restored():
         payload = training_payload(request.answer())
     config, execution = payload.tf_training_config, payload.execution_config
-    path = write_configuration(
+    write_configuration(
         tmp_path, config, execution, payload.sources, payload.overrides_applied, {"resumed": []}
     )
+    path = tmp_path / "config.json"
     record = json.loads(path.read_text())
     assert record["working_directory"] == os.getcwd()
     assert record["command_line"] == sys.argv
