@@ -240,8 +240,9 @@ class RawData:
         patterns, summary = check.patterns()
         n, size = (None, None) if patterns is None else patterns.shape[:2]
         geometry = Geometry.of(metadata, size or 0)
-        has_lengths, probe = geometry.distance_m is not None, check.probe("probeGuess", size)
-        positions = check.positions(n if rows is None else None, size, from_lengths=has_lengths)
+        n_expected, has_lengths = n if rows is None else None, geometry.distance_m is not None
+        positions = check.positions(n_expected, size, from_lengths=has_lengths)
+        probe = check.probe("probeGuess", size)
         nphotons = check.photon_number(metadata)
         stated = check.bad_pixels(n, size)
         holdout, half = check.flags("holdout", (n,)), check.flags("half", (n,))

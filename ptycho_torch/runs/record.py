@@ -49,7 +49,7 @@ def write_configuration(
     sources: Mapping[str, Origin],
     overrides_applied: Mapping[str, Any],
     facts: Mapping[str, Any],
-    scans: Iterable[Path | None],
+    scans: Iterable[Path | None] = (),
     kept_origins: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Write ``config.json``: every value in force with its origin, and what it was run with.

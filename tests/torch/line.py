@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
+from ptycho.checksums import Checksums
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.data.groups import EpochOrder
 from ptycho_torch.optimization import build_schedule
@@ -91,6 +92,8 @@ def train(
 ) -> Trainer:
     has_validation = bool(model.val_losses)
     with run_environment(execution):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        Checksums(run_dir).write_record({}, [])
         trainer = build_trainer(
             execution,
             run_dir=run_dir,

@@ -60,7 +60,7 @@ def test_resumed_run_continues_its_history(tmp_path: Path):
 def test_no_logger_writes_the_history_alone(tmp_path: Path):
     trainer = train(tmp_path, config(enable_checkpointing=False), Line(), epochs=1)
     assert not trainer.loggers
-    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "history.csv"}
 
 
 @pytest.mark.parametrize(
