@@ -94,11 +94,7 @@ def grid(step, n_side=5):
 
 def test_positions_too_far_apart_to_be_pixels_are_refused(tmp_path):
     arrays = scan_arrays(n=25) | grid(8.5e4)
-    with pytest.raises(
-        DataError,
-        match=r"xcoords, ycoords: expected object pixels, neighbours nearer than N = 8; got a median "
-        r"nearest-neighbour distance of 8\.5e\+04 from .* Divide by the object pixel size\.",
-    ):
+    with pytest.raises(DataError, match=r"^xcoords, ycoords: .* 8\.5e\+04 from "):
         RawData.from_file(write(tmp_path / "scan.npz", **arrays))
 
 
