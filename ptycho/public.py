@@ -181,6 +181,7 @@ def reconstruct(
     recipe: Recipe = STANDARD,
     file: Files | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     **settings: Any,
 ) -> Solution: ...
 
@@ -206,6 +207,7 @@ def reconstruct(
     recipe: Recipe = STANDARD,
     file: Files | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     **settings: Any,
 ) -> Reconstruction:
     """Reconstruct a scan, by itself or with a trained model.
@@ -219,21 +221,28 @@ def reconstruct(
         recipe: the settings to begin with: a name (`standard` works well out of the box), or a run file; None: the
             defaults of the settings.
         file: a file of settings, or several, the last one strongest.
-        overwrite: whether a reconstruction in the folder is replaced. Without it, it is kept, and refused.
+        overwrite: whether a reconstruction in the folder is replaced. Without it, and without `resume`, it is kept, and
+            refused.
+        resume: without a model, whether to go on with the reconstruction in the folder, where there is one. One that
+            has ended is returned.
         **settings: settings by their names, which beat those of the file; `help(ptycho.SolverConfig)`, with a model
             `InferenceConfig`, and `PyTorchExecutionConfig` list them.
 
     Raises:
         ConfigError: everything that is wrong with the settings, there is no such model, or the folder holds a run.
         DataError, FileNotFoundError: the scan cannot be used.
-        ValueError: the model cannot be read.
+        ValueError: the model cannot be read; or `resume` beside a model, or beside `overwrite`.
     """
     _refuse_other(scan, model)
     if not isinstance(scan, RawData):
         _refuse_folder(scan)
     asked = {"recipe": recipe, "file": file, "overwrite": overwrite, "settings": settings}
     if model is None:
-        return cast(Reconstruction, _backend(settings).solve_scan(scan, output_dir, **asked))
+        return cast(Reconstruction, _backend(settings).solve_scan(scan, output_dir, resume=resume, **asked))
+    if resume:
+        raise ValueError(
+            "resume: expected without a model; got both. With a model it begins again: use overwrite."
+        )
     trained = model if isinstance(model, str | Path) else model.run_dir
     return cast(Reconstruction, _backend(settings).reconstruct_scan(scan, trained, output_dir, **asked))
 

@@ -1,10 +1,15 @@
 """Going on with a reconstruction without a network that was stopped: its recorded settings, and what may change."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ptycho.config.errors import ConfigError, Failure
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
@@ -13,11 +18,61 @@ from ptycho.run_folder import RECORD, RunFolder
 from ptycho.run_record import read_record
 from ptycho_torch.config_solver import SolverPayload, solver_payload
 from ptycho_torch.runs.changes import fixed_failure, said_otherwise
+from ptycho_torch.runs.report.contents import read_contents
+from ptycho_torch.runs.shown import ShownSolution
 from ptycho_torch.runs.solved import SolverResult
 from ptycho_torch.runs.solving import folder_for, solve_in
 from ptycho_torch.runtime import check_solver, is_first_process
 
+log = logging.getLogger(__name__)
+
 _MAY_CHANGE: Final = "the settings of [execution], and where the scan is"
+
+
+@dataclass(frozen=True)
+class EndedSolution(ShownSolution):
+    """A reconstruction of one scan in which nothing was left to do.
+
+    Attributes:
+        run_dir: folder with everything about the run.
+        arrays: those of reconstruction.npz, see `ptycho_torch.runs.product.Product.arrays`.
+        metrics: figures.
+        history: one row an iteration.
+        problem: why the picture is not that of the object; None where nothing is known against it.
+    """
+
+    run_dir: Path
+    arrays: Mapping[str, NDArray[Any]] = field(repr=False)
+    metrics: dict[str, Any]
+    history: list[dict[str, Any]] = field(repr=False)
+    problem: str | None
+
+    @property
+    def object(self) -> NDArray[np.complex64]:
+        """The transmission of the object, complex64 (H, W)."""
+        return self.arrays["object"]
+
+    @property
+    def probe(self) -> NDArray[np.complex64]:
+        """The probe in photon scale, complex64 (modes, N, N), the strongest mode first."""
+        return self.arrays["probe"]
+
+
+def ended_solution(run_dir: Path) -> EndedSolution:
+    """What a reconstruction of one scan left that has ended.
+
+    Raises:
+        ConfigError: its object or its probe is gone.
+        DataError: one of its files is damaged.
+    """
+    found = read_contents(run_dir)
+    if not {"object", "probe"} <= found.arrays.keys():
+        message = f"{run_dir}: expected the results of a reconstruction; got none of its object and probe."
+        raise ConfigError([Failure(str(run_dir), f"{message} Make them anew with overwrite=True.")])
+    problem = None if found.problem is None else f"{found.title}: {found.problem}."
+    if problem is not None:
+        log.error("%s", printable(problem))
+    return EndedSolution(run_dir, found.arrays, dict(found.figures), found.history, problem)
 
 
 def resume_solving(

@@ -21,6 +21,7 @@ from ptycho_torch.config_solver import create_solver_payload
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.runs.reconstruction import ReconstructionResult, reconstruct_scans
 from ptycho_torch.runs.resuming import EndedTraining, train_or_resume
+from ptycho_torch.runs.resuming_solver import EndedSolution, ended_solution, solve_or_resume
 from ptycho_torch.runs.solved import SolverResult
 from ptycho_torch.runs.solving import solve
 from ptycho_torch.runs.training import TrainingResult, train
@@ -40,8 +41,7 @@ def train_scan(
     settings: Mapping[str, Any],
 ) -> TrainingResult | EndedTraining:
     """Train a model on a scan; see `ptycho.train`."""
-    if overwrite and resume:
-        raise ValueError("overwrite: expected without resume, which keeps what is there; got both. Drop one.")
+    _refuse_both(overwrite, resume)
     stated = _stated(default_folder(Path(RUNS), _name_of(scan)))
     settings = {**_reading(scan), **settings}
     with _on_disk(scan, output_dir, stated) as (path, folder):
@@ -83,9 +83,11 @@ def solve_scan(
     recipe: Recipe,
     file: Files | None,
     overwrite: bool,
+    resume: bool,
     settings: Mapping[str, Any],
-) -> SolverResult:
+) -> SolverResult | EndedSolution:
     """Reconstruct a scan without a model; see `ptycho.reconstruct`."""
+    _refuse_both(overwrite, resume)
     own = {name: value for name, value in settings.items() if name != "backend"}  # there is one solver
     own = {**_reading(scan), **own}
     stated = _stated(default_folder(Path(RECONSTRUCTIONS), _name_of(scan)))
@@ -94,7 +96,15 @@ def solve_scan(
             path, folder, arguments=own, file=file, recipe=recipe, cli_defaults=stated
         )
     scans = [scan] if isinstance(scan, RawData) and scan.path is not None else None
-    return solve(payload, scans, overwrite=overwrite)[0]
+    if not resume:
+        return solve(payload, scans, overwrite=overwrite)[0]
+    results = solve_or_resume(payload, scans)
+    return results[0] if results else ended_solution(Path(str(payload.solver_config.output_dir)))
+
+
+def _refuse_both(overwrite: bool, resume: bool) -> None:
+    if overwrite and resume:
+        raise ValueError("overwrite: expected without resume, which keeps what is there; got both. Drop one.")
 
 
 def _stated(folder: Path) -> dict[str, Any]:

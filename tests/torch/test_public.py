@@ -1,7 +1,7 @@
 """`ptycho.train` and `ptycho.reconstruct`, on a scan in memory and on files."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +115,28 @@ def test_settings_come_from_files_and_names_beat_them(scan: ptycho.RawData, plac
     assert {failure.name for failure in caught.value.failures} == {"training.nepochs", "num_workers"}
 
 
-def test_a_run_is_not_both_gone_on_with_and_replaced(scan: ptycho.RawData):
+@pytest.mark.parametrize("door", [ptycho.train, ptycho.reconstruct])
+def test_a_run_is_not_both_gone_on_with_and_replaced(scan: ptycho.RawData, door: Callable[..., Any]):
     with pytest.raises(ValueError, match="without resume"):
-        ptycho.train(scan, "new", overwrite=True, resume=True)
+        door(scan, output_dir="new", overwrite=True, resume=True)
+
+
+def test_a_reconstruction_that_has_ended_is_returned(scan: ptycho.RawData, place: Path):
+    calls = [
+        ptycho.reconstruct(scan, output_dir="run", resume=True, n_iterations=4, accelerator="cpu")
+        for _ in "ab"
+    ]
+    first, again = calls
+    assert first.object.tobytes() == again.object.tobytes()
+    assert first.probe.tobytes() == again.probe.tobytes()
+    assert again.metrics["n_iterations"] == len(again.history) == 4
+    assert "4" in again._repr_html_()
+    assert again.plot_loss().lines
+    Path("run/reconstruction.npz").unlink()
+    with pytest.raises(ptycho.ConfigError, match="overwrite"):
+        ptycho.reconstruct(scan, output_dir="run", resume=True, n_iterations=4, accelerator="cpu")
+    with pytest.raises(ValueError, match="without a model"):
+        ptycho.reconstruct(scan, "run", resume=True)
 
 
 def test_what_is_no_scan_model_or_payload_is_refused_by_its_kind(scan: ptycho.RawData, place: Path):

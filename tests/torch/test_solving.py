@@ -287,6 +287,9 @@ def test_a_scan_that_came_to_nothing_before_is_told_where_the_others_go_on(
     single, other = solve(payload_of(tmp_path / "data", folder, n_iterations=30))
     assert (single.problem is None, other.problem) == (False, None)
     (folder / "two" / "metrics.json").unlink()
+    assert f"ptycho reconstruct --resume {folder}" in message(
+        lambda: solve(payload_of(tmp_path / "data", folder))
+    )
     assert main(["reconstruct", "--resume", str(folder), "--quiet"]) == 3
     assert "one/metrics.json: positions: expected patterns that overlap" in capsys.readouterr().err
 
@@ -342,7 +345,7 @@ def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> No
     left = tmp_path / "left"
     left.mkdir()
     shutil.copy(folder / "config.json", left)  # as a kill before the first state leaves it
-    assert f"Go on with it (ptycho reconstruct --resume {left})" in message(
+    assert f"Go on with it (ptycho reconstruct --resume {left};" in message(
         lambda: solve(payload_of(tiny_file, left))
     )
     (again,) = solve_or_resume(payload_of(tiny_file, left, n_iterations=6))
