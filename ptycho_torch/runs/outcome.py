@@ -133,7 +133,7 @@ def warn_of(problem: str | None) -> str | None:
 
 def _pairs(figures: Mapping[str, Any]) -> list[tuple[float, float]]:
     """R factor and deviance, each beside that of the mean pattern; nothing where they were not measured."""
-    names = ("r_factor", "poisson_deviance_per_pixel") if figures else ()
+    names = ("r_factor", "poisson_deviance_per_pixel") if "r_factor" in figures else ()
     return [(figures[name], figures[f"mean_pattern_{name}"]) for name in names]
 
 
