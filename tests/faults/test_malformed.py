@@ -18,7 +18,7 @@ from tests.faults.malformed_trees import trees
 
 MALFORMED: dict[str, Malformed] = dict((*structures(), *sizes(), *optional(), *physics(), *trees()))
 LEAST = 135
-EVERY = 15
+EVERY = 30
 """One in so many belongs to the part that is tried at every change."""
 WHOLE = ("RawData.from_file", "load_scans", *RUNNING_SCANS)
 """Doors that read the whole scan; the others look at what the settings depend on."""

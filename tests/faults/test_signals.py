@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,16 @@ ROOT = Path(__file__).parents[2]
 ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 """Signal -> exit code of a command that was asked to end."""
 LONG = (*SMALL, "--nepochs=500")
+
+
+def each_once(places: Sequence[object]) -> list[Any]:
+    """Every place with every signal; in `make check` each place and each signal once."""
+    left = dict(zip(places, ENDS, strict=True))
+    return [
+        pytest.param(place, number, marks=[] if left[place] == number else [pytest.mark.thorough])
+        for place in places
+        for number in ENDS
+    ]
 
 
 def alive(mark: str) -> list[int]:
@@ -67,8 +79,7 @@ def finished(process: subprocess.Popen[str], mark: str, longest_s: float = LONGE
     return process.returncode, said
 
 
-@pytest.mark.parametrize("number", ENDS)
-@pytest.mark.parametrize("after", [1, 4])
+@pytest.mark.parametrize(("after", "number"), each_once([1, 4]))
 def test_a_training_that_is_asked_to_end_goes_on_to_the_same_weights(
     number: signal.Signals, after: int, scan: Path, tmp_path: Path, tally: Tally
 ) -> None:
@@ -154,8 +165,7 @@ def rows(run: Path) -> int:
 DDP = ("--strategy=ddp", "--n-devices=2", *LONG)
 
 
-@pytest.mark.parametrize("number", ENDS)
-@pytest.mark.parametrize("to", ["the first process", "the group"])
+@pytest.mark.parametrize(("to", "number"), each_once(["the group", "the first process"]))
 def test_a_signal_ends_every_rank_and_what_was_trained_is_kept(
     number: signal.Signals, to: str, scan: Path, tmp_path: Path, tally: Tally
 ) -> None:

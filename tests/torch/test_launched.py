@@ -103,9 +103,10 @@ def test_a_server_that_cannot_be_used_is_refused_before_data_are_read(
 
 
 def test_a_key_that_wandb_refuses_is_refused_before_data_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     from ptycho_torch.runtime.checks import logger_failures
 
     monkeypatch.setenv("WANDB_API_KEY", "short")
     (failure,) = logger_failures(PyTorchExecutionConfig(logger_backend="wandb"))
+    wandb.teardown()  # which keeps the key otherwise
     assert "wandb says: WANDB_API_KEY invalid" in failure.message
