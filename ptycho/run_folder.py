@@ -27,12 +27,12 @@ from ptycho.config.record import RECORD
 from ptycho.data_error import DataError
 from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
 from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS, CHECKPOINTS
-from ptycho.recorded import recorded_scans, recorded_settings
+from ptycho.recorded import STATE as STATE
+from ptycho.recorded import is_unsolved, recorded_settings
 
 LOG: Final = "run.log"
 HISTORY: Final = "history.csv"
 LOSS_PICTURE: Final = "loss.png"
-STATE: Final = "state.pt"
 PATTERNS: Final = "patterns.npz"
 FIGURES: Final = "training.json"
 REPORT: Final = "report.html"
@@ -254,7 +254,7 @@ def _held_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Fail
         what = "a trained model"
     elif holds_training(path):
         what = "a training that was not finished"
-    elif _is_unsolved(path, present):
+    elif is_unsolved(path, present):
         what = "a reconstruction that was not finished"
     elif any(name.endswith(OF_RECONSTRUCTION) for name in present):
         what = "a reconstruction"
@@ -270,19 +270,12 @@ def _held_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Fail
 
 def _resuming(path: Path, present: set[str], may_resume: bool) -> str | None:
     """How to go on with the run in a folder; None where that is not possible."""
-    if _is_unsolved(path, present):
+    if is_unsolved(path, present):
         return f"ptycho reconstruct --resume {path}; resume=True in Python"
     settings = recorded_settings(path) if present == {RECORD} else ()
     if may_resume and (CHECKPOINTS in present or "train_data_file" in settings):
         return f"ptycho train --resume {path}; resume() in Python"
     return None
-
-
-def _is_unsolved(path: Path, present: set[str]) -> bool:
-    """Whether a folder holds a reconstruction without a model that has not come to the end of each of its scans."""
-    n_finished = sum(name.endswith(OF_RECONSTRUCTION[-1]) for name in present)
-    is_solver = "n_iterations" in recorded_settings(path)
-    return any(name.endswith(STATE) for name in present) or (is_solver and n_finished < recorded_scans(path))
 
 
 def _refuse_odd(path: Path) -> None:
