@@ -276,14 +276,14 @@ def _keep(
     """Write what a course that was stopped has found, and what it goes on from."""
     if course.n_done and course.fabric.world_size == 1:
         state.write(course.snapshot())
-        result, _ = finish(course, folder, window, is_whole=False)
-        save_so_far(result, run_dir, checksums, history_of(result.history))
         log.warning(
             "%s: stopped after %d of %s; the object so far is kept",
             printable(str(course.scan.path)),
             course.n_done,
             counted(course.plan.n_iterations, "iteration"),
         )
+        result, _ = finish(course, folder, window, is_whole=False)
+        save_so_far(result, run_dir, checksums, history_of(result.history))
 
 
 def _run(
