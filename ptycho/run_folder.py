@@ -27,12 +27,12 @@ from ptycho.config.record import RECORD
 from ptycho.data_error import DataError
 from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
 from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS, CHECKPOINTS
-from ptycho.recorded import STATE as STATE
 from ptycho.recorded import is_unsolved, recorded_settings
 
 LOG: Final = "run.log"
 HISTORY: Final = "history.csv"
 LOSS_PICTURE: Final = "loss.png"
+STATE: Final = "state.pt"
 PATTERNS: Final = "patterns.npz"
 FIGURES: Final = "training.json"
 REPORT: Final = "report.html"
@@ -250,32 +250,30 @@ def _held_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Fail
     present = {str(name) for name in members_in(path)}.difference(OF_ANY[1:])
     if not present:
         return None
+    n_finished = sum(name.endswith(OF_RECONSTRUCTION[-1]) for name in present)
+    unsolved = any(name.endswith(STATE) for name in present) or is_unsolved(path, n_finished)
     if present & {ARCHIVE, ARCHIVE_WEIGHTS}:
         what = "a trained model"
     elif holds_training(path):
         what = "a training that was not finished"
-    elif is_unsolved(path, present):
+    elif unsolved:
         what = "a reconstruction that was not finished"
     elif any(name.endswith(OF_RECONSTRUCTION) for name in present):
         what = "a reconstruction"
     else:
         what = "the record of a run that was not finished"
-    ways = [f"go on with it ({command})"] if (command := _resuming(path, present, may_resume)) else []
+    ways: list[str] = []
+    if unsolved:
+        ways += [f"go on with it (ptycho reconstruct --resume {path}; resume=True in Python)"]
+    elif may_resume and (
+        CHECKPOINTS in present or (present == {RECORD} and "train_data_file" in recorded_settings(path))
+    ):
+        ways += [f"go on with it (ptycho train --resume {path}; resume() in Python)"]
     ways += ["replace it (--overwrite; overwrite=True in Python)"] if may_replace else []
     ways += ["name another folder"]
     way_out = ", ".join(ways[:-1]) + ", or " * (len(ways) > 1) + ways[-1]
     message = f"{path}: expected a folder without a run; got one with {what}."
     return Failure("output_dir", f"{message} {way_out[0].upper()}{way_out[1:]}.")
-
-
-def _resuming(path: Path, present: set[str], may_resume: bool) -> str | None:
-    """How to go on with the run in a folder; None where that is not possible."""
-    if is_unsolved(path, present):
-        return f"ptycho reconstruct --resume {path}; resume=True in Python"
-    settings = recorded_settings(path) if present == {RECORD} else ()
-    if may_resume and (CHECKPOINTS in present or "train_data_file" in settings):
-        return f"ptycho train --resume {path}; resume() in Python"
-    return None
 
 
 def _refuse_odd(path: Path) -> None:
