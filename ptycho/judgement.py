@@ -76,10 +76,12 @@ def judgement(
         return Judgement("doubtful", "The model has learned little yet", reason, causes)
     excess = _excess(figures)
     noise = f" What is left is {excess:.2g} times photon noise." if math.isfinite(excess) else ""
-    if not is_unexplained(figures) and (share <= EXPLAINED or excess <= NEAR_NOISE):
+    is_open = is_unexplained(figures)
+    if not is_open and (share <= EXPLAINED or excess <= NEAR_NOISE):
         return Judgement("good", "The picture explains the patterns", told + noise)
+    headline = f"The picture {'does not explain' if is_open else 'explains a part of'} the patterns"
     causes = likely_causes(figures, kind, _noticed(figures))
-    return Judgement("doubtful", "The picture explains a part of the patterns", told + noise, tuple(causes))
+    return Judgement("doubtful", headline, told + noise, tuple(causes))
 
 
 def recorded_judgement(place: Path, kind: Kind) -> Judgement:

@@ -10,8 +10,10 @@ from typing import Any, Final
 import torch
 
 from ptycho.config.errors import Failure, printable
+from ptycho.judgement import NOTICED
 from ptycho.wording import counted
 from ptycho_torch.model import PtychoPINN_Lightning
+from ptycho_torch.runs.judging import unexplained
 from ptycho_torch.stopping import DivergedError
 
 log = logging.getLogger(__name__)
@@ -112,11 +114,13 @@ def problem_of_picture(figures: Mapping[str, Any], *, with_model: bool = True) -
     """What is wrong with a reconstruction, from its figures (`metrics.json`); None where nothing is.
 
     It predicts the patterns no better than the mean of the others does, which knows of no object: neither by its R
-    factor nor by its deviance. A scan of one pattern tells nothing here.
+    factor nor by its deviance. A scan of one pattern tells nothing here. Without a model, which may be at fault: it
+    does not explain the patterns, and something was noticed when the scan was read.
     """
     pairs = _pairs(figures)
     if not all(math.isfinite(mean) and not found < mean for found, mean in pairs):
-        return None
+        verdict = None if with_model or not figures.get(NOTICED) else unexplained(figures, "solver")
+        return None if verdict is None else verdict.text.rstrip(".")
     found, mean = pairs[0]
     return (
         f"r_factor: expected less than {mean:.4f}, which the mean of the other patterns reaches without any object; "

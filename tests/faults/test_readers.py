@@ -1,6 +1,7 @@
 """Readers beside writers: whoever looks into a run while it is written never sees half a file."""
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def looked_at(child: Child, folder: Path) -> tuple[int, list[str]]:
     """Read every file with a final name again and again while a process runs; the number of readings, and halves."""
     readings, halves = 0, []
     while child.process.is_alive():
-        for path in sorted(folder.rglob("*")):
+        # unlike rglob, a walk goes on where a folder vanishes under it
+        for path in sorted(Path(inside, name) for inside, _, names in os.walk(folder) for name in names):
             inner = path.relative_to(folder)
             if path.suffix in TEXTS or any(part.startswith(".") for part in inner.parts):
                 continue
