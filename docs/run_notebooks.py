@@ -14,6 +14,9 @@ from nbclient import NotebookClient
 
 EXAMPLES: Final = Path(__file__).resolve().parent.parent / "examples"
 
+LONGEST_S: Final = 600
+"""Seconds after which a cell counts as hanging, on a busy machine too."""
+
 
 def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
     """A notebook after it ran in a folder, as it is to be stored.
@@ -23,7 +26,7 @@ def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": folder}}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    NotebookClient(notebook, timeout=LONGEST_S, kernel_name="python3", resources=resources).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):

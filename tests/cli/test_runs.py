@@ -345,5 +345,5 @@ sys.exit(main(["doctor", "run"]))
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_before_a_command_has_begun_gives_no_traceback(number: int, code: int) -> None:
     words = [sys.executable, "-c", EARLY.replace("{number}", str(int(number)))]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (code, "")

@@ -36,7 +36,7 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
-        timeout=60,
+        timeout=300,
     )
 
 

@@ -31,7 +31,7 @@ def test_wandb_offline(tiny_file: Path, tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     (kept,) = (run_dir / "wandb").glob("offline-run-*/*.wandb")

@@ -76,7 +76,7 @@ def test_processes_that_would_train_alone_in_one_folder_are_refused(tiny_file: P
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
     assert done.returncode != 0
     assert "n_devices: expected 2, as torchrun has for this run" in done.stderr
