@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ptycho.config.data import DataConfig
+from ptycho.config.errors import ConfigError
 from ptycho.formats import frames
 from ptycho.formats.geometry import wavelength_of
 from ptycho.formats.orientation import ORIENTATIONS, oriented
@@ -415,6 +416,27 @@ def test_an_array_without_elements_is_refused_by_its_name(
     settings = {name: value for name, value in ALL.items() if name not in without}
     with pytest.raises(DataError, match=r"entry/none: expected .*shape \("):
         read(file, **(settings | {setting: "/entry/none"}))
+
+
+@pytest.mark.parametrize("value", [1e300, 1e-300])
+@pytest.mark.parametrize("setting", ["distance", "energy", "detector_pixel", "object_pixel"])
+def test_a_length_beyond_any_magnitude_is_refused(file: Path, setting: str, value: float) -> None:
+    unit = "J" if setting == "energy" else "m"
+    with pytest.raises((ConfigError, DataError), match=setting):
+        read(file, **(ALL | {setting: f"{value:g} {unit}"}))
+
+
+def test_patterns_that_are_a_number_are_refused(file: Path) -> None:
+    with h5py.File(file, "a") as opened:
+        opened["entry/number"] = 3.0
+    with pytest.raises(DataError, match=r"/entry/number: expected an array of 3 or 4 axes; got shape \(\)"):
+        read(file, **(ALL | {"patterns": "/entry/number"}))
+
+
+def test_pixels_that_count_to_the_end_of_32_bits_are_no_overflow(tmp_path: Path) -> None:
+    stack = counts().astype(np.uint32)
+    stack[3:9, 12, 14] = 2**32 - 1
+    assert len(read(standard(tmp_path / "scan.h5", patterns=stack), **ALL).patterns) == len(stack)
 
 
 # Large files ------------------------------------------------------------------------------------------------
