@@ -18,6 +18,7 @@ from ptycho.data_error import DataError, problem
 from ptycho.hdf5_files import Hdf5File
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.npz_files import open_npz, read_header, read_member
+from ptycho.regular_files import first_bytes
 from ptycho.stored_array import Array
 
 ZIP: Final = b"PK\x03\x04"
@@ -121,8 +122,7 @@ def open_tree(path: Path) -> Tree:
     if not path.is_file():
         found = "a directory" if path.is_dir() else "nothing"
         raise FileNotFoundError(problem("scan file", "a file", found, path, "Check the path."))
-    with path.open("rb") as file:
-        start = file.read(8)
+    start = first_bytes(path, len(HDF5))
     if start == HDF5:
         return Hdf5Tree(path)
     if start.startswith((ZIP, BZIP2)):

@@ -439,6 +439,30 @@ def test_pixels_that_count_to_the_end_of_32_bits_are_no_overflow(tmp_path: Path)
     assert len(read(standard(tmp_path / "scan.h5", patterns=stack), **ALL).patterns) == len(stack)
 
 
+@pytest.mark.parametrize("content", ["nothing", "text", "names", "npz", "/proc/kmsg"])
+def test_a_mask_file_without_a_mask_is_refused(file: Path, tmp_path: Path, content: str) -> None:
+    mask = tmp_path / "mask.npy"
+    if content.startswith("/"):
+        mask.symlink_to(content)
+    elif content == "npz":
+        np.savez(tmp_path / "mask.npz", mask=np.zeros((24, 30)))
+        (tmp_path / "mask.npz").rename(mask)
+    elif content == "names":
+        np.save(mask, np.full((24, 30), "bad"))
+    else:
+        mask.write_text("" if content == "nothing" else "no mask")
+    with pytest.raises(DataError, match=r"mask_file: expected .*mask\.npy"):
+        read(file, **(ALL | {"mask_file": str(mask)}))
+
+
+@pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="needs Linux")
+@pytest.mark.parametrize("name", ["scan.npz", "scan.h5"])
+def test_a_file_without_an_end_keeps_no_reader_waiting(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/proc/kmsg")
+    with pytest.raises(DataError, match="scan file: expected"):
+        read(tmp_path / name)
+
+
 # Large files ------------------------------------------------------------------------------------------------
 
 
