@@ -176,7 +176,7 @@ def test_a_closed_stream_does_not_end_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "end"),
     [
-        (None, "INFO ptycho_torch.runs.record: the run has ended"),
+        (None, "INFO ptycho_torch.runs.record: the run has finished"),
         (KeyboardInterrupt(), "WARNING ptycho_torch.runs.record: the run was interrupted"),
         (Terminated(), "WARNING ptycho_torch.runs.record: the run was ended by SIGTERM"),
         (RuntimeError("no disk"), "ERROR ptycho_torch.runs.record: the run failed: RuntimeError: no disk"),

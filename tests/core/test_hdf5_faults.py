@@ -180,9 +180,7 @@ def test_values_kept_in_another_file_are_refused(tmp_path):
     with h5py.File(path, "a") as file:
         del file["entry_1/data_1/data"]
         stored_outside(file, "entry_1/data_1/data", COUNTS)
-    with pytest.raises(
-        DataError, match="HDF5 files in its folder; got a dataset kept in files that are no HDF5"
-    ):
+    with pytest.raises(DataError, match="HDF5 files in its folder; got a dataset in files that are not HDF5"):
         load_scans(path)
 
 

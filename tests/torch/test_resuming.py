@@ -270,14 +270,14 @@ def test_a_run_without_a_checkpoint_begins_again(
     shutil.copy(whole.run_dir / "config.json", run_dir)  # as a kill in the first epoch leaves it
     assert f"Go on with it (ptycho train --resume {run_dir};" in message(lambda: trained(tiny_file, run_dir))
     assert_same(whole, resume(run_dir))
-    assert "there is no checkpoint to go on from; the training begins again" in caplog.text
+    assert "there is no checkpoint to resume from; the training starts again" in caplog.text
 
 
 def test_a_finished_training_is_refused_unless_asked_for_more(tiny_file: Path, tmp_path: Path) -> None:
     run_dir = trained(tiny_file, tmp_path / "run", nepochs=1).run_dir
     assert refusal(run_dir) == (
         f"training.nepochs: expected more than the 1 epoch that {run_dir} has been trained for; got 1 from "
-        f"{run_dir}/config.json. Raise it to train on."
+        f"{run_dir}/config.json. Raise it to continue."
     )
     (run_dir / "wts.h5.zip").unlink()  # as if it was stopped before its model was saved
     assert resume(run_dir).bundle.is_file()
@@ -325,7 +325,7 @@ def test_a_checkpoint_that_would_run_code_is_passed_over(
     last = copied(killed, tmp_path) / "checkpoints" / "last.ckpt"
     torch.save({"callbacks": time.sleep}, last)
     resume(last.parents[1], {"num_workers": 0})
-    assert "it holds more than plain values and tensors" in caplog.text
+    assert "it holds objects other than plain values and tensors" in caplog.text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")

@@ -124,7 +124,7 @@ def test_a_checkpoint_of_other_settings_is_refused(
     other = trained(tiny_file, tmp_path / "other", nepochs=2, **{name: theirs}).run_dir
     last = with_checkpoint_of(other, run_dir)
     assert refusal(run_dir, {"nepochs": 3}) == (
-        f"{last}: expected {name} {ours!r}, as the run was trained so far; got {theirs!r}. Remove the file, or start "
+        f"{last}: expected {name} {ours!r}, as in the run; got {theirs!r}. Remove the file, or start "
         "a new run."
     )
 

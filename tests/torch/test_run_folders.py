@@ -267,7 +267,7 @@ def test_a_second_job_is_refused_and_a_killed_one_goes_on_by_the_same_line(
         first.send_signal(signal.SIGKILL)
         first.communicate()
     done = latest(run_dir / "checkpoints").epochs_done
-    for end in ("trained for ", "nothing is left to train"):
+    for end in ("trained for ", "the training has finished already"):
         again = started([*line, f"--nepochs={done + 1}"])
         out, said = again.communicate(timeout=300)
         assert again.returncode == 0, said

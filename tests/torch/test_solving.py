@@ -53,7 +53,7 @@ def test_a_run_leaves_its_files_listed_and_whole(run_dir: Path) -> None:
     assert {path.name for path in run_dir.iterdir()} == FILES
     assert set(verify(run_dir).values()) == {"ok"}
     assert not holds_training(run_dir)
-    assert run_dir.joinpath("run.log").read_text().endswith("the run has ended\n")
+    assert run_dir.joinpath("run.log").read_text().endswith("the run has finished\n")
 
 
 def test_the_arrays_are_those_of_the_scan(run_dir: Path, tiny_scan: RawData) -> None:

@@ -384,7 +384,7 @@ def test_a_training_that_loses_a_loading_process_goes_on_bit_for_bit(tiny_file: 
     said = said_at_the_end(run, 1)
     cause = "num_workers: expected loading processes that stay (1); one is killed by signal: Killed"
     assert said.splitlines()[-1].startswith(cause)
-    assert said.endswith(f"Go on with ptycho train --resume {run_dir}.\n")
+    assert said.endswith(f"Continue with ptycho train --resume {run_dir}.\n")
     assert_same(trained(tiny_file, tmp_path / "whole", num_workers=1), resume(run_dir))
 
 
@@ -416,7 +416,7 @@ def test_a_process_that_is_killed_is_an_error_with_the_way_on(tiny_file: Path, t
     last = said_at_the_end(run, 1).strip().split("\n")[-1]
     assert last.startswith("ptycho train: n_devices: ")
     assert "memory" in last
-    assert last.endswith(f"Go on with ptycho train --resume {run_dir}.")
+    assert last.endswith(f"Continue with ptycho train --resume {run_dir}.")
     assert "the run failed: RunError" in (run_dir / "run.log").read_text().splitlines()[-1]
 
 
