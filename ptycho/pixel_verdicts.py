@@ -156,8 +156,7 @@ def of_flags(summary: Summary, dtype: str) -> Iterator[Verdict]:
         n_flagged = int(np.count_nonzero(summary.flagged))
         yield Verdict(
             "flagged_pixels", "warning", n_flagged, "pixels",
-            f"{n_flagged} pixels hold {values}, which detectors write where they measure nothing: they are taken as "
-            "not measured, and masked",
+            f"{n_flagged} pixels hold {values}, which detectors write without a measurement: they are masked",
             "Mark them in bad_pixels to keep this quiet.",
         )  # fmt: skip
     if summary.n_saturated:

@@ -28,7 +28,7 @@ def test_gaps_at_the_largest_value_are_masked_and_said(tmp_path, caplog, dtype):
     np.testing.assert_allclose(scan.probe, expected.probe, rtol=1e-6)
     (warning,) = said(caplog)
     assert "64 pixels hold" in warning
-    assert "they are taken as not measured and are masked" in warning
+    assert "without a measurement: they are masked" in warning
 
 
 def test_gaps_beside_bad_pixels_in_the_file_are_joined_with_them(tmp_path):

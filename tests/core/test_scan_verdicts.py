@@ -77,7 +77,7 @@ def test_rounded_square_roots_in_bytes_are_amplitudes(tmp_path, caplog, N, defoc
     roots = np.rint(np.sqrt(scan.patterns)).astype(np.uint8)
     found = RawData.from_file(write(tmp_path, scan, diff3d=roots, metadata=None))
     assert found.domain == "amplitude"
-    assert "must be rounded square roots. The file does not state it" in " ".join(said(caplog))
+    assert "must be rounded square roots). The file does not state it" in " ".join(said(caplog))
 
 
 @pytest.mark.parametrize("mask", [None, np.zeros((32, 32), bool)])
@@ -188,7 +188,7 @@ def test_one_position_far_off_is_said(tmp_path, caplog):
     x[17] = 1e5
     RawData.from_file(write(tmp_path, xcoords=x))
     assert "position 17 (y " in " ".join(said(caplog))
-    assert "x 100000) is far off from the others" in " ".join(said(caplog))
+    assert "x 100000) is far away from the others" in " ".join(said(caplog))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_intensities_scaled_to_nothing_are_said(tmp_path, caplog):
     RawData.from_file(write(tmp_path, diff3d=COUNTS * 1e-12))
     (warning,) = said(caplog)
     assert "a pattern holds 1e-07 photons on average" in warning or "a pattern holds" in warning
-    assert "no photon counts" in warning
+    assert "not photon counts" in warning
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

@@ -142,7 +142,7 @@ def test_a_program_without_a_file_cannot_be_started_again(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     for strategy in ("ddp", "auto"):
         message = refusals(strategy=strategy, n_devices=2)["strategy"]
-        assert "ddp_spawn or ddp_notebook where there is no script file to start again" in message
+        assert "ddp_spawn or ddp_notebook, since there is no script file to start again" in message
     passes(n_devices=1)
 
 

@@ -166,7 +166,7 @@ def test_a_scan_to_validate_on_may_have_moved(tiny_file: Path, tiny_scan: RawDat
     other.rename(moved)
     assert len(resume(run_dir, {"nepochs": 2, "test_data_file": moved}).history) == 2
     simulate_scan(N=32, n_positions=30, nphotons=1e5, seed=4).to_file(other)
-    with pytest.raises(DataError, match="expected the data that the run was trained on so far"):
+    with pytest.raises(DataError, match="expected the data of the run so far"):
         resume(run_dir, {"nepochs": 3, "test_data_file": other})
 
 
@@ -175,7 +175,7 @@ def test_a_scan_may_have_moved_and_may_not_be_another_one(
 ) -> None:
     run_dir, moved, other = copied(killed, tmp_path), tmp_path / "moved.npz", tmp_path / "other.npz"
     simulate_scan(N=32, n_positions=70, nphotons=1e5, seed=4).to_file(other)
-    with pytest.raises(DataError, match="expected the data that the run was trained on so far"):
+    with pytest.raises(DataError, match="expected the data of the run so far"):
         resume(run_dir, {"num_workers": 0}, train_data_file=other)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         resume(run_dir, train_data_file=tmp_path / "nowhere.npz")
@@ -199,9 +199,9 @@ def test_what_the_checkpoint_holds_cannot_change(killed: Path) -> None:
     said = refusal(killed, {"gridsize": 2, "learning_rate": 0.1}, flags={"seed": "7", "num_workers": "0"})
     why = "A training that goes on cannot change it: drop it, or start a new run."
     assert sorted(said.splitlines(), key=lambda line: line.partition(":")[0]) == [
-        f"learning_rate: expected 0.001, as {killed} was trained so far; got 0.1 from override. {why}",
-        f"model.gridsize: expected 1, as {killed} was trained so far; got 2 from override. {why}",
-        f"seed: expected 42, as {killed} was trained so far; got 7 from flag --seed. {why}",
+        f"learning_rate: expected 0.001, as in {killed}; got 0.1 from override. {why}",
+        f"model.gridsize: expected 1, as in {killed}; got 2 from override. {why}",
+        f"seed: expected 42, as in {killed}; got 7 from flag --seed. {why}",
     ]
 
 

@@ -170,7 +170,7 @@ def test_what_the_machine_takes_away_is_named_with_the_way_on(said: str, words: 
     with pytest.raises(RunError) as raised, naming_losses(PyTorchExecutionConfig(num_workers=2), tmp_path):
         raise RuntimeError(said)
     assert words in str(raised.value)
-    assert str(raised.value).endswith(f"Go on with ptycho train --resume {tmp_path}.")
+    assert str(raised.value).endswith(f"Continue with ptycho train --resume {tmp_path}.")
 
 
 def test_a_reconstruction_without_memory_names_its_own_setting_and_way_on(tmp_path: Path) -> None:
@@ -180,8 +180,8 @@ def test_a_reconstruction_without_memory_names_its_own_setting_and_way_on(tmp_pa
         naming_losses(PyTorchExecutionConfig(), tmp_path, trains=False),
     ):
         raise MemoryError
-    assert str(raised.value).startswith("inference_batch_size: expected a reconstruction that the memory")
-    assert str(raised.value).endswith(f"Go on with ptycho reconstruct --resume {tmp_path}.")
+    assert str(raised.value).startswith("inference_batch_size: expected a reconstruction that fits")
+    assert str(raised.value).endswith(f"Continue with ptycho reconstruct --resume {tmp_path}.")
 
 
 def test_a_defect_stays_what_it_is(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_signal_ends_every_process_of_a_training(
     for number in numbers:
         (os.killpg if to == "group" else os.kill)(run.pid, number)
     said = said_at_the_end(run, code)
-    assert said.count("Go on with ptycho train --resume") == 1, said
+    assert said.count("Continue with ptycho train --resume") == 1, said
     assert "killed" not in said
     last = (run_dir / "run.log").read_text().splitlines()[-1]
     assert ("ended by SIGTERM" if code == 143 else "interrupted") in last
