@@ -25,13 +25,12 @@ from ptycho.config.section import section_of, section_of_table
 from ptycho.config.solver import SolverConfig
 from ptycho.run_names import RECONSTRUCTIONS, RUNS
 from ptycho_torch import config_params
-from ptycho_torch.cli.commands import ACTIONS, COMMANDS, spell
-from ptycho_torch.cli.flags import Flag
-from ptycho_torch.cli.parser import FlagParser
+from ptycho_torch.cli.commands import spell
 from ptycho_torch.config_bridge import EXECUTION, NOT_BRIDGED, TABLE
 
 sys.path.insert(0, str(Path(__file__).parent))
 import client_settings
+import command_tables
 import evidence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -174,7 +173,9 @@ def _flagged(section: str) -> set[str]:
     """Fields of a section that `train` or `reconstruct` has a flag for."""
     return {
         flag.name
-        for flag in _recorded("reconstruct" if section in ("inference", "solver") else "train").flags
+        for flag in command_tables.recorded(
+            "reconstruct" if section in ("inference", "solver") else "train"
+        ).flags
     }
 
 
@@ -245,65 +246,6 @@ def _old_names() -> str:
     return _table(("old or foreign name", "name"), rows)
 
 
-class _Recorded(FlagParser):
-    """A parser that remembers what a command adds to it."""
-
-    def __init__(self) -> None:
-        self.flags: list[Flag] = []
-        self.stated: Mapping[str, object] = {}
-        self.own: list[tuple[str, str]] = []
-        super().__init__(add_help=False)
-
-    def add_flags(self, flags: Sequence[Flag], stated: Mapping[str, object] | None = None) -> None:
-        """Remember flags of fields."""
-        self.flags += flags
-        self.stated = stated or {}
-
-    def add_argument(self, *names: str, **options: Any) -> Any:
-        """Remember an argument or option of the command itself."""
-        action = super().add_argument(*names, **options)
-        shown = " ".join(
-            filter(None, (*action.option_strings, action.metavar if action.nargs != 0 else None))
-        )
-        self.own.append((str(shown), action.help or ""))
-        return action
-
-
-def _recorded(name: str) -> _Recorded:
-    parser = _Recorded()
-    COMMANDS[name].load().add_arguments(parser)
-    return parser
-
-
-def _flags(command: str) -> str:
-    """Arguments and flags of a command."""
-    parser = _recorded(command)
-    rows = [("", _code(shown), words) for shown, words in parser.own]
-    for flag in parser.flags:
-        shown = flag.spelling if flag.is_switch else f"{flag.spelling} {flag.metavar}"
-        rows.append((flag.group, _code(shown), flag.describe(parser.stated).replace("%%", "%")))
-    return _table(("group", "argument", "meaning"), rows)
-
-
-def _commands() -> str:
-    rows = (
-        (_code(f"ptycho {name} {command.usage}"), f"{command.summary.capitalize()}.")
-        for name, command in COMMANDS.items()
-    )
-    return _table(("command", "what it does"), rows)
-
-
-def _config_actions() -> str:
-    rows = (
-        (
-            _code(f"ptycho config {name} {action.usage}".rstrip()),
-            f"{action.summary[0].upper()}{action.summary[1:]}.",
-        )
-        for name, action in ACTIONS.items()
-    )
-    return _table(("command", "what it does"), rows)
-
-
 def _recipes() -> str:
     """What the recipes state in place of the fields' defaults."""
     rows = [
@@ -352,11 +294,11 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
         )
         for group in client_settings.SETTINGS
     },
-    "commands": _commands,
-    "config-actions": _config_actions,
+    "commands": lambda: _table(("command", "what it does"), command_tables.commands()),
+    "config-actions": lambda: _table(("command", "what it does"), command_tables.config_actions()),
     "recipes": _recipes,
     "reconstruction-groups": _reconstruction_groups,
-    "simulate-flags": lambda: _flags("simulate"),
+    "simulate-flags": lambda: _table(("group", "argument", "meaning"), command_tables.flags("simulate")),
 }
 """Marker -> what writes the table."""
 

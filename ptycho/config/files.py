@@ -20,7 +20,7 @@ from ptycho.config.errors import (
     written_by,
 )
 from ptycho.config.fields import NONE_WORDS
-from ptycho.config.file_text import format_of, named_in, repeated_keys, text_of, way_out
+from ptycho.config.file_text import format_of, named_in, no_mapping, repeated_keys, text_of, way_out
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import VARIABLE, Files, ranked_paths
@@ -91,11 +91,15 @@ class ConfigFile(NamedTuple):
         """
         given = path_of(path)
         name = printable(given) or "''"
-        text, content, failures = "", {}, ()
+        text, content, failures = "", dict[str, Any](), ()
         try:
             text = text_of(given, name)
-            content, is_repeated = formats.parse(given, text)
+            found, is_repeated = formats.parse(given, text)
             failures = tuple(repeated_keys(name, text)) if is_repeated else ()
+            if isinstance(found, dict):
+                content = cast(dict[str, Any], found)
+            else:
+                failures = (no_mapping(name, found, text),)
         except SyntaxFaultError as fault:
             line = text.split("\n")[fault.line - 1]
             message = f"{name}:{fault.line}: expected valid {format_of(given)}; got {fault.reason}."

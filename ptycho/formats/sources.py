@@ -90,14 +90,14 @@ class Sources:
         """An array, not read yet; None where nothing is named and none of the places is there.
 
         Raises:
-            DataError: it is not of such a kind.
+            DataError: it is not of such a kind, or has no elements.
         """
         found = self.place(setting, places)
         if found is None:
             return None
         tree, name = found
         stored = tree.stored(name)
-        if stored.dtype.kind not in kinds:
+        if stored.dtype.kind not in kinds or 0 in stored.shape:
             got = f"dtype {stored.dtype}, shape {stored.shape}"
             raise DataError(problem(name, meaning, got, tree.path, f"Name another array: --{setting}."))
         return tree, stored

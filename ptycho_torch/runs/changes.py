@@ -12,7 +12,7 @@ from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
 from ptycho.config.record import HELD, table_of
 from ptycho.config.request import Request
-from ptycho.config.section import section_of
+from ptycho.config.section import section_of, section_of_table
 from ptycho.config.solver import SolverConfig
 from ptycho_torch.config_factory import TrainingPayload, training_payload
 from ptycho_torch.config_solver import SolverPayload
@@ -46,6 +46,7 @@ def recorded_payload(
     overrides: Mapping[str, Any] | None,
     flags: Mapping[str, Any] | None,
     train_data_file: str | Path | None,
+    said: Iterable[tuple[type, Layer]] = (),
 ) -> TrainingPayload:
     """The recorded settings, below what is changed now.
 
@@ -55,6 +56,7 @@ def recorded_payload(
         overrides: field or knob -> value, of those in `MAY_CHANGE`.
         flags: command-line flags that were passed, by field or knob.
         train_data_file: where the scan is now; None: where it was.
+        said: what else is changed, see `layers_of`.
 
     Raises:
         ConfigError: a setting is wrong, or cannot change.
@@ -64,6 +66,8 @@ def recorded_payload(
         {"train_data_file": str(train_data_file)} if train_data_file else {}
     )
     request.add(TrainingConfig, Layer("argument", places))
+    for cls, layer in said:
+        request.add(cls, layer)
     payload = training_payload(request.answer())
     refuse_fixed(dict(differences(record, payload)), folder, _without_checkpoints(payload.execution_config))
     return payload
@@ -126,6 +130,28 @@ def said_otherwise(
     for name, change in differences(record, payload):
         if sources[name].kind in _SAID and name not in _PLACES:
             yield name, change
+
+
+def layers_of(payload: TrainingPayload | SolverPayload, names: Iterable[str]) -> list[tuple[type, Layer]]:
+    """Settings of a payload, `section.field` or knob, as layers above a record: each is from where it was set."""
+    sources = {**payload.sources, **payload.execution_config.sources}
+    chosen: dict[tuple[str, str], dict[str, Origin]] = {}
+    for name in names:
+        table, _, field = (name if "." in name else f"execution.{name}").partition(".")
+        chosen.setdefault((table, sources[name].kind), {})[field] = sources[name]
+    return [
+        (
+            section_of_table(table).cls,
+            Layer(
+                kind,
+                {name: origin.value for name, origin in origins.items()},
+                {name: origin.locator for name, origin in origins.items()},
+                {name: origin.raw for name, origin in origins.items() if origin.raw is not None},
+                level=1,
+            ),
+        )
+        for (table, kind), origins in chosen.items()
+    ]
 
 
 def _may_change(name: str, change: Mapping[str, Any]) -> bool:

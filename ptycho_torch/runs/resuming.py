@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +22,7 @@ from ptycho_torch.model import LOGGED_METRICS
 from ptycho_torch.runs.changes import (
     MAY_CHANGE,
     differences,
+    layers_of,
     recorded_payload,
     refuse_fixed,
     said_otherwise,
@@ -44,13 +45,8 @@ from ptycho_torch.runtime import (
 
 log = logging.getLogger(__name__)
 
-_SAME_IN_CHECKPOINT: Final = [pair.field for pair in TABLE if pair.torch == (f"training.{pair.field}",)]
-"""Fields of the training that a checkpoint holds under the same name."""
-
-_DATA_IN_CHECKPOINT: Final = [
-    place.removeprefix("data.") for pair in TABLE for place in pair.torch if place.startswith("data.")
-]
-"""Options of the data that a run records, by their names in a checkpoint."""
+_IN_TABLE: Final = {place for pair in TABLE for place in pair.torch}
+"""Names in a checkpoint that have a canonical one."""
 
 
 @dataclass(frozen=True)
@@ -172,14 +168,8 @@ def train_or_resume(
         if not checkpoints and "training.nepochs" not in changed:
             return _end(folder, record, payload, data)
         stopped = _read(folder.path)
-        said = {name.split(".")[-1]: change["now"] for name, change in changed.items()}
-        scan = payload.tf_training_config.train_data_file
-        resumed = recorded_payload(
-            stopped.record, folder.path, said, None, None if scan is None else str(scan)
-        )
-        # the values are told by where they were set
-        told = {name: payload.sources[name] for name in changed.keys() & payload.sources.keys()}
-        resumed = replace(resumed, sources={**resumed.sources, **told})
+        scan, said = payload.tf_training_config.train_data_file, layers_of(payload, changed)
+        resumed = recorded_payload(stopped.record, folder.path, None, None, scan, said)
         _refuse_other_training(stopped, resumed)
         if _nothing_left(stopped, folder.path, resumed):
             return _end(folder, record, resumed, data)
@@ -292,13 +282,9 @@ def _read(folder: Path, n_processes: int | None = None) -> _Stopped:
 
 def _refuse_other_training(stopped: _Stopped, payload: TrainingPayload) -> None:
     """Refuse a checkpoint that another run has left, or whose training its record does not describe."""
-    training = plain(payload.pt_training_config)
-    data = plain(payload.pt_data_config)
-    ours = plain(payload.pt_model_config) | {name: data[name] for name in _DATA_IN_CHECKPOINT}
-    ours |= {name: training[name] for name in _SAME_IN_CHECKPOINT}
-    ours |= payload.execution_config.to_dict()
-    # a knob beats a field of the training that is called the same and may say nothing
-    theirs = {name: value for section in SECTIONS for name, value in stopped.settings[section].items()}
+    held = payload.pt_model_config, payload.pt_data_config, payload.pt_training_config
+    ours = _by_name([*map(plain, held), payload.execution_config.to_dict()])
+    theirs = _by_name([stopped.settings[section] for section in SECTIONS])
     place = str(stopped.checkpoint)
     failures = [
         Failure(
@@ -311,6 +297,20 @@ def _refuse_other_training(stopped: _Stopped, payload: TrainingPayload) -> None:
     ]
     if failures:
         raise ConfigError(failures)
+
+
+def _by_name(sections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings in the sections of a checkpoint by their canonical names; options of the network as they are."""
+    model, data, training, execution = sections
+    found = {
+        f"{section}.{name}": value
+        for section, values in (("model", model), ("data", data), ("training", training))
+        for name, value in values.items()
+    }
+    known = [pair for pair in TABLE if found.keys() >= set(pair.torch)]
+    named = {pair.field: pair.to_canonical(*(found[place] for place in pair.torch)) for pair in known}
+    options = {name: value for name, value in model.items() if f"model.{name}" not in _IN_TABLE}
+    return {**options, **named, **execution}
 
 
 def _warn_of_lost_epochs(stopped: _Stopped, folder: Path) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 import ptycho
-from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure
 from tests.refusals import meant, message, refused, told
 
@@ -122,6 +122,13 @@ def test_the_notebook_table_is_escaped_and_marks_what_is_not_default():
     assert not table.open
     assert table.marked == ["* seed", "7", "override", "* checkpoint_monitor_metric", "<script>&", "argument"]
     assert len(table.cells) == 4 * len(PyTorchExecutionConfig.model_fields)
+
+
+def test_what_steers_a_terminal_is_spelled_out():
+    config = InferenceConfig(model_path="\x1b[2J", save="h5")
+    for shown in (config.explain(), config._repr_html_(), str(config)):
+        assert "\\x1b[2J" in shown
+        assert shown.replace("\n", "").isprintable()
 
 
 def test_the_notebook_table_takes_its_colours_from_the_page():

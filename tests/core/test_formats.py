@@ -404,6 +404,19 @@ def test_what_does_not_fit_is_named_with_the_way_out(
     assert str(file) in str(caught.value)
 
 
+@pytest.mark.parametrize("setting", ["patterns", "positions", "positions_x", "mask", "probe"])
+@pytest.mark.parametrize("shape", [(0,), (0, 0), (0, 0, 0), (20, 0)])
+def test_an_array_without_elements_is_refused_by_its_name(
+    file: Path, setting: str, shape: tuple[int, ...]
+) -> None:
+    with h5py.File(file, "a") as opened:
+        opened["entry/none"] = np.zeros(shape)
+    without = {"positions_x", "positions_y"} if setting == "positions" else set()
+    settings = {name: value for name, value in ALL.items() if name not in without}
+    with pytest.raises(DataError, match=r"entry/none: expected .*shape \("):
+        read(file, **(settings | {setting: "/entry/none"}))
+
+
 # Large files ------------------------------------------------------------------------------------------------
 
 

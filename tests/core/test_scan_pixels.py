@@ -79,7 +79,7 @@ def test_the_flag_of_a_narrower_integer_is_one_in_a_wider(tmp_path, caplog, dtyp
     scan = RawData.from_file(write(tmp_path, diff3d=counts))
     np.testing.assert_array_equal(scan.bad_pixels, gap)
     (warning,) = said(caplog)
-    assert f"54 pixels hold {value}, which detectors write where they measure nothing" in warning
+    assert f"54 pixels hold {value}, which detectors write without a measurement" in warning
 
 
 def test_two_flags_are_masked_together(tmp_path, caplog):

@@ -123,6 +123,9 @@ def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> No
     small = {name: value for name, value in SMALL.items() if name != "nepochs"}
     with pytest.raises(ConfigError, match="got 1 from flag --nepochs"):
         train_or_resume(create_training_payload(tiny_file, tmp_path / "run", small, flags={"nepochs": 1}))
+    keep_none = {"checkpoint_save_top_k": 0, "save_last_checkpoint": "false"}
+    with pytest.raises(ConfigError, match="got 0 from flag --checkpoint-save-top-k, and False from flag"):
+        train_or_resume(create_training_payload(tiny_file, tmp_path / "run", SMALL, flags=keep_none))
     result = anyway(tiny_file, tmp_path / "run")
     assert [row["epoch"] for row in result.history] == [0, 1, 2, 3]
     record = json.loads((result.run_dir / "config.json").read_text())

@@ -18,6 +18,7 @@ from ptycho.memory import available_bytes
 from ptycho.raw_data import DataError, RawData
 from ptycho.run_folder import STATE, holds_training
 from ptycho_torch.cli.main import main
+from ptycho_torch.config_solver import create_solver_payload
 from ptycho_torch.runs.fingerprints import scan_fingerprint
 from ptycho_torch.runs.resuming_solver import resume_solving, solve_or_resume
 from ptycho_torch.runs.solver_files import StateFile
@@ -348,8 +349,11 @@ def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> No
     assert f"Go on with it (ptycho reconstruct --resume {left};" in message(
         lambda: solve(payload_of(tiny_file, left))
     )
-    (again,) = solve_or_resume(payload_of(tiny_file, left, n_iterations=6))
+    flags = {"enable_progress_bar": "true"}
+    (again,) = solve_or_resume(create_solver_payload(tiny_file, left, {"accelerator": "cpu"}, flags=flags))
     np.testing.assert_array_equal(again.object, whole.object)
+    origins = json.loads((left / "config.json").read_text())["origins"]
+    assert origins["execution.enable_progress_bar"]["locator"] == "--enable-progress-bar"
     text = message(lambda: solve_or_resume(payload_of(tiny_file, left, n_iterations=7)))
     assert text.startswith(f"solver.n_iterations: expected 6, as {left} was begun; got 7 from override")
     scan_of(seed=4).to_file(tmp_path / "other.npz")
