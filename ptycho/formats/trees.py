@@ -219,7 +219,7 @@ class NpzTree:
         key, index = split_index(name)
         if key not in self._members:
             keys = ", ".join([*self._members][:20]) or "nothing"
-            raise DataError(problem(key, "an array of that key", f"{keys}", self.path, "Correct the name."))
+            raise DataError(problem(key, "an array of this name", f"{keys}", self.path, "Correct the name."))
         array = read_member(self.path, self._archive, self._members[key])
         return _indexed([array], index, name, self.path)
 
@@ -263,7 +263,7 @@ def _unpacked(path: Path) -> io.BytesIO:
         for part in _parts(path):
             content.write(part)
             if too_large(content.tell() + _PART):
-                expected = f"content that fits into the memory there is, {size_text(available_bytes())}"
+                expected = f"content that fits into the available memory, {size_text(available_bytes())}"
                 advice = "Unpack the file (bunzip2)."
                 raise DataError(problem("scan file", expected, "more", path, advice))
     except (OSError, EOFError, ValueError) as error:

@@ -50,7 +50,7 @@ def test_all_that_a_file_does_not_say_comes_in_one_error(file: Path) -> None:
         ({**ALL, "crop": 32}, r"crop: expected at most the 30 pixels of /entry/patterns; got 32"),
         ({**ALL, "bin": 3}, r"bin: expected a divisor of 20 that leaves an even side; got 3"),
         ({**ALL, "pad": 16}, r"pad: expected at least 20; got 16"),
-        ({**ALL, "centre": "30, 3"}, r"centre: expected a pixel of the 24 x 30 there are; got 30, 3"),
+        ({**ALL, "centre": "30, 3"}, r"centre: expected a pixel within 24 x 30; got 30, 3"),
         ({**ALL, "axes": "yxHW"}, r"/entry/patterns: expected 4 axes \(yxHW\); got shape \(20, 24, 30\)"),
         ({**ALL, "patterns": "/entry/no"}, r"patterns: expected the name of an array.*; got '/entry/no'.* It holds"),
         ({**ALL, "positions_x": "/entry/patterns"}, r"/entry/patterns: expected one for each of the 20 patterns"),
