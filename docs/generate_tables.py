@@ -25,13 +25,12 @@ from ptycho.config.section import section_of, section_of_table
 from ptycho.config.solver import SolverConfig
 from ptycho.run_names import RECONSTRUCTIONS, RUNS
 from ptycho_torch import config_params
-from ptycho_torch.cli.commands import ACTIONS, COMMANDS, spell
-from ptycho_torch.cli.flags import Flag
-from ptycho_torch.cli.parser import FlagParser
+from ptycho_torch.cli.commands import spell
 from ptycho_torch.config_bridge import EXECUTION, NOT_BRIDGED, TABLE
 
 sys.path.insert(0, str(Path(__file__).parent))
 import client_settings
+import command_tables
 import evidence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -109,41 +108,6 @@ def _variable(name: str) -> str:
     return _code(f"PTYCHO_EXEC_{name.upper()}")
 
 
-def _fields(section: str) -> str:
-    """Field, range, default and help text of a canonical configuration."""
-    words = section_of_table(section).help
-    head = ("field", "accepts", "default", "meaning")
-    return _table(
-        head,
-        (
-            (_code(name), _accepts(section, name), _default(section, name), words[name])
-            for name in rows_of(section)
-        ),
-    )
-
-
-def _knobs(*, of_matrix: bool) -> str:
-    """Group, range, default, variable and help text of the knobs, of the override matrix or beyond it."""
-    cls = PyTorchExecutionConfig
-    names = [name for name in rows_of("execution") if (name in cls.__annotations__) == of_matrix]
-    head = ("group", "knob", "accepts", "default", "environment variable", "meaning")
-    rows = []
-    for name in names:
-        field = cls.model_fields[name]
-        described = field.description or ""
-        rows.append(
-            (
-                section_of(PyTorchExecutionConfig).group(name),
-                _code(name),
-                _accepts("execution", name),
-                _default("execution", name),
-                _variable(name),
-                described,
-            )
-        )
-    return _table(head, rows)
-
-
 def _settings(section: str) -> str:
     """What a user sets: range, default, value of the commands and help text; of the execution by groups."""
     table = section_of_table(section)
@@ -209,7 +173,9 @@ def _flagged(section: str) -> set[str]:
     """Fields of a section that `train` or `reconstruct` has a flag for."""
     return {
         flag.name
-        for flag in _recorded("reconstruct" if section in ("inference", "solver") else "train").flags
+        for flag in command_tables.recorded(
+            "reconstruct" if section in ("inference", "solver") else "train"
+        ).flags
     }
 
 
@@ -233,18 +199,20 @@ def _handling(section: str) -> str:
     """What is checked, what the factories do, who reads each field, and what that changes."""
     rows = []
     for name in rows_of(section):
-        said = CONSUMERS[section][name]
-        checks = f"{_accepts(section, name)}. {said.get('checks', '')}".rstrip()
-        readers = ", ".join(_code(place) for place in said["read"]) or "nothing"
-        factory = " ".join(filter(None, (_bridged(section, name), said.get("factory", ""))))
-        rows.append((_code(name), checks, factory or "-", readers, said["effect"]))
+        account = CONSUMERS[section][name]
+        checks = f"{_accepts(section, name)}. {account.get('checks', '')}".rstrip()
+        readers = ", ".join(_code(place) for place in account["read"]) or "nothing"
+        factory = " ".join(filter(None, (_bridged(section, name), account.get("factory", ""))))
+        rows.append((_code(name), checks, factory or "-", readers, account["effect"]))
     return _table(("field", "accepted", "factory", "read by", "effect"), rows)
 
 
 def _bridged(section: str, name: str) -> str:
-    """The backend's fields that a canonical one becomes."""
+    """The backend's fields that a canonical one becomes, or why it becomes none."""
     if section in ("execution", "solver", "data"):
         return ""
+    if name in NOT_BRIDGED:
+        return f"No field of the backend ({NOT_BRIDGED[name]})."
     places = [
         place
         for pair in TABLE
@@ -256,16 +224,6 @@ def _bridged(section: str, name: str) -> str:
         if places
         else ""
     )
-
-
-def _bridge() -> str:
-    rows = ((_code(pair.field), ", ".join(_code(place) for place in pair.torch)) for pair in TABLE)
-    return _table(("canonical field", "fields of the backend"), rows)
-
-
-def _left_out() -> str:
-    rows = ((_code(name), why) for name, why in NOT_BRIDGED.items())
-    return _table(("field", "why it has no counterpart"), rows)
 
 
 def _key_mappings() -> str:
@@ -286,69 +244,6 @@ def _old_names() -> str:
     shared = {old: new.partition(".")[2] for old, new in canonical.items()}
     rows = ((_code(old), _code(new)) for old, new in {**OLD_NAMES, **shared}.items())
     return _table(("old or foreign name", "name"), rows)
-
-
-def _precedence() -> str:
-    return "\n".join(f"{place}. `{kind}`" for place, kind in enumerate(PRECEDENCE, 1))
-
-
-class _Recorded(FlagParser):
-    """A parser that remembers what a command adds to it."""
-
-    def __init__(self) -> None:
-        self.flags: list[Flag] = []
-        self.stated: Mapping[str, object] = {}
-        self.own: list[tuple[str, str]] = []
-        super().__init__(add_help=False)
-
-    def add_flags(self, flags: Sequence[Flag], stated: Mapping[str, object] | None = None) -> None:
-        """Remember flags of fields."""
-        self.flags += flags
-        self.stated = stated or {}
-
-    def add_argument(self, *names: str, **options: Any) -> Any:
-        """Remember an argument or option of the command itself."""
-        action = super().add_argument(*names, **options)
-        shown = " ".join(
-            filter(None, (*action.option_strings, action.metavar if action.nargs != 0 else None))
-        )
-        self.own.append((str(shown), action.help or ""))
-        return action
-
-
-def _recorded(name: str) -> _Recorded:
-    parser = _Recorded()
-    COMMANDS[name].load().add_arguments(parser)
-    return parser
-
-
-def _flags(command: str) -> str:
-    """Arguments and flags of a command."""
-    parser = _recorded(command)
-    rows = [("", _code(shown), words) for shown, words in parser.own]
-    for flag in parser.flags:
-        shown = flag.spelling if flag.is_switch else f"{flag.spelling} {flag.metavar}"
-        rows.append((flag.group, _code(shown), flag.describe(parser.stated).replace("%%", "%")))
-    return _table(("group", "argument", "what it says"), rows)
-
-
-def _commands() -> str:
-    rows = (
-        (_code(f"ptycho {name} {command.usage}"), f"{command.summary.capitalize()}.")
-        for name, command in COMMANDS.items()
-    )
-    return _table(("command", "what it does"), rows)
-
-
-def _config_actions() -> str:
-    rows = (
-        (
-            _code(f"ptycho config {name} {action.usage}".rstrip()),
-            f"{action.summary[0].upper()}{action.summary[1:]}.",
-        )
-        for name, action in ACTIONS.items()
-    )
-    return _table(("command", "what it does"), rows)
 
 
 def _recipes() -> str:
@@ -385,14 +280,9 @@ def _backend_fields() -> str:
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "backend-fields": _backend_fields,
-    **{f"{table}-fields": lambda table=table: _fields(table) for table in ("model", "training", "inference")},
     **{f"{section}-settings": lambda section=section: _settings(section) for section in CONSUMERS},
-    "matrix-knobs": lambda: _knobs(of_matrix=True),
-    "additional-knobs": lambda: _knobs(of_matrix=False),
     **{f"{section}-sources": lambda section=section: _sources(section) for section in CONSUMERS},
     **{f"{section}-handling": lambda section=section: _handling(section) for section in CONSUMERS},
-    "bridge": _bridge,
-    "not-bridged": _left_out,
     "key-mappings": _key_mappings,
     "old-names": _old_names,
     "evidence": lambda: _table(
@@ -404,12 +294,11 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
         )
         for group in client_settings.SETTINGS
     },
-    "precedence": _precedence,
-    "commands": _commands,
-    "config-actions": _config_actions,
+    "commands": lambda: _table(("command", "what it does"), command_tables.commands()),
+    "config-actions": lambda: _table(("command", "what it does"), command_tables.config_actions()),
     "recipes": _recipes,
     "reconstruction-groups": _reconstruction_groups,
-    **{f"{name}-flags": lambda name=name: _flags(name) for name in COMMANDS},
+    "simulate-flags": lambda: _table(("group", "argument", "meaning"), command_tables.flags("simulate")),
 }
 """Marker -> what writes the table."""
 

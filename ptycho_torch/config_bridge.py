@@ -198,20 +198,20 @@ CLIENT_ONLY: Final = (
 """Fields of this backend without a canonical counterpart."""
 
 NOT_BRIDGED: Final = {
-    "n_subsample": "scan positions are drawn as the canonical configuration says",
-    "enable_oversampling": "groups are drawn as the canonical configuration says",
-    "neighbor_pool_size": "groups are drawn as the canonical configuration says",
-    "sequential_sampling": "groups are drawn as the canonical configuration says",
-    "positions_provided": "has one value only",
-    "backend": "is this backend",
-    "model_path": "names the model that this backend's configurations are read from",
-    "debug": "is about the files a reconstruction writes",
-    "save": "is about the files a reconstruction writes",
-    "unwrap_phase": "is about the files a reconstruction writes",
-    "remove_ramp": "is about the files a reconstruction writes",
-    "start": "names what an earlier run has found, which the canonical configuration alone does",
-    **{place: f"is execution: {knob}" for place, knob in EXECUTION.items()},
-    **dict.fromkeys(CLIENT_ONLY, "is set by programs that use these classes themselves"),
+    "n_subsample": "scan positions are drawn from the canonical configuration",
+    "enable_oversampling": "groups are drawn from the canonical configuration",
+    "neighbor_pool_size": "groups are drawn from the canonical configuration",
+    "sequential_sampling": "groups are drawn from the canonical configuration",
+    "positions_provided": "it has one value only",
+    "backend": "it names this backend",
+    "model_path": "it names the model that this backend's configurations are read from",
+    "debug": "it concerns the files that a reconstruction writes",
+    "save": "it concerns the files that a reconstruction writes",
+    "unwrap_phase": "it concerns the files that a reconstruction writes",
+    "remove_ramp": "it concerns the files that a reconstruction writes",
+    "start": "the earlier run is read from the canonical configuration",
+    **{place: f"the execution setting {knob}" for place, knob in EXECUTION.items()},
+    **dict.fromkeys(CLIENT_ONLY, "set by programs that use these classes themselves"),
 }
 """Fields of either side (those of this backend with their section) that the table leaves out, and why."""
 
@@ -355,7 +355,7 @@ def _require(cls: type, values: Mapping[str, Any], *names: str) -> None:
     section = section_of(cls).label
     given = _names(cls, [written for written, value in values.items() if value is not None])
     missing = [
-        Failure(f"{section}.{name}", f"{section}.{name}: {name} is required; got none. Give it in overrides.")
+        Failure(f"{section}.{name}", f"{section}.{name}: {name} is required; got none. Set it in overrides.")
         for name in names
         if name not in given
     ]

@@ -18,6 +18,7 @@ import yaml
 
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.origins import PRECEDENCE
 from ptycho.npz_files import NPZ_KEYS
 from ptycho_torch.cli.main import build_parser
 
@@ -226,6 +227,12 @@ def _tests_of(file: Path) -> set[str]:
     return {
         node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }
+
+
+def test_the_table_of_sources_is_in_their_order() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text().partition("## How a setting gets")[2]
+    kinds = re.findall(r"^\| \d+ \|.*?\| `([\w-]+)` \|", text, re.MULTILINE)
+    assert tuple(dict.fromkeys(kinds)) == PRECEDENCE
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -101,7 +101,7 @@ def _without_format(path: str, name: str) -> ConfigError:
         return _refused(name, f"{rule}; got a folder. Name a file.")
     if not os.path.lexists(path):
         return _no_such_file(name)
-    return _refused(name, f"{rule}. Rename the file to say its format.")
+    return _refused(name, f"{rule}. Rename the file.")
 
 
 def _refused(name: str, message: str) -> ConfigError:
@@ -148,6 +148,15 @@ def named_in(line: str, path: str) -> str:
     first, *rest = line.split()
     is_known = first in TABLES or bool(tables_with(first))
     return " ".join(filter(None, (first if is_known else "", "..." if rest or not is_known else "")))
+
+
+def no_mapping(path: str, content: object, text: str) -> Failure:
+    """Word the failure of a file that holds a list, or one value."""
+    first, kind = text.strip().split("\n")[0], "a list" if isinstance(content, list) else "a single value"
+    hint = "" if isinstance(content, list) else way_out(first, path)
+    shown = quote_line(first, shown=True) if hint else ""
+    message = f"{path}: expected a mapping of names to values; got {kind}."
+    return Failure(path, f"{message}{hint or ' See ptycho config init for a file to edit.'}{shown}")
 
 
 def repeated_keys(path: str, text: str) -> Iterator[Failure]:

@@ -20,7 +20,7 @@ from ptycho.config.errors import (
     written_by,
 )
 from ptycho.config.fields import NONE_WORDS
-from ptycho.config.file_text import format_of, named_in, repeated_keys, text_of, way_out
+from ptycho.config.file_text import format_of, named_in, no_mapping, repeated_keys, text_of, way_out
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import VARIABLE, Files, ranked_paths
@@ -91,11 +91,15 @@ class ConfigFile(NamedTuple):
         """
         given = path_of(path)
         name = printable(given) or "''"
-        text, content, failures = "", {}, ()
+        text, content, failures = "", dict[str, Any](), ()
         try:
             text = text_of(given, name)
-            content, is_repeated = formats.parse(given, text)
+            found, is_repeated = formats.parse(given, text)
             failures = tuple(repeated_keys(name, text)) if is_repeated else ()
+            if isinstance(found, dict):
+                content = cast(dict[str, Any], found)
+            else:
+                failures = (no_mapping(name, found, text),)
         except SyntaxFaultError as fault:
             line = text.split("\n")[fault.line - 1]
             message = f"{name}:{fault.line}: expected valid {format_of(given)}; got {fault.reason}."
@@ -196,7 +200,7 @@ class ConfigFile(NamedTuple):
         """What is wrong with names that are no settings; of very many, the first, and how many more there are."""
         failures = [wrong(name) for name in names[:_MOST_TOLD]]
         if more := len(names) - len(failures):
-            message = f"{self.path}: {more} more names that are no settings. Name a file of settings."
+            message = f"{self.path}: {more} more names that are not settings. Name a file with settings."
             failures.insert(0, Failure(self.path, message))
         return failures
 
@@ -247,9 +251,9 @@ class ConfigFile(NamedTuple):
 
     def _merge_key(self, key: tuple[str, ...]) -> Failure:
         return self._failure(
-            f"{key[-1]}: expected keys that are written out; got a merge key, which is not supported,",
+            f"{key[-1]}: expected plain keys; got a merge key, which is not supported,",
             key,
-            " Write out the keys that it stands for.",
+            " Write the keys themselves.",
         )
 
     @property

@@ -43,7 +43,7 @@ def suffix(path: str) -> str | None:
     return ending if ending in _PARSERS else None
 
 
-def parse(path: str, text: str) -> tuple[dict[str, Any], bool]:
+def parse(path: str, text: str) -> tuple[object, bool]:
     """Parse a file's text in the format that its name says.
 
     Args:
@@ -51,27 +51,22 @@ def parse(path: str, text: str) -> tuple[dict[str, Any], bool]:
         text: Its text.
 
     Returns:
-        The top mapping, in which YAML scalars stay text; and whether a key is repeated. Of a repeated key the
-        first value counts; a TOML file that repeats one gives nothing.
+        The content, mostly a mapping, in which YAML scalars stay text; and whether a key is repeated. Of a repeated key
+        the first value counts; a TOML file that repeats one gives nothing.
 
     Raises:
         SyntaxFaultError: The text is not valid.
-        ConfigError: It is not a mapping, or nests too deep.
+        ConfigError: It nests too deep.
     """
     if not text.strip():
         return {}, False
     try:
-        content, is_repeated = _PARSERS[suffix(path) or ""](text)
+        return _PARSERS[suffix(path) or ""](text)
     except SyntaxFaultError as fault:
         last = text.rstrip().count("\n") + 1  # where a file ends too early, parsers name the line after
         raise SyntaxFaultError(min(fault.line, last), fault.reason) from None
     except RecursionError:
         raise ConfigError([Failure(path, f"{path}: expected a table of values; got deep nesting.")]) from None
-    if not isinstance(content, dict):
-        kind = "a list" if isinstance(content, list) else "a single value"
-        rule = f"expected a mapping of names to values; got {kind}"
-        raise ConfigError([Failure(path, f"{path}: {rule}. See ptycho config init for a file to edit.")])
-    return cast(dict[str, Any], content), is_repeated
 
 
 class Places:

@@ -22,6 +22,9 @@ class Row(NamedTuple):
     origin: Origin
     changed: bool
     """Whether the value differs from the default."""
+    table: str = ""
+    words: str = ""
+    """What stands for a value that only the run itself will know."""
 
 
 Grouped = TypeVar("Grouped", Row, "Entry")
@@ -122,10 +125,6 @@ def _shown(value: object) -> str:
     return text(value) if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
 
 
-def _beaten(origin: Origin) -> str:
-    return ", ".join(f"{_shown(loser.value)} ({loser})" for loser in origin.shadowed)
-
-
 def _by_group(rows: Iterable[Grouped]) -> Iterator[tuple[str, list[Grouped]]]:
     """Group rows, or entries, in the order in which the groups first appear."""
     rows = list(rows)
@@ -172,12 +171,22 @@ def table(head: Sequence[str], lines: Sequence[Line]) -> str:
 
 def explanation(rows: Iterable[Row]) -> str:
     """Write a table of setting, value, origin and shadowed values; `*` marks values other than the default."""
-    ordered = (row for _, members in _by_group(rows) for row in members)
-    return table(HEAD, [Line(_cells(row.name, row.origin), row.group, row.changed) for row in ordered])
+    return table(HEAD, lines(rows))
 
 
-def _cells(name: str, origin: Origin) -> tuple[str, ...]:
-    return name, _shown(origin.value), str(origin), _beaten(origin)
+def lines(rows: Iterable[Row]) -> list[Line]:
+    """The lines of that table, group by group; nothing in them steers a terminal."""
+    return [
+        Line(tuple(map(printable, _cells(row))), row.group, row.changed)
+        for _, members in _by_group(rows)
+        for row in members
+    ]
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    origin = row.origin
+    beaten = ", ".join(f"{_shown(loser.value)} ({loser})" for loser in origin.shadowed)
+    return row.name, row.words or _shown(origin.value), str(origin), beaten
 
 
 _CELL: Final = (
@@ -208,15 +217,12 @@ def html(title: str, rows: Iterable[Row]) -> str:
         f'<table style="{_TABLE}"><caption style="{_CELL}bold;caption-side:top">{escape(title)}</caption>'
     ]
     parts += ["<thead>", line("th", HEAD, "bold"), "</thead>"]
-    for group, members in _by_group(rows):
-        parts += [
-            "<tbody>",
-            line("th", [group], "bold;padding-top:10px", more=' colspan="4" scope="rowgroup"'),
-        ]
-        for row in members:
-            name = f"* {row.name}" if row.changed else row.name  # where a viewer drops all styles
-            parts.append(
-                line("td", _cells(name, row.origin), *(("bold", _MARKED) if row.changed else ("normal",)))
-            )
+    for group, members in groupby(lines(rows), key=lambda one: one.group):
+        heading = line("th", [group], "bold;padding-top:10px", more=' colspan="4" scope="rowgroup"')
+        parts += ["<tbody>", heading]
+        for one in members:
+            name, *cells = one.cells
+            name = f"* {name}" if one.marked else name  # where a viewer drops all styles
+            parts.append(line("td", (name, *cells), *(("bold", _MARKED) if one.marked else ("normal",))))
         parts.append("</tbody>")
     return "".join(parts) + "</table>"

@@ -12,7 +12,7 @@ from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
 from ptycho.config.record import HELD, table_of
 from ptycho.config.request import Request
-from ptycho.config.section import section_of
+from ptycho.config.section import section_of, section_of_table
 from ptycho.config.solver import SolverConfig
 from ptycho_torch.config_factory import TrainingPayload, training_payload
 from ptycho_torch.config_solver import SolverPayload
@@ -46,6 +46,7 @@ def recorded_payload(
     overrides: Mapping[str, Any] | None,
     flags: Mapping[str, Any] | None,
     train_data_file: str | Path | None,
+    said: Iterable[tuple[type, Layer]] = (),
 ) -> TrainingPayload:
     """The recorded settings, below what is changed now.
 
@@ -55,6 +56,7 @@ def recorded_payload(
         overrides: field or knob -> value, of those in `MAY_CHANGE`.
         flags: command-line flags that were passed, by field or knob.
         train_data_file: where the scan is now; None: where it was.
+        said: what else is changed, see `layers_of`.
 
     Raises:
         ConfigError: a setting is wrong, or cannot change.
@@ -64,6 +66,8 @@ def recorded_payload(
         {"train_data_file": str(train_data_file)} if train_data_file else {}
     )
     request.add(TrainingConfig, Layer("argument", places))
+    for cls, layer in said:
+        request.add(cls, layer)
     payload = training_payload(request.answer())
     refuse_fixed(dict(differences(record, payload)), folder, _without_checkpoints(payload.execution_config))
     return payload
@@ -78,7 +82,7 @@ def refuse_fixed(
         ConfigError: there is anything.
     """
     fixed = [
-        fixed_failure(name, change, f"as {folder} was trained so far", "training")
+        fixed_failure(name, change, f"as in {folder}", "training")
         for name, change in changes.items()
         if not _may_change(name.split(".")[-1], change)
     ]
@@ -91,7 +95,7 @@ def _without_checkpoints(execution: PyTorchExecutionConfig) -> Iterator[Failure]
     if execution.checkpoint_save_top_k == 0 and not execution.save_last_checkpoint:
         name, origins = "checkpoint_save_top_k", execution.sources
         rule = "expected another number than 0 where save_last_checkpoint is False"
-        why = "since a training that keeps no checkpoint could not go on again"
+        why = "since a training without checkpoints could not be resumed"
         got = f"got 0 from {origins[name]}, and False from {origins['save_last_checkpoint']}"
         yield Failure(name, f"{name}: {rule}, {why}; {got}. Keep one.")
 
@@ -128,6 +132,28 @@ def said_otherwise(
             yield name, change
 
 
+def layers_of(payload: TrainingPayload | SolverPayload, names: Iterable[str]) -> list[tuple[type, Layer]]:
+    """Settings of a payload, `section.field` or knob, as layers above a record: each is from where it was set."""
+    sources = {**payload.sources, **payload.execution_config.sources}
+    chosen: dict[tuple[str, str], dict[str, Origin]] = {}
+    for name in names:
+        table, _, field = (name if "." in name else f"execution.{name}").partition(".")
+        chosen.setdefault((table, sources[name].kind), {})[field] = sources[name]
+    return [
+        (
+            section_of_table(table).cls,
+            Layer(
+                kind,
+                {name: origin.value for name, origin in origins.items()},
+                {name: origin.locator for name, origin in origins.items()},
+                {name: origin.raw for name, origin in origins.items() if origin.raw is not None},
+                level=1,
+            ),
+        )
+        for (table, kind), origins in chosen.items()
+    ]
+
+
 def _may_change(name: str, change: Mapping[str, Any]) -> bool:
     """Whether a change takes effect; a scan to validate on may lie elsewhere, not come or go."""
     return name in MAY_CHANGE and not (name == "test_data_file" and None in (change["was"], change["now"]))
@@ -143,5 +169,5 @@ def fixed_failure(name: str, change: Mapping[str, Any], why_so: str, kind: str) 
         kind: of the run.
     """
     rule = f"expected {show(change['was'])}, {why_so}"
-    why = f"A {kind} that goes on cannot change it: drop it, or start a new run."
+    why = f"A resumed {kind} cannot change it: drop it, or start a new run."
     return Failure(name, f"{name}: {rule}; got {show(change['now'])} from {change['from']}. {why}")

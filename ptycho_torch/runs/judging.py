@@ -109,7 +109,7 @@ def doubt(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:
         f"the picture does not explain the patterns: beyond photon noise it leaves {share:.0%} of the deviance that "
         f"the mean pattern leaves, which knows of no object (R {figures['r_factor']:.3f}, that of the mean pattern "
         f"{figures['mean_pattern_r_factor']:.3f})",
-        f"Likely causes, the first ones first: {'; '.join(causes)}.",
+        f"Likely causes, the likeliest first: {'; '.join(causes)}.",
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +22,7 @@ from ptycho_torch.model import LOGGED_METRICS
 from ptycho_torch.runs.changes import (
     MAY_CHANGE,
     differences,
+    layers_of,
     recorded_payload,
     refuse_fixed,
     said_otherwise,
@@ -44,13 +45,8 @@ from ptycho_torch.runtime import (
 
 log = logging.getLogger(__name__)
 
-_SAME_IN_CHECKPOINT: Final = [pair.field for pair in TABLE if pair.torch == (f"training.{pair.field}",)]
-"""Fields of the training that a checkpoint holds under the same name."""
-
-_DATA_IN_CHECKPOINT: Final = [
-    place.removeprefix("data.") for pair in TABLE for place in pair.torch if place.startswith("data.")
-]
-"""Options of the data that a run records, by their names in a checkpoint."""
+_IN_TABLE: Final = {place for pair in TABLE for place in pair.torch}
+"""Names in a checkpoint that have a canonical one."""
 
 
 @dataclass(frozen=True)
@@ -172,14 +168,8 @@ def train_or_resume(
         if not checkpoints and "training.nepochs" not in changed:
             return _end(folder, record, payload, data)
         stopped = _read(folder.path)
-        said = {name.split(".")[-1]: change["now"] for name, change in changed.items()}
-        scan = payload.tf_training_config.train_data_file
-        resumed = recorded_payload(
-            stopped.record, folder.path, said, None, None if scan is None else str(scan)
-        )
-        # the values are told by where they were set
-        told = {name: payload.sources[name] for name in changed.keys() & payload.sources.keys()}
-        resumed = replace(resumed, sources={**resumed.sources, **told})
+        scan, said = payload.tf_training_config.train_data_file, layers_of(payload, changed)
+        resumed = recorded_payload(stopped.record, folder.path, None, None, scan, said)
         _refuse_other_training(stopped, resumed)
         if _nothing_left(stopped, folder.path, resumed):
             return _end(folder, record, resumed, data)
@@ -191,7 +181,7 @@ def _begin(
 ) -> TrainingResult:
     if (folder.path / CONFIGURATION).exists():
         log.warning(
-            "%s: there is no checkpoint to go on from; the training begins again",
+            "%s: there is no checkpoint to resume from; the training starts again",
             printable(str(folder.path)),
         )
     return train_in(folder, payload, check(payload, data), callbacks)
@@ -206,7 +196,7 @@ def _end(
         data.load()
     refuse_other_scans(data, record.get("fingerprints"))
     log.info(
-        "%s: its training has ended; raise nepochs or early_stop_patience to train on",
+        "%s: its training has finished; raise nepochs or early_stop_patience to continue",
         printable(str(folder.path)),
     )
     bundle, history = folder.path / ARCHIVE, LossHistory(folder.path / HISTORY).rows
@@ -292,18 +282,14 @@ def _read(folder: Path, n_processes: int | None = None) -> _Stopped:
 
 def _refuse_other_training(stopped: _Stopped, payload: TrainingPayload) -> None:
     """Refuse a checkpoint that another run has left, or whose training its record does not describe."""
-    training = plain(payload.pt_training_config)
-    data = plain(payload.pt_data_config)
-    ours = plain(payload.pt_model_config) | {name: data[name] for name in _DATA_IN_CHECKPOINT}
-    ours |= {name: training[name] for name in _SAME_IN_CHECKPOINT}
-    ours |= payload.execution_config.to_dict()
-    # a knob beats a field of the training that is called the same and may say nothing
-    theirs = {name: value for section in SECTIONS for name, value in stopped.settings[section].items()}
+    held = payload.pt_model_config, payload.pt_data_config, payload.pt_training_config
+    ours = _by_name([*map(plain, held), payload.execution_config.to_dict()])
+    theirs = _by_name([stopped.settings[section] for section in SECTIONS])
     place = str(stopped.checkpoint)
     failures = [
         Failure(
             place,
-            f"{place}: expected {name} {show(value)}, as the run was trained so far; got {show(theirs[name])}. "
+            f"{place}: expected {name} {show(value)}, as in the run; got {show(theirs[name])}. "
             "Remove the file, or start a new run.",
         )
         for name, value in ours.items()
@@ -311,6 +297,20 @@ def _refuse_other_training(stopped: _Stopped, payload: TrainingPayload) -> None:
     ]
     if failures:
         raise ConfigError(failures)
+
+
+def _by_name(sections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings in the sections of a checkpoint by their canonical names; options of the network as they are."""
+    model, data, training, execution = sections
+    found = {
+        f"{section}.{name}": value
+        for section, values in (("model", model), ("data", data), ("training", training))
+        for name, value in values.items()
+    }
+    known = [pair for pair in TABLE if found.keys() >= set(pair.torch)]
+    named = {pair.field: pair.to_canonical(*(found[place] for place in pair.torch)) for pair in known}
+    options = {name: value for name, value in model.items() if f"model.{name}" not in _IN_TABLE}
+    return {**options, **named, **execution}
 
 
 def _warn_of_lost_epochs(stopped: _Stopped, folder: Path) -> None:
@@ -325,7 +325,7 @@ def _warn_of_lost_epochs(stopped: _Stopped, folder: Path) -> None:
         return
     if in_history > stopped.epochs_done + 1:
         log.warning(
-            "%s: the history has %s, and the latest checkpoint (%s) has %d; the others are trained again",
+            "%s: the history has %s, the latest checkpoint (%s) has %d; the difference is trained again",
             printable(str(folder)),
             counted(in_history, "epoch"),
             printable(stopped.checkpoint.name),
@@ -339,19 +339,19 @@ def _refuse_fewer_epochs(stopped: _Stopped, folder: Path, payload: TrainingPaylo
     if nepochs < done:
         origin = payload.sources["training.nepochs"]
         rule = f"expected at least {done}, the epochs that {folder} has been trained for"
-        message = f"training.nepochs: {rule}; got {nepochs} from {origin}. Raise it, or leave it out."
+        message = f"training.nepochs: {rule}; got {nepochs} from {origin}. Raise it, or drop it."
         raise ConfigError([Failure("training.nepochs", message)])
 
 
 def _nothing_left(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> Failure | None:
-    """Why nothing is left to train; None also for a training that was stopped before its model was saved."""
+    """Why the training has finished already; None also for a training that was stopped before its model was saved."""
     if not (folder / ARCHIVE).is_file():
         return None
     config, execution = payload.tf_training_config, payload.execution_config
     if stopped.epochs_done >= config.nepochs:
         origin = payload.sources["training.nepochs"]
         rule = f"expected more than the {counted(stopped.epochs_done, 'epoch')} that {folder} has been trained for"
-        message = f"training.nepochs: {rule}; got {config.nepochs} from {origin}. Raise it to train on."
+        message = f"training.nepochs: {rule}; got {config.nepochs} from {origin}. Raise it to continue."
         return Failure("training.nepochs", message)
     metric = monitored_metric(
         execution,
@@ -364,4 +364,4 @@ def _nothing_left(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> 
     origin = execution.sources["early_stop_patience"]
     rule = f"expected more than the {counted(waited, 'epoch')} without improvement that ended {folder}"
     message = f"early_stop_patience: {rule}; got {execution.early_stop_patience} from {origin}."
-    return Failure("early_stop_patience", f"{message} Raise it to train on.")
+    return Failure("early_stop_patience", f"{message} Raise it to continue.")

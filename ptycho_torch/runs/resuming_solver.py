@@ -1,7 +1,7 @@
 """Going on with a reconstruction without a network that was stopped: its recorded settings, and what may change."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.config.layer import Layer
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
@@ -17,7 +18,7 @@ from ptycho.raw_data import RawData
 from ptycho.run_folder import RECORD, RunFolder
 from ptycho.run_record import read_record
 from ptycho_torch.config_solver import SolverPayload, solver_payload
-from ptycho_torch.runs.changes import fixed_failure, said_otherwise
+from ptycho_torch.runs.changes import fixed_failure, layers_of, said_otherwise
 from ptycho_torch.runs.report.contents import read_contents
 from ptycho_torch.runs.shown import ShownSolution
 from ptycho_torch.runs.solved import SolverResult
@@ -26,7 +27,7 @@ from ptycho_torch.runtime import check_solver, is_first_process
 
 log = logging.getLogger(__name__)
 
-_MAY_CHANGE: Final = "the settings of [execution], and where the scan is"
+_MAY_CHANGE: Final = "the settings of [execution] and the place of the scan"
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def ended_solution(run_dir: Path) -> EndedSolution:
     """
     found = read_contents(run_dir)
     if not {"object", "probe"} <= found.arrays.keys():
-        message = f"{run_dir}: expected the results of a reconstruction; got none of its object and probe."
-        raise ConfigError([Failure(str(run_dir), f"{message} Make them anew with overwrite=True.")])
+        message = f"{run_dir}: expected the results of a reconstruction; got no object and probe."
+        raise ConfigError([Failure(str(run_dir), f"{message} Repeat it with overwrite=True.")])
     problem = None if found.problem is None else f"{found.title}: {found.problem}."
     if problem is not None:
         log.error("%s", printable(problem))
@@ -140,11 +141,8 @@ def solve_or_resume(payload: SolverPayload, scans: Sequence[RawData] | None = No
             if "." in name
         ]:
             raise ConfigError(fixed)
-        knobs, scan = (
-            {name: change["now"] for name, change in changed.items()},
-            payload.solver_config.data_file,
-        )
-        payload = _recorded_payload(record, folder.path, knobs, {}, scan)
+        said, scan = layers_of(payload, changed), payload.solver_config.data_file
+        payload = _recorded_payload(record, folder.path, {}, {}, scan, said)
         return solve_in(folder, payload, scans, record, may_be_done=True)
 
 
@@ -166,8 +164,9 @@ def _recorded_payload(
     overrides: Mapping[str, Any],
     flags: Mapping[str, Any],
     data: str | Path | None,
+    said: Iterable[tuple[type, Layer]] = (),
 ) -> SolverPayload:
-    """The payload of a run that goes on.
+    """The payload of a run that goes on; what is said besides is that of `layers_of`.
 
     Raises:
         ConfigError: a setting cannot change, or is wrong; or the machine cannot follow it.
@@ -175,11 +174,13 @@ def _recorded_payload(
     fields = section_of(SolverConfig).fields
     fixed = [name for level in (overrides, flags) for name in level if name in fields]
     if fixed:
-        rule = f"expected as the run has it; a reconstruction that goes on can change {_MAY_CHANGE}"
+        rule = f"expected the value of the run; a resumed reconstruction can change {_MAY_CHANGE}"
         raise ConfigError([Failure(name, f"solver.{name}: {rule}. Drop it.") for name in fixed])
     moved = {} if data is None else {"data_file": data}
     place = {**moved, "output_dir": run_dir}
     request = Request.of_record(record, str(run_dir / RECORD), overrides={**overrides, **place}, flags=flags)
+    for cls, layer in said:
+        request.add(cls, layer)
     payload = solver_payload(request.answer())
     check_solver(payload.execution_config, payload.solver_config)
     return payload

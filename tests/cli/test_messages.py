@@ -28,6 +28,7 @@ FILES: Final[Mapping[str, str]] = {
     "values.toml": "[execution]\nnum_workers = 'many'\nseed = -1\nprefetch_factor = 2\n",
     "tab.yaml": "training:\n\tnepochs: 3\n",
     "blank.yaml": "execution:\n  num_workers:3\n",
+    "single.yaml": "num_workers:3\n",
     "control.yaml": "training:\n  nepochs: 3\n  batch_size: \x01\n",
     "comma.json": '{"training": {"nepochs": 3,}}\n',
     "list.json": "[1, 2]\n",

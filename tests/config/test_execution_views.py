@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 import ptycho
-from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure
 from tests.refusals import meant, message, refused, told
 
@@ -124,6 +124,13 @@ def test_the_notebook_table_is_escaped_and_marks_what_is_not_default():
     assert len(table.cells) == 4 * len(PyTorchExecutionConfig.model_fields)
 
 
+def test_what_steers_a_terminal_is_spelled_out():
+    config = InferenceConfig(model_path="\x1b[2J", save="h5")
+    for shown in (config.explain(), config._repr_html_(), str(config)):
+        assert "\\x1b[2J" in shown
+        assert shown.replace("\n", "").isprintable()
+
+
 def test_the_notebook_table_takes_its_colours_from_the_page():
     colours = set(re.findall(r"(?:color|background):([^;}\"]+)", CONFIG._repr_html_()))
     assert {"inherit", "none"} < colours
@@ -190,7 +197,7 @@ def test_a_snapshot_keeps_its_writer_and_gives_the_saved_values():
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "writer"), [({VERSION_KEY: "9.1"}, "ptychopinn 9.1"), ({}, "a version it does not name")]
+    ("snapshot", "writer"), [({VERSION_KEY: "9.1"}, "ptychopinn 9.1"), ({}, "an unknown version")]
 )
 def test_a_snapshot_with_an_unknown_knob_names_the_version_that_wrote_it(snapshot: Any, writer: str):
     text = message(lambda: PyTorchExecutionConfig.from_snapshot({**snapshot, "wormhole": 1}))
