@@ -88,7 +88,7 @@ def test_one_that_is_not_finite_is_passed_over(
     found = latest(folder)
     assert (found.path, found.epochs_done, found.passed_over) == (sound, 3, ["last.ckpt"])
     assert f"passed over: {last}: expected finite weights" in caplog.text
-    assert f"the latest sound checkpoint is {sound}, of 3 epochs" in caplog.text
+    assert f"the latest sound checkpoint is {sound}, from 3 epochs" in caplog.text
 
 
 def damaged(path: Path, place: int) -> Path:

@@ -263,7 +263,7 @@ SETTINGS = {"n_iterations": 24, "refine_probe": True}
 def test_a_run_that_goes_on_ends_as_one_that_never_stopped(tiny_file: Path, tmp_path: Path) -> None:
     whole = solved(tiny_file, tmp_path / "whole", **SETTINGS)
     folder = stopped(tiny_file, tmp_path / "run", 9, **SETTINGS)
-    assert "that was not finished. Go on with it (ptycho reconstruct --resume" in message(
+    assert "that was not finished. Resume it (ptycho reconstruct --resume" in message(
         lambda: solve(payload_of(tiny_file, folder))
     )
     (result,) = resume_solving(folder)
@@ -346,7 +346,7 @@ def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> No
     left = tmp_path / "left"
     left.mkdir()
     shutil.copy(folder / "config.json", left)  # as a kill before the first state leaves it
-    assert f"Go on with it (ptycho reconstruct --resume {left};" in message(
+    assert f"Resume it (ptycho reconstruct --resume {left};" in message(
         lambda: solve(payload_of(tiny_file, left))
     )
     flags = {"enable_progress_bar": "true"}
