@@ -218,7 +218,12 @@ class Course:
 
     def _follow(self) -> None:
         """Make the plan, and let the descent follow it."""
-        plan = plan_of(self.config, with_prior=self.with_prior, probe_fits=self.progress.probe_fits)
+        plan = plan_of(
+            self.config,
+            with_prior=self.with_prior,
+            probe_fits=self.progress.probe_fits,
+            has_probe=self.scan.has_probe,
+        )
         self.plan: Plan = replace(plan, n_iterations=plan.n_iterations + self.progress.n_more)
         self.plan.rule(self.descent)
         self.descent.prior_weight = self.progress.weight if self.plan.prior_from is not None else 0.0
