@@ -226,6 +226,19 @@ class PyTorchExecutionConfig(AdditionalKnobs):
     )
 
     @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Register a class that is derived from this one, with the sources that it adds.
+
+        Raises:
+            ConfigError: It asks pydantic for what has no effect here.
+        """
+        from ptycho.config.subclass_sources import adds_sources, refuse_without_effect  # loads with the first
+
+        refuse_without_effect(cls)
+        super().__pydantic_init_subclass__(**options)
+        section_of(cls).adds_sources = adds_sources(cls)
+
+    @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:
         """Find what asks for loading processes where there are none."""
         if values.get("num_workers") == 0:

@@ -210,9 +210,8 @@ class Scalar(NamedTuple):
     @property
     def is_shown(self) -> bool:
         """Whether a message may repeat every value: scalars, paths, and pairs of these are no secrets."""
-        parts = [
-            part for kind in self.kinds for part in (get_args(kind) if get_origin(kind) is tuple else (kind,))
-        ]
+        others = self.kinds - _SHOWN
+        parts = [part for one in others for part in (get_args(one) if get_origin(one) is tuple else (one,))]
         return all(scalar(part).kinds <= _SHOWN for part in parts)
 
     @property

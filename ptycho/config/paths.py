@@ -14,6 +14,11 @@ Files: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 VARIABLE: Final = "PTYCHO_CONFIG"
 """The variable that names the files of a site; they are separated as folders are in PATH."""
 
+RUNS: Final = "runs"
+"""Folder, below the working directory, of the runs that are given no folder."""
+RECONSTRUCTIONS: Final = "reconstructions"
+"""The same of reconstructions without a model."""
+
 _IN_PATH: Final = r"(?a)\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\}|(?=\{))"
 
 

@@ -11,11 +11,10 @@ from ptycho.config.origins import Origin
 from ptycho.config.paths import VARIABLE, Files
 from ptycho.config.recipes import Recipe, read_files, suited
 from ptycho.config.record import damages, settings_in, version_of
-from ptycho.config.resolve import Origins, Resolution, in_force, merge, ranked, resolve, worded
+from ptycho.config.resolve import Origins, Resolution, in_force, merge, ranked, resolve, with_ambient, worded
 from ptycho.config.rules import conflicts
 from ptycho.config.section import OF_READING, Conflict, Section, recorded, section_of, section_of_table
 from ptycho.config.sources import PYTHON, TEXT, Environment, as_flags, read_saved, sort_values
-from ptycho.config.subclass_sources import with_ambient
 
 T = TypeVar("T")
 

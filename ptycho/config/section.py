@@ -74,6 +74,8 @@ class Section:
         self.cls, self.label, self.table, self.prefix = cls, label, table, prefix
         self.renamed, self.also = renamed, also
         self.conflicts, self.recipe_omits = conflicts, recipe_omits
+        self.adds_sources = False
+        """Whether the class has sources of its own, beside the environment."""
 
     @property
     def all_fields(self) -> Mapping[str, FieldInfo]:

@@ -9,7 +9,6 @@ from ptycho.config.errors import ConfigError, printable
 from ptycho.config.recipes import read_recipe
 from ptycho.config.resolve import resolve
 from ptycho.config.section import TABLES, section_of_table
-from ptycho_torch.cli.config_schema import schema_line
 from ptycho_torch.cli.flags import Flag, flags_of
 from ptycho_torch.cli.options import SHOWN, add_recipe, recipe_of
 from ptycho_torch.cli.parser import FlagParser
@@ -53,7 +52,7 @@ def template(recipe: str, *, as_yaml: bool) -> str:
     Raises:
         ConfigError: what is wrong with the recipe.
     """
-    lines = [schema_line(as_yaml=as_yaml).rstrip()]
+    lines = [render.schema_line(as_yaml=as_yaml).rstrip()]
     lines += _comment(words.format(recipe=printable(recipe)) for words in HEAD)
     files = read_recipe(recipe)
     if failures := [failure for file in files for failure in file.failures]:

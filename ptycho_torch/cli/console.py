@@ -14,7 +14,6 @@ from typing import Any
 from ptycho.config.errors import ConfigError, printable, spelled_out
 from ptycho.data_error import DataError
 from ptycho.escaped import LineFormatter
-from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION, STATE, holds_training
 from ptycho.version import installed_version
 from ptycho_torch.stopping import INTERRUPTED, TERMINATED, Terminated
 
@@ -96,6 +95,8 @@ def watching_for_interrupt(run_dir: Path) -> Iterator[None]:
 
 
 def _kept(run_dir: Path) -> str:
+    from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION, STATE, holds_training
+
     if states := [*run_dir.glob(STATE), *run_dir.glob(f"*/{STATE}")]:
         images = ", ".join(relative(state.with_name(OF_RECONSTRUCTION[1])) for state in sorted(states))
         return f"kept so far: {images}. Continue with ptycho reconstruct --resume {relative(run_dir)}."

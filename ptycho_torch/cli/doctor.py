@@ -7,6 +7,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,7 +56,7 @@ def add_arguments(parser: FlagParser) -> None:
     add_recipe(parser)
     add_json(parser)
     fields = flags_of(TrainingConfig, without=["train_data_file", "output_dir"])
-    shown = shown_values(STANDARD, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+    shown = partial(shown_values, STANDARD, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
     parser.add_flags(flags_of(ModelConfig) + fields + flags_of(PyTorchExecutionConfig), shown)
 
 

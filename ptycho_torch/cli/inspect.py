@@ -38,7 +38,7 @@ def add_reading(parser: FlagParser) -> None:
     """Add `--config` and the flags that tell how a scan is read."""
     add_config(parser)
     others = [name for name in section_of(SolverConfig).fields if name not in SHARED]
-    parser.add_flags(flags_of(SolverConfig, without=others) + flags_of(DataConfig), {})
+    parser.add_flags(flags_of(SolverConfig, without=others) + flags_of(DataConfig))
 
 
 def reading(options: argparse.Namespace) -> tuple[Path, DataConfig, str]:

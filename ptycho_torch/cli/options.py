@@ -14,8 +14,6 @@ from ptycho.config.paths import VARIABLE, PathError, expanded
 from ptycho.config.recipes import STANDARD, read_files, read_recipe, recipe_names
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
-from ptycho.run_folder import run_failure
-from ptycho.run_record import read_record
 from ptycho_torch.cli.console import Refusal, is_first_process, is_watched
 from ptycho_torch.cli.parser import FlagParser
 
@@ -56,18 +54,19 @@ SHOWN: Final[Mapping[str, object]] = {
 """Values that are found when a command runs, in the words of the help text."""
 
 
-def shown_values(recipe: str, *classes: type) -> dict[str, object]:
+def shown_values(recipe: str, *classes: type, **others: object) -> dict[str, object]:
     """What help texts show in place of the defaults of the fields: the values of a recipe, and what a run finds.
 
     Args:
         recipe: the recipe.
-        classes: those of the tables that are read.
+        *classes: those of the tables that are read.
+        **others: further values.
     """
     (file,) = read_recipe(recipe)
     stated: dict[str, object] = {}
     for cls in classes:
         stated |= file.layer(section_of(cls)).values
-    return {**SHOWN, **stated}
+    return {**SHOWN, **stated, **others}
 
 
 def add_own_options(parser: FlagParser, *, overwrite: str = "", recipe: str = STANDARD) -> None:
@@ -204,6 +203,8 @@ class CommandLine(NamedTuple):
                 such run to go on.
             Refusal: an option that does not go with `--resume`.
         """
+        from ptycho.run_record import read_record
+
         if self.unknown:
             raise ConfigError(self.unknown)
         for option, given in (
@@ -288,5 +289,7 @@ def run_in_the_way(run_dir: Path, options: argparse.Namespace, *, may_resume: bo
     """An earlier run that is kept, or one under way; the first process of a run asks."""
     if "overwrite" in options or not is_first_process():
         return []
+    from ptycho.run_folder import run_failure
+
     failure = run_failure(run_dir, may_resume=may_resume)
     return [] if failure is None else [failure]

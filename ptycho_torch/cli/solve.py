@@ -15,12 +15,13 @@ from ptycho.config.execution import (
 )
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
+from ptycho.config.paths import RECONSTRUCTIONS
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.judgement import judgement
 from ptycho.run_folder import REPORT
-from ptycho.run_names import RECONSTRUCTIONS, default_folder
+from ptycho.run_names import default_folder
 from ptycho.run_verdicts import recorded_problems
 from ptycho.wording import counted, duration
 from ptycho_torch.cli.console import (

@@ -1,6 +1,7 @@
 """`ptycho train`: from a scan to a trained model."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,10 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.model import ModelConfig
 from ptycho.config.origins import Origin
+from ptycho.config.paths import RUNS
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.config.training import TrainingConfig
-from ptycho.judgement import recorded_judgement
-from ptycho.run_folder import REPORT
-from ptycho.run_names import RUNS, data_of, default_folder
 from ptycho.wording import counted
 from ptycho_torch.cli.console import (
     is_first_process,
@@ -60,11 +59,12 @@ def add_arguments(parser: FlagParser) -> None:
         "only if the scan was moved; flags change the settings that can be changed. With 'auto', resume the training "
         "in the output folder, or start it if there is none: a requeued job can use the same command.",
     )
-    shown = shown_values(STANDARD, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+    classes = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+    shown = partial(shown_values, STANDARD, *classes, output_dir=f"{RUNS}/NAME-OF-DATA")
     flags = (
         flags_of(ModelConfig) + flags_of(TrainingConfig, without=["train_data_file"]) + flags_of(DataConfig)
     )
-    parser.add_flags(flags + flags_of(PyTorchExecutionConfig), shown | {"output_dir": f"{RUNS}/NAME-OF-DATA"})
+    parser.add_flags(flags + flags_of(PyTorchExecutionConfig), shown)
     parser.hands_on_unknown = True
     parser.cure_of_more = (
         "To train on several NPZ files together, name their folder; start a run for each other scan."
@@ -160,6 +160,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
 
 
 def _say_result(result: "TrainingResult | EndedTraining") -> int:
+    from ptycho.judgement import recorded_judgement
     from ptycho_torch.runs.resuming import EndedTraining
 
     if is_first_process():
@@ -175,6 +176,9 @@ def _say_result(result: "TrainingResult | EndedTraining") -> int:
 
 
 def _tell_next(run_dir: Path, n_epochs: int, *, has_learned: bool) -> None:
+    from ptycho.run_folder import REPORT
+    from ptycho.run_names import data_of
+
     if not has_learned:
         tell_next("train", "--resume", run_dir, "--nepochs", str(2 * n_epochs))
     for scan in data_of(run_dir)[:1]:
@@ -186,6 +190,8 @@ def asked(line: CommandLine) -> Request:
     """The request of a command line; its output folder is called after the scan, where that is known."""
     request = line.request(ModelConfig, TrainingConfig, PyTorchExecutionConfig)
     if data := request.path("train_data_file"):
+        from ptycho.run_names import default_folder
+
         place = {"output_dir": str(default_folder(Path(RUNS), data))}
         request.add(TrainingConfig, Layer("cli-default", place))
     return request
