@@ -40,8 +40,9 @@ N_FINE: Final = 12
 """Iterations of those that follow."""
 N_READ: Final = 512
 """Patterns whose mean is taken."""
-SURE: Final = 0.2
-"""The focus of a lens whose error is less than this part of the median one is the probe; holes are not tried then."""
+SURE: Final = 0.45
+"""The focus of a lens whose error in the first pass is less than this part of the median one is the probe: it was 0.6
+or more where the image of a hole explained the patterns better. Holes are not tried then."""
 HOLES: Final = (0.06, 0.75, 1.2)
 """Diameters of holes that are tried: from this share of the window to that one, and each over the one before."""
 
@@ -146,15 +147,20 @@ def search_probe(patterns: Patterns, positions_px: Tensor, ids: Ids) -> FoundPro
     mean = mean_pattern(patterns, ids)
     search = _Search(mean, Trials(patterns, positions_px, ids))
     radius = max(pupil_radius(mean), 1 / len(mean))
-    found = _lens(search, radius)
-    if found.error < SURE * found.median:
+    found, first_error = _lens(search, radius)
+    if first_error < SURE * found.median:
         return found
     other = _hole(search, radius)
     return other if other.error < found.error else found
 
 
-def _lens(search: _Search, radius: float) -> FoundProbe:
-    """The best focus of a lens, by its defocus; `radius` is that of its pupil, cycles per pixel."""
+def _lens(search: _Search, radius: float) -> tuple[FoundProbe, float]:
+    """The best focus of a lens, by its defocus, and its error in the first pass.
+
+    Args:
+        search: what has tried guesses.
+        radius: of the pupil, cycles per pixel.
+    """
     step, errors = COARSE / radius**2, dict[float, float]()
     for share in FARTHEST:
         n_steps = math.ceil(math.pi * len(search.mean) * share / radius / step)
@@ -162,7 +168,8 @@ def _lens(search: _Search, radius: float) -> FoundProbe:
         if min(errors.values()) < CLEARLY * statistics.median(errors.values()):
             break
     best = min(errors, key=lambda value: errors[value])
-    return search.finished(best, None, step, FINE / radius**2, statistics.median(errors.values()))
+    found = search.finished(best, None, step, FINE / radius**2, statistics.median(errors.values()))
+    return found, errors[best]
 
 
 def _hole(search: _Search, radius: float) -> FoundProbe:
