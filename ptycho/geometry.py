@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self, cast
 
-import numpy as np
+from ptycho.config.quantities import is_magnitude
 
 PLANCK_TIMES_LIGHT_J_M: Final = 6.62607015e-34 * 299792458.0
 ELEMENTARY_CHARGE_C: Final = 1.602176634e-19
@@ -65,7 +65,9 @@ class Geometry:
 
 def _number(metadata: Mapping[str, Any], name: str) -> float | None:
     value = metadata.get(name)
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < np.inf
+    sound = (
+        isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and is_magnitude(value)
+    )
     return float(cast(float, value)) if sound else None
 
 

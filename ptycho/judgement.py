@@ -58,24 +58,26 @@ def judgement(
         is_finished: whether it came to its end.
     """
     if problem is not None:
-        headline = "The training came to nothing" if kind == "training" else "Do not trust this picture"
+        headline = "The model has not learned" if kind == "training" else "Do not trust this picture"
         return Judgement("bad", headline, f"{problem.rstrip('.')}.", tuple(_noticed(figures)))
     if not is_finished:
-        reason = "The run was stopped, or is under way: this is its result so far."
+        reason = "The run was stopped, or is still running: this is its result so far."
         return Judgement("doubtful", "Not finished", reason)
     found, mean = (number_of(figures, name) for name in ("r_factor", "mean_pattern_r_factor"))
     share = found / mean if mean else math.nan
     if not math.isfinite(share):
-        return Judgement("open", "Not judged", "No figure tells how well measured patterns are predicted.")
-    told = f"The R factor is {found:.3f}, and that of the mean pattern, which knows of no object, {mean:.3f}."
+        return Judgement(
+            "open", "Not judged", "It is not known how well the measured patterns are predicted."
+        )
+    told = f"The R factor is {found:.3f}, that of the mean pattern {mean:.3f}."
     if kind == "training":
         if share <= LEARNED:
             return Judgement("good", "The model has learned", f"It predicts patterns. {told}")
-        reason = f"It predicts patterns hardly better than their mean does. {told}"
+        reason = f"It predicts patterns hardly better than their mean. {told}"
         causes = (*_noticed(figures), "too few epochs", "patterns read in the wrong measurement_domain")
         return Judgement("doubtful", "The model has learned little yet", reason, causes)
     excess = _excess(figures)
-    noise = f" What is left is {excess:.2g} times photon noise." if math.isfinite(excess) else ""
+    noise = f" The remaining deviance is {excess:.2g} times photon noise." if math.isfinite(excess) else ""
     is_open = is_unexplained(figures)
     if not is_open and (share <= EXPLAINED or excess <= NEAR_NOISE):
         return Judgement("good", "The picture explains the patterns", told + noise)
@@ -129,9 +131,9 @@ def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]
         *(["patterns read in the wrong measurement_domain, or not in photons"] if is_no_noise else []),
         *(["a model that was trained for too few epochs, or on other data"] if with_model else []),
         "positions of the wrong sign, order (x and y exchanged) or unit",
-        "a probe that is not that of the scan",
+        "a probe that does not belong to the scan",
         *([] if is_no_noise else ["patterns read in the wrong measurement_domain"]),
-        *([] if with_model else ["a beam that takes several probe_modes, or positions to refine"]),
+        *([] if with_model else ["a beam that needs several probe_modes, or positions that need refinement"]),
     ]
 
 

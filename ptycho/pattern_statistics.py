@@ -263,20 +263,21 @@ def _add(summary: Summary, start: int, block: Array, meant: Array) -> None:
 def _judge_flags(summary: Summary, array: Stack) -> Summary:
     """Tell flags, which hold no measurement, from pixels that saturate now and then, and from counts by chance."""
     n, candidates = len(array), _candidates(array.dtype) if summary.hits else {}
-    for value, hits in sorted(summary.hits.items()):
+    for flag, hits in sorted(summary.hits.items()):
+        value = float(flag)  # squares of the largest integers are none of 64 bits
         isolated = summary.maximum < ISOLATED * value
         flagged = (hits > 0) if isolated and n > 2 else (hits == n) & (n > 2)
         n_measured = int(hits[~flagged].sum())
         if flagged.any():
             summary.flagged = flagged if summary.flagged is None else summary.flagged | flagged
-            summary.flags = (*summary.flags, value)
+            summary.flags = (*summary.flags, flag)
         if n_measured:
-            of_frames = summary.frame_hits[value] - int(np.count_nonzero(flagged))
+            of_frames = summary.frame_hits[flag] - int(np.count_nonzero(flagged))
             summary.frame_total += of_frames * value
             summary.frame_square += of_frames * value**2
             summary.total += n_measured * value
             summary.total_square += n_measured * value**2
-            summary.maximum = float(value)
-        if n_measured and candidates[value] and summary.whole:
-            summary.saturated, summary.n_saturated = value, n_measured
+            summary.maximum = value
+        if n_measured and candidates[flag] and summary.whole:
+            summary.saturated, summary.n_saturated = flag, n_measured
     return summary

@@ -23,7 +23,7 @@ def set_probe_guess(X_train: Any = None, probe_guess: npt.ArrayLike | None = Non
     """
     global _guess
     if probe_guess is None:
-        raise ValueError("probe_guess: expected a complex array (N, N) or (modes, N, N); got none. Give it.")
+        raise ValueError("probe_guess: expected a complex array (N, N) or (modes, N, N); got none. Pass one.")
     probe = np.asarray(probe_guess, dtype=np.complex64)
     _guess = probe[None] if probe.ndim == 2 else probe
 

@@ -159,7 +159,7 @@ def tell(found: Examined, origin: str) -> None:
     decision = found.decision
     logger.log(
         logging.INFO if decision.is_stated else logging.WARNING,
-        "%s: the patterns are read as %s: %s.%s",
+        "%s: patterns are read as %s (%s).%s",
         origin,
         decision.domain,
         decision.reason,

@@ -100,7 +100,7 @@ def _without_format(path: str, name: str) -> ConfigError:
         return _refused(name, f"{rule}; got a folder. Name a file.")
     if not os.path.lexists(path):
         return _no_such_file(name)
-    return _refused(name, f"{rule}. Rename the file to say its format.")
+    return _refused(name, f"{rule}. Rename the file.")
 
 
 def _refused(name: str, message: str) -> ConfigError:

@@ -39,16 +39,16 @@ def expanded(written: str, folder: str = "") -> str:
     start, slash, rest = written.partition("/") if written.startswith("~") else ("", "", written)
     home = os.path.expanduser(start)
     if home.startswith("~"):
-        raise PathError(
-            f"expected a home folder; there is none for {home}. Write the path out, or begin it with ./"
-        )
+        raise PathError(f"{home} has no home folder here. Write out the path, or begin it with ./")
 
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]
         if not name:
-            raise PathError("expected a variable as $NAME or ${NAME}. Write it so, or write the path out")
+            raise PathError(
+                "expected a variable as $NAME or ${NAME}. Write it like this, or write out the path"
+            )
         if not (text := os.environ.get(name, "").strip()):
-            raise PathError(f"the variable {name} is not set. Set it, or write the path out")
+            raise PathError(f"the variable {name} is not set. Set it, or write out the path")
         return text
 
     path = f"{home}{slash}{re.sub(_IN_PATH, value, rest)}"

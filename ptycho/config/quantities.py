@@ -20,6 +20,11 @@ ANGLES: Final = {"rad": 1.0, "mrad": 1e-3}
 _WRITTEN: Final = r"(?a)([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]+)"
 
 
+def is_magnitude(value: float) -> bool:
+    """Whether a number can be a length or an energy in SI units: products and ratios of a few are finite."""
+    return value == 0 or 1e-40 < abs(value) < 1e40
+
+
 def quantity(written: str, units: dict[str, float]) -> float | None:
     """Read one quantity.
 
@@ -28,14 +33,14 @@ def quantity(written: str, units: dict[str, float]) -> float | None:
         units: Unit -> its value in the unit of the result.
 
     Returns:
-        The value; None where the text is something else, or the value not finite.
+        The value; None where the text is something else, or the value is beyond any magnitude.
     """
     found = re.fullmatch(_WRITTEN, written.strip())
     factor = units.get(found[2]) if found else None
     if found is None or factor is None:
         return None
     value = float(found[1]) * factor
-    return value if abs(value) < float("inf") else None
+    return value if is_magnitude(value) else None
 
 
 def quantities(written: str, units: dict[str, float]) -> tuple[float, float] | None:

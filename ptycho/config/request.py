@@ -308,7 +308,7 @@ def _too_late(settings: Any, layers: Sequence[Layer]) -> Iterator[Failure]:
     Files of the variable PTYCHO_CONFIG, and a recipe that they were resolved with, are none.
     """
     section, known = section_of(type(settings)), {layer.kind for layer in settings._spoken()}
-    given = f"the {section.table} configuration given is resolved already"
+    given = f"the given {section.table} configuration is already resolved"
     way_out = f"{given}. Give it to its resolve(), or as an override."
     for layer in layers:
         is_ambient = (layer.kind == "file" and layer.level < 0) or layer.kind in known & {"recipe"}

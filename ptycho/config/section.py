@@ -276,7 +276,7 @@ def is_mask(value: object) -> bool:
 
 def _no_mask(value: Any) -> Any:
     if is_mask(value):
-        raise ValueError("expected a secret, and not what stands for one where it is shown")
+        raise ValueError("expected a secret, not the asterisks that replace it in output")
     return value
 
 

@@ -135,7 +135,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         for name in section_of(type(self)).secrets:
             if is_mask(self.__dict__[name]):  # elsewhere each value is checked alone, and its origin is told
                 message = (
-                    f"{name}: expected a secret; got what stands for one where it is shown. Give the secret."
+                    f"{name}: expected a secret; got the asterisks that replace it in output. Set the secret."
                 )
                 raise ConfigError([Failure(name, message)])
         if found := tuple(self.conflicts(self.__dict__)):

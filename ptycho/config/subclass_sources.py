@@ -66,7 +66,7 @@ def _fields_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
     for name, field in cls.model_fields.items():
         place = f"{cls.__name__}.{name}"
         if field.default_factory_takes_validated_data:
-            rule = "a default factory that takes the other fields has no part here"
+            rule = "a default factory that takes the other fields is not supported"
             way_out = "Give a default, or compute the value in a property."
             yield Failure(name, f"{place}: {rule}. {way_out}")
         if field.alias or field.validation_alias or field.serialization_alias:
@@ -137,7 +137,7 @@ def add_sources(
         )
     except _unreadable() as error:
         name = f"{cls.__name__}.settings_customise_sources"
-        unread = _failures(error, f"{name}: expected sources that can be read; got")
+        unread = _failures(error, f"{name}: expected readable sources; got")
         failures = (*environment.failures, *failed, *unread)
         return [*layers, environment._replace(failures=failures)], PRECEDENCE
     order = ["override"]

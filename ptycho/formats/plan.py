@@ -89,14 +89,10 @@ def images_of(sources: Sources) -> tuple[Tree, Images]:
     tree, stored = found
     default = layout.axes if len(stored.shape) == len(layout.axes) else ""
     axes = sources.settings.axes or default or {3: "nHW", 4: "yxHW"}.get(len(stored.shape), "")
-    if len(axes) != len(stored.shape):
+    if not axes or len(axes) != len(stored.shape):
         expected = f"{len(axes)} axes ({axes})" if axes else "an array of 3 or 4 axes"
         advice = "Set --axes, or name another array, or an index: --patterns."
         sources.refuse(stored.name, expected, f"shape {stored.shape}", advice, tree.path)
-    if 0 in stored.shape:
-        sources.refuse(
-            stored.name, "some patterns", f"shape {stored.shape}", "Write the file again.", tree.path
-        )
     return tree, Images(stored, axes)
 
 
@@ -166,7 +162,7 @@ def _adds_squares(sources: Sources, images: Images, window: Window, domain: str)
     if not (some == np.rint(some)).all():
         expected = "counts, which are added up, or amplitudes, whose squares are"
         advice = "Set --measurement-domain."
-        sources.refuse("bin", expected, "numbers that are not whole, and nobody to say what they are", advice)
+        sources.refuse("bin", expected, "numbers that are not whole, without a measurement_domain", advice)
     return False
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, NoReturn, TypeVar, cast
 import numpy as np
 
 from ptycho.config.data import DataConfig
-from ptycho.config.quantities import LENGTHS, quantities
+from ptycho.config.quantities import LENGTHS, is_magnitude, quantities
 from ptycho.data_error import DataError, problem
 from ptycho.formats.layouts import Layout, layout_of, recognized
 from ptycho.formats.trees import Entry, Stored, Tree, open_tree
@@ -114,7 +114,7 @@ class Sources:
         tree, stored = found
         n_bytes = int(np.prod(stored.shape, dtype=object)) * stored.dtype.itemsize
         if too_large(n_bytes):
-            expected = f"values that fit into the memory there is, {size_text(available_bytes())}"
+            expected = f"values that fit into the available memory, {size_text(available_bytes())}"
             got = f"{size_text(n_bytes)} (shape {stored.shape}, {stored.dtype})"
             raise DataError(problem(stored.name, expected, got, tree.path, "Split the scan."))
         with reading(stored.name, tree.path):
@@ -137,7 +137,7 @@ class Sources:
         numbers = values.reshape(-1)
         if positive and "@" in name and numbers.size == 1 and numbers.dtype.kind in "iuf" and numbers[0] == 0:
             return None  # programs write 0 into attributes that they do not know
-        sound = numbers.size in (1, 2) and numbers.dtype.kind in "iuf" and bool(np.isfinite(numbers).all())
+        sound = numbers.size in (1, 2) and numbers.dtype.kind in "iuf" and all(map(is_magnitude, numbers))
         if not sound or (positive and not (numbers > 0).all()):
             expected = f"one finite number{' > 0' if positive else ''}, in SI units"
             got = f"{numbers[0]}"[:60] if numbers.size == 1 else f"shape {values.shape}"
@@ -173,7 +173,7 @@ class Sources:
         open_ones = {tree.path.name for tree in self._trees}
         absent = [name for name in self.layout.beside if name not in open_ones]
         if absent and len(open_ones) == 1:
-            advice += f" If it is in {' or '.join(absent)}, put that beside this file."
+            advice += f" If it is in {' or '.join(absent)}, copy that into the folder of this file."
         raise DataError(problem(setting, expected, f"none ({listed(entries)})", self.path, advice))
 
     def refuse(self, what: str, expected: str, got: str, advice: str, path: Path | None = None) -> NoReturn:

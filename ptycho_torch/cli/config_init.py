@@ -15,9 +15,9 @@ from ptycho_torch.cli.parser import FlagParser
 
 HEAD: Final = (
     "Settings of ptycho; ptycho train and ptycho reconstruct read them with --config FILE.",
-    "Every setting is shown with the value that it has until you set it: that of the recipe {recipe}, or else its "
-    "default. To set one, take away the # before its name; one that stays a comment is not set here.",
-    "ptycho config schema > ptycho.schema.json, beside this file, lets editors complete and check it.",
+    "Every setting is shown with the value that it has unless you set it: that of the recipe {recipe}, otherwise its "
+    "default. To set one, remove the # before its name; settings in comments are not set.",
+    "ptycho config schema > ptycho.schema.json, in the folder of this file, lets editors complete and check it.",
     "ptycho config check FILE finds mistakes; ptycho config show train --config FILE shows the outcome.",
 )
 

@@ -179,6 +179,4 @@ def _report(run_dir: Path, figures: Mapping[str, Mapping[str, Any]], trained_s: 
         print(f"{name:15}{image}; R factor {found['r_factor']:.4f} ({found['patterns']} patterns); {took}")
     print(f"loss           {here}/loss.png, {here}/history.csv, {here}/solver/loss.png")
     print(f"model          {here}/wts.h5.zip")
-    print(
-        f"settings       {here}/config.json, {here}/solver/config.json: every value, and where it came from"
-    )
+    print(f"settings       {here}/config.json, {here}/solver/config.json: every value and its origin")

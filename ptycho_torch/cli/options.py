@@ -33,7 +33,7 @@ OWN = (
     "whole_parser",
 )
 """Options of the commands themselves; every other one is a field's."""
-OVERWRITE = "Replace the run that is in the output folder; it is kept aside until the new one has saved."
+OVERWRITE = "Replace the run in the output folder; the earlier run is kept until the new one has saved."
 AUTO = "auto"
 """In place of a folder to resume: go on where there is something to go on from."""
 POSITIONAL = {
@@ -85,8 +85,7 @@ def add_config(parser: FlagParser) -> None:
         metavar="FILE",
         action="append",
         help="TOML, YAML or JSON file with settings (ptycho config init writes one), or a run, whose recorded settings "
-        "are taken. May be repeated: the last file is the strongest; those that the variable PTYCHO_CONFIG names are "
-        "below all of them.",
+        "are used. May be repeated: later files win. The files in the variable PTYCHO_CONFIG are weaker.",
     )
 
 
@@ -95,7 +94,7 @@ def add_recipe(parser: FlagParser, default: str = STANDARD) -> None:
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help=f"Values to take where no flag, variable or file sets one: {', '.join(recipe_names())}, or a file like "
+        help=f"Values for settings that no flag, variable or file sets: {', '.join(recipe_names())}, or a file like "
         f"those of --config; none: the defaults of the settings. [default: {default}]",
     )
 
@@ -215,7 +214,7 @@ class CommandLine(NamedTuple):
             ("--output-dir", self.flags.get("output_dir")),
         ):
             if given:
-                rule = "expected without --resume, which takes settings and folder of the run"
+                rule = "expected without --resume, which uses settings and folder of the run"
                 raise Refusal(f"{option}: {rule}; got both. Drop one{hint}")
         run_dir = path_of_flag("--resume", options.resume)
         read_record(Path(run_dir), table)
@@ -235,7 +234,7 @@ def resumes_itself(options: argparse.Namespace) -> bool:
     automatic = vars(options).get("resume") == AUTO
     if automatic and "overwrite" in options:
         raise Refusal(
-            "--overwrite: expected without --resume auto, which keeps what is there; got both. Drop one."
+            "--overwrite: expected without --resume auto, which keeps the run in the folder; got both. Drop one."
         )
     return automatic
 
@@ -250,7 +249,10 @@ def missing_places(request: Request, cls: type, places: Mapping[str, str]) -> li
     """
     table = section_of(cls).table
     missing = [
-        Failure(word, f"{word}: expected a path; got none. Give it, or {name} in [{table}] of --config.")
+        Failure(
+            word,
+            f"{word}: expected a path; got none. Name it, or set {name} in [{table}] of a file for --config.",
+        )
         for name, word in places.items()
         if request.path(name) is None
     ]
@@ -279,7 +281,7 @@ def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:
     """A file that is kept, unless somebody says that it may go."""
     if "overwrite" in options or not path.exists():
         return []
-    message = f"{path}: expected nothing there yet; got a file. Name another place, or pass --overwrite."
+    message = f"{path}: expected a new file; got an existing one. Name another place, or pass --overwrite."
     return [Failure(str(path), message)]
 
 

@@ -32,7 +32,7 @@ class FlagParser(argparse.ArgumentParser):
         options = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS} | options
         super().__init__(**options)
         for action in self._actions:  # the only one yet, if any
-            action.help = "Show this message, and exit."
+            action.help = "Show this message and exit."
         self._further: list[argparse._ArgumentGroup] = []
         self._undescribed: list[tuple[argparse.Action, Flag]] = []
         self._stated: Callable[[], Mapping[str, object]] = dict
@@ -89,7 +89,7 @@ class FlagParser(argparse.ArgumentParser):
         first = sorted((one for one in flags if one.name in common), key=lambda one: common.index(one.name))
         if first:
             self.add_argument(
-                "--help-all", action=_HelpAll, nargs=0, help="Show this message with all settings, and exit."
+                "--help-all", action=_HelpAll, nargs=0, help="Show this message with all settings and exit."
             )
             self._add_group("common settings", first)
             self._action_groups.insert(1, self._action_groups.pop())
@@ -178,8 +178,8 @@ class FlagParser(argparse.ArgumentParser):
             self.error("\n".join(failure.message for failure in failures))
         if unknown:
             places = [str(one.metavar) for one in self._get_positional_actions() if one.metavar]
-            rule = f"expected no more than {' and '.join(places)}" if places else "expected flags alone"
-            self.error(f"{unknown[0]}: {rule}; got another argument. {self.cure_of_more}".rstrip())
+            rule = f"expected only {' and '.join(places)}" if places else "expected flags alone"
+            self.error(f"{unknown[0]}: {rule}; got a further argument. {self.cure_of_more}".rstrip())
         return parsed, []
 
     def _current(self, word: str) -> str:

@@ -59,9 +59,8 @@ def add_arguments(parser: FlagParser) -> None:
     parser.add_argument(
         "--resume",
         metavar="RUN",
-        help="Go on with the reconstruction without a model in this folder, with its own settings, where it was "
-        "stopped. DATA is then needed only where the scan was moved. With 'auto', go on with that in the output folder "
-        "where there is one, and start it otherwise.",
+        help="Resume the reconstruction without a model in this folder, with its own settings. DATA is needed only if "
+        "the scan was moved. With 'auto', resume the one in the output folder, or start it if there is none.",
     )
     flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
     flags += flags_of(SolverConfig, without=["data_file", *section_of(InferenceConfig).fields])
@@ -71,7 +70,7 @@ def add_arguments(parser: FlagParser) -> None:
     shown = partial(shown_values, STANDARD, *classes, output_dir=folders)
     parser.add_flags(flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), shown)
     parser.hands_on_unknown = True
-    parser.cure_of_more = "Several scans are named by their folder."
+    parser.cure_of_more = "To reconstruct several scans, name their folder."
 
 
 def run(options: argparse.Namespace) -> int:

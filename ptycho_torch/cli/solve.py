@@ -166,7 +166,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
 
 def _tell_resumed(results: "Sequence[SolverResult]", run_dir: Path) -> int:
     if not results and is_first_process():
-        print(f"{relative(run_dir)}: nothing is left to reconstruct")
+        print(f"{relative(run_dir)}: the reconstruction has finished already")
     code = tell_results(results)
     refuse_unlearned(next(iter(recorded_problems(run_dir)), None))  # of scans that were finished before
     return code

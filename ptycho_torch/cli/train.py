@@ -55,10 +55,9 @@ def add_arguments(parser: FlagParser) -> None:
     parser.add_argument(
         "--resume",
         metavar="RUN",
-        help="Go on with the training in this folder, from its latest checkpoint, with its own settings. DATA is then "
-        "needed only where the scan was moved; flags change what a training that goes on can change. With 'auto', go "
-        "on with the training in the output folder where there is one, and start it otherwise: a job that is started "
-        "again needs no other command.",
+        help="Resume the training in this folder from its latest checkpoint, with its own settings. DATA is needed "
+        "only if the scan was moved; flags change the settings that can be changed. With 'auto', resume the training "
+        "in the output folder, or start it if there is none: a requeued job can use the same command.",
     )
     classes = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
     shown = partial(shown_values, STANDARD, *classes, output_dir=f"{RUNS}/NAME-OF-DATA")
@@ -68,7 +67,7 @@ def add_arguments(parser: FlagParser) -> None:
     parser.add_flags(flags + flags_of(PyTorchExecutionConfig), shown)
     parser.hands_on_unknown = True
     parser.cure_of_more = (
-        "NPZ files that are one data set are named by their folder; other scans get a run each."
+        "To train on several NPZ files together, name their folder; start a run for each other scan."
     )
 
 
@@ -156,7 +155,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
         ConfigError: a flag that does not exist.
         Refusal: an option that does not go with `--resume`.
     """
-    known = line.resuming(options, "training", "; flags change what can be changed.")
+    known = line.resuming(options, "training", "; flags change the settings that can be changed.")
     return {**known, "train_data_file": line.places.get("train_data_file")}
 
 
@@ -168,7 +167,7 @@ def _say_result(result: "TrainingResult | EndedTraining") -> int:
         verdict = recorded_judgement(result.run_dir, "training")
         told = f"trained for {counted(len(result.history), 'epoch')}, {last_losses(result.history)}"
         if isinstance(result, EndedTraining):
-            told = "nothing is left to train"
+            told = "the training has finished already"
         print(f"{relative(result.bundle)}: {told}. {verdict.headline}.")
         if result.problem is None:
             _tell_next(result.run_dir, len(result.history), has_learned=verdict.level == "good")

@@ -233,7 +233,7 @@ class Course:
                 "holdout, or the weight."
             )
             raise ConfigError([Failure("solver.prior_weight", message)])
-        log.info("no prior: nothing tells its weight, since no patterns are set aside")
+        log.info("no prior: its weight cannot be found, since no patterns are set aside")
         return False
 
     def _still_falls(self, at: int) -> bool:
@@ -254,7 +254,7 @@ class Course:
         excess = metrics.excess_deviance(self.predicted(some))
         fits = self.fabric.broadcast(bool(excess <= FITS))
         log.info(
-            "the probe of the file leaves %.3g times the deviance that noise has: it is %s",
+            "with the probe of the file the deviance is %.3g times that of noise: the probe is %s",
             excess,
             "kept" if fits else "refined",
         )

@@ -88,7 +88,7 @@ def unexplained(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:
         f"the result does not explain these data: of the deviance beyond photon noise that the mean of the patterns "
         f"leaves, which knows of no object, {share:.0%} is left (R {figures['r_factor']:.3f}, that of the mean "
         f"{figures['mean_pattern_r_factor']:.3f})",
-        f"Likely causes, the first ones first: {'; '.join(causes)}.",
+        f"Likely causes, the likeliest first: {'; '.join(causes)}.",
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ HOPELESS: Final = 2.0
 
 _CAUSES: Final = (
     "Usual causes: a learning_rate that is too high or far too low, patterns read in the wrong measurement_domain, or "
-    "a probe that is not that of the scan"
+    "a probe that does not belong to the scan"
 )
 
 _PICTURE_CAUSES: Final = (

@@ -104,7 +104,9 @@ def solve_scan(
 
 def _refuse_both(overwrite: bool, resume: bool) -> None:
     if overwrite and resume:
-        raise ValueError("overwrite: expected without resume, which keeps what is there; got both. Drop one.")
+        raise ValueError(
+            "overwrite: expected without resume, which keeps the run in the folder; got both. Drop one."
+        )
 
 
 def _stated(folder: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_a_cosmic_hit_is_masked_in_its_pattern_alone_and_said(domain, caplog):
     assert scan.bad_pixels.shape == counts.shape
     np.testing.assert_array_equal(np.argwhere(scan.bad_pixels), [[7, 3, 4], [50, 30, 12]])
     assert set(found(scan)) == {"cosmic_hits"}
-    assert "2 pixels, the first in pattern 7, row 3, column 4, outshine" in said(caplog)[-1]
+    assert "2 pixels, the first in pattern 7, row 3, column 4, are much brighter" in said(caplog)[-1]
 
 
 def test_single_photons_of_a_detector_that_counts_in_other_units_are_no_cosmic_hits():

@@ -70,8 +70,8 @@ def test_what_was_said_in_training_holds_in_reconstruction(
     assert RawData.from_file(counts_file).domain == "amplitude"
     found = reconstructed(result.run_dir, counts_file, tmp_path / "same")
     assert found.scan.domain == "intensity"
-    assert found.scan.domain_reason == "as in the training, where measurement_domain was set to that"
-    assert "probe: as refined in training, which started from the probe of this scan" in caplog.text
+    assert found.scan.domain_reason == "as in the earlier run: measurement_domain is set"
+    assert "probe: the one refined in training, which started from the probe of this scan" in caplog.text
     assert "not trained on" not in caplog.text
     record = json.loads((tmp_path / "same" / "config.json").read_text())
     assert recorded_domains(record).scans[0].domain == "intensity"

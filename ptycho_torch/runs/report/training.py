@@ -72,7 +72,7 @@ def write_preview(
     try:
         preview = preview_of(module, data)
     except torch.cuda.OutOfMemoryError:
-        log.warning("no preview: the device has no memory left beside the training")
+        log.warning("no preview: the device has no memory left during the training")
         return
     save_preview(run_dir, preview, f"after {counted(n_epochs, 'epoch')}")
     for logger in trainer.loggers:
