@@ -63,7 +63,9 @@ def parse(path: str, text: str) -> tuple[object, bool]:
     try:
         return _PARSERS[suffix(path) or ""](text)
     except SyntaxFaultError as fault:
-        last = text.rstrip(" \t\r\n").count("\n") + 1  # where a file ends too early, parsers name the line after
+        last = (
+            text.rstrip(" \t\r\n").count("\n") + 1
+        )  # where a file ends too early, parsers name the line after
         raise SyntaxFaultError(min(fault.line, last), fault.reason) from None
     except RecursionError:
         raise ConfigError([Failure(path, f"{path}: expected a table of values; got deep nesting.")]) from None
