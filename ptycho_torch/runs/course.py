@@ -229,7 +229,11 @@ class Course:
         """Make the plan, and let the descent follow it."""
         done = self.progress
         plan = plan_of(
-            self.config, with_prior=self.with_prior, probe_fits=done.probe_fits, n_waited=done.n_waited
+            self.config,
+            with_prior=self.with_prior,
+            probe_fits=done.probe_fits,
+            n_waited=done.n_waited,
+            has_probe=self.scan.has_probe,
         )
         self.plan: Plan = replace(plan, n_iterations=plan.n_iterations + done.n_more)
         self.plan.rule(self.descent)

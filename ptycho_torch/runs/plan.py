@@ -111,7 +111,12 @@ class Plan:
 
 
 def plan_of(
-    config: SolverConfig, *, with_prior: bool, probe_fits: bool | None = None, n_waited: int = 0
+    config: SolverConfig,
+    *,
+    with_prior: bool,
+    probe_fits: bool | None = None,
+    n_waited: int = 0,
+    has_probe: bool = True,
 ) -> Plan:
     """The plan for a scan.
 
@@ -120,8 +125,9 @@ def plan_of(
         with_prior: whether the scan needs a prior. Where it does not, and the probe is refined, there is a mild one.
         probe_fits: what the test of the probe gave; None before it. Without ``refine_probe`` auto there is no test.
         n_waited: iterations by which the test was put off.
+        has_probe: whether the probe is known; an estimated one is refined without a test.
     """
-    is_tested = config.refine_probe == "auto"
+    is_tested = config.refine_probe == "auto" and has_probe
     refines = not probe_fits if is_tested else bool(config.refine_probe)
     if config.n_iterations == "auto":
         begun = TESTED + n_waited if is_tested else 0

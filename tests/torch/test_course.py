@@ -53,6 +53,12 @@ def test_the_probe_is_tested_before_anything_else_is_decided() -> None:
     assert plan(n_iterations=50, waited=10) == Plan(50, None, None, None, None, None, None, 25)
 
 
+def test_an_estimated_probe_is_refined_without_a_test() -> None:
+    for due in (False, True):
+        estimated = plan_of(SolverConfig(), with_prior=due, has_probe=False)
+        assert estimated == plan(refine_probe=True, due=due)
+
+
 def test_what_is_set_is_followed() -> None:
     chosen = plan(
         refine_probe=True, due=True, prior_weight=3.0, refine_positions=True, refine_intensities=True
