@@ -137,7 +137,11 @@ class Sources:
         numbers = values.reshape(-1)
         if positive and "@" in name and numbers.size == 1 and numbers.dtype.kind in "iuf" and numbers[0] == 0:
             return None  # programs write 0 into attributes that they do not know
-        sound = numbers.size in (1, 2) and numbers.dtype.kind in "iuf" and all(map(is_magnitude, numbers))
+        sound = (
+            numbers.size in (1, 2)
+            and numbers.dtype.kind in "iuf"
+            and all(map(is_magnitude, numbers.tolist()))
+        )
         if not sound or (positive and not (numbers > 0).all()):
             expected = f"one finite number{' > 0' if positive else ''}, in SI units"
             got = f"{numbers[0]}"[:60] if numbers.size == 1 else f"shape {values.shape}"

@@ -13,6 +13,7 @@ from ptycho.config.errors import printable
 from ptycho.formats.orientation import ORIENTATIONS, oriented
 from ptycho.photon_scale import photon_scale
 from ptycho.raw_data import RawData
+from ptycho.verdict import Verdict
 from ptycho_torch.solver import FoundProbe, Patterns, Ranked, Trials, rank_orientations, search_probe
 
 logger = logging.getLogger(__name__)
@@ -81,15 +82,15 @@ def completed(scan: RawData, findings: Findings) -> RawData:
     return dataclasses.replace(scan, probe=probe, positions_px=positions, object_guess=known)
 
 
-def check_orientation(scan: RawData, ids: NDArray[np.int64]) -> None:
-    """Warn where another orientation of the positions explains the patterns clearly better.
+def of_orientation(scan: RawData, ids: NDArray[np.int64]) -> Verdict | None:
+    """Whether another orientation of the positions explains the patterns clearly better; None where none does.
 
     Args:
         scan: completed.
         ids: patterns that may be used, increasing.
     """
     if len(ids) < FEWEST or scan.reading.orientation == "auto":
-        return
+        return None
     patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
     trials = Trials(patterns, torch.from_numpy(scan.positions_px), ids, N_CHECKED)
     ranked = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS, N_ITERATIONS)
@@ -99,16 +100,14 @@ def check_orientation(scan: RawData, ids: NDArray[np.int64]) -> None:
     half_a_turn = _on_top("rotate-180", word)
     if not scan.has_probe and _on_top(half_a_turn, now) == "identity":
         word = half_a_turn  # a probe that was found distinguishes the two as little as a free one
-    if best.error < CLEARLY * mine.error:
-        logger.warning(
-            "%s: with the positions turned or mirrored by %s the patterns are explained clearly better (error %.3g in "
-            "place of %.3g): check the axes and the signs of the positions, or set orientation to %s.",
-            printable(str(scan.path or "scan")),
-            word,
-            best.error,
-            mine.error,
-            _on_top(word, now),
-        )
+    if best.error >= CLEARLY * mine.error:
+        return None
+    return Verdict(
+        "orientation", "warning", best.error / mine.error, "of the error",
+        f"with the positions turned or mirrored by {word} the patterns are explained clearly better (error "
+        f"{best.error:.3g} in place of {mine.error:.3g})",
+        f"Check the axes and the signs of the positions, or set orientation to {_on_top(word, now)}.",
+    )  # fmt: skip
 
 
 def _on_top(found: str, of_reading: str) -> str:

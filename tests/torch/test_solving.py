@@ -219,8 +219,10 @@ def test_patterns_without_overlap_are_no_success(tiny_file: Path, tmp_path: Path
 
 def test_one_pattern_is_no_success(tiny_file: Path, tmp_path: Path) -> None:
     single = scan_of(n_positions=1, holdout_fraction=0.0, holdout=None)
-    result = solved(tiny_file, tmp_path / "run", single, n_iterations=5)
+    result = solved(tiny_file, tmp_path / "run", single)
     assert "got a single one" in str(result.problem)
+    assert len(result.history) <= 80
+    assert result.metrics["prior"] == "none"
 
 
 def test_bad_pixels_do_not_count(tiny_file: Path, tiny_scan: RawData, tmp_path: Path) -> None:
