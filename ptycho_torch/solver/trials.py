@@ -16,7 +16,7 @@ from ptycho_torch.solver.solve import prepare, run
 from ptycho_torch.solver.weight import central
 
 N_PATTERNS: Final = 80
-"""Patterns of the part; more tell hardly more, and cost more."""
+"""Patterns of the part; more cost more and hardly improve the result."""
 ONE_APART_OF: Final = 7
 """One in so many patterns of the part judges, the others are fitted."""
 
