@@ -20,10 +20,10 @@ from ptycho.config.execution import OLD_NAMES, RECONSTRUCTION_GROUPS, PyTorchExe
 from ptycho.config.fields import text
 from ptycho.config.legacy import KEY_MAPPINGS
 from ptycho.config.origins import PRECEDENCE
+from ptycho.config.paths import RECONSTRUCTIONS, RUNS
 from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
 from ptycho.config.section import section_of, section_of_table
 from ptycho.config.solver import SolverConfig
-from ptycho.run_names import RECONSTRUCTIONS, RUNS
 from ptycho_torch import config_params
 from ptycho_torch.cli.commands import spell
 from ptycho_torch.config_bridge import EXECUTION, NOT_BRIDGED, TABLE

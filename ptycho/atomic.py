@@ -85,7 +85,7 @@ def refuse_special(target: Path) -> None:
         got = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
         advice = "Move it away, or name another place"
         raise FileExistsError(
-            errno.EEXIST, f"expected a file, or nothing there yet; got {got}. {advice}", str(target)
+            errno.EEXIST, f"expected a file or a new name; got {got}. {advice}", str(target)
         )
 
 

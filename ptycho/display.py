@@ -119,7 +119,7 @@ def scan_html(scan: ScanView) -> str:
     n_held = None if scan.holdout is None else int(scan.holdout.sum())
     rows: list[tuple[str, object]] = [
         ("patterns", f"{n} of {height} x {width} pixels, {scan.patterns.dtype}"),
-        ("read as", f"{scan.domain}: {scan.domain_reason}"),
+        ("read as", f"{scan.domain} ({scan.domain_reason})"),
         ("positions", f"y {low[0]:.4g} to {high[0]:.4g}, x {low[1]:.4g} to {high[1]:.4g} (object pixels)"),
         ("probe", f"{len(scan.probe)} modes" if len(scan.probe) > 1 else "1 mode"),
         ("held out", n_held and counted(n_held, "pattern")),

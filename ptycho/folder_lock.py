@@ -85,14 +85,16 @@ def refuse_others(path: Path, is_ours: Callable[[Path], bool]) -> None:
         ConfigError: it is another one, or a link.
     """
     if os.path.lexists(path) and (path.is_symlink() or not is_ours(path)):
-        message = f"{path}: expected nothing of this name, which a run uses itself; got what no run has left."
+        message = (
+            f"{path}: expected no file of this name, which runs use themselves; got one that is not of a run."
+        )
         raise ConfigError([Failure(str(path), f"{message} Move it away, or name another folder.")])
 
 
 def linked_failure(path: Path) -> Failure:
     """Why nothing is written through a link out of the folder of a run."""
     message = f"{path}: expected a file or folder of the run itself; got a link, which is not followed."
-    return Failure(str(path), f"{message} Put in its place what it leads to.")
+    return Failure(str(path), f"{message} Replace it by the file or folder that it points to.")
 
 
 def _make(path: Path) -> list[Path]:
@@ -103,9 +105,7 @@ def _make(path: Path) -> list[Path]:
     except (FileExistsError, NotADirectoryError):
         places = (path, *path.parents)
         taken = next((place for place in places if place.exists() or place.is_symlink()), path)
-        message = (
-            f"{path}: expected a folder, or nothing there yet; got the file {taken}. Name another folder."
-        )
+        message = f"{path}: expected a folder or a new name; got the file {taken}. Name another folder."
         raise ConfigError([Failure("output_dir", message)]) from None
     return missing
 
@@ -125,7 +125,5 @@ def _busy(path: Path) -> Failure:
         writer = "process {pid} on {host} since {since} ({command})".format_map(told)
     except (OSError, ValueError, KeyError, TypeError):
         writer = "another process"
-    message = (
-        f"{path}: expected a folder that no other run writes into; got one in use by {printable(writer)}."
-    )
-    return Failure("output_dir", f"{message} Wait until it has ended, or name another folder.")
+    message = f"{path}: expected a folder that no other run uses; got one in use by {printable(writer)}."
+    return Failure("output_dir", f"{message} Wait until it ends, or name another folder.")

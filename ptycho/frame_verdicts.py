@@ -64,9 +64,9 @@ def of_photons(mean_counts: float) -> Iterator[Verdict]:
         return
     yield Verdict(
         "photons", "warning", mean_counts, "photons",
-        f"a pattern holds {mean_counts:.2g} photons on average: these values are no photon counts, and the noise "
-        "is not what the training assumes",
-        "Multiply the patterns by the counts of one unit.",
+        f"a pattern holds {mean_counts:.2g} photons on average: these values are not photon counts, and their "
+        "noise is not the one that a reconstruction assumes",
+        "Multiply the patterns by the number of counts of one unit.",
     )  # fmt: skip
 
 

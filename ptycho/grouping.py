@@ -246,9 +246,9 @@ def _check_numbers(gridsize: int, n_groups: int, n: int, oversample: bool) -> No
     if gridsize < 1:
         raise DataError(f"gridsize: expected at least 1; got {gridsize}. Use 1 for no grouping.")
     if n_groups < 1:
-        raise DataError(f"n_groups: expected at least 1; got {n_groups}. Ask for a group.")
+        raise DataError(f"n_groups: expected at least 1; got {n_groups}. Set 1 or more.")
     if n == 0:
-        raise DataError("positions: expected at least one; got none. Select fewer out.")
+        raise DataError("positions: expected at least one; got none. Leave out fewer.")
     if n_groups > n and not oversample:
         raise DataError(
             f"n_groups: expected at most {n}, the number of positions; got {n_groups}. "
@@ -261,7 +261,7 @@ def _refuse_too_many(name: str, pool: int, n: int) -> None:
     n_bytes = n * pool * NEIGHBOR_BYTES
     if too_large(n_bytes):
         raise DataError(
-            f"{name}: expected neighbours that fit into the memory there is, {size_text(available_bytes())}; got "
+            f"{name}: expected neighbours that fit into the available memory, {size_text(available_bytes())}; got "
             f"{pool} of each of {counted(n, 'position')}, {size_text(n_bytes)}. Lower it."
         )
 

@@ -94,7 +94,7 @@ class Hdf5File:
             if found.dtype.kind not in kinds or len(found.shape) not in ndim:
                 self._refuse(place, wanted, f"dtype {_dtype_text(found.dtype)}, shape {found.shape}")
             if found.external:
-                self._refuse(place, IN_FOLDER, "a dataset kept in files that are no HDF5", COPY)
+                self._refuse(place, IN_FOLDER, "a dataset in files that are not HDF5", COPY)
             if found.is_virtual:
                 self._check_sources(place, found)
         return found
@@ -148,7 +148,7 @@ class Hdf5File:
             found += self._linked("", self._file)
             if self._file.visititems(visit) is not None:
                 expected = f"at most {_MOST_OBJECTS} groups and datasets"
-                self._refuse("/", expected, "more", "Copy what belongs to one scan into a file of its own.")
+                self._refuse("/", expected, "more", "Copy the data of one scan into a separate file.")
         return found
 
     def _linked(self, folder: str, group: Any) -> list[tuple[str, Any]]:
@@ -262,7 +262,7 @@ class Hdf5File:
         if path is None:
             self._refuse(place, IN_FOLDER, link_text(named, self.path), COPY)
         if self._depth >= DEEPEST:
-            self._refuse(place, IN_FOLDER, "files that name each other one after the other", COPY)
+            self._refuse(place, IN_FOLDER, "a circle of files that refer to each other", COPY)
         return Hdf5File(path, self._depth + 1)
 
     def check_written(self, dataset: Any) -> None:
@@ -276,14 +276,14 @@ class Hdf5File:
         with self._reading(dataset.name):
             is_empty = dataset.size and not dataset.id.get_storage_size()
         if is_empty:
-            got = f"shape {dataset.shape}, of which nothing was written"
+            got = f"shape {dataset.shape}, without any values written"
             self._refuse(dataset.name, "values", got, "Write the file again.")
 
     def _check_values(self, dataset: Any, n_bytes: int) -> None:
         """Refuse a shape that was declared without values, and more bytes than there is memory for."""
         self.check_written(dataset)
         if too_large(n_bytes):
-            expected = f"values that fit into the memory there is, {size_text(available_bytes())}"
+            expected = f"values that fit into the available memory, {size_text(available_bytes())}"
             got = f"{size_text(n_bytes)} (shape {dataset.shape}, {dataset.dtype})"
             self._refuse(dataset.name, expected, got, "Split the scan, or use a machine with more memory.")
 
@@ -332,7 +332,7 @@ class Hdf5File:
                 return "/".join([here, part, *rest])  # HDF5 follows it
             if link is None or n_links > _MOST_LINKS:
                 got = (
-                    f"a link to {place!r}, where nothing is"
+                    f"a link to {place!r}, which does not exist"
                     if link is None
                     else "a link that leads in circles"
                 )

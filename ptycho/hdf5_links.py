@@ -10,7 +10,8 @@ DEEPEST: Final = 2
 """Files that name each other, one after the other."""
 IN_FOLDER: Final = "values in this file, or in HDF5 files in its folder"
 COPY: Final = (
-    "Put that file beside this one, under the name that it has here; or copy the values into this one (h5py)."
+    "Copy that file into the folder of this one, under the name that is used here; or copy the values into this "
+    "one (h5py)."
 )
 
 

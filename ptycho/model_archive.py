@@ -50,7 +50,7 @@ def find_archive(model_path: str | Path | None) -> Path:
     if isinstance(model_path, str | Path):
         path = Path(model_path)
         if path.suffix == ".ckpt":
-            rule = "expected the folder of a training, whose latest sound checkpoint is used where it has not ended"
+            rule = "expected the folder of a training, whose latest sound checkpoint is used if it has not finished"
             message = (
                 f"inference.model_path: {rule}; got the checkpoint '{printable(str(path))}'. Name the folder."
             )
@@ -69,7 +69,7 @@ def find_archive(model_path: str | Path | None) -> Path:
         got = f"'{printable(str(model_path))}'"
         below = sorted(found.parent for found in Path(model_path).glob(f"*/{ARCHIVE}"))
         if below:  # of an earlier run that is kept until the new one has saved, or of several
-            cure = f"Name the folder of a model that is there: {printable(', '.join(map(str, below[:_LISTED])))}."
+            cure = f"Name the folder of an existing model: {printable(', '.join(map(str, below[:_LISTED])))}."
     message = f"inference.model_path: Model archive not found: {rule}; got {got}. {cure}"
     raise ConfigError([Failure("inference.model_path", message)])
 
@@ -143,7 +143,7 @@ def refuse_too_large(path: Path) -> None:
     """
     n_bytes = path.stat().st_size
     if too_large(n_bytes):
-        expected = f"a model that fits into the memory there is, {size_text(available_bytes())}"
+        expected = f"a model that fits into the available memory, {size_text(available_bytes())}"
         refuse(path, expected, size_text(n_bytes), "Use a machine with more memory.")
 
 
@@ -157,7 +157,7 @@ def check_stored(source: Path, members: Iterable[zipfile.ZipInfo]) -> None:
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:
             refuse(
                 source,
-                "members stored as they are",
+                "uncompressed members",
                 f"{member.filename!r} compressed or encrypted",
                 "Unpack it into a folder and give that folder.",
             )
@@ -194,7 +194,7 @@ def _config_content(archive: Path) -> bytes | None:
     except BundleError:
         raise
     except UNREADABLE as error:
-        refuse_damaged(archive, f"a file that is no zip archive or a part of one ({error})")
+        refuse_damaged(archive, f"a file that is not a complete zip archive ({error})")
 
 
 def _check_size(source: Path, n_bytes: int) -> None:

@@ -27,7 +27,7 @@ def remember(archive: Path, *, temporary: bool = False) -> None:
     global _trained, _temporary
     if _temporary and _trained is not None and _trained.is_file() and _trained != archive:
         log.warning(
-            "%s: the run before this one was not saved; its files stay there", printable(str(_trained.parent))
+            "%s: the previous run was not saved; its files stay there", printable(str(_trained.parent))
         )
     _trained, _temporary = archive, temporary
 
@@ -61,7 +61,7 @@ def save(out_prefix: str | Path, *, overwrite: bool = False) -> Path:
         try:
             _copy_runs(source, target.parent, overwrite)
         except ConfigError:
-            log.warning("%s: the run is still there, to be saved elsewhere", printable(str(source)))
+            log.warning("%s: the run is still there and can be saved elsewhere", printable(str(source)))
             raise
         remember(target)
         shutil.rmtree(source)

@@ -215,7 +215,7 @@ def _check_size(
         advice = "Copy the file again from where it was written."
         raise DataError(problem(_key(info), f"an array of {declared} bytes", got, path, advice))
     if in_memory and too_large(declared):
-        expected = f"an array that fits into the memory there is, {size_text(available_bytes())}"
+        expected = f"an array that fits into the available memory, {size_text(available_bytes())}"
         got = f"{size_text(declared)} (shape {shape}, {dtype})"
         advice = "Write the file uncompressed (numpy.savez), or split the scan."
         raise DataError(problem(_key(info), expected, got, path, advice))

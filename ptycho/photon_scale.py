@@ -48,13 +48,13 @@ def photon_scale(
     low, high = PROBE_SCALE_RANGE
     if low <= power / mean_counts <= high:
         return Scaled(probe, dict(objects))
-    reason = "The probe has %g photons, patterns have %g on average: the probe is scaled to the latter."
+    reason = "The probe has %g photons, the patterns have %g on average: the probe is scaled to the patterns."
     logger.info("%s: " + reason, origin, power, mean_counts)
     factor = np.sqrt(mean_counts / power)
     found = dict(objects)
     for name, known in objects.items():
         if known is not None and _go_together(probe, known, positions, mean_counts, power):
-            logger.info("%s: %s goes with that probe: it is scaled by the inverse.", origin, name)
+            logger.info("%s: %s belongs to that probe: it is scaled by the inverse.", origin, name)
             found[name] = (known.astype(np.complex128) / factor).astype(np.complex64)
     return Scaled((probe.astype(np.complex128) * factor).astype(np.complex64), found)
 

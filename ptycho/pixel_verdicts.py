@@ -33,7 +33,7 @@ HOT_SHARE: Final = 1e-3
 """Share of all light below which a pixel is not taken to be hot."""
 
 FEWEST_COUNTS: Final = 20.0
-"""Photons below which a single pixel of one pattern may be bright by chance, and many may have the same value."""
+"""Photons below which a single pixel may be bright by chance, and many may have the same value."""
 
 MOST_HITS: Final = 1.0
 """Cosmic hits in a pattern, on average, beyond which single bright pixels must be photons."""
@@ -94,7 +94,7 @@ def of_order(mean: Array, probe: Array | None) -> Iterator[Verdict]:
         probe: (modes, N, N), or None.
     """
     if order := fft_order(mean):
-        advice = f"Write np.fft.fftshift(patterns, axes={order.axes}), and so for bad_pixels."
+        advice = f"Write np.fft.fftshift(patterns, axes={order.axes}), and the same for bad_pixels."
         if order.axes == "(-2, -1)":
             advice = f"Set centre to corner. Or: {advice}"
         expected = "the zero frequency at the centre, [N//2, N//2]"
@@ -139,7 +139,7 @@ def of_centre(light: Array, probe: Array) -> Iterator[Verdict]:
         "beam_centre", "warning", off, "px",
         f"the beam hits the detector {abs(down):.1f} px {'below' if down > 0 else 'above'} and {abs(right):.1f} px "
         f"{'right' if right > 0 else 'left'} of where the probe has it (row {meant[0]:.1f}, column {meant[1]:.1f}): "
-        "the object gets a phase ramp, and what is beyond the edge is lost",
+        "the object gets a phase ramp, and the light beyond the edge is lost",
         "Crop the patterns around the beam (centre = auto), or shift them by whole pixels.",
     )  # fmt: skip
 
@@ -156,14 +156,13 @@ def of_flags(summary: Summary, dtype: str) -> Iterator[Verdict]:
         n_flagged = int(np.count_nonzero(summary.flagged))
         yield Verdict(
             "flagged_pixels", "warning", n_flagged, "pixels",
-            f"{n_flagged} pixels hold {values}, which detectors write where they measure nothing: they are taken as "
-            "not measured, and masked",
+            f"{n_flagged} pixels hold {values}, which detectors write without a measurement: they are masked",
             "Mark them in bad_pixels to keep this quiet.",
         )  # fmt: skip
     if summary.n_saturated:
         yield Verdict(
             "saturation", "warning", summary.n_saturated, "values",
-            f"{summary.n_saturated} values are {summary.saturated:.0f}, the largest value there is ({dtype}): the "
+            f"{summary.n_saturated} values are {summary.saturated:.0f}, the largest value of {dtype}: the "
             "detector saturates, and these pixels are masked where they do",
             f"Set saturation to {summary.saturated:.0f} to keep this quiet.",
         )  # fmt: skip
@@ -212,14 +211,16 @@ def is_sharp(probe: Array) -> bool:
     return bool((light > SHARP * brightest_neighbor(light))[lit].any())
 
 
-def hot_pixels(light: Array, *, everywhere: bool) -> Mask:
-    """Pixels that outshine their neighbours in the mean of the patterns.
+def hot_pixels(counts: Array, *, everywhere: bool) -> Mask:
+    """Pixels that outshine their neighbours in the mean of the patterns, and hold more than a few photons there.
 
     Args:
-        light: (N, N), mean counts.
+        counts: (k, N, N), some patterns.
         everywhere: False leaves the central half alone, where patterns may have such pixels.
     """
-    hot: Mask = (light > HOT_SHARE * light.sum()) & (light > ISOLATED * brightest_neighbor(light))
+    light = counts.mean(axis=0)
+    least = max(HOT_SHARE * light.sum(), FEWEST_COUNTS * photon_unit(counts, light) / len(counts))
+    hot: Mask = (light > least) & (light > ISOLATED * brightest_neighbor(light))
     if not everywhere:
         quarter = light.shape[-1] // 4
         hot[quarter : light.shape[-1] - quarter, quarter : light.shape[-1] - quarter] = False
@@ -234,13 +235,13 @@ def of_hot_pixels(hot: Mask, light: Array) -> Iterator[Verdict]:
     share, n_hot = float(light[hot].sum() / light.sum()), int(np.count_nonzero(hot))
     place = f"row {row}, column {column}"
     found = (
-        f"1 pixel, in {place}, holds {share:.0%} of the light, and those beside it next to nothing: it is"
+        f"1 pixel, in {place}, holds {share:.0%} of the light, and its neighbours almost none: it is"
         if n_hot == 1
-        else f"{n_hot} pixels, the first in {place}, hold {share:.0%} of the light, and those beside them next to "
-        "nothing: they are"
+        else f"{n_hot} pixels, the first in {place}, hold {share:.0%} of the light, and their neighbours almost "
+        "none: they are"
     )
     remedy = "Mark them in bad_pixels to keep this quiet."
-    yield Verdict("hot_pixels", "warning", n_hot, "pixels", f"{found} taken to be hot, and masked", remedy)
+    yield Verdict("hot_pixels", "warning", n_hot, "pixels", f"{found} taken as hot and masked", remedy)
 
 
 def photon_unit(counts: Array, light: Array) -> float:
@@ -297,10 +298,10 @@ def of_cosmic_hits(hits: Array) -> Iterator[Verdict]:
     row, y, x = hits[0]
     place = f"pattern {row}, row {y}, column {x}"
     found = (
-        f"1 pixel, in {place}, outshines those beside it in that pattern alone: it is taken as a cosmic hit"
+        f"1 pixel, in {place}, is much brighter than its neighbours in that pattern only: it is taken as a cosmic hit"
         if len(hits) == 1
-        else f"{len(hits)} pixels, the first in {place}, outshine those beside them in one pattern alone: they are "
-        "taken as cosmic hits"
+        else f"{len(hits)} pixels, the first in {place}, are much brighter than their neighbours in one pattern "
+        "only: they are taken as cosmic hits"
     )
     remedy = "Mark them in bad_pixels (n, N, N) to keep this quiet."
     yield Verdict("cosmic_hits", "warning", len(hits), "pixels", f"{found}, and masked there", remedy)
@@ -322,7 +323,7 @@ def of_mask(light: Array, masked: Array, stated: Mask) -> Iterator[Verdict]:
             "mask", "warning", share, "of the light",
             f"bad_pixels leave out {share:.0%} of the light, and {np.mean(stated):.0%} of the pixels: True marks a "
             "pixel that was NOT measured",
-            "Invert the mask if it is the other way round.",
+            "Invert the mask if it marks the good pixels.",
         )  # fmt: skip
 
 

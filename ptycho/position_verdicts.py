@@ -62,7 +62,7 @@ def of_positions(positions: Array, probe: Array) -> Iterator[Verdict]:
         others = np.median(positions, axis=0)
         yield Verdict(
             "far_off_position", "warning", float(np.abs(positions[row] - others).max()), "px",
-            f"position {row} (y {positions[row, 0]:g}, x {positions[row, 1]:g}) is far off from the others, which lie "
+            f"position {row} (y {positions[row, 0]:g}, x {positions[row, 1]:g}) is far away from the others, which lie "
             f"around y {others[0]:g}, x {others[1]:g}",
             "Leave it out, or correct it.",
         )  # fmt: skip
@@ -72,13 +72,13 @@ def of_positions(positions: Array, probe: Array) -> Iterator[Verdict]:
     extents, diameter = np.ptp(within, axis=0), probe_diameter_px(probe)
     extent = float(extents.max())
     if extent == 0:
-        found = "most positions are equal: nothing tells object and probe apart"
-        yield Verdict("extent", "warning", 0.0, "px", found, "Check how the positions were written.")
+        found = "most positions are equal: object and probe cannot be separated"
+        yield Verdict("extent", "warning", 0.0, "px", found, "Check the program that wrote the positions.")
     elif extent < SMALLEST_EXTENT * diameter:
         yield Verdict(
             "extent", "warning", extent, "px",
-            f"most positions lie within {extent:.2g} pixels, and the probe is {diameter:.0f} pixels wide: these "
-            "patterns show one place",
+            f"most positions lie within {extent:.2g} pixels, and the probe is {diameter:.0f} pixels wide: all "
+            "patterns show the same place",
             "If they are in micrometres or another unit, divide them by the object pixel size.",
         )  # fmt: skip
     elif extents.min() < max(SMALLEST_EXTENT * diameter, SMALLEST_RATIO * extent):
@@ -86,7 +86,7 @@ def of_positions(positions: Array, probe: Array) -> Iterator[Verdict]:
         yield Verdict(
             "extent", "warning", float(extents.min()), "px",
             f"most positions lie within {extents.min():.2g} pixels along {small}, and {extent:.2g} along {large}: "
-            "a scan along one line hardly tells object and probe apart",
+            "a scan along one line hardly separates object and probe",
             f"Check the unit of {small}coords.",
         )  # fmt: skip
     else:
@@ -100,13 +100,13 @@ def _of_overlap(step: float, diameter: float) -> Iterator[Verdict]:
     yield Verdict(
         "overlap", "warning", max(0.0, overlap), "of the probe's diameter",
         f"steps of {step:.1f} pixels with a probe of {diameter:.1f} pixels: neighbouring patterns share "
-        f"{max(0.0, overlap):.0%} of its diameter, which hardly tells an object",
+        f"{max(0.0, overlap):.0%} of its diameter, which hardly determines an object",
         "Scan in smaller steps, or with a larger probe; check the unit of the positions and the probe.",
     )  # fmt: skip
 
 
 NEAR_FIELD_SERVES: Final = (
-    "This package takes the far field alone. Use a code that propagates over a finite distance (cdtools with "
+    "This package models the far field only. Use a code that propagates over a finite distance (cdtools with "
     "near_field=True, PtyPy with propagation 'nearfield'); if these are far-field data, correct the distance, the "
     "energy or the pixel size"
 )
@@ -126,7 +126,7 @@ def of_field(geometry: Geometry, positions: Array | None, n_pixels: int) -> Iter
     if geometry.far_field is False:
         expected = "patterns in the far field"
         yield refusal(
-            "far_field", "far_field", expected, "False, which is the near field", f"{NEAR_FIELD_SERVES}."
+            "far_field", "far_field", expected, "False, which means the near field", f"{NEAR_FIELD_SERVES}."
         )
         return
     pixel, known = geometry.object_pixel_m, geometry.distance_m is not None

@@ -241,7 +241,7 @@ def reconstruct(
         return cast(Reconstruction, _backend(settings).solve_scan(scan, output_dir, resume=resume, **asked))
     if resume:
         raise ValueError(
-            "resume: expected without a model; got both. With a model it begins again: use overwrite."
+            "resume: expected without a model; got both. With a model it cannot be resumed: use overwrite."
         )
     trained = model if isinstance(model, str | Path) else model.run_dir
     return cast(Reconstruction, _backend(settings).reconstruct_scan(scan, trained, output_dir, **asked))
@@ -253,7 +253,7 @@ def _refuse_other(scan: object, model: object = None) -> None:
         got = f"an object of the type {type(scan).__name__}"
         raise TypeError(f"scan: expected a RawData, or the path of a file; got {got}. Use ptycho.load(path).")
     if not isinstance(model, str | Path | None) and not hasattr(model, "run_dir"):
-        rule = "expected what ptycho.train returned, or the folder of a training"
+        rule = "expected the result of ptycho.train, or the folder of a training"
         got = f"an object of the type {type(model).__name__}"
         raise TypeError(f"model: {rule}; got {got}. The scan comes first, the model second.")
 

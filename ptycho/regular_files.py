@@ -30,6 +30,16 @@ def size_of(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
+def first_bytes(path: Path, n_bytes: int) -> bytes:
+    """What a file begins with: as many bytes, or fewer where it has no more.
+
+    Raises:
+        FileNotFoundError, OSError: as `open_regular`.
+    """
+    with open_regular(path) as file:
+        return file.read(min(n_bytes, size_of(file)))
+
+
 def read_regular(path: Path, largest: int | None = None) -> bytes:
     """The content of a file.
 

@@ -242,7 +242,7 @@ def _others(path: Path) -> Failure | None:
     if not others:
         return None
     rule = "expected a folder in which a run can write files of these names"
-    message = f"{path}: {rule}; got {' and '.join(others)} of no run. Move them away, or name another folder."
+    message = f"{path}: {rule}; got {' and '.join(others)}, which no run wrote. Move them away, or name another folder."
     return Failure("output_dir", message)
 
 
@@ -264,11 +264,11 @@ def _held_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Fail
         what = "the record of a run that was not finished"
     ways: list[str] = []
     if unsolved:
-        ways += [f"go on with it (ptycho reconstruct --resume {path}; resume=True in Python)"]
+        ways += [f"resume it (ptycho reconstruct --resume {path}; resume=True in Python)"]
     elif may_resume and (
         CHECKPOINTS in present or (present == {RECORD} and "train_data_file" in recorded_settings(path))
     ):
-        ways += [f"go on with it (ptycho train --resume {path}; resume() in Python)"]
+        ways += [f"resume it (ptycho train --resume {path}; resume() in Python)"]
     ways += ["replace it (--overwrite; overwrite=True in Python)"] if may_replace else []
     ways += ["name another folder"]
     way_out = ", ".join(ways[:-1]) + ", or " * (len(ways) > 1) + ways[-1]
@@ -335,7 +335,7 @@ def _recover(path: Path) -> None:
         return
     if has_results(path):
         log.warning(
-            "%s: the run before this one is kept in %s until this one has saved",
+            "%s: the earlier run is kept in %s until this one has saved",
             printable(str(path)),
             printable(str(earlier)),
         )
@@ -347,7 +347,7 @@ def _recover(path: Path) -> None:
     os.rename(earlier, moving)
     _put_back(path)
     log.warning(
-        "%s: put back the run that was there before, since the one that replaced it saved nothing",
+        "%s: the earlier run is restored, since the one that replaced it saved nothing",
         printable(str(path)),
     )
 

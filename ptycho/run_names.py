@@ -9,10 +9,6 @@ from typing import Final
 from ptycho.recorded import recorded_settings
 from ptycho.run_folder import MEMBERS, run_failure
 
-RUNS: Final = "runs"
-"""Folder, below the working directory, of the runs that are given no folder."""
-RECONSTRUCTIONS: Final = "reconstructions"
-"""The same of reconstructions without a model."""
 RECONSTRUCTION: Final = "reconstruction"
 """Folder of a reconstruction in that of its model, where the latter is called after the scan already."""
 _LONGEST: Final = 100

@@ -15,9 +15,9 @@ _RUNS: Final = {
 }
 """Table of a run's own settings -> what the run is."""
 _WAYS_ON: Final = {
-    "training": "A training goes on with ptycho train --resume.",
-    "inference": "It is made anew with ptycho reconstruct.",
-    "solver": "It goes on with ptycho reconstruct --resume.",
+    "training": "Resume a training with ptycho train --resume.",
+    "inference": "Repeat it with ptycho reconstruct.",
+    "solver": "Resume it with ptycho reconstruct --resume.",
 }
 
 

@@ -121,11 +121,11 @@ class Checker:
             self.report(key, "finite values", got + str(summary.first_not_finite_row), advice)
         if summary.minimum < 0 and not negative_ok:
             got = f"{summary.minimum:g} in pattern {summary.minimum_row}"
-            advice = "Set them to 0; mark in bad_pixels what was not measured."
+            advice = "Set them to 0, and mark pixels that were not measured in bad_pixels."
             self.report(key, "values >= 0", got, advice)
         if summary.maximum > LARGEST_VALUE:
             expected = f"values of at most {LARGEST_VALUE:g}"
-            self.report(key, expected, f"{summary.maximum:g}", "Divide by the value of one count.")
+            self.report(key, expected, f"{summary.maximum:g}", "Divide them by the value of one count.")
         return summary
 
     def patterns(self) -> tuple[Stack | None, Summary | None]:
@@ -144,7 +144,7 @@ class Checker:
         summary = self.stack("diff3d", array, ignored=self._ignored(array.shape))
         if not summary.n_not_finite and summary.total_square == 0:
             got = f"no value above {summary.maximum:g}"
-            self.report("diff3d", "some photons", got, "Check how the file was written.")
+            self.report("diff3d", "some photons", got, "Check the program that wrote the file.")
         return array, summary
 
     @staticmethod
@@ -208,7 +208,7 @@ class Checker:
         row = int(np.argmax(np.abs(positions - np.median(positions, axis=0)).max(axis=1)))
         place = f"y {positions[row, 0]:g}, x {positions[row, 1]:g}"
         got = f"{height:.4g} x {width:.4g} pixels, {size_text(n_bytes)}, with position {row} at {place}"
-        expected = f"an object that fits into the memory there is, {size_text(available_bytes())}"
+        expected = f"an object that fits into the available memory, {size_text(available_bytes())}"
         self.report(
             "xcoords, ycoords", expected, got, "Correct that position, or their unit (object pixels)."
         )
@@ -221,7 +221,9 @@ class Checker:
         shape = (size, size) if single else (None, size, size)
         array = self.finite(key, self.get(key, "c", "complex numbers, as large as the patterns", shape))
         if array is not None and not array.any():
-            self.report(key, "a probe with some light in it", "only zeros", "Write an estimate of the probe.")
+            self.report(
+                key, "a probe that is not zero everywhere", "only zeros", "Write an estimate of the probe."
+            )
             return None
         if array is None:
             return None
@@ -231,7 +233,7 @@ class Checker:
         """An object complex64 (H, W)."""
         array = self.finite(key, self.get(key, "c", "complex numbers", (None, None)))
         if array is not None and not array.any():
-            advice = "Write ones where nothing is known, or leave it out."
+            advice = "Write ones where the object is not known, or leave it out."
             self.report(key, "a transmission", "only zeros", advice)
             return None
         return array
@@ -282,7 +284,7 @@ class Checker:
             return {}
         if array.nbytes > LARGEST_METADATA:
             expected, got = f"JSON text of at most {size_text(LARGEST_METADATA)}", size_text(array.nbytes)
-            self.report("metadata", expected, got, "Keep what the scan needs, and write the rest elsewhere.")
+            self.report("metadata", expected, got, "Keep only what the scan needs.")
             return {}
         text = array.item()
         try:
@@ -347,7 +349,7 @@ class Checker:
                 "diff3d",
                 f"amplitudes, whose squares sum to about nphotons = {nphotons:g} in a pattern, or less",
                 f"a mean sum of squares of {mean_square:g}",
-                "If these are counts, set measurement_domain to 'intensity'. Else correct nphotons.",
+                "If these are counts, set measurement_domain to 'intensity'. Otherwise correct nphotons.",
             )
 
 

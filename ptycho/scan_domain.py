@@ -1,4 +1,4 @@
-"""Whether patterns are amplitudes or intensities: what was stated, what a training knew, what the values say."""
+"""Whether patterns are amplitudes or intensities: by a setting, an earlier run, the metadata, or the values."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ FINGERPRINTED: Final = 64
 """Patterns that enter the fingerprint of a stack."""
 
 LEAST_COUNTING_NOISE: Final = 0.85
-"""Noise over mean that whole numbers below are no counts."""
+"""Ratio of noise to its mean for counts, below which whole numbers are not counts."""
 
-AS_TRAINED: Final = "as in the training, where "
-"""How the reason begins of what a training decided."""
+AS_TRAINED: Final = "as in the earlier run: "
+"""The beginning of a reason that comes from an earlier run on the same patterns."""
 
 
 class Decision(NamedTuple):
@@ -29,13 +29,13 @@ class Decision(NamedTuple):
 
     domain: Domain
     reason: str
-    """Why: a clause that follows a colon."""
+    """Why, as a clause."""
     is_stated: bool
-    """Whether somebody, or the file, stated it; else it was concluded from the values."""
+    """Whether a setting, the file or an earlier run states it; otherwise it follows from the values."""
 
     @property
     def way_out(self) -> str:
-        """What to set where nobody stated it, behind the reason; else nothing."""
+        """A sentence on what to set if it is not stated; otherwise empty."""
         if self.is_stated:
             return ""
         other = "intensity" if self.domain == "amplitude" else "amplitude"
@@ -98,10 +98,10 @@ def patterns_fingerprint(patterns: Stack) -> str:
 
 
 def check_word(domain: str) -> None:
-    """Refuse a word for a domain that is none.
+    """Refuse an unknown word for a domain.
 
     Raises:
-        ValueError: it is not 'auto', 'amplitude' or 'intensity'.
+        ValueError: the word is not 'auto', 'amplitude' or 'intensity'.
     """
     if domain not in ("auto", *DOMAINS):
         words = "'auto', 'amplitude' or 'intensity'"
@@ -125,43 +125,43 @@ def decide_domain(
         setting: 'amplitude' or 'intensity'; 'auto' leaves it to the others.
         metadata: may hold `measurement_domain`.
         patterns: (n, N, N).
-        ignored: bool, (N, N) or (n, N, N), pixels that mean nothing.
+        ignored: bool, (N, N) or (n, N, N), pixels without a measurement.
         whole: whether all other values are whole numbers.
-        trained: what the training of the model in use knew.
+        trained: the domains of the training of the model in use.
 
     Raises:
         ValueError: another word for the setting.
     """
     check_word(setting)
     if setting in DOMAINS:
-        return Decision(setting, "measurement_domain was set to that", True)
+        return Decision(setting, "measurement_domain is set", True)
     known = None if trained is None else trained.of_scan(patterns_fingerprint(patterns))
     if known is not None:
         return Decision(known.domain, AS_TRAINED + known.reason.removeprefix(AS_TRAINED), True)
     if metadata.get("measurement_domain") in DOMAINS:
-        return Decision(metadata["measurement_domain"], "the metadata state it", True)
+        return Decision(metadata["measurement_domain"], "stated in the metadata", True)
     by_values = _by_values(patterns, ignored, whole)
     if trained is not None and trained.stated is not None:
-        reason = "measurement_domain was set to that in the training of the model"
+        reason = "measurement_domain was set in the training of the model"
         differs = by_values is not None and by_values.domain != trained.stated
         doubt = f", although {by_values.reason}" if by_values is not None and differs else ""
         return Decision(trained.stated, reason + doubt, not differs)
     if by_values is not None:
         return by_values
     if trained is not None and trained.usual is not None:
-        return Decision(trained.usual, "the model was trained on such scans", False)
+        return Decision(trained.usual, "the model was trained on scans of this kind", False)
     return Decision("amplitude", "not all values are whole numbers", False)
 
 
 def _by_values(patterns: Stack, ignored: Mask | None, whole: bool) -> Decision | None:
-    """What whole numbers are: counts, or square roots of counts that were rounded to bytes."""
+    """The domain of whole numbers: counts, or square roots of counts that were rounded to bytes."""
     if not whole:
         return None
     if patterns.dtype == np.uint8:
         noise = noise_over_mean(sample_of(patterns, ignored))
         if noise is not None and noise < LEAST_COUNTING_NOISE:
             reason = (
-                f"the unsigned bytes vary by {noise:.2g} of what counts of that size would: they must be rounded "
+                f"the unsigned bytes vary {noise:.2g} times as much as counts of that size would: they must be rounded "
                 "square roots"
             )
             return Decision("amplitude", reason, False)

@@ -30,7 +30,7 @@ def scan_files(path: str | Path) -> list[Path]:
     path = Path(path)
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path] if path.is_file() else []
     if not files:
-        got = "a folder without any" if path.is_dir() else "neither" if path.exists() else "nothing there"
+        got = "a folder without them" if path.is_dir() else "neither" if path.exists() else "no such path"
         raise FileNotFoundError(
             f"{printable(str(path))}: expected a file, or a folder of *.npz files; got {got}. Check the path."
         )

@@ -16,6 +16,7 @@ from ptycho.formats.reader import read_foreign, read_photons, read_size
 from ptycho.formats.trees import ZIP
 from ptycho.npz_files import NPZ_KEYS, ScanFile, open_npz, read_header, read_member, read_npz
 from ptycho.pattern_statistics import spread_rows
+from ptycho.regular_files import first_bytes
 from ptycho.stored_array import Stack, taken
 
 _KEPT: Final = ("holdout", "half", "scan_index", "nphotons", "metadata")
@@ -132,8 +133,7 @@ def _follows_contract(path: Path, settings: DataConfig) -> bool:
         raise FileNotFoundError(problem("scan file", "a file", found, path, "Check the path."))
     if settings.format not in ("auto", "npz") or any(_is_set(settings, name) for name in _WHERE):
         return False
-    with path.open("rb") as file:
-        if not file.read(4).startswith(ZIP):
-            return path.suffix.lower() == ".npz"
+    if not first_bytes(path, len(ZIP)).startswith(ZIP):
+        return path.suffix.lower() == ".npz"
     with open_npz(path) as (_, members):
         return not members or not members.keys().isdisjoint(NPZ_KEYS)

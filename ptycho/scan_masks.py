@@ -33,9 +33,9 @@ def as_plain(arrays: Mapping[str, Any], origin: str) -> dict[str, Stack]:
         if key not in ("diff3d", "diffraction"):
             got, advice = (
                 f"{np.count_nonzero(mask)} masked ones",
-                "Fill them in, or leave these positions out.",
+                "Add the missing values, or leave these positions out.",
             )
-            raise DataError(problem(key, "values that are all there", got, origin, advice))
+            raise DataError(problem(key, "complete values", got, origin, advice))
         plain[key] = np.where(mask, np.zeros((), array.dtype), plain[key])
         if mask.ndim == 3:
             common = bool((mask == mask[:1]).all())

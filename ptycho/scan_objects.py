@@ -23,6 +23,8 @@ def object_index(scan_index: Array | None, n: int, origin: str) -> npt.NDArray[n
     if scan_index is None:
         return np.zeros(n, dtype=np.int64)
     if n > 1 and len(np.unique(scan_index)) == n:
-        logger.info("%s: scan_index differs for every position: all are taken to be of one object.", origin)
+        logger.info(
+            "%s: scan_index differs for every position: all positions are taken as one object.", origin
+        )
         return np.zeros(n, dtype=np.int64)
     return scan_index.astype(np.int64)

@@ -124,7 +124,7 @@ def _of_pixels(
         if inverted := [*pixel_verdicts.of_mask(light, masked, stated.bad)]:
             return inverted, bad, 0.0
     single = scan.probe is not None and not pixel_verdicts.is_sharp(scan.probe)
-    hot = pixel_verdicts.hot_pixels(light, everywhere=single)
+    hot = pixel_verdicts.hot_pixels(counts, everywhere=single)
     found = [*pixel_verdicts.of_hot_pixels(hot, light)]
     bad = joined(bad, hot) if hot.any() else bad
     hits = np.empty((0, 3), dtype=np.int64)
@@ -159,7 +159,7 @@ def tell(found: Examined, origin: str) -> None:
     decision = found.decision
     logger.log(
         logging.INFO if decision.is_stated else logging.WARNING,
-        "%s: the patterns are read as %s: %s.%s",
+        "%s: patterns are read as %s (%s).%s",
         origin,
         decision.domain,
         decision.reason,

@@ -197,8 +197,8 @@ def _patterns(
         intensity = intensity if rng is None else rng.poisson(intensity)
         if counts and intensity.max() > LARGEST_COUNT:
             raise ValueError(
-                f"nphotons: expected so few that no pixel has more than {LARGEST_COUNT} counts; got {intensity.max()} "
-                "in one. Lower it, or take the domain 'amplitude'."
+                f"nphotons: expected at most {LARGEST_COUNT} counts in a pixel; got {intensity.max()}. "
+                " Lower it, or set the domain to 'amplitude'."
             )
         patterns[part] = intensity if domain == "intensity" else np.sqrt(intensity)
     return patterns
@@ -246,6 +246,6 @@ def _refuse_too_large(N: int, n_positions: int, step_px: float, n_modes: int) ->
     if too_large(n_bytes):
         largest = max(parts, key=lambda name: parts[name])
         raise ValueError(
-            f"scan: expected one that fits into the memory there is, {size_text(available_bytes())}; got "
+            f"scan: expected one that fits into the available memory, {size_text(available_bytes())}; got "
             f"{size_text(n_bytes)}, most of it for {largest}. Simulate a smaller scan."
         )

@@ -65,10 +65,10 @@ class OpenFile:
         """
         if Identity.of(self._descriptor) != self.identity:
             expected = "the file as it was when it was opened"
-            advice = (
-                "Write a new scan under another name, or rename it into place when it is whole. Start again."
+            advice = "Write a new scan under another name, or rename it into place when it is complete. Start again."
+            raise DataError(
+                problem("scan file", expected, "one that has changed since then", self.path, advice)
             )
-            raise DataError(problem("scan file", expected, "one written to since then", self.path, advice))
 
     def is_in_place(self) -> bool:
         """Whether the path still names this file in this state."""

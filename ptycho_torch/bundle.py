@@ -124,7 +124,7 @@ def _encode_config(target: Path, config: Mapping[str, Any]) -> bytes:
                 target,
                 f"a configuration without {name!r}",
                 f"{config[name]!r}",
-                "Drop it: the bundle states its own.",
+                "Drop it: the bundle adds its own.",
             )
     stated = {**config, "format": FORMAT, "version": installed_version()}
     try:
@@ -160,7 +160,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
             f"a folder with {ARCHIVE}, or with {ARCHIVE_CONFIG} and {ARCHIVE_WEIGHTS}",
             f"a folder without {ARCHIVE} and without {' and '.join(missing)}"
             if folder.is_dir()
-            else "nothing there",
+            else "no such path",
             "Model archive not found: give the output folder of a training run.",
         )
     for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS):
@@ -173,7 +173,7 @@ def _read_archive(source: Path) -> dict[str, bytes]:
         refuse(
             source,
             "a model archive",
-            "nothing there",
+            "no such path",
             f"Model archive not found: give the output folder of a training run, which holds {ARCHIVE}.",
         )
     refuse_too_large(source)
@@ -185,7 +185,7 @@ def _read_archive(source: Path) -> dict[str, bytes]:
     except BundleError:
         raise
     except UNREADABLE as error:
-        refuse_damaged(source, f"a file that is no zip archive or a part of one ({error})")
+        refuse_damaged(source, f"a file that is not a complete zip archive ({error})")
 
 
 def _check_members(source: Path, members: list[zipfile.ZipInfo]) -> None:
@@ -195,7 +195,7 @@ def _check_members(source: Path, members: list[zipfile.ZipInfo]) -> None:
             source,
             "an archive of weights and settings",
             "a pickle, which can run any code when it is read",
-            "It was not opened. Train again, or ask its author for an archive written by this program.",
+            "It was not opened. Train again, or ask its author for an archive that this program has written.",
         )
     if sorted(names) != sorted((ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)):
         listed = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
@@ -203,7 +203,7 @@ def _check_members(source: Path, members: list[zipfile.ZipInfo]) -> None:
             source,
             f"exactly the members {ARCHIVE_CONFIG!r} and {ARCHIVE_WEIGHTS!r}",
             listed or "an empty archive",
-            "Another program wrote it; train again with this one.",
+            "It was written by another program; train again with this one.",
         )
     check_stored(source, members)
 
@@ -211,7 +211,7 @@ def _check_members(source: Path, members: list[zipfile.ZipInfo]) -> None:
 def _checked_config(source: Path, content: bytes) -> dict[str, Any]:
     config = decode_config(source, content)
     if not isinstance(config, dict) or type(config.get("format")) is not int:
-        refuse_damaged(source, f"{ARCHIVE_CONFIG} that states no format")
+        refuse_damaged(source, f"{ARCHIVE_CONFIG} without a format")
     if config["format"] != FORMAT:
         refuse(
             source,

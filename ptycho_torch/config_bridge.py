@@ -355,7 +355,7 @@ def _require(cls: type, values: Mapping[str, Any], *names: str) -> None:
     section = section_of(cls).label
     given = _names(cls, [written for written, value in values.items() if value is not None])
     missing = [
-        Failure(f"{section}.{name}", f"{section}.{name}: {name} is required; got none. Give it in overrides.")
+        Failure(f"{section}.{name}", f"{section}.{name}: {name} is required; got none. Set it in overrides.")
         for name in names
         if name not in given
     ]

@@ -45,7 +45,7 @@ def only(value: int, reason: str) -> Rule:
         value: that value.
         reason: why there is no other.
     """
-    return Rule(f"{value}", lambda given: given == value, f"{reason} Leave it as it is.")
+    return Rule(f"{value}", lambda given: given == value, f"{reason} Do not change it.")
 
 
 class DataConfig(CheckedDataclass, label="DataConfig"):
@@ -67,7 +67,7 @@ class DataConfig(CheckedDataclass, label="DataConfig"):
     """Number of groups; none is one for every scan position."""
 
     subsample_seed: Seed | None = None
-    """Seed of the drawing of scan positions and groups; none takes the seed of the run."""
+    """Seed for drawing scan positions and groups; none uses the seed of the run."""
 
     nphotons: PositiveFloat = 1e9
     """Incident photons of one diffraction pattern; amplitudes that would be far more are refused as counts."""
@@ -76,7 +76,7 @@ class DataConfig(CheckedDataclass, label="DataConfig"):
     """Peak probe amplitude in network units."""
 
     measurement_domain: Domain = "auto"
-    """Whether patterns are counts (intensity) or their square root (amplitude); auto: as the file says."""
+    """Whether patterns are counts (intensity) or their square root (amplitude); auto: from the file or its values."""
 
     normalize: Annotated[Literal["Batch", "Group"], Exact()] = "Batch"
     """What the loss of a pattern is relative to: the mean photons of its scan (Batch) or of its group (Group)."""

@@ -249,7 +249,7 @@ def asked(
         synonyms = {other: field for other, field in _OTHER_WORDS.items() if field in fields}
         return Request(sections, **given, synonyms=synonyms, unread=unread)
     if also := [name for name, level in given.items() if level is not None]:
-        message = f"request: expected without {', '.join(also)}, which are levels of it; got both. Drop one."
+        message = f"request: expected without {', '.join(also)}, which belong into it; got both. Drop one."
         raise ConfigError([Failure("request", message)])
     return request
 
@@ -302,5 +302,7 @@ def _require_n_groups(request: Request, cls: type) -> None:
     if not request.speaks_of("n_groups") and not request.unread:
         field = section_of(cls).labelled("n_groups")
         rule = "expected an integer >= 1, or none for one group at every scan position"
-        message = f"{field}: n_groups is required: {rule}; got nothing. Give it as an override, a flag or in the file."
+        message = (
+            f"{field}: n_groups is required: {rule}; got none. Set it as an override, as a flag or in a file."
+        )
         request.fail([Failure(field, message)])

@@ -74,7 +74,7 @@ def from_data(request: Request, files: list[Path]) -> dict[str, tuple[Any, str]]
     except DataError as error:
         if request.asks_for("N") is None:
             raise
-        logger.info("N is given; the data do not tell it (%s)", error)
+        logger.info("N is set; the data do not give it (%s)", error)
         return {}
     places = {"N": ("n_pixels", "the probe"), "nphotons": ("nphotons", "nphotons")}
     said: dict[str, tuple[Any, str]] = {}
@@ -101,7 +101,7 @@ def trained_layers(archive: Path) -> dict[str, Layer]:
     said = read_archive_config(archive)
     if said is None:
         logger.warning(
-            "%s does not say what model it holds: N comes from the data, the rest from you", archive
+            "%s does not describe its model: N comes from the data, the other settings from you", archive
         )
         said = {"model": {}, "training": {}}
     place = f"{ARCHIVE_CONFIG} in {archive}, written by version {said.get('version', 'unknown')}"
@@ -123,7 +123,7 @@ def add_model(request: Request, trained: Mapping[str, Layer], files: list[Path])
     elif request.asks_for("N") is None:
         for fact in _readable_facts(files, request.settings(DataConfig)):
             if fact.n_pixels != of_model:
-                rule = f"expected data of {of_model} pixels, as the model was trained on"
+                rule = f"expected data of {of_model} pixels, the size that the model was trained on"
                 message = f"model.N: {rule}; got {fact.n_pixels} from the probe in {fact.path}. Train for this size."
                 request.fail([Failure("model.N", message)])
 
@@ -133,4 +133,4 @@ def _readable_facts(files: list[Path], reading: DataConfig | None) -> Iterator[S
         try:
             yield scan_facts(path, reading)
         except DataError as error:
-            logger.info("the data do not tell their N (%s)", error)
+            logger.info("the data do not give N (%s)", error)

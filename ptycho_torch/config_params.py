@@ -62,7 +62,7 @@ class ModelConfig(CheckedDataclass, label="ModelConfig"):
     """Let the network's field of view be 7/8 of the patch; off: its central square of side N/2. Needs pad_object."""
 
     pad_object: Flag = True
-    """Pad a patch with the current object outside the field of view; off: that is the whole patch."""
+    """Pad a patch with the current object outside the field of view; off: the field of view is the whole patch."""
 
     probe_mask: ProbeMask = None
     """Multiply the probe by a disk with a soft edge (true), or by this array (N, N) of factors from 0 to 1."""
@@ -149,12 +149,15 @@ class ModelConfig(CheckedDataclass, label="ModelConfig"):
 
     max_position_jitter: Annotated[
         int,
-        only(10, "It reserves a margin on a canvas, and canvases here are as large as their patches reach."),
+        only(
+            10,
+            "It reserves a margin on a canvas, but canvases here are exactly as large as their patches need.",
+        ),
     ] = 10
     """Has one value: canvases need no margin."""
 
     offset: Annotated[
-        int, only(6, "It spaces the patches of a regular grid, and groups here have scan positions.")
+        int, only(6, "It spaces the patches of a regular grid, but groups here have scan positions.")
     ] = 6
     """Has one value: groups are made of scan positions."""
 
@@ -206,7 +209,7 @@ class TrainingConfig(
     """Epochs of rising learning rate before the schedule; not with Adaptive."""
 
     lr_min_ratio: Fraction = 0.1
-    """Last learning rate over the highest, with the schedules WarmupCosine, Exponential and MultiStage."""
+    """Ratio of the last learning rate to the highest, with the schedules WarmupCosine, Exponential and MultiStage."""
 
     plateau_factor: ShrinkFactor = 0.5
     """The learning rate is multiplied by this at a plateau, with the Adaptive schedule."""
@@ -221,7 +224,7 @@ class TrainingConfig(
     """Smallest relative decrease of the loss that counts as improvement, with the Adaptive schedule."""
 
     train_data_file: OptionalFile = None
-    """The scan to train on: an NPZ file, or a folder of NPZ files that are one data set."""
+    """The scan to train on: a file, or a folder of NPZ files that are one data set."""
 
     test_data_file: OptionalFile = None
     """A scan to validate on; none splits the training data."""

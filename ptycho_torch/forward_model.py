@@ -95,8 +95,8 @@ class PtychoPINN(nn.Module):
         super().__init__()
         if model.C_forward != model.C_model:
             raise ValueError(
-                f"C_forward: expected {model.C_model}, as C_model; got {model.C_forward}. The physics has the patterns "
-                "of a group that the network has. Make them agree."
+                f"C_forward: expected {model.C_model}, as C_model; got {model.C_forward}. Network and physics "
+                "have the same patterns in a group. Make them agree."
             )
         self.n_pixels = data.N
         self.group_size = model.C_model
@@ -175,7 +175,7 @@ class PtychoPINN(nn.Module):
         if n_group != self.group_size:
             raise ValueError(
                 f"group: expected {self.group_size} patterns (C_model); got {n_group} from the data. "
-                "Use the gridsize the model was built with."
+                "Use the gridsize that the model was built with."
             )
         patterns = self.patterns(batch)
         overlap = overlap_of(batch["corner"], patterns.weight) if self.combine else None

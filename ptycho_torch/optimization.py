@@ -116,8 +116,8 @@ def build_schedule(
     followed = plan is not None and plan.epochs > plan.main
     if scheduler == "Adaptive" and followed:
         message = (
-            "scheduler: Adaptive, which follows the loss, does not go with fine-tuning (epochs_fine_tune, "
-            "enable_staged_finetuning), whose rates are given. Choose another scheduler, or train without."
+            "scheduler: Adaptive, which follows the loss, excludes fine-tuning (epochs_fine_tune, "
+            "enable_staged_finetuning), which has fixed rates. Choose another scheduler, or train without fine-tuning."
         )
         raise ConfigError([Failure("scheduler", message)])
     if scheduler == "Adaptive":

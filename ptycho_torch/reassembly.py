@@ -100,7 +100,7 @@ class Canvas:
     def result(self) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
         """Object and coverage of the last finished pass."""
         if self.coverage is None:
-            raise RuntimeError("Canvas: expected a finished pass before its result is asked for.")
+            raise RuntimeError("Canvas: expected a finished pass before its result is used.")
         return self.object.cpu().numpy(), self.coverage.cpu().numpy()
 
 

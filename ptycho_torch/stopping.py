@@ -138,8 +138,8 @@ class _Stop:
             if not self.ended.wait(GRACE_S):
                 self.end(
                     1,
-                    f"another process of the run is gone: {describe_end(code)}; this one waits for it, and ends. "
-                    "Go on from the latest checkpoint with --resume",
+                    f"another process of the run is gone: {describe_end(code)}; this one cannot go on and ends. "
+                    "Continue from the latest checkpoint with --resume",
                 )
             return
 
@@ -155,7 +155,7 @@ class _Stop:
             while not self.ended.wait(POLL_S):
                 if time.monotonic() > self.deadline:
                     if not self.waits:
-                        self.end(128 + numbers[0], "the run did not end in time, and was ended by force")
+                        self.end(128 + numbers[0], "the run did not end in time and was killed")
                     self.waits, self.raises = False, True
                     self.deadline += GRACE_S
                 if self.raises:

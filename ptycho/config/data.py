@@ -81,31 +81,31 @@ class DataConfig(CheckedDataclass, table="data"):
     format: Annotated[
         Literal["auto", "npz", "cxi", "ptychodus", "ptypy", "ptylab", "emd", "hdf5"], Exact()
     ] = "auto"
-    """Whose layout the file has; auto: found from what it holds. hdf5 and npz: as the settings below say."""
+    """Layout of the file; auto: found from its content. hdf5 and npz: as the settings below describe."""
 
     patterns: TextLine | None = None
-    """Where the diffraction patterns are: a path in an HDF5 file or a key of an NPZ file, and, where needed, an index
-    behind it, as in /entry/data[0]."""
+    """Where the diffraction patterns are: a path in an HDF5 file or a key of an NPZ file, if necessary with an index,
+    as in /entry/data[0]."""
 
     axes: Axes | None = None
     """Order of the axes of the patterns: n patterns, or scan rows y and columns x; detector rows H and columns W.
     none: nHW, and yxHW of four axes."""
 
     positions: TextLine | None = None
-    """Where the scan positions are, with both coordinates in one array; written as patterns."""
+    """Where the scan positions are, with both coordinates in one array; given like patterns."""
 
     positions_axes: Annotated[Literal["yx", "xy"], Exact()] | None = None
-    """Which coordinate comes first in positions; none: as the format has it, else yx."""
+    """Which coordinate comes first in positions; none: as in the format, else yx."""
 
     positions_x: TextLine | None = None
-    """Where the positions along columns are; written as patterns."""
+    """Where the x coordinates (columns) of the positions are; given like patterns."""
 
     positions_y: TextLine | None = None
-    """Where the positions along rows are; written as patterns."""
+    """Where the y coordinates (rows) of the positions are; given like patterns."""
 
     positions_unit: Annotated[Literal["m", "mm", "um", "nm", "A", "pm", "px"], Exact()] | None = None
     """Unit of the positions; px are object pixels of the patterns as they are in the file, before crop, bin and pad.
-    none: as the format has it, else px in NPZ files and m in others."""
+    none: as in the format, else px in NPZ files and m in others."""
 
     scan_step: Step | None = None
     """Step of a raster scan without a list of positions, along rows and columns."""
@@ -129,8 +129,8 @@ class DataConfig(CheckedDataclass, table="data"):
 
     probe: TextLine = "auto"
     """file: as in the file; optics: from convergence or aperture, and defocus; estimate: from the patterns, with a
-    search for its defocus; auto: the first of these that is available. Anything else is where it is in the file,
-    written as patterns."""
+    search for its defocus; auto: the first of these that is available. Anything else is its place in the file, given
+    like patterns."""
 
     convergence: Angle | None = None
     """Semi-angle of the cone that a lens focuses: wavelength / (2 x outermost zone width) of a zone plate, the
@@ -143,47 +143,47 @@ class DataConfig(CheckedDataclass, table="data"):
     """Distance from the focus, or from the aperture, to the sample. none: 0."""
 
     energy: Energy | None = None
-    """Energy of a photon or an electron. none: as the file says."""
+    """Energy of a photon or an electron. none: from the file."""
 
     particle: Annotated[Literal["photon", "electron"], Exact()] | None = None
-    """What scatters; none: as the format has it, else photon."""
+    """Particles of the beam; none: as in the format, else photons."""
 
     wavelength: Length | None = None
     """Wavelength, in place of the energy."""
 
     distance: Length | None = None
-    """Distance from the sample to the detector. none: as the file says."""
+    """Distance from the sample to the detector. none: from the file."""
 
     detector_pixel: Pitch | None = None
-    """Size of a pixel of the detector, before binning. none: as the file says."""
+    """Size of a pixel of the detector, before binning. none: from the file."""
 
     object_pixel: Pitch | None = None
     """Size of a pixel of the object; none: wavelength x distance / (side of the patterns x detector pixel)."""
 
     crop: EvenSize | None = None
-    """Side of the square around the centre that is read of each pattern, in detector pixels; none: all of it."""
+    """Side of the square around the centre that is read of each pattern, in detector pixels; none: the whole one."""
 
     bin: PositiveInt = 1
     """Counts of bin x bin pixels are added up, after cropping."""
 
     pad: EvenSize | None = None
-    """Side that patterns are brought to, last of all, with pixels that are not measured; none: no padding."""
+    """Side to which patterns are padded, after all else, with pixels that are not measured; none: no padding."""
 
     centre: Centre = "none"
     """Where the zero frequency is, in detector pixels. none: in the middle, at [H//2, W//2]; corner: at [0, 0]; auto:
     found from the mean pattern."""
 
     mask: TextLine | None = None
-    """Where the detector's mask is in the file, as large as a pattern or as all of them; written as patterns."""
+    """Where the detector's mask is in the file, one image for all patterns or one for each; given like patterns."""
 
     mask_marks: Annotated[Literal["bad", "good"], Exact()] | None = None
-    """What the mask is not zero for: bad pixels, or good ones; none: as the format has it, else bad."""
+    """Pixels where the mask is not zero: bad or good ones; none: as in the format, else bad."""
 
     mask_file: OptionalFile = path(None)
-    """A file with further bad pixels, not zero where they are bad: .npy, or NPZ or HDF5 with one image in it."""
+    """A file with further bad pixels, which are not zero in it: .npy, or NPZ or HDF5 with one image in it."""
 
     dead_value: Annotated[float, Strict(), AllowInfNan(False), Exact()] | None = None
-    """Value that the detector writes where it measures nothing; pixels that hold it are left out."""
+    """Value that the detector writes for pixels without a measurement; these are left out."""
 
     saturation: PositiveFloat | None = None
     """Value at which the detector saturates; pixels that reach it are left out of the pattern."""

@@ -209,7 +209,7 @@ def written_by(version: object, what: str) -> str:
         version: What is under `VERSION_KEY`.
         what: What was written: `snapshot`, `file`.
     """
-    writer = f"ptychopinn {version}" if isinstance(version, str) else "a version it does not name"
+    writer = f"ptychopinn {version}" if isinstance(version, str) else "an unknown version"
     return f"The {what} was written by {writer}; this is {installed_version()}."
 
 

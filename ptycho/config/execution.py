@@ -102,32 +102,30 @@ class AdditionalKnobs(ResolvedSettings):
         "hardware",
         "Number format: all 32-bit, 16-bit or bfloat16 where it is safe, or all 64-bit.",
     )
-    num_nodes: PositiveInt = knob(1, "hardware", "Machines that train together.")
+    num_nodes: PositiveInt = knob(1, "hardware", "Number of machines.")
     num_threads: PositiveInt | None = knob(
         None,
         "hardware",
-        "Threads that each process computes with on the CPU; none shares out the CPUs that this process may use.",
+        "Threads of each process on the CPU; none divides the available CPUs among the processes.",
     )
     seed: Seed = knob(42, "hardware", "Seed of weights, shuffling and augmentation.")
     ddp_backend: DdpBackend = knob(
-        "auto", "hardware", "How devices talk under ddp; auto is nccl on GPUs and gloo on CPUs."
+        "auto", "hardware", "Communication between devices with ddp; auto is nccl on GPUs and gloo on CPUs."
     )
     ddp_find_unused_parameters: Flag = knob(
-        False, "hardware", "Under ddp, look in every step for parameters that got no gradient."
+        False, "hardware", "With ddp, look in every step for parameters without a gradient."
     )
     ddp_static_graph: Flag = knob(
-        True, "hardware", "Under ddp, rely on every step using the same parameters, which is faster."
+        True, "hardware", "With ddp, assume that every step uses the same parameters, which is faster."
     )
     ddp_gradient_as_bucket_view: Flag = knob(
-        True, "hardware", "Under ddp, let gradients share the memory they are sent from."
+        True, "hardware", "With ddp, keep gradients in the buffers that are sent, which saves memory."
     )
     val_split: Fraction = knob(
-        0.05, "data loading", "Fraction of the groups held back for validation where no test data are given."
+        0.05, "data loading", "Fraction of the groups that is used for validation if no test data are given."
     )
     val_split_seed: Seed = knob(42, "data loading", "Seed of the choice of validation groups.")
-    drop_last_batch: Flag = knob(
-        False, "data loading", "Leave out the last training batch where it is short."
-    )
+    drop_last_batch: Flag = knob(False, "data loading", "Leave out the last training batch if it is short.")
     gradient_clip_algorithm: ClipAlgorithm = knob(
         "norm", "optimization", "What gradient_clip_val bounds: the gradient's norm, or each value."
     )
@@ -158,17 +156,17 @@ class PyTorchExecutionConfig(AdditionalKnobs):
     table = "execution"
 
     accelerator: Accelerator = knob(
-        "auto", "hardware", "Kind of device; auto takes the best the machine has when the run starts."
+        "auto", "hardware", "Kind of device; auto uses the best one that the machine has when the run starts."
     )
     strategy: Strategy = knob("auto", "hardware", "How several devices share the work.")
-    n_devices: DeviceCount = knob(1, "hardware", "Devices per machine; auto takes all of them.")
+    n_devices: DeviceCount = knob(1, "hardware", "Devices per machine; auto uses all of them.")
     deterministic: Determinism = knob(
         True,
         "hardware",
         "Seed everything and use only operations that repeat exactly; warn names those that do not.",
     )
     num_workers: NonNegativeInt = knob(
-        0, "data loading", "Processes that load data beside the run; 0 loads in the run itself."
+        0, "data loading", "Processes that load data; 0 loads in the process of the run."
     )
     pin_memory: Flag = knob(
         False, "data loading", "Load into page-locked memory, which copies to a GPU faster."
@@ -188,7 +186,7 @@ class PyTorchExecutionConfig(AdditionalKnobs):
         "cosine.",
     )
     gradient_clip_val: PositiveFloat | None = knob(
-        None, "optimization", "Bound on the gradient (see gradient_clip_algorithm); none does not bound it."
+        None, "optimization", "Bound of the gradient (see gradient_clip_algorithm); none: no bound."
     )
     accum_steps: PositiveInt = knob(
         1,
@@ -202,21 +200,21 @@ class PyTorchExecutionConfig(AdditionalKnobs):
     checkpoint_monitor_metric: TextLine = knob(
         "val_loss",
         "checkpoints",
-        "Logged metric that tells the best checkpoint and stops a run early; val_loss is the training loss where "
-        "there are no validation data.",
+        "Logged metric that selects the best checkpoint and stops a run early; val_loss is the training loss if there "
+        "are no validation data.",
     )
     early_stop_patience: PositiveInt = knob(
         100, "checkpoints", "Validations without improvement after which training stops, in epochs."
     )
     enable_progress_bar: Flag = knob(False, "logging", "Show a progress bar.")
     logger_backend: LoggerBackend = knob(
-        None, "logging", "Lightning logger that a run writes to, besides its own loss history."
+        None, "logging", "Lightning logger of a run, in addition to its own loss history."
     )
     disable_mlflow: Flag = knob(False, "logging", "With logger_backend mlflow, log nothing to it.")
     inference_batch_size: PositiveInt | None = knob(
         None,
         "inference",
-        "Patterns per batch in reconstruction; none takes as many as a training batch holds.",
+        "Patterns per batch in reconstruction; none: as many as a training batch holds.",
     )
     middle_trim: NonNegativeInt = knob(
         0,
@@ -226,6 +224,19 @@ class PyTorchExecutionConfig(AdditionalKnobs):
     pad_eval: Flag = knob(
         False, "inference", "Keep the padded outer band of each patch in reconstruction, as in training."
     )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Register a class that is derived from this one, with the sources that it adds.
+
+        Raises:
+            ConfigError: It asks pydantic for what has no effect here.
+        """
+        from ptycho.config.subclass_sources import adds_sources, refuse_without_effect  # loads with the first
+
+        refuse_without_effect(cls)
+        super().__pydantic_init_subclass__(**options)
+        section_of(cls).adds_sources = adds_sources(cls)
 
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:

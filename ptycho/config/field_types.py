@@ -37,7 +37,7 @@ DecayRate = Annotated[float, Strict(), Ge(0), Lt(1), AllowInfNan(False), Exact()
 ShrinkFactor = Annotated[float, Strict(), Gt(0), Lt(1), AllowInfNan(False), Exact()]
 """A number between 0 and 1, neither of them."""
 PositionsProvided = Annotated[
-    bool, Strict(), Rule("true", bool, "Only scans that come with their positions are supported."), Exact()
+    bool, Strict(), Rule("true", bool, "Only scans with positions are supported."), Exact()
 ]
 """True."""
 

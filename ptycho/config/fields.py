@@ -199,7 +199,7 @@ class Scalar(NamedTuple):
         if int in self.kinds and type(value) is int and value > LARGEST and "<=" not in self.rule:
             return f"{self.rule} (at most {LARGEST})"
         if str in self.kinds and isinstance(value, str) and not value.strip().isprintable():
-            return f"{self.rule} (all of it printable)"
+            return f"{self.rule} (printable)"
         return self.rule
 
     @property
@@ -210,9 +210,8 @@ class Scalar(NamedTuple):
     @property
     def is_shown(self) -> bool:
         """Whether a message may repeat every value: scalars, paths, and pairs of these are no secrets."""
-        parts = [
-            part for kind in self.kinds for part in (get_args(kind) if get_origin(kind) is tuple else (kind,))
-        ]
+        others = self.kinds - _SHOWN
+        parts = [part for one in others for part in (get_args(one) if get_origin(one) is tuple else (one,))]
         return all(scalar(part).kinds <= _SHOWN for part in parts)
 
     @property
@@ -330,7 +329,7 @@ OWN_ERRORS = ("not_accepted", "not_printable", "path_type")
 def _one_line(text: str) -> str:
     """Refuse text that would not survive a line of a file or an environment variable."""
     if not text.isprintable():
-        raise PydanticCustomError("not_printable", "holds characters that do not print")
+        raise PydanticCustomError("not_printable", "has characters that cannot be printed")
     return text
 
 

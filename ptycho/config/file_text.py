@@ -10,7 +10,6 @@ from typing import Final
 
 from ptycho.config import formats
 from ptycho.config.errors import ConfigError, Failure, named, quote_line, up_to_value
-from ptycho.config.hints import meant_by
 from ptycho.config.record import LARGEST
 from ptycho.config.section import TABLES, tables_with
 
@@ -101,7 +100,7 @@ def _without_format(path: str, name: str) -> ConfigError:
         return _refused(name, f"{rule}; got a folder. Name a file.")
     if not os.path.lexists(path):
         return _no_such_file(name)
-    return _refused(name, f"{rule}. Rename the file to say its format.")
+    return _refused(name, f"{rule}. Rename the file.")
 
 
 def _refused(name: str, message: str) -> ConfigError:
@@ -127,6 +126,8 @@ def way_out(line: str, path: str) -> str:
 
 def _meant(line: str, ending: str) -> tuple[str, str]:
     """The setting that is wrong in a line, and what to do about it; two empty texts where that is not known."""
+    from ptycho.config.hints import meant_by  # loads with the first mistake
+
     inner = re.split(r"[\[\]{},]", line) if ending in (".toml", ".json") else []
     for part in (line, *inner):
         meant = meant_by(part.strip(), ending)

@@ -200,7 +200,7 @@ class ConfigFile(NamedTuple):
         """What is wrong with names that are no settings; of very many, the first, and how many more there are."""
         failures = [wrong(name) for name in names[:_MOST_TOLD]]
         if more := len(names) - len(failures):
-            message = f"{self.path}: {more} more names that are no settings. Name a file of settings."
+            message = f"{self.path}: {more} more names that are not settings. Name a file with settings."
             failures.insert(0, Failure(self.path, message))
         return failures
 
@@ -251,9 +251,9 @@ class ConfigFile(NamedTuple):
 
     def _merge_key(self, key: tuple[str, ...]) -> Failure:
         return self._failure(
-            f"{key[-1]}: expected keys that are written out; got a merge key, which is not supported,",
+            f"{key[-1]}: expected plain keys; got a merge key, which is not supported,",
             key,
-            " Write out the keys that it stands for.",
+            " Write the keys themselves.",
         )
 
     @property

@@ -24,7 +24,7 @@ class InferenceConfig(
     """Folder of the trained model; it holds wts.h5.zip."""
 
     test_data_file: OptionalFile = path(None)
-    """The scan to reconstruct: an NPZ file, or a folder of NPZ files that are one data set."""
+    """The scan to reconstruct: a file, or a folder of NPZ files that are one data set."""
 
     n_groups: PositiveInt | None = None
     """Number of groups to reconstruct from; none is one for every scan position."""
@@ -33,7 +33,7 @@ class InferenceConfig(
     """Number of scan positions to draw before grouping; none keeps all."""
 
     subsample_seed: Seed | None = None
-    """Seed of the drawing of scan positions and groups; none takes the seed of the run."""
+    """Seed for drawing scan positions and groups; none uses the seed of the run."""
 
     neighbor_count: PositiveInt = 4
     """A group is drawn from this many nearest neighbours of a scan position."""
@@ -49,19 +49,19 @@ class InferenceConfig(
     """Folder for everything a reconstruction writes."""
 
     measurement_domain: Domain = "auto"
-    """Whether patterns are counts (intensity) or their square root (amplitude); auto: as the file says."""
+    """Whether patterns are counts (intensity) or their square root (amplitude); auto: from the file or its values."""
 
     backend: Backend = "pytorch"
-    """The implementation that reconstructs; tensorflow is another distribution's."""
+    """Implementation of the reconstruction; tensorflow belongs to another distribution."""
 
     save: SaveFormat = "none"
     """Also write the result for other programs: h5 (a ptychodus product), cxi, tiff (32-bit, for ImageJ), or all."""
 
     unwrap_phase: Flag = False
-    """With save tiff, unwrap the phase of the object: it goes on where it would jump by a turn."""
+    """With save tiff, unwrap the phase of the object, so that it does not jump by a turn."""
 
     remove_ramp: Flag = False
-    """With save, take off the object's linear phase ramp, which no pattern tells."""
+    """With save, remove the object's linear phase ramp, which patterns do not determine."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     """How scans are read."""

@@ -20,7 +20,7 @@ class ModelConfig(CheckedDataclass, table="model"):
     """Width of the network: its first level has 8 x n_filters_scale channels."""
 
     model_type: Annotated[Literal["pinn", "supervised"], Exact()] = "pinn"
-    """What teaches the network: the measured patterns through the physics (pinn), or labels (supervised)."""
+    """What the network learns from: the measured patterns through the physics (pinn), or labels (supervised)."""
 
     architecture: Annotated[Literal["unrolled", "cnn"], Exact()] = "unrolled"
     """unrolled: physics steps, each corrected by a U-Net; cnn: one U-Net from the pattern to the patch."""
@@ -32,7 +32,7 @@ class ModelConfig(CheckedDataclass, table="model"):
     """Learned corrections of the unrolled network, each after n_physics_steps physics steps."""
 
     amp_activation: Activation = "sigmoid"
-    """Activation at the network's amplitude output; swish and silu are one function."""
+    """Activation at the network's amplitude output; swish and silu are the same function."""
 
     object_big: Flag = True
     """Combine the patches of a group on a shared canvas; off: each pattern has its own patch alone."""
@@ -41,7 +41,7 @@ class ModelConfig(CheckedDataclass, table="model"):
     """Let the network's field of view be 7/8 of the patch; off: its central square of side N/2. Needs pad_object."""
 
     pad_object: Flag = True
-    """Pad a patch with the current object outside the field of view; off: that is the whole patch."""
+    """Pad a patch with the current object outside the field of view; off: the field of view is the whole patch."""
 
     probe_mask: Flag = False
     """Multiply the probe by a disk with a soft edge."""

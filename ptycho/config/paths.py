@@ -14,6 +14,11 @@ Files: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 VARIABLE: Final = "PTYCHO_CONFIG"
 """The variable that names the files of a site; they are separated as folders are in PATH."""
 
+RUNS: Final = "runs"
+"""Folder, below the working directory, of the runs that are given no folder."""
+RECONSTRUCTIONS: Final = "reconstructions"
+"""The same of reconstructions without a model."""
+
 _IN_PATH: Final = r"(?a)\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\}|(?=\{))"
 
 
@@ -34,16 +39,16 @@ def expanded(written: str, folder: str = "") -> str:
     start, slash, rest = written.partition("/") if written.startswith("~") else ("", "", written)
     home = os.path.expanduser(start)
     if home.startswith("~"):
-        raise PathError(
-            f"expected a home folder; there is none for {home}. Write the path out, or begin it with ./"
-        )
+        raise PathError(f"{home} has no home folder here. Write out the path, or begin it with ./")
 
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]
         if not name:
-            raise PathError("expected a variable as $NAME or ${NAME}. Write it so, or write the path out")
+            raise PathError(
+                "expected a variable as $NAME or ${NAME}. Write it like this, or write out the path"
+            )
         if not (text := os.environ.get(name, "").strip()):
-            raise PathError(f"the variable {name} is not set. Set it, or write the path out")
+            raise PathError(f"the variable {name} is not set. Set it, or write out the path")
         return text
 
     path = f"{home}{slash}{re.sub(_IN_PATH, value, rest)}"

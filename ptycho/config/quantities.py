@@ -17,7 +17,7 @@ ENERGIES: Final = {"eV": 1.602176634e-19, "keV": 1.602176634e-16, "J": 1.0}
 ANGLES: Final = {"rad": 1.0, "mrad": 1e-3}
 """Unit of angle -> radians."""
 
-_WRITTEN: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]+)", re.ASCII)
+_WRITTEN: Final = r"(?a)([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]+)"
 
 
 def is_magnitude(value: float) -> bool:
@@ -35,7 +35,7 @@ def quantity(written: str, units: dict[str, float]) -> float | None:
     Returns:
         The value; None where the text is something else, or the value is beyond any magnitude.
     """
-    found = _WRITTEN.fullmatch(written.strip())
+    found = re.fullmatch(_WRITTEN, written.strip())
     factor = units.get(found[2]) if found else None
     if found is None or factor is None:
         return None

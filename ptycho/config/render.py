@@ -12,6 +12,8 @@ from ptycho.config.origins import Origin
 
 WIDTH: Final = 100
 """Longest line of a comment, in characters."""
+SCHEMA_FILE: Final = "./ptycho.schema.json"
+"""Where files look for the schema: beside them."""
 
 
 class Row(NamedTuple):
@@ -61,6 +63,11 @@ def yaml(values: Mapping[str, Any]) -> str:
 def comment(words: str) -> list[str]:
     """Write a text as the lines of a comment."""
     return [f"# {line}" for line in textwrap.wrap(printable(" ".join(words.split())), WIDTH - 2)]
+
+
+def schema_line(*, as_yaml: bool = False) -> str:
+    """The line by which editors find the schema of a file."""
+    return f"# yaml-language-server: $schema={SCHEMA_FILE}\n" if as_yaml else f"#:schema {SCHEMA_FILE}\n"
 
 
 class Entry(NamedTuple):
@@ -149,19 +156,20 @@ class Line(NamedTuple):
 
 
 def table(head: Sequence[str], lines: Sequence[Line]) -> str:
-    """Write a table as aligned text, without blanks at the ends of lines.
+    """Write a table as aligned text, without blanks at the ends of lines; nothing in it steers a terminal.
 
     Args:
         head: Headings of the columns.
         lines: The lines, with as many cells.
     """
     is_marked = any(line.marked for line in lines)
-    cells: list[tuple[str, ...]] = [tuple(head)]
+    cells: list[tuple[str, ...]] = [tuple(map(printable, head))]
     for group, members in groupby(lines, key=lambda line: line.group):
         cells += [(f"[{group}]", *[""] * (len(head) - 1))] if group else []
         for line in members:
             mark = ("* " if line.marked else "  ") if is_marked else ""
-            cells.append((f"{mark}{line.cells[0]}", *line.cells[1:]))
+            name, *others = map(printable, line.cells)
+            cells.append((f"{mark}{name}", *others))
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -175,12 +183,9 @@ def explanation(rows: Iterable[Row]) -> str:
 
 
 def lines(rows: Iterable[Row]) -> list[Line]:
-    """The lines of that table, group by group; nothing in them steers a terminal."""
-    return [
-        Line(tuple(map(printable, _cells(row))), row.group, row.changed)
-        for _, members in _by_group(rows)
-        for row in members
-    ]
+    """The lines of that table, group by group."""
+    ordered = (row for _, members in _by_group(rows) for row in members)
+    return [Line(_cells(row), row.group, row.changed) for row in ordered]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -210,7 +215,9 @@ def html(title: str, rows: Iterable[Row]) -> str:
     from html import escape
 
     def line(kind: str, cells: Iterable[str], weight: str, background: str = "none", more: str = "") -> str:
-        written = "".join(f'<{kind}{more} style="{_CELL}{weight}">{escape(cell)}</{kind}>' for cell in cells)
+        written = "".join(
+            f'<{kind}{more} style="{_CELL}{weight}">{escape(printable(cell))}</{kind}>' for cell in cells
+        )
         return f'<tr style="{_LINE}{background}">{written}</tr>'
 
     parts = [

@@ -11,11 +11,10 @@ from ptycho.config.origins import Origin
 from ptycho.config.paths import VARIABLE, Files
 from ptycho.config.recipes import Recipe, read_files, suited
 from ptycho.config.record import damages, settings_in, version_of
-from ptycho.config.resolve import Origins, Resolution, in_force, merge, ranked, resolve, worded
+from ptycho.config.resolve import Origins, Resolution, in_force, merge, ranked, resolve, with_ambient, worded
 from ptycho.config.rules import conflicts
 from ptycho.config.section import OF_READING, Conflict, Section, recorded, section_of, section_of_table
 from ptycho.config.sources import PYTHON, TEXT, Environment, as_flags, read_saved, sort_values
-from ptycho.config.subclass_sources import with_ambient
 
 T = TypeVar("T")
 
@@ -309,7 +308,7 @@ def _too_late(settings: Any, layers: Sequence[Layer]) -> Iterator[Failure]:
     Files of the variable PTYCHO_CONFIG, and a recipe that they were resolved with, are none.
     """
     section, known = section_of(type(settings)), {layer.kind for layer in settings._spoken()}
-    given = f"the {section.table} configuration given is resolved already"
+    given = f"the given {section.table} configuration is already resolved"
     way_out = f"{given}. Give it to its resolve(), or as an override."
     for layer in layers:
         is_ambient = (layer.kind == "file" and layer.level < 0) or layer.kind in known & {"recipe"}

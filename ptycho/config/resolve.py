@@ -15,6 +15,7 @@ from ptycho.config.fields import OWN_ERRORS, plain, scalar, text
 from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE, Origin
 from ptycho.config.section import Conflict, Section, annotation_of, recorded, section_of
+from ptycho.config.sources import Environment, read_environment
 
 T = TypeVar("T")
 
@@ -62,6 +63,27 @@ def merge(layers: Iterable[Layer]) -> dict[str, Origin]:
         name: winner.origin(name, tuple(layer.origin(name) for layer in beaten))
         for name, (winner, *beaten) in stacked.items()
     }
+
+
+def with_ambient(
+    section: Section, layers: Sequence[Layer], environ: Environment, *, strict: bool = False
+) -> tuple[Layer, ...]:
+    """Add the sources that no call names, the environment and those of a subclass, and put all in order.
+
+    Args:
+        section: The section; one whose environment is not read gets nothing.
+        layers: The layers that were named in the call.
+        environ: The environment.
+        strict: Whether an unknown variable is always an error.
+    """
+    if section.prefix is None:
+        return ranked(layers)
+    environment = read_environment(environ, section, strict=strict)
+    if not section.adds_sources:
+        return ranked([*layers, environment])
+    from ptycho.config.subclass_sources import add_sources  # loads with the first such class
+
+    return ranked(*add_sources(section, layers, environment))
 
 
 # Resolving one section -------------------------------------------------------------------------------------------
@@ -166,13 +188,11 @@ def sources_of(section: Section, layers: Sequence[Layer], values: object) -> dic
     merged = merge(layers)
     sources: dict[str, Origin] = {}
     for name, accepts in section.scalars.items():
-        origin = merged.get(name) or Origin("default")
+        kind, locator, raw, shadowed, _ = merged.get(name) or Origin("default")
         if not accepts.is_shown:
-            origin = Origin(origin.kind, origin.locator)
-        beaten = tuple(
-            loser._replace(value=recorded(accepts.exact(loser.value))) for loser in origin.shadowed
-        )
-        sources[name] = origin._replace(value=recorded(getattr(values, name)), shadowed=beaten)
+            raw, shadowed = None, ()
+        beaten = tuple(loser._replace(value=recorded(accepts.exact(loser.value))) for loser in shadowed)
+        sources[name] = Origin(kind, locator, raw, beaten, recorded(getattr(values, name)))
     return sources
 
 

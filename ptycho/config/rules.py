@@ -72,7 +72,7 @@ def _warm_up_within_the_training(run: Values) -> Iterator[Conflict]:
 
 def _decay_above_zero(run: Values) -> Iterator[Conflict]:
     if run["lr_min_ratio"] <= 0 and run["scheduler"] in ("Exponential", "MultiStage"):
-        rule = "a scheduler whose rate does not end at a factor of lr_min_ratio"
+        rule = "a scheduler that does not end at lr_min_ratio times the learning rate"
         way_out = "Set lr_min_ratio > 0, for example to 0.1, or choose another scheduler."
         yield Conflict("lr_min_ratio", rule, "scheduler", way_out)
 
@@ -81,7 +81,7 @@ def _some_loss(run: Values) -> Iterator[Conflict]:
     """The patterns have to count; a supervised training goes by its labels instead."""
     by_patterns = run["model_type"] == "pinn" and run["torch_loss_mode"] == "poisson"
     if by_patterns and run["nll_weight"] == 0 and run["mae_weight"] == 0:
-        way_out = "Without a loss nothing is learned. Set one of the two > 0."
+        way_out = "Training needs a loss. Set one of the two > 0."
         yield Conflict("nll_weight", "mae_weight > 0", "mae_weight", way_out)
 
 
@@ -123,7 +123,7 @@ def _members_of(run: Values, pool: str) -> Iterator[Conflict]:
 def _backend_of_this_distribution(run: Values) -> Iterator[Conflict]:
     if run["backend"] == "tensorflow":
         yield Conflict(
-            "backend", "pytorch", way_out="This distribution holds no tensorflow backend. Set pytorch."
+            "backend", "pytorch", way_out="This distribution has no tensorflow backend. Set pytorch."
         )
 
 

@@ -74,6 +74,8 @@ class Section:
         self.cls, self.label, self.table, self.prefix = cls, label, table, prefix
         self.renamed, self.also = renamed, also
         self.conflicts, self.recipe_omits = conflicts, recipe_omits
+        self.adds_sources = False
+        """Whether the class has sources of its own, beside the environment."""
 
     @property
     def all_fields(self) -> Mapping[str, FieldInfo]:
@@ -274,7 +276,7 @@ def is_mask(value: object) -> bool:
 
 def _no_mask(value: Any) -> Any:
     if is_mask(value):
-        raise ValueError("expected a secret, and not what stands for one where it is shown")
+        raise ValueError("expected a secret, not the asterisks that replace it in output")
     return value
 
 

@@ -12,13 +12,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, unknown_name, written_by
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
-from ptycho.config.paths import Files
+from ptycho.config.paths import VARIABLE, Files
 from ptycho.config.resolve import (
     Origins,
     Resolution,
     fill,
     refused,
     resolve,
+    with_ambient,
     worded,
 )
 from ptycho.config.section import Conflict, Section, is_mask, register, section_of
@@ -32,7 +33,6 @@ from ptycho.config.sources import (
     read_values,
     warn_renamed,
 )
-from ptycho.config.subclass_sources import file_layers, refuse_without_effect, with_ambient
 from ptycho.config.views import Views, described, signature_of
 from ptycho.version import installed_version
 
@@ -91,7 +91,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
             section = section_of(type(self))
             given = read_arguments("argument", arguments, section)
             environ = Environment(os.environ)
-            layers = [given, *file_layers(section, None, environ)]
+            layers = [given, *_file_layers(section, None, environ)]
             fill(self, section, with_ambient(section, layers, environ))
 
         # Validation does not go through __init__, which would read the environment.
@@ -99,13 +99,8 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
-        """Register the class as a section, and refuse what would have no effect in it.
-
-        Raises:
-            ConfigError: The class asks pydantic for what has no part here.
-        """
+        """Register the class as a section."""
         super().__pydantic_init_subclass__(**options)
-        refuse_without_effect(cls)
         prefix = cls.model_config.get("env_prefix", "").upper()
         register(Section(cls, "", cls.table, cls.old_names, {}, prefix, cls.conflicts))
 
@@ -140,7 +135,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         for name in section_of(type(self)).secrets:
             if is_mask(self.__dict__[name]):  # elsewhere each value is checked alone, and its origin is told
                 message = (
-                    f"{name}: expected a secret; got what stands for one where it is shown. Give the secret."
+                    f"{name}: expected a secret; got the asterisks that replace it in output. Set the secret."
                 )
                 raise ConfigError([Failure(name, message)])
         if found := tuple(self.conflicts(self.__dict__)):
@@ -189,7 +184,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         if flags is not None:
             layers.append(as_flags(read_values("override", as_mapping(cls, flags), section, TEXT)))
         environment = Environment(os.environ if environ is None else environ)
-        layers += file_layers(section, file, environment, recipe)
+        layers += _file_layers(section, file, environment, recipe)
         standing = with_ambient(section, layers, environment, strict=strict)
         if recipe is None:
             return cls._from_layers(standing)
@@ -333,6 +328,17 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
 
     def __delattr__(self, name: str) -> None:
         raise _immutable(self, name)
+
+
+def _file_layers(
+    section: Section, files: Files | None, environ: Environment, recipe: "Recipe" = None
+) -> list[Layer]:
+    """Read the files that are named, those of the variable PTYCHO_CONFIG, and a recipe into layers of one section."""
+    if (ambient := environ.get(VARIABLE)) is files is recipe is None:
+        return []
+    from ptycho.config.recipes import read_files  # the parsers load with the first file
+
+    return [file.layer(section) for file in read_files(files, recipe, ambient)]
 
 
 def _immutable(settings: ResolvedSettings, written: str) -> ConfigError:

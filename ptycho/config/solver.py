@@ -31,47 +31,47 @@ class SolverConfig(CheckedDataclass, table="solver", recipe_omits=("execution",)
     """One reconstruction without a network: the scan, and how its object is solved for."""
 
     data_file: OptionalFile = path(None)
-    """The scan to reconstruct, or a folder of NPZ files, each of which is reconstructed by itself."""
+    """The scan to reconstruct, or a folder of NPZ files that are reconstructed one by one."""
 
     output_dir: File = path("solver_outputs")
     """Folder for everything the reconstruction writes."""
 
     measurement_domain: Domain = "auto"
-    """Whether patterns are counts (intensity) or their square root (amplitude); auto: as the file says."""
+    """Whether patterns are counts (intensity) or their square root (amplitude); auto: from the file or its values."""
 
     n_iterations: IterationCount = "auto"
     """Passes over the patterns; auto: as many as the scan needs (50, more with a prior or a guessed probe, and more
     while the fit still improves)."""
 
     loss: Loss = "auto"
-    """What is fitted; auto: amplitudes, then the Poisson likelihood where the probe is known or the dose is low."""
+    """What is fitted; auto: amplitudes, then the Poisson likelihood if the probe is known or the dose is low."""
 
     probe_modes: ModeCount | None = None
-    """Incoherent modes of the probe; none: as many as the file has. Modes that the file lacks are made."""
+    """Incoherent modes of the probe; none: as many as the file has. Missing modes are added."""
 
     refine_probe: Refinement = "auto"
-    """Refine the probe together with the object; auto: where the probe of the file does not explain the patterns."""
+    """Refine the probe together with the object; auto: if the probe of the file does not explain the patterns."""
 
     refine_positions: Flag = False
     """Refine the scan positions together with the object."""
 
     positions_from: PositiveInt = 15
-    """Iteration from which positions are refined: later where the probe is poor."""
+    """First iteration that refines positions; start later with a poor probe."""
 
     refine_intensities: Flag = False
     """Refine the intensity of the beam in each pattern together with the object."""
 
     prior: Prior = "auto"
-    """tv: favour objects of small total variation, which low dose and wide steps need; auto: where they do, and mildly
-    where the probe is refined."""
+    """tv: prefer objects of small total variation, for low dose and wide steps; auto: only for these, and mildly with a
+    refined probe."""
 
     prior_weight: PriorWeight = "auto"
-    """Weight of the prior; auto: the one that predicts measurements best that are not fitted, and 10 where the prior is
-    mild."""
+    """Weight of the prior; auto: the one that best predicts measurements that are not fitted, or 10 for the mild
+    prior."""
 
     start: OptionalFile = path(None)
     """Object to start from: a run's folder, its reconstruction.npz, or another NPZ file with object and corner_px. A
-    probe, positions and intensities in it are taken too. none: free space."""
+    probe, positions and intensities in it are used, too. none: free space."""
 
     holdout: Share = 0.05
     """Share of the patterns that is set aside to judge the result, and fitted in the last iterations, where the file
@@ -81,10 +81,10 @@ class SolverConfig(CheckedDataclass, table="solver", recipe_omits=("execution",)
     """Also write the result for other programs: h5 (a ptychodus product), cxi, tiff (32-bit, for ImageJ), or all."""
 
     unwrap_phase: Flag = False
-    """With save tiff, unwrap the phase of the object: it goes on where it would jump by a turn."""
+    """With save tiff, unwrap the phase of the object, so that it does not jump by a turn."""
 
     remove_ramp: Flag = False
-    """With save, take off the object's linear phase ramp, which no pattern tells."""
+    """With save, remove the object's linear phase ramp, which patterns do not determine."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     """How scans are read."""

@@ -1,10 +1,9 @@
-"""The sources that no call names: the environment, and those that a subclass adds."""
+"""The sources that a class derived from PyTorchExecutionConfig adds, and the options that it may not set."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from pydantic_settings import (
     BaseSettings,
@@ -19,17 +18,11 @@ from pydantic_settings import (
 from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.layer import Layer
 from ptycho.config.origins import PRECEDENCE
-from ptycho.config.paths import VARIABLE, Files
-from ptycho.config.resolve import ranked
 from ptycho.config.section import Section
 from ptycho.config.sources import TEXT, Environment, read_environment, read_values
 
-if TYPE_CHECKING:
-    from ptycho.config.recipes import Recipe
 
-
-@cache
-def _is_customised(cls: type[BaseSettings]) -> bool:
+def adds_sources(cls: type[BaseSettings]) -> bool:
     """Tell whether a subclass adds sources: by `settings_customise_sources`, a dotenv file or a secrets folder."""
     return _has_hook(cls) or any(cls.model_config.get(key) for key in ("env_file", "secrets_dir"))
 
@@ -73,7 +66,7 @@ def _fields_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
     for name, field in cls.model_fields.items():
         place = f"{cls.__name__}.{name}"
         if field.default_factory_takes_validated_data:
-            rule = "a default factory that takes the other fields has no part here"
+            rule = "a default factory that takes the other fields is not supported"
             way_out = "Give a default, or compute the value in a property."
             yield Failure(name, f"{place}: {rule}. {way_out}")
         if field.alias or field.validation_alias or field.serialization_alias:
@@ -111,28 +104,22 @@ _FIXED: Final[Mapping[str, object]] = {"extra": "forbid", "frozen": True}
 """Options that have no effect but as they are."""
 
 
-def with_ambient(
-    section: Section, layers: Iterable[Layer], environ: Environment, *, strict: bool = False
-) -> tuple[Layer, ...]:
-    """Add the environment, and the sources of a subclass in the order it gives them, and rank all by precedence.
+def add_sources(
+    section: Section, layers: Sequence[Layer], environment: Layer
+) -> tuple[Sequence[Layer], Sequence[str]]:
+    """Add the environment, and the sources of a subclass in the order it gives them.
 
     The sources of a subclass stand between the command line and the file; each is one kind of layer, named
     by its class.
 
     Args:
-        section: The section; one whose environment is not read gets nothing.
+        section: The section.
         layers: The layers that were named in the call.
-        environ: The environment.
-        strict: Whether an unknown variable is always an error.
+        environment: That of the environment.
 
     Returns:
-        The layers in order, the strongest first.
+        The layers, and the order of their kinds, the strongest first.
     """
-    if section.prefix is None:
-        return ranked(layers)
-    environment = read_environment(environ, section, strict=strict)
-    if not _is_customised(section.cls):
-        return ranked([*layers, environment])
     cls: type[BaseSettings] = section.cls
     found = list(layers)
     dotenv, failed = _dotenv_of(cls)
@@ -150,9 +137,9 @@ def with_ambient(
         )
     except _unreadable() as error:
         name = f"{cls.__name__}.settings_customise_sources"
-        unread = _failures(error, f"{name}: expected sources that can be read; got")
+        unread = _failures(error, f"{name}: expected readable sources; got")
         failures = (*environment.failures, *failed, *unread)
-        return ranked([*layers, environment._replace(failures=failures)])
+        return [*layers, environment._replace(failures=failures)], PRECEDENCE
     order = ["override"]
     state: dict[str, Any] = {}
     by_source: dict[str, dict[str, Any]] = {}
@@ -173,18 +160,7 @@ def with_ambient(
         by_source[type(source).__name__] = dict(values)
         state = {**values, **state}
     order += [kind for kind in PRECEDENCE if kind not in order and kind not in ("argument", "environment")]
-    return ranked((layer for layer in found if layer.kind in order), order)
-
-
-def file_layers(
-    section: Section, files: Files | None, environ: Environment, recipe: "Recipe" = None
-) -> list[Layer]:
-    """Read the files that are named, those of the variable PTYCHO_CONFIG, and a recipe into layers of one section."""
-    if (ambient := environ.get(VARIABLE)) is files is recipe is None:
-        return []
-    from ptycho.config.recipes import read_files  # the parsers load with the first file
-
-    return [file.layer(section) for file in read_files(files, recipe, ambient)]
+    return [layer for layer in found if layer.kind in order], order
 
 
 def _dotenv_of(cls: type[BaseSettings]) -> tuple[DotEnvSettingsSource, tuple[Failure, ...]]:

@@ -28,7 +28,7 @@ class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n
     """The network and the physics."""
 
     train_data_file: OptionalFile = path(None)
-    """The scan to train on: an NPZ file, or a folder of NPZ files that are one data set."""
+    """The scan to train on: a file, or a folder of NPZ files that are one data set."""
 
     test_data_file: OptionalFile = path(None)
     """A scan to validate on; none splits the training data."""
@@ -52,8 +52,8 @@ class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n
     """Weight of the total variation of the object."""
 
     nphotons: PositiveFloat = 1e9
-    """Incident photons of one diffraction pattern; amplitudes that amount to far more are refused, as they
-    seem to be counts."""
+    """Incident photons of one diffraction pattern; amplitudes that amount to far more are refused, since they are
+    probably counts."""
 
     n_groups: PositiveInt | None = None
     """Number of groups to train on; none is one for every scan position."""
@@ -62,7 +62,7 @@ class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n
     """Number of scan positions to draw before grouping; none keeps all."""
 
     subsample_seed: Seed | None = None
-    """Seed of the drawing of scan positions and groups; none takes the seed of the run."""
+    """Seed for drawing scan positions and groups; none uses the seed of the run."""
 
     neighbor_count: PositiveInt = 4
     """A group is drawn from this many nearest neighbours of a scan position."""
@@ -93,14 +93,14 @@ class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n
     """Folder for everything a training writes."""
 
     backend: Backend = "pytorch"
-    """The implementation that trains; tensorflow is another distribution's."""
+    """Implementation of the training; tensorflow belongs to another distribution."""
 
     torch_loss_mode: Annotated[Literal["poisson", "mae"], Exact()] = "poisson"
-    """poisson: the losses as weighted; mae: no Poisson term, and the amplitude error weighted by mae_weight
-    (by 1 where that is 0)."""
+    """poisson: the losses with their weights; mae: no Poisson term, and the amplitude error with mae_weight (with 1 if
+    that is 0)."""
 
     measurement_domain: Domain = "auto"
-    """Whether patterns are counts (intensity) or their square root (amplitude); auto: as the file says."""
+    """Whether patterns are counts (intensity) or their square root (amplitude); auto: from the file or its values."""
 
     optimizer: Annotated[Literal["adam", "adamw", "sgd"], Exact()] = "adam"
     """The optimizer."""
@@ -121,7 +121,7 @@ class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n
     """Epochs of rising learning rate before the schedule; not with Adaptive."""
 
     lr_min_ratio: Fraction = 0.1
-    """Last learning rate over the highest, with the schedules WarmupCosine, Exponential and MultiStage."""
+    """Ratio of the last learning rate to the highest, with the schedules WarmupCosine, Exponential and MultiStage."""
 
     plateau_factor: ShrinkFactor = 0.5
     """The learning rate is multiplied by this at a plateau, with the Adaptive schedule."""

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from ptycho.config.syntax import Key, SyntaxFaultError
 
-_SIGN: Final = re.compile(r"[ \t]*:")
 _TAGS: Final = {None, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))}
 """What the tag of a value may be; most have none."""
 _FORBIDDEN: Final = r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
@@ -133,8 +132,9 @@ def _keys_in(node: Any, path: Key, seen: set[int], text: str) -> Iterator[tuple[
         return
     for key, value in node.value:
         inner = (*path, _name(key))
-        sign = _SIGN.match(text, key.end_mark.index)
-        yield inner, key.start_mark.index, sign.end() if sign else key.end_mark.index
+        end = key.end_mark.index
+        sign = next((at for at in range(end, len(text)) if text[at] not in " \t"), end)
+        yield inner, key.start_mark.index, sign + 1 if text[sign : sign + 1] == ":" else end
         yield from _keys_in(value, inner, seen, text)
 
 

@@ -1,5 +1,6 @@
 """Bad pixels of a scan: the mask in its file, and one in a file of its own."""
 
+import io
 from pathlib import Path
 from typing import cast
 
@@ -9,6 +10,7 @@ from ptycho.data_error import DataError, problem
 from ptycho.formats.frames import Images, Mask, Window, blocks_of
 from ptycho.formats.sources import Sources, listed, reading
 from ptycho.formats.trees import open_tree
+from ptycho.regular_files import open_regular, size_of
 from ptycho.stored_array import Array
 
 
@@ -76,7 +78,9 @@ def _from_file(sources: Sources, images: Images) -> Mask | None:
     path = Path(path)
     if path.suffix == ".npy":
         try:
-            values = np.load(path, allow_pickle=False)
+            with open_regular(path) as file:
+                content = io.BytesIO(file.read(size_of(file)))
+            values = np.lib.format.read_array(content, allow_pickle=False)
         except (OSError, ValueError) as error:
             advice = "Write it with numpy.save."
             raise DataError(problem("mask_file", "a readable mask", f"'{error}'", path, advice)) from error
@@ -90,7 +94,8 @@ def _from_file(sources: Sources, images: Images) -> Mask | None:
                 raise DataError(problem("mask_file", expected, got, path, advice))
             with reading(likely[0].name, path):
                 values = tree.stored(likely[0].name).read(slice(None))
-    if values.shape != images.shape:
-        expected = f"a mask of {images.shape[0]} x {images.shape[1]} pixels"
-        sources.refuse("mask_file", expected, f"shape {values.shape}", "Name another file.", path)
+    if values.shape != images.shape or values.dtype.kind not in "biuf":
+        expected = f"a mask of {images.shape[0]} x {images.shape[1]} pixels, bool or numbers"
+        got = f"dtype {values.dtype}, shape {values.shape}"
+        sources.refuse("mask_file", expected, got, "Name another file.", path)
     return values != 0

@@ -266,7 +266,7 @@ class StoredFrames(StoredArray):
             )
             self._process = os.getpid()
         if Identity.of(self._path) != self._identity:
-            expected, got = "the file as it was when it was opened", "one written to since then"
+            expected, got = "the file as it was when it was opened", "one that has changed since then"
             advice = "Write a new scan under another name. Start again."
             raise DataError(problem("scan file", expected, got, self._path, advice))
         try:

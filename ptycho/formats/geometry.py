@@ -174,7 +174,7 @@ def _in_pixels(sources: Sources, listed: Array, unit: str, scale: Scale) -> Arra
         return listed * np.array(scale.of_px)
     if scale.pixel_m is None:
         got = f"positions in {unit}, and no size of an object pixel"
-        sources.refuse("object_pixel", "what positions are divided by", got, unknown_lengths(sources))
+        sources.refuse("object_pixel", "the divisor of positions", got, unknown_lengths(sources))
     return listed * LENGTHS[unit] / np.array(scale.pixel_m)
 
 

@@ -162,7 +162,7 @@ def _adds_squares(sources: Sources, images: Images, window: Window, domain: str)
     if not (some == np.rint(some)).all():
         expected = "counts, which are added up, or amplitudes, whose squares are"
         advice = "Set --measurement-domain."
-        sources.refuse("bin", expected, "numbers that are not whole, and nobody to say what they are", advice)
+        sources.refuse("bin", expected, "numbers that are not whole, without a measurement_domain", advice)
     return False
 
 

@@ -45,7 +45,7 @@ def _as_used(sources: Sources, found: Found, plan: Plan) -> Array:
         return probe
     if probe.ndim != 3 or not len(probe) or probe.shape[-2:] != plan.images.shape:
         expected = f"a probe of {plan.images.shape[0]} x {plan.images.shape[1]} pixels, as the patterns have"
-        advice = "Set --probe estimate to do without it."
+        advice = "Set --probe estimate to ignore it."
         sources.refuse(found.name, expected, f"shape {found.values.shape}", advice, found.path)
     unbinned = window._replace(bin=1, pad=(window.pad or 0) * window.bin, wraps=False)
     middle = [length // 2 - window.side // 2 for length in plan.images.shape]

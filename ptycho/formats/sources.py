@@ -114,7 +114,7 @@ class Sources:
         tree, stored = found
         n_bytes = int(np.prod(stored.shape, dtype=object)) * stored.dtype.itemsize
         if too_large(n_bytes):
-            expected = f"values that fit into the memory there is, {size_text(available_bytes())}"
+            expected = f"values that fit into the available memory, {size_text(available_bytes())}"
             got = f"{size_text(n_bytes)} (shape {stored.shape}, {stored.dtype})"
             raise DataError(problem(stored.name, expected, got, tree.path, "Split the scan."))
         with reading(stored.name, tree.path):
@@ -173,7 +173,7 @@ class Sources:
         open_ones = {tree.path.name for tree in self._trees}
         absent = [name for name in self.layout.beside if name not in open_ones]
         if absent and len(open_ones) == 1:
-            advice += f" If it is in {' or '.join(absent)}, put that beside this file."
+            advice += f" If it is in {' or '.join(absent)}, copy that into the folder of this file."
         raise DataError(problem(setting, expected, f"none ({listed(entries)})", self.path, advice))
 
     def refuse(self, what: str, expected: str, got: str, advice: str, path: Path | None = None) -> NoReturn:

@@ -18,6 +18,7 @@ from ptycho.data_error import DataError, problem
 from ptycho.hdf5_files import Hdf5File
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.npz_files import open_npz, read_header, read_member
+from ptycho.regular_files import first_bytes
 from ptycho.stored_array import Array
 
 ZIP: Final = b"PK\x03\x04"
@@ -121,8 +122,7 @@ def open_tree(path: Path) -> Tree:
     if not path.is_file():
         found = "a directory" if path.is_dir() else "nothing"
         raise FileNotFoundError(problem("scan file", "a file", found, path, "Check the path."))
-    with path.open("rb") as file:
-        start = file.read(8)
+    start = first_bytes(path, len(HDF5))
     if start == HDF5:
         return Hdf5Tree(path)
     if start.startswith((ZIP, BZIP2)):
@@ -219,7 +219,7 @@ class NpzTree:
         key, index = split_index(name)
         if key not in self._members:
             keys = ", ".join([*self._members][:20]) or "nothing"
-            raise DataError(problem(key, "an array of that key", f"{keys}", self.path, "Correct the name."))
+            raise DataError(problem(key, "an array of this name", f"{keys}", self.path, "Correct the name."))
         array = read_member(self.path, self._archive, self._members[key])
         return _indexed([array], index, name, self.path)
 
@@ -263,7 +263,7 @@ def _unpacked(path: Path) -> io.BytesIO:
         for part in _parts(path):
             content.write(part)
             if too_large(content.tell() + _PART):
-                expected = f"content that fits into the memory there is, {size_text(available_bytes())}"
+                expected = f"content that fits into the available memory, {size_text(available_bytes())}"
                 advice = "Unpack the file (bunzip2)."
                 raise DataError(problem("scan file", expected, "more", path, advice))
     except (OSError, EOFError, ValueError) as error:

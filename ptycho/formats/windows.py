@@ -59,7 +59,7 @@ def _centre(sources: Sources, tree: Tree, images: Images) -> str | tuple[int, in
         return centre_of(total)
     row, column = map(round, cast(Pair, pair_of_numbers(written)))
     if not (row < height and column < width):
-        sources.refuse("centre", f"a pixel of the {height} x {width} there are", written, "Give row, column.")
+        sources.refuse("centre", f"a pixel within {height} x {width}", written, "Give row, column.")
     return row, column
 
 

@@ -17,14 +17,14 @@ def load_backend(name: str) -> Any:
 
     Raises:
         ValueError: there is no such backend.
-        RuntimeError: the backend is TensorFlow's, which another distribution holds, or it is not installed.
+        RuntimeError: the backend is TensorFlow's, which another distribution has, or it is not installed.
     """
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name in found:
         return found[name].load()
     if name == "tensorflow":
         raise RuntimeError(
-            "backend: expected 'pytorch'; got 'tensorflow', which this distribution does not hold. "
+            "backend: expected 'pytorch'; got 'tensorflow', which this distribution does not have. "
             "Set backend='pytorch'."
         )
     if name == "pytorch":

@@ -27,7 +27,7 @@ class DataloaderFormats(Enum):
     @classmethod
     def _missing_(cls, value: object) -> None:
         choices = ", ".join(repr(member.value) for member in cls)
-        raise ValueError(f"data_format: expected {choices}; got {value!r}. Choose that.")
+        raise ValueError(f"data_format: expected {choices}; got {value!r}. Set it to this.")
 
 
 class PtychoDataLoader:
@@ -100,7 +100,7 @@ class PtychoDataLoader:
             files = sorted(self.data_dir.glob("*.npz"))
             if not files:
                 raise FileNotFoundError(
-                    f"{printable(str(self.data_dir))}: expected NPZ files to train on; got none. Export them first."
+                    f"{printable(str(self.data_dir))}: expected NPZ files to train on; got none. Export some first."
                 )
             read = (RawData.from_file(file, self._domain) for file in files)
             self._scans = [
@@ -130,4 +130,4 @@ def _new_folder(place: Path) -> Path:
             return folder
         except FileExistsError:
             continue
-    raise FileExistsError(f"{place / name}: expected a free name; got none. Clean the folder up.")
+    raise FileExistsError(f"{place / name}: expected a free name; got none. Clean up the folder.")

@@ -76,7 +76,9 @@ def _too_large(data: DataConfig, model: ModelConfig) -> Iterator[Failure]:
     band = model.edge_pad if model.probe_big and model.pad_object else None
     if band is not None and band > data.N // 4:
         name = "ModelConfig.edge_pad"
-        rule = f"at most {data.N // 4}, a quarter of N = {data.N}, which leaves the network half of the patch"
+        rule = (
+            f"at most {data.N // 4}, a quarter of N = {data.N}, so that the network keeps half of the patch"
+        )
         yield Failure(name, f"{name}: expected {rule}; got {band}. Lower it.")
     if data.neighbor_function == "4_quadrant" and data.C > QUADRANTS + 1:
         name = "DataConfig.neighbor_function"
@@ -102,7 +104,7 @@ def check_checkpoints(execution: PyTorchExecutionConfig) -> None:
     else:
         return
     message = (
-        f"{knob}: expected {rule}, since a checkpoint is the model that this training is for; "
+        f"{knob}: expected {rule}, since a checkpoint is the model of this training; "
         f"got {execution.to_dict()[knob]} from {execution.sources[knob]}. Keep one."
     )
     raise ConfigError([Failure(knob, message)])
@@ -209,6 +211,6 @@ def _on_this_machine(stated: dict[str, Any], replaceable: Collection[str] = GPUS
     accelerator = stated.get("accelerator", "auto")
     if accelerator in replaceable and find_accelerator(accelerator) is None:
         here = find_accelerator("auto")
-        log.warning("device: %s is not here; computing on %s", accelerator, here)
+        log.warning("device: %s is not available; computing on %s", accelerator, here)
         stated["accelerator"] = here
     return stated

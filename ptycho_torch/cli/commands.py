@@ -37,7 +37,7 @@ COMMANDS: Final = {
         Command("import", "write a scan of another program as an NPZ file", "FILE --output FILE [flags]"),
         Command("train", "train a model on a scan", "DATA [flags]"),
         Command(
-            "reconstruct", "reconstruct a scan, by itself or with a trained model", "[MODEL] DATA [flags]"
+            "reconstruct", "reconstruct a scan, without a model or with a trained one", "[MODEL] DATA [flags]"
         ),
         Command(
             "demo",
@@ -65,7 +65,7 @@ ACTIONS: Final = {
     action.name: action
     for action in (
         Command(
-            "show", "show the settings that a run would have, and where each is from", "COMMAND ...", "config"
+            "show", "show the settings that a run would have, and the origin of each", "COMMAND ...", "config"
         ),
         Command(
             "check",
@@ -75,12 +75,12 @@ ACTIONS: Final = {
         ),
         Command(
             "init",
-            "write a file to edit, with every setting as a comment",
+            "write a file to edit, with all settings as comments",
             "[--yaml] [--recipe NAME]",
             "config",
         ),
         Command("schema", "write the JSON Schema of configuration files, for editors", "", "config"),
-        Command("env", "list the environment variables and what they are now", "[--json]", "config"),
+        Command("env", "list the environment variables and their values", "[--json]", "config"),
         Command(
             "diff", "compare the settings of two runs or files", "RUN_OR_FILE RUN_OR_FILE [--json]", "config"
         ),

@@ -19,7 +19,7 @@ def add_arguments(parser: FlagParser) -> None:
     """Add the runs, and where to write."""
     parser.description = (
         "Write one page with several runs side by side: their objects, which zoom together, their figures, and the "
-        "settings that are not the same in all of them. A run on several scans is a run for each scan."
+        "settings that differ. A run on several scans counts as one run for each scan."
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="Folder of a run; two or more.")
     add_output(parser, f"The page to write. [default: {PAGE}]")

@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     for file in named:
         canonical = _canonical_class(file)
         table = canonical and section_of(canonical).table
-        hint = f"; a command reads what is outside [model] from [{table}]" if table else ""
+        hint = f"; a command reads the settings outside [model] as [{table}]" if table else ""
         print(f"{file.path}: no mistakes found{hint}")
     if not named or not all(file.is_of_run for file in named):
         print("environment: no mistakes found")

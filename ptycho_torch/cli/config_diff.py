@@ -60,16 +60,13 @@ def run(options: argparse.Namespace) -> int:
         return 0
     rows = [
         Line(
-            (
-                printable(name.partition(".")[2]),
-                *(printable(f"{text(side[name].value)} ({side[name]})") for side in (here, there)),
-            ),
+            (name.partition(".")[2], *(f"{text(side[name].value)} ({side[name]})" for side in (here, there))),
             printable(name.partition(".")[0]),
         )
         for name in both
     ]
     if rows:
-        print_table(("setting", printable(first), printable(second)), rows)
+        print_table(("setting", first, second), rows)
     else:
         print("no differences")
     if absent:

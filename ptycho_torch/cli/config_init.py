@@ -9,16 +9,15 @@ from ptycho.config.errors import ConfigError, printable
 from ptycho.config.recipes import read_recipe
 from ptycho.config.resolve import resolve
 from ptycho.config.section import TABLES, section_of_table
-from ptycho_torch.cli.config_schema import schema_line
 from ptycho_torch.cli.flags import Flag, flags_of
 from ptycho_torch.cli.options import SHOWN, add_recipe, recipe_of
 from ptycho_torch.cli.parser import FlagParser
 
 HEAD: Final = (
     "Settings of ptycho; ptycho train and ptycho reconstruct read them with --config FILE.",
-    "Every setting is shown with the value that it has until you set it: that of the recipe {recipe}, or else its "
-    "default. To set one, take away the # before its name; one that stays a comment is not set here.",
-    "ptycho config schema > ptycho.schema.json, beside this file, lets editors complete and check it.",
+    "Every setting is shown with the value that it has unless you set it: that of the recipe {recipe}, otherwise its "
+    "default. To set one, remove the # before its name; settings in comments are not set.",
+    "ptycho config schema > ptycho.schema.json, in the folder of this file, lets editors complete and check it.",
     "ptycho config check FILE finds mistakes; ptycho config show train --config FILE shows the outcome.",
 )
 
@@ -53,7 +52,7 @@ def template(recipe: str, *, as_yaml: bool) -> str:
     Raises:
         ConfigError: what is wrong with the recipe.
     """
-    lines = [schema_line(as_yaml=as_yaml).rstrip()]
+    lines = [render.schema_line(as_yaml=as_yaml).rstrip()]
     lines += _comment(words.format(recipe=printable(recipe)) for words in HEAD)
     files = read_recipe(recipe)
     if failures := [failure for file in files for failure in file.failures]:

@@ -15,8 +15,6 @@ from ptycho.config.section import OF_READING, TABLES, recorded, section_of_table
 from ptycho_torch.cli.flags import Flag, flags_of
 from ptycho_torch.cli.parser import FlagParser
 
-SCHEMA_FILE: Final = "./ptycho.schema.json"
-"""Where files look for the schema: beside them."""
 RULES: Final[Mapping[str, Mapping[str, Any]]] = {
     "N": {"anyOf": [{"const": 0}, {"multipleOf": 16, "minimum": 32}]},
     "positions_provided": {"const": True},
@@ -32,11 +30,6 @@ def run(options: argparse.Namespace) -> int:
     """Print the schema."""
     print(json.dumps(schema(), indent=2))
     return 0
-
-
-def schema_line(*, as_yaml: bool = False) -> str:
-    """The line by which editors find the schema of a file."""
-    return f"# yaml-language-server: $schema={SCHEMA_FILE}\n" if as_yaml else f"#:schema {SCHEMA_FILE}\n"
 
 
 def schema() -> dict[str, Any]:

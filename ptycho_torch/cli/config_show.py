@@ -9,10 +9,9 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import text
 from ptycho.config.files import ORIGINS_KEY, SCHEMA_KEY
 from ptycho.config.paths import absolute
-from ptycho.config.render import HEAD, Entry, Row, lines, toml_file, yaml_file
+from ptycho.config.render import HEAD, SCHEMA_FILE, Entry, Row, lines, schema_line, toml_file, yaml_file
 from ptycho.config.section import recorded, section_of, section_of_table
 from ptycho_torch.cli.commands import COMMANDS, Command
-from ptycho_torch.cli.config_schema import SCHEMA_FILE, schema_line
 from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import CommandLine
 from ptycho_torch.cli.parser import FlagParser

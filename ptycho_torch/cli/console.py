@@ -14,7 +14,6 @@ from typing import Any
 from ptycho.config.errors import ConfigError, printable, spelled_out
 from ptycho.data_error import DataError
 from ptycho.escaped import LineFormatter
-from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION, STATE, holds_training
 from ptycho.version import installed_version
 from ptycho_torch.stopping import INTERRUPTED, TERMINATED, Terminated
 
@@ -24,16 +23,16 @@ LIGHTNING = "lightning.pytorch.utilities.rank_zero"
 log = logging.getLogger(__name__)
 
 _WORDS = {
-    errno.EEXIST: "expected a new place, or a folder; got a file that is there. Name another place",
+    errno.EEXIST: "expected a new place or a folder; got an existing file. Name another place",
     errno.ENOTDIR: "expected a folder in this path; got a file. Correct the path",
     errno.EISDIR: "expected a file; got a folder. Name a file",
-    errno.ELOOP: "expected a file or a folder; got links that lead round in a circle. Correct the path",
-    errno.ENOSPC: "expected room for it; got a full disk (No space left on device). Make room, or name another place",
-    errno.EDQUOT: "expected room for it; got none (Disk quota exceeded). Make room, or name another place",
+    errno.ELOOP: "expected a file or a folder; got a circle of links. Correct the path",
+    errno.ENOSPC: "expected enough space; got a full disk (No space left on device). Free some, or name another place",
+    errno.EDQUOT: "expected enough space; got a full quota (Disk quota exceeded). Free some, or name another place",
     errno.EFBIG: "expected a file as large as it needs to be; got a limit (File too large). Raise it (ulimit -f)",
-    errno.EROFS: "expected a place that can be written to; got a read-only file system. Name another place",
-    errno.EACCES: "expected permission to use it; got none (Permission denied). Grant it, or name another place",
-    errno.ENAMETOOLONG: "expected a name that the file system takes; got a longer one. Shorten it",
+    errno.EROFS: "expected a writable place; got a read-only file system. Name another place",
+    errno.EACCES: "expected permission to use it; got none (Permission denied). Change its mode, or name another place",
+    errno.ENAMETOOLONG: "expected a name that the file system accepts; got one that is too long. Shorten it",
 }
 """In place of what the system says, which names neither rule nor way on."""
 
@@ -96,18 +95,20 @@ def watching_for_interrupt(run_dir: Path) -> Iterator[None]:
 
 
 def _kept(run_dir: Path) -> str:
+    from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION, STATE, holds_training
+
     if states := [*run_dir.glob(STATE), *run_dir.glob(f"*/{STATE}")]:
         images = ", ".join(relative(state.with_name(OF_RECONSTRUCTION[1])) for state in sorted(states))
-        return f"kept so far: {images}. Go on with ptycho reconstruct --resume {relative(run_dir)}."
+        return f"kept so far: {images}. Continue with ptycho reconstruct --resume {relative(run_dir)}."
     checkpoints = sorted((run_dir / CHECKPOINTS).glob("*.ckpt"))
     if not checkpoints and holds_training(run_dir):
-        return "no checkpoint was written yet."
+        return "no checkpoint has been written yet."
     if not checkpoints:
         done = ", ".join(relative(path.parent) for path in sorted(run_dir.glob("*/metrics.json")))
         return f"complete: {done}." if done else "nothing was kept."
     names = ", ".join(path.name for path in checkpoints)
     place = relative(run_dir / CHECKPOINTS)
-    return f"kept in {place}: {names}. Go on with ptycho train --resume {relative(run_dir)}."
+    return f"kept in {place}: {names}. Continue with ptycho train --resume {relative(run_dir)}."
 
 
 @contextlib.contextmanager

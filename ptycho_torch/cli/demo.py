@@ -4,6 +4,7 @@ import argparse
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,11 @@ from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
+from ptycho.config.paths import RUNS
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import MEMBERS, RunFolder
-from ptycho.run_names import RUNS
 from ptycho_torch.cli.console import (
     is_first_process,
     refuse_unlearned,
@@ -53,8 +54,9 @@ def add_arguments(parser: FlagParser) -> None:
     training = [*_training_flags(), *flags_of(PyTorchExecutionConfig)]
     shared = {flag.name for flag in training}
     scan = [flag for flag in _scan_flags() if flag.name not in shared]
-    shown = shown_values(RECIPE, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
-    parser.add_flags(scan + training, shown | {"N": "64", "output_dir": f"{RUNS}/demo"})
+    classes = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+    shown = partial(shown_values, RECIPE, *classes, N="64", output_dir=f"{RUNS}/demo")
+    parser.add_flags(scan + training, shown)
 
 
 def _training_flags() -> list[Flag]:
@@ -177,6 +179,4 @@ def _report(run_dir: Path, figures: Mapping[str, Mapping[str, Any]], trained_s: 
         print(f"{name:15}{image}; R factor {found['r_factor']:.4f} ({found['patterns']} patterns); {took}")
     print(f"loss           {here}/loss.png, {here}/history.csv, {here}/solver/loss.png")
     print(f"model          {here}/wts.h5.zip")
-    print(
-        f"settings       {here}/config.json, {here}/solver/config.json: every value, and where it came from"
-    )
+    print(f"settings       {here}/config.json, {here}/solver/config.json: every value and its origin")

@@ -7,6 +7,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,19 +44,19 @@ _TOLD: Final = {
 def add_arguments(parser: FlagParser) -> None:
     """Add the flags of a training."""
     parser.epilog = (
-        "Tells of the settings that ptycho train would have here, from flags, environment and --config, whether any "
-        "would be refused; then the exit code is 2. Nothing is run, and no data are opened. With RUN, compares the "
-        "scan, checkpoints and model of a training, or scan, model and results of a reconstruction, with the SHA-256 "
-        "in its record, config.json. The exit code is 1 where one is changed, missing or cannot be "
-        "read, where a checkpoint, a model or a result is not listed, and where no file is listed; 3 where the run "
-        "itself came to nothing: a training that did not learn, or a picture that is not that of the object."
+        "Shows whether ptycho train would refuse any of its settings here, from flags, environment and --config; the "
+        "exit code is then 2. Nothing is run, and no data are opened. With RUN, compares the scan, checkpoints and "
+        "model of a training, or scan, model and results of a reconstruction, with the SHA-256 in its record, "
+        "config.json. The exit code is 1 if a file is changed, missing or unreadable, if a checkpoint, a model or a "
+        "result is not listed, or if no file is listed. It is 3 if the run itself has no result: a training that did "
+        "not learn, or a picture that is not that of the object."
     )
     parser.add_argument("run", metavar="RUN", nargs="?", help="Folder of a run whose files are checked.")
     add_config(parser)
     add_recipe(parser)
     add_json(parser)
     fields = flags_of(TrainingConfig, without=["train_data_file", "output_dir"])
-    shown = shown_values(STANDARD, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+    shown = partial(shown_values, STANDARD, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
     parser.add_flags(flags_of(ModelConfig) + fields + flags_of(PyTorchExecutionConfig), shown)
 
 
@@ -63,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
     """Print what this machine offers, or which files of a run are as they were written.
 
     Returns:
-        0; 2 where a setting in force would be refused; 1 where a file of the run is not as it was written, or nothing
-        tells whether it is; 3 where the files are sound and the run came to nothing.
+        0; 2 if a setting would be refused; 1 if a file of the run has changed, or cannot be checked; 3 if the files are
+        sound but the training did not learn, or the picture is not that of the object.
 
     Raises:
         ConfigError, Refusal, OSError: wrong input.
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     if "run" in line.places:
         if line.flags or {"config", "recipe"} & vars(options).keys():
             raise Refusal(
-                "RUN: expected without flags, --config and --recipe, which are of a training; got both. Drop one."
+                "RUN: expected without flags, --config and --recipe, which belong to a training; got both. Drop one."
             )
         return _check_files(line.places["run"], as_json="json" in options)
     request = train.asked(line)
@@ -116,7 +117,7 @@ def _check_files(run: str, *, as_json: bool) -> int:
 def _verdict_on_files(states: Mapping[str, str]) -> str | None:
     """What keeps the files of a run from being sound, by the state of each; None where all are as written."""
     if not states:
-        return f"no file is listed in {RECORD}, and none was checked"
+        return f"{RECORD} lists no files, so none was checked"
     numbers = {words: sum(state in what for state in states.values()) for what, words in _TOLD.items()}
     told = [f"{number} of {len(states)} files {words}" for words, number in numbers.items() if number]
     return ", ".join(told) or None
@@ -161,5 +162,5 @@ def _shortened(knob: str, message: str) -> str:
 
 def _verdict(refused: list[Failure]) -> str:
     if not refused:
-        return "ptycho train would refuse none of the settings in force."
+        return "ptycho train would refuse none of its settings."
     return "\n".join(["ptycho train would refuse:", *(spelled_out(failure.message) for failure in refused)])

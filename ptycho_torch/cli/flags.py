@@ -63,9 +63,9 @@ class Flag(NamedTuple):
     @property
     def metavar(self) -> str:
         """What stands for the value in the help text."""
-        if self.words:
+        if words := self.words:
             integers = ("N",) if int in self.accepts.kinds else ()
-            listed = "{" + ",".join((*integers, *self.words)) + "}"
+            listed = "{" + ",".join((*integers, *words)) + "}"
             return listed if len(listed) <= _LONGEST_METAVAR else "WORD"
         if float in self.accepts.kinds:
             return "X"
@@ -95,18 +95,19 @@ def flags_of(cls: type, groups: Collection[str] = (), *, without: Collection[str
     """
     section = section_of(cls)
     names = sorted(section.fields, key=lambda name: name not in cls.__annotations__)
-    order = list(groups or dict.fromkeys(map(section.group, names)))
+    group = {name: section.group(name) for name in names}
+    order = list(groups or dict.fromkeys(group.values()))
     flags = [
         Flag(
             name,
             section.scalars[name],
             partial(_meaning, section, name),
             section.defaults[name],
-            section.group(name),
+            group[name],
             section.variable(name),
         )
         for name in names
-        if name not in without and section.group(name) in order
+        if name not in without and group[name] in order
     ]
     return sorted(flags, key=lambda flag: order.index(flag.group))
 

@@ -15,7 +15,7 @@ def add_arguments(parser: FlagParser) -> None:
     """Add FILE and the flags: the fields of the section [data]."""
     parser.add_argument("data_file", metavar="FILE", nargs="?", help="The file to read.")
     parser.add_argument("--output", "-o", metavar="FILE", required=True, help="NPZ file to write.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace the file if it is there.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
     add_reading(parser)
     add_quiet(parser)
 

@@ -25,7 +25,7 @@ SHARED: Final = ("measurement_domain",)
 
 def add_arguments(parser: FlagParser) -> None:
     """Add FILE and the flags: the fields of the section [data]."""
-    parser.add_argument("data_file", metavar="FILE", nargs="?", help="The file to look at.")
+    parser.add_argument("data_file", metavar="FILE", nargs="?", help="The file to inspect.")
     add_json(parser)
     parser.add_argument(
         "--output", metavar="FILE", help=f"PNG file of the picture. [default: {PICTURES}/NAME-OF-FILE.png]"
@@ -38,7 +38,7 @@ def add_reading(parser: FlagParser) -> None:
     """Add `--config` and the flags that tell how a scan is read."""
     add_config(parser)
     others = [name for name in section_of(SolverConfig).fields if name not in SHARED]
-    parser.add_flags(flags_of(SolverConfig, without=others) + flags_of(DataConfig), {})
+    parser.add_flags(flags_of(SolverConfig, without=others) + flags_of(DataConfig))
 
 
 def reading(options: argparse.Namespace) -> tuple[Path, DataConfig, str]:
@@ -51,7 +51,9 @@ def reading(options: argparse.Namespace) -> tuple[Path, DataConfig, str]:
     request = line.request(SolverConfig, PyTorchExecutionConfig)
     path = request.path("data_file")
     if path is None:
-        message = "FILE: expected a path; got none. Give it, or data_file in [solver] of --config."
+        message = (
+            "FILE: expected a path; got none. Name it, or set data_file in [solver] of a file for --config."
+        )
         request.fail([Failure("FILE", message)])
     answer = request.answer()
     return Path(str(path)), answer[DataConfig], answer[SolverConfig].measurement_domain

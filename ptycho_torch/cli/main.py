@@ -46,10 +46,10 @@ def build_parser() -> FlagParser:
     """The parser of the whole command line."""
     parser = FlagParser(
         prog="ptycho",
-        description="Reconstruct ptychographic scans, by themselves or with a physics-informed network.",
+        description="Reconstruct ptychographic scans with an iterative solver or a physics-informed network.",
         epilog="ptycho COMMAND --help, or ptycho help COMMAND, explains a command.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="Show the version, and exit.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="Show the version and exit.")
     parser.set_defaults(whole_parser=parser)
     parser.add_commands(COMMANDS.values(), dest="command")
     return parser

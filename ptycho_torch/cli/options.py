@@ -14,8 +14,6 @@ from ptycho.config.paths import VARIABLE, PathError, expanded
 from ptycho.config.recipes import STANDARD, read_files, read_recipe, recipe_names
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
-from ptycho.run_folder import run_failure
-from ptycho.run_record import read_record
 from ptycho_torch.cli.console import Refusal, is_first_process, is_watched
 from ptycho_torch.cli.parser import FlagParser
 
@@ -35,7 +33,7 @@ OWN = (
     "whole_parser",
 )
 """Options of the commands themselves; every other one is a field's."""
-OVERWRITE = "Replace the run that is in the output folder; it is kept aside until the new one has saved."
+OVERWRITE = "Replace the run in the output folder; the earlier run is kept until the new one has saved."
 AUTO = "auto"
 """In place of a folder to resume: go on where there is something to go on from."""
 POSITIONAL = {
@@ -56,18 +54,19 @@ SHOWN: Final[Mapping[str, object]] = {
 """Values that are found when a command runs, in the words of the help text."""
 
 
-def shown_values(recipe: str, *classes: type) -> dict[str, object]:
+def shown_values(recipe: str, *classes: type, **others: object) -> dict[str, object]:
     """What help texts show in place of the defaults of the fields: the values of a recipe, and what a run finds.
 
     Args:
         recipe: the recipe.
-        classes: those of the tables that are read.
+        *classes: those of the tables that are read.
+        **others: further values.
     """
     (file,) = read_recipe(recipe)
     stated: dict[str, object] = {}
     for cls in classes:
         stated |= file.layer(section_of(cls)).values
-    return {**SHOWN, **stated}
+    return {**SHOWN, **stated, **others}
 
 
 def add_own_options(parser: FlagParser, *, overwrite: str = "", recipe: str = STANDARD) -> None:
@@ -86,8 +85,7 @@ def add_config(parser: FlagParser) -> None:
         metavar="FILE",
         action="append",
         help="TOML, YAML or JSON file with settings (ptycho config init writes one), or a run, whose recorded settings "
-        "are taken. May be repeated: the last file is the strongest; those that the variable PTYCHO_CONFIG names are "
-        "below all of them.",
+        "are used. May be repeated: later files win. The files in the variable PTYCHO_CONFIG are weaker.",
     )
 
 
@@ -96,7 +94,7 @@ def add_recipe(parser: FlagParser, default: str = STANDARD) -> None:
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help=f"Values to take where no flag, variable or file sets one: {', '.join(recipe_names())}, or a file like "
+        help=f"Values for settings that no flag, variable or file sets: {', '.join(recipe_names())}, or a file like "
         f"those of --config; none: the defaults of the settings. [default: {default}]",
     )
 
@@ -205,6 +203,8 @@ class CommandLine(NamedTuple):
                 such run to go on.
             Refusal: an option that does not go with `--resume`.
         """
+        from ptycho.run_record import read_record
+
         if self.unknown:
             raise ConfigError(self.unknown)
         for option, given in (
@@ -214,7 +214,7 @@ class CommandLine(NamedTuple):
             ("--output-dir", self.flags.get("output_dir")),
         ):
             if given:
-                rule = "expected without --resume, which takes settings and folder of the run"
+                rule = "expected without --resume, which uses settings and folder of the run"
                 raise Refusal(f"{option}: {rule}; got both. Drop one{hint}")
         run_dir = path_of_flag("--resume", options.resume)
         read_record(Path(run_dir), table)
@@ -234,7 +234,7 @@ def resumes_itself(options: argparse.Namespace) -> bool:
     automatic = vars(options).get("resume") == AUTO
     if automatic and "overwrite" in options:
         raise Refusal(
-            "--overwrite: expected without --resume auto, which keeps what is there; got both. Drop one."
+            "--overwrite: expected without --resume auto, which keeps the run in the folder; got both. Drop one."
         )
     return automatic
 
@@ -249,7 +249,10 @@ def missing_places(request: Request, cls: type, places: Mapping[str, str]) -> li
     """
     table = section_of(cls).table
     missing = [
-        Failure(word, f"{word}: expected a path; got none. Give it, or {name} in [{table}] of --config.")
+        Failure(
+            word,
+            f"{word}: expected a path; got none. Name it, or set {name} in [{table}] of a file for --config.",
+        )
         for name, word in places.items()
         if request.path(name) is None
     ]
@@ -278,7 +281,7 @@ def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:
     """A file that is kept, unless somebody says that it may go."""
     if "overwrite" in options or not path.exists():
         return []
-    message = f"{path}: expected nothing there yet; got a file. Name another place, or pass --overwrite."
+    message = f"{path}: expected a new file; got an existing one. Name another place, or pass --overwrite."
     return [Failure(str(path), message)]
 
 
@@ -286,5 +289,7 @@ def run_in_the_way(run_dir: Path, options: argparse.Namespace, *, may_resume: bo
     """An earlier run that is kept, or one under way; the first process of a run asks."""
     if "overwrite" in options or not is_first_process():
         return []
+    from ptycho.run_folder import run_failure
+
     failure = run_failure(run_dir, may_resume=may_resume)
     return [] if failure is None else [failure]

@@ -5,7 +5,7 @@ import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,14 +28,14 @@ class FlagParser(argparse.ArgumentParser):
     hands_on_unknown = False
     cure_of_more = ""
 
-    def __init__(self, *, fill: "Callable[[FlagParser], None] | None" = None, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         options = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS} | options
         super().__init__(**options)
         for action in self._actions:  # the only one yet, if any
-            action.help = "Show this message, and exit."
-        self._fill = fill
+            action.help = "Show this message and exit."
         self._further: list[argparse._ArgumentGroup] = []
-        self._undescribed: list[tuple[argparse.Action, Callable[[], str]]] = []
+        self._undescribed: list[tuple[argparse.Action, Flag]] = []
+        self._stated: Callable[[], Mapping[str, object]] = dict
 
     def add_commands(
         self,
@@ -43,7 +43,7 @@ class FlagParser(argparse.ArgumentParser):
         dest: str,
         add_arguments: "Callable[[Command, FlagParser], None]" = Command.add_arguments,
     ) -> None:
-        """Add inner commands; one gets its arguments when it is first asked for.
+        """Add inner commands; the parser of one is made when it is first asked for.
 
         Args:
             commands: the commands.
@@ -52,7 +52,7 @@ class FlagParser(argparse.ArgumentParser):
         """
         kind = "action" if dest == "action" else "command"
         chooser = self.add_subparsers(
-            dest=dest, metavar=kind.upper(), title=f"{kind}s", prog=self.prog, parser_class=FlagParser
+            dest=dest, metavar=kind.upper(), title=f"{kind}s", prog=self.prog, parser_class=_Later
         )
         for command in commands:
             chooser.add_parser(
@@ -63,47 +63,45 @@ class FlagParser(argparse.ArgumentParser):
                 fill=partial(add_arguments, command),
             )
 
-    def filled(self) -> Self:
-        """Add the arguments, where that was left until somebody asks."""
-        fill, self._fill = self._fill, None
-        if fill is not None:
-            fill(self)
+    @property
+    def made(self) -> Self:
+        """Itself; see `_Later`."""
         return self
 
     def walk(self, path: tuple[str, ...] = ()) -> "Iterator[tuple[tuple[str, ...], FlagParser]]":
-        """Every parser with the words that lead to it, the outermost first, and all arguments added."""
-        yield path, self.filled()
+        """Every parser with the words that lead to it, the outermost first."""
+        yield path, self
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                for name, inner in action.choices.items():
-                    yield from inner.walk((*path, name))
+                for name, inner in [*action.choices.items()]:
+                    action.choices[name] = inner.made  # for what looks at the class
+                    yield from inner.made.walk((*path, name))
 
-    def add_flags(self, flags: "Sequence[Flag]", stated: Mapping[str, object] | None = None) -> None:
+    def add_flags(self, flags: "Sequence[Flag]", stated: Callable[[], Mapping[str, object]] = dict) -> None:
         """Add flags under the headings of their groups; the common ones of a command come first.
 
         Args:
             flags: the flags; those of one group stand together.
-            stated: defaults that the command line states in place of the fields'.
+            stated: finds, where help is asked for, the defaults that the command line states in place of the fields'.
         """
+        self._stated = stated
         common = COMMON.get(self.prog.rpartition(" ")[2], ())
         first = sorted((one for one in flags if one.name in common), key=lambda one: common.index(one.name))
         if first:
             self.add_argument(
-                "--help-all", action=_HelpAll, nargs=0, help="Show this message with all settings, and exit."
+                "--help-all", action=_HelpAll, nargs=0, help="Show this message with all settings and exit."
             )
-            self._add_group("common settings", first, stated or {})
+            self._add_group("common settings", first)
             self._action_groups.insert(1, self._action_groups.pop())
         further = [flag for flag in flags if flag.name not in common]
         for group, members in groupby(further, key=lambda flag: flag.group):
-            section = self._add_group(group, members, stated or {})
+            section = self._add_group(group, members)
             if first:
                 self._further.append(section)
         if first:
             self.epilog = f"{len(further)} further settings: {self.prog} --help-all"
 
-    def _add_group(
-        self, group: str, flags: "Iterable[Flag]", stated: Mapping[str, object]
-    ) -> argparse._ArgumentGroup:
+    def _add_group(self, group: str, flags: "Iterable[Flag]") -> argparse._ArgumentGroup:
         section = self.add_argument_group(group)
         for flag in flags:
             negative = spell(f"no_{flag.name}")
@@ -111,7 +109,7 @@ class FlagParser(argparse.ArgumentParser):
                 added = section.add_argument(flag.spelling, negative, dest=flag.name, action=_Switch)
             else:
                 added = section.add_argument(flag.spelling, dest=flag.name, metavar=flag.metavar)
-            self._undescribed.append((added, partial(flag.describe, stated)))
+            self._undescribed.append((added, flag))
             vars(added)["words"] = flag.words
             if not flag.is_switch and bool in flag.accepts.kinds:
                 section.add_argument(
@@ -125,8 +123,9 @@ class FlagParser(argparse.ArgumentParser):
 
     def describe(self) -> None:
         """Write the help texts of the flags, which a command that runs does without."""
-        for action, words in self._undescribed:
-            action.help = words()
+        stated = self._stated() if self._undescribed else {}
+        for action, flag in self._undescribed:
+            action.help = flag.describe(stated)
         self._undescribed = []
 
     def format_help(self) -> str:
@@ -158,7 +157,6 @@ class FlagParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse after writing every flag with hyphens; refuse what is no flag."""
-        self.filled()
         if not args and isinstance(self._subparsers, argparse._ArgumentGroup):
             self.print_help()
             self.exit()
@@ -180,8 +178,8 @@ class FlagParser(argparse.ArgumentParser):
             self.error("\n".join(failure.message for failure in failures))
         if unknown:
             places = [str(one.metavar) for one in self._get_positional_actions() if one.metavar]
-            rule = f"expected no more than {' and '.join(places)}" if places else "expected flags alone"
-            self.error(f"{unknown[0]}: {rule}; got another argument. {self.cure_of_more}".rstrip())
+            rule = f"expected only {' and '.join(places)}" if places else "expected flags alone"
+            self.error(f"{unknown[0]}: {rule}; got a further argument. {self.cure_of_more}".rstrip())
         return parsed, []
 
     def _current(self, word: str) -> str:
@@ -295,6 +293,28 @@ class FlagParser(argparse.ArgumentParser):
             message = f"expected {found[1].replace(', ', ' and ')}; got too few. See {self.prog} --help."
         lines = "\n".join(map(printable, message.split("\n")))
         self.exit(2, f"{self.prog}: {lines}\n")
+
+
+class _Later:
+    """The parser of a command, made when it is first asked for anything.
+
+    Args:
+        fill: adds its arguments.
+        **options: as of `FlagParser`.
+    """
+
+    def __init__(self, *, fill: Callable[[FlagParser], None], **options: Any) -> None:
+        self._fill, self._options = fill, options
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.made, name)
+
+    @cached_property
+    def made(self) -> FlagParser:
+        """The parser, with all arguments."""
+        parser = FlagParser(**self._options)
+        self._fill(parser)
+        return parser
 
 
 class _HelpAll(argparse.Action):

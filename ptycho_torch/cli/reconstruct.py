@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig
@@ -11,12 +12,13 @@ from ptycho.config.execution import RECONSTRUCTION_GROUPS, PyTorchExecutionConfi
 from ptycho.config.files import ConfigFile
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
+from ptycho.config.paths import RECONSTRUCTIONS
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_folder import holds_training
-from ptycho.run_names import RECONSTRUCTIONS, reconstruction_folder
+from ptycho.run_names import reconstruction_folder
 from ptycho_torch.cli import solve
 from ptycho_torch.cli.console import refusing, tell_loading, watching_for_interrupt
 from ptycho_torch.cli.flags import flags_of
@@ -57,20 +59,18 @@ def add_arguments(parser: FlagParser) -> None:
     parser.add_argument(
         "--resume",
         metavar="RUN",
-        help="Go on with the reconstruction without a model in this folder, with its own settings, where it was "
-        "stopped. DATA is then needed only where the scan was moved. With 'auto', go on with that in the output folder "
-        "where there is one, and start it otherwise.",
+        help="Resume the reconstruction without a model in this folder, with its own settings. DATA is needed only if "
+        "the scan was moved. With 'auto', resume the one in the output folder, or start it if there is none.",
     )
     flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
     flags += flags_of(SolverConfig, without=["data_file", *section_of(InferenceConfig).fields])
     flags += flags_of(DataConfig)
     folders = f"{RECONSTRUCTIONS}/NAME-OF-DATA; with a model FOLDER-OF-MODEL/NAME-OF-DATA"
-    shown = shown_values(STANDARD, InferenceConfig, SolverConfig, PyTorchExecutionConfig)
-    parser.add_flags(
-        flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), shown | {"output_dir": folders}
-    )
+    classes = (InferenceConfig, SolverConfig, PyTorchExecutionConfig)
+    shown = partial(shown_values, STANDARD, *classes, output_dir=folders)
+    parser.add_flags(flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), shown)
     parser.hands_on_unknown = True
-    parser.cure_of_more = "Several scans are named by their folder."
+    parser.cure_of_more = "To reconstruct several scans, name their folder."
 
 
 def run(options: argparse.Namespace) -> int:

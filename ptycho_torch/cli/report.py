@@ -14,24 +14,24 @@ from ptycho_torch.cli.parser import FlagParser
 def add_arguments(parser: FlagParser) -> None:
     """Add the run, and where to write."""
     parser.description = (
-        "Write report.html of a run again, from its files: the object, figures and whether to believe them, the "
-        "patterns that are predicted worst, the settings, and the command that repeats the run. It opens from the "
-        "disk, without a network. A run on several scans has one in the folder of each."
+        "Write report.html of a run again, from its files: the object, figures and a verdict, the worst predicted "
+        "patterns, the settings, and the command that repeats the run. It opens from the disk, without a network. A "
+        "run on several scans has a page in the folder of each."
     )
     parser.add_argument("run", metavar="RUN", help="Folder of a training or of a reconstruction.")
     parser.add_argument(
         "--watch",
         action="store_true",
-        help="Serve the page to a browser on this machine until Ctrl-C, and load it again there whenever the run "
-        "writes another one; the run may be under way. Nothing is written.",
+        help="Serve the page to a browser on this machine until Ctrl-C, and reload it whenever the run writes a new "
+        "one. No files are written.",
     )
-    add_output(parser, "Write the page to this file, and leave the folder of the run as it is.")
+    add_output(parser, "Write the page to this file, and do not change the folder of the run.")
 
 
 def add_output(parser: FlagParser, words: str) -> None:
     """Add where to write a page."""
     parser.add_argument("--output", metavar="FILE", help=words)
-    parser.add_argument("--overwrite", action="store_true", help="Replace the file if it is there.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
 
 
 def run(options: argparse.Namespace) -> int:

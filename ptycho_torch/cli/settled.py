@@ -53,11 +53,11 @@ class Settled(NamedTuple):
         answer = request.answer()
         for told in answer.unused:
             log.info(told)
-        pending: dict[str, tuple[Origin, str]] = {}
+        sources, pending = answer.sources, dict[str, tuple[Origin, str]]()
         for name, (source, words) in unknown.items():
-            origin = answer.sources[name]
+            origin = sources[name]
             weaker = origin.kind not in _FIXED if source.kind == "inferred" else origin.kind == "default"
             if weaker:
                 beaten = () if origin.kind == "default" else (origin._replace(shadowed=()), *origin.shadowed)
                 pending[name] = source._replace(shadowed=beaten), words.format(text(origin.value))
-        return cls(answer.sources, answer[PyTorchExecutionConfig], classes, groups, pending)
+        return cls(sources, answer[PyTorchExecutionConfig], classes, groups, pending)

@@ -16,7 +16,7 @@ def add_arguments(parser: FlagParser) -> None:
     from ptycho.simulation import simulate_scan
 
     parser.add_argument("--output", metavar="FILE", required=True, help="NPZ file to write.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace the file if it is there.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
     add_quiet(parser)
     parser.add_flags(parameter_flags(simulate_scan, "scan"))
 

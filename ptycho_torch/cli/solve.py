@@ -15,12 +15,13 @@ from ptycho.config.execution import (
 )
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
+from ptycho.config.paths import RECONSTRUCTIONS
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.judgement import judgement
 from ptycho.run_folder import REPORT
-from ptycho.run_names import RECONSTRUCTIONS, default_folder
+from ptycho.run_names import default_folder
 from ptycho.run_verdicts import recorded_problems
 from ptycho.wording import counted, duration
 from ptycho_torch.cli.console import (
@@ -165,7 +166,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
 
 def _tell_resumed(results: "Sequence[SolverResult]", run_dir: Path) -> int:
     if not results and is_first_process():
-        print(f"{relative(run_dir)}: nothing is left to reconstruct")
+        print(f"{relative(run_dir)}: the reconstruction has finished already")
     code = tell_results(results)
     refuse_unlearned(next(iter(recorded_problems(run_dir)), None))  # of scans that were finished before
     return code

@@ -15,8 +15,6 @@ def print_table(head: Sequence[str], rows: Sequence[Line]) -> None:
         head: headings of the columns.
         rows: the lines, with as many cells.
     """
-    head = [printable(cell) for cell in head]
-    rows = [row._replace(cells=tuple(map(printable, row.cells))) for row in rows]
     if sys.stdout.isatty():
         _print_coloured(head, rows)
     else:
@@ -31,11 +29,11 @@ def _print_coloured(head: Sequence[str], rows: Sequence[Line]) -> None:
 
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column, heading in enumerate(head):
-        drawn.add_column(heading, no_wrap=column == 0, overflow="fold")  # nothing is cut off
+        drawn.add_column(printable(heading), no_wrap=column == 0, overflow="fold")  # nothing is cut off
     for group, members in groupby(rows, key=lambda row: row.group):
         if group:
             drawn.add_section()
             drawn.add_row(Text(group, style="cyan"))
         for row in members:
-            drawn.add_row(*(Text(cell) for cell in row.cells), style="bold" if row.marked else "")
+            drawn.add_row(*(Text(printable(cell)) for cell in row.cells), style="bold" if row.marked else "")
     Console().print(drawn)

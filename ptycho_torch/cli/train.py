@@ -1,6 +1,7 @@
 """`ptycho train`: from a scan to a trained model."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,10 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.layer import Layer
 from ptycho.config.model import ModelConfig
 from ptycho.config.origins import Origin
+from ptycho.config.paths import RUNS
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.config.training import TrainingConfig
-from ptycho.judgement import recorded_judgement
-from ptycho.run_folder import REPORT
-from ptycho.run_names import RUNS, data_of, default_folder
 from ptycho.wording import counted
 from ptycho_torch.cli.console import (
     is_first_process,
@@ -56,19 +55,19 @@ def add_arguments(parser: FlagParser) -> None:
     parser.add_argument(
         "--resume",
         metavar="RUN",
-        help="Go on with the training in this folder, from its latest checkpoint, with its own settings. DATA is then "
-        "needed only where the scan was moved; flags change what a training that goes on can change. With 'auto', go "
-        "on with the training in the output folder where there is one, and start it otherwise: a job that is started "
-        "again needs no other command.",
+        help="Resume the training in this folder from its latest checkpoint, with its own settings. DATA is needed "
+        "only if the scan was moved; flags change the settings that can be changed. With 'auto', resume the training "
+        "in the output folder, or start it if there is none: a requeued job can use the same command.",
     )
-    shown = shown_values(STANDARD, ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+    classes = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
+    shown = partial(shown_values, STANDARD, *classes, output_dir=f"{RUNS}/NAME-OF-DATA")
     flags = (
         flags_of(ModelConfig) + flags_of(TrainingConfig, without=["train_data_file"]) + flags_of(DataConfig)
     )
-    parser.add_flags(flags + flags_of(PyTorchExecutionConfig), shown | {"output_dir": f"{RUNS}/NAME-OF-DATA"})
+    parser.add_flags(flags + flags_of(PyTorchExecutionConfig), shown)
     parser.hands_on_unknown = True
     parser.cure_of_more = (
-        "NPZ files that are one data set are named by their folder; other scans get a run each."
+        "To train on several NPZ files together, name their folder; start a run for each other scan."
     )
 
 
@@ -156,18 +155,19 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
         ConfigError: a flag that does not exist.
         Refusal: an option that does not go with `--resume`.
     """
-    known = line.resuming(options, "training", "; flags change what can be changed.")
+    known = line.resuming(options, "training", "; flags change the settings that can be changed.")
     return {**known, "train_data_file": line.places.get("train_data_file")}
 
 
 def _say_result(result: "TrainingResult | EndedTraining") -> int:
+    from ptycho.judgement import recorded_judgement
     from ptycho_torch.runs.resuming import EndedTraining
 
     if is_first_process():
         verdict = recorded_judgement(result.run_dir, "training")
         told = f"trained for {counted(len(result.history), 'epoch')}, {last_losses(result.history)}"
         if isinstance(result, EndedTraining):
-            told = "nothing is left to train"
+            told = "the training has finished already"
         print(f"{relative(result.bundle)}: {told}. {verdict.headline}.")
         if result.problem is None:
             _tell_next(result.run_dir, len(result.history), has_learned=verdict.level == "good")
@@ -176,6 +176,9 @@ def _say_result(result: "TrainingResult | EndedTraining") -> int:
 
 
 def _tell_next(run_dir: Path, n_epochs: int, *, has_learned: bool) -> None:
+    from ptycho.run_folder import REPORT
+    from ptycho.run_names import data_of
+
     if not has_learned:
         tell_next("train", "--resume", run_dir, "--nepochs", str(2 * n_epochs))
     for scan in data_of(run_dir)[:1]:
@@ -187,6 +190,8 @@ def asked(line: CommandLine) -> Request:
     """The request of a command line; its output folder is called after the scan, where that is known."""
     request = line.request(ModelConfig, TrainingConfig, PyTorchExecutionConfig)
     if data := request.path("train_data_file"):
+        from ptycho.run_names import default_folder
+
         place = {"output_dir": str(default_folder(Path(RUNS), data))}
         request.add(TrainingConfig, Layer("cli-default", place))
     return request

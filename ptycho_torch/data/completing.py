@@ -120,7 +120,7 @@ def _on_top(found: str, of_reading: str) -> str:
 def _say_orientation(scan: RawData, ranked: list[Ranked]) -> None:
     first, second = ranked[0], ranked[1]
     level = logging.INFO if first.error < CLEARLY * second.error else logging.WARNING
-    doubt = "" if level == logging.INFO else ", which is not clear: check the picture"
+    doubt = "" if level == logging.INFO else ", but not clearly: check the picture"
     logger.log(
         level,
         "%s: orientation %s explains the patterns best (error %.3g, next %s with %.3g)%s.",

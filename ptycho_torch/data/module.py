@@ -45,7 +45,7 @@ def stack_probes(scans: Sequence[RawData]) -> torch.Tensor:
     shapes = {scan.patterns.shape[-1] for scan in scans}
     if len(shapes) > 1:
         raise DataError(
-            f"diff3d: expected scans of one pattern size N; got {sorted(shapes)}. Train them apart."
+            f"diff3d: expected scans of one pattern size N; got {sorted(shapes)}. Train them separately."
         )
     n_modes = max(len(scan.probe) for scan in scans)
     stacked = np.zeros((len(scans), n_modes, *scans[0].probe.shape[1:]), dtype=np.complex64)
@@ -258,7 +258,7 @@ class ScanDataModule(lightning.LightningDataModule):
             return np.empty((0, config.model.gridsize**2), dtype=np.int64)
         if wanted > len(usable) and not config.enable_oversampling:
             logger.warning(
-                "n_groups: %d groups asked for, %d positions to train on; using %d. "
+                "n_groups: %d groups requested, %d positions to train on; using %d. "
                 "Set enable_oversampling to draw more.",
                 wanted,
                 len(usable),
@@ -289,7 +289,7 @@ class ScanDataModule(lightning.LightningDataModule):
 
     def _loader(self, dataset: GroupDataset | None, *, training: bool) -> DataLoader[dict[str, torch.Tensor]]:
         if dataset is None:
-            raise RuntimeError("ScanDataModule: expected load() before its loaders are asked for.")
+            raise RuntimeError("ScanDataModule: expected load() before its loaders are used.")
         arguments = loader_arguments(self.execution, training=training, batch_size=self.config.batch_size)
         shuffled = training and not self.config.sequential_sampling
         rank, n_processes = (

@@ -82,7 +82,7 @@ def refuse_fixed(
         ConfigError: there is anything.
     """
     fixed = [
-        fixed_failure(name, change, f"as {folder} was trained so far", "training")
+        fixed_failure(name, change, f"as in {folder}", "training")
         for name, change in changes.items()
         if not _may_change(name.split(".")[-1], change)
     ]
@@ -95,7 +95,7 @@ def _without_checkpoints(execution: PyTorchExecutionConfig) -> Iterator[Failure]
     if execution.checkpoint_save_top_k == 0 and not execution.save_last_checkpoint:
         name, origins = "checkpoint_save_top_k", execution.sources
         rule = "expected another number than 0 where save_last_checkpoint is False"
-        why = "since a training that keeps no checkpoint could not go on again"
+        why = "since a training without checkpoints could not be resumed"
         got = f"got 0 from {origins[name]}, and False from {origins['save_last_checkpoint']}"
         yield Failure(name, f"{name}: {rule}, {why}; {got}. Keep one.")
 
@@ -169,5 +169,5 @@ def fixed_failure(name: str, change: Mapping[str, Any], why_so: str, kind: str) 
         kind: of the run.
     """
     rule = f"expected {show(change['was'])}, {why_so}"
-    why = f"A {kind} that goes on cannot change it: drop it, or start a new run."
+    why = f"A resumed {kind} cannot change it: drop it, or start a new run."
     return Failure(name, f"{name}: {rule}; got {show(change['now'])} from {change['from']}. {why}")

@@ -103,15 +103,17 @@ def latest(folder: Path, n_processes: int | None = None) -> Checkpoint:
             log.warning("passed over: %s", fault)
         if faults:
             log.warning(
-                "the latest sound checkpoint is %s, of %s",
+                "the latest sound checkpoint is %s, from %s",
                 printable(str(checkpoint.path)),
                 counted(checkpoint.epochs_done, "epoch"),
             )
         return checkpoint._replace(passed_over=[fault.path.name for fault in faults])
     if faults:
         raise ConfigError([failure for fault in faults for failure in fault.failures])
-    message = f"{folder}: expected a checkpoint to go on from; got none."
-    way_out = "One is written after every epoch, unless save_last_checkpoint is off. Start a new run."
+    message = f"{folder}: expected a checkpoint to resume from; got none."
+    way_out = (
+        "A checkpoint is written after every epoch, unless save_last_checkpoint is off. Start a new run."
+    )
     raise ConfigError([Failure(str(folder), f"{message} {way_out}")])
 
 
@@ -181,7 +183,7 @@ def _check_description(checkpoint: Checkpoint) -> None:
     numbers = [value for row in checkpoint.rows for value in row.values()]
     numbers += [content["callbacks"]["LossHistory"].get(name) for name in ("learning_rate", "seconds")]
     if not all(isinstance(value, int | float | None) for value in numbers):
-        raise TypeError("a history that holds something else than numbers")
+        raise TypeError("a history that holds more than numbers")
     if UNDER_WAY in content:
         _check_under_way(content[UNDER_WAY])
 
@@ -195,24 +197,24 @@ def _check_under_way(held: Mapping[str, Any]) -> None:
     means = held["means"].values()
     counts = [held["batches"], *(mean["n_samples"] for mean in means)]
     if not all(isinstance(count, int) and count > 0 for count in counts):
-        raise ValueError("an epoch under way without a number of batches or groups")
+        raise ValueError("an unfinished epoch without a number of batches or groups")
     if not all(isinstance(total, float) for mean in means for total in mean["totals"]):
-        raise TypeError("means that are made up of something else than numbers")
+        raise TypeError("means with more than numbers")
     if held["means"].keys() != {PtychoPINN_Lightning.loss_name}:
-        raise ValueError("other means than that of the training loss")
+        raise ValueError("means other than that of the training loss")
 
 
 def _refuse_other_processes(checkpoint: Checkpoint, n_processes: int | None) -> None:
     held = checkpoint.n_processes
     if None not in (held, n_processes) and held != n_processes:
         message = f"expected whole epochs, or the part of one that {n_processes} processes trained; got that of {held}."
-        raise CheckpointError(checkpoint.path, f"{message} Train on with {held} devices (n_devices).")
+        raise CheckpointError(checkpoint.path, f"{message} Continue with {held} devices (n_devices).")
 
 
 def _refuse_unsound(checkpoint: Checkpoint) -> None:
     refuse_damaged(checkpoint.path)
     if not all(value.isfinite().all() for value in _tensors(checkpoint.content)):
-        message = "expected weights that are numbers; got a training that has diverged."
+        message = "expected finite weights; got a training that has diverged."
         way_out = "Start a new run with a lower learning_rate, or set gradient_clip_val."
         raise CheckpointError(checkpoint.path, f"{message} {way_out}")
 

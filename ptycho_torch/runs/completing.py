@@ -18,7 +18,7 @@ def as_found(scan: RawData, fabric: Fabric, *, check: bool = False) -> RawData:
     findings = find(scan, usable_patterns(scan)) if fabric.is_global_zero else None
     findings = fabric.broadcast(findings) if fabric.world_size > 1 else findings
     if findings is None:
-        raise AssertionError("the first process found nothing")
+        raise AssertionError("the first process found no probe")
     found = completed(scan, findings)
     if check and fabric.is_global_zero:
         check_orientation(found, usable_patterns(found))

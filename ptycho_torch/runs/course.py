@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.solver import SolverConfig
+from ptycho.probe import covered_shares
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.config_solver import SolverPayload
 from ptycho_torch.data.groups import Indices
@@ -43,6 +44,9 @@ N_LAST: Final = 10
 """Iterations at the end that fit what was set aside as well."""
 FEWEST: Final = 10
 """Patterns of a scan of which some are set aside."""
+COVERED: Final = 0.95
+"""Share of what the probe lights in a pattern that others which are fitted light as well, from which on the pattern
+judges: nothing tells of the rest. Where patterns share less, those judge that share most."""
 N_TESTED: Final = 64
 """Patterns that tell whether the probe of the file explains them."""
 FITS: Final = 1.5
@@ -251,7 +255,7 @@ class Course:
                 "holdout, or the weight."
             )
             raise ConfigError([Failure("solver.prior_weight", message)])
-        log.info("no prior: nothing tells its weight, since no patterns are set aside")
+        log.info("no prior: its weight cannot be found, since no patterns are set aside")
         return False
 
     def _still_falls(self, at: int) -> bool:
@@ -275,7 +279,7 @@ class Course:
         fits = self.fabric.broadcast(bool(excess <= FITS))
         waits = not fits and self._may_wait() and self.fall() > ARRIVES
         log.info(
-            "the probe of the file leaves %.3g times the deviance that noise has: it is %s",
+            "with the probe of the file the deviance is %.3g times that of noise: the probe is %s",
             excess,
             "kept" if fits else "tested again, since the deviance still falls fast" if waits else "refined",
         )
@@ -379,12 +383,21 @@ def _parts(scan: RawData, share: float, seed: int) -> tuple[Indices, Indices, st
             "Mark fewer."
         )
     if len(fitted) < len(scan.patterns):
-        return fitted, np.setdiff1d(np.arange(len(scan.patterns)), fitted), "held out"
+        return fitted, _covered(scan, fitted, np.setdiff1d(np.arange(len(scan.patterns)), fitted)), "held out"
     if not share or len(fitted) < FEWEST:
         return fitted, fitted[:0], "fitted"
     n_aside = min(len(fitted) - 1, max(1, round(share * len(fitted))))
-    aside = np.sort(np.random.default_rng(seed).choice(len(fitted), n_aside, replace=False))
+    inside = _covered(scan, fitted, fitted)
+    candidates = inside if len(inside) >= n_aside else fitted
+    aside = np.sort(np.random.default_rng(seed).choice(candidates, n_aside, replace=False))
     return np.setdiff1d(fitted, aside), aside, "set aside"
+
+
+def _covered(scan: RawData, fitted: Indices, ids: Indices) -> Indices:
+    """Those of some patterns that share with fitted ones what they show."""
+    lighting = np.isin(np.arange(len(scan.patterns)), fitted)
+    shares = covered_shares(scan.probe, scan.positions_px, lighting)[ids]
+    return ids[shares >= min(COVERED, float(np.median(shares)))]
 
 
 def _refuse_modes(n_modes: int, n_given: int) -> None:

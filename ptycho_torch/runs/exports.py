@@ -69,10 +69,10 @@ class Export:
         problems = [
             problem(
                 f"save {self.format}",
-                "a scan that states the size of an object pixel, or energy, distance and detector pixel",
+                "a scan with the size of an object pixel, or with energy, distance and detector pixel",
                 "none of it",
                 printable(str(scan.path or "memory")),
-                "State them in its metadata, or save tiff.",
+                "Add them to its metadata, or save tiff.",
             )
             for scan in scans
             if Geometry.of(scan.metadata, scan.patterns.shape[-1]).object_pixel_m is None

@@ -216,11 +216,11 @@ def compare(
     part = image[rows, columns].astype(np.complex128)
     if not np.isfinite(part).all():
         raise DataError(
-            "comparison: expected an object of finite numbers; got some that are not. Train the model again."
+            "comparison: expected an object of finite numbers; got NaN or infinite ones. Train the model again."
         )
     if not part.any():
         raise DataError(
-            "comparison: expected an object with some light; got zeros alone. Train the model again."
+            "comparison: expected an object that is not zero everywhere; got zeros only. Train the model again."
         )
     down, right = corner_px
     known = truth[rows.start + down : rows.stop + down, columns.start + right : columns.stop + right].astype(

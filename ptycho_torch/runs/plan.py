@@ -74,11 +74,13 @@ def overlap_problem(facts: Facts) -> str | None:
     if facts.overlap >= TOO_WIDE:
         return None
     if facts.step_px is None:
-        return "positions: expected patterns that overlap; got a single one, which tells no object"
+        return (
+            "positions: expected patterns that overlap; got a single one, which does not determine an object"
+        )
     return (
         f"positions: expected patterns that overlap; got steps of {facts.step_px:.1f} px with a probe of "
-        f"{facts.probe_diameter_px:.1f} px (overlap {max(0.0, facts.overlap):.0%}), which hardly tell an object. Scan "
-        "in smaller steps, or with a larger probe"
+        f"{facts.probe_diameter_px:.1f} px (overlap {max(0.0, facts.overlap):.0%}), which hardly determine an object. "
+        "Scan in smaller steps, or with a larger probe"
     )
 
 

@@ -38,9 +38,9 @@ from ptycho_torch.runs.judging import (
     in_blocks,
     judge,
     measured_by,
+    tell_doubt,
     tell_figures,
     tell_problem,
-    tell_unexplained,
 )
 from ptycho_torch.runs.outcome import problem_of_picture, warn_of
 from ptycho_torch.runs.product import pixel_sizes_of, product_of
@@ -185,7 +185,7 @@ def illuminated_model(
         state["probe"] = trained["probe"][row : row + 1, :n_modes]
         state["photon_scale"] = trained["photon_scale"][row : row + 1]
         state["log_intensity_scale"] = trained["log_intensity_scale"][row : row + 1]
-        log.info("probe: as refined in training, which started from the probe of this scan")
+        log.info("probe: the one refined in training, which started from the probe of this scan")
     else:
         state |= {name: own[name] for name in ("probe", "photon_scale", "log_intensity_scale")}
         _say_where_from(scan, domains)
@@ -197,15 +197,15 @@ def _say_where_from(scan: RawData, domains: TrainedDomains | None) -> None:
     """Log why the probe is that of the file, and none that the training refined."""
     read = None if domains is None else domains.of_scan(patterns_fingerprint(scan.patterns))
     if read is None:
-        log.info("probe: from the file of the scan, which the model was not trained on")
+        log.info("probe: from the file of the scan; the model was not trained on it")
     elif read.domain == scan.domain:
         log.info(
             "probe: from the file of the scan; the model was trained on these patterns with another probe"
         )
     else:
         log.warning(
-            "%s: the patterns are read as %s, and the model was trained on them as %s: the probe is that of the file. "
-            "Leave measurement_domain out to read them as in the training.",
+            "%s: patterns are read as %s, but the model was trained on them as %s; the probe is that of the file. "
+            "Leave out measurement_domain to read them as in the training.",
             printable(str(scan.path or "scan")),
             scan.domain,
             read.domain,
@@ -305,7 +305,7 @@ def _one_scan(
     figures[PROBLEM] = problem_of_picture(figures)
     problem = tell_problem(scan, figures[PROBLEM])
     if problem is None:
-        tell_unexplained(scan, figures, "network")
+        tell_doubt(scan, figures, "network")
     if fabric.is_global_zero:
         product = product_of(result, scan)
         placed = product.placed(figures)

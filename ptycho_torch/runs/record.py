@@ -127,7 +127,7 @@ def warn_of_older_model(run_dir: Path) -> None:
     for record in sorted(run_dir.glob(f"*/{CONFIGURATION}")) if is_first_process() else ():
         if _model_of(record) in (os.path.realpath(run_dir), os.path.realpath(run_dir / ARCHIVE)):
             log.warning(
-                "%s: made with the model that was replaced; reconstruct again (--overwrite), or move it away",
+                "%s: made with the replaced model; reconstruct again (--overwrite), or move it away",
                 printable(str(record.parent)),
             )
 
@@ -207,7 +207,7 @@ def _note_end(
     handler: logging.Handler, kind: type[BaseException] | None, error: BaseException | None, _: object
 ) -> None:
     """Write into a log alone how a run ended; at the terminal its caller tells it."""
-    level, words = logging.INFO, "the run has ended"
+    level, words = logging.INFO, "the run has finished"
     if isinstance(error, KeyboardInterrupt) or isinstance(
         getattr(error, "__context__", None), KeyboardInterrupt
     ):

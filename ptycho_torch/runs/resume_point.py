@@ -54,7 +54,7 @@ def refuse_other_scans(data: ScanDataModule, fingerprints: Sequence[str] | None)
     scans = scan_fingerprints(data)
     if scans != (fingerprints or scans):
         raise DataError(
-            f"{_paths(data)}: expected the data that the run was trained on so far; got other shapes, positions, "
+            f"{_paths(data)}: expected the data of the run so far; got other shapes, positions, "
             "probes or patterns. Name the data of the run, or start a new one."
         )
 

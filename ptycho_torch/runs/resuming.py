@@ -181,7 +181,7 @@ def _begin(
 ) -> TrainingResult:
     if (folder.path / CONFIGURATION).exists():
         log.warning(
-            "%s: there is no checkpoint to go on from; the training begins again",
+            "%s: there is no checkpoint to resume from; the training starts again",
             printable(str(folder.path)),
         )
     return train_in(folder, payload, check(payload, data), callbacks)
@@ -196,7 +196,7 @@ def _end(
         data.load()
     refuse_other_scans(data, record.get("fingerprints"))
     log.info(
-        "%s: its training has ended; raise nepochs or early_stop_patience to train on",
+        "%s: its training has finished; raise nepochs or early_stop_patience to continue",
         printable(str(folder.path)),
     )
     bundle, history = folder.path / ARCHIVE, LossHistory(folder.path / HISTORY).rows
@@ -289,7 +289,7 @@ def _refuse_other_training(stopped: _Stopped, payload: TrainingPayload) -> None:
     failures = [
         Failure(
             place,
-            f"{place}: expected {name} {show(value)}, as the run was trained so far; got {show(theirs[name])}. "
+            f"{place}: expected {name} {show(value)}, as in the run; got {show(theirs[name])}. "
             "Remove the file, or start a new run.",
         )
         for name, value in ours.items()
@@ -325,7 +325,7 @@ def _warn_of_lost_epochs(stopped: _Stopped, folder: Path) -> None:
         return
     if in_history > stopped.epochs_done + 1:
         log.warning(
-            "%s: the history has %s, and the latest checkpoint (%s) has %d; the others are trained again",
+            "%s: the history has %s, the latest checkpoint (%s) has %d; the difference is trained again",
             printable(str(folder)),
             counted(in_history, "epoch"),
             printable(stopped.checkpoint.name),
@@ -339,19 +339,19 @@ def _refuse_fewer_epochs(stopped: _Stopped, folder: Path, payload: TrainingPaylo
     if nepochs < done:
         origin = payload.sources["training.nepochs"]
         rule = f"expected at least {done}, the epochs that {folder} has been trained for"
-        message = f"training.nepochs: {rule}; got {nepochs} from {origin}. Raise it, or leave it out."
+        message = f"training.nepochs: {rule}; got {nepochs} from {origin}. Raise it, or drop it."
         raise ConfigError([Failure("training.nepochs", message)])
 
 
 def _nothing_left(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> Failure | None:
-    """Why nothing is left to train; None also for a training that was stopped before its model was saved."""
+    """Why the training has finished already; None also for a training that was stopped before its model was saved."""
     if not (folder / ARCHIVE).is_file():
         return None
     config, execution = payload.tf_training_config, payload.execution_config
     if stopped.epochs_done >= config.nepochs:
         origin = payload.sources["training.nepochs"]
         rule = f"expected more than the {counted(stopped.epochs_done, 'epoch')} that {folder} has been trained for"
-        message = f"training.nepochs: {rule}; got {config.nepochs} from {origin}. Raise it to train on."
+        message = f"training.nepochs: {rule}; got {config.nepochs} from {origin}. Raise it to continue."
         return Failure("training.nepochs", message)
     metric = monitored_metric(
         execution,
@@ -364,4 +364,4 @@ def _nothing_left(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> 
     origin = execution.sources["early_stop_patience"]
     rule = f"expected more than the {counted(waited, 'epoch')} without improvement that ended {folder}"
     message = f"early_stop_patience: {rule}; got {execution.early_stop_patience} from {origin}."
-    return Failure("early_stop_patience", f"{message} Raise it to train on.")
+    return Failure("early_stop_patience", f"{message} Raise it to continue.")

@@ -27,7 +27,7 @@ from ptycho_torch.runtime import check_solver, is_first_process
 
 log = logging.getLogger(__name__)
 
-_MAY_CHANGE: Final = "the settings of [execution], and where the scan is"
+_MAY_CHANGE: Final = "the settings of [execution] and the place of the scan"
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def ended_solution(run_dir: Path) -> EndedSolution:
     """
     found = read_contents(run_dir)
     if not {"object", "probe"} <= found.arrays.keys():
-        message = f"{run_dir}: expected the results of a reconstruction; got none of its object and probe."
-        raise ConfigError([Failure(str(run_dir), f"{message} Make them anew with overwrite=True.")])
+        message = f"{run_dir}: expected the results of a reconstruction; got no object and probe."
+        raise ConfigError([Failure(str(run_dir), f"{message} Repeat it with overwrite=True.")])
     problem = None if found.problem is None else f"{found.title}: {found.problem}."
     if problem is not None:
         log.error("%s", printable(problem))
@@ -174,7 +174,7 @@ def _recorded_payload(
     fields = section_of(SolverConfig).fields
     fixed = [name for level in (overrides, flags) for name in level if name in fields]
     if fixed:
-        rule = f"expected as the run has it; a reconstruction that goes on can change {_MAY_CHANGE}"
+        rule = f"expected the value of the run; a resumed reconstruction can change {_MAY_CHANGE}"
         raise ConfigError([Failure(name, f"solver.{name}: {rule}. Drop it.") for name in fixed])
     moved = {} if data is None else {"data_file": data}
     place = {**moved, "output_dir": run_dir}

@@ -22,7 +22,7 @@ from ptycho_torch.reassembly import Reconstruction, border_of
 from ptycho_torch.runs.course import FALLS, Course, margin_px
 from ptycho_torch.runs.exports import Export
 from ptycho_torch.runs.figures import Compared, save_comparison, save_iterations, save_reconstruction
-from ptycho_torch.runs.judging import compared, tell_figures, tell_problem, tell_unexplained
+from ptycho_torch.runs.judging import compared, tell_doubt, tell_figures, tell_problem
 from ptycho_torch.runs.metrics import Comparison
 from ptycho_torch.runs.outcome import problem_of_picture
 from ptycho_torch.runs.plan import overlap_problem
@@ -125,7 +125,7 @@ def finish(
     problem = overlap_problem(course.facts_now()) or problem_of_picture(told, with_model=False)
     told[PROBLEM] = problem if is_whole else None
     if is_whole and problem is None:
-        tell_unexplained(scan, told, "solver")
+        tell_doubt(scan, told, "solver")
         _tell_unfinished(course)
     found = SolverResult(
         folder,

@@ -62,7 +62,7 @@ class StateFile:
         message = (
             f"{self.path}: expected the state of a reconstruction; got a damaged file ({str(error)[:120]})."
         )
-        way_out = "Remove it: the reconstruction of this scan then starts anew."
+        way_out = "Remove it: the reconstruction of this scan then starts again."
         return ConfigError([Failure(str(self.path), f"{message} {way_out}")])
 
     def write(self, snapshot: Mapping[str, Any]) -> None:

@@ -131,10 +131,10 @@ def solve_in(
         folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
         left = [pair for pair in zip(scans, folders, strict=True) if not goes_on or not _is_finished(pair[1])]
         if not left and may_be_done:
-            log.info("%s: its reconstruction has ended", printable(str(run_dir)))
+            log.info("%s: its reconstruction has finished", printable(str(run_dir)))
             return []
         if not left:
-            message = f"{run_dir}: expected a reconstruction that was not finished; got one that is."
+            message = f"{run_dir}: expected an unfinished reconstruction; got a finished one."
             raise ConfigError([Failure(str(run_dir), f"{message} Start another one from it with --start.")])
         home.begin(anew=not goes_on)
         checksums = Checksums(run_dir)
@@ -158,7 +158,7 @@ def _refuse_large(scan: RawData) -> None:
     n_bytes = float(height * width * PIXEL_BYTES)
     if too_large(n_bytes):
         raise DataError(
-            f"{scan.path or 'scan'}: xcoords, ycoords: expected an object that the solver has memory for, "
+            f"{scan.path or 'scan'}: xcoords, ycoords: expected an object that fits into memory, "
             f"{size_text(available_bytes())}; got {height:.4g} x {width:.4g} pixels, which take {size_text(n_bytes)}. "
             "Leave out positions far from the others, or correct their unit (object pixels)."
         )
@@ -168,7 +168,7 @@ def _refuse_other_scans(scans: Sequence[RawData], record: Mapping[str, Any]) -> 
     found = [scan_fingerprint(scan) for scan in scans]
     if found != (record.get("fingerprints") or found):
         raise DataError(
-            f"{', '.join(str(scan.path or 'scan') for scan in scans)}: expected the data that the run was begun with; "
+            f"{', '.join(str(scan.path or 'scan') for scan in scans)}: expected the data that the run started with; "
             "got other shapes, positions, probes or patterns. Name the data of the run, or start a new one."
         )
 
@@ -227,7 +227,7 @@ def _one_scan(
             course.restore(saved)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise state.damaged(error) from None
-        log.info("%s: goes on after %s", printable(str(scan.path)), counted(course.n_done, "iteration"))
+        log.info("%s: resumed after %s", printable(str(scan.path)), counted(course.n_done, "iteration"))
     window = execution.reconstruction_window
     logger = build_logger(execution, folder) if fabric.is_global_zero else None
     with _logged_to(logger):
@@ -277,7 +277,7 @@ def _keep(
     if course.n_done and course.fabric.world_size == 1:
         state.write(course.snapshot())
         log.warning(
-            "%s: stopped after %d of %s; the object so far is kept",
+            "%s: stopped after %d of %s; the current object is kept",
             printable(str(course.scan.path)),
             course.n_done,
             counted(course.plan.n_iterations, "iteration"),

@@ -71,9 +71,9 @@ def trained_model(path: Path, bundle: Bundle) -> TrainedModel:
     data = bundle.config["data"]
     probes = data.get("probe_guess_sha256")
     if not isinstance(probes, list) or not all(isinstance(one, str) for one in cast(list[Any], probes)):
-        refuse_damaged(path, "one that does not tell the probes it was trained with")
+        refuse_damaged(path, "one without the probes that it was trained with")
     if isinstance(told := bundle.config.get(PROBLEM), str):
-        log.warning("%s: its training came to nothing: %s", printable(str(path)), told)
+        log.warning("%s: its training did not learn: %s", printable(str(path)), told)
     setting = bundle.config["training"].get("measurement_domain", "auto")
     domains = TrainedDomains.of(setting, data.get("domains"))
     sections = {name: bundle.config[name] for name in SECTIONS}
@@ -85,7 +85,7 @@ def _model_so_far(run_dir: Path) -> TrainedModel:
     said, record = read_archive_config(run_dir) or {}, cast(dict[str, Any], read_json(run_dir / RECORD))
     found = latest(run_dir / CHECKPOINTS)
     log.warning(
-        "%s: the training has not ended; its model after %s is used, by %s",
+        "%s: the training has not finished; its model after %s is used, from %s",
         printable(str(run_dir)),
         counted(found.epochs_done, "epoch"),
         printable(found.path.name),
@@ -126,7 +126,7 @@ def _differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
         if name not in found:
             yield f"no tensor {name!r}"
         elif name not in expected:
-            yield f"a tensor {name!r:.200} that the model does not have"
+            yield f"an unknown tensor {name!r:.200}"
         else:
             have, want = found[name], expected[name]
             fits = have.dtype in FLOATS if want.dtype in FLOATS else have.dtype == want.dtype

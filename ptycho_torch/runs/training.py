@@ -305,9 +305,7 @@ def _record(
         [scan.path for scan in data.scans],
         resumed.origins if resumed else None,
     ):
-        log.warning(
-            "%s: other content than the run was trained on so far, by its SHA-256", printable(changed)
-        )
+        log.warning("%s: the content differs from that of the run so far, by its SHA-256", printable(changed))
     log.info(
         "training on %s of %s, validating on %d, for %s%s",
         counted(facts["n_training_groups"], "group"),

@@ -141,7 +141,7 @@ def _read_rows(path: Path) -> list[dict[str, float | None]]:
         raise
     except (csv.Error, OSError, ValueError) as error:
         message = f"{path}: expected the history of a training; got a damaged file ({error!s:.200})."
-        way_out = "Copy it again, or move it away: a training that goes on writes it anew."
+        way_out = "Copy it again, or move it away: a resumed training writes a new one."
         raise ConfigError([Failure(str(path), f"{message} {way_out}")]) from error
 
 
@@ -180,7 +180,7 @@ class _Checkpoints(ModelCheckpoint):
             super().on_train_epoch_end(trainer, pl_module)
         elif trainer.is_global_zero and self.monitor is not None:
             log.warning(
-                "Epoch %d: weights that are not finite; no checkpoint is written", trainer.current_epoch
+                "Epoch %d: the weights are not finite; no checkpoint is written", trainer.current_epoch
             )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

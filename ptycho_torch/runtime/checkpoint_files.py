@@ -130,12 +130,12 @@ def unreadable(path: Path, reason: Exception | str) -> CheckpointError:
 
 def _worded(error: Exception) -> Exception | str:
     refused = isinstance(error, torch.serialization.pickle.UnpicklingError)
-    return "it holds more than plain values and tensors" if refused else error
+    return "it holds objects other than plain values and tensors" if refused else error
 
 
 def _compare(path: Path, *, with_tensors: bool) -> None:
     if path.exists() and not path.is_file():
-        raise unreadable(path, "it is no regular file")
+        raise unreadable(path, "it is not a regular file")
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():

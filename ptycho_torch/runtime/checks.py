@@ -176,7 +176,7 @@ def machine_failures(config: PyTorchExecutionConfig) -> list[Failure]:
         failures += _ddp_failures(config, accelerator)
     precisions = _PRECISIONS[accelerator]
     if config.precision not in precisions:
-        rule = f"one that {accelerator} computes in ({', '.join(precisions)})"
+        rule = f"one that {accelerator} supports ({', '.join(precisions)})"
         failures.append(refused(config, "precision", rule, "Choose one of these, or another accelerator."))
     return failures
 
@@ -221,14 +221,14 @@ def _sharding_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
         cure = "Install it (pip install deepspeed), or set strategy='auto'."
         yield refused(config, "strategy", "an installed strategy", cure)
     if strategy == "deepspeed" and config.enable_checkpointing:
-        rule = "False with strategy deepspeed, whose checkpoints are folders that no run goes on from here"
+        rule = "False with strategy deepspeed, whose checkpoints are folders, from which runs cannot be resumed here"
         yield refused(config, "enable_checkpointing", rule, "Set it to False, or choose another strategy.")
     if config.precision == "64-true":
         rule = f"32 or 16 bits with strategy {strategy}"
-        yield refused(config, "precision", rule, "Choose another of the two.")
+        yield refused(config, "precision", rule, "Change one of the two.")
     unsupported = "norm" if strategy == "fsdp" else "value"
     if config.gradient_clip_val is not None and config.gradient_clip_algorithm == unsupported:
-        rule = f"another than {unsupported!r} with strategy {strategy}"
+        rule = f"a value other than {unsupported!r} with strategy {strategy}"
         cure = "Choose the other one, or drop gradient_clip_val."
         yield refused(config, "gradient_clip_algorithm", rule, cure)
 
@@ -278,7 +278,7 @@ def logger_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
         )
     elif reason := unusable_service(config):
         rule = "a logger that can be written to"
-        cure = f"{reason}. Mend what the environment says of it, or choose another logger."
+        cure = f"{reason}. Correct its settings in the environment, or choose another logger."
         yield refused(config, "logger_backend", rule, cure)
 
 

@@ -87,7 +87,7 @@ _one_at_a_time: Final = threading.RLock()
 def _alone() -> Iterator[None]:
     """Wait for a run in another thread of this process."""
     if not _one_at_a_time.acquire(blocking=False):
-        log.warning("another run of this process is under way; this one waits until it has ended")
+        log.warning("another run of this process is in progress; this one waits until it ends")
         _one_at_a_time.acquire()
     try:
         yield

@@ -31,7 +31,7 @@ def build_fabric(config: PyTorchExecutionConfig) -> Fabric:
     n_devices = resolve_n_devices(config, accelerator)
     several = n_devices > 1 or config.num_nodes > 1
     if several and (config.strategy in _IN_ONE_PROCESS or hasattr(sys, "ps1") or accelerator == "tpu"):
-        log.info("this reconstruction runs on one device; a script with strategy ddp spreads it")
+        log.info("this reconstruction runs on one device; use a script with strategy ddp for several")
         several = False
     if not several:
         return Fabric(accelerator=accelerator, devices=1, precision=config.precision)

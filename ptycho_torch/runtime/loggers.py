@@ -90,7 +90,7 @@ def _refusal_of_mlflow(server: str) -> str | None:
         with variables(unsaid):
             MlflowClient(tracking_uri=server).search_experiments(max_results=1)
     except MlflowException as error:
-        return f"mlflow says of {_TRACKING}: {_first_line(error)}"
+        return f"mlflow reports for {_TRACKING}: {_first_line(error)}"
     return None
 
 
@@ -148,7 +148,7 @@ def _wandb(run_dir: Path) -> Logger:
     if wandb.login(prompt=False):
         return WandbLogger(project=_PROJECT, name=run_dir.name, save_dir=run_dir)
     log.info(
-        "wandb: not logged in; the run is kept below %s, and `wandb sync` sends it.",
+        "wandb: not logged in; the run is stored in %s, and `wandb sync` sends it.",
         printable(f"{run_dir}/wandb"),
     )
     return WandbLogger(project=_PROJECT, name=run_dir.name, save_dir=run_dir, mode="offline")

@@ -22,19 +22,19 @@ SETTLE_S: Final = 0.3
 """For what is told after the error."""
 
 _SHARED: Final = (
-    "num_workers: expected shared memory (/dev/shm) that holds the batches of the loading processes; it is full. "
+    "num_workers: expected enough shared memory (/dev/shm) for the batches of the loading processes; it is full. "
     "Enlarge it (docker run --shm-size=8g), lower num_workers or prefetch_factor, or set num_workers=0"
 )
 _HANDLES: Final = (
-    "num_workers: expected as many open files as the loading processes share batches by; the limit is reached. "
+    "num_workers: expected enough open files for the batches of the loading processes; the limit is reached. "
     "Raise it (ulimit -n), lower num_workers or prefetch_factor, or set num_workers=0"
 )
 _MEMORY: Final = (
-    "batch_size: expected a training that the memory of the device holds; it ran out. Lower batch_size (a higher "
+    "batch_size: expected a training that fits into the memory of the device; it ran out. Lower batch_size (a higher "
     "accum_steps keeps the effective batch), or use a larger device"
 )
 _MEMORY_OF_RECONSTRUCTION: Final = (
-    "inference_batch_size: expected a reconstruction that the memory of the device holds; it ran out. Lower "
+    "inference_batch_size: expected a reconstruction that fits into the memory of the device; it ran out. Lower "
     "inference_batch_size, correct positions far from the others (the object reaches as far as they do), or use a "
     "larger device"
 )
@@ -142,12 +142,12 @@ def _cause(error: BaseException, config: PyTorchExecutionConfig) -> str | None:
     several = torch.distributed.is_available() and torch.distributed.is_initialized()
     if several and (_OF_COLLECTIVES.search(text) or isinstance(error, torch.distributed.DistError)):
         how = lost_process() or "the connection to it closed"
-        return f"n_devices: expected processes that stay; another one of the run is gone: {how}"
+        return f"n_devices: expected all processes of the run to stay; one is gone: {how}"
     return None
 
 
 def _way_on(run_dir: Path) -> str:
     if any((run_dir / CHECKPOINTS).glob("*.ckpt")):
-        return f"Go on with ptycho train --resume {run_dir}."
+        return f"Continue with ptycho train --resume {run_dir}."
     states = [run_dir / STATE, *run_dir.glob(f"*/{STATE}")]
-    return f"Go on with ptycho reconstruct --resume {run_dir}." if any(map(Path.is_file, states)) else ""
+    return f"Continue with ptycho reconstruct --resume {run_dir}." if any(map(Path.is_file, states)) else ""

@@ -27,7 +27,7 @@ def find_metric(
         "checkpoint_monitor_metric",
         f"a metric that the model logs {'with' if has_validation else 'without'} validation data "
         f"({', '.join(sorted(logged))})",
-        "Choose one of these, or log it.",
+        "Choose one of these, or log this metric.",
     )
 
 

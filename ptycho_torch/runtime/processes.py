@@ -92,7 +92,7 @@ def launcher_failures(config: PyTorchExecutionConfig, n_devices: int) -> Iterato
         if asked != expected:
             each = "processes on each machine" if name == "n_devices" else "machines"
             rule = f"{expected}, as {launcher} has for this run: {here} processes on each of {nodes} machines"
-            yield refused(config, name, rule, f"Make the {each} and {name} agree.")
+            yield refused(config, name, rule, f"Make {each} and {name} agree.")
 
 
 WORKERS_FOR_EACH_CPU = 16
@@ -104,10 +104,10 @@ def loading_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
     most = WORKERS_FOR_EACH_CPU * (os.cpu_count() or 1)
     if config.num_workers > most:
         rule = f"at most {most} on this machine, {WORKERS_FOR_EACH_CPU} for each CPU"
-        yield refused(config, "num_workers", rule, "A few for each device are enough.")
+        yield refused(config, "num_workers", rule, "A few per device are enough.")
     if config.num_workers > 0 and multiprocessing.current_process().daemon:
-        rule = "0 in a daemonic process, such as a worker of multiprocessing.Pool, which may start no others"
-        yield refused(config, "num_workers", rule, "Set num_workers=0, or run in a process of its own.")
+        rule = "0 in a daemonic process, such as a worker of multiprocessing.Pool, which cannot start others"
+        yield refused(config, "num_workers", rule, "Set num_workers=0, or run in a separate process.")
 
 
 def start_failures(config: PyTorchExecutionConfig, accelerator: str, *, launched: bool) -> Iterator[Failure]:
@@ -127,7 +127,7 @@ def start_failures(config: PyTorchExecutionConfig, accelerator: str, *, launched
     elif strategy == "ddp_spawn":
         yield from _spawn_failures(config)
     elif not launched and not _can_start_again():
-        rule = "ddp_spawn or ddp_notebook where there is no script file to start again for each of several devices"
+        rule = "ddp_spawn or ddp_notebook, since there is no script file to start again for each of several devices"
         yield refused(config, "strategy", rule, "Set one of these, set n_devices=1, or write a script.")
 
 
@@ -159,9 +159,9 @@ def _spawn_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
 def _daemon_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
     if multiprocessing.current_process().daemon:
         rule = (
-            "ddp in a daemonic process, such as a worker of multiprocessing.Pool, which may start no others"
+            "ddp in a daemonic process, such as a worker of multiprocessing.Pool, which cannot start others"
         )
-        yield refused(config, "strategy", rule, "Set n_devices=1, or run in a process of its own.")
+        yield refused(config, "strategy", rule, "Set n_devices=1, or run in a separate process.")
 
 
 def _can_start_again() -> bool:

@@ -103,6 +103,6 @@ def _require_sound(others: list[BaseProcess]) -> None:
     for number, process in enumerate(others, 2):
         if process.exitcode:
             raise RuntimeError(
-                f"n_devices: process {number} of {len(others) + 1} ended with exit code {process.exitcode}; what it "
-                "said is on the error stream. Set n_devices to 1 to train in one process."
+                f"n_devices: process {number} of {len(others) + 1} ended with exit code {process.exitcode}; its "
+                "messages are on the error stream. Set n_devices to 1 to train in one process."
             )

@@ -50,7 +50,7 @@ def thread_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:
     most = THREADS_FOR_EACH_CPU * (os.cpu_count() or 1)
     rule = f"at most {most} on this machine, {THREADS_FOR_EACH_CPU} for each CPU"
     if config.num_threads is not None and config.num_threads > most:
-        yield refused(config, "num_threads", rule, "One for each CPU is enough; none chooses.")
+        yield refused(config, "num_threads", rule, "One per CPU is enough; with none it is chosen.")
     elif config.num_threads is None and (_stated() or 0) > most:
         got = f"got {_stated()} from the environment"
         message = f"OMP_NUM_THREADS: expected {rule}; {got}. Lower it, or set num_threads."

@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 
 from ptycho.config.data import DataConfig
-from ptycho.config.paths import Files
+from ptycho.config.paths import RECONSTRUCTIONS, RUNS, Files
 from ptycho.config.recipes import Recipe
 from ptycho.config.section import section_of
 from ptycho.display import in_notebook
 from ptycho.raw_data import RawData
-from ptycho.run_names import RECONSTRUCTIONS, RUNS, default_folder, reconstruction_folder
+from ptycho.run_names import default_folder, reconstruction_folder
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.config_solver import create_solver_payload
 from ptycho_torch.data.module import ScanDataModule
@@ -104,7 +104,9 @@ def solve_scan(
 
 def _refuse_both(overwrite: bool, resume: bool) -> None:
     if overwrite and resume:
-        raise ValueError("overwrite: expected without resume, which keeps what is there; got both. Drop one.")
+        raise ValueError(
+            "overwrite: expected without resume, which keeps the run in the folder; got both. Drop one."
+        )
 
 
 def _stated(folder: Path) -> dict[str, Any]:

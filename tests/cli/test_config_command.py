@@ -281,7 +281,7 @@ def test_a_run_is_checked_by_its_folder(ptycho: Run, data: Path, monkeypatch: py
 def test_a_check_says_where_a_command_reads_fields_that_stand_outside_tables(ptycho: Run) -> None:
     Path("fields.toml").write_text("nepochs = 3\n[model]\nN = 64\n")
     assert ptycho("config", "check", "fields.toml")[1].splitlines() == [
-        "fields.toml: no mistakes found; a command reads what is outside [model] from [training]",
+        "fields.toml: no mistakes found; a command reads the settings outside [model] as [training]",
         "environment: no mistakes found",
     ]
 

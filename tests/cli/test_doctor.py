@@ -151,7 +151,7 @@ def test_a_run_that_could_not_be_checked_is_not_sound(ptycho: Run) -> None:
     code, told, _ = ptycho("doctor", "run")
     assert (code, told.splitlines()[-1]) == (
         1,
-        "run: no file is listed in config.json, and none was checked.",
+        "run: config.json lists no files, so none was checked.",
     )
     for name in ("wts.h5.zip", "checkpoints/last.ckpt", "reconstruction.npz"):
         Path("run", name).touch()

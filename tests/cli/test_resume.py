@@ -47,7 +47,7 @@ def test_settings_and_folder_are_those_of_the_run(
     code, _, said = ptycho("train", "--resume", trained, *words)
     assert code == 2
     assert said.startswith(
-        f"ptycho train: {option}: expected without --resume, which takes settings and folder"
+        f"ptycho train: {option}: expected without --resume, which uses settings and folder"
     )
 
 

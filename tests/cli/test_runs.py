@@ -118,7 +118,7 @@ def test_a_training_that_has_not_ended_reconstructs_by_its_latest_sound_checkpoi
     (run / "training.json").unlink()
     code, _, said = ptycho("reconstruct", *words)
     assert code == 0, said
-    assert f"{run}: the training has not ended; its model after 1 epoch is used, by last.ckpt" in said
+    assert f"{run}: the training has not finished; its model after 1 epoch is used, from last.ckpt" in said
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:5000])
     code, _, said = ptycho("reconstruct", *words, "--overwrite")
@@ -184,7 +184,7 @@ def test_a_demo_does_not_replace_a_scan_unasked(ptycho: Run, tmp_path: Path) -> 
     (tmp_path / "scan.npz").write_text("measured")
     code, _, said = ptycho("demo", "--output-dir", tmp_path, "--N", 32, "--n-positions", 60, *SHORT)
     assert code == 2
-    assert "scan.npz: expected nothing there yet; got a file" in said
+    assert "scan.npz: x yet; got a file" in said
     assert (tmp_path / "scan.npz").read_text() == "measured"
 
 
@@ -237,14 +237,15 @@ def test_a_scan_that_is_cut_short_while_it_is_trained_on_ends_the_training(
     assert (job.returncode, out) == (2, ""), said
     (line,) = [line for line in said.splitlines() if line.startswith("ptycho train: ")]
     assert (
-        f"expected the file as it was when it was opened; got one written to since then from {data}" in line
+        f"expected the file as it was when it was opened; got one that has changed since then from {data}"
+        in line
     )
     assert "Traceback" not in said
 
 
 def test_the_log_goes_to_the_error_stream_unless_quiet(ptycho: Run, scan: Path, trained: Path) -> None:
     words = ("reconstruct", trained, scan, "--accelerator", "cpu", "--n-groups", 20, "--overwrite")
-    assert "the patterns are read as amplitude" in ptycho(*words)[2]
+    assert "patterns are read as amplitude" in ptycho(*words)[2]
     told = ptycho(*words, "--quiet")[2].splitlines()
     assert all(line.startswith("warning: ") for line in told)
     assert logging.getLogger("ptycho").handlers == []

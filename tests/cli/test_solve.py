@@ -146,7 +146,7 @@ def test_a_run_that_is_stopped_or_killed_goes_on_to_the_same_bits(ptycho: Run, s
     _, said = running.communicate(timeout=BUSY_S)
     assert running.returncode == 130
     assert (
-        "interrupted; kept so far: stopped/reconstruction.png. Go on with ptycho reconstruct --resume stopped"
+        "interrupted; kept so far: stopped/reconstruction.png. Continue with ptycho reconstruct --resume stopped"
         in said
     )
     told = json.loads(Path("stopped/metrics.json").read_text())

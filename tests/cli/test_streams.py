@@ -131,7 +131,7 @@ def test_what_the_system_says_in_a_word_is_told_with_a_way_on(
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES])
 def test_where_nothing_can_be_written_the_way_on_is_told(number: int) -> None:
     said = worded(OSError(number, os.strerror(number), "run/config.json"))
-    assert re.fullmatch(r"run/config\.json: expected .*; got .*\. (Make|Raise|Grant|Name) .*\.", said), said
+    assert re.fullmatch(r"run/config\.json: expected .*; got .*\. (Free|Raise|Change|Name) .*\.", said), said
     assert os.strerror(number).split()[-1].casefold() in said.casefold()
 
 
@@ -176,7 +176,7 @@ def test_a_closed_stream_does_not_end_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "end"),
     [
-        (None, "INFO ptycho_torch.runs.record: the run has ended"),
+        (None, "INFO ptycho_torch.runs.record: the run has finished"),
         (KeyboardInterrupt(), "WARNING ptycho_torch.runs.record: the run was interrupted"),
         (Terminated(), "WARNING ptycho_torch.runs.record: the run was ended by SIGTERM"),
         (RuntimeError("no disk"), "ERROR ptycho_torch.runs.record: the run failed: RuntimeError: no disk"),

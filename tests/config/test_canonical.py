@@ -258,7 +258,7 @@ def test_too_many_values_are_refused_by_the_class_name():
 def test_a_scan_without_positions_is_refused_with_the_reason():
     text = message(lambda: TrainingConfig(positions_provided=False))
     assert text.startswith("training.positions_provided: ")
-    assert "come with their positions" in text
+    assert "Only scans with positions" in text
 
 
 # Dataclass behaviour --------------------------------------------------------------------------------------

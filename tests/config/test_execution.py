@@ -116,7 +116,7 @@ def test_a_numpy_bool_is_a_bool_and_no_integer():
         (
             "checkpoint_monitor_metric",
             "a\nb",
-            "a line of text that is not empty (all of it printable)",
+            "a line of text that is not empty (printable)",
         ),
         ("checkpoint_monitor_metric", "\n", "a line of text that is not empty"),
     ],

@@ -197,7 +197,7 @@ def test_a_snapshot_keeps_its_writer_and_gives_the_saved_values():
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "writer"), [({VERSION_KEY: "9.1"}, "ptychopinn 9.1"), ({}, "a version it does not name")]
+    ("snapshot", "writer"), [({VERSION_KEY: "9.1"}, "ptychopinn 9.1"), ({}, "an unknown version")]
 )
 def test_a_snapshot_with_an_unknown_knob_names_the_version_that_wrote_it(snapshot: Any, writer: str):
     text = message(lambda: PyTorchExecutionConfig.from_snapshot({**snapshot, "wormhole": 1}))

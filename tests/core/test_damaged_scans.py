@@ -83,7 +83,7 @@ def test_an_array_that_unpacks_to_more_than_the_memory_is_refused_before_it_is_u
     monkeypatch.setattr("ptycho.npz_files.too_large", lambda n_bytes: n_bytes > 10**7)
     tracemalloc.start()
     with pytest.raises(
-        DataError, match=r"diff3d: expected an array that fits into the memory .* got 39\.3 MB"
+        DataError, match=r"diff3d: expected an array that fits into the available memory.* got 39\.3 MB"
     ):
         RawData.from_file(path)
     assert tracemalloc.get_traced_memory()[1] < 10**7

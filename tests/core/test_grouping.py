@@ -231,6 +231,6 @@ def test_more_neighbours_than_positions_are_all_the_others(name):
 def test_more_neighbours_than_there_is_memory_for_are_refused():
     positions = np.random.default_rng(0).random((2_000_000, 2))
     with pytest.raises(
-        DataError, match=r"neighbor_count: expected neighbours that fit into the memory there is, "
+        DataError, match=r"neighbor_count: expected neighbours that fit into the available memory, "
     ):
         neighbor_groups(positions, 2, 1_999_999, 8, 1)

@@ -46,7 +46,7 @@ def test_a_model_that_is_kept_in_a_folder_below_is_named(tmp_path: Path):
     kept = tmp_path / "run" / ".earlier-1"
     kept.mkdir(parents=True)
     write(kept / "wts.h5.zip", json.dumps(CONFIG))
-    with pytest.raises(ConfigError, match=rf"Name the folder of a model that is there: {kept}\."):
+    with pytest.raises(ConfigError, match=rf"Name the folder of an existing model: {kept}\."):
         find_archive(tmp_path / "run")
 
 

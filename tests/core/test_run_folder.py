@@ -67,7 +67,7 @@ def test_a_log_or_checksums_of_no_run_are_kept(tmp_path: Path, names: tuple[str,
     write_run(tmp_path, "mine", names)
     failure = run_failure(tmp_path)
     assert failure is not None
-    assert f"got {' and '.join(names)} of no run. Move them away" in failure.message
+    assert f"got {' and '.join(names)}, which no run wrote. Move them away" in failure.message
     with refusing("output_dir"), RunFolder(tmp_path):
         pass
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(names, "mine")

@@ -99,7 +99,7 @@ def test_a_product_without_diffraction_data_says_where_it_belongs(tmp_path, coun
     (tmp_path / "diffraction.h5").unlink()
     with pytest.raises(
         DataError,
-        match=r"patterns: expected diffraction patterns.*diffraction\.h5, put that beside this file",
+        match=r"patterns: expected diffraction patterns.*diffraction\.h5, copy that into the folder of this file",
     ):
         load_scans(path)
 
@@ -113,7 +113,7 @@ def test_the_diffraction_file_finds_the_product_beside_it(tmp_path, counts):
 
 def test_the_diffraction_file_alone_lacks_positions(tmp_path, counts):
     write_product(tmp_path, counts).unlink()
-    with pytest.raises(DataError, match=r"positions: expected .*; got none .*product\.h5, put that beside"):
+    with pytest.raises(DataError, match=r"positions: expected .*; got none .*product\.h5, copy that into"):
         load_scans(tmp_path / "diffraction.h5")
 
 

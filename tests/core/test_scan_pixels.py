@@ -28,7 +28,7 @@ def test_gaps_at_the_largest_value_are_masked_and_said(tmp_path, caplog, dtype):
     np.testing.assert_allclose(scan.probe, expected.probe, rtol=1e-6)
     (warning,) = said(caplog)
     assert "64 pixels hold" in warning
-    assert "they are taken as not measured, and masked" in warning
+    assert "without a measurement: they are masked" in warning
 
 
 def test_gaps_beside_bad_pixels_in_the_file_are_joined_with_them(tmp_path):
@@ -79,7 +79,7 @@ def test_the_flag_of_a_narrower_integer_is_one_in_a_wider(tmp_path, caplog, dtyp
     scan = RawData.from_file(write(tmp_path, diff3d=counts))
     np.testing.assert_array_equal(scan.bad_pixels, gap)
     (warning,) = said(caplog)
-    assert f"54 pixels hold {value}, which detectors write where they measure nothing" in warning
+    assert f"54 pixels hold {value}, which detectors write without a measurement" in warning
 
 
 def test_two_flags_are_masked_together(tmp_path, caplog):
@@ -169,7 +169,7 @@ def test_the_mask_of_a_masked_array_is_honoured(common):
 
 def test_masked_positions_are_refused():
     masked = np.ma.MaskedArray(SCAN.positions_px, np.arange(120).reshape(60, 2) == 6)
-    with pytest.raises(DataError, match="ycoords: expected values that are all there; got 1 masked ones"):
+    with pytest.raises(DataError, match="ycoords: expected complete values; got 1 masked ones"):
         RawData.from_arrays(COUNTS, masked, SCAN.probe)
 
 

@@ -76,7 +76,7 @@ def test_silenced_pixels_are_zero_in_every_reading(stored):
 
 def test_a_file_cut_short_under_a_reader_is_a_data_error(path, stored):
     os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(DataError, match=r"scan file: expected the file as it was .* written to since then"):
+    with pytest.raises(DataError, match=r"scan file: expected the file as it was .* changed since then"):
         stored[11]
 
 
@@ -86,7 +86,7 @@ def test_a_file_overwritten_under_a_reader_is_a_data_error(path, stored):
         file.write(content[::-1])
     with pytest.raises(DataError, match=r"scan\.npz\. Write a new scan under another name"):
         stored[0]
-    with pytest.raises(DataError, match="written to since then"):
+    with pytest.raises(DataError, match="changed since then"):
         pickle.dumps(stored)
 
 
@@ -104,7 +104,7 @@ def test_a_file_replaced_or_removed_under_a_reader_is_read_on(path, stored, chan
 def test_a_pickle_does_not_read_another_file_than_it_was_made_of(path, stored):
     content = pickle.dumps(stored)
     write(path, **scan_arrays(n=12, seed=1))
-    with pytest.raises(DataError, match="written to since then"):
+    with pytest.raises(DataError, match="changed since then"):
         pickle.loads(content)
 
 

@@ -172,7 +172,7 @@ def test_a_run_that_nobody_saved_is_kept(
     written(tmp_path / "next", "next", ("wts.h5.zip",))
     model_manager.remember(tmp_path / "next" / "wts.h5.zip", temporary=True)
     assert texts(temporary) == before
-    assert f"{temporary}: the run before this one was not saved; its files stay there" in caplog.text
+    assert f"{temporary}: the previous run was not saved; its files stay there" in caplog.text
 
 
 def test_model_trained_last_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

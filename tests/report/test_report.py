@@ -57,11 +57,11 @@ def test_a_report_that_is_made_anew_is_the_one_that_the_run_wrote(
 
 def test_a_known_object_is_shown_beside_the_one_that_was_found(copied: Callable[[str], Path]) -> None:
     run = copied("solved")
-    assert "Beside the known object" in report_page(read_contents(run))
+    assert "Comparison with the known object" in report_page(read_contents(run))
     (run / "comparison.png").write_bytes(b"\x89PNG\r\n")
-    assert "Beside the known object" not in report_page(read_contents(run))
+    assert "Comparison with the known object" not in report_page(read_contents(run))
     (run / "comparison.png").unlink()
-    assert "Beside the known object" not in report_page(read_contents(run))
+    assert "Comparison with the known object" not in report_page(read_contents(run))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -145,7 +145,7 @@ def test_pickle_is_refused_unopened(tmp_path: Path):
     torch.save({"weights": Bomb()}, tmp_path / "wts.h5.zip")
     assert "a pickle, which can run any code" in refusal(tmp_path / "wts.h5.zip")
     (tmp_path / "bare.zip").write_bytes(pickle.dumps(Bomb()))
-    assert "no zip archive" in refusal(tmp_path / "bare.zip")
+    assert "not a complete zip archive" in refusal(tmp_path / "bare.zip")
     assert not (tmp_path / "exploded").exists()
 
 
@@ -196,7 +196,7 @@ def test_newer_format_names_its_version_and_the_way_out(archive: Path):
     ],
 )
 def test_damaged_configuration_is_refused(content: bytes, archive: Path):
-    assert "config.json that" in refusal(rewrite(archive, config__json=content))
+    assert "config.json" in refusal(rewrite(archive, config__json=content))
 
 
 def header(content: dict) -> bytes:

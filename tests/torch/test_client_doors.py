@@ -171,7 +171,7 @@ def test_a_model_is_used_without_the_accelerator_it_was_trained_on(
     for place in (torch.cuda, torch.backends.mps):
         monkeypatch.setattr(place, "is_available", lambda: False)
     assert np.isfinite(found(tiny_scan, alone(device=device))).all()
-    assert f"device: {device} is not here; computing on cpu" in caplog.text
+    assert f"device: {device} is not available; computing on cpu" in caplog.text
 
 
 def given(scan: RawData, domain: str, power: int) -> RawData:

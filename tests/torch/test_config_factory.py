@@ -98,7 +98,7 @@ def test_an_execution_configuration_given_is_used_and_overridden(scan: Path):
 def test_flags_for_a_resolved_execution_configuration_come_too_late(scan: Path):
     text = message(lambda: train(scan, execution_config=PyTorchExecutionConfig(), flags={"num_workers": 2}))
     assert text.startswith(
-        "num_workers (flag --num-workers): the execution configuration given is resolved already."
+        "num_workers (flag --num-workers): the given execution configuration is already resolved."
     )
 
 
@@ -106,7 +106,7 @@ def test_an_execution_table_comes_too_late_too(scan: Path, tmp_path: Path):
     file = tmp_path / "run.toml"
     file.write_text("[execution]\nnum_workers = 2\n")
     text = message(lambda: train(scan, execution_config=PyTorchExecutionConfig(), file=file))
-    assert text.startswith(f"num_workers ({file}:2): the execution configuration given is resolved already.")
+    assert text.startswith(f"num_workers ({file}:2): the given execution configuration is already resolved.")
 
 
 def test_reconstruction_knobs_reach_the_backend(scan: Path):

@@ -209,8 +209,6 @@ def test_a_reconstruction_with_a_model_saves_all_formats(file, tmp_path):
 @pytest.mark.parametrize("form", ["h5", "cxi", "all"])
 def test_lengths_that_are_not_known_are_missed_before_anything_is_reconstructed(tmp_path, form):
     scan_of().to_file(tmp_path / "tiny.npz")
-    with pytest.raises(
-        DataError, match=rf"save {form}: expected a scan that states the size of an object pixel"
-    ):
+    with pytest.raises(DataError, match=rf"save {form}: expected a scan with the size of an object pixel"):
         solved(tmp_path / "tiny.npz", tmp_path / "out", save=form)
     assert not (tmp_path / "out").exists()

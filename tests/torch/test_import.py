@@ -20,10 +20,8 @@ def run_python(code: str, *first_on_path: Path) -> subprocess.CompletedProcess[s
 
 def install_torch(folder: Path, version: str) -> None:
     (folder / "torch").mkdir()
-    (folder / "torch" / "__init__.py").write_text(f"__version__ = {version!r}\n")
-    information = folder / f"torch-{version}.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+    (folder / "torch" / "__init__.py").write_text("from torch.version import __version__\n")
+    (folder / "torch" / "version.py").write_text(f"debug = False\n__version__ = {version!r}\ncuda = None\n")
 
 
 def test_without_torch_the_import_says_what_to_install():
@@ -40,6 +38,11 @@ def test_an_older_torch_is_refused_with_its_version(version: str, tmp_path: Path
     done = run_python("import ptycho_torch", tmp_path)
     assert done.returncode == 1
     assert f"got torch {version}" in done.stderr
+
+
+def test_what_is_called_torch_and_tells_no_version_is_refused(tmp_path: Path):
+    (tmp_path / "torch.py").touch()
+    assert "got torch of an unknown version" in run_python("import ptycho_torch", tmp_path).stderr
 
 
 @pytest.mark.parametrize("version", ["2.2.0", "2.10.1+cu128", "3.0.0a1"])

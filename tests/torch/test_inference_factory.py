@@ -77,7 +77,7 @@ def test_data_of_another_size_than_the_model_are_refused(model: Path, tmp_path: 
     scan = save_scan(tmp_path / "large.npz", n=128)
     text = message(lambda: infer(model, scan))
     assert (
-        f"model.N: expected data of 64 pixels, as the model was trained on; got 128 from the probe in {scan}"
+        f"model.N: expected data of 64 pixels, the size that the model was trained on; got 128 from the probe in {scan}"
         in text
     )
 
@@ -87,7 +87,7 @@ def test_a_model_that_says_nothing_leaves_n_to_the_data(
 ):
     (tmp_path / "wts.h5.zip").touch()
     assert infer(tmp_path, scan).tf_inference_config.model.N == 64
-    assert "does not say what model it holds" in caplog.text
+    assert "does not describe its model" in caplog.text
 
 
 def test_a_model_of_a_newer_version_is_refused_by_field_and_version(scan: Path, tmp_path: Path):

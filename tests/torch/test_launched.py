@@ -97,7 +97,7 @@ def test_a_server_that_cannot_be_used_is_refused_before_data_are_read(
     assert failure.message.startswith(
         "logger_backend: expected a logger that can be written to; got 'mlflow'"
     )
-    assert "mlflow says of MLFLOW_TRACKING_URI: " in failure.message
+    assert "mlflow reports for MLFLOW_TRACKING_URI: " in failure.message
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
     assert list(logger_failures(PyTorchExecutionConfig(logger_backend="mlflow", disable_mlflow=True))) == []
 

@@ -142,7 +142,7 @@ def test_a_program_without_a_file_cannot_be_started_again(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     for strategy in ("ddp", "auto"):
         message = refusals(strategy=strategy, n_devices=2)["strategy"]
-        assert "ddp_spawn or ddp_notebook where there is no script file to start again" in message
+        assert "ddp_spawn or ddp_notebook, since there is no script file to start again" in message
     passes(n_devices=1)
 
 
@@ -160,16 +160,16 @@ def test_a_daemonic_process_starts_no_others(strategy: str, monkeypatch: pytest.
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     found = refusals(strategy=strategy, n_devices=2, num_workers=1)
     assert "in a daemonic process" in found["strategy"]
-    assert "Set num_workers=0, or run in a process of its own." in found["num_workers"]
+    assert "Set num_workers=0, or run in a separate process." in found["num_workers"]
 
 
 @pytest.mark.combinations
 @pytest.mark.parametrize(
     ("how", "strategy", "said"),
     [
-        ("stdin", "ddp", "where there is no script file to start again"),
+        ("stdin", "ddp", "there is no script file to start again"),
         ("stdin", "ddp_spawn", "a program read from standard input"),
-        ("-c", "ddp", "where there is no script file to start again"),
+        ("-c", "ddp", "there is no script file to start again"),
         ("file", "ddp_spawn", "a script that trains as soon as it is imported"),
         ("file", "ddp", "FileNotFoundError"),
         ("-c", "ddp_spawn", "FileNotFoundError"),

@@ -148,7 +148,7 @@ def test_a_training_that_came_to_nothing_is_no_success_later_either(
         Path("elsewhere").mkdir()
         Path("run/wts.h5.zip").rename("elsewhere/wts.h5.zip")
         assert main(["reconstruct", "elsewhere", str(tiny_file), "--accelerator=cpu"]) == 3
-        assert "elsewhere: its training came to nothing: r_factor" in capsys.readouterr().err
+        assert "elsewhere: its training did not learn: r_factor" in capsys.readouterr().err
 
 
 def figures_beside(r_factor: float, deviance: float, mean_r: float, mean_deviance: float) -> dict[str, float]:

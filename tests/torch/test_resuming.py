@@ -166,7 +166,7 @@ def test_a_scan_to_validate_on_may_have_moved(tiny_file: Path, tiny_scan: RawDat
     other.rename(moved)
     assert len(resume(run_dir, {"nepochs": 2, "test_data_file": moved}).history) == 2
     simulate_scan(N=32, n_positions=30, nphotons=1e5, seed=4).to_file(other)
-    with pytest.raises(DataError, match="expected the data that the run was trained on so far"):
+    with pytest.raises(DataError, match="expected the data of the run so far"):
         resume(run_dir, {"nepochs": 3, "test_data_file": other})
 
 
@@ -175,7 +175,7 @@ def test_a_scan_may_have_moved_and_may_not_be_another_one(
 ) -> None:
     run_dir, moved, other = copied(killed, tmp_path), tmp_path / "moved.npz", tmp_path / "other.npz"
     simulate_scan(N=32, n_positions=70, nphotons=1e5, seed=4).to_file(other)
-    with pytest.raises(DataError, match="expected the data that the run was trained on so far"):
+    with pytest.raises(DataError, match="expected the data of the run so far"):
         resume(run_dir, {"num_workers": 0}, train_data_file=other)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         resume(run_dir, train_data_file=tmp_path / "nowhere.npz")
@@ -197,11 +197,11 @@ def test_a_longer_patience_takes_effect(tiny_file: Path, tmp_path: Path) -> None
 
 def test_what_the_checkpoint_holds_cannot_change(killed: Path) -> None:
     said = refusal(killed, {"gridsize": 2, "learning_rate": 0.1}, flags={"seed": "7", "num_workers": "0"})
-    why = "A training that goes on cannot change it: drop it, or start a new run."
+    why = "A resumed training cannot change it: drop it, or start a new run."
     assert sorted(said.splitlines(), key=lambda line: line.partition(":")[0]) == [
-        f"learning_rate: expected 0.001, as {killed} was trained so far; got 0.1 from override. {why}",
-        f"model.gridsize: expected 1, as {killed} was trained so far; got 2 from override. {why}",
-        f"seed: expected 42, as {killed} was trained so far; got 7 from flag --seed. {why}",
+        f"learning_rate: expected 0.001, as in {killed}; got 0.1 from override. {why}",
+        f"model.gridsize: expected 1, as in {killed}; got 2 from override. {why}",
+        f"seed: expected 42, as in {killed}; got 7 from flag --seed. {why}",
     ]
 
 
@@ -268,16 +268,16 @@ def test_a_run_without_a_checkpoint_begins_again(
     run_dir = tmp_path / "stopped"
     run_dir.mkdir()
     shutil.copy(whole.run_dir / "config.json", run_dir)  # as a kill in the first epoch leaves it
-    assert f"Go on with it (ptycho train --resume {run_dir};" in message(lambda: trained(tiny_file, run_dir))
+    assert f"Resume it (ptycho train --resume {run_dir};" in message(lambda: trained(tiny_file, run_dir))
     assert_same(whole, resume(run_dir))
-    assert "there is no checkpoint to go on from; the training begins again" in caplog.text
+    assert "there is no checkpoint to resume from; the training starts again" in caplog.text
 
 
 def test_a_finished_training_is_refused_unless_asked_for_more(tiny_file: Path, tmp_path: Path) -> None:
     run_dir = trained(tiny_file, tmp_path / "run", nepochs=1).run_dir
     assert refusal(run_dir) == (
         f"training.nepochs: expected more than the 1 epoch that {run_dir} has been trained for; got 1 from "
-        f"{run_dir}/config.json. Raise it to train on."
+        f"{run_dir}/config.json. Raise it to continue."
     )
     (run_dir / "wts.h5.zip").unlink()  # as if it was stopped before its model was saved
     assert resume(run_dir).bundle.is_file()
@@ -325,7 +325,7 @@ def test_a_checkpoint_that_would_run_code_is_passed_over(
     last = copied(killed, tmp_path) / "checkpoints" / "last.ckpt"
     torch.save({"callbacks": time.sleep}, last)
     resume(last.parents[1], {"num_workers": 0})
-    assert "it holds more than plain values and tensors" in caplog.text
+    assert "it holds objects other than plain values and tensors" in caplog.text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")

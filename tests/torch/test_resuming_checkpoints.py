@@ -52,7 +52,7 @@ def test_epochs_without_a_checkpoint_are_trained_again_with_a_warning(
     for path in others:
         path.unlink()
     assert len(resume(run_dir, {"nepochs": 4}).history) == 4
-    assert f"the history has 3 epochs, and the latest checkpoint ({first.name}) has 1" in caplog.text
+    assert f"the history has 3 epochs, the latest checkpoint ({first.name}) has 1" in caplog.text
 
 
 def test_a_training_that_goes_on_keeps_a_checkpoint(finished: Path, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_training_that_goes_on_keeps_a_checkpoint(finished: Path, tmp_path: Pa
     nowhere = tmp_path / "nowhere.npz"  # said before data is read
     assert refusal(run_dir, kept, flags={"save_last_checkpoint": "false"}, train_data_file=nowhere) == (
         "checkpoint_save_top_k: expected another number than 0 where save_last_checkpoint is False, since a training "
-        "that keeps no checkpoint could not go on again; got 0 from override, and False from flag "
+        "without checkpoints could not be resumed; got 0 from override, and False from flag "
         "--save-last-checkpoint. Keep one."
     )
     assert len(resume(run_dir, kept).history) == 2
@@ -127,7 +127,7 @@ def test_a_checkpoint_of_other_settings_is_refused(
     last = with_checkpoint_of(other, run_dir)
     said = refusal(run_dir, {"nepochs": 3}).split("\n")
     assert (
-        f"{last}: expected {name} {ours!r}, as the run was trained so far; got {theirs!r}. Remove the file, or start "
+        f"{last}: expected {name} {ours!r}, as in the run; got {theirs!r}. Remove the file, or start "
         "a new run."
     ) in said
 

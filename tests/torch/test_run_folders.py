@@ -109,7 +109,7 @@ def test_a_replaced_model_is_told_of_its_reconstructions(
     before = files(run_dir / "of-it")
     train(create_training_payload(tiny_file, run_dir, SMALL | {"nepochs": 1}), overwrite=True)
     assert files(run_dir / "of-it") == before
-    assert f"{run_dir / 'of-it'}: made with the model that was replaced" in caplog.text
+    assert f"{run_dir / 'of-it'}: made with the replaced model" in caplog.text
     assert "of-another: made with" not in caplog.text
     assert verify(run_dir / "of-it")[str(run_dir / "wts.h5.zip")] == "changed"
 
@@ -175,7 +175,7 @@ def test_what_cannot_change_is_refused_by_the_place_that_says_it(
 
 def test_a_training_on_another_scan_is_not_taken_for_this_one(finished: Path, tmp_path: Path) -> None:
     simulate_scan(N=32, n_positions=70, nphotons=1e5, seed=4).to_file(tmp_path / "other.npz")
-    with pytest.raises(DataError, match="expected the data that the run was trained on"):
+    with pytest.raises(DataError, match="expected the data of the run"):
         anyway(tmp_path / "other.npz", finished, nepochs=2)
 
 
@@ -270,7 +270,7 @@ def test_a_second_job_is_refused_and_a_killed_one_goes_on_by_the_same_line(
         first.send_signal(signal.SIGKILL)
         first.communicate()
     done = latest(run_dir / "checkpoints").epochs_done
-    for end in ("trained for ", "nothing is left to train"):
+    for end in ("trained for ", "the training has finished already"):
         again = started([*line, f"--nepochs={done + 1}"])
         out, said = again.communicate(timeout=300)
         assert again.returncode == 0, said

@@ -172,7 +172,7 @@ def test_fsdp_refuses_the_clipping_and_precision_it_lacks():
 
 def test_half_precision_is_refused_on_the_cpu():
     message = refusals(config(precision="16-mixed"))["precision"]
-    assert "one that cpu computes in (32-true, bf16-mixed, 64-true)" in message
+    assert "one that cpu supports (32-true, bf16-mixed, 64-true)" in message
 
 
 @pytest.mark.usefixtures("apple")

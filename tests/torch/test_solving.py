@@ -54,7 +54,7 @@ def test_a_run_leaves_its_files_listed_and_whole(run_dir: Path) -> None:
     assert {path.name for path in run_dir.iterdir()} == FILES
     assert set(verify(run_dir).values()) == {"ok"}
     assert not holds_training(run_dir)
-    assert run_dir.joinpath("run.log").read_text().endswith("the run has ended\n")
+    assert run_dir.joinpath("run.log").read_text().endswith("the run has finished\n")
 
 
 def test_the_arrays_are_those_of_the_scan(run_dir: Path, tiny_scan: RawData) -> None:
@@ -205,7 +205,7 @@ def test_an_object_that_there_is_no_memory_for_is_refused_before_anything_is_com
     positions = tiny_scan.positions_px.copy()
     positions[3] = np.sqrt(available_bytes() / 80)  # a file is read with half of that
     far = dataclasses.replace(tiny_scan, positions_px=positions)
-    with pytest.raises(DataError, match="expected an object that the solver has memory for"):
+    with pytest.raises(DataError, match="expected an object that fits into memory"):
         solve(payload_of(tiny_file, tmp_path / "run"), [far])
     assert not (tmp_path / "run").exists()
 
@@ -265,7 +265,7 @@ SETTINGS = {"n_iterations": 24, "refine_probe": True}
 def test_a_run_that_goes_on_ends_as_one_that_never_stopped(tiny_file: Path, tmp_path: Path) -> None:
     whole = solved(tiny_file, tmp_path / "whole", **SETTINGS)
     folder = stopped(tiny_file, tmp_path / "run", 9, **SETTINGS)
-    assert "that was not finished. Go on with it (ptycho reconstruct --resume" in message(
+    assert "that was not finished. Resume it (ptycho reconstruct --resume" in message(
         lambda: solve(payload_of(tiny_file, folder))
     )
     (result,) = resume_solving(folder)
@@ -300,7 +300,7 @@ def test_a_scan_that_came_to_nothing_before_is_told_where_the_others_go_on(
 def test_what_cannot_change_is_refused(tiny_file: Path, tmp_path: Path) -> None:
     folder = stopped(tiny_file, tmp_path / "run", 3, **SETTINGS)
     text = message(lambda: resume_solving(folder, {"n_iterations": 50}))
-    assert text.startswith("solver.n_iterations: expected as the run has it")
+    assert text.startswith("solver.n_iterations: expected the value of the run")
     assert "num_threads: expected" in message(lambda: resume_solving(folder, flags={"num_threads": "many"}))
 
 
@@ -308,7 +308,7 @@ def test_a_state_of_another_scan_or_a_damaged_one_is_refused(
     tiny_file: Path, tiny_scan: RawData, tmp_path: Path
 ) -> None:
     folder = stopped(tiny_file, tmp_path / "run", 3, **SETTINGS)
-    with pytest.raises(DataError, match="expected the data that the run was begun with"):
+    with pytest.raises(DataError, match="expected the data that the run started with"):
         resume_solving(folder, scans=[scan_of(seed=4)])
     state = folder / STATE
     state.write_bytes(state.read_bytes()[:-200])
@@ -348,7 +348,7 @@ def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> No
     left = tmp_path / "left"
     left.mkdir()
     shutil.copy(folder / "config.json", left)  # as a kill before the first state leaves it
-    assert f"Go on with it (ptycho reconstruct --resume {left};" in message(
+    assert f"Resume it (ptycho reconstruct --resume {left};" in message(
         lambda: solve(payload_of(tiny_file, left))
     )
     flags = {"enable_progress_bar": "true"}
@@ -359,7 +359,7 @@ def test_one_call_starts_goes_on_and_ends(tiny_file: Path, tmp_path: Path) -> No
     text = message(lambda: solve_or_resume(payload_of(tiny_file, left, n_iterations=7)))
     assert text.startswith(f"solver.n_iterations: expected 6, as {left} was begun; got 7 from override")
     scan_of(seed=4).to_file(tmp_path / "other.npz")
-    with pytest.raises(DataError, match="expected the data that the run was begun with"):
+    with pytest.raises(DataError, match="expected the data that the run started with"):
         solve_or_resume(payload_of(tmp_path / "other.npz", left, n_iterations=6))
 
 

@@ -111,7 +111,7 @@ def test_a_signal_ends_every_process_of_a_training(
     for number in numbers:
         (os.killpg if to == "group" else os.kill)(run.pid, number)
     said = said_at_the_end(run, code)
-    assert said.count("Go on with ptycho train --resume") == 1, said
+    assert said.count("Continue with ptycho train --resume") == 1, said
     assert "killed" not in said
     last = (run_dir / "run.log").read_text().splitlines()[-1]
     assert ("ended by SIGTERM" if code == 143 else "interrupted") in last
@@ -223,7 +223,7 @@ def test_a_training_that_loses_a_loading_process_goes_on_bit_for_bit(tiny_file: 
     said = said_at_the_end(run, 1)
     cause = "num_workers: expected loading processes that stay (1); one is killed by signal: Killed"
     assert said.splitlines()[-1].startswith(cause)
-    assert said.endswith(f"Go on with ptycho train --resume {run_dir}.\n")
+    assert said.endswith(f"Continue with ptycho train --resume {run_dir}.\n")
     assert_same(trained(tiny_file, tmp_path / "whole", num_workers=1), resume(run_dir))
 
 
@@ -255,7 +255,7 @@ def test_a_process_that_is_killed_is_an_error_with_the_way_on(tiny_file: Path, t
     last = said_at_the_end(run, 1).strip().split("\n")[-1]
     assert last.startswith("ptycho train: n_devices: ")
     assert "memory" in last
-    assert last.endswith(f"Go on with ptycho train --resume {run_dir}.")
+    assert last.endswith(f"Continue with ptycho train --resume {run_dir}.")
     assert "the run failed: RunError" in (run_dir / "run.log").read_text().splitlines()[-1]
 
 

@@ -155,7 +155,7 @@ def test_what_the_machine_takes_away_is_named_with_the_way_on(said: str, words: 
     with pytest.raises(RunError) as raised, naming_losses(PyTorchExecutionConfig(num_workers=2), tmp_path):
         raise RuntimeError(said)
     assert words in str(raised.value)
-    assert str(raised.value).endswith(f"Go on with ptycho train --resume {tmp_path}.")
+    assert str(raised.value).endswith(f"Continue with ptycho train --resume {tmp_path}.")
 
 
 def test_a_reconstruction_without_memory_names_its_own_setting_and_way_on(tmp_path: Path) -> None:
@@ -165,8 +165,8 @@ def test_a_reconstruction_without_memory_names_its_own_setting_and_way_on(tmp_pa
         naming_losses(PyTorchExecutionConfig(), tmp_path, trains=False),
     ):
         raise MemoryError
-    assert str(raised.value).startswith("inference_batch_size: expected a reconstruction that the memory")
-    assert str(raised.value).endswith(f"Go on with ptycho reconstruct --resume {tmp_path}.")
+    assert str(raised.value).startswith("inference_batch_size: expected a reconstruction that fits")
+    assert str(raised.value).endswith(f"Continue with ptycho reconstruct --resume {tmp_path}.")
 
 
 def test_a_defect_stays_what_it_is(tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ def test_what_was_said_in_training_holds_in_reconstruction(
     assert RawData.from_file(counts_file).domain == "amplitude"
     found = reconstructed(result.run_dir, counts_file, tmp_path / "same")
     assert found.scan.domain == "intensity"
-    assert found.scan.domain_reason == "as in the training, where measurement_domain was set to that"
-    assert "probe: as refined in training, which started from the probe of this scan" in caplog.text
+    assert found.scan.domain_reason == "as in the earlier run: measurement_domain is set"
+    assert "probe: the one refined in training, which started from the probe of this scan" in caplog.text
     assert "not trained on" not in caplog.text
     record = json.loads((tmp_path / "same" / "config.json").read_text())
     assert recorded_domains(record).scans[0].domain == "intensity"
@@ -90,7 +90,7 @@ def test_a_domain_set_anew_is_followed_and_said(
 ) -> None:
     found = reconstructed(result.run_dir, counts_file, tmp_path / "out", measurement_domain="amplitude")
     assert found.scan.domain == "amplitude"
-    assert "read as amplitude, and the model was trained on them as intensity" in caplog.text
+    assert "read as amplitude, but the model was trained on them as intensity" in caplog.text
 
 
 def test_the_domain_of_an_older_record_holds() -> None:

@@ -69,12 +69,12 @@ def report_page(run: Contents) -> str:
         patterns=_patterns(run),
         drawings=_drawings(run),
         commands=_commands(run),
-        settings=_table("Settings, and where they came from", run.settings.origins),
-        changed=_table("What differs from the recipe", differences(run)),
+        settings=_table("Settings and their origins", run.settings.origins),
+        changed=_table("Differences from the recipe", differences(run)),
         model=run.model,
         model_verdict=run.model and verdict_of(run.model),
         model_drawings=_drawings(run.model) if run.model else [],
-        model_changed=run.model and _table("What differs from the recipe", differences(run.model)),
+        model_changed=run.model and _table("Differences from the recipe", differences(run.model)),
     )
 
 

@@ -49,11 +49,11 @@ def costs_of(run: Contents) -> list[Figure]:
         seconds = sum(time for time in times if isinstance(time, float))
         found.append(Figure("Epochs", str(len(run.history)), ""))
     if math.isfinite(seconds):
-        what = "of all epochs" if run.is_training else "of the computation, without reading and saving"
+        what = "of all epochs" if run.is_training else "of the computation, without reading and saving files"
         found.append(Figure("Time", duration(seconds), what))
     for name, what in _MEMORY.items():
         if math.isfinite(n_bytes := number_of(run.figures, name)):
-            found.append(Figure(what, size_text(n_bytes), "the most at any moment"))
+            found.append(Figure(what, size_text(n_bytes), "the highest value during the run"))
     return found
 
 
@@ -71,7 +71,7 @@ def _figures(run: Contents) -> Iterator[Figure]:
         yield Figure(
             "R factor",
             f"{judged['r_factor']:.4f}",
-            f"part of the measured amplitudes that is not explained, on {which}; the mean pattern leaves "
+            f"part of the measured amplitudes that is not explained, on {which}; for the mean pattern it is "
             f"{_mean(judged):.4f}",
         )
         yield Figure(
