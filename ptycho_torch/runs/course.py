@@ -14,12 +14,11 @@ from torch import Tensor
 
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.solver import SolverConfig
-from ptycho.probe import covered_shares
-from ptycho.raw_data import DataError, RawData
+from ptycho.raw_data import RawData
 from ptycho_torch.config_solver import SolverPayload
 from ptycho_torch.data.groups import Indices
-from ptycho_torch.data.module import usable_patterns
 from ptycho_torch.runs import metrics
+from ptycho_torch.runs.judged import fitted_and_judged
 from ptycho_torch.runs.judging import judge, measured_by
 from ptycho_torch.runs.plan import MILD, Facts, Plan, facts_of, overlap_problem, plan_of
 from ptycho_torch.runs.start import Start
@@ -42,11 +41,6 @@ log = logging.getLogger(__name__)
 
 N_LAST: Final = 10
 """Iterations at the end that fit what was set aside as well."""
-FEWEST: Final = 10
-"""Patterns of a scan of which some are set aside."""
-COVERED: Final = 0.95
-"""Share of what the probe lights in a pattern that others which are fitted light as well, from which on the pattern
-judges: nothing tells of the rest. Where patterns share less, those judge that share most."""
 N_TESTED: Final = 64
 """Patterns that tell whether the probe of the file explains them."""
 FITS: Final = 1.5
@@ -101,7 +95,7 @@ class Course:
     def __init__(self, payload: SolverPayload, scan: RawData, start: Start, fabric: Fabric) -> None:
         self.config, self.scan, self.fabric = payload.solver_config, scan, fabric
         self._seed = payload.execution_config.seed
-        self.fitted, self.judged, self.judged_are = _parts(scan, self.config.holdout, self._seed)
+        self.fitted, self.judged, self.judged_are = fitted_and_judged(scan, self.config.holdout, self._seed)
         self.progress = Progress([])
         patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
         n_modes = self.config.probe_modes or len(start.probe)
@@ -368,36 +362,6 @@ class Course:
 def margin_px(config: SolverConfig) -> int:
     """Free canvas around the patches, for positions that move."""
     return 12 if config.refine_positions else 4
-
-
-def _parts(scan: RawData, share: float, seed: int) -> tuple[Indices, Indices, str]:
-    """Patterns that are fitted, those that judge, and what the latter are.
-
-    Raises:
-        DataError: the file holds all of them out.
-    """
-    fitted = usable_patterns(scan)
-    if not len(fitted):
-        raise DataError(
-            f"{scan.path or 'scan'}: holdout: expected patterns to fit; got {len(scan)} that are all held out. "
-            "Mark fewer."
-        )
-    if len(fitted) < len(scan.patterns):
-        return fitted, _covered(scan, fitted, np.setdiff1d(np.arange(len(scan.patterns)), fitted)), "held out"
-    if not share or len(fitted) < FEWEST:
-        return fitted, fitted[:0], "fitted"
-    n_aside = min(len(fitted) - 1, max(1, round(share * len(fitted))))
-    inside = _covered(scan, fitted, fitted)
-    candidates = inside if len(inside) >= n_aside else fitted
-    aside = np.sort(np.random.default_rng(seed).choice(candidates, n_aside, replace=False))
-    return np.setdiff1d(fitted, aside), aside, "set aside"
-
-
-def _covered(scan: RawData, fitted: Indices, ids: Indices) -> Indices:
-    """Those of some patterns that share with fitted ones what they show."""
-    lighting = np.isin(np.arange(len(scan.patterns)), fitted)
-    shares = covered_shares(scan.probe, scan.positions_px, lighting)[ids]
-    return ids[shares >= min(COVERED, float(np.median(shares)))]
 
 
 def _refuse_modes(n_modes: int, n_given: int) -> None:
