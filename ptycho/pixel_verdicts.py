@@ -9,6 +9,7 @@ from ptycho.pattern_statistics import Mask, Summary, blocks, brightest_neighbor,
 from ptycho.probe import far_field_light
 from ptycho.stored_array import Array, Stack
 from ptycho.verdict import Verdict, refusal
+from ptycho.wording import counted
 
 IN_FFT_ORDER: Final = (0.4, 2.0, 0.02)
 """A pattern or probe whose central half, taken in FFT order, holds at least this share of it, and at least this many
@@ -156,15 +157,16 @@ def of_flags(summary: Summary, dtype: str) -> Iterator[Verdict]:
         n_flagged = int(np.count_nonzero(summary.flagged))
         yield Verdict(
             "flagged_pixels", "warning", n_flagged, "pixels",
-            f"{n_flagged} pixels hold {values}, which detectors write without a measurement: they are masked",
-            "Mark them in bad_pixels to keep this quiet.",
+            f"{counted(n_flagged, 'pixel')} {'holds' if n_flagged == 1 else 'hold'} {values}, which detectors write "
+            f"without a measurement: {'it is' if n_flagged == 1 else 'they are'} masked",
+            "Mark them in bad_pixels to silence this warning.",
         )  # fmt: skip
     if summary.n_saturated:
         yield Verdict(
             "saturation", "warning", summary.n_saturated, "values",
-            f"{summary.n_saturated} values are {summary.saturated:.0f}, the largest value of {dtype}: the "
+            f"{counted(summary.n_saturated, 'value')} reached {summary.saturated:.0f}, the largest of {dtype}: the "
             "detector saturates, and these pixels are masked where they do",
-            f"Set saturation to {summary.saturated:.0f} to keep this quiet.",
+            f"Set saturation to {summary.saturated:.0f} to silence this warning.",
         )  # fmt: skip
 
 
@@ -192,7 +194,7 @@ def of_saturation(share: float, top: float) -> Verdict:
         "saturation", "warning", share, "of the patterns",
         f"{share:.0%} of the patterns have {SATURATED[0]} or more pixels at {top:g}, which no pixel exceeds: the "
         "detector saturates there, and these pixels are masked where they do",
-        f"Set saturation to {top:g} to keep this quiet.",
+        f"Set saturation to {top:g} to silence this warning.",
     )  # fmt: skip
 
 
@@ -240,7 +242,7 @@ def of_hot_pixels(hot: Mask, light: Array) -> Iterator[Verdict]:
         else f"{n_hot} pixels, the first in {place}, hold {share:.0%} of the light, and their neighbours almost "
         "none: they are"
     )
-    remedy = "Mark them in bad_pixels to keep this quiet."
+    remedy = "Mark them in bad_pixels to silence this warning."
     yield Verdict("hot_pixels", "warning", n_hot, "pixels", f"{found} taken as hot and masked", remedy)
 
 
@@ -303,7 +305,7 @@ def of_cosmic_hits(hits: Array) -> Iterator[Verdict]:
         else f"{len(hits)} pixels, the first in {place}, are much brighter than their neighbours in one pattern "
         "only: they are taken as cosmic hits"
     )
-    remedy = "Mark them in bad_pixels (n, N, N) to keep this quiet."
+    remedy = "Mark them in bad_pixels (n, N, N) to silence this warning."
     yield Verdict("cosmic_hits", "warning", len(hits), "pixels", f"{found}, and masked there", remedy)
 
 
