@@ -10,12 +10,19 @@ from ptycho.model_archive import ARCHIVE, PROBLEM
 from ptycho.run_folder import FIGURES, OF_RECONSTRUCTION, STATE
 
 MOST_UNEXPLAINED: Final = (0.5, 0.1)
-"""Share of the deviance beyond noise that the mean pattern leaves, above which a result does not explain the data; and
+"""Share of the deviance beyond noise that the mean pattern leaves, above which a picture does not explain the data; and
 the same for a deviance that is far beyond noise."""
 FAR_BEYOND_NOISE: Final = 1000.0
 """Deviance over that of photon noise, which no scan in photons leaves."""
+LEAST_TOLD: Final = 2.0
+"""Deviance beyond noise that the mean pattern leaves, over the unknowns of the object, below which the dose limits the
+picture: a fit leaves about one for each of its unknowns, so that more than half of it stays unexplained."""
+PREDICTED: Final = 0.25
+"""Share of that deviance up to which a picture predicts patterns well, whatever the dose."""
+LEAST_TO_EXPLAIN: Final = 0.1
+"""That deviance over the one of noise, below which there is nothing to explain."""
 NEAR_NOISE: Final = 2.0
-"""The same, up to which little more than noise is left."""
+"""Deviance over that of photon noise, up to which little more than noise is left."""
 EXPLAINED: Final = 0.5
 """R factor over that of the mean pattern, up to which most of what tells the patterns apart is explained."""
 LEARNED: Final = 0.9
@@ -78,12 +85,16 @@ def judgement(
         return Judgement("doubtful", "The model has learned little yet", reason, causes)
     excess = _excess(figures)
     noise = f" The remaining deviance is {excess:.2g} times photon noise." if math.isfinite(excess) else ""
+    causes = tuple(likely_causes(figures, kind, _noticed(figures)))
+    if is_limited_by_dose(figures):
+        return Judgement(
+            "doubtful", "The dose limits the picture", f"{dose_in_words(figures)}.{noise}", causes
+        )
     is_open = is_unexplained(figures)
     if not is_open and (share <= EXPLAINED or excess <= NEAR_NOISE):
         return Judgement("good", "The picture explains the patterns", told + noise)
     headline = f"The picture {'does not explain' if is_open else 'explains a part of'} the patterns"
-    causes = likely_causes(figures, kind, _noticed(figures))
-    return Judgement("doubtful", headline, told + noise, tuple(causes))
+    return Judgement("doubtful", headline, told + noise, causes)
 
 
 def recorded_judgement(place: Path, kind: Kind) -> Judgement:
@@ -117,6 +128,26 @@ def is_unexplained(figures: Mapping[str, Any]) -> bool:
     return share > most or (_excess(figures) > FAR_BEYOND_NOISE and share > far)
 
 
+def is_limited_by_dose(figures: Mapping[str, Any]) -> bool:
+    """Whether photon noise hides most of what the patterns tell of an object; not where they are well predicted."""
+    found, mean = (number_of(figures, name) for name in ("r_factor", "mean_pattern_r_factor"))
+    noise, most = (number_of(figures, f"{of}_poisson_deviance_per_pixel") for of in ("noise", "mean_pattern"))
+    predicted = number_of(figures, "unexplained") <= PREDICTED and most > (1 + LEAST_TO_EXPLAIN) * noise
+    return (
+        number_of(figures, "deviance_per_unknown") < LEAST_TOLD
+        and not predicted
+        and not found <= EXPLAINED * mean
+    )
+
+
+def dose_in_words(figures: Mapping[str, Any]) -> str:
+    """How a dose limits a picture: a sentence without a full stop."""
+    return (
+        f"A pattern holds {number_of(figures, 'photons_per_pattern'):.3g} photons, whose noise hides most of what "
+        "tells one pattern from another"
+    )
+
+
 def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]) -> list[str]:
     """What is likely wrong where a picture does not explain its data, the likeliest first.
 
@@ -126,8 +157,12 @@ def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]
         noticed: what was noticed when the scan was read.
     """
     is_no_noise, with_model = _excess(figures) > FAR_BEYOND_NOISE, kind == "network"
+    few = ["too few photons"] if is_limited_by_dose(figures) else []
+    if few and not is_unexplained(figures):
+        return [*noticed, *few]
     return [
         *noticed,
+        *few,
         *(["patterns read in the wrong measurement_domain, or not in photons"] if is_no_noise else []),
         *(["a model that was trained for too few epochs, or on other data"] if with_model else []),
         "positions of the wrong sign, order (x and y exchanged) or unit",

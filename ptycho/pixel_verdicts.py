@@ -33,7 +33,7 @@ HOT_SHARE: Final = 1e-3
 """Share of all light below which a pixel is not taken to be hot."""
 
 FEWEST_COUNTS: Final = 20.0
-"""Photons below which a single pixel of one pattern may be bright by chance, and many may have the same value."""
+"""Photons below which a single pixel may be bright by chance, and many may have the same value."""
 
 MOST_HITS: Final = 1.0
 """Cosmic hits in a pattern, on average, beyond which single bright pixels must be photons."""
@@ -211,14 +211,16 @@ def is_sharp(probe: Array) -> bool:
     return bool((light > SHARP * brightest_neighbor(light))[lit].any())
 
 
-def hot_pixels(light: Array, *, everywhere: bool) -> Mask:
-    """Pixels that outshine their neighbours in the mean of the patterns.
+def hot_pixels(counts: Array, *, everywhere: bool) -> Mask:
+    """Pixels that outshine their neighbours in the mean of the patterns, and hold more than a few photons there.
 
     Args:
-        light: (N, N), mean counts.
+        counts: (k, N, N), some patterns.
         everywhere: False leaves the central half alone, where patterns may have such pixels.
     """
-    hot: Mask = (light > HOT_SHARE * light.sum()) & (light > ISOLATED * brightest_neighbor(light))
+    light = counts.mean(axis=0)
+    least = max(HOT_SHARE * light.sum(), FEWEST_COUNTS * photon_unit(counts, light) / len(counts))
+    hot: Mask = (light > least) & (light > ISOLATED * brightest_neighbor(light))
     if not everywhere:
         quarter = light.shape[-1] // 4
         hot[quarter : light.shape[-1] - quarter, quarter : light.shape[-1] - quarter] = False

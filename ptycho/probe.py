@@ -43,11 +43,50 @@ def get_probe_guess() -> npt.NDArray[np.complex64]:
 
 def probe_diameter_px(probe: npt.NDArray[Any]) -> float:
     """Diameter of the circle of the area that a probe (modes, N, N) lights."""
-    light = np.square(np.abs(probe), dtype=np.float64).sum(axis=0)
-    return 2.0 * float(np.sqrt(np.count_nonzero(light >= LIT * light.max()) / np.pi))
+    return 2.0 * float(np.sqrt(np.count_nonzero(_lit(probe)) / np.pi))
+
+
+def lit_pixels(probe: npt.NDArray[Any], positions: npt.NDArray[np.float64]) -> int:
+    """Pixels of the object that a probe (modes, N, N) lights from any of the positions (n, 2), rows (y, x)."""
+    return int(np.count_nonzero(_times_lit(probe, positions)[0]))
+
+
+def covered_shares(
+    probe: npt.NDArray[Any], positions: npt.NDArray[np.float64], lighting: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Of what the probe lights at each position, the share that it lights from others as well: float64 (n,).
+
+    Args:
+        probe: complex (modes, N, N).
+        positions: (n, 2), rows (y, x).
+        lighting: bool (n,), the others that count.
+    """
+    lit = _lit(probe)
+    times, corners = _times_lit(probe, positions, lighting)
+    shares = np.empty(len(corners))
+    for row, (y, x) in enumerate(corners):
+        shares[row] = np.mean(times[y : y + lit.shape[0], x : x + lit.shape[1]][lit] > lighting[row])
+    return shares
 
 
 def far_field_light(probe: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Intensity of the far field of a probe (modes, N, N) alone, (N, N), zero frequency at [N//2, N//2]."""
     waves = np.fft.fftshift(np.fft.fft2(probe, norm="ortho"), axes=(-2, -1))
     return np.square(np.abs(waves), dtype=np.float64).sum(axis=0)
+
+
+def _times_lit(
+    probe: npt.NDArray[Any], positions: npt.NDArray[np.float64], lighting: npt.NDArray[np.bool_] | None = None
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """From how many positions each pixel is lit, on a canvas of all; and the corner there of each position's patch."""
+    lit, corners = _lit(probe), np.rint(positions).astype(np.int64)
+    corners -= corners.min(axis=0)
+    times = np.zeros(corners.max(axis=0) + lit.shape, dtype=np.int32)
+    for y, x in corners if lighting is None else corners[lighting]:
+        times[y : y + lit.shape[0], x : x + lit.shape[1]] += lit
+    return times, corners
+
+
+def _lit(probe: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    light = np.square(np.abs(probe), dtype=np.float64).sum(axis=0)
+    return light >= LIT * light.max()

@@ -124,7 +124,7 @@ def _of_pixels(
         if inverted := [*pixel_verdicts.of_mask(light, masked, stated.bad)]:
             return inverted, bad, 0.0
     single = scan.probe is not None and not pixel_verdicts.is_sharp(scan.probe)
-    hot = pixel_verdicts.hot_pixels(light, everywhere=single)
+    hot = pixel_verdicts.hot_pixels(counts, everywhere=single)
     found = [*pixel_verdicts.of_hot_pixels(hot, light)]
     bad = joined(bad, hot) if hot.any() else bad
     hits = np.empty((0, 3), dtype=np.int64)

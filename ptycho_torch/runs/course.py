@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.solver import SolverConfig
-from ptycho.raw_data import DataError, RawData
+from ptycho.raw_data import RawData
 from ptycho_torch.config_solver import SolverPayload
 from ptycho_torch.data.groups import Indices
-from ptycho_torch.data.module import usable_patterns
 from ptycho_torch.runs import metrics
+from ptycho_torch.runs.judged import fitted_and_judged
 from ptycho_torch.runs.judging import judge, measured_by
-from ptycho_torch.runs.plan import MILD, Facts, Plan, facts_of, plan_of
+from ptycho_torch.runs.plan import MILD, Facts, Plan, facts_of, overlap_problem, plan_of
 from ptycho_torch.runs.start import Start
 from ptycho_torch.runtime import working_dtype
 from ptycho_torch.solver import (
@@ -41,12 +41,13 @@ log = logging.getLogger(__name__)
 
 N_LAST: Final = 10
 """Iterations at the end that fit what was set aside as well."""
-FEWEST: Final = 10
-"""Patterns of a scan of which some are set aside."""
 N_TESTED: Final = 64
 """Patterns that tell whether the probe of the file explains them."""
 FITS: Final = 1.5
 """Deviance over the expected one up to which it does: the rest is noise, and an object that is not yet sharp."""
+ARRIVES: Final = 0.1
+"""Share by which the deviance of the fitted patterns has fallen in ten iterations where the object is still so far from
+its end that a probe that does not explain the patterns is not to blame yet."""
 FALLS: Final = 0.01
 """Share by which the deviance of the fitted patterns has fallen in ten iterations where it is worth while to go on."""
 N_MORE: Final = 20
@@ -64,6 +65,8 @@ class Progress:
     rows: list[dict[str, Any]]
     """The iterations."""
     probe_fits: bool | None = None
+    n_waited: int = 0
+    """Iterations by which the test of the probe was put off, since the deviance still fell fast."""
     choice: dict[str, Any] | None = None
     """How the weight of the prior was chosen, see `solver.Choice`."""
     figures: dict[str, Any] | None = None
@@ -92,7 +95,7 @@ class Course:
     def __init__(self, payload: SolverPayload, scan: RawData, start: Start, fabric: Fabric) -> None:
         self.config, self.scan, self.fabric = payload.solver_config, scan, fabric
         self._seed = payload.execution_config.seed
-        self.fitted, self.judged, self.judged_are = _parts(scan, self.config.holdout, self._seed)
+        self.fitted, self.judged, self.judged_are = fitted_and_judged(scan, self.config.holdout, self._seed)
         self.progress = Progress([])
         patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
         n_modes = self.config.probe_modes or len(start.probe)
@@ -151,6 +154,16 @@ class Course:
     def figures(self) -> dict[str, Any]:
         """Figures of the patterns that judge, or of those that were set aside before they were fitted."""
         return self.progress.figures or self._judged()
+
+    def fall(self) -> float:
+        """Share by which the deviance of the fitted patterns fell in ten iterations, before any were added to them."""
+        fell = [
+            row
+            for row in self.progress.rows[: self.last_from]
+            if row["loss"] == self.progress.rows[-1]["loss"]
+        ]
+        some = [row["deviance_per_pixel"] for row in fell[-N_LAST:]]
+        return 1 - some[-1] / some[0] if some else 0.0
 
     # Going on ---------------------------------------------------------------------------------------------------
 
@@ -214,8 +227,11 @@ class Course:
 
     def _follow(self) -> None:
         """Make the plan, and let the descent follow it."""
-        plan = plan_of(self.config, with_prior=self.with_prior, probe_fits=self.progress.probe_fits)
-        self.plan: Plan = replace(plan, n_iterations=plan.n_iterations + self.progress.n_more)
+        done = self.progress
+        plan = plan_of(
+            self.config, with_prior=self.with_prior, probe_fits=done.probe_fits, n_waited=done.n_waited
+        )
+        self.plan: Plan = replace(plan, n_iterations=plan.n_iterations + done.n_more)
         self.plan.rule(self.descent)
         self.descent.prior_weight = self.progress.weight if self.plan.prior_from is not None else 0.0
 
@@ -241,25 +257,35 @@ class Course:
         is_due = at == self.plan.n_iterations - N_LAST and self.plan.test_at is None
         if self.config.n_iterations != "auto" or not is_due or self.progress.n_more >= N_MOST_MORE:
             return False
-        before, now = (self.progress.rows[k]["deviance_per_pixel"] for k in (-N_LAST, -1))
-        return now < (1 - FALLS) * before
+        return self.fall() > FALLS and overlap_problem(self.facts) is None
 
     def _has_raw_counts(self) -> bool:
         return are_raw_counts(self._arguments[0], self.fitted)
 
     def _test_probe(self) -> None:
-        """Whether the probe of the file explains the patterns to the noise; it is refined otherwise."""
+        """Whether the probe of the file explains the patterns to the noise; it is refined otherwise.
+
+        Where it does not, and the object still comes nearer fast, it is tested again later.
+        """
         some = self.judged if len(self.judged) else self.fitted
         some = some[:: max(1, len(some) // N_TESTED)][:N_TESTED]
         excess = metrics.excess_deviance(self.predicted(some))
         fits = self.fabric.broadcast(bool(excess <= FITS))
+        waits = not fits and self._may_wait() and self.fall() > ARRIVES
         log.info(
             "with the probe of the file the deviance is %.3g times that of noise: the probe is %s",
             excess,
-            "kept" if fits else "refined",
+            "kept" if fits else "tested again, since the deviance still falls fast" if waits else "refined",
         )
-        self.progress.probe_fits = fits
+        self.progress.n_waited += N_LAST if waits else 0
+        self.progress.probe_fits = None if waits else fits
         self._follow()
+
+    def _may_wait(self) -> bool:
+        """Whether the test of the probe can be put off by ten iterations."""
+        if self.config.n_iterations == "auto":
+            return self.progress.n_waited < N_MOST_MORE
+        return self.n_done + N_LAST <= self.config.n_iterations // 2
 
     def _choose_weight(self) -> None:
         self._share_findings()
@@ -336,27 +362,6 @@ class Course:
 def margin_px(config: SolverConfig) -> int:
     """Free canvas around the patches, for positions that move."""
     return 12 if config.refine_positions else 4
-
-
-def _parts(scan: RawData, share: float, seed: int) -> tuple[Indices, Indices, str]:
-    """Patterns that are fitted, those that judge, and what the latter are.
-
-    Raises:
-        DataError: the file holds all of them out.
-    """
-    fitted = usable_patterns(scan)
-    if not len(fitted):
-        raise DataError(
-            f"{scan.path or 'scan'}: holdout: expected patterns to fit; got {len(scan)} that are all held out. "
-            "Mark fewer."
-        )
-    if len(fitted) < len(scan.patterns):
-        return fitted, np.setdiff1d(np.arange(len(scan.patterns)), fitted), "held out"
-    if not share or len(fitted) < FEWEST:
-        return fitted, fitted[:0], "fitted"
-    n_aside = min(len(fitted) - 1, max(1, round(share * len(fitted))))
-    aside = np.sort(np.random.default_rng(seed).choice(len(fitted), n_aside, replace=False))
-    return np.setdiff1d(fitted, aside), aside, "set aside"
 
 
 def _refuse_modes(n_modes: int, n_given: int) -> None:

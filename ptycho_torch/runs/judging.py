@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.errors import printable
-from ptycho.judgement import NOTICED, Kind, is_unexplained, likely_causes
+from ptycho.judgement import (
+    LEAST_TO_EXPLAIN,
+    NOTICED,
+    Kind,
+    dose_in_words,
+    is_limited_by_dose,
+    is_unexplained,
+    likely_causes,
+)
+from ptycho.probe import lit_pixels
 from ptycho.raw_data import DataError, RawData
 from ptycho.verdict import Verdict
 from ptycho_torch.data.groups import Indices
@@ -17,8 +26,6 @@ from ptycho_torch.runs import metrics
 
 log = logging.getLogger(__name__)
 
-LEAST_TO_EXPLAIN: Final = 0.1
-"""Deviance of the mean pattern beyond noise, over that of noise, below which there is nothing to explain."""
 TOLD: Final = (
     *("r_factor", "mean_pattern_r_factor", "poisson_deviance_per_pixel", "noise_poisson_deviance_per_pixel"),
     *("unexplained", "amplitude_psnr_db", "amplitude_ssim", "phase_psnr_db", "phase_ssim"),
@@ -39,7 +46,8 @@ def judge(
 
     Both also of the mean of the other patterns in place of the predicted one (``mean_pattern_...``): what is no better
     tells nothing of the object. ``unexplained``: deviance beyond that of photon noise, over that which the mean leaves.
-    ``noticed``: the warnings of the scan.
+    ``deviance_per_unknown``: what the mean leaves of it in all patterns, for each of the two numbers of every pixel of
+    the object that they are to tell. ``noticed``: the warnings of the scan.
 
     Args:
         scan: all patterns.
@@ -55,12 +63,16 @@ def judge(
     noise = found["noise_poisson_deviance_per_pixel"]
     left, most = (one["poisson_deviance_per_pixel"] - noise for one in (found, mean))
     compared = {name: mean[name] for name in ("r_factor", "poisson_deviance_per_pixel")}
+    photons, n_measured = _light(_measured_blocks(scan, indices))
+    n_told = most * n_measured / len(indices) * len(scan.patterns)
     return {
         "patterns": what_they_are,
         "n_patterns": len(indices),
         **found,
         **{f"mean_pattern_{name}": value for name, value in compared.items()},
         "unexplained": max(left, 0.0) / most if most > LEAST_TO_EXPLAIN * noise else 0.0,
+        "photons_per_pattern": photons / len(indices),
+        "deviance_per_unknown": n_told / (2 * lit_pixels(scan.probe, scan.positions_px)),
         NOTICED: noticed_in([scan]),
     }
 
@@ -71,13 +83,22 @@ def noticed_in(scans: Iterable[RawData]) -> list[dict[str, str]]:
     return [{"name": one.name, "sentence": one.sentence, "remedy": one.remedy} for one in warnings.values()]
 
 
-def unexplained(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:
-    """Whether a result leaves more of the data unexplained than photon noise allows; None where it does not.
+def doubt(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:
+    """What speaks against a picture that is better than nothing; None where nothing does.
+
+    The dose limits it, or it leaves more of the data unexplained than photon noise allows.
 
     Args:
         figures: from `judge`.
         kind: of the run.
     """
+    if is_limited_by_dose(figures):
+        return Verdict(
+            "dose", "warning", figures["photons_per_pattern"], "photons in a pattern",
+            f"the dose limits the picture. {dose_in_words(figures)}",
+            "More photons, or more patterns of the same area, show more of the object. At this dose wrong positions or "
+            "a wrong probe may go unnoticed.",
+        )  # fmt: skip
     if not is_unexplained(figures):
         return None
     share, warned = figures["unexplained"], ", ".join(one["name"] for one in figures[NOTICED])
@@ -85,16 +106,16 @@ def unexplained(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:
     causes = likely_causes(figures, kind, noticed)
     return Verdict(
         "unexplained", "warning", share, "of what the mean pattern leaves",
-        f"the result does not explain these data: of the deviance beyond photon noise that the mean of the patterns "
-        f"leaves, which knows of no object, {share:.0%} is left (R {figures['r_factor']:.3f}, that of the mean "
+        f"the picture does not explain the patterns: beyond photon noise it leaves {share:.0%} of the deviance that "
+        f"the mean pattern leaves, which knows of no object (R {figures['r_factor']:.3f}, that of the mean pattern "
         f"{figures['mean_pattern_r_factor']:.3f})",
         f"Likely causes, the likeliest first: {'; '.join(causes)}.",
     )  # fmt: skip
 
 
-def tell_unexplained(scan: RawData, figures: Mapping[str, Any], kind: Kind) -> None:
-    """Warn of a result that is better than nothing, and leaves more than photon noise allows."""
-    if (verdict := unexplained(figures, kind)) is not None:
+def tell_doubt(scan: RawData, figures: Mapping[str, Any], kind: Kind) -> None:
+    """Warn of a picture that is better than nothing, and no more than that."""
+    if (verdict := doubt(figures, kind)) is not None:
         log.warning("%s: %s", printable(str(scan.path or "scan")), verdict.text)
 
 
@@ -107,6 +128,16 @@ def measured_by(scan: RawData, block: Indices) -> tuple[NDArray[np.float32], NDA
 def in_blocks(indices: Indices) -> Iterator[Indices]:
     """Patterns, a few at a time."""
     return (indices[first : first + AT_ONCE] for first in range(0, len(indices), AT_ONCE))
+
+
+def _light(blocks: Iterable[metrics.Block]) -> tuple[float, int]:
+    """Photons that some patterns hold, and pixels that were measured."""
+    photons, n_measured = 0.0, 0
+    for _, amplitude, measured in blocks:
+        seen = np.broadcast_to(measured, amplitude.shape)
+        photons += float(np.sum(np.square(amplitude), where=seen, dtype=np.float64))
+        n_measured += int(seen.sum())
+    return photons, n_measured
 
 
 def _measured_blocks(scan: RawData, indices: Indices) -> Iterator[metrics.Block]:

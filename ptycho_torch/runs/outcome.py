@@ -10,10 +10,10 @@ from typing import Any, Final
 import torch
 
 from ptycho.config.errors import Failure, printable
-from ptycho.judgement import NOTICED
+from ptycho.judgement import NOTICED, dose_in_words, is_limited_by_dose
 from ptycho.wording import counted
 from ptycho_torch.model import PtychoPINN_Lightning
-from ptycho_torch.runs.judging import unexplained
+from ptycho_torch.runs.judging import doubt
 from ptycho_torch.stopping import DivergedError
 
 log = logging.getLogger(__name__)
@@ -119,13 +119,15 @@ def problem_of_picture(figures: Mapping[str, Any], *, with_model: bool = True) -
     """
     pairs = _pairs(figures)
     if not all(math.isfinite(mean) and not found < mean for found, mean in pairs):
-        verdict = None if with_model or not figures.get(NOTICED) else unexplained(figures, "solver")
+        verdict = None if with_model or not figures.get(NOTICED) else doubt(figures, "solver")
         return None if verdict is None else verdict.text.rstrip(".")
     found, mean = pairs[0]
-    return (
+    dose = [f"{dose_in_words(figures)}."] if is_limited_by_dose(figures) else []
+    told = (
         f"r_factor: expected less than {mean:.4f}, which the mean of the other patterns reaches without any object; "
-        f"got {found:.4f}. The picture is not that of the object. {_PICTURE_CAUSES if with_model else _CAUSES_ALONE}"
+        f"got {found:.4f}. The picture is not that of the object."
     )
+    return " ".join([told, *dose, _PICTURE_CAUSES if with_model else _CAUSES_ALONE])
 
 
 def warn_of(problem: str | None) -> str | None:

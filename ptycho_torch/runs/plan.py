@@ -48,8 +48,8 @@ class Facts(NamedTuple):
 
     @property
     def need_prior(self) -> bool:
-        """Whether the scan alone does not tell the details of the object."""
-        return self.photons_per_pixel < FEW_PHOTONS or self.overlap < WIDE
+        """Whether the scan alone does not tell the details of the object; a single pattern tells none."""
+        return self.step_px is not None and (self.photons_per_pixel < FEW_PHOTONS or self.overlap < WIDE)
 
 
 def facts_of(
@@ -110,22 +110,25 @@ class Plan:
         descent.prior_from = self.prior_from or 0
 
 
-def plan_of(config: SolverConfig, *, with_prior: bool, probe_fits: bool | None = None) -> Plan:
+def plan_of(
+    config: SolverConfig, *, with_prior: bool, probe_fits: bool | None = None, n_waited: int = 0
+) -> Plan:
     """The plan for a scan.
 
     Args:
         config: the settings.
         with_prior: whether the scan needs a prior. Where it does not, and the probe is refined, there is a mild one.
         probe_fits: what the test of the probe gave; None before it. Without ``refine_probe`` auto there is no test.
+        n_waited: iterations by which the test was put off.
     """
     is_tested = config.refine_probe == "auto"
     refines = not probe_fits if is_tested else bool(config.refine_probe)
     if config.n_iterations == "auto":
-        begun = TESTED if is_tested else 0
-        n_iterations = COUNTS[refines, with_prior] + (begun if refines and not with_prior else 0)
+        begun = TESTED + n_waited if is_tested else 0
+        n_iterations = COUNTS[refines, with_prior] + (begun if refines and not with_prior else n_waited)
     else:
         n_iterations = config.n_iterations
-        begun = min(TESTED, n_iterations // 2) if is_tested else 0
+        begun = min(TESTED + n_waited, n_iterations // 2) if is_tested else 0
     positions_from = config.positions_from if config.refine_positions else None
     intensities_from = INTENSITIES_FROM if config.refine_intensities else None
     soft, turn = min(SOFT, n_iterations * 2 // 5), n_iterations * 6 // 11

@@ -38,9 +38,9 @@ from ptycho_torch.runs.judging import (
     in_blocks,
     judge,
     measured_by,
+    tell_doubt,
     tell_figures,
     tell_problem,
-    tell_unexplained,
 )
 from ptycho_torch.runs.outcome import problem_of_picture, warn_of
 from ptycho_torch.runs.product import pixel_sizes_of, product_of
@@ -305,7 +305,7 @@ def _one_scan(
     figures[PROBLEM] = problem_of_picture(figures)
     problem = tell_problem(scan, figures[PROBLEM])
     if problem is None:
-        tell_unexplained(scan, figures, "network")
+        tell_doubt(scan, figures, "network")
     if fabric.is_global_zero:
         product = product_of(result, scan)
         placed = product.placed(figures)

@@ -1,5 +1,6 @@
 """What a reconstruction without a network leaves: arrays, pictures and figures of one scan."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,15 +13,16 @@ from scipy.ndimage import grey_closing
 
 from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
+from ptycho.config.errors import printable
 from ptycho.json_files import write_json
 from ptycho.model_archive import PROBLEM
 from ptycho.raw_data import RawData
 from ptycho.run_folder import HISTORY, LOSS_PICTURE, PATTERNS, PREVIEW, REPORT, one_set
 from ptycho_torch.reassembly import Reconstruction, border_of
-from ptycho_torch.runs.course import Course, margin_px
+from ptycho_torch.runs.course import FALLS, Course, margin_px
 from ptycho_torch.runs.exports import Export
 from ptycho_torch.runs.figures import Compared, save_comparison, save_iterations, save_reconstruction
-from ptycho_torch.runs.judging import compared, tell_figures, tell_problem, tell_unexplained
+from ptycho_torch.runs.judging import compared, tell_doubt, tell_figures, tell_problem
 from ptycho_torch.runs.metrics import Comparison
 from ptycho_torch.runs.outcome import problem_of_picture
 from ptycho_torch.runs.plan import overlap_problem
@@ -33,6 +35,8 @@ from ptycho_torch.runs.shown import ShownSolution
 from ptycho_torch.runtime.memory import peak_memory
 from ptycho_torch.solver import solution_of
 from ptycho_torch.solver.probes import mode_powers
+
+log = logging.getLogger(__name__)
 
 GAP_PX: Final = 9
 """Side of the gaps between patterns across which an object is compared with a known one."""
@@ -121,7 +125,8 @@ def finish(
     problem = overlap_problem(course.facts_now()) or problem_of_picture(told, with_model=False)
     told[PROBLEM] = problem if is_whole else None
     if is_whole and problem is None:
-        tell_unexplained(scan, told, "solver")
+        tell_doubt(scan, told, "solver")
+        _tell_unfinished(course)
     found = SolverResult(
         folder,
         scan,
@@ -161,6 +166,20 @@ def _facts(course: Course, powers: Sequence[float]) -> dict[str, Any]:
         "probe_diameter_px": facts.probe_diameter_px,
         "overlap": facts.overlap,
     }
+
+
+def _tell_unfinished(course: Course) -> None:
+    """Warn of a picture that more iterations would improve."""
+    if course.fall() > FALLS:
+        otherwise = "" if course.config.n_iterations == "auto" else "to auto, or "
+        log.warning(
+            "%s: the deviance of the fitted patterns still fell by %.2g %% in ten iterations: more would give a better "
+            "picture. Set n_iterations %sabove %d.",
+            printable(str(course.scan.path or "scan")),
+            100 * course.fall(),
+            otherwise,
+            course.n_done,
+        )  # fmt: skip
 
 
 def _rms(moves: NDArray[np.float64]) -> float:

@@ -45,6 +45,36 @@ def test_only_a_picture_by_a_network_is_blamed_on_its_training() -> None:
     assert [any("too few epochs" in one for one in causes[kind]) for kind in causes] == [True, False]
 
 
+DIM = {
+    "r_factor": 1.4,
+    "mean_pattern_r_factor": 1.7,
+    "poisson_deviance_per_pixel": 0.38,
+    "mean_pattern_poisson_deviance_per_pixel": 0.2,
+    "noise_poisson_deviance_per_pixel": 0.12,
+    "unexplained": 3.2,
+    "photons_per_pattern": 32.4,
+    "deviance_per_unknown": 0.8,
+}
+
+
+def test_a_dose_that_hides_the_object_is_named_before_all_faults_that_it_may_hide() -> None:
+    found = judgement(DIM, "solver")
+    assert (found.level, found.headline) == ("doubtful", "The dose limits the picture")
+    assert found.reason.startswith("A pattern holds 32.4 photons, whose noise hides most")
+    assert found.causes[0] == "too few photons"
+    assert len(found.causes) > 1
+    assert judgement(DIM | {"unexplained": 0.4}, "solver").causes == ("too few photons",)
+    noise_alone = {"mean_pattern_poisson_deviance_per_pixel": 0.13, "unexplained": 0.0}
+    assert judgement(DIM | noise_alone, "solver").causes == ("too few photons",)
+
+
+@pytest.mark.parametrize("changes", [{"r_factor": 0.2}, {"deviance_per_unknown": 2.1}, {"unexplained": 0.2}])
+def test_patterns_that_are_well_predicted_or_tell_enough_are_not_limited_by_the_dose(
+    changes: dict[str, float],
+) -> None:
+    assert "dose" not in judgement(DIM | changes, "solver").headline
+
+
 def test_a_problem_beats_all_figures_and_comes_with_what_was_noticed() -> None:
     found = judgement(GOOD | {"noticed": [NOTICED]}, "network", problem="r_factor: expected less.")
     assert (found.level, found.reason) == ("bad", "r_factor: expected less.")

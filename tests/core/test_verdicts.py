@@ -52,6 +52,15 @@ def test_hot_pixels_are_masked_and_said(domain, caplog):
     np.testing.assert_allclose(scan.probe, expected.probe, rtol=0.01)  # they are no light
 
 
+def test_a_few_photons_that_happen_to_fall_on_one_dim_pixel_are_not_hot():
+    """Three of some two thousand, in as many patterns."""
+    counts = np.random.default_rng(0).poisson(COUNTS * 3e-5)
+    counts[:, 27:30, 1:4] = 0
+    counts[:3, 28, 2] = 1
+    assert counts.sum() < 3000
+    assert read(counts).bad_pixels is None
+
+
 def test_a_cosmic_hit_is_masked_in_its_pattern_alone_and_said(domain, caplog):
     counts = COUNTS.copy()
     counts[7, 3, 4], counts[50, 30, 12] = 20_000, 3_000

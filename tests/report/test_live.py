@@ -41,6 +41,15 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def events_of(run_dir: Path) -> Any:
+    """What a run has sent to TensorBoard."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    place = run_dir / "logs" / "tensorboard" / "version_0"
+    events = accumulator.EventAccumulator(str(place), size_guidance={"images": 0})
+    events.Reload()
+    return events
+
+
 class Watching(Callback):
     """Keeps what the report of a training was after each epoch."""
 
@@ -60,7 +69,8 @@ def test_a_training_under_way_has_a_report_and_a_line_for_each_epoch(
     monkeypatch.setattr("ptycho_torch.runs.pace.LEAST_SHARE", 0)
     seen = Watching(tmp_path / "run")
     with caplog.at_level(logging.INFO, "ptycho_torch"):
-        watched = train(create_training_payload(scan, tmp_path / "run", SETTINGS), callbacks=[seen])
+        settings = SETTINGS | {"logger_backend": "tensorboard"}
+        watched = train(create_training_payload(scan, tmp_path / "run", settings), callbacks=[seen])
     assert seen.headlines == ["Not finished"] * 2
     assert all("Not finished" in page and "<svg" in page for page in seen.pages)
     assert all("Amplitude of the object" in page for page in seen.pages)
@@ -72,6 +82,10 @@ def test_a_training_under_way_has_a_report_and_a_line_for_each_epoch(
     assert "train_loss" in told[0]
     assert " left" in told[0]
     assert " left" not in told[1]
+    events = events_of(tmp_path / "run")
+    steps = [one.step for one in events.Images("object")]
+    assert len(steps) == 3  # after each epoch, and at the end
+    assert [one.step for one in events.Images("comparison")] == steps
     monkeypatch.setattr(live, "PREVIEW_S", 1e9)
     plain = train(create_training_payload(scan, tmp_path / "plain", SETTINGS))
     for name, values in plain.module.state_dict().items():
@@ -121,10 +135,7 @@ def test_a_reconstruction_with_previews_ends_in_the_same_bits(
     np.testing.assert_array_equal(plain.positions_px, watched.positions_px)
     assert "Not finished" not in (tmp_path / "watched" / "report.html").read_text()
     assert not (tmp_path / "watched" / "preview.png").exists()
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    place = tmp_path / "watched" / "logs" / "tensorboard" / "version_0"
-    events = accumulator.EventAccumulator(str(place), size_guidance={"images": 0})
-    events.Reload()
+    events = events_of(tmp_path / "watched")
     assert [one.step for one in events.Images("object")] == [*range(1, len(pages_seen) + 1), 24]
     assert [one.step for one in events.Images("comparison")] == [24]
     assert events.Scalars("r_factor")[-1].value == pytest.approx(watched.metrics["r_factor"])

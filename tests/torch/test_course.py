@@ -12,6 +12,7 @@ import torch
 from ptycho.config.solver import SolverConfig
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.runs.plan import COUNTS, Facts, Plan, facts_of, overlap_problem, plan_of
+from ptycho_torch.runs.solved import finish
 from tests.refusals import message
 from tests.torch.solving import course_of, scan_of
 
@@ -25,8 +26,8 @@ def whole(tiny_scan: RawData) -> RawData:
     return dataclasses.replace(tiny_scan, holdout=None)
 
 
-def plan(*, due: bool = False, fits: bool | None = None, **settings: Any) -> Plan:
-    return plan_of(SolverConfig(**settings), with_prior=due, probe_fits=fits)
+def plan(*, due: bool = False, fits: bool | None = None, waited: int = 0, **settings: Any) -> Plan:
+    return plan_of(SolverConfig(**settings), with_prior=due, probe_fits=fits, n_waited=waited)
 
 
 def test_a_known_probe_is_followed_by_the_poisson_loss() -> None:
@@ -46,6 +47,10 @@ def test_a_refined_probe_keeps_to_amplitudes_until_a_prior_is_chosen() -> None:
 def test_the_probe_is_tested_before_anything_else_is_decided() -> None:
     assert plan() == Plan(80, None, None, None, None, None, None, 20)
     assert plan(n_iterations=10) == Plan(10, None, None, None, None, None, None, 5)
+    assert plan(waited=10) == Plan(90, None, None, None, None, None, None, 30)
+    assert plan(fits=True, waited=10) == Plan(60, 30, None, None, None, None, None, None)
+    assert plan(fits=False, due=True, waited=10) == Plan(230, 125, 30, None, None, 30, 125, None)
+    assert plan(n_iterations=50, waited=10) == Plan(50, None, None, None, None, None, None, 25)
 
 
 def test_what_is_set_is_followed() -> None:
@@ -60,6 +65,7 @@ def test_what_is_set_is_followed() -> None:
 
 def test_few_photons_or_wide_steps_need_a_prior() -> None:
     assert not Facts(1e4, 7.0, 28.0).need_prior
+    assert not Facts(1e2, None, 28.0).need_prior
     assert Facts(100.0, 7.0, 28.0).need_prior
     assert Facts(1e4, 16.0, 22.0).need_prior
 
@@ -89,15 +95,44 @@ def test_the_probe_of_the_file_is_kept_where_it_explains_the_patterns(
     assert (guessed.progress.probe_fits, guessed.plan.probe_from) == (False, 20)
 
 
+def test_the_probe_is_not_blamed_for_an_object_that_is_still_far_from_its_end(tiny_file: Path) -> None:
+    bright = scan_of(nphotons=1e8)
+    course = course_of(tiny_file, bright)
+    while course.n_done < 61:
+        course.advance()
+    assert (course.progress.probe_fits, course.plan.probe_from) == (True, None)
+    assert course.plan.switch_at == 20 + course.progress.n_waited > 20
+    hurried = course_of(tiny_file, bright, n_iterations=48)
+    while hurried.n_done < 21:
+        hurried.advance()
+    assert (hurried.progress.probe_fits, hurried.progress.n_waited) == (False, 0)
+
+
 def test_what_a_file_holds_out_is_never_fitted(tiny_file: Path, tiny_scan: RawData) -> None:
     assert tiny_scan.holdout is not None
     course = course_of(tiny_file, tiny_scan, n_iterations=4)
     while not course.is_done:
         course.advance()
     assert course.judged_are == "held out"
-    np.testing.assert_array_equal(course.judged, np.flatnonzero(tiny_scan.holdout))
+    assert set(course.judged) <= set(np.flatnonzero(tiny_scan.holdout))
+    assert not set(np.flatnonzero(tiny_scan.holdout)) & set(course.fitted)
     assert not set(course.judged) & set(course.descent.fitted)
     assert course.figures()["n_patterns"] == len(course.judged)
+
+
+def test_patterns_at_the_border_that_show_what_no_other_does_judge_nothing(
+    tiny_file: Path, whole: RawData
+) -> None:
+    """Without this the probe of a sound scan is taken for a wrong one, and the picture for one that explains little."""
+    distance = np.hypot(*(whole.positions_px - whole.positions_px.mean(axis=0)).T)
+    border = distance > np.quantile(distance, 0.93)
+    inside = distance < np.quantile(distance, 0.1)
+    of_file = course_of(tiny_file, dataclasses.replace(whole, holdout=border | inside), n_iterations=1)
+    np.testing.assert_array_equal(of_file.judged, np.flatnonzero(inside))
+    np.testing.assert_array_equal(of_file.fitted, np.flatnonzero(~border & ~inside))
+    aside = course_of(tiny_file, whole, n_iterations=1, holdout=0.3)
+    assert len(aside.judged) == 21
+    assert not border[aside.judged].any()
 
 
 def test_what_is_set_aside_is_judged_before_it_is_fitted(tiny_file: Path, whole: RawData) -> None:
@@ -212,6 +247,18 @@ def test_more_iterations_are_made_as_long_as_the_deviance_falls(
     while not fixed.is_done:
         fixed.advance()
     assert len(fixed.progress.rows) == 30
+
+
+def test_a_picture_that_more_iterations_would_improve_comes_with_a_warning(
+    tiny_file: Path, tiny_scan: RawData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for settings, is_told in (({"n_iterations": 16}, True), ({}, False)):
+        course = course_of(tiny_file, tiny_scan, refine_probe=False, **settings)
+        while not course.is_done:
+            course.advance()
+        finish(course, tmp_path, 0)
+        assert ("Set n_iterations to auto, or above 16." in caplog.text) == is_told
+        caplog.clear()
 
 
 def test_a_mild_prior_holds_what_a_refined_probe_leaves_open(tiny_file: Path, tiny_scan: RawData) -> None:

@@ -167,9 +167,9 @@ def test_a_daemonic_process_starts_no_others(strategy: str, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("how", "strategy", "said"),
     [
-        ("stdin", "ddp", "where there is no script file to start again"),
+        ("stdin", "ddp", "there is no script file to start again"),
         ("stdin", "ddp_spawn", "a program read from standard input"),
-        ("-c", "ddp", "where there is no script file to start again"),
+        ("-c", "ddp", "there is no script file to start again"),
         ("file", "ddp_spawn", "a script that trains as soon as it is imported"),
         ("file", "ddp", "FileNotFoundError"),
         ("-c", "ddp_spawn", "FileNotFoundError"),

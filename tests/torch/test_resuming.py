@@ -197,7 +197,7 @@ def test_a_longer_patience_takes_effect(tiny_file: Path, tmp_path: Path) -> None
 
 def test_what_the_checkpoint_holds_cannot_change(killed: Path) -> None:
     said = refusal(killed, {"gridsize": 2, "learning_rate": 0.1}, flags={"seed": "7", "num_workers": "0"})
-    why = "A training that goes on cannot change it: drop it, or start a new run."
+    why = "A resumed training cannot change it: drop it, or start a new run."
     assert sorted(said.splitlines(), key=lambda line: line.partition(":")[0]) == [
         f"learning_rate: expected 0.001, as in {killed}; got 0.1 from override. {why}",
         f"model.gridsize: expected 1, as in {killed}; got 2 from override. {why}",
@@ -268,7 +268,7 @@ def test_a_run_without_a_checkpoint_begins_again(
     run_dir = tmp_path / "stopped"
     run_dir.mkdir()
     shutil.copy(whole.run_dir / "config.json", run_dir)  # as a kill in the first epoch leaves it
-    assert f"Go on with it (ptycho train --resume {run_dir};" in message(lambda: trained(tiny_file, run_dir))
+    assert f"Resume it (ptycho train --resume {run_dir};" in message(lambda: trained(tiny_file, run_dir))
     assert_same(whole, resume(run_dir))
     assert "there is no checkpoint to resume from; the training starts again" in caplog.text
 

@@ -90,7 +90,7 @@ def test_a_domain_set_anew_is_followed_and_said(
 ) -> None:
     found = reconstructed(result.run_dir, counts_file, tmp_path / "out", measurement_domain="amplitude")
     assert found.scan.domain == "amplitude"
-    assert "read as amplitude, and the model was trained on them as intensity" in caplog.text
+    assert "read as amplitude, but the model was trained on them as intensity" in caplog.text
 
 
 def test_the_domain_of_an_older_record_holds() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptycho.judgement import recorded_judgement
 from ptycho.raw_data import RawData
 from ptycho_torch.runs.solved import SolverResult
 from ptycho_torch.simulate import make_probe, photograph, simulate_scan
@@ -42,6 +43,15 @@ def test_nothing_is_said_of_a_result_that_explains_its_scan(tmp_path, caplog, np
     assert result.problem is None
     assert result.metrics["unexplained"] < 0.35
     assert "does not explain" not in said(caplog)
+
+
+@pytest.mark.parametrize("n_pixels", [32, 64])
+def test_a_dose_that_hides_the_object_is_told_as_what_it_is(tmp_path, caplog, n_pixels):
+    scan = simulate_scan(N=n_pixels, n_positions=80, nphotons=100, seed=2, domain="intensity")
+    result, _ = made(tmp_path, patterns=scan.patterns, positions_px=scan.positions_px, probe=scan.probe)
+    assert "photons, whose noise hides most of what tells one pattern from another" in said(caplog)
+    assert "does not explain" not in said(caplog)
+    assert recorded_judgement(tmp_path / "out", "solver").level == ("bad" if result.problem else "doubtful")
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.02])

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -10,7 +11,7 @@ from lightning.fabric import Fabric
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from ptycho.atomic import atomic_write
-from ptycho.raw_data import RawData
+from ptycho.raw_data import DataError, RawData
 from ptycho.run_folder import PREVIEW
 from ptycho_torch.data.groups import Indices
 from ptycho_torch.data.module import ScanDataModule, usable_patterns
@@ -34,6 +35,12 @@ class Preview(NamedTuple):
     product: Product
     r_factor: float
     """Of patterns in the middle of it."""
+    pair: metrics.Comparison | None
+    """The object beside the known one; None if it is not known, or has too few pixels there."""
+
+    def placed(self, title: str) -> Placed:
+        """Title and place of the object, for a picture."""
+        return Placed(f"{title}, R factor {self.r_factor:.4f}", self.product.corner_px, self.product.pixel_m)
 
 
 def preview_of(module: PtychoPINN_Lightning, data: ScanDataModule) -> Preview:
@@ -59,7 +66,7 @@ def preview_of(module: PtychoPINN_Lightning, data: ScanDataModule) -> Preview:
             ),
         )
     r_factor = metrics.agreement(lambda: _blocks(found, scan, middle(scan, JUDGED)))["r_factor"]
-    return Preview(product_of(found, scan), r_factor)
+    return Preview(product_of(found, scan), r_factor, _beside_known(found, scan))
 
 
 def save_preview(run_dir: Path, preview: Preview, title: str) -> None:
@@ -72,10 +79,17 @@ def save_preview(run_dir: Path, preview: Preview, title: str) -> None:
     """
     picture, arrays = (run_dir / name for name in PREVIEW)
     product = preview.product
-    placed = Placed(f"{title}, R factor {preview.r_factor:.4f}", product.corner_px, product.pixel_m)
-    save_reconstruction(picture, product.object, product.probe, product.coverage, placed)
+    save_reconstruction(picture, product.object, product.probe, product.coverage, preview.placed(title))
     with atomic_write(arrays) as file:
         np.savez_compressed(file, allow_pickle=False, **product.arrays())
+
+
+def _beside_known(found: Reconstruction, scan: RawData) -> metrics.Comparison | None:
+    if scan.object_truth is None:
+        return None
+    with suppress(DataError):
+        return metrics.compare(found.canvas, scan.object_truth, found.canvas_corner_px, found.coverage)
+    return None
 
 
 def middle(scan: RawData, n: int) -> Indices:

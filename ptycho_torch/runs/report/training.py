@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -12,11 +13,11 @@ from lightning.pytorch.callbacks import Callback
 
 from ptycho.checksums import Checksums
 from ptycho.json_files import json_text
-from ptycho.run_folder import FIGURES, LOSS_PICTURE, PREVIEW, REPORT
+from ptycho.run_folder import FIGURES, LOSS_PICTURE, OF_RECONSTRUCTION, PREVIEW, REPORT
 from ptycho.wording import counted, duration
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import PtychoPINN_Lightning
-from ptycho_torch.runs.figures import save_history
+from ptycho_torch.runs.figures import Compared, save_comparison, save_history
 from ptycho_torch.runs.pace import PREVIEW_S, Pace
 from ptycho_torch.runs.report.contents import read_contents
 from ptycho_torch.runs.report.page import report_page
@@ -74,10 +75,17 @@ def write_preview(
     except torch.cuda.OutOfMemoryError:
         log.warning("no preview: the device has no memory left during the training")
         return
-    save_preview(run_dir, preview, f"after {counted(n_epochs, 'epoch')}")
+    title = f"after {counted(n_epochs, 'epoch')}"
+    save_preview(run_dir, preview, title)
     for logger in trainer.loggers:
         logger.log_metrics({"preview_r_factor": preview.r_factor}, step=trainer.global_step)
         log_picture(logger, run_dir / PREVIEW[0], "object", trainer.global_step)
+        if preview.pair is not None:
+            with TemporaryDirectory() as folder:
+                shown = [Compared("reconstructed", preview.pair, preview.product.probe)]
+                picture = Path(folder) / OF_RECONSTRUCTION[2]
+                save_comparison(picture, shown, data.scans[0].probe_truth, preview.placed(title))
+                log_picture(logger, picture, "comparison", trainer.global_step)
 
 
 def _log_epoch(rows: Sequence[Mapping[str, Any]], n_epochs: int) -> None:
