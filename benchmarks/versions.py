@@ -135,19 +135,21 @@ class Worker:
         return {"U-Nets": unets, "all but U-Nets": rest, "result": float(np.abs(found).sum())}
 
     def training(self) -> dict[str, Any]:
-        """A few steps."""
+        """A few steps, as a run makes them."""
         losses: list[float] = []
-        started = time.process_time()
-        for k in range(STEPS):
-            batch = self.batches[(self.turn * STEPS + k) % len(self.batches)]
-            self.optimizer.zero_grad()
-            loss = self.module.loss(batch)
-            loss.backward()
-            self.optimizer.step()
-            losses.append(loss.item())
+        with run_environment(self.payload.execution_config):
+            started = time.process_time()
+            for k in range(STEPS):
+                batch = self.batches[(self.turn * STEPS + k) % len(self.batches)]
+                self.optimizer.zero_grad()
+                loss = self.module.loss(batch)
+                loss.backward()
+                self.optimizer.step()
+                losses.append(loss.item())
+            seconds = time.process_time() - started
         self.turn += 1
         n_patterns = STEPS * self.batches[0]["amplitude"][..., 0, 0].numel()
-        return {"step": 1e6 * (time.process_time() - started) / n_patterns, "result": losses[0]}
+        return {"step": 1e6 * seconds / n_patterns, "result": losses[0]}
 
 
 def work(scan: Path, run_dir: Path, n_repeats: int) -> None:

@@ -72,7 +72,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def refuse_special(target: Path) -> None:
-    """Refuse to put a file in place of what is none.
+    """Refuse to replace a folder, a pipe or a device by a file.
 
     Raises:
         FileExistsError: a folder, a pipe or a device is there.

@@ -223,7 +223,7 @@ def _digest_at(path: Path) -> str:
 
 
 class _Record(NamedTuple):
-    """What a folder tells of its run."""
+    """The record of the run in a folder."""
 
     content: Mapping[str, Any]
     listed: Listed

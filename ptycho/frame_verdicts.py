@@ -11,13 +11,13 @@ from ptycho.stored_array import Array
 from ptycho.verdict import Verdict
 
 FEWEST: Final = 5
-"""With fewer patterns nothing is said of single ones."""
+"""With fewer patterns single ones are not judged."""
 
 EMPTY: Final = (0.75, 0.03)
-"""A pattern is empty where it holds less than this part of the light of that quantile of all."""
+"""Quantile of the light of all patterns, and the share of it below which a pattern is empty."""
 
 FEWEST_DRIFTING: Final = 20
-"""With fewer patterns nothing is said of a drift."""
+"""With fewer patterns a drift is not judged."""
 
 DRIFT: Final = (0.25, 16.0, 0.45, 0.8)
 """Relative change over a scan, the same over its standard error, part of the variance that a straight line explains,
@@ -31,7 +31,7 @@ NEIGHBORS: Final = 6
 TINY: Final = float(np.finfo(float).tiny)
 
 LISTED: Final = 5
-"""Patterns that are named."""
+"""Number of patterns that a message names."""
 
 
 def empty_frames(summary: Summary) -> Array:
@@ -47,7 +47,7 @@ def empty_frames(summary: Summary) -> Array:
 
 
 def of_empty_frames(rows: Array, n: int) -> Iterator[Verdict]:
-    """What is to be said of `empty_frames` of a scan of `n` patterns."""
+    """The verdict on `empty_frames` of a scan of `n` patterns."""
     if not len(rows):
         return
     named = ", ".join(str(row) for row in rows[:LISTED]) + (" ..." if len(rows) > LISTED else "")

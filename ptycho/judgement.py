@@ -61,7 +61,7 @@ def judgement(
     Args:
         figures: content of `metrics.json`, or of `training.json`.
         kind: of the run.
-        problem: why it came to nothing.
+        problem: its problem, if there is one.
         is_finished: whether it came to its end.
     """
     if problem is not None:

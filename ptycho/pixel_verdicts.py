@@ -24,14 +24,14 @@ ORDERS: Final = {
 """Axes that may be in FFT order, and where the light is then."""
 
 ISOLATED: Final = 20.0
-"""A single pixel is no measurement where it has so many times the light of each of its neighbours."""
+"""A single pixel is not a measurement if it has this many times the light of each of its neighbours."""
 
 SHARP: Final = 4.0
 """Where the far field of the probe alone has a pixel so many times as bright as its neighbours, patterns may have such
 pixels as well."""
 
 HOT_SHARE: Final = 1e-3
-"""Share of all light below which a pixel is not taken to be hot."""
+"""Share of all light below which a pixel does not count as hot."""
 
 FEWEST_COUNTS: Final = 20.0
 """Photons below which a single pixel may be bright by chance, and many may have the same value."""
@@ -189,7 +189,7 @@ def saturated_share(sample: Array, top: float, power: float) -> float:
 
 
 def of_saturation(share: float, top: float) -> Verdict:
-    """What is to be said of a `saturated_share` that is not 0, with the largest value."""
+    """The verdict on a `saturated_share` that is not 0, with the largest value."""
     return Verdict(
         "saturation", "warning", share, "of the patterns",
         f"{share:.0%} of the patterns have {SATURATED[0]} or more pixels at {top:g}, which no pixel exceeds: the "
@@ -230,7 +230,7 @@ def hot_pixels(counts: Array, *, everywhere: bool) -> Mask:
 
 
 def of_hot_pixels(hot: Mask, light: Array) -> Iterator[Verdict]:
-    """What is to be said of `hot_pixels`."""
+    """The verdict on `hot_pixels`."""
     if not hot.any():
         return
     row, column = np.argwhere(hot)[0]
@@ -294,7 +294,7 @@ def cosmic_hits(
 
 
 def of_cosmic_hits(hits: Array) -> Iterator[Verdict]:
-    """What is to be said of `cosmic_hits`."""
+    """The verdict on `cosmic_hits`."""
     if not len(hits):
         return
     row, y, x = hits[0]

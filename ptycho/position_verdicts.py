@@ -11,7 +11,7 @@ from ptycho.stored_array import Array
 from ptycho.verdict import Verdict, refusal
 
 FEWEST_POSITIONS: Final = 10
-"""With fewer positions nothing is said of how they lie."""
+"""With fewer positions their arrangement is not judged."""
 
 SMALLEST_EXTENT: Final = 0.1
 """Extent of most of a scan over the diameter of its probe, below which positions are too close to tell anything."""

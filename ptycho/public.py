@@ -45,7 +45,7 @@ class Training(Protocol):
 
     @property
     def problem(self) -> str | None:
-        """Why the training came to nothing; None where it is sound."""
+        """Why the training did not learn; None if it is sound."""
         ...
 
     def show(self) -> None:

@@ -381,7 +381,7 @@ def _move(source: Path, target: Path, names: list[Path]) -> None:
 
 
 def _remove(path: Path, earlier: Path) -> None:
-    """Remove a run that was set aside; from the renaming on it is no run any more."""
+    """Remove a run that was set aside; it no longer counts as a run once it is renamed."""
     _remove_real(path / _REMOVED)
     os.rename(earlier, path / _REMOVED)
     _remove_real(path / _REMOVED)

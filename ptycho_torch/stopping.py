@@ -28,7 +28,7 @@ LAST_WORDS_S = 1.0
 
 
 class RunError(RuntimeError):
-    """A run failed while it ran, for a reason outside the package; the message says how to go on."""
+    """A run failed for a reason outside the package; the message tells how to continue."""
 
 
 class DivergedError(ConfigError):

@@ -4,7 +4,6 @@ The checking is pydantic's; the errors are `ConfigError`, in the words of the se
 """
 
 import dataclasses
-import inspect
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, dataclass_transform
 
@@ -18,14 +17,14 @@ from ptycho.config.paths import Files
 from ptycho.config.resolve import Resolution, fill, ranked, refusal, resolve
 from ptycho.config.section import TABLES, Section, recorded, register, section_of
 from ptycho.config.sources import given_twice, read_arguments, warn_renamed
-from ptycho.config.views import Described, Views, signature_of
+from ptycho.config.views import Shown, Views
 
 if TYPE_CHECKING:
     from ptycho.config.files import ConfigFile
 
 
 @dataclass_transform(field_specifiers=(dataclasses.field,))
-class CheckedDataclass(Views):
+class CheckedDataclass(Views, metaclass=Shown):
     """A dataclass that is valid whenever it is looked at; a class derived from it is one without a decorator.
 
     Construction and assignment raise ConfigError; a failed assignment leaves the old value. Options of the class:
@@ -55,14 +54,11 @@ class CheckedDataclass(Views):
         above: Section = getattr(cls, "__section__", Section(cls))
         told = label or table or above.label, table or above.table, {**above.renamed, **renamed}
         config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-        summary = vars(cls).get("__doc__")
         pydantic_dataclass(config=config)(cls)
         construct: Any = _construct
         cls.__init__ = construct
         omits = recipe_omits or above.recipe_omits
         register(Section(cls, *told, {**above.also, **also}, recipe_omits=omits))
-        cls.__doc__ = Described(summary)  # pyright: ignore[reportAttributeAccessIssue]
-        cls.__signature__ = _Signature()  # pyright: ignore[reportAttributeAccessIssue]
         for old, new in renamed.items():
             setattr(cls, old, _renamed_field(old, new))
 
@@ -167,15 +163,6 @@ def _construct(self: CheckedDataclass, *values: Any, **named: Any) -> None:
         changed = {section.renamed[old] for old in named.keys() & section.renamed.keys()}
         named = {name: value for name, value in named.items() if name not in changed}
     fill(self, section, [read_arguments("argument", given | named, section)])
-
-
-class _Signature:
-    """The signature of the class, and none of its instances."""
-
-    def __get__(self, instance: object, cls: type) -> inspect.Signature:
-        if instance is not None:
-            raise AttributeError("__signature__")
-        return signature_of(cls, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _renamed_field(old: str, new: str) -> property:

@@ -47,7 +47,7 @@ def _is_path(value: Path | None) -> bool:
 
 
 def _not_blank(value: Any) -> Any:
-    """Refuse blank text, which a path would take for the current folder; Path() says that it is meant."""
+    """Refuse blank text, which a path would read as the current folder; use Path() for that."""
     if isinstance(value, str) and not value.strip():
         raise PydanticCustomError("not_accepted", "Input should not be blank")
     return value

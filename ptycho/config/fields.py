@@ -194,7 +194,7 @@ class Scalar(NamedTuple):
         return text
 
     def broken_by(self, value: object) -> str:
-        """The rule in words, with a part that mostly goes without saying where a value breaks just that one."""
+        """The rule in words, with the part on printable text if a value breaks only that part."""
         value = plain(value)
         if int in self.kinds and type(value) is int and value > LARGEST and "<=" not in self.rule:
             return f"{self.rule} (at most {LARGEST})"
@@ -209,7 +209,7 @@ class Scalar(NamedTuple):
 
     @property
     def is_shown(self) -> bool:
-        """Whether a message may repeat every value: scalars, paths, and pairs of these are no secrets."""
+        """Whether a message may repeat every value: scalars, paths and pairs of these are not secrets."""
         others = self.kinds - _SHOWN
         parts = [part for one in others for part in (get_args(one) if get_origin(one) is tuple else (one,))]
         return all(scalar(part).kinds <= _SHOWN for part in parts)

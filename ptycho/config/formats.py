@@ -58,12 +58,14 @@ def parse(path: str, text: str) -> tuple[object, bool]:
         SyntaxFaultError: The text is not valid.
         ConfigError: It nests too deep.
     """
-    if not text.strip():
+    if not text.strip(" \t\r\n"):
         return {}, False
     try:
         return _PARSERS[suffix(path) or ""](text)
     except SyntaxFaultError as fault:
-        last = text.rstrip().count("\n") + 1  # where a file ends too early, parsers name the line after
+        last = (
+            text.rstrip(" \t\r\n").count("\n") + 1
+        )  # where a file ends too early, parsers name the line after
         raise SyntaxFaultError(min(fault.line, last), fault.reason) from None
     except RecursionError:
         raise ConfigError([Failure(path, f"{path}: expected a table of values; got deep nesting.")]) from None

@@ -72,7 +72,7 @@ def update_legacy_dict(cfg: MutableMapping[str, Any], config: object) -> None:
 
 
 def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a YAML file into plain dictionaries, lists and scalars.
+    """Read a YAML file into plain dictionaries, lists and scalars, by YAML's own rules.
 
     Args:
         path: A `.yaml` or `.yml` file that holds a mapping.
@@ -80,10 +80,27 @@ def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ConfigError: it is missing, unreadable, not valid YAML, not a mapping, or repeats a key.
     """
-    from ptycho.config import yaml_values  # with the parser, which loads with the first file
+    import yaml  # with the parsers, which load with the first file
+
     from ptycho.config.files import ConfigFile
 
     name = path_of(path)
     if not name.lower().endswith((".yaml", ".yml")):
         raise ConfigError([Failure(name, f"{name}: expected a file that ends in .yaml or .yml.")])
-    return yaml_values.load(name, ConfigFile.read(name).places.text)
+
+    class Loader(yaml.SafeLoader):
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep)  # pyright: ignore[reportUnknownMemberType]
+            except ConfigError:  # of what is inside
+                raise
+            except (yaml.MarkedYAMLError, ValueError, OverflowError, LookupError):
+                rule = "expected valid YAML of plain values; got another"
+                message = f"{name}:{node.start_mark.line + 1}: {rule}. Quote it if it is text."
+                raise ConfigError([Failure(name, message)]) from None
+
+    loader = Loader(ConfigFile.read(name).places.text)  # which refuses what is not valid, with its line
+    try:
+        return loader.get_single_data() or {}
+    finally:
+        loader.dispose()

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from inspect import Signature
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from pydantic import ValidationError, model_validator
@@ -33,7 +32,7 @@ from ptycho.config.sources import (
     read_values,
     warn_renamed,
 )
-from ptycho.config.views import Views, described, signature_of
+from ptycho.config.views import Shown, Views
 from ptycho.version import installed_version
 
 if TYPE_CHECKING:
@@ -42,21 +41,8 @@ if TYPE_CHECKING:
     from ptycho.config.recipes import Recipe
 else:
 
-    class _Class(type(BaseSettings)):
-        # A property here, since help() passes over what stands in a class itself when that has a class of its own.
-        @property
-        def __doc__(cls) -> str:
-            """The docstring, with the sentence of every setting."""
-            return described(cls, vars(cls).get("__doc__"))
-
-        @property
-        def __signature__(cls) -> Signature:
-            """The parameters, with plain types."""
-            return signature_of(cls)
-
-        @__signature__.setter
-        def __signature__(cls, found: object) -> None:
-            """Leave what pydantic finds: it shows the rules of every type."""
+    class _Class(Shown, type(BaseSettings)):
+        __doc__ = vars(Shown)["__doc__"]
 
 
 class ResolvedSettings(Views, BaseSettings, metaclass=_Class):

@@ -16,7 +16,7 @@ from ptycho.config.field_types import Domain, File, OptionalFile, SaveFormat, pa
 from ptycho.config.fields import Exact, Flag, PositiveFloat, PositiveInt
 
 MOST_MODES = 16
-"""Probe modes; a scan does not tell more apart."""
+"""Probe modes; a scan cannot separate more."""
 
 IterationCount = Annotated[PositiveInt | Literal["auto"], Exact()]
 Loss = Annotated[Literal["auto", "amplitude", "poisson"], Exact()]

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_origin
 
+from pydantic.fields import FieldInfo
+
 from ptycho.config.layer import Layer
 from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
@@ -148,40 +150,44 @@ def _render() -> Any:
     return render
 
 
-class Described:
-    """The docstring of a class of settings, written when somebody asks: with the sentence of every setting."""
+class Shown(type):
+    """The class of classes of settings: what help() and ? show of them is written when somebody asks.
 
-    def __init__(self, summary: str | None) -> None:
-        self._summary = summary
-
-    def __get__(self, instance: object, cls: type) -> str:
-        """Write the docstring."""
-        return described(cls, self._summary)
-
-
-def described(cls: type, summary: str | None) -> str:
-    """The docstring of a class of settings, with the sentence of every setting."""
-    section = section_of(cls)
-    lines = [f"    {name}: {section.help[name]}" for name in section.all_fields]
-    return "\n".join([inspect.cleandoc(summary or cls.__name__), "", "Attributes:", *lines])
-
-
-def signature_of(cls: type, kind: Any = inspect.Parameter.KEYWORD_ONLY) -> inspect.Signature:
-    """The signature of a class of settings, with plain types.
-
-    Args:
-        cls: The class.
-        kind: The kind of its parameters.
+    help() passes over what stands in a class itself when that has a class of its own; so these are properties here.
+    What pydantic and dataclasses find, the rules of every type among it, is left out.
     """
-    parameters: list[inspect.Parameter] = []
-    for name, info in section_of(cls).all_fields.items():
-        default = (
-            inspect.Parameter.empty if info.is_required() else info.get_default(call_default_factory=True)
-        )
-        parameters.append(
-            inspect.Parameter(name, kind, default=default, annotation=_plain_type(info.annotation))
-        )
-    return inspect.Signature(parameters)
+
+    @property
+    def __doc__(cls) -> str | None:
+        """The docstring, with the sentence of every setting."""
+        summary, section = vars(cls).get("__doc__"), vars(cls).get("__section__")
+        if section is None:
+            return summary
+        lines = [f"    {name}: {section.help[name]}" for name in section.all_fields]
+        return "\n".join([inspect.cleandoc(summary or cls.__name__), "", "Attributes:", *lines])
+
+    @__doc__.setter
+    def __doc__(cls, found: object) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Leave what is found."""
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The parameters, with plain types."""
+        if not hasattr(cls, "__section__"):
+            raise AttributeError("__signature__")
+        named = inspect.Parameter.KEYWORD_ONLY
+        kind = named if hasattr(cls, "model_fields") else inspect.Parameter.POSITIONAL_OR_KEYWORD
+        fields = section_of(cls).all_fields.items()
+        return inspect.Signature([_parameter(name, info, kind) for name, info in fields])
+
+    @__signature__.setter
+    def __signature__(cls, found: object) -> None:
+        """Leave what is found."""
+
+
+def _parameter(name: str, info: FieldInfo, kind: Any) -> inspect.Parameter:
+    default = inspect.Parameter.empty if info.is_required() else info.get_default(call_default_factory=True)
+    return inspect.Parameter(name, kind, default=default, annotation=_plain_type(info.annotation))
 
 
 def _plain_type(annotation: Any) -> Any:

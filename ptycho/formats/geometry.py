@@ -119,7 +119,7 @@ def detector_pixel(sources: Sources) -> Pair | None:
 
 
 def unknown_lengths(sources: Sources) -> str:
-    """The settings that would tell the object's pixel, in words."""
+    """The settings that would give the object's pixel, in words."""
     lacking = [
         name
         for name, found in (

@@ -172,7 +172,7 @@ class Trainer:
     Attributes:
         _trainer: Lightning's, whose `callbacks` may be added to; they are called in this process, and with several
             devices in no other: there they may watch, and not stop the training or write checkpoints of their own.
-        problem: why the training came to nothing; None before it and where it is sound.
+        problem: why the training did not learn; None before the training and if it is sound.
     """
 
     problem: str | None = None
@@ -234,7 +234,7 @@ class Trainer:
             RuntimeError: the process of another device failed.
 
         Warns:
-            UserWarning: the training came to nothing; see `problem`.
+            UserWarning: the training did not learn; see `problem`.
         """
         _check_word("orchestration", orchestration, "lightning")
         _check_word("experiment_name", experiment_name, "")

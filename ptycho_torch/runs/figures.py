@@ -22,6 +22,8 @@ PANEL_INCHES = 3.6
 DOTS_PER_INCH = 110
 FAINT = 0.05
 """Share of the usual light below which an object is not drawn."""
+COMPRESSION = 3
+"""Level of zlib in PNG files: higher ones take twice the time, and make them no smaller."""
 LARGEST_SIDE = 2048
 """Pixels of an image along an axis, beyond which only every second, third ... is drawn; up to it, each has a dot of its
 own at least."""
@@ -371,5 +373,7 @@ def _save(figure: Figure, path: Path) -> Path:
             height, width = image.get_size()
             dense = max(dense, 1.02 * height / box.height, 1.02 * width / box.width)
     with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=DOTS_PER_INCH * dense)
+        figure.savefig(
+            file, format="png", dpi=DOTS_PER_INCH * dense, pil_kwargs={"compress_level": COMPRESSION}
+        )
     return path

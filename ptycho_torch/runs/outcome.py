@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 CONSTANT: Final = 1e-7
 """Relative spread of losses that are the same number in 32 bits."""
 LEAST_EPOCHS, LEAST_FALLING = 3, 5
-"""Epochs after which a constant loss, and one that never fell, are no accident any more."""
+"""Epochs after which a constant loss, and one that never fell, count as a failure."""
 HOPELESS: Final = 2.0
 """A trained model whose R factor is so many times that of the mean pattern has learned nothing."""
 
@@ -144,7 +144,7 @@ def _pairs(figures: Mapping[str, Any]) -> list[tuple[float, float]]:
 
 
 def refuse_diverged(module: PtychoPINN_Lightning) -> None:
-    """Refuse to save a model whose weights are not numbers any more.
+    """Refuse to save a model whose weights are not finite.
 
     Raises:
         DivergedError: the training diverged.

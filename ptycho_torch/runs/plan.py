@@ -23,7 +23,7 @@ MILD: Final = 10.0
 """Weight of the prior where the scan tells the details of the object, and the probe is refined: it holds what the model
 of the experiment leaves open. No search is worth its time there."""
 TOO_WIDE: Final = 0.2
-"""Overlap of neighbours below which patterns hardly tell of an object: amplitudes are lost first."""
+"""Overlap of neighbours below which patterns hardly determine an object: amplitudes are lost first."""
 PROBE_FROM: Final = 3
 INTENSITIES_FROM: Final = 3
 """Iterations from which probe and intensities are refined."""

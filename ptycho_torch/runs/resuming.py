@@ -57,7 +57,7 @@ class EndedTraining(ShownTraining):
         run_dir: folder with everything about the run.
         bundle: the saved model.
         history: one row for each epoch.
-        problem: why the training came to nothing; None where it is sound.
+        problem: why the training did not learn; None if it is sound.
     """
 
     run_dir: Path

@@ -25,7 +25,7 @@ class ShownRun:
         """Show report.html: in a notebook below the cell, elsewhere in the web browser.
 
         Raises:
-            FileNotFoundError: it is not there any more; `ptycho report RUN` writes it anew.
+            FileNotFoundError: the report no longer exists; `ptycho report RUN` writes it again.
         """
         show_page(self.run_dir / REPORT)
 

@@ -80,7 +80,7 @@ def missing_accelerator(accelerator: str, origin: object) -> Failure:
 
 
 def _way_to(accelerator: str) -> str:
-    """What gives this machine an accelerator that it lacks, as far as torch can tell."""
+    """How to give this machine an accelerator that it lacks, as far as torch knows."""
     if accelerator == "tpu":
         return "install torch_xla on a machine with a TPU"
     if accelerator == "mps" and not torch.backends.mps.is_built():

@@ -19,7 +19,7 @@ from ptycho.run_folder import CHECKPOINTS, STATE
 from ptycho_torch.stopping import RunError, lost_process, serve_the_last_step, stop_if_asked
 
 SETTLE_S: Final = 0.3
-"""For what is told after the error."""
+"""Seconds to wait for messages that follow the error."""
 
 _SHARED: Final = (
     "num_workers: expected enough shared memory (/dev/shm) for the batches of the loading processes; it is full. "

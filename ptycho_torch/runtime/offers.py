@@ -38,7 +38,7 @@ class Objection(NamedTuple):
     verdict: str
     """refused, or `no effect`: then a run only warns."""
     message: str
-    """What the run would say."""
+    """The message of the run."""
 
 
 class Machine(NamedTuple):

@@ -48,7 +48,7 @@ class Launch(NamedTuple):
 
 
 def launch() -> Launch | None:
-    """What torchrun or srun has started, as their variables tell; None where neither has."""
+    """What torchrun or srun has started, from their variables; None without them."""
     if TorchElasticEnvironment.detect():
         here = _number("LOCAL_WORLD_SIZE")
         return Launch("torchrun", here, max(1, _number("WORLD_SIZE") // here))

@@ -42,7 +42,7 @@ THREADS_FOR_EACH_CPU: Final = 16
 
 
 LONGEST: Final = 19
-"""Digits of a number in OMP_NUM_THREADS that is none any more: it is left alone, as OpenMP does."""
+"""Digits of a number in OMP_NUM_THREADS from which on it is ignored, as OpenMP does."""
 
 
 def thread_failures(config: PyTorchExecutionConfig) -> Iterator[Failure]:

@@ -1,6 +1,5 @@
 """From patterns to an object: one scan, no training."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +16,6 @@ from ptycho_torch.solver.probes import orthogonal, start_modes
 
 MARGIN_PX = 4
 """Free canvas around the patches for positions that move."""
-Watch = Callable[[Descent, Iteration], bool | None]
-"""Sees every iteration; True ends the descent."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,6 @@ class Solution:
         positions_px: float64 (n, 2), rows (y, x).
         intensities: float64 (n,), relative to their geometric mean.
         history: the iterations of this call.
-        stopped: whether it ended early, on request.
     """
 
     object: Tensor
@@ -43,7 +39,6 @@ class Solution:
     positions_px: Tensor
     intensities: Tensor
     history: list[Iteration]
-    stopped: bool
 
 
 def prepare(
@@ -102,42 +97,20 @@ def share_of(ids: Ids, number: int, n_processes: int) -> Ids:
     return ids[np.arange(len(ids)) // BRIGHT_EVERY % n_processes == number]
 
 
-def run(
-    descent: Descent,
-    n_iterations: int,
-    *,
-    watch: Watch | None = None,
-    fitted_last: Ids | None = None,
-    n_last: int = 10,
-    before_last: Callable[[Descent], None] | None = None,
-) -> Solution:
-    """Descend until an iteration number is reached, or `watch` or an interrupt ends it.
+def run(descent: Descent, n_iterations: int) -> Solution:
+    """Descend until an iteration number is reached.
 
     Args:
         descent: from `prepare`; goes on where it is.
         n_iterations: to be reached in all.
-        watch: called after every iteration.
-        fitted_last: patterns to fit in the last ``n_last`` iterations, those set aside for judging included; None
-            where none was set aside.
-        n_last: how many iterations fit them.
-        before_last: called before those begin: now what was set aside can be judged.
     """
     history: list[Iteration] = []
-    stopped = False
-    try:
-        while descent.state.iteration < n_iterations and not stopped:
-            if fitted_last is not None and descent.state.iteration == max(0, n_iterations - n_last):
-                if before_last is not None:
-                    before_last(descent)
-                descent.fit(fitted_last)
-            history.append(descent.step())
-            stopped = bool(watch and watch(descent, history[-1]))
-    except KeyboardInterrupt:
-        stopped = True
-    return solution_of(descent, history, stopped)
+    while descent.state.iteration < n_iterations:
+        history.append(descent.step())
+    return solution_of(descent, history)
 
 
-def solution_of(descent: Descent, history: list[Iteration], stopped: bool = False) -> Solution:
+def solution_of(descent: Descent, history: list[Iteration]) -> Solution:
     """What a descent has found so far."""
     state, forward = descent.state, descent.forward
     forward.positions_px, forward.intensities = state.positions_px, state.intensities
@@ -150,5 +123,4 @@ def solution_of(descent: Descent, history: list[Iteration], stopped: bool = Fals
         positions_px=state.positions_px,
         intensities=state.intensities,
         history=history,
-        stopped=stopped,
     )

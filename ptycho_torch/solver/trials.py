@@ -16,7 +16,7 @@ from ptycho_torch.solver.solve import prepare, run
 from ptycho_torch.solver.weight import central
 
 N_PATTERNS: Final = 80
-"""Patterns of the part; more tell hardly more, and cost more."""
+"""Patterns of the part; more cost more and hardly improve the result."""
 ONE_APART_OF: Final = 7
 """One in so many patterns of the part judges, the others are fitted."""
 
@@ -50,13 +50,15 @@ class Trials:
         self._total = float(judged.square().sum(dtype=torch.float64))
 
     def error(self, probe: Tensor, n_iterations: int, positions_px: Tensor | None = None) -> float:
-        """Squared error of the amplitudes of the patterns that were not fitted, over their squares.
+        """Squared error of the amplitudes of the patterns that were not fitted, over their squares; 1 without light.
 
         Args:
             probe: complex (M, N, N), photon**0.5, which the fit refines.
             n_iterations: of the fit.
             positions_px: float64 (k, 2), in place of those of the part.
         """
+        if not self._total:
+            return 1.0
         places = self.positions_px if positions_px is None else positions_px
         descent = prepare(
             self._patterns, places, probe, fitted=self._fitted, n_modes=len(probe), switch_at=None

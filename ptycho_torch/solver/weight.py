@@ -134,7 +134,6 @@ def choose_weight(
     *,
     origin: str,
     correction: float = 1.0,
-    watch: Callable[[float, float], None] | None = None,
 ) -> Choice:
     """Go up from a weak weight until the score has risen twice, and take the lowest point of a parabola.
 
@@ -144,14 +143,13 @@ def choose_weight(
         weight: where to begin; where a weaker one is better, the search begins anew far below.
         origin: what judges, for the record.
         correction: from the weight of the search to that of the whole data.
-        watch: sees each weight and its score.
     """
-    weights, scores = _path(begin(), weight, score, watch)
+    weights, scores = _path(begin(), weight, score)
     for _ in range(N_STARTS - 1):
         if np.argmin([one.sum() for one in scores]) > 0:
             break
         weight /= 8
-        weights, scores = _path(begin(), weight, score, watch)
+        weights, scores = _path(begin(), weight, score)
     parts = np.stack(scores)
     best = _lowest(weights, parts.sum(axis=1))
     without = [_lowest(weights, parts.sum(axis=1) - parts[:, k]) for k in range(parts.shape[1])]
@@ -165,7 +163,6 @@ def _path(
     descent: Descent,
     weight: float,
     score: Callable[[Descent], NDArray[np.float64]],
-    watch: Callable[[float, float], None] | None,
 ) -> tuple[list[float], list[NDArray[np.float64]]]:
     weights: list[float] = []
     scores: list[NDArray[np.float64]] = []
@@ -177,8 +174,6 @@ def _path(
         scores.append(score(descent))
         weights.append(weight)
         n_risen = n_risen + 1 if len(scores) > 1 and scores[-1].sum() > scores[-2].sum() else 0
-        if watch is not None:
-            watch(weight, float(scores[-1].sum()))
         weight *= STRIDE
     return weights, scores
 
@@ -193,9 +188,7 @@ def _lowest(weights: list[float], scores: NDArray[np.float64]) -> float:
     return float(logs[middle] + 0.5 * step * (left - right) / (left - 2 * centre + right))
 
 
-def weight_by_thinning(
-    descent: Descent, *, seed: int, watch: Callable[[float, float], None] | None = None
-) -> Choice:
+def weight_by_thinning(descent: Descent, *, seed: int) -> Choice:
     """The weight for raw counts, from the middle of a scan.
 
     The search takes the probe, the positions and the intensities that the descent has found so far, and starts from
@@ -204,7 +197,6 @@ def weight_by_thinning(
     Args:
         descent: what the weight is for; it stays as it is.
         seed: of the thinning.
-        watch: sees each weight and its score.
     """
     state, forward = descent.state, descent.forward
     ids = central(state.positions_px, descent.fitted, N_PATTERNS)
@@ -220,20 +212,15 @@ def weight_by_thinning(
     )
     judge.intensities = intensities
     score = folds_of(judge, np.arange(len(ids)), first.dark * (1 - SHARE), (1 / SHARE - 1) ** 0.5)
-    return choose_weight(
-        begin, score, first_weight(first), origin="count thinning", correction=1 / SHARE, watch=watch
-    )
+    return choose_weight(begin, score, first_weight(first), origin="count thinning", correction=1 / SHARE)
 
 
-def weight_by_set_aside(
-    descent: Descent, set_aside: Ids, *, watch: Callable[[float, float], None] | None = None
-) -> Choice:
+def weight_by_set_aside(descent: Descent, set_aside: Ids) -> Choice:
     """The weight where counts are not raw, judged by patterns that are not fitted; otherwise as above.
 
     Args:
         descent: what the weight is for; it stays as it is.
         set_aside: patterns that judge.
-        watch: sees each weight and its score.
     """
     state, forward = descent.state, descent.forward
 
@@ -244,7 +231,7 @@ def weight_by_set_aside(
 
     first = begin()
     score = folds_of(first.forward, set_aside, first.dark, 1.0)
-    return choose_weight(begin, score, first_weight(first), origin="patterns set aside", watch=watch)
+    return choose_weight(begin, score, first_weight(first), origin="patterns set aside")
 
 
 def _search(

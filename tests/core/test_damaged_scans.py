@@ -69,7 +69,7 @@ def test_damage_is_named_with_file_and_member(tmp_path):
     path.write_bytes(content)
     with pytest.raises(
         DataError,
-        match=r"^diff3d: expected the bytes that were written; got damaged ones .*scan\.npz\. Copy the file",
+        match=r"^diff3d: .*got damaged ones .*scan\.npz\. Copy the file",
     ):
         RawData.from_file(path)
 
@@ -82,9 +82,7 @@ def test_an_array_that_unpacks_to_more_than_the_memory_is_refused_before_it_is_u
     assert path.stat().st_size < 10**5
     monkeypatch.setattr("ptycho.npz_files.too_large", lambda n_bytes: n_bytes > 10**7)
     tracemalloc.start()
-    with pytest.raises(
-        DataError, match=r"diff3d: expected an array that fits into the available memory.* got 39\.3 MB"
-    ):
+    with pytest.raises(DataError, match=r"diff3d: .*got 39\.3 MB"):
         RawData.from_file(path)
     assert tracemalloc.get_traced_memory()[1] < 10**7
     tracemalloc.stop()
@@ -100,9 +98,7 @@ def test_a_header_that_declares_another_size_than_the_file_holds_is_refused(tmp_
     )
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("holdout.npy", member.getvalue() + b"01234567")
-    with pytest.raises(
-        DataError, match=r"holdout: expected an array of 8000000000000000000 bytes; got one of 8 "
-    ):
+    with pytest.raises(DataError, match=r"holdout: .*got one of 8 "):
         RawData.from_file(path)
 
 
@@ -110,7 +106,7 @@ def test_a_member_twice_is_refused(tmp_path):
     path = write(tmp_path / "scan.npz", **ARRAYS)
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("holdout.npy", b"")
-    with pytest.raises(DataError, match="scan file: expected every array once; got one twice"):
+    with pytest.raises(DataError, match=r"scan file: .*got one twice"):
         RawData.from_file(path)
 
 
@@ -125,7 +121,7 @@ def test_a_member_twice_is_refused(tmp_path):
 )
 def test_metadata_that_is_too_long_or_too_deep_is_refused(tmp_path, text, got):
     path = write(tmp_path / "scan.npz", **(ARRAYS | {"metadata": np.array(text)}))
-    with pytest.raises(DataError, match=rf"metadata: expected .* got .*{got}"):
+    with pytest.raises(DataError, match=rf"metadata: .*got .*{got}"):
         RawData.from_file(path)
 
 

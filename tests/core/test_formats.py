@@ -113,7 +113,7 @@ def test_an_index_chooses_among_arrays(tmp_path: Path) -> None:
     path = standard(tmp_path / "scan.h5", patterns=np.stack([counts(1), counts(2)])[None])
     found = read(path, **{**ALL, "patterns": "/entry/patterns[0][1]"})
     np.testing.assert_array_equal(found.patterns, cut(counts(2)))
-    with pytest.raises(DataError, match=r"expected an index inside the array; got an array of shape \(1, 2"):
+    with pytest.raises(DataError, match=r"got an array of shape \(1, 2"):
         read(path, **{**ALL, "patterns": "/entry/patterns[1]"})
 
 
@@ -123,7 +123,7 @@ def test_a_raster_needs_its_step_alone(tmp_path: Path) -> None:
     settings = {"patterns": "/entry/patterns", **SQUARE}
     found = moved(read(path, **settings, scan_step="60 nm, 90 nm", object_pixel="20 nm"))
     np.testing.assert_allclose(found, positions_px())
-    with pytest.raises(DataError, match="scan_step: expected the step of the 4 x 5 raster; got none"):
+    with pytest.raises(DataError, match=r"scan_step: .*got none"):
         read(path, **settings)
 
 
@@ -273,7 +273,7 @@ def test_the_probe_is_the_one_asked_for(tmp_path: Path) -> None:
     np.testing.assert_allclose(ratio, ratio[12, 12], rtol=1e-4)
     assert found.has_probe
     assert not read(path, **known, probe="estimate").has_probe
-    with pytest.raises(DataError, match=r"probe: expected a complex probe; got none .*--probe /entry/probe"):
+    with pytest.raises(DataError, match=r"probe: .*got none .*--probe /entry/probe"):
         read(path, **known, probe="file")
 
 
@@ -315,7 +315,7 @@ def test_the_format_is_found_from_what_a_file_holds_and_may_be_stated(tmp_path: 
     scan = read(path)
     assert scan.metadata["format"] == "ptylab"
     np.testing.assert_allclose(moved(scan), positions_px(), rtol=1e-6)
-    with pytest.raises(DataError, match=r"patterns: expected .*; got none"):
+    with pytest.raises(DataError, match=r"patterns: .*got none"):
         read(path, format="cxi")
 
 

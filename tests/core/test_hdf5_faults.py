@@ -171,9 +171,7 @@ def test_a_link_to_a_file_outside_the_folder_is_refused_unopened(tmp_path):
         with h5py.File(path, "a") as file:
             del file["entry_1/data_1"]
             file["entry_1/data_1"] = h5py.ExternalLink(named, "entry_1/data_1")
-        with pytest.raises(
-            DataError, match="expected values in this file, or in HDF5 files in its folder; got a link"
-        ):
+        with pytest.raises(DataError, match="got a link"):
             load_scans(path)
 
 
@@ -202,7 +200,7 @@ def test_an_attribute_that_is_no_such_number_is_named(tmp_path, place, name, val
     path = write_product(tmp_path, COUNTS)
     with h5py.File(path, "a") as file:
         file[place].attrs[name] = value
-    with pytest.raises(DataError, match=rf"(attribute {name}|nphotons): expected .*; got .*product\.h5"):
+    with pytest.raises(DataError, match=rf"(attribute {name}|nphotons): .*got .*product\.h5"):
         load_scans(path)
 
 
@@ -211,10 +209,10 @@ def test_lists_of_another_length_are_named(tmp_path):
     with h5py.File(path, "a") as file:
         del file["probe_position_y_m"]
         file["probe_position_y_m"] = np.zeros(3)
-    with pytest.raises(DataError, match=r"probe_position_y_m: expected one for each of the 5 .*; got 3"):
+    with pytest.raises(DataError, match=r"probe_position_y_m: .*got 3"):
         load_scans(path)
     path = write_product(tmp_path, COUNTS, measured=(0, 1, 2))
-    with pytest.raises(DataError, match=r"indexes: expected one for each of the 5 patterns; got 3"):
+    with pytest.raises(DataError, match=r"indexes: .*got 3"):
         load_scans(path)
 
 
@@ -229,9 +227,7 @@ def test_a_damaged_chunk_is_named(tmp_path, what):
     place = chunk.byte_offset if what == "chunk" else content.index(b"TREE\x01")
     content[place : place + chunk.size] = bytes(chunk.size)
     path.write_bytes(content)
-    with pytest.raises(
-        DataError, match=r"entry_1/data_1/data: expected a readable dataset; got '.*scan\.cxi"
-    ):
+    with pytest.raises(DataError, match=r"entry_1/data_1/data: .*got '.*scan\.cxi"):
         load_scans(path)
 
 

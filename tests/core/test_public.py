@@ -56,5 +56,5 @@ def test_a_scan_is_loaded_as_it_was_simulated(tmp_path: Path):
 
 @pytest.mark.parametrize("call", [ptycho.load, lambda path: ptycho.reconstruct(path, "runs/model")])
 def test_a_folder_is_no_scan(call, tmp_path: Path):
-    with pytest.raises(ptycho.DataError, match="expected the file of one scan; got a folder"):
+    with pytest.raises(ptycho.DataError, match="got a folder"):
         call(tmp_path)

@@ -262,7 +262,7 @@ def test_what_links_lead_to_is_neither_removed_nor_written(tmp_path: Path) -> No
     for name in ("checkpoints", "wts.h5.zip", "run.log"):
         linked(run / name, elsewhere / name)
     linked(run / ".earlier-1", elsewhere / "aside")
-    with pytest.raises(ConfigError, match=r"checkpoints: expected .* got a link"), RunFolder(run) as folder:
+    with pytest.raises(ConfigError, match=r"checkpoints: .*got a link"), RunFolder(run) as folder:
         folder.begin(anew=False)
     for name in (".earlier-moving", ".earlier-removed"):
         linked(run / name, elsewhere / "aside")

@@ -1,6 +1,7 @@
 """What is learnt about a scan before it is read."""
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -85,18 +86,18 @@ def test_the_photon_number_is_as_stated(arrays: dict[str, Any], expected: float 
 @pytest.mark.parametrize(
     ("arrays", "complaint"),
     [
-        ({"nphotons": np.array(-1.0)}, "nphotons: expected a finite number of photons > 0; got -1.0"),
-        ({"nphotons": np.array(np.nan)}, "nphotons: expected a finite number of photons > 0; got nan"),
-        ({"nphotons": np.array(True)}, "nphotons: expected one number, shape (); got dtype bool"),
-        ({"nphotons": np.array([1.0, 2.0])}, "nphotons: expected one number, shape (); got shape (2,)"),
+        ({"nphotons": np.array(-1.0)}, "nphotons: .*got -1.0"),
+        ({"nphotons": np.array(np.nan)}, "nphotons: .*got nan"),
+        ({"nphotons": np.array(True)}, "nphotons: .*got dtype bool"),
+        ({"nphotons": np.array([1.0, 2.0])}, r"nphotons: .*got shape \(2,\)"),
         ({"nphotons": np.array({"pickled": 1}, dtype=object)}, "nphotons: expected a plain array"),
-        ({"metadata": np.array("{")}, "metadata: expected JSON text; got '{'"),
-        ({"metadata": np.array("[1]")}, "metadata: expected a JSON object; got '[1]'"),
-        ({"metadata": np.array("null")}, "metadata: expected a JSON object; got 'null'"),
-        ({"metadata": np.array(5)}, "metadata: expected JSON text, shape (); got dtype int64, shape ()"),
+        ({"metadata": np.array("{")}, r"metadata: .*got '\{'"),
+        ({"metadata": np.array("[1]")}, r"metadata: .*got '\[1\]'"),
+        ({"metadata": np.array("null")}, "metadata: .*got 'null'"),
+        ({"metadata": np.array(5)}, r"metadata: .*got dtype int64, shape \(\)"),
         (
             {"metadata": np.array(json.dumps({"nphotons": "many"}))},
-            "metadata 'nphotons': expected a finite number of photons > 0; got 'many'",
+            "metadata 'nphotons': .*got 'many'",
         ),
     ],
 )
@@ -107,9 +108,7 @@ def test_a_photon_number_that_is_none_is_refused_as_when_the_scan_is_read(
     for read in (infer_nphotons, RawData.from_file):
         with pytest.raises(DataError) as caught:
             read(path)
-        assert any(
-            line.startswith(complaint) and str(path) in line for line in str(caught.value).splitlines()
-        )
+        assert any(re.match(complaint, line) and str(path) in line for line in str(caught.value).splitlines())
 
 
 @pytest.mark.parametrize("name", ["metadata", "nphotons", "probeGuess"])
@@ -144,7 +143,7 @@ def test_no_pattern_of_an_hdf5_file_is_read(name: str, place: str, tmp_path: Pat
 @pytest.mark.parametrize("name", ["product.h5", "scan.cxi"])
 def test_an_hdf5_file_without_patterns_is_refused(name: str, tmp_path: Path):
     h5py.File(tmp_path / name, "w").close()
-    with pytest.raises(DataError, match=r"patterns: expected .*; got none \(the file is empty\)"):
+    with pytest.raises(DataError, match=r"patterns: .*got none \(the file is empty\)"):
         scan_facts(tmp_path / name)
 
 

@@ -113,13 +113,13 @@ def test_the_diffraction_file_finds_the_product_beside_it(tmp_path, counts):
 
 def test_the_diffraction_file_alone_lacks_positions(tmp_path, counts):
     write_product(tmp_path, counts).unlink()
-    with pytest.raises(DataError, match=r"positions: expected .*; got none .*product\.h5, copy that into"):
+    with pytest.raises(DataError, match=r"positions: .*got none .*product\.h5, copy that into"):
         load_scans(tmp_path / "diffraction.h5")
 
 
 def test_product_and_diffraction_data_of_different_scans_are_refused(tmp_path, counts):
     path = write_product(tmp_path, counts, measured=(10, 11, 12, 13, 14))
-    with pytest.raises(DataError, match="indexes: expected some of the probe_position_indexes; got none"):
+    with pytest.raises(DataError, match=r"indexes: .*got none"):
         load_scans(path)
 
 
@@ -127,9 +127,7 @@ def test_a_product_without_pixel_size_is_refused(tmp_path, counts):
     path = write_product(tmp_path, counts)
     with h5py.File(path, "a") as file:
         del file["object"].attrs["pixel_width_m"]
-    with pytest.raises(
-        DataError, match="object attribute pixel_width_m: expected a length in metres, > 0; got nothing"
-    ):
+    with pytest.raises(DataError, match=r"object attribute pixel_width_m: .*got nothing"):
         load_scans(path)
 
 
@@ -163,28 +161,28 @@ def test_masked_cxi_pixels_are_bad_and_zero(tmp_path, counts):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": None}, r"patterns: expected diffraction patterns.*; got none \(the file holds /entry_1/"),
-        ({"energy": 9000.0}, r"energy: expected the photon energy in joules; got 9000 .*1\.602176634e-19"),
-        ({"distance": 0.0}, r"distance: expected one finite number > 0, in SI units; got 0"),
-        ({"distance": -2.0}, r"distance: expected one finite number > 0, in SI units; got -2"),
-        ({"energy": np.nan}, r"energy: expected one finite number > 0, in SI units; got nan"),
+        ({"data": None}, r"patterns: .*got none \(the file holds /entry_1/"),
+        ({"energy": 9000.0}, r"energy: .*got 9000 .*1\.602176634e-19"),
+        ({"distance": 0.0}, r"distance: .*got 0"),
+        ({"distance": -2.0}, r"distance: .*got -2"),
+        ({"energy": np.nan}, r"energy: .*got nan"),
         ({"x_pixel_size": -75e-6}, r"x_pixel_size: expected one finite number > 0"),
         (
             {"translation": np.zeros((5, 3), complex)},
-            r"translation: expected scan positions, real numbers; got dtype complex128",
+            r"translation: .*got dtype complex128",
         ),
         (
             {"translation": np.zeros(5)},
-            r"translation: expected 5 positions, shape \(5, 2\); got shape \(5,\)",
+            r"translation: .*got shape \(5,\)",
         ),
         (
             {"translation": np.zeros((4, 3))},
-            r"translation: expected 5 positions, shape \(5, 2\); got shape \(4, 3\)",
+            r"translation: .*got shape \(4, 3\)",
         ),
-        ({"data": np.zeros((5, 8, 8))}, r"data: expected some photons; got no value above 0"),
+        ({"data": np.zeros((5, 8, 8))}, r"data: .*got no value above 0"),
         (
             {"illumination": np.ones((4, 4), complex)},
-            r"illumination: expected a probe of 8 x 8 .*; got shape \(4, 4\)",
+            r"illumination: .*got shape \(4, 4\)",
         ),
         ({"basis_vectors": np.zeros((2, 3))}, r"basis_vectors: expected slow and fast axis"),
     ],
@@ -198,7 +196,7 @@ def test_a_faulty_cxi_file_is_named_with_its_dataset(tmp_path, counts, changes, 
 
 def test_a_file_that_is_not_hdf5_is_refused(tmp_path):
     (tmp_path / "scan.cxi").write_text("no")
-    with pytest.raises(DataError, match="scan file: expected an HDF5 or NPZ file; got one that begins with"):
+    with pytest.raises(DataError, match=r"scan file: .*got one that begins with"):
         load_scans(tmp_path / "scan.cxi")
 
 
@@ -214,6 +212,6 @@ def test_a_cxi_scan_can_be_kept_as_npz(tmp_path, counts):
 
 def test_a_name_without_suffix_is_not_written(tmp_path, counts):
     scan = RawData.from_file(write_cxi(tmp_path / "scan.cxi", counts))
-    with pytest.raises(DataError, match=r"expected a name that ends in \.npz; got 'copy'"):
+    with pytest.raises(DataError, match=r"got 'copy'"):
         scan.to_file(tmp_path / "copy")
     assert not (tmp_path / "copy").exists()

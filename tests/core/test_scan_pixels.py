@@ -169,7 +169,7 @@ def test_the_mask_of_a_masked_array_is_honoured(common):
 
 def test_masked_positions_are_refused():
     masked = np.ma.MaskedArray(SCAN.positions_px, np.arange(120).reshape(60, 2) == 6)
-    with pytest.raises(DataError, match="ycoords: expected complete values; got 1 masked ones"):
+    with pytest.raises(DataError, match=r"ycoords: .*got 1 masked ones"):
         RawData.from_arrays(COUNTS, masked, SCAN.probe)
 
 

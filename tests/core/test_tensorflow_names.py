@@ -47,9 +47,9 @@ def test_loader_gives_amplitudes_and_places_from_the_middle(
 def test_a_split_and_numbers_out_of_range_are_refused(scan: RawData) -> None:
     with pytest.raises(ValueError, match="create_split: expected False"):
         loader.load(lambda: scan.generate_grouped_data(16), scan.probeGuess, which="train", create_split=True)
-    with pytest.raises(DataError, match="N: expected 16, the side of the patterns; got 32"):
+    with pytest.raises(DataError, match=r"N: .*got 32"):
         scan.generate_grouped_data(32)
-    with pytest.raises(DataError, match="nsamples: expected an integer >= 1; got 0"):
+    with pytest.raises(DataError, match=r"nsamples: .*got 0"):
         scan.generate_grouped_data(16, nsamples=0)
 
 

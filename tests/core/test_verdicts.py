@@ -1,6 +1,7 @@
 """What the statistics of a scan tell of faults that no array shows when it is looked at alone; and of sound scans."""
 
 import json
+import re
 
 import h5py
 import numpy as np
@@ -191,7 +192,7 @@ def test_the_near_field_is_refused_with_the_reason_and_what_serves(tmp_path):
     with pytest.raises(DataError) as caught:
         RawData.from_file(write(tmp_path, scan, metadata=np.array(json.dumps(lengths))))
     (line,) = caught.value.problems
-    assert line.startswith("distance: expected patterns in the far field; got steps of 1.")
+    assert re.match(r"distance: .*got steps of 1\.", line)
     assert (
         "wider than the 2 um that the far field on these pixels describes: this is the near field from"
         in line
@@ -231,7 +232,7 @@ def test_a_product_that_states_the_near_field_is_refused(tmp_path, far):
         assert geometry.distance_m == 1
         assert geometry.energy_eV == pytest.approx(8e3)
         return
-    with pytest.raises(DataError, match=r"far_field: expected patterns in the far field; got False"):
+    with pytest.raises(DataError, match=r"far_field: .*got False"):
         RawData.from_file(tmp_path / "product.h5")
 
 

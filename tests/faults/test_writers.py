@@ -234,5 +234,5 @@ def test_of_two_simulations_of_one_name_one_is_kept(tmp_path: Path, tally: Tally
     both = [command("simulate", "--output", place, *flags, "--seed", n, folder=tmp_path) for n in range(2)]
     ends = [child.ended() for child in both]
     assert sorted(end.code for end in ends) == [0, 2], [end.said for end in ends]
-    assert "x yet; got a file" in next(end.said for end in ends if end.code)
+    assert "expected a new file; got an existing one" in next(end.said for end in ends if end.code)
     tally("pairs of writers")

@@ -131,7 +131,7 @@ FAULTS = {
     "shape": (lambda w, n: w | {n: w[n][:1].clone()}, "for the tensor '{}', which is float32"),
     "nan": (lambda w, n: w | {n: w[n] * torch.nan}, "NaN or infinity in the tensor '{}'"),
     "missing": (lambda w, n: {k: v for k, v in w.items() if k != n}, "no tensor '{}'"),
-    "extra": (lambda w, n: w | {"network.\x1b[2J": torch.ones(1)}, "a tensor 'network"),
+    "extra": (lambda w, n: w | {"network.\x1b[2J": torch.ones(1)}, "an unknown tensor 'network"),
     "probe": (lambda w, n: w | {"probe": w["probe"][0].clone()}, "for the tensor 'probe'"),
     "probe of another size": (
         lambda w, n: w | {"probe": torch.ones(1, 1, 64, 64, 2)},

@@ -105,7 +105,7 @@ class Contents:
 
     @property
     def problem(self) -> str | None:
-        """Why the run came to nothing; None where nothing is known against it."""
+        """The problem of the run, if there is one."""
         if isinstance(told := self.figures.get("problem"), str):
             return told
         if self.is_training:
@@ -280,7 +280,7 @@ def _if_there(read: Callable[[Path], Read], path: Path, otherwise: Read) -> Read
 
 
 def _model_of(record: Mapping[str, Any]) -> Contents | None:
-    """The training whose model a run used; None where it is not there any more."""
+    """The training whose model a run used; None if it no longer exists."""
     named = record["configuration"].get("model_path")
     if not isinstance(named, str) or "\0" in named:
         return None

@@ -25,8 +25,10 @@ from ptycho_torch.runtime import require_accelerator
 
 PREVIEWED: Final = 256
 """Patterns of a preview at most: those nearest to the middle of the scan."""
-JUDGED: Final = 64
-"""Of these, those nearest to the middle tell the R factor."""
+PIXELS: Final = 3 * 2**17
+"""Pixels of all patterns of a preview, which bound its time: 96 patterns of 64 x 64."""
+JUDGED: Final = 32
+"""Patterns of a preview at least; the R factor is that of so many, those nearest to the middle."""
 
 
 class Preview(NamedTuple):
@@ -52,7 +54,7 @@ def preview_of(module: PtychoPINN_Lightning, data: ScanDataModule) -> Preview:
     """
     scan = data.scans[0]
     execution = module.execution_config.replace(num_workers=0, persistent_workers=False, prefetch_factor=None)
-    indices = middle(scan, PREVIEWED)
+    indices = middle(scan, max(JUDGED, min(PREVIEWED, PIXELS // scan.patterns.shape[-1] ** 2)))
     with isolate_rng():
         found = reconstruct(
             copy.deepcopy(module.model),

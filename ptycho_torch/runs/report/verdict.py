@@ -1,4 +1,4 @@
-"""What the figures of a run say in plain words: whether to believe it, and what each number means."""
+"""The figures of a run in plain words: a verdict, and the meaning of each number."""
 
 import math
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def verdict_of(run: Contents) -> Judgement:
 
 
 def figures_of(run: Contents) -> list[Figure]:
-    """The figures that tell how good a run is."""
+    """The figures of merit of a run."""
     return list(_figures(run))
 
 

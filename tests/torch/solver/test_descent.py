@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ptycho.raw_data import RawData
 from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.solver import Patterns, prepare, run
-from ptycho_torch.solver.descent import SLACK, Descent, Iteration
+from ptycho_torch.solver.descent import SLACK, Descent
 from tests.torch.solver.problem import Problem, moved
 
 
@@ -114,33 +114,6 @@ def test_it_goes_on_from_a_saved_state_as_if_it_had_not_stopped(scan: RawData) -
     assert [row.number for row in rest.history] == list(range(10, 17))
     assert torch.equal(rest.object, whole.object)
     assert torch.equal(rest.positions_px, whole.positions_px)
-
-
-def test_an_interrupt_or_the_watcher_ends_it_and_keeps_the_object(scan: RawData) -> None:
-    def interrupt(_: Descent, row: Iteration) -> None:
-        if row.number == 4:
-            raise KeyboardInterrupt
-
-    found = run(descent_of(scan), 30, watch=interrupt)
-    assert found.stopped
-    assert len(found.history) == 4
-    asked = run(descent_of(scan), 30, watch=lambda _, row: row.number == 4)
-    assert asked.stopped
-    torch.testing.assert_close(found.object, asked.object)
-
-
-def test_patterns_set_aside_are_judged_before_they_are_fitted(scan: RawData) -> None:
-    ids = np.arange(70)
-    aside = ids[::10]
-    descent = descent_of(scan, fitted=np.setdiff1d(ids, aside))
-    seen: list[tuple[int, int]] = []
-    found = run(
-        descent, 30, fitted_last=ids, n_last=5,
-        before_last=lambda one: seen.append((one.state.iteration, len(one.fitted))),
-    )  # fmt: skip
-    assert seen == [(25, 63)]
-    assert len(descent.fitted) == 70
-    assert found.history[-1].deviance_per_pixel < 1.2
 
 
 def test_wrong_positions_are_found(scan: RawData) -> None:

@@ -119,3 +119,14 @@ def test_one_pattern_is_a_trial_without_a_judge() -> None:
     scan = scan_with(5.0)
     patterns, positions, ids = parts(scan)
     assert np.isfinite(Trials(patterns, positions, ids[:1]).error(torch.from_numpy(scan.probe), 3))
+
+
+def test_guesses_are_equal_where_no_light_judges_them() -> None:
+    patterns, places, ids = parts(scan_with(4.0))
+    dark = Patterns(
+        np.zeros_like(patterns.read(ids, "amplitude", torch.empty(len(ids), N, N)).numpy()), "amplitude"
+    )
+    ranked = rank_orientations(
+        Trials(dark, places, ids), torch.ones(1, N, N, dtype=torch.complex64), ORIENTATIONS
+    )
+    assert {one.error for one in ranked} == {1.0}
