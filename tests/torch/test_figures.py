@@ -12,6 +12,7 @@ from ptycho_torch.runs.figures import NOT_DRAWN, Placed, _extent, _round_length,
 PROBE = np.ones((2, 8, 8), np.complex64)
 
 
+@pytest.mark.integration
 def test_a_picture_takes_less_memory_than_a_large_object(tmp_path: Path) -> None:
     image = np.ones((4200, 4200), np.complex64)
     image[1000:2000] = 2j

@@ -7,6 +7,8 @@ import numpy as np
 
 # What it has had at most after an array of 0.8 GB was made and given back.
 MEASURE = """
+import pytest
+
 from ptycho_torch.runtime.memory import peak_memory
 import numpy as np
 before = peak_memory()["peak_memory_bytes"]
@@ -15,6 +17,7 @@ print(before, peak_memory()["peak_memory_bytes"])
 """
 
 
+@pytest.mark.integration
 def test_the_peak_is_that_of_the_program_and_not_of_the_process_that_started_it() -> None:
     large = np.ones(250_000_000)  # 2 GB, resident while the program starts
     done = subprocess.run(

@@ -106,6 +106,7 @@ with stoppable():
 """
 
 
+@pytest.mark.integration
 @LINUX
 def test_a_signal_beside_a_fork_ends_even_what_does_not_end() -> None:
     pipe = subprocess.PIPE
