@@ -4,11 +4,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 # What it has had at most after an array of 0.8 GB was made and given back.
 MEASURE = """
-import pytest
-
 from ptycho_torch.runtime.memory import peak_memory
 import numpy as np
 before = peak_memory()["peak_memory_bytes"]
