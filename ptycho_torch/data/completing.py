@@ -37,6 +37,8 @@ class Findings(NamedTuple):
     """(1, N, N); None: the scan has its own."""
     orientation: str
     """Of the positions, on top of how they were read."""
+    unclear_error: float | None = None
+    """Of a probe that was found and is hardly better than other guesses (`Trials.error`); None of one that is clear."""
 
 
 def find(scan: RawData, ids: NDArray[np.int64]) -> Findings:
@@ -64,7 +66,8 @@ def find(scan: RawData, ids: NDArray[np.int64]) -> Findings:
         by_error = sorted(found, key=lambda word: found[word].error)
         _say_orientation(scan, [Ranked(word, found[word].error) for word in by_error])
     _say_probe(scan, found[best])
-    return Findings(found[best].probe.numpy(), best)
+    unclear_error = None if found[best].is_clear or searches else found[best].error
+    return Findings(found[best].probe.numpy(), best, unclear_error)
 
 
 def completed(scan: RawData, findings: Findings) -> RawData:
@@ -82,18 +85,28 @@ def completed(scan: RawData, findings: Findings) -> RawData:
     return dataclasses.replace(scan, probe=probe, positions_px=positions, object_guess=known)
 
 
-def of_orientation(scan: RawData, ids: NDArray[np.int64]) -> Verdict | None:
+def of_orientation(
+    scan: RawData, ids: NDArray[np.int64], unclear_error: float | None = None
+) -> Verdict | None:
     """Whether another orientation of the positions explains the patterns clearly better; None where none does.
 
     Args:
         scan: completed.
         ids: patterns that may be used, increasing.
+        unclear_error: see `Findings`; a probe that is unclear fits no orientation, so each has a search of its own.
     """
     if len(ids) < FEWEST or scan.reading.orientation == "auto":
         return None
     patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
-    trials = Trials(patterns, torch.from_numpy(scan.positions_px), ids, N_CHECKED)
-    ranked = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS, N_ITERATIONS)
+    if unclear_error is None:
+        trials = Trials(patterns, torch.from_numpy(scan.positions_px), ids, N_CHECKED)
+        ranked = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS, N_ITERATIONS)
+    else:
+        ranked = [Ranked("identity", unclear_error)]
+        for word in WITHOUT_PROBE[1:]:
+            places = torch.from_numpy(oriented(scan.positions_px, word))
+            ranked.append(Ranked(word, search_probe(patterns, places, ids).error))
+        ranked.sort(key=lambda one: one.error)
     mine = next(one for one in ranked if one.orientation == "identity")
     best, now = ranked[0], scan.reading.orientation
     word = best.orientation

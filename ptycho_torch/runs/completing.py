@@ -29,7 +29,9 @@ def as_found(scan: RawData, fabric: Fabric, *, check: bool = False) -> RawData:
     if findings is None:
         raise AssertionError("the first process found nothing")
     found = completed(scan, findings)
-    verdict = _by_first(fabric, lambda: of_orientation(found, usable_patterns(found))) if check else None
+    if not check:
+        return found
+    verdict = _by_first(fabric, lambda: of_orientation(found, usable_patterns(found), findings.unclear_error))
     if verdict is None:
         return found
     if fabric.is_global_zero:

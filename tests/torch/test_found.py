@@ -10,10 +10,11 @@ import torch
 
 from ptycho.config.data import DataConfig
 from ptycho.config.errors import ConfigError
+from ptycho.formats.orientation import oriented
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.config_params import InferenceConfig
-from ptycho_torch.data.completing import Findings, find
+from ptycho_torch.data.completing import Findings, completed, find, of_orientation
 from ptycho_torch.data.found import with_found
 from ptycho_torch.data.groups import GroupDataset
 from ptycho_torch.data.module import ScanDataModule
@@ -22,6 +23,7 @@ from ptycho_torch.reassembly import predicted_amplitude, reconstruct
 from ptycho_torch.runs.reconstruction import ReconstructionResult, reconstruct_scans
 from ptycho_torch.runs.resuming import resume
 from ptycho_torch.runtime import build_fabric
+from ptycho_torch.simulate import simulate_scan
 from tests.torch.conftest import TinyModel
 from tests.torch.runs import SMALL, assert_same, refusal, trained
 from tests.torch.solving import solved
@@ -203,3 +205,17 @@ class TestRuns:
     ) -> None:
         trained(tiny_file, tmp_path / "run", start=run_dir, nepochs=1)
         assert "training.start: expected" in refusal(tmp_path / "run", {"start": None, "nepochs": 2})
+
+
+@pytest.mark.integration
+def test_mirrored_positions_are_noticed_where_no_probe_fits_them() -> None:
+    made = simulate_scan(N=64, n_positions=120, nphotons=1e6, domain="intensity", seed=4)
+    mirrored = RawData.from_arrays(
+        made.patterns, oriented(made.positions_px, "flip-x"), None, domain="intensity"
+    )
+    ids = np.arange(len(made))
+    findings = find(mirrored, ids)
+    assert findings.unclear_error is not None
+    verdict = of_orientation(completed(mirrored, findings), ids, findings.unclear_error)
+    assert verdict is not None
+    assert "flip-x" in verdict.text or "flip-y" in verdict.text
