@@ -64,7 +64,7 @@ def judgement(
         problem: its problem, if there is one.
         is_finished: whether it came to its end.
     """
-    if problem is not None:
+    if problem is not None and (is_finished or kind == "training"):  # a picture under way is bad at first
         headline = "The model has not learned" if kind == "training" else "Do not trust this picture"
         return Judgement("bad", headline, f"{problem.rstrip('.')}.", tuple(_noticed(figures)))
     if not is_finished:

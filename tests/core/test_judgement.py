@@ -81,6 +81,16 @@ def test_a_problem_beats_all_figures_and_comes_with_what_was_noticed() -> None:
     assert found.causes == ("the positions span 3 px. Set positions_unit",)
 
 
+def test_a_picture_under_way_is_not_finished_whatever_it_is_like_and_a_training_may_have_failed_already() -> (
+    None
+):
+    levels = {
+        kind: judgement(GOOD, kind, problem="r_factor: expected less.", is_finished=False).level
+        for kind in ("solver", "network", "training")
+    }
+    assert levels == {"solver": "doubtful", "network": "doubtful", "training": "bad"}
+
+
 def test_figures_that_are_missing_or_no_numbers_are_not_judged() -> None:
     assert judgement({}, "training").level == "open"
     assert levels(mean_pattern_r_factor=None) == "open"

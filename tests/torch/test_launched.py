@@ -46,8 +46,8 @@ def test_another_number_is_refused_by_name(launcher: str, monkeypatch: pytest.Mo
     started(monkeypatch, launcher, 2, 2)
     told = f"expected 2, as {launcher} has for this run: 2 processes on each of 2 machines"
     assert refusals(n_devices=4, num_nodes=1) == {
-        "n_devices": f"n_devices: {told}; got 4 from argument. Make the processes on each machine and n_devices agree.",
-        "num_nodes": f"num_nodes: {told}; got 1 from argument. Make the machines and num_nodes agree.",
+        "n_devices": f"n_devices: {told}; got 4 from argument. Make processes on each machine and n_devices agree.",
+        "num_nodes": f"num_nodes: {told}; got 1 from argument. Make machines and num_nodes agree.",
     }
 
 
