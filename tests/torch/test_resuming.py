@@ -234,7 +234,7 @@ def test_one_not_a_number_after_good_epochs_costs_the_epochs_since_the_last_soun
 
     whole = trained(tiny_file, tmp_path / "whole")
     run_dir = trained(tiny_file, tmp_path / "spoiled", Spoils()).run_dir
-    assert "Epoch 2: weights that are not finite; no checkpoint is written" in caplog.text
+    assert "Epoch 2: the weights are not finite; no checkpoint is written" in caplog.text
     resumed = resume(run_dir)
     assert_same(whole, resumed)
     (entry,) = json.loads((run_dir / "config.json").read_text())["resumed"]
