@@ -172,7 +172,7 @@ def test_a_damaged_checkpoint_of_a_step_costs_the_epoch_alone(
     path.write_bytes(path.read_bytes()[:9000])
     resumed = resume(copied)
     assert f"passed over: {path}: " in caplog.text
-    assert f"the latest sound checkpoint is {path.with_name('last.ckpt')}, of 2 epochs" in caplog.text
+    assert f"the latest sound checkpoint is {path.with_name('last.ckpt')}, from 2 epochs" in caplog.text
     assert_same(undisturbed, resumed)
     assert not path.exists()
 
