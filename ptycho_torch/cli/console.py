@@ -98,8 +98,10 @@ def _kept(run_dir: Path) -> str:
     from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION, STATE, holds_training
 
     if states := [*run_dir.glob(STATE), *run_dir.glob(f"*/{STATE}")]:
-        images = ", ".join(relative(state.with_name(OF_RECONSTRUCTION[1])) for state in sorted(states))
-        return f"kept so far: {images}. Continue with ptycho reconstruct --resume {relative(run_dir)}."
+        images = [state.with_name(OF_RECONSTRUCTION[1]) for state in sorted(states)]
+        # several processes keep what they go on from, and no picture of it
+        kept = ", ".join(relative(path if path.is_file() else path.with_name(STATE)) for path in images)
+        return f"kept so far: {kept}. Continue with ptycho reconstruct --resume {relative(run_dir)}."
     checkpoints = sorted((run_dir / CHECKPOINTS).glob("*.ckpt"))
     if not checkpoints and holds_training(run_dir):
         return "no checkpoint has been written yet."

@@ -14,6 +14,7 @@ import pytest
 
 import ptycho as package
 from ptycho.checksums import verify
+from ptycho_torch.cli.console import Interruption, watching_for_interrupt
 from tests.refusals import told
 from tests.wires import program
 
@@ -136,6 +137,17 @@ def start(scan: Path, folder: str) -> subprocess.Popen[str]:
 def image(folder: str) -> np.ndarray:
     with np.load(Path(folder, "reconstruction.npz"), allow_pickle=False) as file:
         return file["object"]
+
+
+@pytest.mark.parametrize("there", ["reconstruction.png", "state.pt"])
+def test_an_interrupted_run_names_what_it_has_kept(tmp_path: Path, there: str) -> None:
+    for name in {there, "state.pt"}:
+        (tmp_path / name).touch()
+    with (
+        pytest.raises(Interruption, match=f"kept so far: .*{there}. Continue"),
+        watching_for_interrupt(tmp_path),
+    ):
+        raise KeyboardInterrupt
 
 
 @pytest.mark.integration
