@@ -99,7 +99,7 @@ def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
                 message = f"{name}:{node.start_mark.line + 1}: {rule}. Quote it if it is text."
                 raise ConfigError([Failure(name, message)]) from None
 
-    loader = Loader(ConfigFile.read(name).places.text)  # which refuses what is not valid, with its line
+    loader = Loader(ConfigFile.read(name).places.text)  # invalid YAML is refused with its line
     try:
         return loader.get_single_data() or {}
     finally:

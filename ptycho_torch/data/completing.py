@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -57,10 +58,7 @@ def find(scan: RawData, ids: NDArray[np.int64]) -> Findings:
         ranked = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS)
         _say_orientation(scan, ranked)
         return Findings(None, ranked[0].orientation)
-    found: dict[str, FoundProbe] = {}
-    for word in WITHOUT_PROBE if searches else ("identity",):
-        places = torch.from_numpy(oriented(scan.positions_px, word))
-        found[word] = search_probe(patterns, places, ids)
+    found = _probes(scan, patterns, ids, WITHOUT_PROBE if searches else WITHOUT_PROBE[:1])
     best = min(found, key=lambda word: found[word].error)
     if searches:
         by_error = sorted(found, key=lambda word: found[word].error)
@@ -68,6 +66,16 @@ def find(scan: RawData, ids: NDArray[np.int64]) -> Findings:
     _say_probe(scan, found[best])
     unclear_error = None if found[best].is_clear or searches else found[best].error
     return Findings(found[best].probe.numpy(), best, unclear_error)
+
+
+def _probes(
+    scan: RawData, patterns: Patterns, ids: NDArray[np.int64], words: Sequence[str]
+) -> dict[str, FoundProbe]:
+    """The probe that is found with the positions in each of these orientations."""
+    return {
+        word: search_probe(patterns, torch.from_numpy(oriented(scan.positions_px, word)), ids)
+        for word in words
+    }
 
 
 def completed(scan: RawData, findings: Findings) -> RawData:
@@ -102,10 +110,8 @@ def of_orientation(
         trials = Trials(patterns, torch.from_numpy(scan.positions_px), ids, N_CHECKED)
         ranked = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS, N_ITERATIONS)
     else:
-        ranked = [Ranked("identity", unclear_error)]
-        for word in WITHOUT_PROBE[1:]:
-            places = torch.from_numpy(oriented(scan.positions_px, word))
-            ranked.append(Ranked(word, search_probe(patterns, places, ids).error))
+        others = _probes(scan, patterns, ids, WITHOUT_PROBE[1:])
+        ranked = [Ranked("identity", unclear_error), *(Ranked(word, others[word].error) for word in others)]
         ranked.sort(key=lambda one: one.error)
     mine = next(one for one in ranked if one.orientation == "identity")
     best, now = ranked[0], scan.reading.orientation

@@ -166,7 +166,7 @@ def _recorded_payload(
     data: str | Path | None,
     said: Iterable[tuple[type, Layer]] = (),
 ) -> SolverPayload:
-    """The payload of a run that goes on; what is said besides is that of `layers_of`.
+    """The payload of a run that goes on; for the rest see `layers_of`.
 
     Raises:
         ConfigError: a setting cannot change, or is wrong; or the machine cannot follow it.

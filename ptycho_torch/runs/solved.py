@@ -170,13 +170,13 @@ def _facts(course: Course, powers: Sequence[float]) -> dict[str, Any]:
 
 def _tell_unfinished(course: Course) -> None:
     """Warn of a picture that more iterations would improve."""
-    if course.fall() > FALLS:
+    if (fall := course.fall()) > FALLS:
         otherwise = "" if course.config.n_iterations == "auto" else "to auto, or "
         log.warning(
             "%s: the deviance of the fitted patterns still fell by %.2g %% in ten iterations: more would give a better "
             "picture. Set n_iterations %sabove %d.",
             printable(str(course.scan.path or "scan")),
-            100 * course.fall(),
+            100 * fall,
             otherwise,
             course.n_done,
         )  # fmt: skip

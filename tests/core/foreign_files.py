@@ -6,6 +6,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ptycho.config.data import DataConfig
+from ptycho.raw_data import RawData
+
 N_SCAN = (4, 5)
 """Scan rows and columns."""
 N = 20
@@ -50,3 +53,9 @@ NAMED = {"patterns": "/entry/patterns", "positions_y": "/entry/y", "positions_x"
 """The settings that name the arrays of `standard`."""
 LENGTHS = {"wavelength": "1 A", "distance": "1.2 m", "detector_pixel": "250 um"}
 SQUARE = {"crop": 20, "centre": "11, 16"}
+ALL = NAMED | LENGTHS | SQUARE
+
+
+def read(path: Path, **settings: Any) -> RawData:
+    """A scan, with settings of `[data]`."""
+    return RawData.from_file(path, reading=DataConfig(**settings))

@@ -8,22 +8,16 @@ import h5py
 import numpy as np
 import pytest
 
-from ptycho.config.data import DataConfig
 from ptycho.config.errors import ConfigError
-from ptycho.raw_data import DataError, RawData
+from ptycho.raw_data import DataError
 from tests.core.foreign_files import (
-    LENGTHS,
+    ALL,
     NAMED,
     SQUARE,
     counts,
+    read,
     standard,
 )
-
-ALL = NAMED | LENGTHS | SQUARE
-
-
-def read(path: Path, **settings: Any) -> RawData:
-    return RawData.from_file(path, reading=DataConfig(**settings))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import bz2
 import io
 import pickle
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -17,6 +16,7 @@ from ptycho.formats.orientation import ORIENTATIONS, oriented
 from ptycho.raw_data import DataError, RawData
 from ptycho.stored_array import StoredArray
 from tests.core.foreign_files import (
+    ALL,
     LENGTHS,
     MIDDLE,
     NAMED,
@@ -24,15 +24,10 @@ from tests.core.foreign_files import (
     N,
     counts,
     positions_px,
+    read,
     standard,
     write_hdf5,
 )
-
-ALL = NAMED | LENGTHS | SQUARE
-
-
-def read(path: Path, **settings: Any) -> RawData:
-    return RawData.from_file(path, reading=DataConfig(**settings))
 
 
 def cut(stack: np.ndarray, side: int = 20) -> np.ndarray:
