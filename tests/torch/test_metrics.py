@@ -1,12 +1,16 @@
 """Figures of merit against known answers."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from skimage import data
 from skimage.transform import resize
 
+from ptycho.raw_data import RawData
 from ptycho.scan_checks import DataError
 from ptycho_torch.runs.metrics import Block, Comparison, agreement, compare, mean_of_others
+from ptycho_torch.runs.report.evidence import evidence
 
 RNG = np.random.default_rng(3)
 
@@ -64,6 +68,16 @@ def test_a_figure_of_nothing_is_not_a_number(predicted: float, amplitude: float,
     shape = (2, 8, 8)
     figures = of(np.full(shape, predicted), np.full(shape, amplitude), np.full(shape, measured))
     assert np.isnan(figures["r_factor"])
+
+
+def test_a_prediction_of_nothing_leaves_whole_arrays_for_the_report(tiny_scan: RawData) -> None:
+    def predicted(some: np.ndarray) -> Iterator[Block]:
+        amplitude = tiny_scan.amplitude(some)
+        yield Block(np.full_like(amplitude, np.nan), amplitude, np.array(True))
+
+    found = evidence(tiny_scan, predicted, tiny_scan.positions_px)
+    side = tiny_scan.patterns.shape[-1]
+    assert {found[name].shape for name in ("measured", "predicted", "valid")} == {(0, side, side)}
 
 
 def test_an_object_that_is_not_finite_is_not_compared() -> None:

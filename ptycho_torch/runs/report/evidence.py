@@ -51,7 +51,8 @@ def evidence(
     side = scan.patterns.shape[-1]
 
     def stacked(images: Iterable[Any], dtype: type) -> NDArray[Any]:
-        return np.array([np.broadcast_to(image, (1, side, side))[0] for image in images], dtype=dtype)
+        found = [np.broadcast_to(image, (1, side, side))[0] for image in images]
+        return np.array(found, dtype=dtype).reshape(-1, side, side)  # also of none
 
     return {
         "index": index,
