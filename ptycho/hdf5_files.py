@@ -6,6 +6,7 @@ values.
 """
 
 import contextlib
+import math
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final, NoReturn, Self, cast
@@ -32,6 +33,8 @@ _KINDS: Final = {
     "biufc": "numbers",
 }
 _LISTED: Final = 8
+_LEAST_WRITTEN: Final = 100
+"""Of so many parts of a dataset at least one is written."""
 
 _h5py: Any = cast(Any, h5py)
 
@@ -275,9 +278,15 @@ class Hdf5File:
             return
         with self._reading(dataset.name):
             is_empty = dataset.size and not dataset.id.get_storage_size()
+            sides = zip(dataset.shape, dataset.chunks or dataset.shape, strict=True)
+            n_chunks = math.prod(-(-length // max(side, 1)) for length, side in sides)
+            n_written = dataset.id.get_num_chunks() if n_chunks > _LEAST_WRITTEN else n_chunks
         if is_empty:
             got = f"shape {dataset.shape}, without any values written"
             self._refuse(dataset.name, "values", got, "Write the file again.")
+        if n_written * _LEAST_WRITTEN < n_chunks:
+            got = f"shape {dataset.shape}, with {n_written} of {n_chunks} parts written"
+            self._refuse(dataset.name, "values", got, "Write the file again, with what was measured.")
 
     def _check_values(self, dataset: Any, n_bytes: int) -> None:
         """Refuse a shape that was declared without values, and more bytes than there is memory for."""

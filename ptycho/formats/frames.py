@@ -294,7 +294,7 @@ def load(path: Path, images: Images, reading: Reading) -> tuple[Stack, Mask | No
         return _left_there(path, images, reading), None
     patterns = np.empty((n, side, side), dtype) if fits else None
     marks = np.zeros((n, side, side), bool) if reading.marks_single_values else None
-    for start, block in blocks_of(path, images, reading.window.box):
+    for start, block in blocks_of(path, images, reading.window.box, at_least=side**2):
         found, marked = reading.patterns(block)
         if patterns is not None:
             patterns[start : start + len(block)] = found
@@ -306,16 +306,20 @@ def load(path: Path, images: Images, reading: Reading) -> tuple[Stack, Mask | No
 
 
 def blocks_of(
-    path: Path, images: Images, box: tuple[slice, slice], which: npt.NDArray[np.int64] | None = None
+    path: Path,
+    images: Images,
+    box: tuple[slice, slice],
+    which: npt.NDArray[np.int64] | None = None,
+    at_least: int = 1,
 ) -> Iterator[tuple[int, Array]]:
-    """Yield (first, block) of images within a box, about `BLOCK_BYTES` each.
+    """Yield (first, block) of images within a box, about `BLOCK_BYTES` each where an image comes to `at_least` pixels.
 
     Raises:
         DataError: they cannot be read.
     """
     which = np.arange(len(images)) if which is None else which
     pixels = (box[0].stop - box[0].start) * (box[1].stop - box[1].start)
-    n_rows = max(1, BLOCK_BYTES // max(1, pixels * images.stored.dtype.itemsize))
+    n_rows = max(1, BLOCK_BYTES // (max(pixels, at_least, 1) * images.stored.dtype.itemsize))
     for start in range(0, len(which), n_rows):
         try:
             yield start, images.read(which[start : start + n_rows], box)

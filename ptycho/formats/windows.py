@@ -1,6 +1,6 @@
 """Which pixels of a detector are used, and where the zero frequency is."""
 
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 
@@ -9,9 +9,14 @@ from ptycho.formats.frames import Images, Window, blocks_of
 from ptycho.formats.geometry import Pair
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
+from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.pattern_statistics import SAMPLE, brightest_neighbor
 from ptycho.pixel_verdicts import fft_order
 from ptycho.stored_array import Array
+from ptycho.wording import counted
+
+PIXEL_BYTES: Final = 16
+"""Memory for each pixel of a pattern that is looked at, with what is computed of it."""
 
 
 def window_of(sources: Sources, tree: Tree, images: Images) -> Window:
@@ -38,10 +43,26 @@ def window_of(sources: Sources, tree: Tree, images: Images) -> Window:
         sources.refuse(
             "pad", f"at least {side // settings.bin}", str(settings.pad), "Set --crop to cut off pixels."
         )
+    _refuse_too_large(sources, len(images), settings.pad or side // settings.bin)
     centre = _centre(sources, tree, images)
     wraps = centre == "corner"
     row, column = (0, 0) if isinstance(centre, str) else centre
     return Window(shape, side, (row - side // 2, column - side // 2), wraps, settings.bin, settings.pad or 0)
+
+
+def _refuse_too_large(sources: Sources, n: int, n_pixels: int) -> None:
+    """Refuse patterns of which the sample that is looked at does not fit into memory.
+
+    Raises:
+        DataError: it does not.
+    """
+    n_seen = min(n, SAMPLE)
+    n_bytes = n_seen * n_pixels**2 * PIXEL_BYTES
+    if too_large(n_bytes):
+        name, advice = ("pad", "Lower it.") if sources.settings.pad else ("crop", "Lower it, or raise --bin.")
+        expected = f"patterns that fit into the available memory, {size_text(available_bytes())}"
+        got = f"{n_pixels} x {n_pixels} pixels, {size_text(n_bytes)} for {counted(n_seen, 'pattern')}"
+        sources.refuse(name, expected, got, advice)
 
 
 def _centre(sources: Sources, tree: Tree, images: Images) -> str | tuple[int, int]:

@@ -43,6 +43,7 @@ def test_all_that_a_file_does_not_say_comes_in_one_error(file: Path) -> None:
         ({**ALL, "crop": 32}, r"crop: .*got 32"),
         ({**ALL, "bin": 3}, r"bin: .*got 3"),
         ({**ALL, "pad": 16}, r"pad: .*got 16"),
+        ({**ALL, "pad": 65_000}, r"pad: .*available memory.*got 65000 x 65000 pixels.* Lower it"),
         ({**ALL, "centre": "30, 3"}, r"centre: .*got 30, 3"),
         ({**ALL, "axes": "yxHW"}, r"/entry/patterns: .*got shape \(20, 24, 30\)"),
         ({**ALL, "patterns": "/entry/no"}, r"patterns: .*got '/entry/no'.* It holds"),
@@ -55,6 +56,13 @@ def test_what_does_not_fit_is_named_with_the_way_out(
     with pytest.raises(DataError, match=message) as caught:
         read(file, **settings)
     assert str(file) in str(caught.value)
+
+
+def test_patterns_that_were_hardly_written_are_refused_before_they_are_read(file: Path) -> None:
+    with h5py.File(file, "a") as opened:
+        opened.create_dataset("entry/begun", (30_000, 8, 8), "u2", chunks=(1, 8, 8))[0] = 1
+    with pytest.raises(DataError, match=r"/entry/begun: expected values; .* 1 of 30000 parts written"):
+        read(file, **(ALL | {"patterns": "/entry/begun"}))
 
 
 @pytest.mark.parametrize("setting", ["patterns", "positions", "positions_x", "mask", "probe"])
