@@ -227,7 +227,7 @@ def solve(scene: Scene) -> Iterator[Stage]:
         choice = weight_by_thinning(descent, seed=0)
         descent.reweigh(choice.weight)
         searched_s = time.process_time() - searched_s
-        note = f"weight {choice.weight:.1f} (x/ {choice.factor:.2f}), {searched_s:.1f} CPU-s of it"
+        note = f"weight {choice.in_words()}, {searched_s:.1f} CPU-s of it"
     cpu_s, first = time.process_time() - started_s, descent.state.iteration
     for place in range(1, N_STAGES + N_MORE + 1):
         n = first + round((case.n_iterations - first) * place / N_STAGES)

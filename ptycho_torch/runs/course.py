@@ -295,12 +295,7 @@ class Course:
         self._share_findings()
         choice = self.fabric.broadcast(self._choice() if self.fabric.is_global_zero else None)
         assert choice is not None
-        log.info(
-            "weight of the prior: %.3g (by %s; uncertain by a factor of %.2f)",
-            choice.weight,
-            choice.origin,
-            choice.factor,
-        )
+        log.info("weight of the prior: %s", choice.in_words())
         self.descent.reweigh(choice.weight)
         self.progress.choice, self.progress.weight = choice._asdict(), choice.weight
 
