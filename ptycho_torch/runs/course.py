@@ -122,6 +122,8 @@ class Course:
         self.facts = self.facts_now(photons_per_pixel(self.descent))
         self.with_prior = self._wants_prior()
         self.progress.weight = 0.0 if self.config.prior_weight == "auto" else self.config.prior_weight
+        if self.facts.overlap <= 0:
+            self.progress.probe_fits = True  # not tested: without overlap it cannot be refined
         self._follow()
 
     # What it is at ----------------------------------------------------------------------------------------------
@@ -288,7 +290,7 @@ class Course:
     def _may_wait(self) -> bool:
         """Whether the test of the probe can be put off by ten iterations."""
         if self.config.n_iterations == "auto":
-            return self.progress.n_waited < N_MOST_MORE
+            return self.progress.n_waited < N_MOST_MORE and overlap_problem(self.facts) is None
         return self.n_done + N_LAST <= self.config.n_iterations // 2
 
     def _choose_weight(self) -> None:

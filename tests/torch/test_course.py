@@ -18,6 +18,7 @@ from tests.torch.solving import course_of, scan_of
 
 COARSE = {"nphotons": 3e3}
 """So few photons that a prior is due."""
+ONE_PATTERN = {"n_positions": 1, "holdout_fraction": 0.0, "holdout": None}
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,19 @@ def test_patterns_that_do_not_overlap_are_told() -> None:
     assert "a single one" in str(overlap_problem(facts_of(np.zeros((1, 2)), probe, 1.0)))
     grid = np.stack(np.meshgrid(np.arange(0, 40, 5.0), np.arange(0, 40, 5.0)), axis=-1).reshape(-1, 2)
     assert facts_of(grid, probe, 1.0).step_px == 5
+
+
+@pytest.mark.parametrize(
+    "changes", [{"step_px": 32.0, "n_positions": 20}, {"step_px": 32.0, **COARSE}, ONE_PATTERN]
+)
+def test_no_iterations_are_spent_on_patterns_that_do_not_overlap(
+    changes: dict[str, Any], tiny_file: Path
+) -> None:
+    course = course_of(tiny_file, scan_of(**changes))
+    assert course.plan == plan(refine_probe=False)
+    while not course.is_done:
+        course.advance()
+    assert course.n_done == COUNTS[False, False]
 
 
 def test_the_probe_of_the_file_is_kept_where_it_explains_the_patterns(
