@@ -118,27 +118,26 @@ def format_of(path: str) -> str:
 
 def way_out(line: str, path: str) -> str:
     """What to do about a line that is not valid."""
-    ending = formats.suffix(path) or ""
-    if "\t" in line[: len(line) - len(line.lstrip())] and ending in (".yaml", ".yml"):
+    if "\t" in line[: len(line) - len(line.lstrip())] and format_of(path) == "YAML":
         return " Indent with spaces, without tabs."
-    return f" {_meant(line, ending)[1]}".rstrip()
+    return f" {_hint(line, format_of(path))[1]}".rstrip()
 
 
-def _meant(line: str, ending: str) -> tuple[str, str]:
-    """The setting that is wrong in a line, and what to do about it; two empty texts where that is not known."""
-    from ptycho.config.hints import meant_by  # loads with the first mistake
+def _hint(line: str, language: str) -> tuple[str, str]:
+    """The part of a line that is wrong, and what to do about it; two empty texts where that is not known."""
+    from ptycho.config.hints import hint_for  # loads with the first mistake
 
-    inner = re.split(r"[\[\]{},]", line) if ending in (".toml", ".json") else []
+    inner = re.split(r"[\[\]{},]", line) if language != "YAML" else []
     for part in (line, *inner):
-        meant = meant_by(part.strip(), ending)
-        if meant and meant.way_out and tables_with(meant.name):
-            return part.strip(), meant.way_out
+        name, hint = hint_for(part.strip(), language)
+        if hint and tables_with(name):
+            return part.strip(), hint
     return "", ""
 
 
 def named_in(line: str, path: str) -> str:
     """What a line that is not valid says before its first value; of one that names no setting, that it is there."""
-    if wrong := _meant(line, formats.suffix(path) or "")[0]:
+    if wrong := _hint(line, format_of(path))[0]:
         return wrong
     before = up_to_value(line)
     named = before.rstrip(" .=:").strip("'\"")

@@ -12,8 +12,7 @@ from pydantic_core import ErrorDetails, core_schema
 
 from ptycho.config.errors import ConfigError, Failure, quote_line, show, unknown_name
 from ptycho.config.fields import OWN_ERRORS, plain, scalar, text
-from ptycho.config.layer import Layer
-from ptycho.config.origins import PRECEDENCE, Origin
+from ptycho.config.origins import PRECEDENCE, Layer, Origin
 from ptycho.config.section import Conflict, Section, annotation_of, recorded, section_of
 from ptycho.config.sources import Environment, read_environment
 

@@ -16,7 +16,7 @@ from ptycho.config.errors import (
     unknown_name,
     warn_caller,
 )
-from ptycho.config.layer import Layer
+from ptycho.config.origins import Layer
 from ptycho.config.paths import PathError, expanded
 from ptycho.config.section import Section, section_of_table, tables_with
 

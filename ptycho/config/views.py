@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_ori
 
 from pydantic.fields import FieldInfo
 
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import absolute
 from ptycho.config.resolve import fill, sources_of
 from ptycho.config.section import recorded, section_of

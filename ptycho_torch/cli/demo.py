@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.layer import Layer
+from ptycho.config.origins import Layer
 from ptycho.config.paths import RUNS
 from ptycho.config.request import Request
 from ptycho.config.section import section_of

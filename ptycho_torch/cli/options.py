@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.files import ConfigFile
-from ptycho.config.layer import Layer
+from ptycho.config.origins import Layer
 from ptycho.config.paths import VARIABLE, PathError, expanded
 from ptycho.config.recipes import STANDARD, read_files, read_recipe, recipe_names
 from ptycho.config.request import Request

@@ -10,8 +10,7 @@ from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure, show
 from ptycho.config.execution import RECONSTRUCTION_GROUPS, PyTorchExecutionConfig, unread_by_reconstructions
 from ptycho.config.files import ConfigFile
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import RECONSTRUCTIONS
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request

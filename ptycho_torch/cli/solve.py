@@ -13,8 +13,7 @@ from ptycho.config.execution import (
     PyTorchExecutionConfig,
     unread_by_reconstructions,
 )
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import RECONSTRUCTIONS
 from ptycho.config.request import Request
 from ptycho.config.section import section_of

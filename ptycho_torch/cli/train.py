@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.layer import Layer
 from ptycho.config.model import ModelConfig
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import RUNS
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request

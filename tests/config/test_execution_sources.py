@@ -8,8 +8,7 @@ import pytest
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, UnknownVariableWarning
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.resolve import merge, ranked
 from tests.refusals import meant, told
 
