@@ -60,16 +60,16 @@ def text_of(path: str, name: str) -> str:
 
 def _content_of(path: str, name: str, most: int) -> bytes:
     """Read a file, or what a program writes into a named pipe, once; at most so many bytes."""
-    kind = os.stat(path).st_mode  # opening a device may already act on it
-    if stat.S_ISDIR(kind):
+    found = os.stat(path)  # opening a device may already act on it
+    if stat.S_ISDIR(found.st_mode):
         raise _without_format(path, name)
-    is_pipe = stat.S_ISFIFO(kind)
-    if not is_pipe and not stat.S_ISREG(kind):
+    is_pipe = stat.S_ISFIFO(found.st_mode)
+    if not is_pipe and not stat.S_ISREG(found.st_mode):
         raise _refused(name, "expected a file or a named pipe; got another kind of file. Name a file.")
+    if not is_pipe and not found.st_size:  # what has no end tells no size
+        return b""
     opened = os.open(path, os.O_RDONLY | _AT_ONCE)
     try:
-        if stat.S_ISREG(kind):
-            most = min(most, os.fstat(opened).st_size)  # of 0 bytes is what has no end
         pieces: list[bytes] = []
         while most > 0 and (not is_pipe or _holds_more(opened, name)):
             wanted = min(most, _PIECE)

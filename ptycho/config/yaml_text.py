@@ -46,7 +46,7 @@ def _loader() -> Any:
     """What composes YAML, with libyaml where it is there, and does not guess the kind of a value."""
     import yaml
 
-    base: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    base: Any = vars(yaml)["cyaml"].CParser if yaml.__with_libyaml__ else yaml.BaseLoader
     passed: Callable[..., None] = lambda *told: None  # noqa: E731
     return type("Loader", (base,), dict.fromkeys(("resolve", "descend_resolver", "ascend_resolver"), passed))
 
