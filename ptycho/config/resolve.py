@@ -101,6 +101,7 @@ def fill(instance: Any, section: Section, layers: Sequence[Layer]) -> None:
     """
     values: dict[str, Any] = {}
     lost: dict[str, Any] = {}
+    is_sound = True
     try:
         for layer in reversed(layers):
             for name in values.keys() & layer.values.keys():
@@ -108,6 +109,7 @@ def fill(instance: Any, section: Section, layers: Sequence[Layer]) -> None:
                     section.check({name: lost[name]})
                 lost[name] = values[name]
             values.update(layer.values)
+            is_sound = is_sound and not layer.failures
         if lost:
             section.check(lost)
         instance.__pydantic_validator__.validate_python(
@@ -115,7 +117,7 @@ def fill(instance: Any, section: Section, layers: Sequence[Layer]) -> None:
         )
     except ValidationError as error:
         raise refused(section, layers, error) from None
-    if any(layer.failures for layer in layers):
+    if not is_sound:
         raise refused(section, layers)
     instance._keep([layer for layer in layers if layer.values])
 

@@ -239,9 +239,11 @@ class Environment:
 
 
 def _names_in(variables: object) -> str:
-    names = [*cast(Mapping[Any, Any], variables)] if isinstance(variables, Mapping) else [None]
-    is_of_text = variables is os.environ or all(isinstance(name, str) for name in names)
-    return "\0".join(["", *cast(list[str], names), ""]) if is_of_text else ""
+    found = cast(Mapping[str, str], variables)
+    is_of_text = variables is os.environ or (
+        isinstance(variables, Mapping) and all(isinstance(cast(object, name), str) for name in found)
+    )
+    return "\0".join(["", *found, ""]) if is_of_text else ""
 
 
 def read_environment(environ: Environment, section: Section, *, strict: bool = False) -> Layer:
