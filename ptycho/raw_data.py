@@ -156,7 +156,7 @@ class RawData:
         if positions.ndim != 2 or positions.shape[1] != 2:
             got = f"shape {positions.shape}"
             raise DataError(
-                problem("positions_px", "rows (y, x), shape (n, 2)", got, "memory", "Stack y and x.")
+                problem("positions_px", "rows (y, x), shape (n, 2)", got, "scan", "Stack y and x.")
             )
         label_amp, label_phase = labels or (None, None)
         given = {
@@ -177,7 +177,7 @@ class RawData:
             "metadata": None if metadata is None else json.dumps(dict(metadata)),
         }
         arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
-        return cls._build(arrays, domain, "memory", {}, None)
+        return cls._build(arrays, domain, "scan", {}, None)
 
     @classmethod
     def from_coords_without_pc(
@@ -201,7 +201,7 @@ class RawData:
         given = {"diff3d": diff3d, "xcoords": xcoords, "ycoords": ycoords, "probeGuess": probeGuess}
         given |= {"scan_index": scan_index, "objectGuess": objectGuess}
         arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
-        return cls._build(arrays, domain, "memory", {}, None)
+        return cls._build(arrays, domain, "scan", {}, None)
 
     def generate_grouped_data(self, N: int, K: int = 4, nsamples: int = 1, gridsize: int = 1) -> GroupedData:
         """The scan in the form that `ptycho.loader.load` takes (historical name).

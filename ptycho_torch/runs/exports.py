@@ -71,7 +71,7 @@ class Export:
                 f"save {self.format}",
                 "a scan with the size of an object pixel, or with energy, distance and detector pixel",
                 "none of it",
-                printable(str(scan.path or "memory")),
+                printable(str(scan.path or "scan")),
                 "Add them to its metadata, or save tiff.",
             )
             for scan in scans

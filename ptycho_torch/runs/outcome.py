@@ -120,7 +120,8 @@ def problem_of_picture(figures: Mapping[str, Any], *, with_model: bool = True) -
     pairs = _pairs(figures)
     if not all(math.isfinite(mean) and not found < mean for found, mean in pairs):
         verdict = None if with_model or not figures.get(NOTICED) else doubt(figures, "solver")
-        return None if verdict is None else verdict.text.rstrip(".")
+        is_unexplained = verdict is not None and verdict.name == "unexplained"
+        return verdict.text.rstrip(".") if is_unexplained else None
     found, mean = pairs[0]
     dose = [f"{dose_in_words(figures)}."] if is_limited_by_dose(figures) else []
     told = (

@@ -194,17 +194,15 @@ def illuminated_model(
 
 
 def _say_where_from(scan: RawData, domains: TrainedDomains | None) -> None:
-    """Log why the probe is that of the file, and none that the training refined."""
+    """Log why the probe is that of the scan, and none that the training refined."""
     read = None if domains is None else domains.of_scan(patterns_fingerprint(scan.patterns))
     if read is None:
-        log.info("probe: from the file of the scan; the model was not trained on it")
+        log.info("probe: that of the scan; the model was not trained on it")
     elif read.domain == scan.domain:
-        log.info(
-            "probe: from the file of the scan; the model was trained on these patterns with another probe"
-        )
+        log.info("probe: that of the scan; the model was trained on these patterns with another probe")
     else:
         log.warning(
-            "%s: patterns are read as %s, but the model was trained on them as %s; the probe is that of the file. "
+            "%s: patterns are read as %s, but the model was trained on them as %s; the probe is that of the scan. "
             "Leave out measurement_domain to read them as in the training.",
             printable(str(scan.path or "scan")),
             scan.domain,

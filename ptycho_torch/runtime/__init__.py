@@ -39,7 +39,7 @@ from ptycho_torch.runtime.loggers import build_logger, log_picture
 from ptycho_torch.runtime.lost import naming_losses
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 from ptycho_torch.runtime.processes import is_first_process, launch
-from ptycho_torch.runtime.progress import losses_text, progress_bar
+from ptycho_torch.runtime.progress import EpochBar, losses_text, progress_bar
 from ptycho_torch.runtime.ranks import Ranks
 from ptycho_torch.runtime.stopped_step import UNDER_WAY
 from ptycho_torch.runtime.trainer import build_trainer, loader_arguments, trainer_arguments
@@ -48,6 +48,7 @@ __all__ = [
     "LAST",
     "UNDER_WAY",
     "CheckpointError",
+    "EpochBar",
     "LossHistory",
     "Ranks",
     "batches_per_device",

@@ -29,10 +29,15 @@ def progress_bar(total: int, words: str, *, done: int = 0, shown: bool = True) -
 
 
 class EpochBar(ProgressBar):
-    """One bar for all epochs of a training: epoch 1/8, the losses so far, the time that is left."""
+    """One bar for all epochs of a training: epoch 1/8, the losses so far, the time that is left.
+
+    Attributes:
+        note: shown after the losses, such as a figure of the latest preview.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.note = ""
         self._bar: tqdm[Any] | None = None
         self._shown = True
 
@@ -62,9 +67,11 @@ class EpochBar(ProgressBar):
             self._bar.update()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the losses."""
+        """Show the losses and the note."""
         if self._bar is not None:
-            self._bar.set_postfix_str(losses_text(trainer.callback_metrics))
+            self._bar.set_postfix_str(
+                ", ".join(filter(None, [losses_text(trainer.callback_metrics), self.note]))
+            )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End, also where the run was stopped."""

@@ -117,7 +117,8 @@ def structures() -> Iterator[tuple[str, Malformed]]:
             words = "coords|positions" if "coords" in key else NAMED[key]
             if name in ("too short", "too long") and key == "diff3d":
                 words += "|coords"
-            yield f"{key}: {name}", Malformed(put(key, change), "refused", words)
+            is_found = (key, name) == ("probeGuess", "missing")  # from the patterns
+            yield f"{key}: {name}", Malformed(put(key, change), "taken" if is_found else "refused", words)
     for key in ("diff3d", "xcoords", "ycoords"):
         whole = key == "diff3d"
         yield (

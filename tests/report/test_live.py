@@ -1,6 +1,7 @@
 """Reports of runs that are under way, and their server."""
 
 import logging
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -80,6 +81,7 @@ def test_a_training_under_way_has_a_report_and_a_line_for_each_epoch(
     told = [line for line in lines if line.startswith("epoch ")]
     assert [line.partition(":")[0] for line in told] == ["epoch 1/2", "epoch 2/2"]
     assert "train_loss" in told[0]
+    assert re.search(r"R factor of the preview 0\.\d{3}, ", told[0])
     assert " left" in told[0]
     assert " left" not in told[1]
     events = events_of(tmp_path / "run")
@@ -95,6 +97,16 @@ def test_a_training_under_way_has_a_report_and_a_line_for_each_epoch(
         np.load(tmp_path / "run" / "preview.npz") as other,
     ):
         np.testing.assert_array_equal(one["object"], other["object"])
+
+
+def test_the_progress_bar_of_a_training_tells_the_r_factor_of_its_latest_preview(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(live, "PREVIEW_S", 0.0)
+    train(create_training_payload(scan, tmp_path / "run", SETTINGS | {"enable_progress_bar": True}))
+    assert re.search(
+        r"epoch 2/2: .*train_loss \S+, .*R factor of the preview 0\.\d{3}", capsys.readouterr().err
+    )
 
 
 def test_a_preview_is_made_of_few_patterns_around_the_middle() -> None:

@@ -151,7 +151,7 @@ def test_a_training_that_came_to_nothing_is_no_success_later_either(
         assert "elsewhere: its training did not learn: r_factor" in capsys.readouterr().err
 
 
-def figures_beside(r_factor: float, deviance: float, mean_r: float, mean_deviance: float) -> dict[str, float]:
+def figures_beside(r_factor: float, deviance: float, mean_r: float, mean_deviance: float) -> dict[str, Any]:
     names = ("r_factor", "poisson_deviance_per_pixel")
     figures = dict(zip(names, (r_factor, deviance), strict=True))
     means = zip(names, (mean_r, mean_deviance), strict=True)
@@ -200,6 +200,18 @@ def test_a_picture_that_predicts_no_better_than_the_mean_pattern_is_wrong(
     assert (problem_of_picture(figures_beside(r_factor, deviance, 0.2, 8.0)) is not None) is is_wrong
     unknown = figures_beside(r_factor, deviance, math.nan, math.nan)
     assert problem_of_picture(unknown) is None  # a scan of one pattern
+
+
+@pytest.mark.parametrize(("per_unknown", "is_wrong"), [(0.4, False), (40.0, True)])
+def test_a_dose_that_limits_a_scan_with_a_warning_is_no_problem_and_data_left_unexplained_are_one(
+    per_unknown: float, is_wrong: bool
+) -> None:
+    warning = {"name": "hot_pixels", "sentence": "5 pixels are masked", "remedy": "Check them."}
+    of_dose = {"deviance_per_unknown": per_unknown, "photons_per_pattern": 100.0}
+    figures = figures_beside(0.18, 7.0, 0.2, 8.0) | of_dose | {"unexplained": 0.86, "noticed": [warning]}
+    assert (problem_of_picture(figures, with_model=False) is not None) is is_wrong
+    assert problem_of_picture(figures | {"noticed": []}, with_model=False) is None
+    assert problem_of_picture(figures) is None
 
 
 @pytest.mark.integration

@@ -22,7 +22,7 @@ from ptycho_torch.runs.pace import PREVIEW_S, Pace
 from ptycho_torch.runs.report.contents import read_contents
 from ptycho_torch.runs.report.page import report_page
 from ptycho_torch.runs.report.preview import preview_of, save_preview
-from ptycho_torch.runtime import LossHistory, log_picture, losses_text
+from ptycho_torch.runtime import EpochBar, LossHistory, log_picture, losses_text
 from ptycho_torch.runtime.memory import peak_memory
 
 log = logging.getLogger(__name__)
@@ -40,26 +40,37 @@ class LiveReport(Callback):
 
     def __init__(self, run_dir: Path, data: ScanDataModule) -> None:
         self._run_dir, self._data, self._pace = run_dir, data, Pace(PREVIEW_S)
+        self._note = ""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and log what is due."""
         if not trainer.is_global_zero:
             return
-        if trainer.progress_bar_callback is None:
-            history = next(item for item in trainer.callbacks if isinstance(item, LossHistory))
-            _log_epoch(history.rows, trainer.max_epochs or 0)
         if self._pace.is_due and isinstance(pl_module, PtychoPINN_Lightning):
             with self._pace.writing():
-                write_preview(self._run_dir, pl_module, self._data, trainer, trainer.current_epoch + 1)
-                with Checksums(self._run_dir).write(self._run_dir / REPORT) as file:
-                    found = replace(read_contents(self._run_dir, run_dir=self._run_dir), figures={})
-                    file.write(report_page(found).encode())
+                self._write(pl_module, trainer)
+        bar = trainer.progress_bar_callback
+        if isinstance(bar, EpochBar):
+            bar.note = self._note
+        elif bar is None:
+            history = next(item for item in trainer.callbacks if isinstance(item, LossHistory))
+            _log_epoch(history.rows, trainer.max_epochs or 0, self._note)
+
+    def _write(self, module: PtychoPINN_Lightning, trainer: Trainer) -> None:
+        r_factor = write_preview(self._run_dir, module, self._data, trainer, trainer.current_epoch + 1)
+        if r_factor is not None:
+            self._note = f"R factor of the preview {r_factor:.3f}"
+        with Checksums(self._run_dir).write(self._run_dir / REPORT) as file:
+            found = replace(read_contents(self._run_dir, run_dir=self._run_dir), figures={})
+            file.write(report_page(found).encode())
 
 
 def write_preview(
     run_dir: Path, module: PtychoPINN_Lightning, data: ScanDataModule, trainer: Trainer, n_epochs: int
-) -> None:
+) -> float | None:
     """Write the preview of a training, and send it to its loggers; none of one in several processes.
+
+    Gives its R factor, where there is a preview.
 
     Args:
         run_dir: folder of the training.
@@ -69,12 +80,12 @@ def write_preview(
         n_epochs: epochs that the model was trained for.
     """
     if trainer.world_size > 1:
-        return
+        return None
     try:
         preview = preview_of(module, data)
     except torch.cuda.OutOfMemoryError:
         log.warning("no preview: the device has no memory left during the training")
-        return
+        return None
     title = f"after {counted(n_epochs, 'epoch')}"
     save_preview(run_dir, preview, title)
     for logger in trainer.loggers:
@@ -86,16 +97,16 @@ def write_preview(
                 picture = Path(folder) / OF_RECONSTRUCTION[2]
                 save_comparison(picture, shown, data.scans[0].probe_truth, preview.placed(title))
                 log_picture(logger, picture, "comparison", trainer.global_step)
+    return preview.r_factor
 
 
-def _log_epoch(rows: Sequence[Mapping[str, Any]], n_epochs: int) -> None:
+def _log_epoch(rows: Sequence[Mapping[str, Any]], n_epochs: int, note: str) -> None:
     now = rows[-1]
     times = [row["epoch_time_s"] for row in rows]
     left_s = (n_epochs - len(rows)) * sum(times) / len(times)
     left = [f"about {duration(left_s)} left"] if left_s > 0 else []
-    log.info(
-        "epoch %d/%d: %s", len(rows), n_epochs, ", ".join([losses_text(now), duration(times[-1]), *left])
-    )
+    words = [losses_text(now), *([note] if note else []), duration(times[-1]), *left]
+    log.info("epoch %d/%d: %s", len(rows), n_epochs, ", ".join(words))
 
 
 def write_training_results(
