@@ -13,8 +13,7 @@ from ptycho.config import formats
 from ptycho.config.errors import Failure, near, path_of, show
 from ptycho.config.fields import text
 from ptycho.config.files import ConfigFile, collect_files
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import Files
 from ptycho.config.resolve import Resolution, in_force, resolve
 from ptycho.config.section import Conflict

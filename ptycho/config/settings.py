@@ -9,8 +9,7 @@ from pydantic_core import from_json
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, unknown_name, written_by
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import VARIABLE, Files
 from ptycho.config.resolve import (
     Origins,

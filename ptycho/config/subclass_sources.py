@@ -16,8 +16,7 @@ from pydantic_settings import (
 )
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
-from ptycho.config.layer import Layer
-from ptycho.config.origins import PRECEDENCE
+from ptycho.config.origins import PRECEDENCE, Layer
 from ptycho.config.section import Section
 from ptycho.config.sources import TEXT, Environment, read_environment, read_values
 
