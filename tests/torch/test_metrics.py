@@ -6,7 +6,14 @@ from skimage import data
 from skimage.transform import resize
 
 from ptycho.scan_checks import DataError
-from ptycho_torch.runs.metrics import Block, Comparison, agreement, compare, mean_of_others
+from ptycho_torch.runs.metrics import (
+    Block,
+    Comparison,
+    agreement,
+    compare,
+    mean_of_others,
+    unbiased_amplitude,
+)
 
 RNG = np.random.default_rng(3)
 
@@ -64,6 +71,12 @@ def test_a_figure_of_nothing_is_not_a_number(predicted: float, amplitude: float,
     shape = (2, 8, 8)
     figures = of(np.full(shape, predicted), np.full(shape, amplitude), np.full(shape, measured))
     assert np.isnan(figures["r_factor"])
+
+
+@pytest.mark.parametrize("photons", [0.02, 0.5, 3.0, 40.0, 2e3])
+def test_the_mean_root_of_counts_tells_their_mean(photons: float) -> None:
+    roots = np.sqrt(RNG.poisson(photons, 400_000)).mean(keepdims=True, dtype=np.float32)
+    assert unbiased_amplitude(roots)[0] ** 2 == pytest.approx(photons, rel=0.03)
 
 
 def test_an_object_that_is_not_finite_is_not_compared() -> None:
