@@ -345,10 +345,6 @@ PositiveFloat = Annotated[float, Strict(), Gt(0), AllowInfNan(False), Exact()]
 Seed = Annotated[int, Strict(), Ge(0), Le((1 << 32) - 1), Exact()]
 """A seed that every generator takes: an integer from 0 to 2^32 - 1."""
 TextLine = Annotated[
-    str,
-    Strict(),
-    StringConstraints(strip_whitespace=True, min_length=1),
-    AfterValidator(_one_line),
-    Exact(),
+    str, Strict(), StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_one_line), Exact()
 ]
 """One line of text, trimmed, not empty, printable."""

@@ -23,7 +23,7 @@ _PIECE: Final = 2**16
 """Bytes to read at a time."""
 _PLACES_TOLD: Final = 4
 """Places of a key that are told one by one."""
-_NUMERIC: Final = r"[-+.\d\s\[\],\"']*"
+_NUMERIC: Final = r"[-+.\d\s\[\]{},\"']*"
 """What can be no secret."""
 
 
@@ -140,7 +140,7 @@ def named_in(line: str, path: str) -> str:
     if wrong := _hint(line, format_of(path))[0]:
         return wrong
     before = up_to_value(line)
-    named = before.rstrip(" .=:").strip("'\"")
+    named = before.rstrip(" .=:").strip("{'\" ")
     if tables_with(named) and re.fullmatch(_NUMERIC, line[len(before.removesuffix(" ...")) :]):
         return line
     if before or not line:

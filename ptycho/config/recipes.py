@@ -80,8 +80,7 @@ def read_files(file: Files | None, recipe: Recipe, ambient: object) -> list[Conf
 
 
 def suited(
-    found: Mapping[type, Resolution[Any]],
-    look: Callable[[Mapping[str, Any]], Iterable[Conflict]],
+    found: Mapping[type, Resolution[Any]], look: Callable[[Mapping[str, Any]], Iterable[Conflict]]
 ) -> dict[type, Resolution[Any]]:
     """Let a recipe give way: where its value does not go with one that somebody stated, to the nearest that does.
 

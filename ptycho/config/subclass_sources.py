@@ -256,9 +256,7 @@ def _of_dotenv(source: DotEnvSettingsSource) -> dict[str, tuple[str, str]]:
     return {name.upper(): (text or "", place) for name, text in source.env_vars.items()}
 
 
-def _of_secrets(
-    source: SecretsSettingsSource,
-) -> Iterator[tuple[str, tuple[str, str]]]:
+def _of_secrets(source: SecretsSettingsSource) -> Iterator[tuple[str, tuple[str, str]]]:
     """The files in the secrets folders that are named like variables of ours; none that a link takes elsewhere."""
     prefix = source.env_prefix.upper()
     for folder in cast(list[Path], getattr(source, "secrets_paths", [])):

@@ -109,9 +109,7 @@ def add_json(parser: FlagParser) -> None:
 def add_quiet(parser: FlagParser) -> None:
     """Add `--quiet`."""
     parser.add_argument(
-        "--quiet",
-        action="store_true",
-        help="Show only warnings and the result; no progress bar.",
+        "--quiet", action="store_true", help="Show only warnings and the result; no progress bar."
     )
 
 
