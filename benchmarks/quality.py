@@ -7,114 +7,32 @@ object, where there is one, judges the image and nothing else. `objectGuess` nev
 
 import argparse
 import os
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from benchmarks.quality_cases import CASES, N_GUESSED, Case, scan_of
+from benchmarks.quality_clock import clock_of
+from benchmarks.quality_large import report_large
+from benchmarks.quality_network import network
 from benchmarks.quality_peers import PEERS, Peer, Problem
 from ptycho.raw_data import RawData
+from ptycho.wording import counted
 from ptycho_torch.patches import frame_of
 from ptycho_torch.runs.metrics import Block, agreement, compare
-from ptycho_torch.runs.plan import MILD, PROBE_FROM
-from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.solver import Patterns, carried_along, prepare, run, weight_by_thinning
 from ptycho_torch.solver.forward import Forward
 from ptycho_torch.solver.probes import start_modes
 from ptycho_torch.solver.solve import MARGIN_PX
 from ptycho_torch.solver.weight import first_weight
-
-
-class Case(NamedTuple):
-    """One scan and how it is solved."""
-
-    scan: str
-    n_iterations: int
-    options: dict[str, Any]
-    probe: str = "probeGuess"
-    wrong_by_px: float = 0.0
-    """Root mean square of seeded errors of the positions, both axes together."""
-    auto_prior: bool = False
-    peers: tuple[str, ...] = ()
-    """Which other codes are measured beside it."""
-
-    @property
-    def n_modes(self) -> int:
-        """Probe modes."""
-        return self.options.get("n_modes", 1)
-
-    @property
-    def refine_probe(self) -> bool:
-        """Whether the probe is to be refined."""
-        return "probe_from" not in self.options
-
-
-N_GUESSED = 120
-"""Iterations with a guessed probe before the weight of the prior is chosen."""
-FIXED = {"probe_from": None}
-REFINED = {"switch_at": None, "prior_weight": MILD, "prior_from": PROBE_FROM}
-"""What `ptycho reconstruct` does where the probe is refined, and the scan needs no prior."""
-ALL = tuple(PEERS)
-SEVERAL_MODES = ("lsqml", "cdtools")
-CASES = {
-    "1e6": Case("synth-64-test-1e6", 50, FIXED, peers=ALL),
-    "1e6 guessed probe": Case("synth-64-test-1e6", 60, REFINED, "probeStart", peers=ALL),
-    "1e6 wrong positions": Case("synth-64-test-1e6", 80, REFINED | {"positions_from": 15}, wrong_by_px=0.7),
-    "siemens": Case("siemens-star-128", 60, REFINED, peers=ALL),
-    "siemens 4 modes": Case("siemens-star-128", 40, REFINED | {"n_modes": 4}, peers=SEVERAL_MODES),
-    "siemens best": Case("siemens-star-128", 80, REFINED | {"n_modes": 4, "positions_from": 40}),
-    "1e4": Case("synth-64-test-1e4", 40, FIXED | {"switch_at": None}, peers=ALL),
-    "1e4 auto prior": Case("synth-64-test-1e4", 50, FIXED, auto_prior=True, peers=ALL),
-    "16 px steps": Case(
-        "sparse", 220, {"switch_at": N_GUESSED, "prior_from": 20}, "probeStart", auto_prior=True
-    ),
-    "phase +-4 rad": Case("strong phase", 80, FIXED),
-}
-
-
-def scan_of(case: Case, folder: Path) -> tuple[RawData, NDArray[np.complex64]]:
-    """A scan and the probe to start from."""
-    if case.scan == "sparse":
-        known = {"object_amplitude_image": "coins", "phase_image": "moon", "step_px": 16.0, "nphotons": 1e5}
-        scan = simulate_scan(N=64, n_positions=200, defocus_rad=7.0, **known)
-        guess = simulate_scan(N=64, n_positions=1, step_px=16.0, nphotons=1e5, defocus_rad=11.0)
-        return scan, guess.probe
-    if case.scan == "strong phase":
-        return strong_phase(), strong_phase().probe
-    scan = RawData.from_file(folder / f"{case.scan}.npz")
-    if case.probe == "probeGuess":
-        return scan, scan.probe
-    with np.load(folder / f"{case.scan}.npz", allow_pickle=False) as file:
-        probe = np.asarray(file[case.probe])
-    return scan, probe.reshape(-1, *probe.shape[-2:])
-
-
-def strong_phase() -> RawData:
-    """An object whose phase goes from -4 to 4 rad: 120 patterns of 32 x 32, steps of 4 px, 1e5 photons."""
-    scan = simulate_scan("camera", "coffee", N=32, n_positions=120, step_px=4.0, nphotons=1e5)
-    assert scan.object_truth is not None
-    truth = np.abs(scan.object_truth) * np.exp(4j * np.angle(scan.object_truth))
-    n_pixels, whole = 32, np.round(scan.positions_px).astype(int)
-    frequency = np.fft.fftfreq(n_pixels)
-    counts = np.zeros(scan.patterns.shape, dtype=np.float32)
-    rng = np.random.default_rng(1)
-    for pattern, place, corner in zip(counts, scan.positions_px, whole - n_pixels // 2, strict=True):
-        rest = place - np.round(place)
-        ramp = np.exp(-2j * np.pi * (frequency[:, None] * rest[0] + frequency[None] * rest[1]))
-        patch = truth[corner[0] : corner[0] + n_pixels, corner[1] : corner[1] + n_pixels]
-        far = np.fft.fft2(np.fft.ifft2(np.fft.fft2(scan.probe) * ramp) * patch, norm="ortho")
-        pattern[...] = np.sqrt(rng.poisson(np.fft.fftshift((np.abs(far) ** 2).sum(axis=0))))
-    return RawData.from_arrays(
-        counts, scan.positions_px, scan.probe, domain="amplitude", holdout=scan.holdout, object_truth=truth
-    )
 
 
 @dataclass(frozen=True)
@@ -125,6 +43,7 @@ class Scene:
     scan: RawData
     probe: NDArray[np.complex64]
     """(M, N, N) to start from."""
+    accelerator: str = "cpu"
 
     @property
     def held(self) -> NDArray[np.bool_]:
@@ -163,7 +82,13 @@ class Scene:
         modes = start_modes(torch.from_numpy(self.probe), self.case.n_modes).numpy()
         counts = np.square(scan.amplitude(fitted))
         return Problem(
-            counts, measured, scan.positions_px[fitted], modes, self.forward.frame, self.case.refine_probe
+            counts,
+            measured,
+            scan.positions_px[fitted],
+            modes,
+            self.forward.frame,
+            self.case.refine_probe,
+            self.accelerator,
         )
 
     def figures(
@@ -173,13 +98,15 @@ class Scene:
         if forward is None:
             forward = self.forward
             forward.set_probe(torch.from_numpy(modes))
-        canvas, scan = torch.from_numpy(image), self.scan
+        canvas, scan = torch.from_numpy(image).to(forward.device), self.scan
         judged = np.flatnonzero(self.held)
 
         def blocks() -> Iterator[Block]:
             for ids, predicted in forward.predicted_amplitude(canvas, judged):
                 bad = self.patterns.bad_pixels(ids)
-                yield Block(predicted.numpy(), scan.amplitude(ids), np.array(True) if bad is None else ~bad)
+                yield Block(
+                    predicted.cpu().numpy(), scan.amplitude(ids), np.array(True) if bad is None else ~bad
+                )
 
         figures = agreement(blocks)
         if scan.object_truth is not None:
@@ -217,29 +144,38 @@ def solve(scene: Scene) -> Iterator[Stage]:
     wrong = rng.normal(scale=case.wrong_by_px / 2**0.5, size=scan.positions_px.shape)
     wrong[scene.held] = 0
     positions, fitted = torch.from_numpy(scan.positions_px + wrong), np.flatnonzero(~scene.held)
-    started_s, note = time.process_time(), ""
-    descent = prepare(scene.patterns, positions, torch.from_numpy(scene.probe), fitted=fitted, **case.options)
+    clock, note = clock_of(scene.accelerator), ""
+    started_s = clock()
+    descent = prepare(
+        scene.patterns,
+        positions,
+        torch.from_numpy(scene.probe),
+        fitted=fitted,
+        device=scene.accelerator,
+        **case.options,
+    )
     if case.auto_prior:
         if descent.probe_from is not None:
             descent.prior_weight = first_weight(descent)
             run(descent, N_GUESSED)
-        searched_s = time.process_time()
+        searched_s = clock()
         choice = weight_by_thinning(descent, seed=0)
         descent.reweigh(choice.weight)
-        searched_s = time.process_time() - searched_s
-        note = f"weight {choice.weight:.1f} (x/ {choice.factor:.2f}), {searched_s:.1f} CPU-s of it"
-    cpu_s, first = time.process_time() - started_s, descent.state.iteration
+        searched_s = clock() - searched_s
+        note = f"weight {choice.in_words()}, {searched_s:.1f} s of it"
+    cpu_s, first = clock() - started_s, descent.state.iteration
     for place in range(1, N_STAGES + N_MORE + 1):
         n = first + round((case.n_iterations - first) * place / N_STAGES)
-        started_s = time.process_time()
+        started_s = clock()
         solution = run(descent, n)
-        cpu_s += time.process_time() - started_s
+        cpu_s += clock() - started_s
         if descent.positions_from is not None:
             judged = np.flatnonzero(scene.held)
-            descent.forward.positions_px = carried_along(positions, solution.positions_px, fitted, judged)
-        figures = scene.figures(solution.object.numpy(), solution.modes.numpy(), descent.forward)
+            start_px = positions.to(solution.positions_px)
+            descent.forward.positions_px = carried_along(start_px, solution.positions_px, fitted, judged)
+        figures = scene.figures(solution.object.cpu().numpy(), solution.modes.cpu().numpy(), descent.forward)
         if case.wrong_by_px:
-            error = (solution.positions_px.numpy() - scan.positions_px)[fitted]
+            error = (solution.positions_px.cpu().numpy() - scan.positions_px)[fitted]
             rms = np.sqrt(((error - error.mean(axis=0)) ** 2).sum(axis=1).mean())
             note = f"positions {rms:.3f} px"
         yield Stage(n, cpu_s, figures, note)
@@ -248,10 +184,11 @@ def solve(scene: Scene) -> Iterator[Stage]:
 def follow(peer: Peer, scene: Scene) -> list[Stage]:
     """Another code, until it gets no better or ends by itself."""
     found, cpu_s, stages = peer.run(scene.problem()), 0.0, list[Stage]()
+    clock = clock_of(scene.accelerator)
     while len(stages) < 2 or plateau(stages) is stages[-1]:
-        started_s = time.process_time()
+        started_s = clock()
         now = next(found, None)
-        cpu_s += time.process_time() - started_s
+        cpu_s += clock() - started_s
         if now is None:
             break
         stages.append(Stage(now.epochs, cpu_s, scene.figures(now.object, now.modes)))
@@ -324,37 +261,91 @@ def row(name: str, stage: Stage, more: str) -> None:
     print(f"{name:24} {columns} {decibels:>14}  {more}".rstrip(), flush=True)
 
 
+NETWORK, MANY = "network", "100,000 patterns"
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """Measure the cases and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="where the scans are, as NPZ files")
-    parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES), help="which (default all)")
-    parser.add_argument("--peer", nargs="*", choices=PEERS, default=list(PEERS), help="which (default all)")
-    options = parser.parse_args(given)
+    options = _options(given)
+    accelerator = options.accelerator
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        print(f"skipped: torch {torch.__version__} finds no CUDA device")
+        return 0
     torch.set_num_threads(1)
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"torch {torch.__version__}, one thread of {os.cpu_count()} processors, load average {load}")
-    labels = {name: PEERS[name].load() for name in options.peer}
+    where = torch.cuda.get_device_name() if accelerator == "cuda" else "CPU"
+    print(f"torch {torch.__version__} on {where}, one thread of {os.cpu_count()} processors, load {load}")
+    labels = {name: PEERS[name].load() for name in options.peer if name != NETWORK}
     for name in (name for name, label in labels.items() if label is None):
         print(f"{PEERS[name].label} is not installed, and left out")
+    times = "CPU" if accelerator == "cpu" else "GPU"
     print(
-        f"{'':24} {'steps':>5} {'CPU-s':>7} {'R':>7} {'deviance':>8} {'image, dB':>14}  CPU time by the solver's"
+        f"{'':24} {'steps':>5} {times + '-s':>7} {'R':>7} {'deviance':>8} {'image, dB':>14}  "
+        f"{times} time by the solver's"
     )
     for name in options.case:
-        case = CASES[name]
-        scene = Scene(case, *scan_of(case, options.folder))
-        print(name)
-        others = [(PEERS[peer], label) for peer in case.peers if (label := labels.get(peer))]
-        later = solve(scene)
-        ours = list(islice(later, N_STAGES))
-        row("  solver", ours[-1], ours[-1].note)
-        for place, (peer, label) in enumerate(others):
-            if place > 0:
-                later = solve(scene)
-                ours = list(islice(later, N_STAGES))
-            stage = plateau(follow(peer, scene))
-            row(f"  {label}", stage, ratio(stage, chain(ours, later)))
+        if name == MANY:
+            print(name)
+            report_large(accelerator)
+        elif CASES[name].gpu_alone and accelerator == "cpu":
+            print(f"{name}: skipped, takes too long without a GPU (--accelerator cuda)")
+        else:
+            _report(name, labels, options)
     return 0
+
+
+def _options(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names, peers = [*CASES, MANY], [*PEERS, NETWORK]
+    parser.add_argument("folder", type=Path, help="where the scans are, as NPZ files")
+    parser.add_argument("--case", nargs="+", choices=names, default=names, help="which (default all)")
+    parser.add_argument("--peer", nargs="*", choices=peers, default=peers, help="which (default all)")
+    parser.add_argument(
+        "--accelerator", choices=("cpu", "cuda"), default="cpu", help="where to compute (default cpu)"
+    )
+    parser.add_argument(
+        "--network-epochs", type=int, default=2, help="epochs of the network's training (default 2)"
+    )
+    return parser.parse_args(given)
+
+
+def _report(name: str, labels: Mapping[str, str | None], options: argparse.Namespace) -> None:
+    """One case: the solver, and what is measured beside it."""
+    case = CASES[name]
+    scene = Scene(case, *scan_of(case, options.folder), options.accelerator)
+    print(name)
+    others = [(PEERS[peer], label) for peer in case.peers if (label := labels.get(peer))]
+    later = solve(scene)
+    ours = list(islice(later, N_STAGES))
+    row("  solver", ours[-1], ours[-1].note)
+    if case.network_from is not None and NETWORK in options.peer:
+        row("  network", *learned(scene, options.folder, options.network_epochs))
+    for place, (peer, label) in enumerate(others):
+        if options.accelerator == "cuda" and not peer.on_gpu:
+            print(f"  {label}: not measured on a GPU")
+            continue
+        if place > 0:
+            later = solve(scene)
+            ours = list(islice(later, N_STAGES))
+        stage = plateau(follow(peer, scene))
+        row(f"  {label}", stage, ratio(stage, chain(ours, later)))
+
+
+def learned(scene: Scene, folder: Path, n_epochs: int) -> tuple[Stage, str]:
+    """The network's reconstruction, whose iterations are the epochs of its training; and what the training took."""
+    trained_on = f"{scene.case.network_from}.npz"
+    found = network(
+        folder / trained_on,
+        folder / f"{scene.case.scan}.npz",
+        scene.scan,
+        scene.forward.frame,
+        n_epochs=n_epochs,
+        accelerator=scene.accelerator,
+        clock=clock_of(scene.accelerator),
+    )
+    figures = scene.figures(found.object, found.modes)
+    told = f"after {counted(n_epochs, 'epoch')} with {trained_on}, {found.training_s:.0f} s"
+    return Stage(n_epochs, found.reconstruction_s, figures), told
 
 
 if __name__ == "__main__":

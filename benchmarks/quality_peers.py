@@ -34,6 +34,8 @@ class Problem(NamedTuple):
     frame: Frame
     """The canvas of the object."""
     refine_probe: bool
+    accelerator: str = "cpu"
+    """cpu or cuda."""
 
 
 class Found(NamedTuple):
@@ -55,6 +57,7 @@ class Peer(NamedTuple):
     distribution: str | None
     run: Callable[[Problem], Iterator[Found]]
     most_modes: int
+    on_gpu: bool = False
 
     def load(self) -> str | None:
         """Import what it needs; give its name with the version, or None where it is not installed."""
@@ -77,7 +80,8 @@ def lsqml(problem: Problem) -> Iterator[Found]:
     from ptychi.api.task import PtychographyTask
 
     options: Any = api.LSQMLOptions()
-    options.reconstructor_options.default_device = api.Devices.CPU
+    device = api.Devices.GPU if problem.accelerator == "cuda" else api.Devices.CPU
+    options.reconstructor_options.default_device = device
     options.reconstructor_options.batch_size = 44
     options.reconstructor_options.noise_model = api.NoiseModels.GAUSSIAN
     options.reconstructor_options.random_seed = 0
@@ -100,7 +104,7 @@ def lsqml(problem: Problem) -> Iterator[Found]:
             task.run(epochs - done)
             done = epochs
             found: tuple[Any, Any] = (task.get_data("object")[0], task.get_data("probe")[0])
-            yield Found(done, *(one.numpy().copy() for one in found))
+            yield Found(done, *(one.cpu().numpy().copy() for one in found))
     finally:
         torch.set_default_device(None)  # pty-chi leaves one, which slows every later call of torch
 
@@ -184,7 +188,7 @@ def rpie(problem: Problem) -> Iterator[Found]:
 
 
 PEERS = {
-    "lsqml": Peer("pty-chi LSQML", ("ptychi", "ptychi.api.task"), "ptychi", lsqml, 99),
+    "lsqml": Peer("pty-chi LSQML", ("ptychi", "ptychi.api.task"), "ptychi", lsqml, 99, on_gpu=True),
     "cdtools": Peer("cdtools", ("cdtools", "cdtools.reconstructors"), "cdtools-py", cdtools, 99),
     "rpie": Peer("textbook rPIE", (), None, rpie, 1),
 }

@@ -51,7 +51,7 @@ STARTS = {
         "p.add_argument('--num-workers'); p.parse_args([]); print(bare_settings()())"
     ),
     **{
-        line: f"from ptycho_torch.cli.main import main; raise SystemExit(main({line.split()[1:]}))"
+        line: f"import sys; sys.argv = {line.split()}; from ptycho_torch.cli.main import main; raise SystemExit(main())"
         for line in COMMANDS
     },
 }

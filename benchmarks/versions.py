@@ -53,15 +53,20 @@ def write_scan(path: Path, n_positions: int, n_pixels: int = N_PIXELS) -> Path:
 
 def repeated(scan: RawData, n_repeats: int) -> RawData:
     """A scan and copies of it side by side, in rows of about as many as there are rows."""
-    per_row = int(np.ceil(np.sqrt(n_repeats)))
-    places = np.stack(np.divmod(np.arange(n_repeats), per_row), axis=1)
-    step_px = np.ptp(scan.positions_px, axis=0) + 8.0
     return RawData.from_arrays(
         np.tile(scan.patterns, (n_repeats, 1, 1)),
-        (scan.positions_px + (places * step_px)[:, None]).reshape(-1, 2),
+        side_by_side(scan.positions_px, n_repeats),
         scan.probe,
         domain=scan.domain,
     )
+
+
+def side_by_side(positions_px: NDArray[np.float64], n_repeats: int) -> NDArray[np.float64]:
+    """Positions of a scan and of copies of it."""
+    per_row = int(np.ceil(np.sqrt(n_repeats)))
+    places = np.stack(np.divmod(np.arange(n_repeats), per_row), axis=1)
+    step_px = np.ptp(positions_px, axis=0) + 8.0
+    return (positions_px + (places * step_px)[:, None]).reshape(-1, 2)
 
 
 class Timed:

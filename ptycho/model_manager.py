@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
-from ptycho.config.errors import ConfigError, printable
+from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.folder_lock import linked_failure
 from ptycho.model_archive import ARCHIVE
 from ptycho.run_folder import MEMBERS, RECORD, RunFolder, one_set
 
@@ -40,14 +41,16 @@ def save(out_prefix: str | Path, *, overwrite: bool = False) -> Path:
 
     Args:
         out_prefix: the folder, which is made where it is missing.
-        overwrite: whether a run that is there is replaced; it is kept aside until the new one is whole.
+        overwrite: whether a run that is there is replaced, and other files of the same names; the run is kept aside
+            until the new one is whole.
 
     Returns:
         The file.
 
     Raises:
         ValueError: nothing was trained in this process.
-        ConfigError: the folder holds a run, or another run writes into it; the model stays where it is.
+        ConfigError: the folder holds a run or such a file, is in that of the model, or has a link where a file is to
+            be; or another run writes into it. The model stays where it is.
     """
     if _trained is None:
         raise ValueError(
@@ -77,15 +80,30 @@ def save(out_prefix: str | Path, *, overwrite: bool = False) -> Path:
 def _copy_runs(source: Path, place: Path, overwrite: bool) -> None:
     """Copy a run and those in the folders below it; what they replace goes when all of them are whole."""
     below = [record.parent for record in sorted(source.glob(f"*/{RECORD}"))]
+    _refuse_inside(source, place)
     with contextlib.ExitStack() as entered:
         folders = {
             run: entered.enter_context(RunFolder(place / run.relative_to(source))) for run in (source, *below)
         }
+        others = {
+            run: [
+                entry for entry in sorted(run.iterdir()) if entry.name not in MEMBERS and entry not in below
+            ]
+            for run in folders
+        }
+        failures = [
+            found
+            for run, folder in folders.items()
+            for entry in others[run]
+            for found in _in_the_way(entry, folder.path / entry.name, overwrite)
+        ]
+        if failures:
+            raise ConfigError(failures)
         for folder in folders.values():
             _begin(folder, overwrite)
         for run, folder in reversed(folders.items()):
-            own = {*MEMBERS, *(inner.name for inner in below if run == source)}
-            _copy_others(run, folder.path, own)
+            for entry in others[run]:
+                _copy_any(entry, folder.path / entry.name)
             with one_set(folder.path, folder.path) as new:
                 for name in MEMBERS:
                     _copy_any(run / name, new / name)
@@ -100,10 +118,30 @@ def _begin(folder: RunFolder, overwrite: bool) -> None:
     folder.begin(anew=True)
 
 
-def _copy_others(run: Path, place: Path, without: set[str]) -> None:
-    for path in sorted(run.iterdir()):
-        if path.name not in without:
-            _copy_any(path, place / path.name)
+def _refuse_inside(source: Path, place: Path) -> None:
+    if place.resolve().is_relative_to(source.resolve()):
+        message = (
+            f"{place}: expected a folder outside {source}, which goes; got one in it. Name another folder."
+        )
+        raise ConfigError([Failure("out_prefix", message)])
+
+
+def _in_the_way(source: Path, target: Path, overwrite: bool) -> list[Failure]:
+    """Links, and files of others, where a file or folder that is no member of the run is to be."""
+    if target.is_symlink():
+        return [linked_failure(target)]
+    if source.is_dir() and (target.is_dir() or not target.exists()):
+        return [
+            found
+            for entry in sorted(source.iterdir())
+            for found in _in_the_way(entry, target / entry.name, overwrite)
+        ]
+    if target.exists() and (source.is_dir() or target.is_dir() or not overwrite):
+        rule = "expected a new file; got an existing one"
+        return [
+            Failure(str(target), f"{target}: {rule}. Name another folder, or replace it (overwrite=True).")
+        ]
+    return []
 
 
 def _copy_any(source: Path, target: Path) -> None:

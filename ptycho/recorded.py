@@ -14,6 +14,15 @@ def recorded_settings(folder: Path) -> Mapping[str, Any]:
     return cast(dict[str, Any], told) if isinstance(told, dict) else {}
 
 
+def is_of_others(folder: Path) -> bool:
+    """Whether `config.json` in a folder is that of another program: JSON that describes no run and no model."""
+    try:
+        record = read_json(folder / RECORD)
+    except (OSError, ValueError):
+        return False  # missing, or that of a run which is damaged
+    return not (isinstance(record, dict) and {"configuration", "model"} & {*cast(dict[str, Any], record)})
+
+
 def is_unsolved(folder: Path, n_finished: int) -> bool:
     """Whether the run in a folder is a reconstruction without a model, and of more scans than it has finished.
 

@@ -27,7 +27,7 @@ from ptycho.config.record import RECORD
 from ptycho.data_error import DataError
 from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
 from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS, CHECKPOINTS
-from ptycho.recorded import is_unsolved, recorded_settings
+from ptycho.recorded import is_of_others, is_unsolved, recorded_settings
 
 LOG: Final = "run.log"
 HISTORY: Final = "history.csv"
@@ -69,6 +69,7 @@ class RunFolder:
     Args:
         path: the folder.
         writes: False in the further processes of a run, for which nothing is done here.
+        among_others: whether files that are called as those of a run may be there without its record.
 
     Attributes:
         path: the folder.
@@ -78,10 +79,10 @@ class RunFolder:
         ConfigError: another run writes into it; or a link is in place of what a run writes.
     """
 
-    def __init__(self, path: str | Path, *, writes: bool = True) -> None:
+    def __init__(self, path: str | Path, *, writes: bool = True, among_others: bool = False) -> None:
         self.path = Path(path)
         self.when_begun: list[Callable[[], None]] = []
-        self._writes = writes
+        self._writes, self._among_others = writes, among_others
         self._exit = contextlib.ExitStack()
         self._begun = self._anew = False
 
@@ -90,7 +91,7 @@ class RunFolder:
             with contextlib.ExitStack() as entered:
                 entered.enter_context(locked(self.path))
                 _recover(self.path)
-                if others := _others(self.path):
+                if not self._among_others and (others := _others(self.path)):
                     raise ConfigError([others])
                 self._exit = entered.pop_all()
         return self
@@ -238,11 +239,13 @@ def _others(path: Path) -> Failure | None:
     """Why nothing is written among files of others that are called as those of a run."""
     present = [str(name) for name in members_in(path)]
     folders = [name for name in present if name != CHECKPOINTS and _is_folder(path / name)]
-    others = folders or ([] if {*present}.difference(OF_ANY[1:]) or _interrupted(path) else present)
+    is_run = ARCHIVE in present or (RECORD in present and not is_of_others(path))
+    others = folders or ([] if is_run or _interrupted(path) else present)
     if not others:
         return None
     rule = "expected a folder in which a run can write files of these names"
-    message = f"{path}: {rule}; got {' and '.join(others)}, which no run wrote. Move them away, or name another folder."
+    why = "which no run wrote" if folders else f"without the record of a run ({RECORD})"
+    message = f"{path}: {rule}; got {' and '.join(others)}, {why}. Move them away, or name another folder."
     return Failure("output_dir", message)
 
 

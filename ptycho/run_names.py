@@ -41,6 +41,19 @@ def distinct_names(stems: Iterable[str]) -> list[str]:
     return names
 
 
+def name_of_file(path: str | Path) -> str:
+    """A name for what is made of a file, and of no other one.
+
+    It is that of the file, with eight digits of its path where it is not in the working directory.
+
+    Args:
+        path: of the file, or of a folder.
+    """
+    real = _real(path)
+    name = real.name if real.parent == Path.cwd() else f"{real.name}-{_digest(str(real))}"
+    return folder_name(name)
+
+
 def reconstruction_folder(model: str | Path, data: str | Path) -> Path:
     """The folder for a reconstruction with a model where none is named: in that of the model, called after the scan.
 

@@ -16,7 +16,7 @@ from typing import Any, Final, TypedDict, Unpack
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig, unread_by_reconstructions
-from ptycho.config.layer import Layer
+from ptycho.config.origins import Layer
 from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe
 from ptycho.config.request import Answer, Request

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.data import DataConfig
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.layer import Layer
+from ptycho.config.origins import Layer
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.sources import read_saved

@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from benchmarks import quality
+from benchmarks.quality_large import report_large
 from ptycho_torch.simulate import simulate_scan
 
 pytestmark = pytest.mark.integration
@@ -44,8 +47,22 @@ def test_formats_of_numbers_are_timed() -> None:
     assert all(f"\n{precision:12}" in printed for precision in ("32-true", "bf16-mixed"))
 
 
-def test_the_solver_is_measured_beside_a_peer(tmp_path: Path) -> None:
-    scan = simulate_scan(N=32, n_positions=60, step_px=4.0, nphotons=1e6)
-    scan.to_file(tmp_path / "synth-64-test-1e6.npz")
-    printed = run_benchmark("quality", str(tmp_path), "--case", "1e6", "--peer", "rpie")
-    assert all(f"\n  {name} " in printed for name in ("solver", "textbook rPIE"))
+def test_the_solver_is_measured_beside_a_peer_and_the_network(tmp_path: Path) -> None:
+    for kind, n_positions in (("test", 60), ("train", 24)):
+        scan = simulate_scan(N=32, n_positions=n_positions, step_px=4.0, nphotons=1e6)
+        scan.to_file(tmp_path / f"synth-64-{kind}-1e6.npz")
+    beside = ("--peer", "rpie", "network", "--network-epochs", "1")
+    printed = run_benchmark("quality", str(tmp_path), "--case", "1e6", *beside)
+    assert all(f"\n  {name} " in printed for name in ("solver", "network", "textbook rPIE"))
+    assert "after 1 epoch with synth-64-train-1e6.npz" in printed
+
+
+def test_many_patterns_are_timed_beside_few(capfd: pytest.CaptureFixture[str]) -> None:
+    report_large("cpu", n_patterns=600)
+    assert capfd.readouterr().out.count("goal ") == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_its_benchmark_is_skipped_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert quality.main([".", "--accelerator", "cuda"]) == 0
+    assert "finds no CUDA device" in capsys.readouterr().out

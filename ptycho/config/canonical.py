@@ -6,11 +6,7 @@ carried out (devices, loaders, logging) is in `ptycho.config.execution.PyTorchEx
 
 from ptycho.config.inference import InferenceConfig
 from ptycho.config.model import ModelConfig
-from ptycho.config.ready import (
-    validate_inference_config,
-    validate_model_config,
-    validate_training_config,
-)
+from ptycho.config.ready import validate_inference_config, validate_model_config, validate_training_config
 from ptycho.config.training import TrainingConfig
 
 __all__ = [

@@ -6,7 +6,10 @@ configuration alone does not wait for them.
 
 from typing import TYPE_CHECKING
 
-from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.loading import loading
+
+with loading():
+    from ptycho.config.execution import PyTorchExecutionConfig
 
 if TYPE_CHECKING:
     from ptycho.config.canonical import (

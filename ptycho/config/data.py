@@ -14,11 +14,6 @@ from ptycho.config.field_types import OptionalFile, path
 from ptycho.config.fields import Exact, PositiveFloat, PositiveInt, Rule, TextLine
 from ptycho.config.quantities import ANGLES, ENERGIES, LENGTHS, pair_of_numbers, quantities, quantity
 
-ORIENTATIONS = (
-    *("identity", "flip-x", "flip-y", "rotate-180"),
-    *("transpose", "rotate-90", "rotate-270", "anti-transpose"),
-)
-"""The ways to turn and mirror scan positions; `ptycho.formats.orientation` has what each does."""
 LARGEST_SIDE = 65536
 """Pixels; no detector has more along one side."""
 
@@ -40,17 +35,12 @@ def _is_centre(value: str) -> bool:
     return value in ("none", "auto", "corner") or (found is not None and min(found) >= 0)
 
 
-def _is_size(value: int) -> bool:
-    return value % 2 == 0
-
-
 def _is_defocus(value: str) -> bool:
     return quantity(value, LENGTHS) is not None
 
 
-EvenSize = Annotated[
-    int, Strict(), Ge(2), Le(LARGEST_SIDE), Rule("an even number of pixels from 2 up", _is_size), Exact()
-]
+_EVEN = Rule("an even number of pixels from 2 up", lambda value: value % 2 == 0)
+EvenSize = Annotated[int, Strict(), Ge(2), Le(LARGEST_SIDE), _EVEN, Exact()]
 Energy = Annotated[TextLine, Rule("an energy > 0, as in '8 keV'", _above_zero(ENERGIES))]
 Length = Annotated[TextLine, Rule("a length > 0, as in '1.2 m'", _above_zero(LENGTHS))]
 Angle = Annotated[TextLine, Rule("an angle > 0, as in '21.4 mrad'", _above_zero(ANGLES))]

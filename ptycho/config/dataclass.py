@@ -11,8 +11,7 @@ from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from ptycho.config.errors import ConfigError, Failure, unknown_name
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import Files
 from ptycho.config.resolve import Resolution, fill, ranked, refusal, resolve
 from ptycho.config.section import TABLES, Section, recorded, register, section_of

@@ -27,13 +27,7 @@ from ptycho.config.settings import ResolvedSettings
 Accelerator = Annotated[Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"], Exact()]
 Strategy = Annotated[
     Literal[
-        "auto",
-        "ddp",
-        "ddp_spawn",
-        "ddp_notebook",
-        "ddp_find_unused_parameters_true",
-        "fsdp",
-        "deepspeed",
+        "auto", "ddp", "ddp_spawn", "ddp_notebook", "ddp_find_unused_parameters_true", "fsdp", "deepspeed"
     ],
     Exact(),
 ]
@@ -212,9 +206,7 @@ class PyTorchExecutionConfig(AdditionalKnobs):
     )
     disable_mlflow: Flag = knob(False, "logging", "With logger_backend mlflow, log nothing to it.")
     inference_batch_size: PositiveInt | None = knob(
-        None,
-        "inference",
-        "Patterns per batch in reconstruction; none: as many as a training batch holds.",
+        None, "inference", "Patterns per batch in reconstruction; none: as many as a training batch holds."
     )
     middle_trim: NonNegativeInt = knob(
         0,

@@ -174,16 +174,17 @@ class Scalar(NamedTuple):
             The value in the field's type where the text spells one, else the trimmed text, which the
             field's validation then refuses. 1 and 0 say true and false where only these are meant.
         """
-        if type(written) is int and written in (0, 1) and {bool, int, float} & self.kinds == {bool}:
-            return bool(written)
         if not isinstance(written, str):
-            return written
+            is_switch = (
+                type(written) is int and written in (0, 1) and {bool, int, float} & self.kinds == {bool}
+            )
+            return bool(written) if is_switch else written
         text = written.strip()
         folded = text.lower()
         if folded in self.spelled:
             return self.spelled[folded]
-        for kind in (int, float):
-            if kind in self.kinds and text.isascii():
+        for kind in (int, float) if text.isascii() else ():
+            if kind in self.kinds:
                 try:
                     return kind(text)
                 except ValueError:
@@ -344,10 +345,6 @@ PositiveFloat = Annotated[float, Strict(), Gt(0), AllowInfNan(False), Exact()]
 Seed = Annotated[int, Strict(), Ge(0), Le((1 << 32) - 1), Exact()]
 """A seed that every generator takes: an integer from 0 to 2^32 - 1."""
 TextLine = Annotated[
-    str,
-    Strict(),
-    StringConstraints(strip_whitespace=True, min_length=1),
-    AfterValidator(_one_line),
-    Exact(),
+    str, Strict(), StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_one_line), Exact()
 ]
 """One line of text, trimmed, not empty, printable."""

@@ -23,7 +23,7 @@ _PIECE: Final = 2**16
 """Bytes to read at a time."""
 _PLACES_TOLD: Final = 4
 """Places of a key that are told one by one."""
-_NUMERIC: Final = r"[-+.\d\s\[\],\"']*"
+_NUMERIC: Final = r"[-+.\d\s\[\]{},\"']*"
 """What can be no secret."""
 
 
@@ -60,16 +60,16 @@ def text_of(path: str, name: str) -> str:
 
 def _content_of(path: str, name: str, most: int) -> bytes:
     """Read a file, or what a program writes into a named pipe, once; at most so many bytes."""
-    kind = os.stat(path).st_mode  # opening a device may already act on it
-    if stat.S_ISDIR(kind):
+    found = os.stat(path)  # opening a device may already act on it
+    if stat.S_ISDIR(found.st_mode):
         raise _without_format(path, name)
-    is_pipe = stat.S_ISFIFO(kind)
-    if not is_pipe and not stat.S_ISREG(kind):
+    is_pipe = stat.S_ISFIFO(found.st_mode)
+    if not is_pipe and not stat.S_ISREG(found.st_mode):
         raise _refused(name, "expected a file or a named pipe; got another kind of file. Name a file.")
+    if not is_pipe and not found.st_size:  # what has no end tells no size
+        return b""
     opened = os.open(path, os.O_RDONLY | _AT_ONCE)
     try:
-        if stat.S_ISREG(kind):
-            most = min(most, os.fstat(opened).st_size)  # of 0 bytes is what has no end
         pieces: list[bytes] = []
         while most > 0 and (not is_pipe or _holds_more(opened, name)):
             wanted = min(most, _PIECE)
@@ -118,30 +118,29 @@ def format_of(path: str) -> str:
 
 def way_out(line: str, path: str) -> str:
     """What to do about a line that is not valid."""
-    ending = formats.suffix(path) or ""
-    if "\t" in line[: len(line) - len(line.lstrip())] and ending in (".yaml", ".yml"):
+    if "\t" in line[: len(line) - len(line.lstrip())] and format_of(path) == "YAML":
         return " Indent with spaces, without tabs."
-    return f" {_meant(line, ending)[1]}".rstrip()
+    return f" {_hint(line, format_of(path))[1]}".rstrip()
 
 
-def _meant(line: str, ending: str) -> tuple[str, str]:
-    """The setting that is wrong in a line, and what to do about it; two empty texts where that is not known."""
-    from ptycho.config.hints import meant_by  # loads with the first mistake
+def _hint(line: str, language: str) -> tuple[str, str]:
+    """The part of a line that is wrong, and what to do about it; two empty texts where that is not known."""
+    from ptycho.config.hints import hint_for  # loads with the first mistake
 
-    inner = re.split(r"[\[\]{},]", line) if ending in (".toml", ".json") else []
+    inner = re.split(r"[\[\]{},]", line) if language != "YAML" else []
     for part in (line, *inner):
-        meant = meant_by(part.strip(), ending)
-        if meant and meant.way_out and tables_with(meant.name):
-            return part.strip(), meant.way_out
+        name, hint = hint_for(part.strip(), language)
+        if hint and tables_with(name):
+            return part.strip(), hint
     return "", ""
 
 
 def named_in(line: str, path: str) -> str:
     """What a line that is not valid says before its first value; of one that names no setting, that it is there."""
-    if wrong := _meant(line, formats.suffix(path) or "")[0]:
+    if wrong := _hint(line, format_of(path))[0]:
         return wrong
     before = up_to_value(line)
-    named = before.rstrip(" .=:").strip("'\"")
+    named = before.rstrip(" .=:").strip("{'\" ")
     if tables_with(named) and re.fullmatch(_NUMERIC, line[len(before.removesuffix(" ...")) :]):
         return line
     if before or not line:

@@ -21,13 +21,12 @@ from ptycho.config.errors import (
 )
 from ptycho.config.fields import NONE_WORDS
 from ptycho.config.file_text import format_of, named_in, no_mapping, repeated_keys, text_of, way_out
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import VARIABLE, Files, ranked_paths
 from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
 from ptycho.config.section import OF_READING, TABLES, Section, tables_with
 from ptycho.config.sources import Writing, given_twice, read_values
-from ptycho.config.syntax import SyntaxFaultError
+from ptycho.config.yaml_text import SyntaxFaultError
 
 ORIGINS_KEY: Final = "origins"
 """The key by which a file tells where values came from, for programs."""

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from ptycho.config import yaml_text
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.syntax import Key, SyntaxFaultError
+from ptycho.config.yaml_text import Key, SyntaxFaultError
 
 _JSON_TOKEN: Final = r'"(?:[^"\\]|\\.)*"|[{}\[\]:]'
 _TOML_NAME: Final = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""

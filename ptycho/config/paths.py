@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 from ptycho.config.errors import ConfigError, Failure, path_of, show
 
@@ -60,18 +60,6 @@ def absolute(path: str) -> str:
     return str(Path(path).absolute())
 
 
-def paths_of(files: Files | None) -> list[str]:
-    """Return the paths of files, the last one strongest.
-
-    Raises:
-        ConfigError: One of them is no path.
-    """
-    if files is None:
-        return []
-    several = isinstance(cast(object, files), (list, tuple))
-    return [path_of(file) for file in cast(Sequence[object], files if several else [files])]
-
-
 def _paths_in(said: object) -> list[str]:
     if not isinstance(said, str):
         raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: expected text; got {show(said)}.")])
@@ -92,4 +80,5 @@ def ranked_paths(files: Files | None, said: object) -> list[tuple[int, str]]:
         ConfigError: It holds something other than text, or what is named is no path.
     """
     ambient = [] if said is None else _paths_in(said)
-    return [*enumerate(ambient, -len(ambient)), *enumerate(paths_of(files))]
+    named = files if isinstance(files, (list, tuple)) else [] if files is None else [files]
+    return [*enumerate(ambient, -len(ambient)), *enumerate(map(path_of, named))]

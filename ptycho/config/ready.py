@@ -1,12 +1,12 @@
 """Whether canonical configurations are ready for a run."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.inference import InferenceConfig
 from ptycho.config.model import ModelConfig
 from ptycho.config.rules import conflicts_of
+from ptycho.config.section import section_of
 from ptycho.config.training import TrainingConfig
 
 
@@ -16,9 +16,7 @@ def validate_model_config(config: ModelConfig) -> None:
     Raises:
         ConfigError: N is still 0, to be taken from the data.
     """
-    failures = list(_model_failures(config))
-    if failures:
-        raise ConfigError(failures)
+    _refuse([*_model_failures(config)])
 
 
 def validate_training_config(config: TrainingConfig) -> None:
@@ -27,11 +25,7 @@ def validate_training_config(config: TrainingConfig) -> None:
     Raises:
         ConfigError: N is still 0; there is no training data; or fields do not go together.
     """
-    failures = list(_model_failures(config.model))
-    failures += _missing("training.train_data_file", config.train_data_file)
-    failures += conflicts_of(config.model, config)
-    if failures:
-        raise ConfigError(failures)
+    _refuse([*_failures(config, "train_data_file")])
 
 
 def validate_inference_config(config: InferenceConfig) -> None:
@@ -40,20 +34,24 @@ def validate_inference_config(config: InferenceConfig) -> None:
     Raises:
         ConfigError: N is still 0; there is no model or no data; or fields do not go together.
     """
-    failures = list(_model_failures(config.model))
-    failures += _missing("inference.model_path", config.model_path)
-    failures += _missing("inference.test_data_file", config.test_data_file)
-    failures += conflicts_of(config.model, config)
+    _refuse([*_failures(config, "model_path", "test_data_file")])
+
+
+def _refuse(failures: Sequence[Failure]) -> None:
     if failures:
         raise ConfigError(failures)
+
+
+def _failures(config: TrainingConfig | InferenceConfig, *places: str) -> Iterator[Failure]:
+    yield from _model_failures(config.model)
+    for name in places:
+        if getattr(config, name) is None:
+            label = section_of(type(config)).labelled(name)
+            yield Failure(label, f"{label}: expected a path; got none. Set it.")
+    yield from conflicts_of(config.model, config)
 
 
 def _model_failures(config: ModelConfig) -> Iterator[Failure]:
     if config.N == 0:
         message = "model.N: expected the size of the patterns; got 0. Set it, or take it from the data first."
         yield Failure("model.N", message)
-
-
-def _missing(name: str, path: Path | None) -> Iterator[Failure]:
-    if path is None:
-        yield Failure(name, f"{name}: expected a path; got none. Set it.")

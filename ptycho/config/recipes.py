@@ -13,8 +13,7 @@ from ptycho.config import formats
 from ptycho.config.errors import Failure, near, path_of, show
 from ptycho.config.fields import text
 from ptycho.config.files import ConfigFile, collect_files
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import Files
 from ptycho.config.resolve import Resolution, in_force, resolve
 from ptycho.config.section import Conflict
@@ -81,8 +80,7 @@ def read_files(file: Files | None, recipe: Recipe, ambient: object) -> list[Conf
 
 
 def suited(
-    found: Mapping[type, Resolution[Any]],
-    look: Callable[[Mapping[str, Any]], Iterable[Conflict]],
+    found: Mapping[type, Resolution[Any]], look: Callable[[Mapping[str, Any]], Iterable[Conflict]]
 ) -> dict[type, Resolution[Any]]:
     """Let a recipe give way: where its value does not go with one that somebody stated, to the nearest that does.
 

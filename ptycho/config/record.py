@@ -49,8 +49,7 @@ def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
     found += [(name, part, "a list") for name, part in lists.items() if not isinstance(part, list)]
     return [
         Failure(
-            name,
-            f"{place}: {name}: expected {kind}; got {show(part)}. The record of the run is damaged.",
+            name, f"{place}: {name}: expected {kind}; got {show(part)}. The record of the run is damaged."
         )
         for name, part, kind in found
     ]

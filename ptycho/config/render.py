@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -32,40 +32,13 @@ class Row(NamedTuple):
 Grouped = TypeVar("Grouped", Row, "Entry")
 
 
-def _quoted(value: object) -> str:
-    return json.dumps(text(value), ensure_ascii=False)
+def comment(words: str) -> str:
+    """Write a text as a comment, each of its lines wrapped by itself."""
+    wrapped = (textwrap.wrap(printable(" ".join(line.split())), WIDTH - 2) for line in words.splitlines())
+    return "".join(f"# {line}\n" for lines in wrapped for line in lines)
 
 
-def toml(values: Mapping[str, Any], none_by_default: Collection[str] = ()) -> str:
-    """Write a flat TOML file.
-
-    TOML has no none: it is the word "none", and only a comment where none is the default anyway.
-
-    Args:
-        values: Name -> plain scalar.
-        none_by_default: The names whose default is none.
-
-    Returns:
-        The text of the file.
-    """
-    quoted = (str, type(None), list, dict)
-    return "".join(
-        ("#" if value is None and name in none_by_default else "") + _lines({name: value}, " = ", quoted)
-        for name, value in values.items()
-    )
-
-
-def yaml(values: Mapping[str, Any]) -> str:
-    """Write a flat YAML file, in which none is YAML's own null."""
-    return _lines(values, ": ", quoted=(str, list, dict))
-
-
-def comment(words: str) -> list[str]:
-    """Write a text as the lines of a comment."""
-    return [f"# {line}" for line in textwrap.wrap(printable(" ".join(words.split())), WIDTH - 2)]
-
-
-def schema_line(*, as_yaml: bool = False) -> str:
+def schema_line(*, as_yaml: bool) -> str:
     """The line by which editors find the schema of a file."""
     return f"# yaml-language-server: $schema={SCHEMA_FILE}\n" if as_yaml else f"#:schema {SCHEMA_FILE}\n"
 
@@ -76,50 +49,45 @@ class Entry(NamedTuple):
     table: str
     """The table that it stands in; empty: none."""
     group: str
+    """The heading that it stands under; none where that is its table."""
     name: str
     value: Any
     """A plain value."""
     meaning: str
     """The comment above it."""
-    none_by_default: bool
+    is_set: bool = True
+    """Whether the file sets it; otherwise it is a comment."""
 
 
-def toml_file(entries: Sequence[Entry]) -> str:
-    """Write a TOML file for people: in groups, what a setting means above it.
+def file_text(entries: Sequence[Entry], *, as_yaml: bool, heads: Mapping[str, str] = {}) -> str:
+    """Write a file for people: in groups, what a setting means above it.
 
     Args:
         entries: The settings, those of one table together, and those outside one first.
+        as_yaml: YAML; otherwise TOML.
+        heads: Table -> the comment above it.
 
     Returns:
         The text of the file.
     """
-    return _commented(
-        entries, "[{}]\n", lambda one: toml({one.name: one.value}, [one.name] * one.none_by_default)
-    )
-
-
-def yaml_file(entries: Sequence[Entry]) -> str:
-    """Write a YAML file for people, as `toml_file` does."""
-    return _commented(entries, "{}:\n", lambda one: yaml({one.name: one.value}), "  ")
-
-
-def _commented(entries: Sequence[Entry], header: str, write: Callable[[Entry], str], indent: str = "") -> str:
+    header, indent = ("{}:\n", "  ") if as_yaml else ("[{}]\n", "")
     parts: list[str] = []
     for table, members in groupby(entries, key=lambda one: one.table):
-        blocks: list[str] = []
+        blocks: list[str] = [f"{comment(heads.get(table, ''))}{header.format(table)}"] if table else []
         for group, settings in _by_group(members):
-            blocks += [] if table else [f"# ---- {group} ----\n"]
-            blocks += ["\n".join([*comment(one.meaning), write(one)]) for one in settings]
-        text = "\n".join(blocks)
-        parts.append(f"{header.format(table)}\n{textwrap.indent(text, indent)}" if table else text)
+            found = [] if group == table else [f"# ---- {group} ----\n"]
+            found += [f"{comment(one.meaning)}{_line(one, as_yaml=as_yaml)}\n" for one in settings]
+            blocks += [textwrap.indent(block, indent if table else "") for block in found]
+        parts += blocks
     return "\n".join(parts)
 
 
-def _lines(values: Mapping[str, Any], separator: str, quoted: tuple[type, ...]) -> str:
-    return "".join(
-        f"{name}{separator}{_quoted(value) if isinstance(value, quoted) else _bare(value)}\n"
-        for name, value in values.items()
-    )
+def _line(entry: Entry, *, as_yaml: bool) -> str:
+    """Write what sets one setting; TOML has no none, and takes the word."""
+    quoted = (str, list, dict) if as_yaml else (str, list, dict, type(None))
+    is_quoted = isinstance(entry.value, quoted)
+    written = json.dumps(text(entry.value), ensure_ascii=False) if is_quoted else _bare(entry.value)
+    return f"{'' if entry.is_set else '#'}{entry.name}{': ' if as_yaml else ' = '}{written}"
 
 
 def _bare(value: object) -> str:

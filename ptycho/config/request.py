@@ -6,8 +6,7 @@ from typing import Any, Final, TypeVar, cast
 
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, named, show, written_by
 from ptycho.config.files import ConfigFile
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import VARIABLE, Files
 from ptycho.config.recipes import Recipe, read_files, suited
 from ptycho.config.record import damages, settings_in, version_of

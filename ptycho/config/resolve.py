@@ -4,7 +4,6 @@ The winners are validated first, as that is all a sound load needs; what is wron
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Final, Generic, TypeVar, cast, get_args
 
 from pydantic import ValidationError
@@ -12,8 +11,7 @@ from pydantic_core import ErrorDetails, core_schema
 
 from ptycho.config.errors import ConfigError, Failure, quote_line, show, unknown_name
 from ptycho.config.fields import OWN_ERRORS, plain, scalar, text
-from ptycho.config.layer import Layer
-from ptycho.config.origins import PRECEDENCE, Origin
+from ptycho.config.origins import PRECEDENCE, Layer, Origin
 from ptycho.config.section import Conflict, Section, annotation_of, recorded, section_of
 from ptycho.config.sources import Environment, read_environment
 
@@ -26,7 +24,7 @@ _OURS: Final = {*get_args(core_schema.ErrorType), *OWN_ERRORS} - {"value_error",
 # Who wins --------------------------------------------------------------------------------------------------------
 
 
-def ranked(layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> tuple[Layer, ...]:
+def ranked(layers: Sequence[Layer], order: Sequence[str] = PRECEDENCE) -> tuple[Layer, ...]:
     """Put layers in order, the strongest first, whatever order they are listed in.
 
     Args:
@@ -39,11 +37,12 @@ def ranked(layers: Iterable[Layer], order: Sequence[str] = PRECEDENCE) -> tuple[
     Raises:
         ValueError: A kind is not in the order, or two layers have the same standing.
     """
-    standing = sorted(layers, key=lambda layer: (order.index(layer.kind), -layer.level))
-    for above, below in pairwise(standing):
-        if (above.kind, above.level) == (below.kind, below.level):
-            raise ValueError(f"layers: expected one of each kind and level; got two of kind {above.kind!r}.")
-    return tuple(standing)
+    standing = {(order.index(layer.kind), -layer.level): layer for layer in layers}
+    if len(standing) < len(layers):
+        raise ValueError(
+            f"layers: expected one of each kind and level; got {[layer.kind for layer in layers]}."
+        )
+    return tuple([standing[rank] for rank in sorted(standing)])
 
 
 def merge(layers: Iterable[Layer]) -> dict[str, Origin]:
@@ -101,13 +100,18 @@ def fill(instance: Any, section: Section, layers: Sequence[Layer]) -> None:
         ConfigError: Everything that is wrong with any of the layers.
     """
     values: dict[str, Any] = {}
+    lost: dict[str, Any] = {}
     is_sound = True
     try:
         for layer in reversed(layers):
-            if beaten := values.keys() & layer.values.keys():
-                section.check({name: values[name] for name in beaten})
+            for name in values.keys() & layer.values.keys():
+                if name in lost:
+                    section.check({name: lost[name]})
+                lost[name] = values[name]
             values.update(layer.values)
             is_sound = is_sound and not layer.failures
+        if lost:
+            section.check(lost)
         instance.__pydantic_validator__.validate_python(
             values, self_instance=instance, by_alias=True, by_name=True
         )

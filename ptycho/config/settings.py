@@ -9,18 +9,9 @@ from pydantic_core import from_json
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, unknown_name, written_by
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import VARIABLE, Files
-from ptycho.config.resolve import (
-    Origins,
-    Resolution,
-    fill,
-    refused,
-    resolve,
-    with_ambient,
-    worded,
-)
+from ptycho.config.resolve import Origins, Resolution, fill, refused, resolve, with_ambient, worded
 from ptycho.config.section import Conflict, Section, is_mask, register, section_of
 from ptycho.config.sources import (
     TEXT,
@@ -54,11 +45,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_default=False,
-        defer_build=True,
-        hide_input_in_errors=True,
+        frozen=True, extra="forbid", validate_default=False, defer_build=True, hide_input_in_errors=True
     )
 
     old_names: ClassVar[Mapping[str, str]] = {}

@@ -16,7 +16,7 @@ from ptycho.config.errors import (
     unknown_name,
     warn_caller,
 )
-from ptycho.config.layer import Layer
+from ptycho.config.origins import Layer
 from ptycho.config.paths import PathError, expanded
 from ptycho.config.section import Section, section_of_table, tables_with
 
@@ -230,22 +230,20 @@ class Environment:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.variables = variables
-        self.is_of_names = _is_of_names(variables)
-        """Whether these may be variables: a mapping whose every key is text."""
-        self.names = "\0".join(["", *variables, ""]) if self.is_of_names else ""
-        """All names, with a NUL before and behind each."""
+        self.names = _names_in(variables)
+        """All names, with a NUL before and behind each; empty where these cannot be variables."""
 
     def get(self, name: str) -> object:
         """The text of a variable; None where it is not set."""
         return self.variables.get(name) if f"\0{name}\0" in self.names else None
 
 
-def _is_of_names(variables: object) -> bool:
-    if variables is os.environ:
-        return True
-    return isinstance(variables, Mapping) and all(
-        isinstance(name, str) for name in cast(Mapping[object, object], variables)
+def _names_in(variables: object) -> str:
+    found = cast(Mapping[str, str], variables)
+    is_of_text = variables is os.environ or (
+        isinstance(variables, Mapping) and all(isinstance(cast(object, name), str) for name in found)
     )
+    return "\0".join(["", *found, ""]) if is_of_text else ""
 
 
 def read_environment(environ: Environment, section: Section, *, strict: bool = False) -> Layer:
@@ -262,7 +260,7 @@ def read_environment(environ: Environment, section: Section, *, strict: bool = F
     Returns:
         The environment layer.
     """
-    if not environ.is_of_names:
+    if not environ.names:
         message = f"environ: expected a mapping of variables to text; got {show(environ.variables)}."
         return Layer("environment", {}, failures=(Failure("environ", message),))
     prefix = section.prefix or ""

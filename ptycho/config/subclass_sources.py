@@ -16,8 +16,7 @@ from pydantic_settings import (
 )
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
-from ptycho.config.layer import Layer
-from ptycho.config.origins import PRECEDENCE
+from ptycho.config.origins import PRECEDENCE, Layer
 from ptycho.config.section import Section
 from ptycho.config.sources import TEXT, Environment, read_environment, read_values
 
@@ -257,9 +256,7 @@ def _of_dotenv(source: DotEnvSettingsSource) -> dict[str, tuple[str, str]]:
     return {name.upper(): (text or "", place) for name, text in source.env_vars.items()}
 
 
-def _of_secrets(
-    source: SecretsSettingsSource,
-) -> Iterator[tuple[str, tuple[str, str]]]:
+def _of_secrets(source: SecretsSettingsSource) -> Iterator[tuple[str, tuple[str, str]]]:
     """The files in the secrets folders that are named like variables of ours; none that a link takes elsewhere."""
     prefix = source.env_prefix.upper()
     for folder in cast(list[Path], getattr(source, "secrets_paths", [])):

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_ori
 
 from pydantic.fields import FieldInfo
 
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import absolute
 from ptycho.config.resolve import fill, sources_of
 from ptycho.config.section import recorded, section_of
@@ -82,11 +81,11 @@ class Views:
 
     def to_toml(self) -> str:
         """Return the text of a TOML file, with what each setting means, that reads back equal."""
-        return _render().toml_file(self._entries())
+        return _render().file_text(self._entries(), as_yaml=False)
 
     def to_yaml(self) -> str:
         """Return the text of a YAML file, with what each setting means, that reads back equal."""
-        return _render().yaml_file(self._entries())
+        return _render().file_text(self._entries(), as_yaml=True)
 
     def _repr_html_(self) -> str:
         return _render().html(type(self).__name__, self._rows())
@@ -103,27 +102,20 @@ class Views:
 
     def _entries(self) -> "list[Entry]":
         """What a file of the settings holds; the tables of sections that are held come last."""
-        section, entry = section_of(type(self)), _render().Entry
-        written = self.to_dict()
-        for name in section.paths & written.keys():  # a relative one would have another folder in a file
-            if written[name] == recorded(section.defaults[name]) is not None:
-                del written[name]
-            elif written[name] is not None:
-                written[name] = absolute(written[name])
-        own = [
-            entry(
-                "",
-                section.group(name),
-                name,
-                written[name],
-                section.help[name],
-                section.defaults[name] is None,
-            )
-            for name in _shown_order(type(self))
-            if name in written
-        ]
-        held = {name: getattr(self, name)._entries() for name in section.nested}
-        return own + [line._replace(table=name) for name, lines in held.items() for line in lines]
+        section, entry, written = section_of(type(self)), _render().Entry, self.to_dict()
+        entries: list[Entry] = []
+        for name in filter(written.__contains__, _shown_order(type(self))):
+            value = written[name]
+            if name in section.paths and value is not None:
+                if value == recorded(
+                    section.defaults[name]
+                ):  # a relative one would have another folder in a file
+                    continue
+                value = absolute(value)
+            entries.append(entry("", section.group(name), name, value, section.help[name]))
+        for name in section.nested:
+            entries += [line._replace(table=name) for line in getattr(self, name)._entries()]
+        return entries
 
 
 def _flat(settings: object) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, Final
 
-from ptycho.config.syntax import Key, SyntaxFaultError
-
+Key = tuple[str, ...]
+"""A key of a file by its path of names: `("execution", "num_workers")`."""
 _TAGS: Final = {None, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))}
 """What the tag of a value may be; most have none."""
 _FORBIDDEN: Final = r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
@@ -14,6 +14,19 @@ _LONG: Final = 8_000
 _DEEP: Final = 100
 _REPEATED: Final = 0
 """Stands among the identities of nodes, none of which is 0, for a repeated key."""
+
+
+class SyntaxFaultError(Exception):
+    """The text of a file is not valid.
+
+    Args:
+        line: The line, counted from 1.
+        reason: What the parser says.
+    """
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(line, reason)
+        self.line, self.reason = line, reason
 
 
 class _TaggedError(Exception):
@@ -33,7 +46,7 @@ def _loader() -> Any:
     """What composes YAML, with libyaml where it is there, and does not guess the kind of a value."""
     import yaml
 
-    base: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    base: Any = vars(yaml)["cyaml"].CParser if yaml.__with_libyaml__ else yaml.BaseLoader
     passed: Callable[..., None] = lambda *told: None  # noqa: E731
     return type("Loader", (base,), dict.fromkeys(("resolve", "descend_resolver", "ascend_resolver"), passed))
 

@@ -1,6 +1,7 @@
 """The historical workflow functions; what computes is the backend."""
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -17,7 +18,8 @@ from ptycho.atomic import atomic_write
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.json_files import write_json
-from ptycho.run_folder import OF_RECONSTRUCTION, RunFolder, one_set
+from ptycho.model_archive import ARCHIVE
+from ptycho.run_folder import OF_RECONSTRUCTION, RunFolder, has_results, one_set
 from ptycho.workflows.backend_selector import load_backend, run_cdi_example_with_backend
 from ptycho.workflows.one_device import on_one_device
 
@@ -28,6 +30,8 @@ OUTPUTS: Final = (
     *("reconstructed_phase.npy", "reconstructed_phase.png", OF_RECONSTRUCTION[-1]),
 )
 """What `save_outputs` writes."""
+
+log = logging.getLogger(__name__)
 
 
 def run_cdi_example(
@@ -47,7 +51,7 @@ def run_cdi_example(
     with contextlib.ExitStack() as on_failure:
         if temporary:
             config.output_dir = Path(tempfile.mkdtemp(prefix="ptychopinn-"))
-            on_failure.callback(shutil.rmtree, config.output_dir)
+            on_failure.callback(_leave, config.output_dir)
         outcome = run_cdi_example_with_backend(
             train_data,
             test_data,
@@ -59,6 +63,22 @@ def run_cdi_example(
         on_failure.pop_all()
     model_manager.remember(Path(outcome[2]["bundle"]), temporary=temporary)
     return outcome
+
+
+def _leave(folder: Path) -> None:
+    """Remove the temporary folder of a run that failed; one that holds a model, or checkpoints, stays."""
+    archive = folder / ARCHIVE
+    if not has_results(folder):
+        shutil.rmtree(folder)
+    elif archive.is_file():
+        model_manager.remember(archive, temporary=True)
+        log.warning("%s: the model is there; ptycho.model_manager.save moves it", folder)
+    else:
+        log.warning(
+            "%s: the training is there as far as it came; resume it (ptycho train --resume %s)",
+            folder,
+            folder,
+        )
 
 
 def load_inference_bundle(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -103,7 +123,7 @@ def save_outputs(
                 f"{name}: expected real numbers of shape (H, W); got {got}. Give the image alone."
             )
     Path(output_dir).mkdir(parents=True, exist_ok=True)
-    with RunFolder(output_dir) as folder:
+    with RunFolder(output_dir, among_others=True) as folder:
         earlier = _earlier_outputs(folder.path, overwrite)
         with one_set(folder.path, folder.path) as new:
             for name, array in images.items():

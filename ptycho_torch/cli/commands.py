@@ -44,11 +44,7 @@ COMMANDS: Final = {
             "simulate, reconstruct with and without a network, and compare with the truth (minutes)",
             "[flags]",
         ),
-        Command(
-            "report",
-            "write the report of a run again, from its files",
-            "RUN [flags]",
-        ),
+        Command("report", "write the report of a run again, from its files", "RUN [flags]"),
         Command("compare", "write a page with several runs side by side", "RUN RUN ... [flags]"),
         Command("config", "show, check, write and compare settings; nothing is run", "ACTION ..."),
         Command(

@@ -11,8 +11,7 @@ from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import text
 from ptycho.config.files import ConfigFile, file_or_record
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin, is_origin
+from ptycho.config.origins import Layer, Origin, is_origin
 from ptycho.config.recipes import STANDARD, read_recipe
 from ptycho.config.record import LEFT_OPEN
 from ptycho.config.render import Line

@@ -1,12 +1,11 @@
 """`ptycho config init`: a run file in which every setting is a comment."""
 
 import argparse
-from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ptycho.config import render
 from ptycho.config.errors import ConfigError, printable
 from ptycho.config.recipes import read_recipe
+from ptycho.config.render import Entry, comment, file_text, schema_line
 from ptycho.config.resolve import resolve
 from ptycho.config.section import TABLES, section_of_table
 from ptycho_torch.cli.flags import Flag, flags_of
@@ -14,11 +13,11 @@ from ptycho_torch.cli.options import SHOWN, add_recipe, recipe_of
 from ptycho_torch.cli.parser import FlagParser
 
 HEAD: Final = (
-    "Settings of ptycho; ptycho train and ptycho reconstruct read them with --config FILE.",
+    "Settings of ptycho; ptycho train and ptycho reconstruct read them with --config FILE.\n"
     "Every setting is shown with the value that it has unless you set it: that of the recipe {recipe}, otherwise its "
-    "default. To set one, remove the # before its name; settings in comments are not set.",
-    "ptycho config schema > ptycho.schema.json, in the folder of this file, lets editors complete and check it.",
-    "ptycho config check FILE finds mistakes; ptycho config show train --config FILE shows the outcome.",
+    "default. To set one, remove the # before its name; settings in comments are not set.\n"
+    "ptycho config schema > ptycho.schema.json, in the folder of this file, lets editors complete and check it.\n"
+    "ptycho config check FILE finds mistakes; ptycho config show train --config FILE shows the outcome."
 )
 
 
@@ -52,36 +51,25 @@ def template(recipe: str, *, as_yaml: bool) -> str:
     Raises:
         ConfigError: what is wrong with the recipe.
     """
-    lines = [render.schema_line(as_yaml=as_yaml).rstrip()]
-    lines += _comment(words.format(recipe=printable(recipe)) for words in HEAD)
     files = read_recipe(recipe)
     if failures := [failure for file in files for failure in file.failures]:
         raise ConfigError(failures)
+    entries: list[Entry] = []
+    heads: dict[str, str] = {}
     for table in TABLES:
         section = section_of_table(table)
-        found = resolve(section.cls, [file.layer(section) for file in files])
-        values = {name: origin.value for name, origin in found.sources.items()}
         beats = f" {section.prefix}<NAME> in the environment beats this table." if section.prefix else ""
-        lines += ["", *_comment([f"{section.summary}{beats}"]), f"{table}:" if as_yaml else f"[{table}]"]
-        indent = "  " if as_yaml else ""
-        group = table
-        for flag in flags_of(section.cls):
-            if flag.group != group:
-                group = flag.group
-                lines += ["", f"{indent}# ---- {group} ----"]
-            written = {flag.name: values[flag.name]}
-            entry = render.yaml(written) if as_yaml else render.toml(written)
-            lines += ["", *(f"{indent}{line}" for line in _comment(_meaning(flag)))]
-            lines.append(f"{indent}#{entry.rstrip()}")
-    return "\n".join(lines) + "\n"
+        heads[table] = f"{section.summary}{beats}"
+        sources = resolve(section.cls, [file.layer(section) for file in files]).sources
+        entries += [
+            Entry(table, flag.group, flag.name, sources[flag.name].value, _meaning(flag), is_set=False)
+            for flag in flags_of(section.cls)
+        ]
+    head = f"{schema_line(as_yaml=as_yaml)}{comment(HEAD.format(recipe=printable(recipe)))}"
+    return f"{head}\n{file_text(entries, as_yaml=as_yaml, heads=heads)}"
 
 
-def _comment(texts: Iterable[str]) -> Iterator[str]:
-    for words in texts:
-        yield from render.comment(words)
-
-
-def _meaning(flag: Flag) -> tuple[str, str]:
+def _meaning(flag: Flag) -> str:
     """What a setting does; then what it accepts, and what value a command finds."""
     found = f"; in a command: {SHOWN[flag.name]}" if flag.name in SHOWN else ""
-    return flag.help, f"Accepts {flag.accepts.rule}{found}."
+    return f"{flag.help}\nAccepts {flag.accepts.rule}{found}."

@@ -2,14 +2,13 @@
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
 from typing import Final
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import text
 from ptycho.config.files import ORIGINS_KEY, SCHEMA_KEY
 from ptycho.config.paths import absolute
-from ptycho.config.render import HEAD, SCHEMA_FILE, Entry, Row, lines, schema_line, toml_file, yaml_file
+from ptycho.config.render import HEAD, SCHEMA_FILE, Entry, Row, file_text, lines, schema_line
 from ptycho.config.section import recorded, section_of, section_of_table
 from ptycho_torch.cli.commands import COMMANDS, Command
 from ptycho_torch.cli.flags import flags_of
@@ -59,10 +58,13 @@ def run(options: argparse.Namespace) -> int:
     settled: Settled = COMMANDS[options.of].load().settled(CommandLine.of(options), options)
     settings = _settings(settled)
     form = vars(options).get("form")
-    if form is not None:
-        print(_FORMATS[form](settings), end="")
-    else:
+    if form is None:
         print_table(HEAD, lines(settings))
+    elif form == "json":
+        print(_as_json(settings))
+    else:
+        as_yaml = form == "yaml"
+        print(schema_line(as_yaml=as_yaml) + file_text(_entries(settings), as_yaml=as_yaml), end="")
     return 0
 
 
@@ -88,7 +90,7 @@ def _entries(settings: list[Row]) -> list[Entry]:
         if one.name in section.paths and value is not None:
             value = absolute(value)  # a relative one in a file is one in its folder
         if not one.words:
-            entries.append(Entry(one.table, one.group, one.name, value, section.help[one.name], False))
+            entries.append(Entry(one.table, one.group, one.name, value, section.help[one.name]))
     return entries
 
 
@@ -100,11 +102,4 @@ def _as_json(settings: list[Row]) -> str:
     origins = {
         f"{one.table}.{one.name}": {**one.origin.to_dict(), "known": not one.words} for one in settings
     }
-    return json.dumps({SCHEMA_KEY: SCHEMA_FILE, **tables, ORIGINS_KEY: origins}, indent=2) + "\n"
-
-
-_FORMATS: Final[Mapping[str, Callable[[list[Row]], str]]] = {
-    "toml": lambda settings: schema_line() + toml_file(_entries(settings)),
-    "yaml": lambda settings: schema_line(as_yaml=True) + yaml_file(_entries(settings)),
-    "json": _as_json,
-}
+    return json.dumps({SCHEMA_KEY: SCHEMA_FILE, **tables, ORIGINS_KEY: origins}, indent=2)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.layer import Layer
+from ptycho.config.origins import Layer
 from ptycho.config.paths import RUNS
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
@@ -27,7 +27,6 @@ from ptycho_torch.cli.console import (
 )
 from ptycho_torch.cli.flags import Flag, flags_of
 from ptycho_torch.cli.options import (
-    OVERWRITE,
     CommandLine,
     add_own_options,
     in_the_way,
@@ -50,7 +49,7 @@ PICTURE = "demo.png"
 
 def add_arguments(parser: FlagParser) -> None:
     """Add the flags of a training, and those of a simulation; a name of both sets both."""
-    add_own_options(parser, overwrite=OVERWRITE, recipe=RECIPE)
+    add_own_options(parser, RECIPE)
     training = [*_training_flags(), *flags_of(PyTorchExecutionConfig)]
     shared = {flag.name for flag in training}
     scan = [flag for flag in _scan_flags() if flag.name not in shared]

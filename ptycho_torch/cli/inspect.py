@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Final
 
 from ptycho.config.data import DataConfig
-from ptycho.config.errors import Failure, printable
+from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.recipes import NONE
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho.run_names import folder_name
+from ptycho.run_names import name_of_file
 from ptycho_torch.cli.console import refusing, relative
 from ptycho_torch.cli.flags import flags_of
-from ptycho_torch.cli.options import CommandLine, add_config, add_json, add_quiet
+from ptycho_torch.cli.options import CommandLine, add_config, add_json, add_quiet, in_the_way
 from ptycho_torch.cli.parser import FlagParser
 
 PICTURES: Final = "inspections"
@@ -30,6 +30,7 @@ def add_arguments(parser: FlagParser) -> None:
     parser.add_argument(
         "--output", metavar="FILE", help=f"PNG file of the picture. [default: {PICTURES}/NAME-OF-FILE.png]"
     )
+    parser.add_argument("--overwrite", action="store_true", help="Replace the file of --output if it exists.")
     add_reading(parser)
     add_quiet(parser)
 
@@ -66,6 +67,9 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     path, settings, domain = reading(options)
+    named = vars(options).get("output")
+    if named is not None and (failures := in_the_way(Path(named), options)):
+        raise ConfigError(failures)
 
     from ptycho.atomic import atomic_write
     from ptycho.data_error import DataError
@@ -82,8 +86,7 @@ def run(options: argparse.Namespace) -> int:
             else:
                 print("\n".join(f"  {printable(str(entry))}" for entry in error.entries))
             raise
-    name = f"{folder_name(path.name.partition('.')[0])}.png"
-    picture = Path(vars(options).get("output") or Path(PICTURES) / name)
+    picture = Path(named or Path(PICTURES) / f"{name_of_file(path)}.png")
     picture.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(picture) as stream:
         stream.write(found.picture())

@@ -6,9 +6,10 @@ import gc
 import io
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ptycho.config.errors import ConfigError, near
+from ptycho.loading import loading
 from ptycho.version import installed_version
 from ptycho_torch.cli.commands import COMMANDS
 from ptycho_torch.cli.console import (
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_streams()
     try:
         with stoppable(signal.SIGINT, signal.SIGTERM):
-            code = _run(list(sys.argv[1:] if argv is None else argv))
+            code = _run(list(sys.argv[1:] if argv is None else argv), owns_process=argv is None)
     except KeyboardInterrupt:  # before the command began
         code = INTERRUPTED
     except SystemExit as leaving:
@@ -86,7 +87,7 @@ def _code_of_output(unwritten: OSError | None) -> int:
     return 0 if unwritten is None else _say(f"standard output: {worded(unwritten)}", WRONG_INPUT)
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], *, owns_process: bool) -> int:
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     chosen = next((word for word in words if not word.startswith("-")), None)
@@ -97,10 +98,12 @@ def _run(words: list[str]) -> int:
         hint = f"Did you mean {close}?" if close else f"The commands are {', '.join(COMMANDS)}."
         parser.error(f"{chosen}: no such command. {hint}")
     try:
-        with plain_warnings(), _loading():
+        with plain_warnings(), loading():
             options = parser.parse_args(words)
     except OSError as unwritten:  # the help, or the version
         return _code_of_output(unwritten)
+    if owns_process:
+        gc.freeze()  # what is loaded by now stays to the end, where Python would look through it once more
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that it cannot spell is no failure
     with plain_warnings(), plain_log(quiet="quiet" in options):
@@ -128,16 +131,6 @@ def _run(words: list[str]) -> int:
             return _say(f"{chosen}: interrupted.", INTERRUPTED, first_only=True)
         except Terminated:
             return _say(f"{chosen}: ended by SIGTERM.", TERMINATED, first_only=True)
-
-
-@contextlib.contextmanager
-def _loading() -> Iterator[None]:
-    """Do not look for garbage among the modules that a command loads, all of which stay: a tenth of a short one."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _say(message: str, code: int, *, first_only: bool = False) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.files import ConfigFile
-from ptycho.config.layer import Layer
+from ptycho.config.origins import Layer
 from ptycho.config.paths import VARIABLE, PathError, expanded
 from ptycho.config.recipes import STANDARD, read_files, read_recipe, recipe_names
 from ptycho.config.request import Request
@@ -33,7 +33,6 @@ OWN = (
     "whole_parser",
 )
 """Options of the commands themselves; every other one is a field's."""
-OVERWRITE = "Replace the run in the output folder; the earlier run is kept until the new one has saved."
 AUTO = "auto"
 """In place of a folder to resume: go on where there is something to go on from."""
 POSITIONAL = {
@@ -69,13 +68,16 @@ def shown_values(recipe: str, *classes: type, **others: object) -> dict[str, obj
     return {**SHOWN, **stated, **others}
 
 
-def add_own_options(parser: FlagParser, *, overwrite: str = "", recipe: str = STANDARD) -> None:
-    """Add `--config`, `--recipe`, `--quiet` and, where its help text is given, `--overwrite`."""
+def add_own_options(parser: FlagParser, recipe: str = STANDARD) -> None:
+    """Add the options of a command that writes a run: `--config`, `--recipe`, `--quiet` and `--overwrite`."""
     add_config(parser)
     add_recipe(parser, recipe)
     add_quiet(parser)
-    if overwrite:
-        parser.add_argument("--overwrite", action="store_true", help=overwrite)
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="Replace the run in the output folder; the earlier run is kept until the new one has saved.",
+    )
 
 
 def add_config(parser: FlagParser) -> None:
@@ -107,9 +109,7 @@ def add_json(parser: FlagParser) -> None:
 def add_quiet(parser: FlagParser) -> None:
     """Add `--quiet`."""
     parser.add_argument(
-        "--quiet",
-        action="store_true",
-        help="Show only warnings and the result; no progress bar.",
+        "--quiet", action="store_true", help="Show only warnings and the result; no progress bar."
     )
 
 

@@ -138,15 +138,9 @@ class FlagParser(argparse.ArgumentParser):
         finally:
             self._action_groups = groups
 
-    def format_full_help(self) -> str:
-        """The help with all settings."""
-        self.describe()
-        further, epilog = self._further, self.epilog
+    def show_all(self) -> None:
+        """Let the help show all settings from now on."""
         self._further, self.epilog = [], None
-        try:
-            return super().format_help()
-        finally:
-            self._further, self.epilog = further, epilog
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Print; unlike argparse, tell the caller where the output cannot be written."""
@@ -321,7 +315,8 @@ class _HelpAll(argparse.Action):
     """`--help-all` shows every setting."""
 
     def __call__(self, parser: Any, *rest: object) -> None:
-        parser._print_message(parser.format_full_help(), sys.stdout)
+        parser.show_all()
+        parser.print_help()
         parser.exit()
 
 

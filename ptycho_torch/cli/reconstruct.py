@@ -10,8 +10,7 @@ from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure, show
 from ptycho.config.execution import RECONSTRUCTION_GROUPS, PyTorchExecutionConfig, unread_by_reconstructions
 from ptycho.config.files import ConfigFile
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import RECONSTRUCTIONS
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
@@ -23,7 +22,6 @@ from ptycho_torch.cli import solve
 from ptycho_torch.cli.console import refusing, tell_loading, watching_for_interrupt
 from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import (
-    OVERWRITE,
     CommandLine,
     add_own_options,
     missing_places,
@@ -55,7 +53,7 @@ def add_arguments(parser: FlagParser) -> None:
         nargs="?",
         help="The scan: NPZ, CXI or another HDF5 file, see ptycho inspect; or a folder of NPZ files.",
     )
-    add_own_options(parser, overwrite=OVERWRITE)
+    add_own_options(parser)
     parser.add_argument(
         "--resume",
         metavar="RUN",
@@ -131,14 +129,14 @@ def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
         trained = trained_layers(find_archive(model))
         request.add(ModelConfig, trained["model"])
         request.add(DataConfig, trained["data"])
-        return Settled.without_data(request, unknown, *classes, groups=RECONSTRUCTION_GROUPS)
+        return Settled.without_data(request, unknown, *classes)
 
     from ptycho.data_error import DataError
     from ptycho_torch.config_factory import create_inference_payload
 
     with refusing(DataError):
         payload = create_inference_payload(None, None, None, request=request)
-    return Settled.of(payload, *classes, groups=RECONSTRUCTION_GROUPS)
+    return Settled.of(payload, *classes)
 
 
 def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:

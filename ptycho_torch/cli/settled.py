@@ -4,10 +4,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.execution import RECONSTRUCTION_GROUPS, PyTorchExecutionConfig
 from ptycho.config.fields import text
 from ptycho.config.origins import Origin
 from ptycho.config.request import Request
+from ptycho.config.training import TrainingConfig
 
 log = logging.getLogger(__name__)
 
@@ -23,23 +24,22 @@ class Settled(NamedTuple):
     execution: PyTorchExecutionConfig
     classes: tuple[type, ...]
     """The sections that the run reads, the execution settings aside."""
-    groups: tuple[str, ...] = ()
-    """Groups of execution settings that it reads; empty: all."""
     open: Mapping[str, tuple[Origin, str]] = {}
     """What is not known yet: `section.field` -> where it will come from, and words for the value."""
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Groups of execution settings that the run reads; empty: all."""
+        return () if TrainingConfig in self.classes else RECONSTRUCTION_GROUPS
+
     @classmethod
-    def of(cls, payload: Any, *classes: type, groups: tuple[str, ...] = ()) -> "Settled":
+    def of(cls, payload: Any, *classes: type) -> "Settled":
         """All that is in the payload of a run."""
-        return cls(payload.sources, payload.execution_config, classes, groups)
+        return cls(payload.sources, payload.execution_config, classes)
 
     @classmethod
     def without_data(
-        cls,
-        request: Request,
-        unknown: Mapping[str, tuple[Origin, str]],
-        *classes: type,
-        groups: tuple[str, ...] = (),
+        cls, request: Request, unknown: Mapping[str, tuple[Origin, str]], *classes: type
     ) -> "Settled":
         """All that is known before there are data.
 
@@ -48,7 +48,6 @@ class Settled(NamedTuple):
             unknown: what the data, the model or the place of a run will say, if nothing stronger does: where it will
                 come from, and words for it that may hold the value that is in force without it.
             *classes: the sections that the run reads.
-            groups: the groups of execution settings.
         """
         answer = request.answer()
         for told in answer.unused:
@@ -60,4 +59,4 @@ class Settled(NamedTuple):
             if weaker:
                 beaten = () if origin.kind == "default" else (origin._replace(shadowed=()), *origin.shadowed)
                 pending[name] = source._replace(shadowed=beaten), words.format(text(origin.value))
-        return cls(sources, answer[PyTorchExecutionConfig], classes, groups, pending)
+        return cls(sources, answer[PyTorchExecutionConfig], classes, pending)

@@ -9,12 +9,10 @@ from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure
 from ptycho.config.execution import (
     ONLY_WITH_A_MODEL,
-    RECONSTRUCTION_GROUPS,
     PyTorchExecutionConfig,
     unread_by_reconstructions,
 )
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import RECONSTRUCTIONS
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
@@ -106,12 +104,12 @@ def settled(request: Request) -> Settled:
             "solver.data_file": (Origin("argument"), "DATA"),
             "solver.output_dir": (Origin("cli-default"), f"{RECONSTRUCTIONS}/NAME-OF-DATA"),
         }
-        return Settled.without_data(request, unknown, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
+        return Settled.without_data(request, unknown, SolverConfig, DataConfig)
 
     from ptycho_torch.config_solver import create_solver_payload
 
     payload = create_solver_payload(None, None, request=request)
-    return Settled.of(payload, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
+    return Settled.of(payload, SolverConfig, DataConfig)
 
 
 def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
@@ -121,7 +119,7 @@ def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
     from ptycho_torch.runs.resuming_solver import stopped_payload
 
     payload = stopped_payload(**known)
-    return Settled.of(payload, SolverConfig, DataConfig, groups=RECONSTRUCTION_GROUPS)
+    return Settled.of(payload, SolverConfig, DataConfig)
 
 
 def asked(line: CommandLine) -> Request:

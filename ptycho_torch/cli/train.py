@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.layer import Layer
 from ptycho.config.model import ModelConfig
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import RUNS
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
@@ -27,7 +26,6 @@ from ptycho_torch.cli.console import (
 )
 from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import (
-    OVERWRITE,
     CommandLine,
     add_own_options,
     missing_places,
@@ -51,7 +49,7 @@ def add_arguments(parser: FlagParser) -> None:
         nargs="?",
         help="The scan: NPZ, CXI or another HDF5 file; or a folder of NPZ files that are one data set.",
     )
-    add_own_options(parser, overwrite=OVERWRITE)
+    add_own_options(parser)
     parser.add_argument(
         "--resume",
         metavar="RUN",

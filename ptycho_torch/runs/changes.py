@@ -7,8 +7,7 @@ from typing import Any, Final
 from ptycho.config.canonical import TrainingConfig
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.layer import Layer
-from ptycho.config.origins import Origin
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import absolute
 from ptycho.config.record import HELD, table_of
 from ptycho.config.request import Request

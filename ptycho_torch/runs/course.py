@@ -43,11 +43,13 @@ N_LAST: Final = 10
 """Iterations at the end that fit what was set aside as well."""
 N_TESTED: Final = 64
 """Patterns that tell whether the probe of the file explains them."""
-FITS: Final = 1.5
-"""Deviance over the expected one up to which it does: the rest is noise, and an object that is not yet sharp."""
+FITS: Final = 1.2
+"""Deviance over the expected one up to which it does: the rest is an object that is not yet sharp."""
 ARRIVES: Final = 0.1
 """Share by which the deviance of the fitted patterns has fallen in ten iterations where the object is still so far from
 its end that a probe that does not explain the patterns is not to blame yet."""
+NEARLY: Final = 1.5
+"""Deviance over the expected one up to which slower falls, of `FALLS`, are waited for as well."""
 FALLS: Final = 0.01
 """Share by which the deviance of the fitted patterns has fallen in ten iterations where it is worth while to go on."""
 N_MORE: Final = 20
@@ -122,6 +124,8 @@ class Course:
         self.facts = self.facts_now(photons_per_pixel(self.descent))
         self.with_prior = self._wants_prior()
         self.progress.weight = 0.0 if self.config.prior_weight == "auto" else self.config.prior_weight
+        if self.facts.overlap <= 0:
+            self.progress.probe_fits = True  # not tested: without overlap it cannot be refined
         self._follow()
 
     # What it is at ----------------------------------------------------------------------------------------------
@@ -273,13 +277,16 @@ class Course:
         """
         some = self.judged if len(self.judged) else self.fitted
         some = some[:: max(1, len(some) // N_TESTED)][:N_TESTED]
-        excess = metrics.excess_deviance(self.predicted(some))
+        found = self.predicted(some)
+        if self.descent.loss == "amplitude":
+            found = (block._replace(predicted=metrics.unbiased_amplitude(block.predicted)) for block in found)
+        excess = metrics.excess_deviance(found)
         fits = self.fabric.broadcast(bool(excess <= FITS))
-        waits = not fits and self._may_wait() and self.fall() > ARRIVES
+        waits = not fits and self._may_wait() and self.fall() > (FALLS if excess <= NEARLY else ARRIVES)
         log.info(
             "with the probe of the file the deviance is %.3g times that of noise: the probe is %s",
             excess,
-            "kept" if fits else "tested again, since the deviance still falls fast" if waits else "refined",
+            "kept" if fits else "tested again, since the deviance still falls" if waits else "refined",
         )
         self.progress.n_waited += N_LAST if waits else 0
         self.progress.probe_fits = None if waits else fits
@@ -288,19 +295,14 @@ class Course:
     def _may_wait(self) -> bool:
         """Whether the test of the probe can be put off by ten iterations."""
         if self.config.n_iterations == "auto":
-            return self.progress.n_waited < N_MOST_MORE
+            return self.progress.n_waited < N_MOST_MORE and overlap_problem(self.facts) is None
         return self.n_done + N_LAST <= self.config.n_iterations // 2
 
     def _choose_weight(self) -> None:
         self._share_findings()
         choice = self.fabric.broadcast(self._choice() if self.fabric.is_global_zero else None)
         assert choice is not None
-        log.info(
-            "weight of the prior: %.3g (by %s; uncertain by a factor of %.2f)",
-            choice.weight,
-            choice.origin,
-            choice.factor,
-        )
+        log.info("weight of the prior: %s", choice.in_words())
         self.descent.reweigh(choice.weight)
         self.progress.choice, self.progress.weight = choice._asdict(), choice.weight
 

@@ -118,19 +118,41 @@ def expected_deviance(photons: NDArray[np.float64]) -> NDArray[np.float64]:
     Args:
         photons: > 0, any shape.
     """
-    means, deviances = _deviances()
-    return np.interp(np.log(photons), np.log(means), deviances)
+    known = _poisson()
+    return np.interp(np.log(photons), np.log(known.means), known.deviances)
+
+
+def unbiased_amplitude(amplitude: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The root of the expected photons, from the expected root of the counts, which is less where photons are few.
+
+    A fit of amplitudes tends to the latter, so its square is far below the photons of a dim pixel.
+
+    Args:
+        amplitude: photon**0.5, any shape.
+    """
+    known = _poisson()
+    few = np.interp(amplitude, known.roots, np.sqrt(known.means))
+    return np.where(amplitude < known.roots[-1], few, np.sqrt(np.square(amplitude) + 0.25)).astype(np.float32)
+
+
+class _Poisson(NamedTuple):
+    """Of counts around each of some means."""
+
+    means: NDArray[np.float64]
+    deviances: NDArray[np.float64]
+    roots: NDArray[np.float64]
+    """Means of the roots of the counts."""
 
 
 @functools.cache
-def _deviances() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _poisson() -> _Poisson:
     means = np.logspace(np.log10(TINY_COUNT), 2.5, 180)
     counts = np.arange(700.0)
     logs = np.log(np.maximum(counts, 1))
     factorials = np.concatenate([[0.0], np.cumsum(logs[1:])])
     chances = np.exp(counts * np.log(means)[:, None] - means[:, None] - factorials)
     each = 2 * (means[:, None] - counts + counts * (logs - np.log(means)[:, None]))
-    return means, (chances * each).sum(axis=1)
+    return _Poisson(means, (chances * each).sum(axis=1), (chances * np.sqrt(counts)).sum(axis=1))
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -48,8 +48,8 @@ class Facts(NamedTuple):
 
     @property
     def need_prior(self) -> bool:
-        """Whether the scan alone does not tell the details of the object; a single pattern tells none."""
-        return self.step_px is not None and (self.photons_per_pixel < FEW_PHOTONS or self.overlap < WIDE)
+        """Whether the scan alone does not tell the details of the object, and a prior can."""
+        return self.overlap > 0 and (self.photons_per_pixel < FEW_PHOTONS or self.overlap < WIDE)
 
 
 def facts_of(

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ptycho.atomic import atomic_write
 from ptycho.config.errors import printable
 from ptycho.geometry import Geometry
+from ptycho.judgement import judgement
+from ptycho.model_archive import PROBLEM
 from ptycho.raw_data import RawData
 from ptycho.wording import counted
 from ptycho_torch.reassembly import Reconstruction
@@ -84,15 +86,23 @@ class Product:
         return folder / ARRAYS
 
     def placed(self, figures: dict[str, Any]) -> Placed:
-        """Where pictures show it, with the name of the scan and its figures above."""
+        """Where pictures show it; above them the name of the scan and its figures, and what speaks against them."""
         parts = [
             f"R {figures['r_factor']:.4f}",
             f"deviance {figures['poisson_deviance_per_pixel']:.3g} per pixel",
         ]
         parts[-1] += f" ({figures['patterns']} patterns)"
-        if "n_iterations" in figures:
+        is_solved = "n_iterations" in figures
+        if is_solved:
             parts.append(counted(figures["n_iterations"], "iteration"))
-        return Placed(f"{self.name}: {', '.join(parts)}", self.corner_px, self.pixel_m)
+        verdict = judgement(
+            figures,
+            "solver" if is_solved else "network",
+            problem=figures.get(PROBLEM),
+            is_finished=not figures.get("interrupted"),
+        )
+        doubt = "" if verdict.level in ("good", "open") else f"\n{verdict.headline}"
+        return Placed(f"{self.name}: {', '.join(parts)}{doubt}", self.corner_px, self.pixel_m)
 
 
 def product_of(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.config.layer import Layer
+from ptycho.config.origins import Layer
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig

@@ -38,6 +38,9 @@ from ptycho_torch.solver.probes import mode_powers
 
 log = logging.getLogger(__name__)
 
+CHOSEN: Final = {"uncertain_by_factor": "factor", "bound": "bound"}
+"""What metrics.json has of a weight that was chosen, and its name in `solver.Choice`."""
+
 GAP_PX: Final = 9
 """Side of the gaps between patterns across which an object is compared with a known one."""
 
@@ -149,7 +152,8 @@ def _facts(course: Course, powers: Sequence[float]) -> dict[str, Any]:
         unchosen = "fixed" if course.plan.is_mild else "not chosen yet"
         origin = choice.get("origin", "set" if course.config.prior_weight != "auto" else unchosen)
         prior = {"prior": "tv", "prior_weight": progress.weight, "prior_weight_origin": origin}
-        prior |= {"prior_weight_uncertain_by_factor": choice["factor"]} if choice else {}
+        if choice:
+            prior |= {f"prior_weight_{name}": choice.get(key) for name, key in CHOSEN.items()}
     return {
         "n_iterations": course.n_done,
         "loss": progress.rows[-1]["loss"] if progress.rows else course.descent.loss,

@@ -6,7 +6,8 @@ counts are not raw, patterns that were set aside judge.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +24,12 @@ SHARE = 0.9
 N_FOLDS = 8
 """Parts that tell how much the choice depends on the patterns."""
 N_FIRST, N_NEXT = 25, 10
-"""Iterations for the first weight and, warm, for each that follows."""
+"""Iterations before the first weight is judged, and from one look at a score to the next."""
+SETTLED = 4e-4
+"""Share of the score by which it changes from one look to the next when the fit of the first weight has settled;
+before, scores compare iterations rather than weights."""
+N_LOOKS = 30
+"""Looks at the score of the first weight, at most."""
 STRIDE = 2**0.5
 N_MOST = 12
 """Weights tried from one start."""
@@ -38,11 +44,24 @@ class Choice(NamedTuple):
     """A weight of the prior and where it is from."""
 
     weight: float
-    factor: float
-    """One standard deviation of the choice: the weight is uncertain by this factor either way."""
+    factor: float | None
+    """One standard deviation of the choice: the weight is uncertain by this factor either way; None: not known."""
+    bound: Literal["at most", "at least"] | None
+    """Where the data do not distinguish the weight from the weakest or the strongest one that was tried."""
     origin: str
     tried: list[tuple[float, float]]
     """Weights in the order they were tried, each with its score: half a Poisson deviance, lower is better."""
+
+    def in_words(self) -> str:
+        """The weight, what judged it, and how uncertain it is."""
+        if self.bound is not None:
+            return f"{self.bound} {self.weight:.3g} (by {self.origin})"
+        known = (
+            "how uncertain is not known"
+            if self.factor is None
+            else f"uncertain by a factor of {self.factor:.2f}"
+        )
+        return f"{self.weight:.3g} (by {self.origin}; {known})"
 
 
 def thin(counts: NDArray[np.integer], seed: int, share: float = SHARE) -> NDArray[np.uint32]:
@@ -96,8 +115,8 @@ def thinned(patterns: Patterns, positions_px: Tensor, ids: Ids, seed: int) -> Th
 
 
 def first_weight(descent: Descent) -> float:
-    """Where the search starts, by the light on the canvas: rough, and up to twelve times too strong."""
-    return 0.35 * 11 * (photons_per_pixel(descent) / 155) ** 0.65
+    """Where the search starts, by the light on the canvas: rough, and below most weights that are chosen."""
+    return 3.9 * (photons_per_pixel(descent) / 155) ** 0.4
 
 
 def photons_per_pixel(descent: Descent) -> float:
@@ -137,45 +156,70 @@ def choose_weight(
 ) -> Choice:
     """Go up from a weak weight until the score has risen twice, and take the lowest point of a parabola.
 
+    The lowest point of all parts but one, for each of them in turn, tells how uncertain it is.
+
     Args:
         begin: a fresh descent for the search.
         score: of a descent, in parts; lower is better.
-        weight: where to begin; where a weaker one is better, the search begins anew far below.
+        weight: where to begin; where a weaker one may be better, the search begins anew far below.
         origin: what judges, for the record.
         correction: from the weight of the search to that of the whole data.
     """
-    weights, scores = _path(begin(), weight, score)
+    weights, sums = _path(begin(), weight, score)
     for _ in range(N_STARTS - 1):
-        if np.argmin([one.sum() for one in scores]) > 0:
+        if sums.argmin(axis=1).min() > 0:
             break
         weight /= 8
-        weights, scores = _path(begin(), weight, score)
-    parts = np.stack(scores)
-    best = _lowest(weights, parts.sum(axis=1))
-    without = [_lowest(weights, parts.sum(axis=1) - parts[:, k]) for k in range(parts.shape[1])]
-    n = len(without)
-    spread = float(np.sqrt((n - 1) / n * np.square(without - np.mean(without)).sum())) if n > 1 else 0.0
-    tried = [(float(one), float(total)) for one, total in zip(weights, parts.sum(axis=1), strict=True)]
-    return Choice(float(np.exp(best)) * correction, float(np.exp(spread)), origin, tried)
+        weights, sums = _path(begin(), weight, score)
+    best, *without = (_lowest(weights, one) for one in sums)
+    places, n = sums.argmin(axis=1), len(without)
+    bound = "at most" if places.min() == 0 else "at least" if places.max() == len(weights) - 1 else None
+    factor = None
+    if bound is None and n > 1:
+        factor = float(np.exp(np.sqrt((n - 1) / n * np.square(without - np.mean(without)).sum())))
+    tried = [(float(one), float(total)) for one, total in zip(weights, sums[0], strict=True)]
+    return Choice(float(np.exp(best)) * correction, factor, bound, origin, tried)
 
 
 def _path(
     descent: Descent,
     weight: float,
     score: Callable[[Descent], NDArray[np.float64]],
-) -> tuple[list[float], list[NDArray[np.float64]]]:
+) -> tuple[list[float], NDArray[np.float64]]:
+    """Weights, and a row of their scores for all parts, then one for all parts but one, for each of them."""
     weights: list[float] = []
     scores: list[NDArray[np.float64]] = []
-    n_risen = 0
-    while n_risen < 2 and len(weights) < N_MOST:
+    while True:
         descent.reweigh(weight)
-        for _ in range(N_NEXT if weights else N_FIRST):
-            descent.step()
-        scores.append(score(descent))
+        scores.append(_further(descent, N_NEXT, score) if weights else _settled(descent, score))
         weights.append(weight)
-        n_risen = n_risen + 1 if len(scores) > 1 and scores[-1].sum() > scores[-2].sum() else 0
         weight *= STRIDE
-    return weights, scores
+        parts = np.stack(scores, axis=1)
+        whole = parts.sum(axis=0)
+        sums = np.stack([whole, *(whole - part for part in parts if len(parts) > 1)])
+        has_risen = len(weights) > 2 and all(one < other for one, other in pairwise(whole[-3:]))
+        if len(weights) == N_MOST or (has_risen and sums.argmin(axis=1).max() < len(weights) - 1):
+            return weights, sums
+
+
+def _further(
+    descent: Descent, n_iterations: int, score: Callable[[Descent], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """The score after more iterations."""
+    for _ in range(n_iterations):
+        descent.step()
+    return score(descent)
+
+
+def _settled(descent: Descent, score: Callable[[Descent], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The score of a fresh descent when it hardly changes any more."""
+    before = _further(descent, N_FIRST, score)
+    for _ in range(N_LOOKS):
+        now = _further(descent, N_NEXT, score)
+        if abs(now.sum() - before.sum()) <= SETTLED * abs(now.sum()):
+            return now
+        before = now
+    return before
 
 
 def _lowest(weights: list[float], scores: NDArray[np.float64]) -> float:

@@ -102,8 +102,13 @@ def test_a_switch_with_a_third_state_takes_a_word(words: list[str], text: str) -
     assert parsed("train", *words) == {"deterministic": text}
 
 
+def full_help(parser: FlagParser) -> str:
+    parser.show_all()
+    return parser.format_help()
+
+
 def test_help_gives_text_default_and_environment_variable() -> None:
-    told = " ".join(command_parser("train").format_full_help().split())
+    told = " ".join(full_help(command_parser("train")).split())
     assert re.search(
         r"--num-workers N Processes that load data.*?\[default: 0; env: PTYCHO_EXEC_NUM_WORKERS\]", told
     )
@@ -118,13 +123,13 @@ def test_help_gives_text_default_and_environment_variable() -> None:
 def test_help_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     for _, parser in build_parser().walk():
-        for text in (parser.format_help(), parser.format_full_help()):
+        for text in (parser.format_help(), full_help(parser)):
             assert [line for line in text.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_in_plain_words(command: str) -> None:
-    told = command_parser(command).format_full_help()
+    told = full_help(command_parser(command))
     assert not [*NOT_PLAIN.findall(told), *OF_CODE.findall(told)]
 
 
@@ -134,9 +139,7 @@ def test_help_shows_the_common_settings_and_full_help_all(command: str) -> None:
     flags = {word for action in parser._actions for word in action.option_strings if word[:2] == "--"}
     common = {spell(name) for name in COMMON[command]}
     assert common <= flags
-    short, full = (
-        {*re.findall(r"--[\w-]+", text)} for text in (parser.format_help(), parser.format_full_help())
-    )
+    short, full = ({*re.findall(r"--[\w-]+", text)} for text in (parser.format_help(), full_help(parser)))
     assert flags <= full
     assert common <= short
     assert len(common) <= 12 < len(flags - short)

@@ -40,8 +40,24 @@ def test_a_scan_is_shown_with_its_figures_and_a_picture(ptycho: Run) -> None:
     assert float(lines["step_px"]) == pytest.approx(3 * 20 / 24)
     assert lines["object_pixel_m"] == "[2.4e-08, 2.4e-08]"
     assert lines["probe"] == "none: it will be estimated"
-    assert shown.splitlines()[-1] == "inspections/raw.png"
-    assert Path("inspections/raw.png").read_bytes().startswith(b"\x89PNG")
+    assert shown.splitlines()[-1] == "inspections/raw.h5.png"
+    assert Path("inspections/raw.h5.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_replaces_no_file_and_no_picture_of_another_scan(ptycho: Run) -> None:
+    before = Path("raw.h5").read_bytes()
+    code, _, said = ptycho("inspect", "raw.h5", *ALL, "--output", "raw.h5")
+    assert code == 2
+    assert "raw.h5: expected a new file; got an existing one" in said
+    assert Path("raw.h5").read_bytes() == before
+    assert ptycho("inspect", "raw.h5", *ALL, "--output", "look.png")[0] == 0
+    assert ptycho("inspect", "raw.h5", *ALL, "--output", "look.png")[0] == 2
+    assert ptycho("inspect", "raw.h5", *ALL, "--output", "look.png", "--overwrite")[0] == 0
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        standard(Path(folder, "raw.1.h5"))
+        assert ptycho("inspect", f"{folder}/raw.1.h5", *ALL)[0] == 0
+    assert len(list(Path("inspections").iterdir())) == 2
 
 
 def test_figures_come_as_json(ptycho: Run) -> None:

@@ -471,6 +471,7 @@ def test_each_door_answers_for_its_own_tables_and_for_the_names_of_all():
             "a.json:1: expected valid JSON; got a comma after the last value.",
         ),
         ("a.json", '{"seed": 3,\n}\n', "a.json:1: expected valid JSON; got a comma after the last value."),
+        ("a.json", '{"seed": 3,}', '    {"seed": 3,}'),
     ],
 )
 def test_a_slip_of_a_sign_is_named_with_the_way_out(name: str, text: str, said: str):

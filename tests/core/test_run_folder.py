@@ -41,6 +41,8 @@ def replaced(run: Path, names: tuple[str, ...], *, fails: bool = False) -> None:
 @pytest.mark.parametrize("name", ["config.json", "history.csv", "checkpoints", ARCHIVE, "metrics.json"])
 def test_a_folder_that_holds_a_run_is_refused_with_the_ways_on(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir() if name == "checkpoints" else (tmp_path / name).touch()
+    names = {name} if name == ARCHIVE else {name, "config.json"}
+    (tmp_path / max(names - {name}, default=name)).touch()
     with (
         refusing("output_dir") as caught,
         RunFolder(tmp_path) as folder,
@@ -48,7 +50,7 @@ def test_a_folder_that_holds_a_run_is_refused_with_the_ways_on(tmp_path: Path, n
         folder.refuse_run()
     assert "--overwrite" in str(caught.value)
     assert ("--resume" in str(caught.value)) == (name == "checkpoints")
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def test_a_run_that_may_not_be_replaced_is_refused_without_that_way_on(run: Path) -> None:
@@ -62,15 +64,23 @@ def test_other_files_are_no_run(tmp_path: Path) -> None:
     assert run_failure(tmp_path) is None
 
 
-@pytest.mark.parametrize("names", [("run.log",), ("SHA256SUMS",), ("run.log", "SHA256SUMS")])
-def test_a_log_or_checksums_of_no_run_are_kept(tmp_path: Path, names: tuple[str, ...]) -> None:
-    write_run(tmp_path, "mine", names)
+@pytest.mark.parametrize(
+    "names",
+    [
+        *[("run.log",), ("SHA256SUMS",), ("run.log", "SHA256SUMS"), ("patterns.npz",), ("history.csv",)],
+        *[("checkpoints/mine.ckpt",), ("config.json", "metrics.json"), ("state.pt", "preview.npz")],
+    ],
+)
+def test_files_without_the_record_of_a_run_are_kept(tmp_path: Path, names: tuple[str, ...]) -> None:
+    write_run(tmp_path, '{"of": "another program"}', names)
     failure = run_failure(tmp_path)
     assert failure is not None
-    assert f"got {' and '.join(names)}, which no run wrote. Move them away" in failure.message
+    assert all(name.split("/")[0] in failure.message for name in names)
+    assert "without the record of a run" in failure.message
     with refusing("output_dir"), RunFolder(tmp_path):
         pass
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(names, "mine")
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {*names}
 
 
 def test_a_run_that_ends_before_its_record_leaves_no_log(tmp_path: Path) -> None:

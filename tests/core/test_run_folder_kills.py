@@ -121,6 +121,7 @@ def test_a_kill_while_a_set_is_replaced_leaves_the_old_one_or_the_new_one(inner:
     old = dict.fromkeys(("reconstruction.npz", "comparison.png", "metrics.json"), "old")
     for last in range(1, 31):
         write_run(place / str(last) / inner, "old", tuple(old))
+        write_run(place / str(last), "record", ("config.json",))
     script = REPLACED_SET.replace("{mark}", str(place)).replace("{inner}", inner)
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=100
@@ -132,8 +133,12 @@ def test_a_kill_while_a_set_is_replaced_leaves_the_old_one_or_the_new_one(inner:
     for last in killed:
         with RunFolder(place / str(last)):
             found = {path.name: path.read_text() for path in (place / str(last) / inner).glob("[a-z]*.*")}
+        found.pop("config.json", None)
         assert found in (old, {"reconstruction.npz": "new", "metrics.json": "new"}), f"step {last}"
-        assert {path.name for path in (place / str(last)).iterdir()} == ({inner} if inner else {*found})
+        assert {path.name for path in (place / str(last)).iterdir()} == {
+            "config.json",
+            *([inner] if inner else found),
+        }
         ends.append(len(found))
     assert set(ends) == {2, 3}
 

@@ -194,12 +194,15 @@ def test_one_position_so_far_off_that_nothing_holds_the_object_is_refused(tmp_pa
         RawData.from_file(write(tmp_path, xcoords=x, ycoords=y))
 
 
-def test_one_position_far_off_is_said(tmp_path, caplog):
+@pytest.mark.parametrize("far", [[17], [3, 17]])
+def test_positions_far_off_are_said_and_their_patterns_left_out(tmp_path, caplog, far):
     x = SCAN.xcoords.copy()
-    x[17] = 1e5
-    RawData.from_file(write(tmp_path, xcoords=x))
-    assert "position 17 (y " in " ".join(said(caplog))
-    assert "x 100000) is far away from the others" in " ".join(said(caplog))
+    x[far] = 1e5
+    scan = RawData.from_file(write(tmp_path, xcoords=x))
+    assert f"position {far[0]} (y " in " ".join(said(caplog))
+    assert "far away from the others" in " ".join(said(caplog))
+    assert scan.rows.tolist() == [row for row in range(len(x)) if row not in far]
+    assert scan.positions_px.max() < 1000
 
 
 @pytest.mark.parametrize(

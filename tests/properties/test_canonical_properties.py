@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.config.layer import Layer
+from ptycho.config.origins import Layer
 from ptycho.config.request import Answer, Request
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine

@@ -17,8 +17,7 @@ from pydantic import TypeAdapter
 import ptycho.params
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
-from ptycho.config.layer import Layer
-from ptycho.config.origins import PRECEDENCE
+from ptycho.config.origins import PRECEDENCE, Layer
 from ptycho.config.resolve import merge, ranked
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine

@@ -1,7 +1,11 @@
 """What a program that calls this package in its own process may rely on: one device, its knobs, its files."""
 
+import os
+import signal
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows import components
 from ptycho_torch.api.base_api import ConfigManager, InferenceEngine, PtychoDataLoader, PtychoModel
 from ptycho_torch.model import PtychoPINN_Lightning
+from tests.core.runs import TRAINING, write_run
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.torch.client import SMALL, manager
 from tests.torch.conftest import N
@@ -96,6 +101,78 @@ def test_a_training_that_fails_leaves_no_temporary_folder(tiny_scan: RawData, te
     with pytest.raises(ValueError, match="expected patterns of 64 x 64"):
         components.run_cdi_example(tiny_scan, None, wrong)
     assert runs(temporary) == []
+
+
+def when_there_is(pattern: str, temporary: Path, act: Callable[[Path], Any]) -> threading.Thread:
+    """Acts on the temporary folder of a run, once it has a file."""
+
+    def wait() -> None:
+        while not (found := sorted(temporary.glob(f"ptychopinn-*/{pattern}"))):
+            time.sleep(0.02)
+        act(temporary / found[0].relative_to(temporary).parts[0])
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_training_that_is_interrupted_keeps_its_temporary_folder(
+    tiny_scan: RawData, temporary: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = trained()
+    long.nepochs = 500
+    when_there_is("checkpoints/last.ckpt", temporary, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        components.run_cdi_example(tiny_scan, None, long)
+    (run,) = runs(temporary)
+    assert list((run / "checkpoints").glob("*.ckpt"))
+    assert f"ptycho train --resume {run}" in caplog.text
+
+
+def test_a_model_whose_reconstruction_fails_stays_and_can_be_saved(
+    tiny_scan: RawData, tmp_path: Path, temporary: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    when_there_is("run.log", temporary, lambda run: (run / "reconstruction").write_text("in the way"))
+    with pytest.raises(ConfigError, match="reconstruction: expected a folder"):
+        components.run_cdi_example(tiny_scan, None, trained())
+    assert "ptycho.model_manager.save" in caplog.text
+    (runs(temporary)[0] / "reconstruction").unlink()
+    assert model_manager.save(tmp_path / "place").is_file()
+
+
+def saved_run(folder: Path) -> Path:
+    """A run in a temporary folder, of a few words, that is remembered as the last one."""
+    write_run(folder, "new", (*TRAINING, "notes.txt", "lightning_logs/a.txt"))
+    model_manager.remember(folder / "wts.h5.zip", temporary=True)
+    return folder
+
+
+def test_saving_replaces_no_files_of_others_and_follows_no_links(tmp_path: Path) -> None:
+    source, place, outside = saved_run(tmp_path / "source"), tmp_path / "place", tmp_path / "outside"
+    write_run(outside, "precious", ("a.txt",))
+    write_run(place, "mine", ("notes.txt",))
+    (place / "lightning_logs").symlink_to(outside)
+    with pytest.raises(ConfigError) as caught:
+        model_manager.save(place)
+    assert {failure.name for failure in caught.value.failures} == {
+        str(place / "lightning_logs"),
+        str(place / "notes.txt"),
+    }
+    with pytest.raises(ConfigError, match="got a link"):
+        model_manager.save(place, overwrite=True)
+    assert (outside / "a.txt").read_text() == "precious"
+    assert sorted(path.name for path in place.iterdir()) == ["lightning_logs", "notes.txt"]
+    (place / "lightning_logs").unlink()
+    model_manager.save(place, overwrite=True)
+    assert (place / "notes.txt").read_text() == (place / "lightning_logs" / "a.txt").read_text() == "new"
+    assert not source.exists()
+
+
+def test_saving_in_the_folder_that_goes_is_refused(tmp_path: Path) -> None:
+    source = saved_run(tmp_path / "source")
+    with pytest.raises(ConfigError, match="expected a folder outside"):
+        model_manager.save(source / "saved")
+    assert (source / "wts.h5.zip").read_text() == "new"
 
 
 def predicted(scan: RawData, folder: Path) -> np.ndarray:

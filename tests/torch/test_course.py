@@ -18,6 +18,7 @@ from tests.torch.solving import course_of, scan_of
 
 COARSE = {"nphotons": 3e3}
 """So few photons that a prior is due."""
+ONE_PATTERN = {"n_positions": 1, "holdout_fraction": 0.0, "holdout": None}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,19 @@ def test_patterns_that_do_not_overlap_are_told() -> None:
     assert facts_of(grid, probe, 1.0).step_px == 5
 
 
+@pytest.mark.parametrize(
+    "changes", [{"step_px": 32.0, "n_positions": 20}, {"step_px": 32.0, **COARSE}, ONE_PATTERN]
+)
+def test_no_iterations_are_spent_on_patterns_that_do_not_overlap(
+    changes: dict[str, Any], tiny_file: Path
+) -> None:
+    course = course_of(tiny_file, scan_of(**changes))
+    assert course.plan == plan(refine_probe=False)
+    while not course.is_done:
+        course.advance()
+    assert course.n_done == COUNTS[False, False]
+
+
 def test_the_probe_of_the_file_is_kept_where_it_explains_the_patterns(
     tiny_file: Path, tiny_scan: RawData
 ) -> None:
@@ -101,10 +115,18 @@ def test_the_probe_of_the_file_is_kept_where_it_explains_the_patterns(
     assert (guessed.progress.probe_fits, guessed.plan.probe_from) == (False, 20)
 
 
+@pytest.mark.parametrize("nphotons", [300, 3e3, 3e4])
+def test_few_photons_are_no_reason_to_refine_a_probe(nphotons: float, tiny_file: Path) -> None:
+    course = course_of(tiny_file, scan_of(N=64, n_positions=100, nphotons=nphotons), prior="none")
+    while course.progress.probe_fits is None:
+        course.advance()
+    assert course.progress.probe_fits
+
+
 def test_the_probe_is_not_blamed_for_an_object_that_is_still_far_from_its_end(tiny_file: Path) -> None:
     bright = scan_of(nphotons=1e8)
     course = course_of(tiny_file, bright)
-    while course.n_done < 61:
+    while course.progress.probe_fits is None:
         course.advance()
     assert (course.progress.probe_fits, course.plan.probe_from) == (True, None)
     assert course.plan.switch_at == 20 + course.progress.n_waited > 20

@@ -58,6 +58,25 @@ def written(folder: Path, found: Product, form: str = "all", **options: bool) ->
 # Each format ----------------------------------------------------------------------------------------------------
 
 
+def test_a_bad_verdict_stands_above_the_pictures():
+    figures = {
+        "r_factor": 0.2,
+        "mean_pattern_r_factor": 0.8,
+        "poisson_deviance_per_pixel": 1.02,
+        "patterns": "held out",
+    }
+    titles = [
+        product().placed(figures | more).title
+        for more in ({}, {"problem": "positions: wrong"}, {"n_iterations": 7, "interrupted": True})
+    ]
+    assert [title.split("\n")[1:] for title in titles] == [
+        [],
+        ["Do not trust this picture"],
+        ["Not finished"],
+    ]
+    assert titles[2].splitlines()[0].endswith("deviance 1.02 per pixel (held out patterns), 7 iterations")
+
+
 def test_a_product_of_ptychodus_has_everything_in_metres(tmp_path):
     found = product()
     with h5py.File(written(tmp_path, found) / "reconstruction.h5") as file:

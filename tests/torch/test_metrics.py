@@ -9,7 +9,14 @@ from skimage.transform import resize
 
 from ptycho.raw_data import RawData
 from ptycho.scan_checks import DataError
-from ptycho_torch.runs.metrics import Block, Comparison, agreement, compare, mean_of_others
+from ptycho_torch.runs.metrics import (
+    Block,
+    Comparison,
+    agreement,
+    compare,
+    mean_of_others,
+    unbiased_amplitude,
+)
 from ptycho_torch.runs.report.evidence import evidence
 
 RNG = np.random.default_rng(3)
@@ -78,6 +85,12 @@ def test_a_prediction_of_nothing_leaves_whole_arrays_for_the_report(tiny_scan: R
     found = evidence(tiny_scan, predicted, tiny_scan.positions_px)
     side = tiny_scan.patterns.shape[-1]
     assert {found[name].shape for name in ("measured", "predicted", "valid")} == {(0, side, side)}
+
+
+@pytest.mark.parametrize("photons", [0.02, 0.5, 3.0, 40.0, 2e3])
+def test_the_mean_root_of_counts_tells_their_mean(photons: float) -> None:
+    roots = np.sqrt(RNG.poisson(photons, 400_000)).mean(keepdims=True, dtype=np.float32)
+    assert unbiased_amplitude(roots)[0] ** 2 == pytest.approx(photons, rel=0.03)
 
 
 def test_an_object_that_is_not_finite_is_not_compared() -> None:

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.integration
 SOUND = simulate_scan(N=32, n_positions=100, nphotons=1e6, seed=1, domain="intensity")
 
 
-def made(folder: Path, n_iterations: int | str = 40, **changes) -> tuple[SolverResult, RawData]:
+def made(
+    folder: Path, n_iterations: int | str = 40, prior: str = "auto", **changes
+) -> tuple[SolverResult, RawData]:
     arrays = {
         "patterns": SOUND.patterns,
         "positions_px": SOUND.positions_px,
@@ -29,7 +31,8 @@ def made(folder: Path, n_iterations: int | str = 40, **changes) -> tuple[SolverR
     scan = RawData.from_arrays(**(arrays | changes))
     path = folder / "scan.npz"
     scan.to_file(path)
-    return solved(path, folder / "out", dataclasses.replace(scan, path=path), n_iterations=n_iterations), scan
+    found = dataclasses.replace(scan, path=path)
+    return solved(path, folder / "out", found, n_iterations=n_iterations, prior=prior), scan
 
 
 def said(caplog) -> str:
@@ -48,7 +51,8 @@ def test_nothing_is_said_of_a_result_that_explains_its_scan(tmp_path, caplog, np
 @pytest.mark.parametrize("n_pixels", [32, 64])
 def test_a_dose_that_hides_the_object_is_told_as_what_it_is(tmp_path, caplog, n_pixels):
     scan = simulate_scan(N=n_pixels, n_positions=80, nphotons=100, seed=2, domain="intensity")
-    result, _ = made(tmp_path, patterns=scan.patterns, positions_px=scan.positions_px, probe=scan.probe)
+    arrays = {"patterns": scan.patterns, "positions_px": scan.positions_px, "probe": scan.probe}
+    result, _ = made(tmp_path, prior="none", **arrays)
     assert "photons, whose noise hides most of what tells one pattern from another" in said(caplog)
     assert "does not explain" not in said(caplog)
     assert recorded_judgement(tmp_path / "out", "solver").level == ("bad" if result.problem else "doubtful")

@@ -1,5 +1,6 @@
 """Thinning keeps Poisson statistics, and the weight of the prior is found where its score is lowest."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from ptycho.raw_data import RawData
 from ptycho_torch.simulate import simulate_scan
-from ptycho_torch.solver import Patterns, prepare, run
+from ptycho_torch.solver import Choice, Patterns, prepare, run
 from ptycho_torch.solver.weight import (
     are_raw_counts,
     central,
@@ -61,34 +62,84 @@ def test_the_middle_of_a_scan_is_its_nearest_patterns() -> None:
     np.testing.assert_array_equal(central(positions, np.arange(25), 100), np.arange(25))
 
 
+class Told:
+    """Stands where a descent would: has a weight, takes steps."""
+
+    prior_weight = 0.0
+
+    def reweigh(self, weight: float) -> None:
+        self.prior_weight = weight
+
+    def step(self) -> None: ...
+
+
+def chosen(score: Callable[[Any], np.ndarray], first: float = 2.0) -> Choice:
+    return choose_weight(Told, score, first, origin="a formula", correction=1 / 0.9)  # type: ignore[arg-type]
+
+
 def test_the_weight_is_that_of_the_lowest_score() -> None:
-    class Told:
-        """Stands where a descent would: has a weight, takes steps."""
-
-        prior_weight = 0.0
-
-        def reweigh(self, weight: float) -> None:
-            self.prior_weight = weight
-
-        def step(self) -> None: ...
-
     def score(one: Any) -> np.ndarray:
         return 100 + np.log(one.prior_weight / np.linspace(8, 12, 8)) ** 2
 
     for first in (0.5, 2.0, 200.0):
-        choice = choose_weight(Told, score, first, origin="a formula", correction=1 / 0.9)  # type: ignore[arg-type]
+        choice = chosen(score, first)
         assert choice.weight == pytest.approx(np.exp(np.log(np.linspace(8, 12, 8)).mean()) / 0.9, rel=1e-3)
+        assert choice.factor is not None
         assert 1 < choice.factor < 1.2
-        assert choice.origin == "a formula"
+        assert (choice.bound, choice.origin) == (None, "a formula")
+        assert choice.in_words() == "11 (by a formula; uncertain by a factor of 1.05)"
 
 
-def test_a_dim_scan_gets_a_weight_that_lifts_it(dim: RawData) -> None:
-    patterns, positions = Patterns(dim.patterns, "intensity"), torch.from_numpy(dim.positions_px)
-    ids, probe = np.arange(64), torch.from_numpy(dim.probe)
-    choice = weight_by_thinning(prepare(patterns, positions, probe, fitted=ids), seed=0)
+def test_a_weight_at_an_end_of_the_search_is_a_bound() -> None:
+    weak, strong = (
+        chosen(lambda one, sign=sign: 9 + one.prior_weight**sign * np.ones(8)) for sign in (1, -1)
+    )
+    assert (weak.bound, weak.factor, weak.in_words()) == ("at most", None, "at most 0.00434 (by a formula)")
+    assert (strong.bound, strong.factor) == ("at least", None)
+
+
+def test_a_weight_that_some_patterns_want_weaker_than_any_tried_is_a_bound() -> None:
+    best = np.array([1e-9, *7 * [10.0]])
+    choice = chosen(lambda one: 9 + np.array([8, *7 * [1]]) * np.log(one.prior_weight / best) ** 2)
+    assert choice.bound == "at most"
+
+
+def test_how_uncertain_a_weight_is_cannot_be_told_from_one_part() -> None:
+    choice = chosen(lambda one: 9 + np.log(one.prior_weight / np.array([10.0])) ** 2)
+    assert (choice.factor, choice.bound) == (None, None)
+    assert choice.in_words() == "11.1 (by a formula; how uncertain is not known)"
+
+
+def test_scores_compare_weights_and_not_iterations() -> None:
+    """The fit falls to its end in a hundred iterations; the score of its end is best for a weight of 10."""
+
+    class Slow(Told):
+        n_done = 0
+
+        def step(self) -> None:
+            self.n_done += 1
+
+    for drift in (1e4, -30.0):
+        choice = choose_weight(
+            Slow,  # type: ignore[arg-type]
+            lambda one, drift=drift: (
+                1e3 + drift * np.exp(-one.n_done / 25) + np.log(one.prior_weight / np.linspace(8, 12, 8)) ** 2
+            ),
+            2.0,
+            origin="a formula",
+        )
+        assert choice.weight == pytest.approx(10, rel=0.2)
+
+
+@pytest.mark.parametrize(("nphotons", "share"), [(1e4, 0.8), (1e6, 1.0), (1e8, 1.02)])
+def test_a_chosen_weight_lifts_a_dim_scan_and_leaves_a_bright_one(nphotons: float, share: float) -> None:
+    scan = simulate_scan(N=32, n_positions=48, nphotons=nphotons, seed=6, domain="intensity")
+    patterns, positions = Patterns(scan.patterns, "intensity"), torch.from_numpy(scan.positions_px)
+    ids, probe = np.arange(48), torch.from_numpy(scan.probe)
+    choice = weight_by_thinning(prepare(patterns, positions, probe, fitted=ids), seed=2)
     assert choice.origin == "count thinning"
 
-    truth = dim.object_truth
+    truth = scan.object_truth
     assert truth is not None
 
     def error(weight: float) -> float:
@@ -103,7 +154,7 @@ def test_a_dim_scan_gets_a_weight_that_lifts_it(dim: RawData) -> None:
             (found.object * phase / phase.abs() - known).abs().square().mul(light).sum() / light.sum()
         )
 
-    assert error(choice.weight) < 0.8 * error(0.0)
+    assert error(choice.weight) < share * error(0.0)
     assert error(choice.weight) < 1.15 * min(error(choice.weight * factor) for factor in (0.3, 3.0))
 
 
