@@ -14,7 +14,10 @@ FEWEST: Final = 5
 """With fewer patterns single ones are not judged."""
 
 EMPTY: Final = (0.75, 0.03)
-"""Quantile of the light of all patterns, and the share of it below which a pattern is empty."""
+"""Quantile of the light of lit patterns, and the share of it below which a pattern is empty."""
+
+SPREAD: Final = 10
+"""Pixels that share the light of a pattern, at least, before it counts as lit: a hit of a cosmic ray is no light."""
 
 FEWEST_DRIFTING: Final = 20
 """With fewer patterns a drift is not judged."""
@@ -40,9 +43,12 @@ def empty_frames(summary: Summary) -> Array:
     if n < FEWEST:
         return np.zeros(0, dtype=np.int64)
     quantile, part = EMPTY
+    is_spread = summary.frame_total**2 > SPREAD * summary.frame_square
     dark = np.ones(n, dtype=bool)
     for totals in (summary.frame_total, summary.frame_square):
-        dark &= totals < part * np.quantile(totals, quantile)
+        spread = totals[is_spread] if is_spread.any() else totals
+        least = part * np.sort(spread)[-FEWEST:][0]  # of the brightest, where most patterns are empty
+        dark &= totals < part * np.quantile(spread[spread >= least], quantile)
     return np.flatnonzero(dark)
 
 

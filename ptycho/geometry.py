@@ -11,6 +11,8 @@ from ptycho.config.quantities import is_magnitude
 
 PLANCK_TIMES_LIGHT_J_M: Final = 6.62607015e-34 * 299792458.0
 ELEMENTARY_CHARGE_C: Final = 1.602176634e-19
+LARGEST_ENERGY_J: Final = 1e-10
+"""No photon of an experiment has more; a larger number is in electronvolts."""
 
 
 @dataclass(frozen=True)

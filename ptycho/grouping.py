@@ -30,6 +30,12 @@ MOST_WITHIN = 200
 NEIGHBOR_BYTES = 48
 """Memory for each neighbour of each position while groups are drawn."""
 
+GROUP_BYTES = 200
+"""Memory for each group beside that for its members: its centre, and its place in the order of an epoch."""
+
+MEMBER_BYTES = 32
+"""Memory for each member of a group while groups are drawn."""
+
 
 @dataclass(frozen=True)
 class Neighborhood:
@@ -129,6 +135,7 @@ def neighbor_groups(
     elif neighborhood.function == "Min_dist":
         pool = MOST_WITHIN
     _check_numbers(gridsize, n_groups, n, oversample)
+    _refuse_too_many_groups(n_groups, gridsize, min(pool, n - 1) if n_others else 0)
     if pool < n_others:
         raise DataError(
             f"{name}: expected at least {n_others}, the other members of a group of gridsize {gridsize}; "
@@ -253,6 +260,16 @@ def _check_numbers(gridsize: int, n_groups: int, n: int, oversample: bool) -> No
         raise DataError(
             f"n_groups: expected at most {n}, the number of positions; got {n_groups}. "
             "Lower it, or set enable_oversampling=True to use positions as centres more than once."
+        )
+
+
+def _refuse_too_many_groups(n_groups: int, gridsize: int, pool: int) -> None:
+    """Refuse more groups than there is memory for, which only come of positions used more than once."""
+    n_bytes = n_groups * (GROUP_BYTES + gridsize**2 * MEMBER_BYTES + pool * NEIGHBOR_BYTES)
+    if too_large(n_bytes):
+        raise DataError(
+            f"n_groups: expected groups that fit into the available memory, {size_text(available_bytes())}; got "
+            f"{n_groups} groups of {counted(gridsize**2, 'pattern')}, {size_text(n_bytes)}. Lower it."
         )
 
 

@@ -51,21 +51,30 @@ def far_off_positions(positions: Array, size: int) -> Array:
     return np.flatnonzero(distance > FAR_OFF * (np.quantile(distance, 0.9) + size))
 
 
+def of_far_off(rows: Array, positions: Array) -> Iterator[Verdict]:
+    """The verdict on `far_off_positions` among positions (n, 2)."""
+    if not len(rows):
+        return
+    others, (y, x) = np.median(positions, axis=0), positions[rows[0]]
+    named = f"position {rows[0]} (y {y:g}, x {x:g})"
+    found = (
+        f"{named} is far away from the others: its pattern is left out"
+        if len(rows) == 1
+        else f"{len(rows)} positions, the first {named}, are far away from the others: their patterns are left out"
+    )
+    yield Verdict(
+        "far_off_position", "warning", float(np.abs(positions[rows] - others).max()), "px", found,
+        f"The others lie around y {others[0]:g}, x {others[1]:g}. Correct the file to use what is left out.",
+    )  # fmt: skip
+
+
 def of_positions(positions: Array, probe: Array) -> Iterator[Verdict]:
-    """Positions far off from the others, all in one place, or along a line; no overlap.
+    """Positions all in one place, or along a line; no overlap.
 
     Args:
         positions: (n, 2), rows (y, x), object pixels.
         probe: complex (modes, N, N).
     """
-    for row in far_off_positions(positions, probe.shape[-1])[:1]:
-        others = np.median(positions, axis=0)
-        yield Verdict(
-            "far_off_position", "warning", float(np.abs(positions[row] - others).max()), "px",
-            f"position {row} (y {positions[row, 0]:g}, x {positions[row, 1]:g}) is far away from the others, which lie "
-            f"around y {others[0]:g}, x {others[1]:g}",
-            "Leave it out, or correct it.",
-        )  # fmt: skip
     if len(positions) < FEWEST_POSITIONS:
         return
     within = np.quantile(positions, MOST, axis=0, method="nearest")

@@ -64,7 +64,7 @@ class RawData:
         nphotons: stated incident photons of a pattern; or None.
         metadata: JSON-safe mapping from the file.
         path: the file, or None.
-        rows: int64 (n,), where each pattern is in the file, of which empty ones are left out.
+        rows: int64 (n,), where each pattern is in the file; empty ones and those far away are left out.
         verdicts: what was noticed while it was read; what is no mere note was logged.
         intensities: float64 (n,), of the beam in each pattern, relative, as an earlier run has found them; or None.
         reading: the settings of [data] that the file was read with.

@@ -4,12 +4,14 @@ Large arrays are looked at block by block, so no check makes a full-size tempora
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
 
 from ptycho.data_error import DataError, problem
+from ptycho.geometry import LARGEST_ENERGY_J
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.pattern_statistics import Mask, Summary, summarize
 from ptycho.position_verdicts import neighbor_distance
@@ -40,6 +42,9 @@ POSITIVE = ("energy", "wavelength", "distance", "pixel_size", "pixel_width", "pi
 
 SIGNED = ("offset", "shift", "delta", "difference", "relative", "correction")
 """Parts of names that say that a number may have either sign."""
+
+NUMBER = re.compile(r"(?ai)[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)")
+"""A number as text."""
 
 SMALLEST_EXTENT_PX = 1e-3
 """A scan of smaller extent than this (and not 0) is not in pixels."""
@@ -308,10 +313,15 @@ class Checker:
         """Report quantities that cannot be what the metadata state, and a domain that is none."""
         for key, value in _entries(metadata):
             name = key.lower().removesuffix(".value").rpartition(".")[2]
-            named = any(word in name for word in POSITIVE) and not any(word in name for word in SIGNED)
-            if named and not all(0 < one < np.inf for one in _numbers(value)):
-                advice = "Correct it, or leave it out."
-                self.report(f"metadata {key!r:.60}", "finite numbers > 0", f"{value!r:.60}", advice)
+            if not any(word in name for word in POSITIVE) or any(word in name for word in SIGNED):
+                continue
+            expected, advice, numbers = "finite numbers > 0", "Correct it, or leave it out.", _numbers(value)
+            is_sound = all(not isinstance(one, str) and 0 < one < np.inf for one in numbers)
+            if is_sound and name == "energy_j" and max(numbers, default=0) > LARGEST_ENERGY_J:
+                is_sound, expected = False, "the photon energy in joules"
+                advice = "Multiply electronvolts by 1.602176634e-19, or name it energy_eV."
+            if not is_sound:
+                self.report(f"metadata {key!r:.60}", expected, f"{value!r:.60}", advice)
         if (said := metadata.get("measurement_domain", "amplitude")) not in ("amplitude", "intensity"):
             name = "metadata 'measurement_domain'"
             self.report(name, "'amplitude' or 'intensity'", f"{said!r:.60}", "Correct the word.")
@@ -371,10 +381,12 @@ def _entries(metadata: Mapping[str, Any], place: str = "") -> Iterator[tuple[str
         yield place + key, value
 
 
-def _numbers(value: object) -> list[float]:
-    """The numbers in a value: itself, or those of a list, of lists."""
+def _numbers(value: object) -> list[Any]:
+    """The numbers in a value: itself, or those of a list, of lists; a number that is written as text is that text."""
     if isinstance(value, list):
         return [number for one in cast(list[Any], value) for number in _numbers(one)]
+    if isinstance(value, str):
+        return [value] if NUMBER.fullmatch(value.strip()) else []
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 

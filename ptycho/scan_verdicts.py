@@ -59,13 +59,13 @@ class Examined(NamedTuple):
     bad_pixels: Mask | None
     """bool (N, N) or (n, N, N): those that were known, flags, hot pixels and cosmic hits; None: none."""
     rows: Array
-    """int64 (k,), patterns that are not empty."""
+    """int64 (k,), patterns that are neither empty nor far away from the others."""
     mean_counts: float
     """Photons of one of these, without the hot pixels."""
 
     @property
     def bad_pixels_of_rows(self) -> Mask | None:
-        """The bad pixels of the patterns that are not empty."""
+        """The bad pixels of these patterns."""
         bad = self.bad_pixels
         return bad if bad is None or bad.ndim == 2 else bad[self.rows]
 
@@ -78,8 +78,10 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
         decide: tells from patterns and bad pixels how the patterns are read.
     """
     patterns, summary, bad, n = scan.patterns, scan.summary, scan.bad, len(scan.patterns)
-    empty = frame_verdicts.empty_frames(summary)
-    rows = np.delete(np.arange(n), empty)
+    empty, size = frame_verdicts.empty_frames(summary), patterns.shape[-1]
+    where = scan.positions if scan.positions is None or scan.rows is None else scan.positions[scan.rows]
+    far = np.empty(0, np.int64) if where is None else position_verdicts.far_off_positions(where, size)
+    rows = np.delete(np.arange(n), np.union1d(empty, far))
     if summary.flagged is not None:
         patterns, bad = silenced(patterns, summary.flagged), joined(bad, summary.flagged)
     decision = decide(taken(patterns, rows), bad if bad is None or bad.ndim == 2 else bad[rows])
@@ -96,12 +98,14 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
     totals = totals[rows] - hot_counts
     mean_counts = max(float(totals.mean()), 0.0)
     found += [*frame_verdicts.of_empty_frames(empty, n), *frame_verdicts.of_photons(mean_counts)]
-    if scan.positions is not None and scan.probe is not None and is_in_order:
-        looked_at = rows if scan.rows is None else scan.rows[rows]
-        places = scan.positions[looked_at] if scan.rows is None else scan.positions
-        of_positions = [*position_verdicts.of_positions(places, scan.probe)]
-        found += of_positions or frame_verdicts.of_drift(totals, scan.positions[looked_at])
-    found += position_verdicts.of_field(scan.geometry, scan.positions, patterns.shape[-1])
+    if where is not None and scan.positions is not None:
+        found += position_verdicts.of_far_off(far, where)
+        if scan.probe is not None and is_in_order:
+            places = where[rows] if scan.rows is None else scan.positions
+            near = np.delete(places, position_verdicts.far_off_positions(places, size), axis=0)
+            of_positions = [*position_verdicts.of_positions(near, scan.probe)]
+            found += of_positions or frame_verdicts.of_drift(totals, where[rows])
+    found += position_verdicts.of_field(scan.geometry, None if where is None else where[rows], size)
     return Examined(decision, found, patterns, bad, rows, mean_counts)
 
 

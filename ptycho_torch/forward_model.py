@@ -36,12 +36,17 @@ LARGEST_SCALE = 1000
 """Largest n_filters_scale; no memory holds the weights of a network that is so wide."""
 
 
+WIDEST_SMOOTHING = 0.5
+"""Largest gaussian_smoothing_sigma, relative to the side of a patch; a wider one leaves next to nothing of it."""
+
+
 def build_network(model: ModelConfig, n_pixels: int) -> UnrolledNetwork | PatternNetwork:
     """The network a configuration asks for.
 
     Raises:
-        ConfigError: it would be of more passes than any needs, or wider.
+        ConfigError: it would be of more passes than any needs, wider, or with kernels larger than its patches.
     """
+    _refuse_large_kernels(model, n_pixels)
     if model.n_filters_scale > LARGEST_SCALE:
         message = f"n_filters_scale: expected at most {LARGEST_SCALE}; got {model.n_filters_scale}. Lower it."
         raise ConfigError([Failure("n_filters_scale", message)])
@@ -67,6 +72,16 @@ def build_network(model: ModelConfig, n_pixels: int) -> UnrolledNetwork | Patter
     if model.architecture == "cnn":
         return PatternNetwork(width, correction, options)
     return UnrolledNetwork(model.n_unrolled_steps, model.n_physics_steps, width, correction, options)
+
+
+def _refuse_large_kernels(model: ModelConfig, n_pixels: int) -> None:
+    limits = {"gaussian_smoothing_sigma": ("half", WIDEST_SMOOTHING * n_pixels)}
+    if model.spatial_decoder:
+        limits["decoder_spatial_kernel"] = ("twice", 2.0 * n_pixels)
+    for name, (part, limit) in limits.items():
+        if (value := getattr(model, name)) > limit:
+            rule = f"expected at most {limit:g}, {part} the side of a pattern (N = {n_pixels})"
+            raise ConfigError([Failure(name, f"{name}: {rule}; got {value:g}. Lower it.")])
 
 
 def outer_band(model: ModelConfig, n_pixels: int) -> int:

@@ -9,11 +9,10 @@ from ptycho.config.quantities import ENERGIES, LENGTHS, quantities, quantity
 from ptycho.formats.orientation import oriented
 from ptycho.formats.sources import Found, Sources
 from ptycho.formats.trees import Entry
-from ptycho.geometry import PLANCK_TIMES_LIGHT_J_M
+from ptycho.geometry import LARGEST_ENERGY_J, PLANCK_TIMES_LIGHT_J_M
 from ptycho.stored_array import Array
 
 ELECTRON_REST_J: Final = 9.1093837015e-31 * 299792458.0**2
-LARGEST_ENERGY_J: Final = 1e-10
 
 Pair = tuple[float, float]
 """Of rows and columns."""

@@ -163,9 +163,9 @@ class ScanDataModule(lightning.LightningDataModule):
         read = self._read(self._given, self.config.train_data_file)
         self.scans = [self._completed(scan, self.config.start) for scan in read]
         most = self.config.n_subsample
-        n_usable = np.array([len(usable_patterns(scan)[:most]) for scan in self.scans])
-        shares = _shares(self.config.n_groups or int(n_usable.sum()), n_usable)
-        split = [self._split(scan, int(share)) for scan, share in zip(self.scans, shares, strict=True)]
+        n_usable = [len(usable_patterns(scan)[:most]) for scan in self.scans]
+        shares = _shares(self.config.n_groups or sum(n_usable), n_usable)
+        split = [self._split(scan, share) for scan, share in zip(self.scans, shares, strict=True)]
         self.training = GroupDataset(self.scans, [train for train, _ in split], **self._labelling)
         self.probe_scans = list(self.scans)
         validation = [held for _, held in split]
@@ -306,8 +306,8 @@ class ScanDataModule(lightning.LightningDataModule):
         return batches(dataset, sampler=order, **arguments)
 
 
-def _shares(n_groups: int, n_usable: Indices) -> Indices:
+def _shares(n_groups: int, n_usable: Sequence[int]) -> list[int]:
     """Divide groups between scans in proportion to their patterns; the remainders go to the first scans."""
-    shares = n_groups * n_usable // n_usable.sum()
-    shares[: n_groups - shares.sum()] += 1
-    return shares
+    shares = [n_groups * n // sum(n_usable) for n in n_usable]
+    left = n_groups - sum(shares)
+    return [share + (i < left) for i, share in enumerate(shares)]

@@ -29,6 +29,9 @@ from ptycho_torch.runs.product import Product
 PRODUCT: Final = "reconstruction.h5"
 CXI: Final = "reconstruction.cxi"
 
+SMALLEST_TIFF_PIXEL_M: Final = 1e-15
+"""The pixels in a micrometre are a number of 32 bits in a TIFF."""
+
 CENTRED_PIXEL: Final = 0.5
 """Here the patch around position p begins at pixel p - N/2; with ptychodus it is centred on p, so that p - 1/2 says the
 same there."""
@@ -117,7 +120,8 @@ def phase_of(product: Product, *, unwrap: bool) -> NDArray[np.float32]:
 def write_tiffs(folder: Path, product: Product, *, unwrap: bool) -> None:
     """Write object_amplitude.tif, object_phase.tif (H, W), probe_amplitude.tif and probe_phase.tif (modes, N, N).
 
-    32-bit numbers, as ImageJ opens them, with the size of a pixel where it is known; NaN where nothing was seen.
+    32-bit numbers, as ImageJ opens them, with the size of a pixel where it is known and a TIFF can hold it; NaN where
+    nothing was seen.
 
     Args:
         folder: to write into.
@@ -132,7 +136,7 @@ def write_tiffs(folder: Path, product: Product, *, unwrap: bool) -> None:
         "probe_phase": np.angle(product.probe),
     }
     scale: dict[str, Any] = {}
-    if product.pixel_m is not None:
+    if product.pixel_m is not None and min(product.pixel_m) > SMALLEST_TIFF_PIXEL_M:
         rows, columns = (1e-6 / side for side in product.pixel_m)
         scale = {"resolution": (columns, rows), "metadata": {"unit": "um"}}
     for name, image in images.items():

@@ -114,10 +114,16 @@ def problem_of_picture(figures: Mapping[str, Any], *, with_model: bool = True) -
     """What is wrong with a reconstruction, from its figures (`metrics.json`); None where nothing is.
 
     It predicts the patterns no better than the mean of the others does, which knows of no object: neither by its R
-    factor nor by its deviance. A scan of one pattern tells nothing here. Without a model, which may be at fault: it
-    does not explain the patterns, and something was noticed when the scan was read.
+    factor nor by its deviance. A scan of one pattern tells nothing here, and several patterns without light are wrong.
+    Without a model, which may be at fault: it does not explain the patterns, and something was noticed when the scan
+    was read.
     """
     pairs = _pairs(figures)
+    if pairs and figures.get("n_patterns", 1) > 1 and not math.isfinite(pairs[0][1]):
+        return (
+            f"r_factor: expected patterns with light to judge by; got none among the {figures['n_patterns']} patterns "
+            f"({figures['patterns']}). Hold out others, or look for a closed shutter or a lost beam there"
+        )
     if not all(math.isfinite(mean) and not found < mean for found, mean in pairs):
         verdict = None if with_model or not figures.get(NOTICED) else doubt(figures, "solver")
         is_unexplained = verdict is not None and verdict.name == "unexplained"

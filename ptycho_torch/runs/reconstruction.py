@@ -179,6 +179,8 @@ def illuminated_model(
     model = PtychoPINN(model_config, data_config, torch.from_numpy(scan.probe)[None])
     state = {name: value for name, value in trained.items() if name.startswith("network.")}
     fingerprint = probe_fingerprint(scan)
+    if any(value.dtype == torch.float64 for value in state.values()):
+        model = model.double()  # loads every digit of the weights
     own = model.state_dict()
     if fingerprint in known:
         row, n_modes = known.index(fingerprint), scan.probe.shape[0]

@@ -48,6 +48,7 @@ from ptycho_torch.runtime import (
     read_checkpoint,
     require_accelerator,
     run_environment,
+    working_dtype,
 )
 
 log = logging.getLogger(__name__)
@@ -238,8 +239,8 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
 
 
 def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_Lightning:
-    """A fresh model for the scans of a data module."""
-    return PtychoPINN_Lightning(
+    """A fresh model for the scans of a data module, in the number format that keeps the weights of a checkpoint."""
+    module = PtychoPINN_Lightning(
         payload.pt_model_config,
         payload.pt_data_config,
         payload.pt_training_config,
@@ -250,6 +251,7 @@ def build_module(payload: TrainingPayload, data: ScanDataModule) -> PtychoPINN_L
         probe_guess_sha256=probe_fingerprints(data),
         scan_sha256=scan_fingerprints(data),
     )
+    return module.to(working_dtype(payload.execution_config))  # Lightning converts after it has restored
 
 
 def save_model(

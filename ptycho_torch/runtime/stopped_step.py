@@ -45,9 +45,8 @@ class StoppedStep(Checkpoint):
         """Wait for the end of a step from now on."""
         if self._goes_on and self._goes_on["batches"] == trainer.num_training_batches:
             for name, mean in self._take_means(trainer):
-                total = trainer.strategy.reduce(
-                    torch.tensor(mean.total, device=pl_module.device), reduce_op="mean"
-                )
+                total = torch.tensor(mean.total, device=pl_module.device, dtype=pl_module.dtype)
+                total = trainer.strategy.reduce(total, reduce_op="mean")
                 pl_module.log(name, total / mean.n_samples, prog_bar=True)
         strategy = trainer.strategy
         whole = isinstance(strategy, SingleDeviceStrategy | DDPStrategy)

@@ -130,6 +130,11 @@ def test_a_hundred_thousand_positions_are_grouped_correctly():
         ({"gridsize": 4, "neighbor_count": 20}, "positions: .*got 10"),
         ({"gridsize": 0}, "gridsize: .*got 0"),
         ({"scan_index": [0] * 7 + [1] * 3}, "positions of scan_index 1: .*got 3"),
+        (
+            {"n_groups": 10**11, "oversample": True},
+            "n_groups: expected groups that fit.*got 100000000000 groups",
+        ),
+        ({"n_groups": 10**11, "oversample": True, "gridsize": 1}, "n_groups: .*groups of 1 pattern, 23"),
     ],
 )
 def test_an_impossible_request_is_refused_with_the_way_out(arguments, message):

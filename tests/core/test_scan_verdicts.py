@@ -139,12 +139,23 @@ def test_a_pixel_size_of_two_axes_is_looked_at_too(tmp_path):
         {"beam": [{"energy_keV": 8.0}, {"energy_keV": 0}]},
         {"detector": {"distance": {"value": -1, "unit": "m"}}},
         {"pixel_size_m": [[1e-8, 1e-8], [1e-8, -1e-8]]},
+        {"energy_eV": "-8000"},
+        {"energy_eV": "8e3"},
+        {"detector_pixel_size_m": [75e-6, "75e-6"]},
     ],
 )
 def test_a_quantity_within_another_entry_is_looked_at_too(tmp_path, stated):
     stated = json.dumps({"measurement_domain": "intensity", **stated})
     with pytest.raises(
         DataError, match=r"metadata '.*(energy|distance|pixel).*': expected finite numbers > 0"
+    ):
+        RawData.from_file(write(tmp_path, metadata=np.array(stated)))
+
+
+def test_an_energy_in_electronvolts_where_joules_are_stated_is_refused(tmp_path):
+    stated = json.dumps({"measurement_domain": "intensity", "energy_J": 8000.0})
+    with pytest.raises(
+        DataError, match=r"metadata 'energy_J': expected the photon energy in joules; got 8000\.0"
     ):
         RawData.from_file(write(tmp_path, metadata=np.array(stated)))
 
@@ -183,12 +194,15 @@ def test_one_position_so_far_off_that_nothing_holds_the_object_is_refused(tmp_pa
         RawData.from_file(write(tmp_path, xcoords=x, ycoords=y))
 
 
-def test_one_position_far_off_is_said(tmp_path, caplog):
+@pytest.mark.parametrize("far", [[17], [3, 17]])
+def test_positions_far_off_are_said_and_their_patterns_left_out(tmp_path, caplog, far):
     x = SCAN.xcoords.copy()
-    x[17] = 1e5
-    RawData.from_file(write(tmp_path, xcoords=x))
-    assert "position 17 (y " in " ".join(said(caplog))
-    assert "x 100000) is far away from the others" in " ".join(said(caplog))
+    x[far] = 1e5
+    scan = RawData.from_file(write(tmp_path, xcoords=x))
+    assert f"position {far[0]} (y " in " ".join(said(caplog))
+    assert "far away from the others" in " ".join(said(caplog))
+    assert scan.rows.tolist() == [row for row in range(len(x)) if row not in far]
+    assert scan.positions_px.max() < 1000
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,21 @@ def test_empty_patterns_are_left_out_with_all_that_belongs_to_them(tmp_path, cap
     assert said(caplog) == []
 
 
+@pytest.mark.parametrize(("n_lit", "noise"), [(1, 0.0), (12, 0.0), (12, 0.01), (40, 0.01)])
+def test_patterns_that_are_mostly_empty_are_told_and_left_out(n_lit, noise):
+    counts = np.random.default_rng(0).poisson(noise, COUNTS.shape)
+    counts[-n_lit:] = COUNTS[-n_lit:]
+    scan = read(counts)
+    np.testing.assert_array_equal(scan.rows, np.arange(100 - n_lit, 100))
+    assert "empty_frames" in found(scan)
+
+
+def test_hits_of_cosmic_rays_in_dim_patterns_leave_the_others():
+    counts = np.random.default_rng(0).poisson(COUNTS * (100 / COUNTS.sum(axis=(1, 2)).mean()))
+    counts[::4, 9, 9] = 60_000
+    assert len(read(counts)) == 100
+
+
 def test_masks_of_each_pattern_lose_those_of_empty_ones():
     counts, bad = COUNTS.copy(), np.zeros(COUNTS.shape, bool)
     counts[4], bad[5, 2, 3] = 0, True

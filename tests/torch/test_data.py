@@ -123,6 +123,11 @@ def test_groups_drawn_beyond_the_positions_train(tiny_file: Path) -> None:
     assert len(module.training) + len(module.validation) == 200
 
 
+def test_a_number_of_groups_beyond_all_bounds_is_that_of_the_positions(tiny_file: Path) -> None:
+    module = loaded(tiny_file, execution={"val_split": 0.0}, n_groups=2**62)
+    assert len(module.training) == len(usable_patterns(module.scans[0]))
+
+
 def test_the_seed_of_the_split_decides_which_groups_validate(tiny_file: Path) -> None:
     one, two, three = (
         loaded(tiny_file, execution={"val_split": 0.2, "val_split_seed": seed}).validation.groups[:, 0]

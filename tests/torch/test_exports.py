@@ -148,8 +148,9 @@ def test_imagej_sees_the_size_of_a_pixel_and_the_modes(tmp_path):
     ]
 
 
-def test_without_lengths_a_tiff_has_no_size(tmp_path):
-    written(tmp_path, product(geometry=Geometry()), "tiff")
+@pytest.mark.parametrize("pixel_m", [None, (2e-26, 2e-26)])
+def test_without_lengths_that_it_can_hold_a_tiff_has_no_size(tmp_path, pixel_m):
+    written(tmp_path, product(geometry=Geometry(object_pixel_m=pixel_m)), "tiff")
     with tifffile.TiffFile(tmp_path / "object_phase.tif") as file:
         assert "unit" not in file.imagej_metadata
 

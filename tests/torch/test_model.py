@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, default_collate
 
+from ptycho.config.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho_torch import losses, physics
 from ptycho_torch.config_params import InferenceConfig
 from ptycho_torch.data.groups import GroupDataset
+from ptycho_torch.forward_model import build_network
 from ptycho_torch.model import Batch, PtychoPINN, PtychoPINN_Lightning
 from ptycho_torch.networks.patterns import Estimate
 from ptycho_torch.runtime import run_environment
@@ -82,6 +84,15 @@ def test_without_object_big_every_patch_stands_alone(tiny_scan: RawData, batch: 
 def test_a_group_of_another_size_is_refused(tiny_scan: RawData) -> None:
     with pytest.raises(ValueError, match=r"expected 4 patterns.*got 1"):
         model_of(tiny_scan, TinyModel())(batch_of(tiny_scan, [[3]]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("gaussian_smoothing_sigma", 1e300), ("decoder_spatial_kernel", 10**9 + 1)]
+)
+def test_kernels_larger_than_the_pattern_are_refused(name: str, value: float) -> None:
+    model = TinyModel(model={"spatial_decoder": True, name: value}).model_config
+    with pytest.raises(ConfigError, match=rf"^{name}: expected at most .*\(N = {N}\); got 1e\+"):
+        build_network(model, N)
 
 
 def test_probes_come_back_in_photons(tiny_scan: RawData) -> None:

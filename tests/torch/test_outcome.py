@@ -200,6 +200,11 @@ def test_a_picture_that_predicts_no_better_than_the_mean_pattern_is_wrong(
     assert (problem_of_picture(figures_beside(r_factor, deviance, 0.2, 8.0)) is not None) is is_wrong
     unknown = figures_beside(r_factor, deviance, math.nan, math.nan)
     assert problem_of_picture(unknown) is None  # a scan of one pattern
+    several = problem_of_picture(unknown | {"n_patterns": 7, "patterns": "held out"})
+    assert several is not None
+    assert several.startswith(
+        "r_factor: expected patterns with light to judge by; got none among the 7 patterns"
+    )
 
 
 @pytest.mark.parametrize(("per_unknown", "is_wrong"), [(0.4, False), (40.0, True)])

@@ -14,6 +14,7 @@ from ptycho_torch.data.groups import GroupDataset
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.networks.patterns import Estimate, Patterns
 from ptycho_torch.reassembly import Reconstruction, kept_square, predicted_amplitude, reconstruct
+from ptycho_torch.runs.reconstruction import illuminated_model
 from ptycho_torch.runtime import build_fabric
 from tests.torch.conftest import N, TinyModel
 
@@ -145,6 +146,16 @@ def test_double_precision_agrees_with_single(tiny_scan: RawData) -> None:
         run(tiny_scan, oracle=False, execution={"precision": p}) for p in ("32-true", "64-true")
     )
     np.testing.assert_allclose(single.object, double.object, atol=1e-3)
+
+
+def test_weights_of_double_precision_are_loaded_with_every_digit(tiny_scan: RawData) -> None:
+    tiny = TinyModel(execution={"precision": "64-true"})
+    configs = (tiny.model_config, tiny.data_config)
+    torch.manual_seed(0)
+    state = PtychoPINN(*configs, torch.from_numpy(tiny_scan.probe)[None]).double().state_dict()
+    state = {name: value * (1 + 1e-12) for name, value in state.items()}
+    loaded = illuminated_model(*configs, state, [], tiny_scan).state_dict()
+    assert all(torch.equal(loaded[name], state[name]) for name in state if name.startswith("network."))
 
 
 def test_prediction_follows_the_patterns_of_the_true_object(tiny_scan: RawData) -> None:

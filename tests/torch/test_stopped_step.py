@@ -86,7 +86,7 @@ def state(run_dir: Path) -> list[Any]:
         (("training", 3, 1), {"enable_progress_bar": True, "n_subsample": 25}),
         (("training", 3, 5), {"check_val_every_n_epoch": 2}),
         (("validation", 3, 0), {"scheduler": "Adaptive", "plateau_patience": 0, "plateau_threshold": 0.5}),
-        (("validation", 0, 0), {"num_workers": 1}),
+        (("validation", 0, 0), {"precision": "64-true", "probe_trainable": True}),
     ],
 )
 def test_a_training_that_ends_in_an_epoch_goes_on_to_the_numbers_of_one_that_does_not(
