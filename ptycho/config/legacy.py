@@ -8,7 +8,7 @@ import dataclasses
 import os
 from collections.abc import MutableMapping
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.data import DataConfig
@@ -88,10 +88,17 @@ def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not name.lower().endswith((".yaml", ".yml")):
         raise ConfigError([Failure(name, f"{name}: expected a file that ends in .yaml or .yml.")])
 
-    class Loader(yaml.SafeLoader):
+    file = ConfigFile.read(name)  # invalid YAML is refused with its line
+    if not file.content:
+        return {}
+    base: Any = (
+        yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+    )  # which reads what that one does
+
+    class Loader(base):
         def construct_object(self, node: Any, deep: bool = False) -> Any:
             try:
-                return super().construct_object(node, deep)  # pyright: ignore[reportUnknownMemberType]
+                return cast(Any, super()).construct_object(node, deep)
             except ConfigError:  # of what is inside
                 raise
             except (yaml.MarkedYAMLError, ValueError, OverflowError, LookupError):
@@ -99,8 +106,8 @@ def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
                 message = f"{name}:{node.start_mark.line + 1}: {rule}. Quote it if it is text."
                 raise ConfigError([Failure(name, message)]) from None
 
-    loader = Loader(ConfigFile.read(name).places.text)  # invalid YAML is refused with its line
+    loader = Loader(file.places.text)
     try:
-        return loader.get_single_data() or {}
+        return cast(dict[str, Any], loader.get_single_data())
     finally:
         loader.dispose()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
@@ -103,7 +103,8 @@ def test_canonical_values_raise_nothing_else(
 
 
 @examples(0.5)
-@given(st.binary(), st.sampled_from(FORMATS))
+@example(content=b"\t", suffix="yaml")
+@given(content=st.binary(), suffix=st.sampled_from(FORMATS))
 def test_bytes_raise_nothing_else(folder: Path, content: bytes, suffix: str):
     path = folder / f"bytes.{suffix}"
     path.write_bytes(content)
