@@ -98,7 +98,7 @@ def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     class Loader(base):
         def construct_object(self, node: Any, deep: bool = False) -> Any:
             try:
-                return cast(Any, super()).construct_object(node, deep)
+                return super().construct_object(node, deep)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
             except ConfigError:  # of what is inside
                 raise
             except (yaml.MarkedYAMLError, ValueError, OverflowError, LookupError):
