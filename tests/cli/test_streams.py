@@ -191,7 +191,7 @@ def test_the_log_of_a_run_tells_when_and_how_it_ended(
         logged(folder),
     ):
         folder.begin(anew=True)
-        (tmp_path / "config.json").write_text("{}")
+        (tmp_path / "config.json").write_text('{"configuration": {}}')
         if error is not None:
             raise error
     last = (tmp_path / "run.log").read_text().splitlines()[-1]

@@ -120,10 +120,12 @@ def test_a_training_that_is_interrupted_keeps_its_temporary_folder(
     tiny_scan: RawData, temporary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     long = trained()
-    long.nepochs = 500
+    long.nepochs = 200
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     when_there_is("checkpoints/last.ckpt", temporary, lambda _: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         components.run_cdi_example(tiny_scan, None, long)
+    signal.signal(signal.SIGINT, before)
     (run,) = runs(temporary)
     assert list((run / "checkpoints").glob("*.ckpt"))
     assert f"ptycho train --resume {run}" in caplog.text

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.quality import CASES, Scene, solve, strong_phase
+from benchmarks.quality import Scene, solve
+from benchmarks.quality_cases import CASES, strong_phase
 from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.solver import Patterns, prepare, run
 from ptycho_torch.solver.long_waves import long_step
