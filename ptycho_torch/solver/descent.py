@@ -230,21 +230,23 @@ class Descent:
         forward.accumulate(state.ahead_object, self.fitted, self.loss, self.dark, sums, keep=same)
         objective = float(sums.value)
         step = FULL_STEP[self.loss] * state.step_share * (JOINT if sums.modes is not None else 1.0)
-        before, loss = state, self.loss
+        before, loss = state.positions_px, self.loss
         deviance = DEVIANCE[loss] * objective / max(1.0, self._n_measured or 0.0)
         strength = self._strength()
         if strength is not None:
             objective += float(variation(state.object, strength))
         used = objective <= state.objective * (1 + SLACK)
-        self.state = self._moved(sums, step, objective) if used else self._left()
+        self.state, change = self._moved(sums, step, objective) if used else self._left()
         return Iteration(
-            before.iteration + 1, loss, deviance, objective, used, step,
-            self._rms(self.state.object - before.object),
-            float((self.state.positions_px - before.positions_px).square().sum(dim=1).mean().sqrt()),
+            self.state.iteration, loss, deviance, objective, used, step, change,
+            float((self.state.positions_px - before).square().sum(dim=1).mean().sqrt()),
         )  # fmt: skip
 
-    def _left(self) -> State:
-        """Where to look next when the objective has risen: at X without momentum, then behind it with half the step."""
+    def _left(self) -> tuple[State, float]:
+        """Where to look next when the objective has risen: at X without momentum, then behind it with half the step.
+
+        Gives the change of the object as well, as `_moved` does.
+        """
         state = self.state
         changed: dict[str, Any] = {one.name: getattr(state, one.name) for one in fields(State)}
         changed |= {"iteration": state.iteration + 1, "momentum": 1.0, "is_ahead": False}
@@ -256,12 +258,13 @@ class Descent:
             changed |= used | {f"ahead_{name}": value for name, value in used.items()}
             changed |= {"positions_px": state.used_positions_px, "intensities": state.used_intensities}
             changed |= {"objective": torch.inf}
-        return State(**changed)
+        return State(**changed), self._rms(changed["object"] - state.object)
 
-    def _moved(self, sums: Gradients, step: float, objective: float) -> State:
+    def _moved(self, sums: Gradients, step: float, objective: float) -> tuple[State, float]:
         state = self.state
         assert sums.object is not None
         object, dual, against = self._moved_object(sums.object, step)
+        change = object - state.object
         modes = state.modes
         if sums.modes is not None:
             modes = state.ahead_modes + step * self.forward.mode_gradient(sums.modes) / self._brightness
@@ -270,13 +273,14 @@ class Descent:
         momentum = 1.0 if against > 0 else state.momentum
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         push = (momentum - 1) / following
-        return State(
+        size = self._rms(change)
+        moved = State(
             iteration=state.iteration + 1,
             object=object,
             modes=modes,
             positions_px=self._moved_positions(sums.positions, step),
             intensities=self._new_intensities(sums.intensities),
-            ahead_object=object + push * (object - state.object),
+            ahead_object=change.mul_(push).add_(object),
             ahead_modes=modes if sums.modes is None else modes + push * (modes - state.modes),
             used_object=state.ahead_object,
             used_modes=state.ahead_modes,
@@ -288,15 +292,19 @@ class Descent:
             objective=min(objective, state.objective),
             is_ahead=push > 0,
         )
+        return moved, size
 
     def _moved_object(self, gradient: Tensor, step: float) -> tuple[Tensor, Tensor, float]:
-        """The next object, the dual of the prior, and how far the object's move was against the gradient."""
+        """The next object, the dual of the prior, and how far the object's move was against the gradient.
+
+        Canvases are large: the gradient is used up.
+        """
         state, strength = self.state, self._strength()
-        object, dual = state.ahead_object + step * gradient / self._weight, state.dual
+        object, dual = (gradient / self._weight).mul_(step).add_(state.ahead_object), state.dual
         if len(self._stiffness):
             whole = gradient if strength is None else gradient + pull(state.ahead_object, dual)
-            object += step * long_step(state.ahead_object, whole, self._stiffness, self._weight)
-        force = step * gradient
+            object.add_(long_step(state.ahead_object, whole, self._stiffness, self._weight), alpha=step)
+        force = gradient.mul_(step)
         if strength is not None:
             before = object
             object, dual = shrink_variation(before, 2 * self._weight / step, strength, dual)
@@ -360,7 +368,7 @@ class Descent:
 
     def _rms(self, change: Tensor) -> float:
         light = self._weight - self._weight.min()
-        return float((change.abs().square() * light).sum().div(light.sum()).sqrt())
+        return float(change.abs().square_().mul_(light).sum().div(light.sum()).sqrt())
 
 
 def _raised(weight: Tensor) -> Tensor:

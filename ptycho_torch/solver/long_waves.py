@@ -40,10 +40,10 @@ def long_step(canvas: Tensor, gradient: Tensor, stiffness_px2: Tensor, weight: T
     curvature = along[:, None] + across
     curvature[0, 0] = math.inf  # a phase of the whole object changes nothing
     rows, columns, gain = (one.to(weight) for one in (rows, columns, (1 / curvature - 1).clamp_min(0)))
-    factors, lit = canvas / canvas.abs().clamp_min(TINY), 1 - weight.min() / weight
-    pull = lit * (factors.real * gradient.imag - factors.imag * gradient.real)
-    turn = lit * (rows.T @ (gain * (rows @ pull @ columns.T)) @ columns) * (SHARE / weight.max())
-    return torch.complex(-factors.imag * turn, factors.real * turn)
+    factors, lit = canvas.sgn(), 1 - weight.min() / weight
+    pull = (factors.real * gradient.imag).addcmul_(factors.imag, gradient.real, value=-1).mul_(lit)
+    turn = (rows.T @ (gain * (rows @ pull @ columns.T)) @ columns).mul_(lit).mul_(SHARE / weight.max())
+    return factors.mul_(turn).mul_(1j)
 
 
 def _cosines(n: int, stiffness_px2: float) -> tuple[Tensor, Tensor]:
