@@ -264,6 +264,7 @@ class Descent:
         state = self.state
         assert sums.object is not None
         object, dual, against = self._moved_object(sums.object, step)
+        sums.object = None  # used up
         change = object - state.object
         modes = state.modes
         if sums.modes is not None:
@@ -299,11 +300,14 @@ class Descent:
 
         Canvases are large: the gradient is used up.
         """
-        state, strength = self.state, self._strength()
-        object, dual = (gradient / self._weight).mul_(step).add_(state.ahead_object), state.dual
+        state, strength, dual, waves = self.state, self._strength(), self.state.dual, None
         if len(self._stiffness):
             whole = gradient if strength is None else gradient + pull(state.ahead_object, dual)
-            object.add_(long_step(state.ahead_object, whole, self._stiffness, self._weight), alpha=step)
+            waves = long_step(state.ahead_object, whole, self._stiffness, self._weight)
+        object = gradient / self._weight
+        if waves is not None:
+            object += waves
+        object.mul_(step).add_(state.ahead_object)
         force = gradient.mul_(step)
         if strength is not None:
             before = object

@@ -37,7 +37,7 @@ BRIGHT_EVERY = 4
 BLOCK = 256
 """Patterns whose ramps are computed at once."""
 KEPT_BYTES = 2**28
-"""Moved probes of the first patterns stay in memory, up to this, where neither probe nor positions change."""
+"""Moved probes stay in memory, where they take no more than this, and neither probe nor positions change."""
 
 
 def default_chunk(n_pixels: int, n_modes: int, device: torch.device) -> int:
@@ -109,7 +109,7 @@ class _Kept(NamedTuple):
 
     of: tuple[object, ...]
     moved: Tensor
-    """complex (M, k, N, N), of the first k of the patterns."""
+    """complex (M, k, N, N)."""
 
 
 class Forward:
@@ -202,7 +202,8 @@ class Forward:
             keep: whether the same patterns come again with the same probe, positions and intensities, so that it pays
                 to keep what is made of these.
         """
-        for part in self._chunks(ids, self._moved_probes(ids) if keep else None):
+        n_bytes = self.n_modes * self.n_pixels**2 * self.complex.itemsize * len(ids)
+        for part in self._chunks(ids, self._moved_probes(ids) if keep and n_bytes <= KEPT_BYTES else None):
             self._add_chunk(canvas, part, loss, dark, sums)
         if self._reduce is not None:
             for total in (sums.object, sums.modes, sums.value):
@@ -283,14 +284,12 @@ class Forward:
             yield part.ids, buffers.intensity.sqrt_()
 
     def _moved_probes(self, ids: Ids) -> Tensor:
-        """The moved probes of as many of the first patterns as may stay in memory."""
+        """The moved probes of some patterns, as long as these stay the same."""
         of = ids, self._modes, self.positions_px, self.intensities
         if self._kept is None or any(one is not other for one, other in zip(self._kept.of, of, strict=True)):
-            n_bytes = self.n_modes * self.n_pixels**2 * self.complex.itemsize
-            some = ids[: KEPT_BYTES // n_bytes // self.chunk * self.chunk]
-            shape = (self.n_modes, len(some), self.n_pixels, self.n_pixels)
+            shape = (self.n_modes, len(ids), self.n_pixels, self.n_pixels)
             self._kept = _Kept(of, torch.empty(shape, dtype=self.complex, device=self.device))
-            for number, part in enumerate(self._chunks(some)):
+            for number, part in enumerate(self._chunks(ids)):
                 buffers = self._buffers_for(len(part.ids))
                 self._move_probe(part, buffers)
                 first = number * self.chunk
@@ -299,7 +298,6 @@ class Forward:
 
     def _chunks(self, ids: Ids, moved: Tensor | None = None) -> Iterator[_Chunk]:
         """Patterns in chunks; what is small is computed for many at once."""
-        n_moved = 0 if moved is None else moved.shape[1]
         block = self.chunk * max(1, BLOCK // self.chunk)
         for first in range(0, len(ids), block):
             some = ids[first : first + block]
@@ -314,7 +312,7 @@ class Forward:
                     slice(start, start + self.chunk),
                     slice(first + start, first + start + self.chunk),
                 )
-                known = None if moved is None or here.start >= n_moved else moved[:, here]
+                known = None if moved is None else moved[:, here]
                 yield _Chunk(
                     some[part], corners[part], ramps[part, 0, :, None], ramps[part, 1, None, :], known
                 )

@@ -35,25 +35,26 @@ def long_step(canvas: Tensor, gradient: Tensor, stiffness_px2: Tensor, weight: T
         Complex (H, W); nothing in the dark.
     """
     (rows, along), (columns, across) = (
-        _cosines(n, stiffness) for n, stiffness in zip(canvas.shape, stiffness_px2.tolist(), strict=True)
+        _cosines(n, stiffness, weight)
+        for n, stiffness in zip(canvas.shape, stiffness_px2.tolist(), strict=True)
     )
     curvature = along[:, None] + across
     curvature[0, 0] = math.inf  # a phase of the whole object changes nothing
-    rows, columns, gain = (one.to(weight) for one in (rows, columns, (1 / curvature - 1).clamp_min(0)))
+    gain = (1 / curvature - 1).clamp_min(0).to(weight)
     factors, lit = canvas.sgn(), 1 - weight.min() / weight
     pull = (factors.real * gradient.imag).addcmul_(factors.imag, gradient.real, value=-1).mul_(lit)
     turn = (rows.T @ (gain * (rows @ pull @ columns.T)) @ columns).mul_(lit).mul_(SHARE / weight.max())
     return factors.mul_(turn).mul_(1j)
 
 
-def _cosines(n: int, stiffness_px2: float) -> tuple[Tensor, Tensor]:
+def _cosines(n: int, stiffness_px2: float, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines along n pixels, orthonormal, as long as a step gains by them, and how the loss curves along each.
 
     Returns:
-        float64 (m, n) and (m,), the latter relative to the light.
+        Real (m, n) of the kind of `like`, and float64 (m,), the latter relative to the light.
     """
     n_waves = min(n, 1 + int(n / math.pi / max(stiffness_px2, TINY) ** 0.5))
     wave = math.pi * torch.arange(n_waves, dtype=torch.float64) / n
-    cosines = torch.cos(wave[:, None] * (torch.arange(n, dtype=torch.float64) + 0.5)) * (2 / n) ** 0.5
+    cosines = (wave[:, None] * (torch.arange(n, dtype=torch.float64) + 0.5)).cos_().mul_((2 / n) ** 0.5)
     cosines[0] *= 0.5**0.5
-    return cosines, stiffness_px2 * wave.square()
+    return cosines.to(like), stiffness_px2 * wave.square()

@@ -29,8 +29,8 @@ def variation(image: Tensor, strength: Tensor) -> Tensor:
 
 
 def no_dual(image: Tensor) -> Tensor:
-    """What `shrink_variation` starts from: real (2, 2, H, W)."""
-    return torch.zeros(2, 2, *image.shape, dtype=image.real.dtype, device=image.device)
+    """What `shrink_variation` starts from: zeros, real (2, 2, H, W), which take no memory."""
+    return torch.zeros((), dtype=image.real.dtype, device=image.device).expand(2, 2, *image.shape)
 
 
 def shrink_variation(
