@@ -101,8 +101,10 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
     if where is not None and scan.positions is not None:
         found += position_verdicts.of_far_off(far, where)
         if scan.probe is not None and is_in_order:
-            places = where[rows] if scan.rows is None else scan.positions
-            near = np.delete(places, position_verdicts.far_off_positions(places, size), axis=0)
+            near = where[rows]
+            if scan.rows is not None:  # the positions of all patterns tell more
+                far = position_verdicts.far_off_positions(scan.positions, size)
+                near = np.delete(scan.positions, far, axis=0)
             of_positions = [*position_verdicts.of_positions(near, scan.probe)]
             found += of_positions or frame_verdicts.of_drift(totals, where[rows])
     found += position_verdicts.of_field(scan.geometry, None if where is None else where[rows], size)

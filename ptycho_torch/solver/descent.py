@@ -263,9 +263,8 @@ class Descent:
     def _moved(self, sums: Gradients, step: float, objective: float) -> tuple[State, float]:
         state = self.state
         assert sums.object is not None
-        object, dual, against = self._moved_object(sums.object, step)
+        object, change, dual, against = self._moved_object(sums.object, step)
         sums.object = None  # used up
-        change = object - state.object
         modes = state.modes
         if sums.modes is not None:
             modes = state.ahead_modes + step * self.forward.mode_gradient(sums.modes) / self._brightness
@@ -295,8 +294,8 @@ class Descent:
         )
         return moved, size
 
-    def _moved_object(self, gradient: Tensor, step: float) -> tuple[Tensor, Tensor, float]:
-        """The next object, the dual of the prior, and how far the object's move was against the gradient.
+    def _moved_object(self, gradient: Tensor, step: float) -> tuple[Tensor, Tensor, Tensor, float]:
+        """The next object, its move, the dual of the prior, and how far the move was against the gradient.
 
         Canvases are large: the gradient is used up.
         """
@@ -314,7 +313,7 @@ class Descent:
             object, dual = shrink_variation(before, 2 * self._weight / step, strength, dual)
             force += self._weight * (object - before)
         move = object - state.object
-        return object, dual, -float(torch.vdot(force.reshape(-1), move.reshape(-1)).real)
+        return object, move, dual, -float(torch.vdot(force.reshape(-1), move.reshape(-1)).real)
 
     def _refresh(self) -> None:
         """Let illumination, brightness and curvature follow, where they are due."""
