@@ -27,7 +27,7 @@ from ptycho.config.record import RECORD
 from ptycho.data_error import DataError
 from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
 from ptycho.model_archive import ARCHIVE, ARCHIVE_WEIGHTS, CHECKPOINTS
-from ptycho.recorded import is_of_others, is_unsolved, recorded_settings
+from ptycho.recorded import is_of_others, is_unsolved, recorded_settings, run_around
 
 LOG: Final = "run.log"
 HISTORY: Final = "history.csv"
@@ -161,9 +161,8 @@ def holds_training(path: Path) -> bool:
 
 def has_results(path: Path) -> bool:
     """Whether a folder holds what a run was for, or could go on from: model, reconstruction, checkpoints, state."""
-    checkpoints = path / CHECKPOINTS
-    found = [name for name in members_in(path) if name.name in _DONE]
-    return bool(found) or any(checkpoints.glob("*.ckpt"))
+    is_done = any(name.name in _DONE for name in members_in(path))
+    return is_done or any((path / CHECKPOINTS).glob("*.ckpt"))
 
 
 def earlier_run(path: Path) -> Path | None:
@@ -236,7 +235,10 @@ def members_in(path: Path, members: tuple[str, ...] = MEMBERS) -> list[Path]:
 
 
 def _others(path: Path) -> Failure | None:
-    """Why nothing is written among files of others that are called as those of a run."""
+    """Why nothing is written among files of others that are called as those of a run, or into those of a run."""
+    if around := run_around(path):
+        got = f"got one for files of the run {around}, which may be removed with it. Name another folder."
+        return Failure("output_dir", f"{path}: expected a folder for a run; {got}")
     present = [str(name) for name in members_in(path)]
     folders = [name for name in present if name != CHECKPOINTS and _is_folder(path / name)]
     is_run = ARCHIVE in present or (RECORD in present and not is_of_others(path))
@@ -245,8 +247,8 @@ def _others(path: Path) -> Failure | None:
         return None
     rule = "expected a folder in which a run can write files of these names"
     why = "which no run wrote" if folders else f"without the record of a run ({RECORD})"
-    message = f"{path}: {rule}; got {' and '.join(others)}, {why}. Move them away, or name another folder."
-    return Failure("output_dir", message)
+    got = f"got {' and '.join(others)}, {why}. Move them away, or name another folder."
+    return Failure("output_dir", f"{path}: {rule}; {got}")
 
 
 def _held_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Failure | None:
@@ -265,13 +267,11 @@ def _held_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Fail
         what = "a reconstruction"
     else:
         what = "the record of a run that was not finished"
-    ways: list[str] = []
+    ways, trains = list[str](), "train_data_file" in recorded_settings(path)
     if unsolved:
-        ways += [f"resume it (ptycho reconstruct --resume {path}; resume=True in Python)"]
-    elif may_resume and (
-        CHECKPOINTS in present or (present == {RECORD} and "train_data_file" in recorded_settings(path))
-    ):
-        ways += [f"resume it (ptycho train --resume {path}; resume() in Python)"]
+        ways.append(f"resume it (ptycho reconstruct --resume {path}; resume=True in Python)")
+    elif may_resume and trains and (CHECKPOINTS in present or present == {RECORD}):
+        ways.append(f"resume it (ptycho train --resume {path}; resume() in Python)")
     ways += ["replace it (--overwrite; overwrite=True in Python)"] if may_replace else []
     ways += ["name another folder"]
     way_out = ", ".join(ways[:-1]) + ", or " * (len(ways) > 1) + ways[-1]

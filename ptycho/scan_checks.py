@@ -14,7 +14,7 @@ from ptycho.data_error import DataError, problem
 from ptycho.geometry import LARGEST_ENERGY_J
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.pattern_statistics import Mask, Summary, summarize
-from ptycho.position_verdicts import neighbor_distance
+from ptycho.position_verdicts import far_off_positions, neighbor_distance
 from ptycho.stored_array import Array, Stack
 
 INTENSITY_SUSPICION = 4.0
@@ -205,7 +205,8 @@ class Checker:
         return positions
 
     def _canvas(self, positions: Array, size: int) -> None:
-        """Report positions so far apart that there is no memory for the object between them."""
+        """Report positions so far apart that there is no memory for the object between them; not those left out."""
+        positions = np.delete(positions, far_off_positions(positions, size), axis=0)
         height, width = (float(length) + size for length in np.ptp(positions, axis=0))
         n_bytes = int(height * width * CANVAS_BYTES)
         if not too_large(n_bytes):

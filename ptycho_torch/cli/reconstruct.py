@@ -88,8 +88,9 @@ def run(options: argparse.Namespace) -> int:
     wrong = [*missing_places(request, InferenceConfig, places), *_swapped(line)]
     wrong += [*solve.misplaced(line, with_model=True), *([_ONE_PASS] if automatic else [])]
     place = request.path("output_dir")
-    run_dir = Path(place or "")
-    line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if place else ())])
+    run_dir, model = Path(place or ""), request.path("model_path") or ""
+    is_known = place is not None and not model.endswith(".ckpt")  # which is refused with the model
+    line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if is_known else ())])
 
     from ptycho.raw_data import DataError
     from ptycho_torch.config_factory import create_inference_payload

@@ -12,7 +12,7 @@ from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.memory import too_large
 from ptycho.npz_files import open_npz, read_member
 from ptycho.raw_data import RawData
-from ptycho.run_folder import OF_RECONSTRUCTION
+from ptycho.run_folder import OF_RECONSTRUCTION, members_in
 from ptycho.scan_checks import CANVAS_BYTES
 
 OF_SCAN: Final = ("probe", "positions_px", "intensities")
@@ -44,6 +44,25 @@ def with_found(scan: RawData, path: Path | None, field: str, enough: tuple[str, 
         reading = dataclasses.replace(reading, orientation="identity")  # they lie as the run has them
     has_probe = scan.has_probe or "probe" in found
     return dataclasses.replace(scan, has_probe=has_probe, reading=reading, **found)
+
+
+def refuse_replaced(scan: RawData, path: Path | None, field: str, run_dir: Path) -> None:
+    """Refuse a file of the run that is about to be replaced.
+
+    Args:
+        scan: see `with_found`.
+        path: the same.
+        field: the same.
+        run_dir: the folder of that run.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    file = None if path is None else _file_of(path, scan)
+    if file is not None and file.resolve() in {(run_dir / name).resolve() for name in members_in(run_dir)}:
+        rule = "expected a file that stays where it is"
+        message = f"{field}: {rule}; got {file}, of the run that is replaced. Name another output folder."
+        raise ConfigError([Failure(field, message)])
 
 
 def read_found(path: Path, scan: RawData, field: str, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:

@@ -38,6 +38,8 @@ _CAUSES_ALONE: Final = (
     "Usual causes: positions of the wrong sign, order (x and y exchanged) or unit, a probe that is not that of the "
     "scan, or patterns read in the wrong measurement_domain"
 )
+_DARK: Final = "r_factor: expected patterns with light to judge by; got none among"
+_LIGHT: Final = "Hold out others, or look for a closed shutter or a lost beam there"
 
 
 def problem_of(history: Sequence[Mapping[str, float | None]]) -> str | None:
@@ -77,9 +79,12 @@ def problem_of_prediction(figures: Mapping[str, float]) -> str | None:
     """What is wrong with a trained model, from the patterns it predicts (`predicted_figures`); None where nothing is.
 
     After a short training a model predicts about as well as the mean of the other patterns does, and goes on from
-    there. Here it is far worse by its R factor, nearer to that of a dark prediction, and worse by its deviance too.
+    there. Here it is far worse by its R factor, nearer to that of a dark prediction, and worse by its deviance too; or
+    no pattern that judges has light.
     """
     pairs = _pairs(figures)
+    if pairs and math.isfinite(pairs[1][1]) and not math.isfinite(pairs[0][1]):
+        return f"{_DARK} those that judge the training. {_LIGHT}"
     if not pairs or not all(math.isfinite(mean) and not found < mean for found, mean in pairs):
         return None
     found, mean = pairs[0]
@@ -120,10 +125,7 @@ def problem_of_picture(figures: Mapping[str, Any], *, with_model: bool = True) -
     """
     pairs = _pairs(figures)
     if pairs and figures.get("n_patterns", 1) > 1 and not math.isfinite(pairs[0][1]):
-        return (
-            f"r_factor: expected patterns with light to judge by; got none among the {figures['n_patterns']} patterns "
-            f"({figures['patterns']}). Hold out others, or look for a closed shutter or a lost beam there"
-        )
+        return f"{_DARK} the {figures['n_patterns']} patterns ({figures['patterns']}). {_LIGHT}"
     if not all(math.isfinite(mean) and not found < mean for found, mean in pairs):
         verdict = None if with_model or not figures.get(NOTICED) else doubt(figures, "solver")
         is_unexplained = verdict is not None and verdict.name == "unexplained"

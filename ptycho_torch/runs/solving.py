@@ -20,7 +20,7 @@ from ptycho.run_folder import OF_RECONSTRUCTION, PREVIEW, STATE, RunFolder
 from ptycho.run_names import distinct_names
 from ptycho.wording import counted
 from ptycho_torch.config_solver import SolverPayload
-from ptycho_torch.data.found import with_found
+from ptycho_torch.data.found import refuse_replaced, with_found
 from ptycho_torch.runs.completing import as_found
 from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.exports import export_of
@@ -124,6 +124,8 @@ def solve_in(
         for scan in scans:
             refuse_several_objects(scan)
             _refuse_large(scan)
+            if not goes_on:
+                refuse_replaced(scan, config.start, "solver.start", run_dir)
         export_of(config).refuse(scans)
         if record is not None:
             _refuse_other_scans(scans, record)

@@ -15,7 +15,7 @@ from ptycho.config.recipes import Recipe
 from ptycho.config.section import section_of
 from ptycho.display import in_notebook
 from ptycho.raw_data import RawData
-from ptycho.run_names import default_folder, reconstruction_folder
+from ptycho.run_names import data_of, default_folder, reconstruction_folder
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.config_solver import create_solver_payload
 from ptycho_torch.data.module import ScanDataModule
@@ -48,11 +48,13 @@ def train_scan(
         payload = create_training_payload(
             path, folder, arguments=settings, file=file, recipe=recipe, cli_defaults=stated
         )
-    config, execution = payload.tf_training_config, payload.execution_config
-    data = None
-    if isinstance(scan, RawData) and scan.path is not None:
-        data = ScanDataModule(config, execution, options=payload.pt_data_config, scans=[scan])
-    return train_or_resume(payload, data=data) if resume else train(payload, data=data, overwrite=overwrite)
+        config, execution = payload.tf_training_config, payload.execution_config
+        data = None
+        if isinstance(scan, RawData) and scan.path is not None:
+            data = ScanDataModule(config, execution, options=payload.pt_data_config, scans=[scan])
+        return (
+            train_or_resume(payload, data=data) if resume else train(payload, data=data, overwrite=overwrite)
+        )
 
 
 def reconstruct_scan(
@@ -72,8 +74,8 @@ def reconstruct_scan(
         payload = create_inference_payload(
             model, path, folder, arguments=settings, file=file, recipe=recipe, cli_defaults=stated
         )
-    scans = [scan] if isinstance(scan, RawData) else None
-    return reconstruct_scans(payload, scans, overwrite=overwrite)[0]
+        scans = [scan] if isinstance(scan, RawData) else None
+        return reconstruct_scans(payload, scans, overwrite=overwrite)[0]
 
 
 def solve_scan(
@@ -95,11 +97,11 @@ def solve_scan(
         payload = create_solver_payload(
             path, folder, arguments=own, file=file, recipe=recipe, cli_defaults=stated
         )
-    scans = [scan] if isinstance(scan, RawData) and scan.path is not None else None
-    if not resume:
-        return solve(payload, scans, overwrite=overwrite)[0]
-    results = solve_or_resume(payload, scans)
-    return results[0] if results else ended_solution(Path(str(payload.solver_config.output_dir)))
+        scans = [scan] if isinstance(scan, RawData) and scan.path is not None else None
+        if not resume:
+            return solve(payload, scans, overwrite=overwrite)[0]
+        results = solve_or_resume(payload, scans)
+        return results[0] if results else ended_solution(Path(str(payload.solver_config.output_dir)))
 
 
 def _refuse_both(overwrite: bool, resume: bool) -> None:
@@ -133,7 +135,7 @@ def _on_disk(
     """Give the file of a scan and the folder of its run, None where a setting may name it.
 
     A scan that is in memory alone is written into the folder, so that the run can be gone on with, and checked. Its
-    name follows from its content: no other scan is replaced. It is removed again where the settings are refused.
+    name follows from its content: no other scan is replaced. It is removed again where the run has not begun.
     """
     if not isinstance(scan, RawData):
         yield scan, output_dir
@@ -148,10 +150,16 @@ def _on_disk(
             undo.callback(_remove_empty, folder)
         path = folder / f"scan-{_digest(scan)[:8]}.npz"
         if not path.exists():
-            undo.callback(path.unlink, missing_ok=True)
+            undo.callback(_remove_unused, path)
         scan.to_file(path)
         yield path, folder
         undo.pop_all()
+
+
+def _remove_unused(path: Path) -> None:
+    """Remove the file of a scan that the run in its folder does not name."""
+    if path.resolve() not in data_of(path.parent):
+        path.unlink(missing_ok=True)
 
 
 def _digest(scan: RawData) -> str:

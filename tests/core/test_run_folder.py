@@ -43,6 +43,8 @@ def test_a_folder_that_holds_a_run_is_refused_with_the_ways_on(tmp_path: Path, n
     (tmp_path / name).mkdir() if name == "checkpoints" else (tmp_path / name).touch()
     names = {name} if name == ARCHIVE else {name, "config.json"}
     (tmp_path / max(names - {name}, default=name)).touch()
+    if name == "checkpoints":
+        (tmp_path / "config.json").write_text('{"configuration": {"train_data_file": "scan.npz"}}')
     with (
         refusing("output_dir") as caught,
         RunFolder(tmp_path) as folder,
@@ -51,6 +53,29 @@ def test_a_folder_that_holds_a_run_is_refused_with_the_ways_on(tmp_path: Path, n
     assert "--overwrite" in str(caught.value)
     assert ("--resume" in str(caught.value)) == (name == "checkpoints")
     assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_a_training_whose_record_is_damaged_cannot_be_resumed(run: Path) -> None:
+    (run / ARCHIVE).unlink()
+    with refusing("output_dir") as caught, RunFolder(run) as folder:
+        folder.refuse_run()
+    assert "a training that was not finished" in str(caught.value)
+    assert "--resume" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["checkpoints", "checkpoints/again", ".earlier-1/again"])
+def test_nothing_is_written_into_a_folder_that_goes_with_a_run(run: Path, place: str) -> None:
+    (run / "config.json").write_text('{"configuration": {}}')
+    before = contents(run)
+    with refusing("output_dir") as caught, RunFolder(run / place):
+        pass
+    assert f"the run {run}," in str(caught.value)
+    assert contents(run) == before
+
+
+def test_a_folder_called_checkpoints_is_as_good_as_any(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "checkpoints" / "mine") as folder:
+        folder.begin(anew=True)
 
 
 def test_a_run_that_may_not_be_replaced_is_refused_without_that_way_on(run: Path) -> None:

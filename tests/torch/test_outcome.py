@@ -173,6 +173,7 @@ def figures_beside(r_factor: float, deviance: float, mean_r: float, mean_devianc
         (0.99, 1086.0, 0.57, 475.0, True),
         (math.nan, math.nan, 0.33, 21.0, True),  # no light is predicted
         (0.9, 9.0, math.nan, math.nan, False),  # one pattern
+        (math.nan, 2e-6, math.nan, 2e-6, True),  # no light was measured
     ],
 )
 def test_a_model_that_predicts_far_worse_than_the_mean_pattern_has_not_learned(

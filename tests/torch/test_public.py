@@ -70,6 +70,16 @@ def test_settings_that_are_refused_leave_nothing_behind(scan: ptycho.RawData, pl
     assert not Path("new").exists()
 
 
+def test_a_scan_in_memory_is_not_left_where_its_run_has_not_begun(scan: ptycho.RawData, place: Path):
+    Path("held").mkdir()
+    Path("held/config.json").write_text('{"configuration": {"train_data_file": "other.npz"}}')
+    Path("held/wts.h5.zip").touch()
+    for refused in (ptycho.train, ptycho.reconstruct):
+        with pytest.raises(ptycho.ConfigError, match="held"):
+            refused(scan, output_dir="held", accelerator="cpu")
+    assert {path.name for path in Path("held").iterdir()} == {"config.json", "wts.h5.zip"}
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_kill_while_a_scan_in_memory_is_kept_leaves_nothing_for_good(scan: ptycho.RawData, place: Path):
     def die(source: str | Path, target: str | Path, put: Any = os.replace) -> None:
