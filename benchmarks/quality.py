@@ -28,7 +28,7 @@ from ptycho.raw_data import RawData
 from ptycho.wording import counted
 from ptycho_torch.patches import frame_of
 from ptycho_torch.runs.metrics import Block, agreement, compare
-from ptycho_torch.solver import Patterns, carried_along, prepare, run, weight_by_thinning
+from ptycho_torch.solver import Patterns, carried_along, prepare, run, search_probe, weight_by_thinning
 from ptycho_torch.solver.forward import Forward
 from ptycho_torch.solver.probes import start_modes
 from ptycho_torch.solver.solve import MARGIN_PX
@@ -144,12 +144,15 @@ def solve(scene: Scene) -> Iterator[Stage]:
     wrong = rng.normal(scale=case.wrong_by_px / 2**0.5, size=scan.positions_px.shape)
     wrong[scene.held] = 0
     positions, fitted = torch.from_numpy(scan.positions_px + wrong), np.flatnonzero(~scene.held)
-    clock, note = clock_of(scene.accelerator), ""
+    clock, note, probe = clock_of(scene.accelerator), "", torch.from_numpy(scene.probe)
     started_s = clock()
+    if case.probe is None:
+        probe = search_probe(scene.patterns, positions, fitted).probe
+        note = f"search of the probe {clock() - started_s:.1f} s of it"
     descent = prepare(
         scene.patterns,
         positions,
-        torch.from_numpy(scene.probe),
+        probe,
         fitted=fitted,
         device=scene.accelerator,
         **case.options,

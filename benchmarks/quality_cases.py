@@ -18,7 +18,8 @@ class Case(NamedTuple):
     scan: str
     n_iterations: int
     options: dict[str, Any]
-    probe: str = "probeGuess"
+    probe: str | None = "probeGuess"
+    """Its key in the file; None: it is searched for."""
     wrong_by_px: float = 0.0
     """Root mean square of seeded errors of the positions, both axes together."""
     auto_prior: bool = False
@@ -50,9 +51,11 @@ SEVERAL_MODES = ("lsqml", "cdtools")
 CASES = {
     "1e6": Case("synth-64-test-1e6", 50, FIXED, peers=ALL, network_from="synth-64-train-1e6"),
     "1e6 guessed probe": Case("synth-64-test-1e6", 60, REFINED, "probeStart", peers=ALL),
+    "1e6 no probe": Case("synth-64-test-1e6", 140, REFINED, None),
     "1e6 wrong positions": Case("synth-64-test-1e6", 80, REFINED | {"positions_from": 15}, wrong_by_px=0.7),
     "siemens": Case("siemens-star-128", 60, REFINED, peers=ALL),
     "siemens 4 modes": Case("siemens-star-128", 40, REFINED | {"n_modes": 4}, peers=SEVERAL_MODES),
+    "siemens 4 modes, no probe": Case("siemens-star-128", 40, REFINED | {"n_modes": 4}, None),
     "siemens best": Case("siemens-star-128", 80, REFINED | {"n_modes": 4, "positions_from": 40}),
     "1e4": Case("synth-64-test-1e4", 40, FIXED | {"switch_at": None}, peers=ALL),
     "1e4 auto prior": Case(
@@ -79,7 +82,7 @@ def scan_of(case: Case, folder: Path) -> tuple[RawData, NDArray[np.complex64]]:
     if case.scan == "strong phase":
         return strong_phase(), strong_phase().probe
     scan = RawData.from_file(folder / f"{case.scan}.npz")
-    if case.probe == "probeGuess":
+    if case.probe in ("probeGuess", None):
         return scan, scan.probe
     with np.load(folder / f"{case.scan}.npz", allow_pickle=False) as file:
         probe = np.asarray(file[case.probe])

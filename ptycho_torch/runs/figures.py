@@ -365,9 +365,12 @@ def _thinned(image: NDArray[Any]) -> NDArray[Any]:
 
 def _save(figure: Figure, path: Path) -> Path:
     """Write a figure, with as many dots that each pixel of its images has one at least."""
-    figure.draw_without_rendering()
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)
+    figure.set_layout_engine("none")  # it would be found again for each drawing
     dense = 1.0
     for axes in figure.axes:
+        axes.apply_aspect()
         box = axes.get_window_extent()
         for image in axes.images:
             height, width = image.get_size()

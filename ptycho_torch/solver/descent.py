@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.solver.forward import Forward, Gradients, Ids, Reduce
-from ptycho_torch.solver.long_waves import long_step
+from ptycho_torch.solver.long_waves import ROWS, long_step
 from ptycho_torch.solver.losses import Loss
 from ptycho_torch.solver.prior import no_dual, pull, shrink_variation, variation
 
@@ -263,6 +263,9 @@ class Descent:
     def _moved(self, sums: Gradients, step: float, objective: float) -> tuple[State, float]:
         state = self.state
         assert sums.object is not None
+        state.used_object = (
+            state.ahead_object
+        )  # this point is used now; canvases are large, and one less is held
         object, change, dual, against = self._moved_object(sums.object, step)
         sums.object = None  # used up
         modes = state.modes
@@ -299,13 +302,13 @@ class Descent:
 
         Canvases are large: the gradient is used up.
         """
-        state, strength, dual, waves = self.state, self._strength(), self.state.dual, None
+        state, strength, dual = self.state, self._strength(), self.state.dual
         if len(self._stiffness):
             whole = gradient if strength is None else gradient + pull(state.ahead_object, dual)
-            waves = long_step(state.ahead_object, whole, self._stiffness, self._weight)
-        object = gradient / self._weight
-        if waves is not None:
-            object += waves
+            object = long_step(state.ahead_object, whole, self._stiffness, self._weight)
+            object.addcdiv_(gradient, self._weight)
+        else:
+            object = gradient / self._weight
         object.mul_(step).add_(state.ahead_object)
         force = gradient.mul_(step)
         if strength is not None:
@@ -370,8 +373,12 @@ class Descent:
         return float(total)
 
     def _rms(self, change: Tensor) -> float:
-        light = self._weight - self._weight.min()
-        return float(change.abs().square_().mul_(light).sum().div(light.sum()).sqrt())
+        dark = self._weight.min()
+        moved = light = torch.zeros((), device=dark.device)
+        for some, weight in zip(change.split(ROWS), self._weight.split(ROWS), strict=True):
+            lit = weight - dark
+            moved, light = moved + some.abs().square_().mul_(lit).sum(), light + lit.sum()
+        return float(moved.div(light).sqrt())
 
 
 def _raised(weight: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ from torch import Tensor
 
 SHARE: Final = 0.25
 """Of the longest step that the stiffness allows: it is a mean, and parts of an object are stiffer."""
+ROWS: Final = 256
+"""Of a canvas that are multiplied at once, so that no other canvas is made for it."""
 TINY: Final = 1e-30
 """Instead of zero, where a length divides."""
 
@@ -43,8 +45,11 @@ def long_step(canvas: Tensor, gradient: Tensor, stiffness_px2: Tensor, weight: T
     gain = (1 / curvature - 1).clamp_min(0).to(weight)
     factors, lit = canvas.sgn(), 1 - weight.min() / weight
     pull = (factors.real * gradient.imag).addcmul_(factors.imag, gradient.real, value=-1).mul_(lit)
-    turn = (rows.T @ (gain * (rows @ pull @ columns.T)) @ columns).mul_(lit).mul_(SHARE / weight.max())
-    return factors.mul_(turn).mul_(1j)
+    pull = gain * (rows @ pull @ columns.T)
+    turn = (rows.T @ pull @ columns).mul_(lit).mul_(SHARE / weight.max())
+    for some, by in zip(factors.split(ROWS), turn.split(ROWS), strict=True):
+        some.mul_(by)  # makes it complex first
+    return factors.mul_(1j)
 
 
 def _cosines(n: int, stiffness_px2: float, like: Tensor) -> tuple[Tensor, Tensor]:
