@@ -92,7 +92,8 @@ def judgement(
         )
     is_open = is_unexplained(figures)
     if not is_open and (share <= EXPLAINED or excess <= NEAR_NOISE):
-        return Judgement("good", "The picture explains the patterns", told + noise)
+        few = "" if share < 1 else " Where a detector pixel has few photons, the R factor tells little."
+        return Judgement("good", "The picture explains the patterns", told + few + noise)
     headline = f"The picture {'does not explain' if is_open else 'explains a part of'} the patterns"
     return Judgement("doubtful", headline, told + noise, causes)
 

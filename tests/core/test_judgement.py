@@ -28,6 +28,8 @@ def test_a_picture_that_leaves_photon_noise_is_good_and_has_no_causes() -> None:
     found = judgement(GOOD | {"noticed": [NOTICED]}, "solver")
     assert (found.level, found.causes) == ("good", ())
     assert "1.1 times photon noise" in found.reason
+    assert "few photons" not in found.reason
+    assert "few photons" in judgement(GOOD | {"r_factor": 0.3}, "solver").reason
 
 
 @pytest.mark.parametrize(
