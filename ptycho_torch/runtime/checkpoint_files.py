@@ -97,7 +97,7 @@ def read_description(path: Path) -> dict[str, Any]:
     """
     _compare(path, with_tensors=False)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except _UNREADABLE as error:
         raise unreadable(path, _worded(error)) from None
 

@@ -20,7 +20,7 @@ from tests.evidence.observed import TINY, observed, run
 
 pytestmark = pytest.mark.integration
 
-HAS_ACCELERATOR = torch.accelerator.is_available()
+HAS_ACCELERATOR = torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 @pytest.mark.proves("num_workers", seen="so many processes load for the training, and as many to validate")

@@ -4,6 +4,7 @@ import importlib.util
 import multiprocessing
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -248,7 +249,7 @@ def test_gpus_bring_their_precisions_and_strategies() -> None:
 
 def test_a_machine_is_told_by_versions_cores_and_devices() -> None:
     found = machine()
-    assert found.versions["torch"] == torch.__version__
+    assert found.versions["torch"] == version("torch")
     assert {"python", "ptychopinn", "lightning", "pydantic", "numpy"} <= found.versions.keys()
     assert found.cpu_cores >= 1
     assert found.accelerators == {"cpu": []}

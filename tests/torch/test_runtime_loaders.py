@@ -80,7 +80,10 @@ def test_prefetch_factor_is_passed_on():
     assert loader().prefetch_factor is None
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="with an accelerator memory is really pinned")
+@pytest.mark.skipif(
+    torch.cuda.is_available() or torch.backends.mps.is_available(),
+    reason="with an accelerator memory is really pinned",
+)
 def test_pinned_memory_is_passed_on_and_torch_does_not_repeat_the_warning():
     config = PyTorchExecutionConfig(accelerator="cpu")
     batches = loader(pin_memory=True)
