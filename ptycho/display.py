@@ -14,7 +14,7 @@ from ptycho.config.render import Row, html
 from ptycho.judgement import NOTICED, judgement, recorded_judgement
 from ptycho.model_archive import PROBLEM
 from ptycho.regular_files import read_regular
-from ptycho.run_folder import LOSS_PICTURE, OF_RECONSTRUCTION, REPORT
+from ptycho.run_files import LOSS_PICTURE, OF_RECONSTRUCTION, REPORT
 from ptycho.scan_view import ScanView
 from ptycho.wording import counted
 

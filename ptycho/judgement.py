@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE, PROBLEM
-from ptycho.run_folder import FIGURES, OF_RECONSTRUCTION, STATE
+from ptycho.run_files import FIGURES, OF_RECONSTRUCTION, STATE
 
 MOST_UNEXPLAINED: Final = (0.5, 0.1)
 """Share of the deviance beyond noise that the mean pattern leaves, above which a picture does not explain the data; and

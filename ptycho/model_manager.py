@@ -10,7 +10,8 @@ from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.folder_lock import linked_failure
 from ptycho.model_archive import ARCHIVE
-from ptycho.run_folder import MEMBERS, RECORD, RunFolder, one_set
+from ptycho.run_files import MEMBERS, RECORD
+from ptycho.run_folder import RunFolder, one_set
 
 _trained: Path | None = None
 _temporary = False

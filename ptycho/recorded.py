@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from ptycho.config.record import RECORD
 from ptycho.json_files import read_json
-from ptycho.model_archive import CHECKPOINTS
 
 
 def recorded_settings(folder: Path) -> Mapping[str, Any]:
@@ -22,16 +21,6 @@ def is_of_others(folder: Path) -> bool:
     except (OSError, ValueError):
         return False  # missing, or that of a run which is damaged
     return not (isinstance(record, dict) and {"configuration", "model"} & {*cast(dict[str, Any], record)})
-
-
-def run_around(folder: Path) -> Path | None:
-    """The folder of the run whose own folders, such as that of the checkpoints, one is or lies in; None: of no run."""
-    path = folder.absolute()
-    for own in (path, *path.parents):
-        is_own = own.name == CHECKPOINTS or own.name.startswith((".earlier-", ".ptycho-"))
-        if is_own and "configuration" in _recorded(own.parent):
-            return own.parent
-    return None
 
 
 def is_unsolved(folder: Path, n_finished: int) -> bool:

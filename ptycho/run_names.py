@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from ptycho.recorded import recorded_settings
-from ptycho.run_folder import MEMBERS, run_failure
+from ptycho.run_files import MEMBERS
+from ptycho.run_folder import run_failure
 
 RECONSTRUCTION: Final = "reconstruction"
 """Folder of a reconstruction in that of its model, where the latter is called after the scan already."""

@@ -9,7 +9,7 @@ from ptycho.display import table_html
 from ptycho.json_files import read_json
 from ptycho.judgement import Kind, has_ended, recorded_figures, recorded_judgement
 from ptycho.regular_files import read_regular
-from ptycho.run_folder import HISTORY, OF_RECONSTRUCTION, RECORD, STATE
+from ptycho.run_files import HISTORY, OF_RECONSTRUCTION, RECORD, STATE
 from ptycho.wording import counted
 
 COLUMNS: Final = (

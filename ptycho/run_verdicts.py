@@ -6,7 +6,7 @@ from typing import Any, cast
 from ptycho.config.errors import printable
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE, PROBLEM, read_archive_config
-from ptycho.run_folder import OF_RECONSTRUCTION, members_in
+from ptycho.run_files import OF_RECONSTRUCTION, members_in
 
 
 def recorded_problems(run_dir: Path) -> list[str]:

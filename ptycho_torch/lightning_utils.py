@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ptycho.run_folder import CHECKPOINTS
+from ptycho.run_files import CHECKPOINTS
 from ptycho_torch.runs.checkpoints import best
 
 

@@ -19,7 +19,8 @@ from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.json_files import write_json
 from ptycho.model_archive import ARCHIVE
-from ptycho.run_folder import OF_RECONSTRUCTION, RunFolder, has_results, one_set
+from ptycho.run_files import OF_RECONSTRUCTION, has_results
+from ptycho.run_folder import RunFolder, one_set
 from ptycho.workflows.backend_selector import load_backend, run_cdi_example_with_backend
 from ptycho.workflows.one_device import on_one_device
 

@@ -18,7 +18,7 @@ from ptycho.config.render import Line
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho.run_folder import RECORD
+from ptycho.run_files import RECORD
 from ptycho_torch.cli.options import add_json
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.tables import print_table

@@ -95,7 +95,7 @@ def watching_for_interrupt(run_dir: Path) -> Iterator[None]:
 
 
 def _kept(run_dir: Path) -> str:
-    from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION, STATE, holds_training
+    from ptycho.run_files import CHECKPOINTS, OF_RECONSTRUCTION, STATE, holds_training
 
     if states := [*run_dir.glob(STATE), *run_dir.glob(f"*/{STATE}")]:
         images = [state.with_name(OF_RECONSTRUCTION[1]) for state in sorted(states)]

@@ -16,7 +16,8 @@ from ptycho.config.paths import RUNS
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho.run_folder import MEMBERS, RunFolder
+from ptycho.run_files import MEMBERS
+from ptycho.run_folder import RunFolder
 from ptycho_torch.cli.console import (
     is_first_process,
     refuse_unlearned,

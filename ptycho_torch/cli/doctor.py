@@ -19,7 +19,7 @@ from ptycho.config.recipes import STANDARD
 from ptycho.config.record import RECORD
 from ptycho.config.render import Line
 from ptycho.model_archive import ARCHIVE
-from ptycho.run_folder import CHECKPOINTS, OF_RECONSTRUCTION
+from ptycho.run_files import CHECKPOINTS, OF_RECONSTRUCTION
 from ptycho.run_verdicts import recorded_problems
 from ptycho_torch.cli import train
 from ptycho_torch.cli.console import UNLEARNED, Refusal

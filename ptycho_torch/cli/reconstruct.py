@@ -16,7 +16,7 @@ from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho.run_folder import holds_training
+from ptycho.run_files import holds_training
 from ptycho.run_names import reconstruction_folder
 from ptycho_torch.cli import solve
 from ptycho_torch.cli.console import refusing, tell_loading, watching_for_interrupt

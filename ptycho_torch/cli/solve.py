@@ -18,7 +18,7 @@ from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.judgement import judgement
-from ptycho.run_folder import REPORT
+from ptycho.run_files import REPORT
 from ptycho.run_names import default_folder
 from ptycho.run_verdicts import recorded_problems
 from ptycho.wording import counted, duration

@@ -174,7 +174,7 @@ def _say_result(result: "TrainingResult | EndedTraining") -> int:
 
 
 def _tell_next(run_dir: Path, n_epochs: int, *, has_learned: bool) -> None:
-    from ptycho.run_folder import REPORT
+    from ptycho.run_files import REPORT
     from ptycho.run_names import data_of
 
     if not has_learned:

@@ -12,7 +12,7 @@ from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.memory import too_large
 from ptycho.npz_files import open_npz, read_member
 from ptycho.raw_data import RawData
-from ptycho.run_folder import OF_RECONSTRUCTION, members_in
+from ptycho.run_files import OF_RECONSTRUCTION, members_in
 from ptycho.scan_checks import CANVAS_BYTES
 
 OF_SCAN: Final = ("probe", "positions_px", "intensities")

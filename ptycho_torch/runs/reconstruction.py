@@ -18,7 +18,8 @@ from ptycho.grouping import neighbor_groups, select_positions
 from ptycho.json_files import write_json
 from ptycho.model_archive import PROBLEM, archive_files
 from ptycho.raw_data import DataError, RawData, load_scans
-from ptycho.run_folder import PATTERNS, RunFolder, holds_training, one_set
+from ptycho.run_files import PATTERNS, holds_training
+from ptycho.run_folder import RunFolder, one_set
 from ptycho.run_names import distinct_names
 from ptycho.scan_domain import TrainedDomains, patterns_fingerprint
 from ptycho_torch.config_factory import InferencePayload

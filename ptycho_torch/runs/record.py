@@ -21,8 +21,9 @@ from ptycho.config.section import section_of
 from ptycho.escaped import LineFormatter
 from ptycho.model_archive import ARCHIVE
 from ptycho.recorded import recorded_settings
-from ptycho.run_folder import LOG, RunFolder
-from ptycho.run_folder import RECORD as CONFIGURATION
+from ptycho.run_files import LOG
+from ptycho.run_files import RECORD as CONFIGURATION
+from ptycho.run_folder import RunFolder
 from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.json_values import plain
 from ptycho_torch.runtime import is_first_process

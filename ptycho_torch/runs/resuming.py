@@ -11,7 +11,8 @@ from torch import Size
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.model_archive import ARCHIVE, PROBLEM, read_archive_config
-from ptycho.run_folder import CHECKPOINTS, HISTORY, RunFolder, has_results
+from ptycho.run_files import CHECKPOINTS, HISTORY, has_results
+from ptycho.run_folder import RunFolder
 from ptycho.run_record import read_record
 from ptycho.wording import counted
 from ptycho_torch.config_bridge import TABLE

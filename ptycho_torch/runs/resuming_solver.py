@@ -15,7 +15,8 @@ from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.raw_data import RawData
-from ptycho.run_folder import RECORD, RunFolder
+from ptycho.run_files import RECORD
+from ptycho.run_folder import RunFolder
 from ptycho.run_record import read_record
 from ptycho_torch.config_solver import SolverPayload, solver_payload
 from ptycho_torch.runs.changes import fixed_failure, layers_of, said_otherwise

@@ -11,7 +11,7 @@ from ptycho.config.paths import Files
 from ptycho.config.recipes import STANDARD, Recipe
 from ptycho.display import reconstruction_html, show_page, training_html
 from ptycho.public import Reconstruction, Scan, reconstruct
-from ptycho.run_folder import REPORT
+from ptycho.run_files import REPORT
 from ptycho_torch.reassembly import Reconstruction as Found
 from ptycho_torch.runs.figures import draw_iterations, draw_losses
 

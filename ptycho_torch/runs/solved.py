@@ -17,7 +17,8 @@ from ptycho.config.errors import printable
 from ptycho.json_files import write_json
 from ptycho.model_archive import PROBLEM
 from ptycho.raw_data import RawData
-from ptycho.run_folder import HISTORY, LOSS_PICTURE, PATTERNS, PREVIEW, REPORT, one_set
+from ptycho.run_files import HISTORY, LOSS_PICTURE, PATTERNS, PREVIEW, REPORT
+from ptycho.run_folder import one_set
 from ptycho_torch.reassembly import Reconstruction, border_of
 from ptycho_torch.runs.course import FALLS, Course, margin_px
 from ptycho_torch.runs.exports import Export

@@ -10,7 +10,7 @@ import torch
 
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.run_folder import HISTORY, STATE
+from ptycho.run_files import HISTORY, STATE
 from ptycho_torch.runs.pace import Pace
 from ptycho_torch.runtime import CheckpointError, read_checkpoint
 

@@ -16,7 +16,8 @@ from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.rules import idle_settings, values_of
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.raw_data import DataError, RawData, load_scans
-from ptycho.run_folder import OF_RECONSTRUCTION, PREVIEW, STATE, RunFolder
+from ptycho.run_files import OF_RECONSTRUCTION, PREVIEW, STATE
+from ptycho.run_folder import RunFolder
 from ptycho.run_names import distinct_names
 from ptycho.wording import counted
 from ptycho_torch.config_solver import SolverPayload

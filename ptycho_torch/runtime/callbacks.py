@@ -18,7 +18,7 @@ from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.record import LARGEST
 from ptycho.regular_files import read_regular
-from ptycho.run_folder import CHECKPOINTS, HISTORY
+from ptycho.run_files import CHECKPOINTS, HISTORY
 from ptycho_torch.runtime.checkpoint_files import is_readable
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 from ptycho_torch.runtime.progress import EpochBar

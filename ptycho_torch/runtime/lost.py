@@ -15,7 +15,7 @@ from typing import Final
 import torch
 
 from ptycho.config.execution import PyTorchExecutionConfig
-from ptycho.run_folder import CHECKPOINTS, STATE
+from ptycho.run_files import CHECKPOINTS, STATE
 from ptycho_torch.stopping import RunError, lost_process, serve_the_last_step, stop_if_asked
 
 SETTLE_S: Final = 0.3

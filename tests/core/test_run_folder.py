@@ -8,14 +8,8 @@ import pytest
 from ptycho.config.errors import ConfigError
 from ptycho.data_error import DataError
 from ptycho.model_archive import ARCHIVE
-from ptycho.run_folder import (
-    RunFolder,
-    earlier_run,
-    has_results,
-    holds_training,
-    one_set,
-    run_failure,
-)
+from ptycho.run_files import earlier_run, has_results, holds_training
+from ptycho.run_folder import RunFolder, one_set, run_failure
 from tests.core.runs import TRAINING, contents, earlier, whole, write_run
 from tests.refusals import refusing
 
@@ -65,7 +59,7 @@ def test_a_training_whose_record_is_damaged_cannot_be_resumed(run: Path) -> None
 
 @pytest.mark.parametrize("place", ["checkpoints", "checkpoints/again", ".earlier-1/again"])
 def test_nothing_is_written_into_a_folder_that_goes_with_a_run(run: Path, place: str) -> None:
-    (run / "config.json").write_text('{"configuration": {}}')
+    (run / "config.json").write_text('{"configuration": {"train_data_file": "scan.npz"}}')
     before = contents(run)
     with refusing("output_dir") as caught, RunFolder(run / place):
         pass

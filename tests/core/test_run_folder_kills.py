@@ -6,12 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.run_folder import (
-    RunFolder,
-    earlier_run,
-    has_results,
-    one_set,
-)
+from ptycho.run_files import earlier_run, has_results
+from ptycho.run_folder import RunFolder, one_set
 from tests.core.runs import contents, earlier, whole, write_run
 
 ROOT = Path(__file__).parents[2]

@@ -15,10 +15,7 @@ import pytest
 
 from ptycho.config.errors import ConfigError
 from ptycho.folder_lock import WRITER
-from ptycho.run_folder import (
-    RunFolder,
-    run_failure,
-)
+from ptycho.run_folder import RunFolder, run_failure
 from tests.core.runs import contents, earlier, whole
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 
 from ptycho.checksums import verify
 from ptycho.config.errors import ConfigError
-from ptycho.run_folder import MEMBERS, earlier_run
+from ptycho.run_files import MEMBERS, earlier_run
 from ptycho.scan_checks import DataError
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.runs.checkpoints import latest

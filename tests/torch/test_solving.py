@@ -16,7 +16,7 @@ from ptycho.config.request import Request
 from ptycho.config.solver import SolverConfig
 from ptycho.memory import available_bytes
 from ptycho.raw_data import DataError, RawData
-from ptycho.run_folder import STATE, holds_training
+from ptycho.run_files import STATE, holds_training
 from ptycho_torch.cli.main import main
 from ptycho_torch.config_solver import create_solver_payload
 from ptycho_torch.runs.fingerprints import scan_fingerprint

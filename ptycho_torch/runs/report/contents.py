@@ -17,7 +17,7 @@ from ptycho.json_files import read_json
 from ptycho.judgement import JUDGED, Kind, number_of
 from ptycho.npz_files import open_npz, read_member
 from ptycho.regular_files import read_regular
-from ptycho.run_folder import (
+from ptycho.run_files import (
     FIGURES,
     HISTORY,
     LOG,

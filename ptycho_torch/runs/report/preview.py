@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from ptycho.atomic import atomic_write
 from ptycho.raw_data import DataError, RawData
-from ptycho.run_folder import PREVIEW
+from ptycho.run_files import PREVIEW
 from ptycho_torch.data.groups import Indices
 from ptycho_torch.data.module import ScanDataModule, usable_patterns
 from ptycho_torch.model import PtychoPINN_Lightning

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 
 from ptycho.checksums import Checksums
 from ptycho.json_files import json_text
-from ptycho.run_folder import FIGURES, LOSS_PICTURE, OF_RECONSTRUCTION, PREVIEW, REPORT
+from ptycho.run_files import FIGURES, LOSS_PICTURE, OF_RECONSTRUCTION, PREVIEW, REPORT
 from ptycho.wording import counted, duration
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import PtychoPINN_Lightning

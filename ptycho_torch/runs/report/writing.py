@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
-from ptycho.run_folder import REPORT, RunFolder
+from ptycho.run_files import REPORT
+from ptycho.run_folder import RunFolder
 from ptycho_torch.runs.report.contents import Contents, folders_of, read_contents
 from ptycho_torch.runs.report.page import report_page
 
