@@ -187,6 +187,29 @@ def verify(folder: str | Path) -> dict[str, State]:
     return {name: state for name, state in states.items() if state is not None}
 
 
+def refuse_changed(folder: Path, names: Iterable[str], cure: str) -> None:
+    """Refuse files of a run that are not as it wrote them; nothing is compared where nothing is listed.
+
+    Args:
+        folder: of the run.
+        names: of files in it.
+        cure: what to do about them.
+
+    Raises:
+        ConfigError: one is changed or missing, or the run did not write it.
+    """
+    listed = read_checksums(folder)
+    failures: list[Failure] = []
+    for name in names if listed else ():
+        path, known = folder / name, name in listed
+        state = _state(path, listed[name]) if known else "of others"
+        if state != "ok":
+            got = f"got one that is {state or 'missing'}. {cure}"
+            failures.append(Failure(str(path), f"{path}: expected the file that the run wrote; {got}"))
+    if failures:
+        raise ConfigError(failures)
+
+
 def _state(path: Path, digests: tuple[str, ...]) -> State | None:
     try:
         if path.exists() and not path.is_file():

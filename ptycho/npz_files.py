@@ -11,7 +11,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, cast
 
@@ -28,6 +28,10 @@ NPZ_KEYS: Final = (
     *("scan_index", "objectGuess", "objectTruth", "probeTruth", "label_amp", "label_phase"),
     *("nphotons", "metadata"),
 )
+SURELY_FITS: Final = 2**26
+"""Bytes of results that are read, however small the file that they are in is."""
+MOST_PACKED: Final = 30
+"""Bytes of results beyond that, over those of the file."""
 STACKS: Final = ("diff3d", "diffraction", "label_amp", "label_phase")
 """What stays in the file where it is not compressed."""
 PTYCHODUS_EXPORT: Final = frozenset(
@@ -145,6 +149,21 @@ def read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
         array = np.lib.format.read_array(stream, allow_pickle=False)
         stream.read(1)  # the checksum is compared at the end
         return array
+
+
+def read_results(path: Path, names: Collection[str]) -> dict[str, Array]:
+    """Arrays of an NPZ file that a run has written, which are hardly packed; one that is not there is left out.
+
+    Raises:
+        DataError: it is damaged, or what is in it unpacks to far more than the file has bytes.
+    """
+    with open_npz(path) as (archive, members):
+        wanted = {name: members[name] for name in members.keys() & set(names)}
+        unpacked = sum(info.file_size for info in wanted.values())
+        if unpacked > SURELY_FITS + MOST_PACKED * path.stat().st_size:
+            expected, got = "arrays as a run writes them", f"an archive that unpacks to {size_text(unpacked)}"
+            raise DataError(problem(", ".join(sorted(wanted)), expected, got, path, "Reconstruct again."))
+        return {name: read_member(path, archive, info) for name, info in wanted.items()}
 
 
 def write_npz(path: Path, arrays: Mapping[str, Stack], *, overwrite: bool = True) -> None:

@@ -66,7 +66,7 @@ def members_in(path: Path, members: tuple[str, ...] = MEMBERS) -> list[Path]:
     """Members of a run that are in a folder, by their relative paths; also those in the folders of several scans."""
     found = [Path(name) for name in members if os.path.lexists(path / name)]
     if Path(RECORD) in found and not holds_training(path):
-        names = (STATE, OF_RECONSTRUCTION[0])
+        names = (STATE, OF_RECONSTRUCTION[0], PREVIEW[0])
         for folder in sorted({results.parent for name in names for results in path.glob(f"*/{name}")}):
             if folder.name[0] != "." and not folder.is_symlink() and not (folder / RECORD).exists():
                 found += [Path(folder.name) / name for name in OF_SOLVER if os.path.lexists(folder / name)]
@@ -100,6 +100,21 @@ def failure_of_others(path: Path) -> Failure | None:
     return Failure("output_dir", f"{path}: {rule}; {got}")
 
 
+def failure_of_scan(run_dir: Path, folder: Path) -> Failure | None:
+    """Why a run of several scans may not write into the folder of one: it holds a run, or files of others."""
+    if folder.is_symlink():
+        return linked_failure(folder)
+    if os.path.lexists(folder / RECORD):
+        got = "got one that holds a run of its own. Name another output folder."
+        return Failure(str(folder), f"{folder}: expected a folder for one scan of several; {got}")
+    ours = {run_dir / name for name in members_in(run_dir)}
+    others = [name for name in OF_SOLVER if os.path.lexists(folder / name) and folder / name not in ours]
+    if not others:
+        return None
+    got = f"got {' and '.join(others)}, which the run did not write. Move them away, or name another output folder."
+    return Failure(str(folder), f"{folder}: expected a folder for one scan of several; {got}")
+
+
 def failure_of_run(path: Path, *, may_resume: bool, may_replace: bool = True) -> Failure | None:
     """Why a new run may not write into a folder that holds one, with the ways on."""
     present = {str(name) for name in members_in(path)}.difference(OF_ANY[1:])
@@ -127,6 +142,18 @@ def failure_of_run(path: Path, *, may_resume: bool, may_replace: bool = True) ->
     way_out = ", ".join(ways[:-1]) + ", or " * (len(ways) > 1) + ways[-1]
     message = f"{path}: expected a folder without a run; got one with {what}."
     return Failure("output_dir", f"{message} {way_out[0].upper()}{way_out[1:]}.")
+
+
+def refuse_strangers(path: Path) -> None:
+    """Refuse to set a training aside that has files of others among its checkpoints, which would go with it."""
+    checkpoints = path / CHECKPOINTS
+    found = sorted(checkpoints.iterdir()) if is_folder(checkpoints) else []
+    strangers = [entry for entry in found if not entry.name.startswith(".") and entry.suffix != ".ckpt"]
+    if strangers:
+        rule, cure = "expected checkpoints alone in a folder that is replaced", "Move it away."
+        raise ConfigError(
+            [Failure(str(one), f"{one}: {rule}; got another file. {cure}") for one in strangers]
+        )
 
 
 def refuse_odd(path: Path) -> None:

@@ -16,9 +16,9 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from ptycho.atomic import refuse_special, remove_leftovers
 from ptycho.config.errors import ConfigError, Failure, printable
@@ -38,12 +38,17 @@ from ptycho.run_files import (
     earlier_runs,
     failure_of_others,
     failure_of_run,
+    failure_of_scan,
     has_results,
     is_folder,
     members_in,
     number_of_earlier,
     refuse_odd,
+    refuse_strangers,
 )
+
+_REFUSALS: Final = (ConfigError, DataError, FileNotFoundError)
+"""Errors of a run that is refused for its scan or a setting."""
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +91,7 @@ class RunFolder:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         with self._exit:
             if self._writes and self._begun and error is not None:
-                present, refused = members_in(self.path), isinstance(error, ConfigError | DataError)
+                present, refused = members_in(self.path), isinstance(error, _REFUSALS)
                 if refused and self._anew and all(str(name) in OF_ANY for name in present):
                     for name in present:  # it has written its record alone
                         (self.path / name).unlink()
@@ -109,6 +114,37 @@ class RunFolder:
         if self._writes and failure:
             raise ConfigError([failure])
 
+    def refuse_scans(self, folders: Iterable[Path]) -> None:
+        """Refuse folders of several scans that hold what is not of this run, or are in use.
+
+        Args:
+            folders: in this one, or itself for a single scan.
+
+        Raises:
+            ConfigError: they do.
+        """
+        inner = [folder for folder in folders if folder != self.path]
+        found = (in_use(folder) or failure_of_scan(self.path, folder) for folder in inner if self._writes)
+        if failures := [failure for failure in found if failure]:
+            raise ConfigError(failures)
+
+    @contextlib.contextmanager
+    def for_scan(self, folder: Path) -> Generator[None]:
+        """Be the one writer of the folder of one scan of several meanwhile.
+
+        Args:
+            folder: in this one, or itself for a single scan.
+
+        Raises:
+            ConfigError: it holds what is not of this run by now, or is in use.
+        """
+        with contextlib.ExitStack() as held:
+            if self._writes and folder != self.path:
+                held.enter_context(locked(folder))
+                if failure := failure_of_scan(self.path, folder):
+                    raise ConfigError([failure])
+            yield
+
     def begin(self, *, anew: bool, members: tuple[str, ...] = MEMBERS) -> None:
         """Begin to write; everything that can refuse the run is done before.
 
@@ -117,11 +153,13 @@ class RunFolder:
             members: names of what is set aside.
 
         Raises:
-            ConfigError: a run that goes on has a link in place of one of its files, or what is no file.
+            ConfigError: a run that goes on has a link in place of one of its files, or what is no file; one that is set
+                aside has files of others among its checkpoints.
         """
         if self._writes:
             self._begun, self._anew = True, anew
             if anew:
+                refuse_strangers(self.path)
                 _set_aside(self.path, members)
             else:
                 refuse_odd(self.path)

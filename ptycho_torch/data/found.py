@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.memory import too_large
-from ptycho.npz_files import open_npz, read_member
+from ptycho.npz_files import read_results
 from ptycho.raw_data import RawData
-from ptycho.run_files import OF_RECONSTRUCTION, members_in
+from ptycho.run_files import OF_RECONSTRUCTION
 from ptycho.scan_checks import CANVAS_BYTES
 
 OF_SCAN: Final = ("probe", "positions_px", "intensities")
@@ -46,25 +46,6 @@ def with_found(scan: RawData, path: Path | None, field: str, enough: tuple[str, 
     return dataclasses.replace(scan, has_probe=has_probe, reading=reading, **found)
 
 
-def refuse_replaced(scan: RawData, path: Path | None, field: str, run_dir: Path) -> None:
-    """Refuse a file of the run that is about to be replaced.
-
-    Args:
-        scan: see `with_found`.
-        path: the same.
-        field: the same.
-        run_dir: the folder of that run.
-
-    Raises:
-        ConfigError: it is one.
-    """
-    file = None if path is None else _file_of(path, scan)
-    if file is not None and file.resolve() in {(run_dir / name).resolve() for name in members_in(run_dir)}:
-        rule = "expected a file that stays where it is"
-        message = f"{field}: {rule}; got {file}, of the run that is replaced. Name another output folder."
-        raise ConfigError([Failure(field, message)])
-
-
 def read_found(path: Path, scan: RawData, field: str, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     """Read arrays of a run; those of the scan are checked against it.
 
@@ -87,8 +68,7 @@ def read_found(path: Path, scan: RawData, field: str, names: tuple[str, ...]) ->
             f"{name}: expected a run's folder with {OF_RECONSTRUCTION[0]}, or an NPZ file; got "
             f"{printable(str(path))}. Check the path."
         )
-    with open_npz(file) as (archive, members):
-        found = {name: read_member(file, archive, members[name]) for name in names if name in members}
+    found = read_results(file, names)
     like = {
         "probe": scan.probe,
         "positions_px": scan.positions_px,

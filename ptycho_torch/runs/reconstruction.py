@@ -45,7 +45,7 @@ from ptycho_torch.runs.judging import (
 )
 from ptycho_torch.runs.outcome import problem_of_picture, warn_of
 from ptycho_torch.runs.product import pixel_sizes_of, product_of
-from ptycho_torch.runs.record import logged, write_configuration
+from ptycho_torch.runs.record import logged, refuse_replaced, write_configuration
 from ptycho_torch.runs.report.evidence import evidence, save_evidence
 from ptycho_torch.runs.report.writing import add_report
 from ptycho_torch.runs.shown import ShownReconstruction
@@ -127,6 +127,10 @@ def reconstruct_scans(
         for scan in scans:
             refuse_several_objects(scan)
         scans = [as_found(with_found(scan, config.start, "inference.start"), fabric) for scan in scans]
+        refuse_replaced(config, run_dir)
+        names = distinct_names(stem_of(scan, i) for i, scan in enumerate(scans))
+        folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
+        home.refuse_scans(folders)
         home.begin(anew=True)
         domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
         if fabric.is_global_zero:
@@ -139,12 +143,10 @@ def reconstruct_scans(
             write_configuration(
                 run_dir, config, execution, payload.sources, payload.overrides_applied, facts, read
             )
-        names = distinct_names(stem_of(scan, i) for i, scan in enumerate(scans))
-        folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
-        results = [
-            _one_scan(payload, trained, scan, folder, fabric)
-            for scan, folder in zip(scans, folders, strict=True)
-        ]
+        results: list[ReconstructionResult] = []
+        for scan, folder in zip(scans, folders, strict=True):
+            with home.for_scan(folder):
+                results.append(_one_scan(payload, trained, scan, folder, fabric))
         home.saved()
         fabric.barrier()  # what the first process writes is there for every process that returns
         return results

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ptycho.checksums import Checksums
-from ptycho.config.errors import printable
+from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
 from ptycho.config.paths import absolute
@@ -21,7 +21,7 @@ from ptycho.config.section import section_of
 from ptycho.escaped import LineFormatter
 from ptycho.model_archive import ARCHIVE
 from ptycho.recorded import recorded_settings
-from ptycho.run_files import LOG
+from ptycho.run_files import LOG, members_in
 from ptycho.run_files import RECORD as CONFIGURATION
 from ptycho.run_folder import RunFolder
 from ptycho.scan_domain import TrainedDomains
@@ -109,6 +109,34 @@ def _placed(origin: Mapping[str, Any], name: str, paths: Collection[str]) -> Map
     raw = value if origin["raw"] is None else origin["raw"]
     shadowed = [_placed(beaten, name, paths) for beaten in origin["shadowed"]]
     return {**origin, "value": absolute(value), "raw": raw, "shadowed": shadowed}
+
+
+def refuse_replaced(canonical: Any, run_dir: Path) -> None:
+    """Refuse settings that name a file of the run that is about to be replaced.
+
+    Args:
+        canonical: TrainingConfig, InferenceConfig or SolverConfig.
+        run_dir: the folder of that run.
+
+    Raises:
+        ConfigError: one does.
+    """
+    section = section_of(type(canonical))
+    held = [(section, canonical), *((one, getattr(canonical, name)) for name, one in section.nested.items())]
+    members = {(run_dir / name).resolve() for name in members_in(run_dir)}
+    failures: list[Failure] = []
+    for one, values in held:
+        for name, value in (
+            (name, getattr(values, name)) for name in sorted(one.paths) if name != "output_dir"
+        ):
+            path = None if value is None else Path(str(value)).resolve()
+            start_of = {member.parent for member in members} if name == "start" else set[Path]()
+            if path in members | start_of:
+                rule = "expected a file that stays where it is"
+                got = f"got {value}, of the run that is replaced. Name another output folder."
+                failures.append(Failure(f"{one.table}.{name}", f"{one.table}.{name}: {rule}; {got}"))
+    if failures:
+        raise ConfigError(failures)
 
 
 def recorded_domains(record: Mapping[str, Any]) -> TrainedDomains:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from lightning.pytorch.callbacks import Callback
 from torch import Size
 
+from ptycho.checksums import refuse_changed
 from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.model_archive import ARCHIVE, PROBLEM, read_archive_config
 from ptycho.run_files import CHECKPOINTS, HISTORY, has_results
@@ -192,6 +193,10 @@ def _end(
     folder: RunFolder, record: Mapping[str, Any], payload: TrainingPayload, data: ScanDataModule | None
 ) -> EndedTraining:
     """Leave a training that has ended as it is, if it is one on these scans."""
+    cure = "Remove it: the next --resume saves it again from the latest checkpoint."
+    if not any((folder.path / CHECKPOINTS).glob("*.ckpt")):
+        cure = "Put it back, or replace the run (--overwrite; overwrite=True in Python)."
+    refuse_changed(folder.path, [ARCHIVE], cure)
     data = check(payload, data, domains=recorded_domains(record))
     with run_environment(payload.execution_config):
         data.load()

@@ -11,7 +11,7 @@ import numpy as np
 from lightning.fabric import Fabric
 from lightning.pytorch.loggers import Logger
 
-from ptycho.checksums import Checksums
+from ptycho.checksums import Checksums, refuse_changed
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.rules import idle_settings, values_of
 from ptycho.memory import available_bytes, size_text, too_large
@@ -21,7 +21,7 @@ from ptycho.run_folder import RunFolder
 from ptycho.run_names import distinct_names
 from ptycho.wording import counted
 from ptycho_torch.config_solver import SolverPayload
-from ptycho_torch.data.found import refuse_replaced, with_found
+from ptycho_torch.data.found import with_found
 from ptycho_torch.runs.completing import as_found
 from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.exports import export_of
@@ -30,7 +30,7 @@ from ptycho_torch.runs.judging import TOLD
 from ptycho_torch.runs.pace import PREVIEW_S, Pace
 from ptycho_torch.runs.product import pixel_sizes_of
 from ptycho_torch.runs.reconstruction import refuse_folder_of_model, refuse_several_objects, stem_of
-from ptycho_torch.runs.record import logged, recorded_domains, write_configuration
+from ptycho_torch.runs.record import logged, recorded_domains, refuse_replaced, write_configuration
 from ptycho_torch.runs.report.evidence import evidence
 from ptycho_torch.runs.solved import SolverResult, finish, save, save_preview, save_so_far
 from ptycho_torch.runs.solver_files import StateFile, history_of
@@ -125,14 +125,17 @@ def solve_in(
         for scan in scans:
             refuse_several_objects(scan)
             _refuse_large(scan)
-            if not goes_on:
-                refuse_replaced(scan, config.start, "solver.start", run_dir)
         export_of(config).refuse(scans)
         if record is not None:
             _refuse_other_scans(scans, record)
+        if not goes_on:
+            refuse_replaced(config, run_dir)
         names = distinct_names(stem_of(scan, i) for i, scan in enumerate(scans))
         folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
-        left = [pair for pair in zip(scans, folders, strict=True) if not goes_on or not _is_finished(pair[1])]
+        home.refuse_scans(folders)
+        finished = [folder for folder in folders if goes_on and _is_finished(folder)]
+        _refuse_changed(run_dir, finished)
+        left = [pair for pair in zip(scans, folders, strict=True) if pair[1] not in finished]
         if not left and may_be_done:
             log.info("%s: its reconstruction has finished", printable(str(run_dir)))
             return []
@@ -143,7 +146,10 @@ def solve_in(
         checksums = Checksums(run_dir)
         if fabric.is_global_zero:
             _write_record(payload, scans, run_dir, record)
-        results = [_one_scan(payload, *pair, run_dir, fabric, checksums) for pair in left]
+        results: list[SolverResult] = []
+        for scan, folder in left:
+            with home.for_scan(folder):
+                results.append(_one_scan(payload, scan, folder, run_dir, fabric, checksums))
         if fabric.is_global_zero:
             checksums.settle()
         home.saved()
@@ -174,6 +180,15 @@ def _refuse_other_scans(scans: Sequence[RawData], record: Mapping[str, Any]) -> 
             f"{', '.join(str(scan.path or 'scan') for scan in scans)}: expected the data that the run started with; "
             "got other shapes, positions, probes or patterns. Name the data of the run, or start a new one."
         )
+
+
+def _refuse_changed(run_dir: Path, finished: Sequence[Path]) -> None:
+    """Refuse results, of scans that were finished before, which are not as the run wrote them."""
+    names = (OF_RECONSTRUCTION[0], OF_RECONSTRUCTION[-1])
+    results = [(folder / name).relative_to(run_dir).as_posix() for folder in finished for name in names]
+    if results:
+        cure = "Put it back, or replace the run (--overwrite; overwrite=True in Python)."
+        refuse_changed(run_dir, results, cure)
 
 
 def _is_finished(folder: Path) -> bool:

@@ -29,7 +29,7 @@ from ptycho_torch.runs.fingerprints import domains_of, probe_fingerprints, scan_
 from ptycho_torch.runs.judging import noticed_in
 from ptycho_torch.runs.outcome import refuse_diverged, tell_verdict, verdict_on
 from ptycho_torch.runs.preflight import warn_of_idle_settings
-from ptycho_torch.runs.record import logged, warn_of_older_model, write_configuration
+from ptycho_torch.runs.record import logged, refuse_replaced, warn_of_older_model, write_configuration
 from ptycho_torch.runs.report.training import LiveReport, write_preview, write_training_results
 from ptycho_torch.runs.resume_point import (
     ResumePoint,
@@ -197,6 +197,8 @@ def prepare(
     module = build_module(payload, data)
     if resumed is not None:
         refuse_other_weights(module, resumed)
+    if resumed is None:
+        refuse_replaced(config, run_dir)
     folder.begin(anew=resumed is None)
     if is_first_process():
         _record(payload, data, run_dir, resumed)

@@ -37,7 +37,7 @@ def long_step(canvas: Tensor, gradient: Tensor, stiffness_px2: Tensor, weight: T
         Complex (H, W); nothing in the dark.
     """
     (rows, along), (columns, across) = (
-        _cosines(n, stiffness, weight)
+        _cosines(n, min(canvas.shape), stiffness, weight)
         for n, stiffness in zip(canvas.shape, stiffness_px2.tolist(), strict=True)
     )
     curvature = along[:, None] + across
@@ -52,13 +52,15 @@ def long_step(canvas: Tensor, gradient: Tensor, stiffness_px2: Tensor, weight: T
     return factors.mul_(1j)
 
 
-def _cosines(n: int, stiffness_px2: float, like: Tensor) -> tuple[Tensor, Tensor]:
+def _cosines(n: int, most: int, stiffness_px2: float, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines along n pixels, orthonormal, as long as a step gains by them, and how the loss curves along each.
+
+    They are at most so many: those of a narrow canvas, which may be very long, take no more memory than the canvas.
 
     Returns:
         Real (m, n) of the kind of `like`, and float64 (m,), the latter relative to the light.
     """
-    n_waves = min(n, 1 + int(n / math.pi / max(stiffness_px2, TINY) ** 0.5))
+    n_waves = min(most, 1 + int(n / math.pi / max(stiffness_px2, TINY) ** 0.5))
     wave = math.pi * torch.arange(n_waves, dtype=torch.float64) / n
     cosines = (wave[:, None] * (torch.arange(n, dtype=torch.float64) + 0.5)).cos_().mul_((2 / n) ** 0.5)
     cosines[0] *= 0.5**0.5

@@ -10,10 +10,12 @@ from typing import Any, Final
 import numpy as np
 
 from ptycho.config.data import DataConfig
+from ptycho.config.errors import ConfigError
 from ptycho.config.paths import RECONSTRUCTIONS, RUNS, Files
 from ptycho.config.recipes import Recipe
 from ptycho.config.section import section_of
 from ptycho.display import in_notebook
+from ptycho.folder_lock import locked
 from ptycho.raw_data import RawData
 from ptycho.run_names import data_of, default_folder, reconstruction_folder
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
@@ -145,9 +147,9 @@ def _on_disk(
         return
     folder = Path(output_dir or stated["output_dir"])
     with contextlib.ExitStack() as undo:
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            undo.callback(_remove_empty, folder)
+        for missing in [place for place in (*folder.parents[::-1], folder) if not place.exists()]:
+            missing.mkdir(exist_ok=True)
+            undo.callback(_remove_empty, missing)
         path = folder / f"scan-{_digest(scan)[:8]}.npz"
         if not path.exists():
             undo.callback(_remove_unused, path)
@@ -157,9 +159,10 @@ def _on_disk(
 
 
 def _remove_unused(path: Path) -> None:
-    """Remove the file of a scan that the run in its folder does not name."""
-    if path.resolve() not in data_of(path.parent):
-        path.unlink(missing_ok=True)
+    """Remove the file of a scan that the run in its folder does not name, unless a run there is about to."""
+    with contextlib.suppress(ConfigError), locked(path.parent):
+        if path.resolve() not in data_of(path.parent):
+            path.unlink(missing_ok=True)
 
 
 def _digest(scan: RawData) -> str:

@@ -15,7 +15,7 @@ from ptycho.raw_data import DataError, RawData
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.config_params import InferenceConfig
 from ptycho_torch.data.completing import Findings, completed, find, of_orientation
-from ptycho_torch.data.found import with_found
+from ptycho_torch.data.found import read_found, with_found
 from ptycho_torch.data.groups import GroupDataset
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import PtychoPINN
@@ -219,3 +219,12 @@ def test_mirrored_positions_are_noticed_where_no_probe_fits_them() -> None:
     verdict = of_orientation(completed(mirrored, findings), ids, findings.unclear_error)
     assert verdict is not None
     assert "flip-x" in verdict.text or "flip-y" in verdict.text
+
+
+@pytest.mark.parametrize("name", ["object", "positions_px"])
+def test_an_archive_that_unpacks_to_far_more_than_it_holds_is_no_start(
+    tiny_scan: RawData, tmp_path: Path, name: str
+) -> None:
+    np.savez_compressed(tmp_path / "found.npz", **{name: np.zeros((70, 2**17))})
+    with pytest.raises(DataError, match=rf"^{name}: expected arrays as a run writes them; got an archive"):
+        read_found(tmp_path / "found.npz", tiny_scan, "solver.start", (name,))

@@ -116,14 +116,6 @@ def test_a_folder_with_a_model_is_refused(tiny_file: Path, tmp_path: Path) -> No
     assert "expected a folder without a model" in text
 
 
-def test_a_start_in_the_folder_that_is_replaced_is_refused(run_dir: Path, tiny_file: Path) -> None:
-    before = {path: path.read_bytes() for path in run_dir.iterdir() if path.name != "run.log"}
-    for start in (run_dir, run_dir / "reconstruction.npz"):
-        with refusing("solver.start"):
-            solve(payload_of(tiny_file, run_dir, start=start, n_iterations=2), overwrite=True)
-    assert {path: path.read_bytes() for path in run_dir.iterdir() if path.name != "run.log"} == before
-
-
 def test_what_a_run_found_is_where_the_next_one_starts(
     run_dir: Path, tiny_file: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from ptycho.config.record import Recorded, damages, is_record, settings_in
 from ptycho.data_error import DataError, problem
 from ptycho.json_files import read_json
 from ptycho.judgement import JUDGED, Kind, number_of
-from ptycho.npz_files import open_npz, read_member
+from ptycho.npz_files import read_results
 from ptycho.regular_files import read_regular
 from ptycho.run_files import (
     FIGURES,
@@ -237,8 +237,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     """
     if not path.is_file():
         return {}
-    with open_npz(path) as (archive, members):
-        found = {name: read_member(path, archive, members[name]) for name in _ARRAYS.keys() & members.keys()}
+    found = read_results(path, _ARRAYS)
     odd = [
         name
         for name, array in found.items()

@@ -36,6 +36,12 @@ def test_the_operator_is_symmetric_and_positive_and_leaves_dark_and_gauge_alone(
     assert constant.abs().max() < 1e-20
 
 
+def test_a_long_narrow_canvas_takes_no_more_memory_than_it_has_pixels() -> None:
+    gradient = torch.randn((20, 100_000), dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    step = long_step(torch.ones_like(gradient), gradient, STIFFNESS / 1e3, torch.ones(gradient.shape))
+    assert torch.isfinite(step).all()  # waves of all lengths would take 80 GB
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_the_stiffness_is_the_curvature_of_the_loss_along_a_long_wave(axis: int) -> None:
     scan = simulate_scan(N=32, n_positions=60, nphotons=1e9, holdout_fraction=0.0)
