@@ -16,7 +16,7 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -114,19 +114,22 @@ class RunFolder:
         if self._writes and failure:
             raise ConfigError([failure])
 
-    def refuse_scans(self, folders: Iterable[Path]) -> None:
-        """Refuse folders of several scans that hold what is not of this run, or are in use.
+    def folders_for(self, names: Sequence[str]) -> list[Path]:
+        """Where the results of scans go: this folder for a single one, and one in it for each of several.
 
         Args:
-            folders: in this one, or itself for a single scan.
+            names: what they are called.
 
         Raises:
-            ConfigError: they do.
+            ConfigError: one of several holds what is not of this run, or is in use.
         """
-        inner = [folder for folder in folders if folder != self.path]
-        found = (in_use(folder) or failure_of_scan(self.path, folder) for folder in inner if self._writes)
+        if len(names) == 1:
+            return [self.path]
+        folders = [self.path / name for name in names]
+        found = (in_use(folder) or failure_of_scan(self.path, folder) for folder in folders if self._writes)
         if failures := [failure for failure in found if failure]:
             raise ConfigError(failures)
+        return folders
 
     @contextlib.contextmanager
     def for_scan(self, folder: Path) -> Generator[None]:

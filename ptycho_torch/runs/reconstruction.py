@@ -128,9 +128,7 @@ def reconstruct_scans(
             refuse_several_objects(scan)
         scans = [as_found(with_found(scan, config.start, "inference.start"), fabric) for scan in scans]
         refuse_replaced(config, run_dir)
-        names = distinct_names(stem_of(scan, i) for i, scan in enumerate(scans))
-        folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
-        home.refuse_scans(folders)
+        folders = home.folders_for(distinct_names(stem_of(scan, i) for i, scan in enumerate(scans)))
         home.begin(anew=True)
         domains = {str(scan.path): f"{scan.domain} ({scan.domain_reason})" for scan in scans}
         if fabric.is_global_zero:

@@ -128,11 +128,9 @@ def solve_in(
         export_of(config).refuse(scans)
         if record is not None:
             _refuse_other_scans(scans, record)
-        if not goes_on:
+        else:
             refuse_replaced(config, run_dir)
-        names = distinct_names(stem_of(scan, i) for i, scan in enumerate(scans))
-        folders = [run_dir] if len(scans) == 1 else [run_dir / name for name in names]
-        home.refuse_scans(folders)
+        folders = home.folders_for(distinct_names(stem_of(scan, i) for i, scan in enumerate(scans)))
         finished = [folder for folder in folders if goes_on and _is_finished(folder)]
         _refuse_changed(run_dir, finished)
         left = [pair for pair in zip(scans, folders, strict=True) if pair[1] not in finished]
