@@ -201,11 +201,12 @@ def refuse_changed(folder: Path, names: Iterable[str], cure: str) -> None:
     listed = read_checksums(folder)
     failures: list[Failure] = []
     for name in names if listed else ():
-        path, known = folder / name, name in listed
-        state = _state(path, listed[name]) if known else "of others"
+        path = folder / name
+        state = _state(path, listed[name]) if name in listed else "changed"
         if state != "ok":
-            got = f"got one that is {state or 'missing'}. {cure}"
-            failures.append(Failure(str(path), f"{path}: expected the file that the run wrote; {got}"))
+            got = "none" if state in (None, "missing") else f"a file that is {state}"
+            told = f"{path}: expected the file that the run wrote; got {got}. {cure}"
+            failures.append(Failure(str(path), told))
     if failures:
         raise ConfigError(failures)
 

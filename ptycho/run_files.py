@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from ptycho.checksums import CHECKSUMS
+from ptycho.checksums import CHECKSUMS, read_checksums
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.record import RECORD
 from ptycho.folder_lock import linked_failure
@@ -66,11 +66,22 @@ def members_in(path: Path, members: tuple[str, ...] = MEMBERS) -> list[Path]:
     """Members of a run that are in a folder, by their relative paths; also those in the folders of several scans."""
     found = [Path(name) for name in members if os.path.lexists(path / name)]
     if Path(RECORD) in found and not holds_training(path):
-        names = (STATE, OF_RECONSTRUCTION[0], PREVIEW[0])
-        for folder in sorted({results.parent for name in names for results in path.glob(f"*/{name}")}):
-            if folder.name[0] != "." and not folder.is_symlink() and not (folder / RECORD).exists():
+        for folder in _scan_folders(path):
+            if folder.name[0] != "." and is_folder(folder) and not (folder / RECORD).exists():
                 found += [Path(folder.name) / name for name in OF_SOLVER if os.path.lexists(folder / name)]
     return found
+
+
+def _scan_folders(path: Path) -> list[Path]:
+    """The folders of several scans, by what the record lists; of a run that lists nothing, those with results."""
+    try:
+        listed = [*read_checksums(path)]
+    except ConfigError:  # damaged
+        listed = list[str]()
+    if not listed:
+        names = (STATE, OF_RECONSTRUCTION[0])
+        return sorted({results.parent for name in names for results in path.glob(f"*/{name}")})
+    return sorted({(path / name).parent for name in listed if len(Path(name).parts) == 2})
 
 
 def run_around(folder: Path) -> Path | None:
@@ -111,7 +122,8 @@ def failure_of_scan(run_dir: Path, folder: Path) -> Failure | None:
     others = [name for name in OF_SOLVER if os.path.lexists(folder / name) and folder / name not in ours]
     if not others:
         return None
-    got = f"got {' and '.join(others)}, which the run did not write. Move them away, or name another output folder."
+    it = "it" if len(others) == 1 else "them"
+    got = f"got {', '.join(others)}, which the run did not write. Move {it} away, or name another output folder."
     return Failure(str(folder), f"{folder}: expected a folder for one scan of several; {got}")
 
 
@@ -150,10 +162,8 @@ def refuse_strangers(path: Path) -> None:
     found = sorted(checkpoints.iterdir()) if is_folder(checkpoints) else []
     strangers = [entry for entry in found if not entry.name.startswith(".") and entry.suffix != ".ckpt"]
     if strangers:
-        rule, cure = "expected checkpoints alone in a folder that is replaced", "Move it away."
-        raise ConfigError(
-            [Failure(str(one), f"{one}: {rule}; got another file. {cure}") for one in strangers]
-        )
+        told = "expected checkpoints alone in a folder that is replaced; got something else. Move it away."
+        raise ConfigError([Failure(str(one), f"{one}: {told}") for one in strangers])
 
 
 def refuse_odd(path: Path) -> None:

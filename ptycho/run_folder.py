@@ -23,7 +23,7 @@ from typing import Final, Self
 from ptycho.atomic import refuse_special, remove_leftovers
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.data_error import DataError
-from ptycho.folder_lock import in_use, linked_failure, locked, refuse_others
+from ptycho.folder_lock import LOCK, in_use, linked_failure, locked, refuse_others
 from ptycho.model_archive import CHECKPOINTS
 from ptycho.run_files import (
     EARLIER,
@@ -126,9 +126,13 @@ class RunFolder:
         if len(names) == 1:
             return [self.path]
         folders = [self.path / name for name in names]
-        found = (in_use(folder) or failure_of_scan(self.path, folder) for folder in folders if self._writes)
+        found = (failure_of_scan(self.path, folder) for folder in folders if self._writes)
         if failures := [failure for failure in found if failure]:
             raise ConfigError(failures)
+        for folder in folders if self._writes else ():
+            if (folder / LOCK).exists():
+                with locked(folder):  # which takes away what a killed writer left
+                    pass
         return folders
 
     @contextlib.contextmanager
@@ -149,7 +153,7 @@ class RunFolder:
             yield
 
     def begin(self, *, anew: bool, members: tuple[str, ...] = MEMBERS) -> None:
-        """Begin to write; everything that can refuse the run is done before.
+        """Begin to write; what else can refuse the run is done before.
 
         Args:
             anew: whether an earlier run in the folder is set aside. Otherwise this one goes on with it.

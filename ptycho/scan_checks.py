@@ -206,12 +206,12 @@ class Checker:
 
     def _canvas(self, positions: Array, size: int) -> None:
         """Report positions so far apart that there is no memory for the object between them; not those left out."""
-        positions = np.delete(positions, far_off_positions(positions, size), axis=0)
-        height, width = (float(length) + size for length in np.ptp(positions, axis=0))
+        near = np.delete(np.arange(len(positions)), far_off_positions(positions, size))
+        height, width = (float(length) + size for length in np.ptp(positions[near], axis=0))
         n_bytes = int(height * width * CANVAS_BYTES)
         if not too_large(n_bytes):
             return
-        row = int(np.argmax(np.abs(positions - np.median(positions, axis=0)).max(axis=1)))
+        row = near[np.argmax(np.abs(positions - np.median(positions, axis=0)).max(axis=1)[near])]
         place = f"y {positions[row, 0]:g}, x {positions[row, 1]:g}"
         got = f"{height:.4g} x {width:.4g} pixels, {size_text(n_bytes)}, with position {row} at {place}"
         expected = f"an object that fits into the available memory, {size_text(available_bytes())}"

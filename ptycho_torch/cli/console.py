@@ -219,7 +219,10 @@ def tell_report(path: Path) -> None:
     Args:
         path: of the report.
     """
-    tell_next("report", path.parent, "--watch", otherwise=f"  (or open {relative(path)} in a browser)")
+    from ptycho.config.record import RECORD
+
+    home = path.parent if (path.parent / RECORD).is_file() else path.parent.parent  # of several scans
+    tell_next("report", home, "--watch", otherwise=f"  (or open {relative(path)} in a browser)")
 
 
 def is_first_process() -> bool:

@@ -245,10 +245,10 @@ def save_preview(course: Course, folder: Path, window_px: int, run_dir: Path, ch
     told, product = read_contents(folder, run_dir=run_dir), _product_of(found)
     run = replace(told, figures=found.metrics, history=found.history, arrays=product.arrays(), patterns={})
     folder.mkdir(exist_ok=True)
+    with checksums.write(folder / REPORT) as file:  # first, so that the record lists the folder
+        file.write(report_page(run).encode())
     placed = product.placed(found.metrics)
     save_reconstruction(folder / PREVIEW[0], product.object, product.probe, product.coverage, placed)
-    with checksums.write(folder / REPORT) as file:
-        file.write(report_page(run).encode())
 
 
 def save_so_far(result: SolverResult, run_dir: Path, checksums: Checksums, history: str) -> None:

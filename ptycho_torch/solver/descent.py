@@ -263,9 +263,8 @@ class Descent:
     def _moved(self, sums: Gradients, step: float, objective: float) -> tuple[State, float]:
         state = self.state
         assert sums.object is not None
-        state.used_object = (
-            state.ahead_object
-        )  # this point is used now; canvases are large, and one less is held
+        # this point is used now: canvases are large, and one less is held
+        state.used_object = state.ahead_object
         object, change, dual, against = self._moved_object(sums.object, step)
         sums.object = None  # used up
         modes = state.modes

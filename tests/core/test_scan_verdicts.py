@@ -194,6 +194,13 @@ def test_positions_so_far_off_that_nothing_holds_the_object_are_refused(tmp_path
         RawData.from_file(write(tmp_path, xcoords=x, ycoords=y))
 
 
+def test_a_position_is_named_by_where_it_is_in_the_file(tmp_path):
+    x = SCAN.xcoords.copy()
+    x[0], x[-15:], x[-3] = 1e11, 1e9, 1.1e9
+    with pytest.raises(DataError, match=rf"with position {len(x) - 3} at y .*, x 1.1e\+09 "):
+        RawData.from_file(write(tmp_path, xcoords=x))
+
+
 @pytest.mark.parametrize("place", [1e5, -1e6])
 @pytest.mark.parametrize("far", [[17], [3, 17]])
 def test_positions_far_off_are_said_and_their_patterns_left_out(tmp_path, caplog, far, place):

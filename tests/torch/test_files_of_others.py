@@ -10,7 +10,7 @@ import pytest
 import ptycho
 from ptycho.checksums import verify
 from ptycho.config.errors import ConfigError
-from ptycho.folder_lock import locked
+from ptycho.folder_lock import LOCK, locked
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.runs.reconstruction import reconstruct_scans
 from ptycho_torch.runs.resuming import EndedTraining, train_or_resume
@@ -79,6 +79,30 @@ def test_files_of_others_in_the_folder_of_one_of_several_scans_are_kept(
     with refusing(str(tmp_path / "one")):
         several(scans, tmp_path)
     assert files(tmp_path) == {f"one/{name}": b"mine"}
+
+
+@pytest.mark.parametrize("name", ["preview.png", "reconstruction.npz"])
+def test_a_folder_of_others_below_a_run_is_kept(tiny_file: Path, tmp_path: Path, name: str) -> None:
+    solved(tiny_file, tmp_path, n_iterations=2)
+    (tmp_path / "notes").mkdir()
+    for mine in (name, "report.html", "history.csv"):
+        (tmp_path / "notes" / mine).write_text("mine")
+    before = files(tmp_path / "notes")
+    solve(payload_of(tiny_file, tmp_path, n_iterations=2), overwrite=True)
+    assert files(tmp_path / "notes") == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_left_of_one_of_several_scans_is_known_as_of_the_run(
+    scans: Path, tmp_path: Path, *, overwrite: bool
+) -> None:
+    several(scans, tmp_path)
+    for name in ("reconstruction.npz", "metrics.json"):
+        (tmp_path / "two" / name).unlink()
+    (tmp_path / "two" / LOCK).touch()
+    results = several(scans, tmp_path, overwrite=True) if overwrite else resume_solving(tmp_path)
+    assert [result.run_dir.name for result in results] == ["one", "two"][1 - overwrite :]
+    assert not list(tmp_path.rglob(LOCK))
 
 
 def test_the_folder_of_one_of_several_scans_is_not_written_where_another_run_writes(
