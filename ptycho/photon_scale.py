@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.pattern_statistics import Mask, sample_of
+from ptycho.probe import focus_of_light
 from ptycho.stored_array import Stack
 
 Array = npt.NDArray[Any]
@@ -68,8 +69,7 @@ def focus_of(patterns: Stack, ignored: Mask | None, domain: str) -> npt.NDArray[
         domain: what the patterns are.
     """
     mean = np.mean(sample_of(patterns, ignored) ** (2 if domain == "amplitude" else 1), axis=0)
-    near = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(np.sqrt(mean)), norm="ortho"))
-    return near.astype(np.complex64)[None]
+    return focus_of_light(mean)
 
 
 def _go_together(probe: Array, known: Array, positions: Array, mean_counts: float, power: float) -> bool:

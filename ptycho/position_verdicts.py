@@ -19,6 +19,9 @@ SMALLEST_EXTENT: Final = 0.1
 MOST: Final = (0.1, 0.9)
 """Quantiles of the coordinates, between which most positions lie."""
 
+NARROWEST: Final = 0.125
+"""Diameter over the side of the patterns of a probe that is not known, at least: a narrower one serves no scan."""
+
 SMALLEST_RATIO: Final = 0.02
 """Extent of most of a scan along one axis over that along the other, below which they are not in one unit."""
 
@@ -68,17 +71,21 @@ def of_far_off(rows: Array, positions: Array) -> Iterator[Verdict]:
     )  # fmt: skip
 
 
-def of_positions(positions: Array, probe: Array) -> Iterator[Verdict]:
+def of_positions(positions: Array, probe: Array | None, size: int) -> Iterator[Verdict]:
     """Positions all in one place, or along a line; no overlap.
 
     Args:
         positions: (n, 2), rows (y, x), object pixels.
-        probe: complex (modes, N, N).
+        probe: complex (modes, N, N); None where it is not known, and overlap is not judged.
+        size: N.
     """
     if len(positions) < FEWEST_POSITIONS:
         return
     within = np.quantile(positions, MOST, axis=0, method="nearest")
-    extents, diameter = np.ptp(within, axis=0), probe_diameter_px(probe)
+    extents, diameter, width = np.ptp(within, axis=0), NARROWEST * size, ""
+    if probe is not None:
+        diameter = probe_diameter_px(probe)
+        width = f", and the probe is {diameter:.0f} pixels wide"
     extent = float(extents.max())
     if extent == 0:
         found = "most positions are equal: object and probe cannot be separated"
@@ -86,8 +93,7 @@ def of_positions(positions: Array, probe: Array) -> Iterator[Verdict]:
     elif extent < SMALLEST_EXTENT * diameter:
         yield Verdict(
             "extent", "warning", extent, "px",
-            f"most positions lie within {extent:.2g} pixels, and the probe is {diameter:.0f} pixels wide: all "
-            "patterns show the same place",
+            f"most positions lie within {extent:.2g} pixels{width}: all patterns show the same place",
             "If they are in micrometres or another unit, divide them by the object pixel size.",
         )  # fmt: skip
     elif extents.min() < max(SMALLEST_EXTENT * diameter, SMALLEST_RATIO * extent):
@@ -98,7 +104,7 @@ def of_positions(positions: Array, probe: Array) -> Iterator[Verdict]:
             "a scan along one line hardly separates object and probe",
             f"Check the unit of {small}coords.",
         )  # fmt: skip
-    else:
+    elif probe is not None:
         yield from _of_overlap(neighbor_distance(positions), diameter)
 
 

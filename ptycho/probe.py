@@ -69,6 +69,12 @@ def covered_shares(
     return shares
 
 
+def focus_of_light(light: npt.NDArray[Any]) -> npt.NDArray[np.complex64]:
+    """The focus whose far field has this intensity (N, N): a probe without its defocus, (1, N, N)."""
+    near = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(np.sqrt(light)), norm="ortho"))
+    return near.astype(np.complex64)[None]
+
+
 def far_field_light(probe: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Intensity of the far field of a probe (modes, N, N) alone, (N, N), zero frequency at [N//2, N//2]."""
     waves = np.fft.fftshift(np.fft.fft2(probe, norm="ortho"), axes=(-2, -1))

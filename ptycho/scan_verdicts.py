@@ -14,6 +14,7 @@ import numpy as np
 from ptycho import frame_verdicts, pixel_verdicts, position_verdicts
 from ptycho.geometry import Geometry
 from ptycho.pattern_statistics import Mask, Summary, sample_of
+from ptycho.probe import focus_of_light
 from ptycho.scan_domain import Decision
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack, silenced, taken
@@ -100,12 +101,12 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
     found += [*frame_verdicts.of_empty_frames(empty, n), *frame_verdicts.of_photons(mean_counts)]
     if where is not None and scan.positions is not None:
         found += position_verdicts.of_far_off(far, where)
-        if scan.probe is not None and is_in_order:
+        if is_in_order:
             near = where[rows]
             if scan.rows is not None:  # the positions of all patterns tell more
                 far = position_verdicts.far_off_positions(scan.positions, size)
                 near = np.delete(scan.positions, far, axis=0)
-            of_positions = [*position_verdicts.of_positions(near, scan.probe)]
+            of_positions = [*position_verdicts.of_positions(near, scan.probe, size)]
             found += of_positions or frame_verdicts.of_drift(totals, where[rows])
     found += position_verdicts.of_field(scan.geometry, None if where is None else where[rows], size)
     return Examined(decision, found, patterns, bad, rows, mean_counts)
@@ -129,7 +130,7 @@ def _of_pixels(
         masked = sample_of(scan.patterns, ~stated.bad) ** power
         if inverted := [*pixel_verdicts.of_mask(light, masked, stated.bad)]:
             return inverted, bad, 0.0
-    single = scan.probe is not None and not pixel_verdicts.is_sharp(scan.probe)
+    single = not pixel_verdicts.is_sharp(_usual_focus(counts) if scan.probe is None else scan.probe)
     hot = pixel_verdicts.hot_pixels(counts, everywhere=single)
     found = [*pixel_verdicts.of_hot_pixels(hot, light)]
     bad = joined(bad, hot) if hot.any() else bad
@@ -149,6 +150,12 @@ def _of_pixels(
     if scan.probe is not None:
         found += pixel_verdicts.of_centre(np.where(hot, 0, light), scan.probe)
     return found, bad, float(light[hot].sum())
+
+
+def _usual_focus(counts: Array) -> Array:
+    """The focus whose far field is the usual pattern, of which single hits are no part: (1, N, N)."""
+    usual = np.median(counts, axis=0)
+    return focus_of_light(usual if usual.any() else counts.mean(axis=0))
 
 
 def _with_hits(bad: Mask | None, hits: Array, shape: tuple[int, ...]) -> Mask | None:

@@ -29,5 +29,12 @@ def write(path, scan=SCAN, **changes):
     return path / "scan.npz"
 
 
+def hit(scan, place, counts):
+    """The patterns of a scan, with so many counts more in one pixel (pattern, row, column)."""
+    patterns = np.array(scan.patterns)
+    patterns[place] += counts
+    return patterns
+
+
 def said(caplog):
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

@@ -11,7 +11,7 @@ import pytest
 from ptycho.probe import probe_diameter_px
 from ptycho.raw_data import DataError, RawData
 from ptycho.simulation import make_probe
-from tests.core.sound_scans import SCAN, said, sound, write
+from tests.core.sound_scans import SCAN, hit, said, sound, write
 
 
 @pytest.mark.parametrize(("domain", "n_modes"), [("intensity", 1), ("amplitude", 3)])
@@ -21,10 +21,34 @@ from tests.core.sound_scans import SCAN, said, sound, write
 def test_nothing_is_said_of_a_simulated_scan(tmp_path, caplog, step, nphotons, defocus_rad, n_modes, domain):
     step_px = step * probe_diameter_px(make_probe(32, defocus_rad, n_modes))
     scan = sound(domain, step_px=step_px, nphotons=nphotons, defocus_rad=defocus_rad, n_modes=n_modes)
-    scan.to_file(tmp_path / "scan.npz")
     caplog.clear()
-    RawData.from_file(tmp_path / "scan.npz")
-    assert said(caplog) == []
+    for probe in (scan.probe, None):
+        RawData.from_file(write(tmp_path, scan, probeGuess=probe))
+        assert said(caplog) == []
+
+
+SPOILT = {
+    "cosmic_hits": {"diff3d": hit(SCAN, (7, 5, 5), 2_000)},
+    "drift": {
+        "diff3d": np.random.default_rng(0).poisson(
+            SCAN.patterns[:] * np.exp(-np.arange(60) / 40)[:, None, None]
+        )
+    },
+    "extent": {"xcoords": 0.01 * SCAN.xcoords, "ycoords": 0.01 * SCAN.ycoords},
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+@pytest.mark.parametrize("probe", [SCAN.probe, None], ids=["with a probe", "without one"])
+def test_what_spoils_a_scan_is_said_with_and_without_a_probe(tmp_path, name, probe):
+    scan = RawData.from_file(write(tmp_path, probeGuess=probe, **SPOILT[name]))
+    assert [one.name for one in scan.verdicts] == [name]
+
+
+@pytest.mark.parametrize("change", [{"xcoords": 0 * SCAN.xcoords}, {"ycoords": np.full(60, 70.0)}])
+def test_equal_positions_are_said_without_a_probe(tmp_path, change):
+    scan = RawData.from_file(write(tmp_path, probeGuess=None, **{"ycoords": 0 * SCAN.ycoords} | change))
+    assert [one.name for one in scan.verdicts] == ["extent"]
 
 
 @pytest.mark.parametrize("N", [16, 64, 128])
