@@ -22,6 +22,7 @@ from ptycho.atomic import atomic_write
 from ptycho.data_error import DataError, problem
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.stored_array import Array, OpenFile, Place, Stack, StoredArray
+from ptycho.verdict import Verdict
 
 NPZ_KEYS: Final = (
     *("diff3d", "diffraction", "xcoords", "ycoords", "probeGuess", "bad_pixels", "holdout", "half"),
@@ -61,11 +62,13 @@ _DAMAGED: Final = (
 class ScanFile(NamedTuple):
     """Arrays of a file by their key in the data contract."""
 
-    arrays: dict[str, Stack]
+    arrays: Mapping[str, Stack]
     names: dict[str, str]
     """What the file calls them, if else."""
     rows: npt.NDArray[np.int64] | None = None
     """Patterns that were read, increasing; None: all. Positions are always all there."""
+    verdicts: tuple[Verdict, ...] = ()
+    """What was noticed before pixels were masked."""
 
 
 def read_npz(path: Path) -> ScanFile:

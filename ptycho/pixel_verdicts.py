@@ -323,9 +323,9 @@ def of_mask(light: Array, masked: Array, stated: Mask) -> Iterator[Verdict]:
     if share > 0.5:
         yield Verdict(
             "mask", "warning", share, "of the light",
-            f"bad_pixels leave out {share:.0%} of the light, and {np.mean(stated):.0%} of the pixels: True marks a "
-            "pixel that was NOT measured",
-            "Invert the mask if it marks the good pixels.",
+            f"the bad pixels leave out {share:.0%} of the light, and are {np.mean(stated):.0%} of the pixels: in "
+            "bad_pixels True marks a pixel that was NOT measured",
+            "Invert the mask if it marks the good pixels, or set mask_marks to good.",
         )  # fmt: skip
 
 

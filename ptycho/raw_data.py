@@ -23,7 +23,7 @@ from ptycho.display import scan_html
 from ptycho.geometry import Geometry
 from ptycho.grouped_data import GroupedData, grouped_data
 from ptycho.inspection import Inspection, inspected
-from ptycho.npz_files import write_npz
+from ptycho.npz_files import ScanFile, write_npz
 from ptycho.photon_scale import focus_of, photon_scale
 from ptycho.scan_checks import Checker
 from ptycho.scan_domain import Domain, TrainedDomains, check_word, decide_domain
@@ -123,9 +123,7 @@ class RawData:
         check_word(domain)
         reading = reading or DataConfig()
         file = read_scan_file(path, reading, domain, some=some)
-        return cls._build(
-            file.arrays, domain, printable(str(path)), file.names, path, trained, reading, file.rows
-        )
+        return cls._build(file, domain, printable(str(path)), path, trained, reading)
 
     @classmethod
     def from_arrays(
@@ -177,7 +175,7 @@ class RawData:
             "metadata": None if metadata is None else json.dumps(dict(metadata)),
         }
         arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
-        return cls._build(arrays, domain, "scan", {}, None)
+        return cls._build(ScanFile(arrays, {}), domain, "scan")
 
     @classmethod
     def from_coords_without_pc(
@@ -201,7 +199,7 @@ class RawData:
         given = {"diff3d": diff3d, "xcoords": xcoords, "ycoords": ycoords, "probeGuess": probeGuess}
         given |= {"scan_index": scan_index, "objectGuess": objectGuess}
         arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
-        return cls._build(arrays, domain, "scan", {}, None)
+        return cls._build(ScanFile(arrays, {}), domain, "scan")
 
     def generate_grouped_data(self, N: int, K: int = 4, nsamples: int = 1, gridsize: int = 1) -> GroupedData:
         """The scan in the form that `ptycho.loader.load` takes (historical name).
@@ -223,19 +221,17 @@ class RawData:
     @classmethod
     def _build(
         cls,
-        arrays: Mapping[str, Stack],
+        file: ScanFile,
         domain: str,
         origin: str,
-        names: Mapping[str, str],
-        path: Path | None,
+        path: Path | None = None,
         trained: TrainedDomains | None = None,
         reading: DataConfig | None = None,
-        rows: npt.NDArray[np.int64] | None = None,
     ) -> Self:
-        """Check every array, decide the domain, examine the scan, scale the probe; `rows`: as of `ScanFile`."""
+        """Check every array, decide the domain, examine the scan, scale the probe."""
         check_word(domain)
-        arrays = as_plain(arrays, origin)
-        check = Checker(arrays, origin, names)
+        arrays, rows = as_plain(file.arrays, origin), file.rows
+        check = Checker(arrays, origin, file.names)
         metadata = check.metadata()
         patterns, summary = check.patterns()
         n, size = (None, None) if patterns is None else patterns.shape[:2]
@@ -254,6 +250,7 @@ class RawData:
         if patterns is not None and summary is not None and check.is_sound(summary):
             decide = partial(decide_domain, domain, metadata, whole=summary.whole, trained=trained)
             found = examine(Seen(patterns, summary, stated, positions, probe, geometry, rows), decide)
+            found.verdicts[:0] = file.verdicts
             if found.decision.domain == "amplitude" and nphotons is not None:
                 check.not_intensity(found.mean_counts, nphotons)
             check.problems += [one.problem(origin) for one in found.verdicts if one.severity == "error"]

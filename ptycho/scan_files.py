@@ -4,6 +4,7 @@ A reader returns the arrays under their keys of the data contract and converts u
 values make sense is checked afterwards, in one place (`ptycho.raw_data`).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +74,7 @@ def _some_of(file: ScanFile) -> ScanFile:
     return file if rows is None else ScanFile(_of_rows(arrays, rows, len(patterns)), file.names, rows)
 
 
-def _of_rows(arrays: dict[str, Stack], rows: npt.NDArray[np.int64], n: int) -> dict[str, Stack]:
+def _of_rows(arrays: Mapping[str, Stack], rows: npt.NDArray[np.int64], n: int) -> dict[str, Stack]:
     """Arrays with those rows of what belongs to single ones of n patterns."""
     single = {
         key

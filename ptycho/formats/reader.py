@@ -1,8 +1,9 @@
 """Reading a scan of any layout into the arrays and units of the data contract."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -15,8 +16,13 @@ from ptycho.formats.sources import Sources, opened
 from ptycho.formats.windows import window_of
 from ptycho.geometry import PLANCK_TIMES_LIGHT_J_M
 from ptycho.npz_files import ScanFile
+from ptycho.pixel_verdicts import of_mask
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack
+from ptycho.verdict import Verdict
+
+LOOKED_AT: Final = 16
+"""Images that tell whether a mask is inverted."""
 
 
 def read_foreign(path: Path, settings: DataConfig, domain: str = "auto", *, some: bool = False) -> ScanFile:
@@ -49,7 +55,16 @@ def read_foreign(path: Path, settings: DataConfig, domain: str = "auto", *, some
             arrays["probeGuess"] = probe
         offset = _offset(sources, plan)
         arrays["ycoords"], arrays["xcoords"] = (plan.positions + offset).T
-        return ScanFile(arrays, _names(sources, plan), plan.rows)
+        return ScanFile(arrays, _names(sources, plan), plan.rows, tuple(_of_mask(plan)))
+
+
+def _of_mask(plan: Plan) -> Iterator[Verdict]:
+    """Whether a mask leaves out the measured pixels, by some images as they are in the file."""
+    window, silent = plan.reading.window, plan.reading.bad
+    if silent is not None:
+        which = np.unique(np.linspace(0, len(plan.images) - 1, LOOKED_AT).astype(np.int64))
+        images, bad = plan.images.read(which, window.box).astype(np.float64), silent[window.box]
+        yield from of_mask(np.where(bad, 0, images).mean(axis=0), np.where(bad, images, 0), bad)
 
 
 def read_size(path: Path, settings: DataConfig) -> int:

@@ -2,8 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import Final
 
-from ptycho.config.errors import ConfigError
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.wording import counted
 from ptycho_torch.cli.console import refusing, relative, tell_next_with
 from ptycho_torch.cli.inspect import add_reading, reading
@@ -20,6 +21,13 @@ def add_arguments(parser: FlagParser) -> None:
     add_quiet(parser)
 
 
+_NOT_FOUND_HERE: Final = Failure(
+    "orientation",
+    "orientation: expected one of the eight that can be named, which the positions are written in; got auto, which a "
+    "reconstruction finds. Name it, or set it in ptycho reconstruct.",
+)
+
+
 def run(options: argparse.Namespace) -> int:
     """Read the scan, and write it.
 
@@ -30,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     kept = in_the_way(target, options)
     try:
         path, settings, domain = reading(options)
+        kept += [_NOT_FOUND_HERE] if settings.orientation == "auto" else []
     except ConfigError as error:
         raise ConfigError([*error.failures, *kept]) from None
     if kept:

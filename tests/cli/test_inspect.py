@@ -96,6 +96,9 @@ def test_an_imported_scan_is_the_one_that_was_read(ptycho: Run) -> None:
     code, _, said = ptycho("import", "raw.h5", *ALL, "-o", "scan.npz")
     assert (code, "got an existing one" in said) == (2, True)
     assert ptycho("import", "raw.h5", *ALL, "-o", "scan.npz", "--overwrite")[0] == 0
+    code, _, said = ptycho("import", "raw.h5", *ALL, "-o", "other.npz", "--orientation", "auto")
+    assert (code, said.startswith("ptycho import: orientation: ")) == (2, True)
+    assert not Path("other.npz").exists()
 
 
 def test_a_notebook_shows_the_picture_of_a_scan() -> None:

@@ -206,6 +206,14 @@ def test_a_mask_leaves_pixels_out(tmp_path: Path) -> None:
         read(path, **ALL, mask="/entry/y")
 
 
+def test_a_mask_that_leaves_out_the_light_is_noticed(tmp_path: Path) -> None:
+    rows, columns = np.indices((24, 30))
+    inverted = np.hypot(rows - 11, columns - 16) < 7
+    path = standard(tmp_path / "scan.h5", mask=inverted)
+    assert "mask" in [one.name for one in read(path, **ALL, mask="/entry/mask").verdicts]
+    assert read(path, **ALL, mask="/entry/mask", mask_marks="good").verdicts == ()
+
+
 @pytest.mark.proves("data.mask_file", seen="its pixels are left out as well")
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5"])
 def test_a_mask_may_be_in_a_file_of_its_own(file: Path, tmp_path: Path, suffix: str) -> None:
