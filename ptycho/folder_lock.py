@@ -33,7 +33,7 @@ def locked(path: Path) -> Generator[None]:
     """
     from filelock import FileLock, Timeout  # loads with the first writer
 
-    made = _make(path)
+    made = make_folder(path)
     for name in (LOCK, WRITER):
         refuse_others(path / name, Path.is_file)
     lock = FileLock(path / LOCK, thread_local=False)
@@ -41,7 +41,7 @@ def locked(path: Path) -> Generator[None]:
         try:
             lock.acquire(timeout=_PATIENCE_S)
         except FileNotFoundError:  # another process has just removed the folder that it had made
-            made = _make(path)
+            made = make_folder(path)
             lock.acquire(timeout=_PATIENCE_S)
         with atomic_write(path / WRITER) as file:
             file.write(json.dumps(_this_process()).encode())
@@ -57,6 +57,23 @@ def locked(path: Path) -> Generator[None]:
             for folder in made:
                 with contextlib.suppress(OSError):  # it is not empty
                     folder.rmdir()
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder; gives those that were missing, the innermost first.
+
+    Raises:
+        ConfigError: a file is in the way.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        places = (path, *path.parents)
+        taken = next((place for place in places if place.exists() or place.is_symlink()), path)
+        message = f"{path}: expected a folder or a new name; got the file {taken}. Name another folder."
+        raise ConfigError([Failure("output_dir", message)]) from None
+    return missing
 
 
 def in_use(path: Path) -> Failure | None:
@@ -95,19 +112,6 @@ def linked_failure(path: Path) -> Failure:
     """Why nothing is written through a link out of the folder of a run."""
     message = f"{path}: expected a file or folder of the run itself; got a link, which is not followed."
     return Failure(str(path), f"{message} Replace it by the file or folder that it points to.")
-
-
-def _make(path: Path) -> list[Path]:
-    """Make a folder; gives those that were missing, the innermost first."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        places = (path, *path.parents)
-        taken = next((place for place in places if place.exists() or place.is_symlink()), path)
-        message = f"{path}: expected a folder or a new name; got the file {taken}. Name another folder."
-        raise ConfigError([Failure("output_dir", message)]) from None
-    return missing
 
 
 def _this_process() -> dict[str, Any]:

@@ -165,11 +165,8 @@ def read_results(path: Path, names: Collection[str]) -> dict[str, Array]:
         unpacked = sum(info.file_size for info in wanted.values())
         if unpacked > SURELY_FITS + MOST_PACKED * path.stat().st_size:
             expected, got = "arrays as a run writes them", f"an archive that unpacks to {size_text(unpacked)}"
-            raise DataError(
-                problem(
-                    ", ".join(sorted(wanted)), expected, got, path, "Name another run, or reconstruct again."
-                )
-            )
+            advice = "Name another run, or reconstruct again."
+            raise DataError(problem(", ".join(sorted(wanted)), expected, got, path, advice))
         return {name: read_member(path, archive, info) for name, info in wanted.items()}
 
 

@@ -14,6 +14,11 @@ def recorded_settings(folder: Path) -> Mapping[str, Any]:
     return cast(dict[str, Any], told) if isinstance(told, dict) else {}
 
 
+def run_dir_of(folder: Path) -> Path:
+    """The folder with the record of the run that results are of: the same, or the one above, of several scans."""
+    return folder if (folder / RECORD).is_file() else folder.parent
+
+
 def is_of_others(folder: Path) -> bool:
     """Whether `config.json` in a folder is that of another program: JSON that describes no run and no model."""
     try:

@@ -65,15 +65,16 @@ def earlier_run(path: Path) -> Path | None:
 def members_in(path: Path, members: tuple[str, ...] = MEMBERS) -> list[Path]:
     """Members of a run that are in a folder, by their relative paths; also those in the folders of several scans."""
     found = [Path(name) for name in members if os.path.lexists(path / name)]
-    if Path(RECORD) in found and not holds_training(path):
-        for folder in _scan_folders(path):
-            if folder.name[0] != "." and is_folder(folder) and not (folder / RECORD).exists():
-                found += [Path(folder.name) / name for name in OF_SOLVER if os.path.lexists(folder / name)]
+    for folder in scan_folders(path):
+        if folder.name[0] != "." and is_folder(folder) and not (folder / RECORD).exists():
+            found += [Path(folder.name) / name for name in OF_SOLVER if os.path.lexists(folder / name)]
     return found
 
 
-def _scan_folders(path: Path) -> list[Path]:
-    """The folders of several scans, by what the record lists; of a run that lists nothing, those with results."""
+def scan_folders(path: Path) -> list[Path]:
+    """The folders of several scans in that of a run, by what the record lists; where it lists nothing, by results."""
+    if not os.path.lexists(path / RECORD) or holds_training(path):
+        return []
     try:
         listed = [*read_checksums(path)]
     except ConfigError:  # damaged
@@ -107,20 +108,24 @@ def failure_of_others(path: Path) -> Failure | None:
         return None
     rule = "expected a folder in which a run can write files of these names"
     why = "which no run wrote" if folders else f"without the record of a run ({RECORD})"
-    got = f"got {' and '.join(others)}, {why}. Move them away, or name another folder."
-    return Failure("output_dir", f"{path}: {rule}; {got}")
+    message = f"{path}: {rule}; got {' and '.join(others)}, {why}. Move them away, or name another folder."
+    return Failure("output_dir", message)
 
 
-def failure_of_scan(run_dir: Path, folder: Path) -> Failure | None:
-    """Why a run of several scans may not write into the folder of one: it holds a run, or files of others."""
+def failure_of_scan(folder: Path, *, is_ours: bool) -> Failure | None:
+    """Why a run of several scans may not write into the folder of one: it holds a run, or files of others.
+
+    Args:
+        folder: of the scan.
+        is_ours: whether the run has written into it, see `scan_folders`.
+    """
     if folder.is_symlink():
         return linked_failure(folder)
     if os.path.lexists(folder / RECORD):
         got = "got one that holds a run of its own. Name another output folder."
         return Failure(str(folder), f"{folder}: expected a folder for one scan of several; {got}")
-    ours = {run_dir / name for name in members_in(run_dir)}
-    others = [name for name in OF_SOLVER if os.path.lexists(folder / name) and folder / name not in ours]
-    if not others:
+    others = [name for name in OF_SOLVER if os.path.lexists(folder / name)]
+    if is_ours or not others:
         return None
     it = "it" if len(others) == 1 else "them"
     got = f"got {', '.join(others)}, which the run did not write. Move {it} away, or name another output folder."
@@ -144,10 +149,11 @@ def failure_of_run(path: Path, *, may_resume: bool, may_replace: bool = True) ->
         what = "a reconstruction"
     else:
         what = "the record of a run that was not finished"
-    ways, trains = list[str](), "train_data_file" in recorded_settings(path)
+    goes_on = may_resume and (CHECKPOINTS in present or present == {RECORD})
+    ways: list[str] = []
     if unsolved:
         ways.append(f"resume it (ptycho reconstruct --resume {path}; resume=True in Python)")
-    elif may_resume and trains and (CHECKPOINTS in present or present == {RECORD}):
+    elif goes_on and "train_data_file" in recorded_settings(path):
         ways.append(f"resume it (ptycho train --resume {path}; resume() in Python)")
     ways += ["replace it (--overwrite; overwrite=True in Python)"] if may_replace else []
     ways += ["name another folder"]

@@ -45,6 +45,7 @@ from ptycho.run_files import (
     number_of_earlier,
     refuse_odd,
     refuse_strangers,
+    scan_folders,
 )
 
 _REFUSALS: Final = (ConfigError, DataError, FileNotFoundError)
@@ -121,14 +122,13 @@ class RunFolder:
             names: what they are called.
 
         Raises:
-            ConfigError: one of several holds what is not of this run, or is in use.
+            ConfigError: one of several holds another run or files of others, or is in use.
         """
         if len(names) == 1:
             return [self.path]
         folders = [self.path / name for name in names]
-        found = (failure_of_scan(self.path, folder) for folder in folders if self._writes)
-        if failures := [failure for failure in found if failure]:
-            raise ConfigError(failures)
+        if self._writes:
+            self._refuse_others_in(folders)
         for folder in folders if self._writes else ():
             if (folder / LOCK).exists():
                 with locked(folder):  # which takes away what a killed writer left
@@ -143,14 +143,19 @@ class RunFolder:
             folder: in this one, or itself for a single scan.
 
         Raises:
-            ConfigError: it holds what is not of this run by now, or is in use.
+            ConfigError: it holds another run or files of others by now, or is in use.
         """
         with contextlib.ExitStack() as held:
             if self._writes and folder != self.path:
                 held.enter_context(locked(folder))
-                if failure := failure_of_scan(self.path, folder):
-                    raise ConfigError([failure])
+                self._refuse_others_in([folder])
             yield
+
+    def _refuse_others_in(self, folders: Sequence[Path]) -> None:
+        ours = scan_folders(self.path)
+        found = (failure_of_scan(folder, is_ours=folder in ours) for folder in folders)
+        if failures := [failure for failure in found if failure]:
+            raise ConfigError(failures)
 
     def begin(self, *, anew: bool, members: tuple[str, ...] = MEMBERS) -> None:
         """Begin to write; what else can refuse the run is done before.

@@ -205,7 +205,7 @@ class Checker:
         return positions
 
     def _canvas(self, positions: Array, size: int) -> None:
-        """Report positions so far apart that there is no memory for the object between them; not those left out."""
+        """Report positions so far apart that the object between them exceeds the memory; not those left out."""
         near = np.delete(np.arange(len(positions)), far_off_positions(positions, size))
         height, width = (float(length) + size for length in np.ptp(positions[near], axis=0))
         n_bytes = int(height * width * CANVAS_BYTES)

@@ -219,10 +219,11 @@ def tell_report(path: Path) -> None:
     Args:
         path: of the report.
     """
-    from ptycho.config.record import RECORD
+    from ptycho.recorded import run_dir_of
 
-    home = path.parent if (path.parent / RECORD).is_file() else path.parent.parent  # of several scans
-    tell_next("report", home, "--watch", otherwise=f"  (or open {relative(path)} in a browser)")
+    tell_next(
+        "report", run_dir_of(path.parent), "--watch", otherwise=f"  (or open {relative(path)} in a browser)"
+    )
 
 
 def is_first_process() -> bool:

@@ -11,6 +11,12 @@ from ptycho_torch.cli.inspect import add_reading, reading
 from ptycho_torch.cli.options import add_quiet, in_the_way
 from ptycho_torch.cli.parser import FlagParser
 
+_NOT_FOUND_HERE: Final = Failure(
+    "orientation",
+    "orientation: expected one of the eight that can be named, which the positions are written in; got auto, which a "
+    "reconstruction finds. Name it, or set it in ptycho reconstruct.",
+)
+
 
 def add_arguments(parser: FlagParser) -> None:
     """Add FILE and the flags: the fields of the section [data]."""
@@ -19,13 +25,6 @@ def add_arguments(parser: FlagParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
     add_reading(parser)
     add_quiet(parser)
-
-
-_NOT_FOUND_HERE: Final = Failure(
-    "orientation",
-    "orientation: expected one of the eight that can be named, which the positions are written in; got auto, which a "
-    "reconstruction finds. Name it, or set it in ptycho reconstruct.",
-)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -124,14 +124,12 @@ def refuse_replaced(canonical: Any, run_dir: Path) -> None:
     section = section_of(type(canonical))
     held = [(section, canonical), *((one, getattr(canonical, name)) for name, one in section.nested.items())]
     members = {(run_dir / name).resolve() for name in members_in(run_dir)}
+    homes = {member.parent for member in members}  # a start may be a folder
     failures: list[Failure] = []
     for one, values in held:
-        for name, value in (
-            (name, getattr(values, name)) for name in sorted(one.paths) if name != "output_dir"
-        ):
-            path = None if value is None else Path(str(value)).resolve()
-            start_of = {member.parent for member in members} if name == "start" else set[Path]()
-            if path in members | start_of:
+        for name in sorted(one.paths - {"output_dir"}):
+            value, replaced = getattr(values, name), members | homes if name == "start" else members
+            if value is not None and Path(str(value)).resolve() in replaced:
                 rule = "expected a file that stays where it is"
                 got = f"got {value}, of the run that is replaced. Name another output folder."
                 failures.append(Failure(f"{one.table}.{name}", f"{one.table}.{name}: {rule}; {got}"))

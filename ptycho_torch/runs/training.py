@@ -197,7 +197,7 @@ def prepare(
     module = build_module(payload, data)
     if resumed is not None:
         refuse_other_weights(module, resumed)
-    if resumed is None:
+    else:
         refuse_replaced(config, run_dir)
     folder.begin(anew=resumed is None)
     if is_first_process():

@@ -15,7 +15,7 @@ from ptycho.config.paths import RECONSTRUCTIONS, RUNS, Files
 from ptycho.config.recipes import Recipe
 from ptycho.config.section import section_of
 from ptycho.display import in_notebook
-from ptycho.folder_lock import locked
+from ptycho.folder_lock import locked, make_folder
 from ptycho.raw_data import RawData
 from ptycho.run_names import data_of, default_folder, reconstruction_folder
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
@@ -147,9 +147,8 @@ def _on_disk(
         return
     folder = Path(output_dir or stated["output_dir"])
     with contextlib.ExitStack() as undo:
-        for missing in [place for place in (*folder.parents[::-1], folder) if not place.exists()]:
-            missing.mkdir(exist_ok=True)
-            undo.callback(_remove_empty, missing)
+        for made in reversed(make_folder(folder)):
+            undo.callback(_remove_empty, made)
         path = folder / f"scan-{_digest(scan)[:8]}.npz"
         if not path.exists():
             undo.callback(_remove_unused, path)

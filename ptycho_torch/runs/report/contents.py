@@ -16,6 +16,7 @@ from ptycho.data_error import DataError, problem
 from ptycho.json_files import read_json
 from ptycho.judgement import JUDGED, Kind, number_of
 from ptycho.npz_files import read_results
+from ptycho.recorded import run_dir_of
 from ptycho.regular_files import read_regular
 from ptycho.run_files import (
     FIGURES,
@@ -146,7 +147,7 @@ def read_contents(folder: Path, *, new: Path | None = None, run_dir: Path | None
         DataError: an NPZ file is damaged.
     """
     place = new or folder
-    run_dir = run_dir or (folder if (folder / RECORD).is_file() else folder.parent)
+    run_dir = run_dir or run_dir_of(folder)
     record = _record(run_dir)
     is_training = "train_data_file" in record["configuration"]
     figures = _json(place / (FIGURES if is_training else OF_RECONSTRUCTION[-1]))
