@@ -255,6 +255,28 @@ def test_every_reader_reads_the_field(section: str) -> None:
     assert not wrong
 
 
+def test_every_module_that_reads_an_execution_setting_is_listed() -> None:
+    listed = {name: " ".join(said["read"]) for name, said in tables.CONSUMERS["execution"].items()}
+    missing = [
+        f"{name}: {module}"
+        for path in sorted((ROOT / "ptycho_torch").rglob("*.py"))
+        for module in [".".join(path.relative_to(ROOT).with_suffix("").parts)]
+        for name in _execution_settings_read(path)
+        if module not in listed.get(name, module)
+    ]
+    assert not missing
+
+
+def _execution_settings_read(path: Path) -> set[str]:
+    """What is read of an object that is named `execution` or `execution_config`."""
+    owners = re.compile(r"(.*\.)?execution(_config)?")
+    return {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text(), path.name))
+        if isinstance(node, ast.Attribute) and owners.fullmatch(ast.unparse(node.value))
+    }
+
+
 def test_only_a_field_of_one_value_may_be_read_by_nothing() -> None:
     unread = {
         field for section in SECTIONS for field, said in tables.CONSUMERS[section].items() if not said["read"]

@@ -179,6 +179,7 @@ def test_two_processes_reconstruct_one_object_and_the_first_one_writes(
     assert told["r_factor"] == pytest.approx(expected["r_factor"], rel=1e-5)
 
 
+@pytest.mark.proves("n_devices", seen="two processes find the object of one, without a network")
 def test_two_processes_solve_for_the_object_of_one(tiny_file: Path, tmp_path: Path) -> None:
     settings = ("--n-iterations=24", "--prior=tv", "--refine-probe=true", "--refine-intensities")
     settings += ("--refine-positions", "--positions-from=6", "--accelerator=cpu", "--num-threads=1")
