@@ -332,6 +332,7 @@ class Checker:
         array = self.get("scan_index", "iuf", "integers", (n,))
         if array is None or array.dtype.kind != "f":
             return array
+        array = array.astype(np.float64)  # half precision ends below the largest whole number
         if not (np.isfinite(array).all() and (array == np.rint(array)).all() and (abs(array) < 2**53).all()):
             self.report("scan_index", "integers", "numbers that are not whole", "Write integers.")
             return None

@@ -222,7 +222,7 @@ class Course:
         """A copy that can be judged without a change of this one, which goes on."""
         copied = copy.copy(self)
         copied.descent = copy.copy(self.descent)
-        copied.descent.state = copy.deepcopy(self.descent.state)
+        copied.descent.state = copy.copy(self.descent.state)  # its tensors are replaced, never changed
         return copied
 
     def close(self) -> None:

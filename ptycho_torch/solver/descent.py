@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.solver.forward import Forward, Gradients, Ids, Reduce
-from ptycho_torch.solver.long_waves import ROWS, long_step
+from ptycho_torch.solver.long_waves import long_step
 from ptycho_torch.solver.losses import Loss
 from ptycho_torch.solver.prior import no_dual, pull, shrink_variation, variation
+from ptycho_torch.solver.strips import strips
 
 FLOOR = 0.05
 """Share of the peak that is added to the illumination and to the brightness before they divide a step."""
@@ -303,7 +304,7 @@ class Descent:
         """
         state, strength, dual = self.state, self._strength(), self.state.dual
         if len(self._stiffness):
-            whole = gradient if strength is None else gradient + pull(state.ahead_object, dual)
+            whole = gradient if strength is None else pull(state.ahead_object, dual).add_(gradient)
             object = long_step(state.ahead_object, whole, self._stiffness, self._weight)
             object.addcdiv_(gradient, self._weight)
         else:
@@ -313,7 +314,8 @@ class Descent:
         if strength is not None:
             before = object
             object, dual = shrink_variation(before, 2 * self._weight / step, strength, dual)
-            force += self._weight * (object - before)
+            for rows, *_ in strips(len(object)):
+                force[rows] += self._weight[rows] * (object[rows] - before[rows])
         move = object - state.object
         return object, move, dual, -float(torch.vdot(force.reshape(-1), move.reshape(-1)).real)
 
@@ -374,9 +376,9 @@ class Descent:
     def _rms(self, change: Tensor) -> float:
         dark = self._weight.min()
         moved = light = torch.zeros((), device=dark.device)
-        for some, weight in zip(change.split(ROWS), self._weight.split(ROWS), strict=True):
-            lit = weight - dark
-            moved, light = moved + some.abs().square_().mul_(lit).sum(), light + lit.sum()
+        for rows, *_ in strips(len(change)):
+            lit = self._weight[rows] - dark
+            moved, light = moved + change[rows].abs().square_().mul_(lit).sum(), light + lit.sum()
         return float(moved.div(light).sqrt())
 
 

@@ -6,8 +6,9 @@ is the mean square slope of the amplitudes on the detector. Where a wave is twen
 this is a thousandth of the curvature along single pixels, and a step that suits those is far too short. Here waves get
 a step of their own, as a coarse grid would give them.
 
-With the phase factors u of the object, a real symmetric operator K and the gradient g, a step grows by
-i u K Im(conj(u) g): the whole remains a positive preconditioner, and what it comes to is what plain steps come to.
+With the object O, a real symmetric operator K and the gradient g, the object is turned by the phases
+K Im(conj(O) g): to first order the whole remains a positive preconditioner, and what it comes to is what plain steps
+come to. It is turned, not moved along a tangent, since the phase of a large object goes a long way.
 """
 
 import math
@@ -16,10 +17,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from ptycho_torch.solver.strips import strips
+
 SHARE: Final = 0.25
 """Of the longest step that the stiffness allows: it is a mean, and parts of an object are stiffer."""
-ROWS: Final = 256
-"""Of a canvas that are multiplied at once, so that no other canvas is made for it."""
+FARTHEST_RAD: Final = 0.3
+"""That the object is turned in one step: the curvature is that of small phases."""
 TINY: Final = 1e-30
 """Instead of zero, where a length divides."""
 
@@ -34,7 +37,7 @@ def long_step(canvas: Tensor, gradient: Tensor, stiffness_px2: Tensor, weight: T
         weight: real (H, W), illumination, photons, and what is added to it, which is all of it in the dark.
 
     Returns:
-        Complex (H, W); nothing in the dark.
+        Complex (H, W), which turns the object by at most `FARTHEST_RAD` and not at all in the dark, and may be changed.
     """
     (rows, along), (columns, across) = (
         _cosines(n, min(canvas.shape), stiffness, weight)
@@ -43,13 +46,25 @@ def long_step(canvas: Tensor, gradient: Tensor, stiffness_px2: Tensor, weight: T
     curvature = along[:, None] + across
     curvature[0, 0] = math.inf  # a phase of the whole object changes nothing
     gain = (1 / curvature - 1).clamp_min(0).to(weight)
-    factors, lit = canvas.sgn(), 1 - weight.min() / weight
-    pull = (factors.real * gradient.imag).addcmul_(factors.imag, gradient.real, value=-1).mul_(lit)
-    pull = gain * (rows @ pull @ columns.T)
-    turn = (rows.T @ pull @ columns).mul_(lit).mul_(SHARE / weight.max())
-    for some, by in zip(factors.split(ROWS), turn.split(ROWS), strict=True):
-        some.mul_(by)  # makes it complex first
-    return factors.mul_(1j)
+    dark, power, light = weight.min(), 0.0, 0.0
+    pull = torch.zeros_like(gain)
+    for some, *_ in strips(len(canvas)):
+        lit, here, there = 1 - dark / weight[some], canvas[some], gradient[some]
+        power, light = power + (here.abs().square_() * lit).sum(), light + lit.sum()
+        across_phase = (here.real * there.imag).addcmul_(here.imag, there.real, value=-1).mul_(lit)
+        pull += rows[:, some] @ (across_phase @ columns.T)
+    pull *= gain * (SHARE / weight.max() * light / (power + TINY))
+    step, farthest = torch.empty_like(canvas), dark.new_full((), TINY)
+    for some, *_ in strips(len(canvas)):
+        turn = (rows[:, some].T @ pull @ columns).mul_(1 - dark / weight[some])
+        farthest = torch.maximum(farthest, turn.abs().max())
+        step[some] = turn
+    share = (FARTHEST_RAD / farthest).clamp_max(1.0)
+    for some, *_ in strips(len(canvas)):
+        turn = step[some].real * share
+        torch.polar(torch.ones_like(turn), turn, out=step[some])
+        step[some].sub_(1).mul_(canvas[some])
+    return step
 
 
 def _cosines(n: int, most: int, stiffness_px2: float, like: Tensor) -> tuple[Tensor, Tensor]:

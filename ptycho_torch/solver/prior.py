@@ -7,6 +7,8 @@ Im(d x* / |x|). The first counts `MODULUS` times as much: noise lies in both ali
 import torch
 from torch import Tensor
 
+from ptycho_torch.solver.strips import strips
+
 TINY = 1e-30
 """Instead of zero, where a length divides."""
 MODULUS = 1.5
@@ -25,7 +27,11 @@ def variation(image: Tensor, strength: Tensor) -> Tensor:
     Returns:
         Real scalar.
     """
-    return _length(_slopes(_planes(image), _frame(image))).mul_(strength).sum()
+    total = strength.new_zeros(())
+    for rows, seen, inner in strips(len(image), below=1):
+        slopes = _slopes(_planes(image[seen]), _frame(image[seen]))
+        total += _length(slopes)[inner].mul_(strength[rows]).sum()
+    return total
 
 
 def no_dual(image: Tensor) -> Tensor:
@@ -51,6 +57,18 @@ def shrink_variation(
     Returns:
         The object, complex (H, W), and the dual.
     """
+    found = torch.empty_like(image)
+    new_dual = torch.empty(dual.shape, dtype=dual.dtype, device=dual.device)
+    for rows, seen, inner in strips(len(image), above=n_steps + 1, below=n_steps + 1):
+        told = image[seen], weight[seen], strength[seen], dual[..., seen, :]
+        strip, strip_dual = _shrunk(*told, n_steps)
+        found[rows], new_dual[..., rows, :] = strip[inner], strip_dual[..., inner, :]
+    return found, new_dual
+
+
+def _shrunk(
+    image: Tensor, weight: Tensor, strength: Tensor, dual: Tensor, n_steps: int
+) -> tuple[Tensor, Tensor]:
     least = weight.clone()
     least[:-1] = torch.minimum(least[:-1], weight[1:])
     least[:, :-1] = torch.minimum(least[:, :-1], weight[:, 1:])
@@ -67,7 +85,11 @@ def shrink_variation(
 
 def pull(image: Tensor, dual: Tensor) -> Tensor:
     """-d variation / d image* that belongs to a dual, complex (H, W): what a step on the object has against it."""
-    return torch.complex(*_divergence(dual, _frame(image))) / 2
+    against = torch.empty_like(image)
+    for rows, seen, inner in strips(len(image), above=1):
+        planes = _divergence(dual[..., seen, :], _frame(image[seen]))
+        against[rows] = torch.complex(*planes)[inner] / 2
+    return against
 
 
 def _planes(image: Tensor) -> Tensor:

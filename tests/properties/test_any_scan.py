@@ -87,6 +87,7 @@ def read_every_way(path: Path) -> None:
     st.dictionaries(st.sampled_from(KEYS), odd_array | metadata, max_size=3), st.sets(st.sampled_from(KEYS))
 )
 @example({"label_amp": np.zeros((1, 0, 0))}, {"diff3d"})
+@example({"scan_index": np.zeros(0, dtype=np.float16)}, {"diff3d"})
 def test_odd_arrays_raise_nothing_else(folder: Path, odd: dict[str, Any], missing: set[str]):
     kept = {name: array for name, array in scan().items() if name not in missing}
     path = folder / "odd.npz"

@@ -8,7 +8,7 @@ from benchmarks.quality import Scene, solve
 from benchmarks.quality_cases import CASES, strong_phase
 from ptycho_torch.simulate import simulate_scan
 from ptycho_torch.solver import Patterns, prepare, run
-from ptycho_torch.solver.long_waves import long_step
+from ptycho_torch.solver.long_waves import FARTHEST_RAD, long_step
 
 SHAPE = (40, 33)
 STIFFNESS = torch.tensor([2.0, 3.5], dtype=torch.float64)
@@ -26,14 +26,40 @@ def test_the_operator_is_symmetric_and_positive_and_leaves_dark_and_gauge_alone(
     canvas = 1 + 0.3 * noise(0)
     weight = torch.full(SHAPE, 100.0, dtype=torch.float64)
     weight[:5] = 5.0
-    one, other = noise(1), noise(2)
+    one, other = 1e-9 * noise(1), 1e-9 * noise(2)  # the object is turned, which is linear in small steps
     steps = [long_step(canvas, gradient, STIFFNESS, weight) for gradient in (one, other)]
-    assert inner(one, steps[1]) == pytest.approx(inner(steps[0], other), rel=1e-9)
+    assert inner(one, steps[1]) == pytest.approx(inner(steps[0], other), rel=1e-6)
     assert inner(one, steps[0]) > 0
     assert not steps[0][:5].abs().any()
     flat = torch.ones(SHAPE, dtype=torch.complex128)
     constant = long_step(flat, 1j * flat, STIFFNESS, 1e12 * torch.ones(SHAPE, dtype=torch.float64))
     assert constant.abs().max() < 1e-20
+
+
+def test_the_object_is_turned_alone_and_not_far() -> None:
+    canvas = 1 + 0.3 * noise(0)
+    step = long_step(canvas, 1e9 * noise(1), STIFFNESS / 1e3, torch.ones(SHAPE, dtype=torch.float64))
+    assert not step.abs().any()  # where all is as dark as the darkest
+    weight = torch.full(SHAPE, 100.0, dtype=torch.float64)
+    weight[0, 0] = 5.0
+    moved = canvas + long_step(canvas, 1e9 * noise(1), STIFFNESS / 1e3, weight)
+    torch.testing.assert_close(moved.abs(), canvas.abs())
+    assert float((moved / canvas).angle().abs().max()) == pytest.approx(FARTHEST_RAD)
+
+
+def test_no_step_is_too_long_for_a_large_object() -> None:
+    """The phase of an object of 6000 patterns goes a long way: steps along tangents make the loss rise."""
+    scan = simulate_scan(N=32, n_positions=6000, nphotons=1e6, holdout_fraction=0.0)
+    descent = prepare(
+        Patterns(scan.patterns, scan.domain),
+        torch.from_numpy(scan.positions_px),
+        torch.from_numpy(scan.probe),
+        probe_from=None,
+        switch_at=None,
+    )
+    rows = [descent.step() for _ in range(12)]
+    assert all(row.used for row in rows)
+    assert rows[-1].objective < 0.13 * rows[3].objective
 
 
 def test_a_long_narrow_canvas_takes_no_more_memory_than_it_has_pixels() -> None:

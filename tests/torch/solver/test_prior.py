@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from ptycho_torch.solver.prior import MODULUS, no_dual, shrink_variation, variation
+from ptycho_torch.solver import strips
+from ptycho_torch.solver.prior import MODULUS, no_dual, pull, shrink_variation, variation
 
 
 def image_of(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -80,3 +81,18 @@ def test_a_strong_prior_leaves_the_weighted_mean() -> None:
     found, _ = shrink_variation(image, weight, torch.full_like(weight, 50.0), no_dual(image), n_steps=2000)
     mean = (image * weight).sum() / weight.sum()
     torch.testing.assert_close(found, torch.full_like(found, mean.item()), atol=1e-3, rtol=0)
+
+
+def test_strips_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, weight = image_of(61, 9, seed=4), torch.rand(61, 9).double() + 0.5
+    strength = torch.rand(61, 9).double()
+
+    def found() -> list[torch.Tensor]:
+        one, dual = shrink_variation(image, weight, strength, no_dual(image))
+        two, dual = shrink_variation(image, weight, strength, dual, n_steps=3)
+        return [one, two, dual, pull(image, dual), variation(image, strength)]
+
+    whole = found()
+    monkeypatch.setattr(strips, "ROWS", 5)
+    for in_strips, at_once in zip(found(), whole, strict=True):
+        torch.testing.assert_close(in_strips, at_once, rtol=1e-13, atol=0)
