@@ -1,5 +1,6 @@
 """DataError, the one error of measured data, and the wording that its messages share."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from ptycho.config.errors import printable
@@ -24,6 +25,16 @@ class DataError(ValueError):
 
     def __str__(self) -> str:
         return "\n".join(self.problems)
+
+
+def called(what: str, names: Mapping[str, str]) -> str:
+    """What a file calls arrays.
+
+    Args:
+        what: keys of the data contract, with commas between them; or anything else, which stays.
+        names: key -> what the file calls it.
+    """
+    return ", ".join(dict.fromkeys(names.get(key, key) for key in what.split(", ")))
 
 
 def problem(what: str, expected: str, got: str, origin: object, advice: str) -> str:

@@ -42,7 +42,7 @@ class Geometry:
             if wavelength is None and energy is not None:
                 wavelength = PLANCK_TIMES_LIGHT_J_M / (energy * joule)
         detector, image = (_pair(metadata, f"{what}_pixel_size_m") for what in ("detector", "object"))
-        if image is None and wavelength and distance and detector:
+        if image is None and wavelength and distance and detector and n_pixels:
             image = cast(
                 tuple[float, float], tuple(wavelength * distance / (n_pixels * side) for side in detector)
             )

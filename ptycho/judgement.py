@@ -91,6 +91,9 @@ def judgement(
             "doubtful", "The dose limits the picture", f"{dose_in_words(figures)}.{noise}", causes
         )
     is_open = is_unexplained(figures)
+    if not is_open and figures.get("patterns") == "fitted" and kind == "solver":
+        reason = f"All patterns were fitted, which a wrong picture may explain as well. {told} Set holdout above 0."
+        return Judgement("open", "The picture is not judged", reason)
     if not is_open and (share <= EXPLAINED or excess <= NEAR_NOISE):
         few = "" if share < 1 else " Where a detector pixel has few photons, the R factor tells little."
         return Judgement("good", "The picture explains the patterns", told + few + noise)

@@ -95,7 +95,7 @@ def of_order(mean: Array, probe: Array | None) -> Iterator[Verdict]:
         probe: (modes, N, N), or None.
     """
     if order := fft_order(mean):
-        advice = f"Write np.fft.fftshift(patterns, axes={order.axes}), and the same for bad_pixels."
+        advice = f"Write np.fft.fftshift(patterns, axes={order.axes}), and the same for their mask."
         if order.axes == "(-2, -1)":
             advice = f"Set centre to corner. Or: {advice}"
         expected = "the zero frequency at the centre, [N//2, N//2]"
@@ -159,7 +159,7 @@ def of_flags(summary: Summary, dtype: str) -> Iterator[Verdict]:
             "flagged_pixels", "warning", n_flagged, "pixels",
             f"{counted(n_flagged, 'pixel')} {'holds' if n_flagged == 1 else 'hold'} {values}, which detectors write "
             f"without a measurement: {'it is' if n_flagged == 1 else 'they are'} masked",
-            "Mark them in bad_pixels to silence this warning.",
+            "Mark them as bad pixels (mask_file) to silence this warning.",
         )  # fmt: skip
     if summary.n_saturated:
         yield Verdict(
@@ -242,7 +242,7 @@ def of_hot_pixels(hot: Mask, light: Array) -> Iterator[Verdict]:
         else f"{n_hot} pixels, the first in {place}, hold {share:.0%} of the light, and their neighbours almost "
         "none: they are"
     )
-    remedy = "Mark them in bad_pixels to silence this warning."
+    remedy = "Mark them as bad pixels (mask_file) to silence this warning."
     yield Verdict("hot_pixels", "warning", n_hot, "pixels", f"{found} taken as hot and masked", remedy)
 
 
@@ -305,7 +305,7 @@ def of_cosmic_hits(hits: Array) -> Iterator[Verdict]:
         else f"{len(hits)} pixels, the first in {place}, are much brighter than their neighbours in one pattern "
         "only: they are taken as cosmic hits"
     )
-    remedy = "Mark them in bad_pixels (n, N, N) to silence this warning."
+    remedy = "Mark them as bad pixels of these patterns to silence this warning."
     yield Verdict("cosmic_hits", "warning", len(hits), "pixels", f"{found}, and masked there", remedy)
 
 
@@ -323,8 +323,8 @@ def of_mask(light: Array, masked: Array, stated: Mask) -> Iterator[Verdict]:
     if share > 0.5:
         yield Verdict(
             "mask", "warning", share, "of the light",
-            f"the bad pixels leave out {share:.0%} of the light, and are {np.mean(stated):.0%} of the pixels: in "
-            "bad_pixels True marks a pixel that was NOT measured",
+            f"the bad pixels leave out {share:.0%} of the light, and are {np.mean(stated):.0%} of the pixels: a "
+            "bad pixel is one that was NOT measured",
             "Invert the mask if it marks the good pixels, or set mask_marks to good.",
         )  # fmt: skip
 

@@ -253,7 +253,9 @@ class RawData:
             found.verdicts[:0] = file.verdicts
             if found.decision.domain == "amplitude" and nphotons is not None:
                 check.not_intensity(found.mean_counts, nphotons)
-            check.problems += [one.problem(origin) for one in found.verdicts if one.severity == "error"]
+            check.problems += [
+                one.problem(origin, file.names) for one in found.verdicts if one.severity == "error"
+            ]
         check.raise_problems()
         if found is None or positions is None:
             raise AssertionError("an array is missing, but no problem was reported")

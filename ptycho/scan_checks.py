@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ptycho.data_error import DataError, problem
+from ptycho.data_error import DataError, called, problem
 from ptycho.geometry import LARGEST_ENERGY_J
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.pattern_statistics import Mask, Summary, summarize
@@ -67,7 +67,7 @@ class Checker:
 
     def report(self, key: str, expected: str, got: str, advice: str) -> None:
         """Add one problem in the house format."""
-        self.problems.append(problem(self._names.get(key, key), expected, got, self._origin, advice))
+        self.problems.append(problem(called(key, self._names), expected, got, self._origin, advice))
 
     def raise_problems(self) -> None:
         """Raise everything that was reported.
@@ -122,11 +122,11 @@ class Checker:
         summary = summarize(array, ignored)
         if summary.n_not_finite:
             got = f"{summary.n_not_finite} NaN or infinite values, the first in pattern "
-            advice = "Set them to 0 and mark them in bad_pixels, or leave the patterns out."
+            advice = "Set them to 0 and mark them as bad pixels, or leave the patterns out."
             self.report(key, "finite values", got + str(summary.first_not_finite_row), advice)
         if summary.minimum < 0 and not negative_ok:
             got = f"{summary.minimum:g} in pattern {summary.minimum_row}"
-            advice = "Set them to 0, and mark pixels that were not measured in bad_pixels."
+            advice = "Set them to 0, and mark pixels that were not measured as bad ones."
             self.report(key, "values >= 0", got, advice)
         if summary.maximum > LARGEST_VALUE:
             expected = f"values of at most {LARGEST_VALUE:g}"

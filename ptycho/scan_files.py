@@ -4,9 +4,10 @@ A reader returns the arrays under their keys of the data contract and converts u
 values make sense is checked afterwards, in one place (`ptycho.raw_data`).
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,11 @@ from ptycho.config.data import DataConfig
 from ptycho.data_error import DataError, problem
 from ptycho.formats.reader import read_foreign, read_photons, read_size
 from ptycho.formats.trees import ZIP
+from ptycho.geometry import Geometry
 from ptycho.npz_files import NPZ_KEYS, ScanFile, open_npz, read_header, read_member, read_npz
 from ptycho.pattern_statistics import spread_rows
 from ptycho.regular_files import first_bytes
+from ptycho.scan_checks import Checker
 from ptycho.stored_array import Stack, taken
 
 _KEPT: Final = ("holdout", "half", "scan_index", "nphotons", "metadata")
@@ -55,13 +58,45 @@ def read_scan_file(
     file = read_npz(path)
     if settings == DataConfig(format=settings.format):
         return _some_of(file) if some else file
-    found = read_foreign(path, settings, domain, some=some)
+    found = read_foreign(path, _with_lengths(settings, file.arrays), domain, some=some)
     is_changed = any(_is_set(settings, name) for name in (*_SIZE, *_PLACES))
     kept = _KEPT if is_changed else (*_KEPT, *_OF_GEOMETRY)
     arrays = {key: array for key, array in file.arrays.items() if key in kept}
     if found.rows is not None:
         arrays = _of_rows(arrays, found.rows, len(file.arrays["diff3d"]))
+    stated = _stated(arrays)
+    if stated is not None:
+        if any(_is_set(settings, name) for name in _SIZE):
+            stated.pop("object_pixel_size_m", None)  # of other pixels
+        stated |= {name: value for name, value in (_stated(found.arrays) or {}).items() if name != "format"}
+        arrays["metadata"] = np.array(json.dumps(stated))
     return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names}, found.rows)
+
+
+def _with_lengths(settings: DataConfig, arrays: Mapping[str, Stack]) -> DataConfig:
+    """The settings with the lengths that the metadata of a file state, where they are not set."""
+    known = Geometry.of(_stated(arrays) or {}, 0)
+    lengths: dict[str, float | tuple[float, float] | None] = {
+        "wavelength": None if settings.energy else known.wavelength_m,
+        "distance": known.distance_m,
+        "detector_pixel": known.detector_pixel_m,
+        "object_pixel": None if any(_is_set(settings, name) for name in _SIZE) else known.object_pixel_m,
+    }
+    told = {
+        name: ", ".join(f"{side!r} m" for side in (value if isinstance(value, tuple) else (value,)))
+        for name, value in lengths.items()
+        if value is not None and not _is_set(settings, name)
+    }
+    return settings.replace(**told)
+
+
+def _stated(arrays: Mapping[str, Stack]) -> dict[str, Any] | None:
+    """The metadata of a scan; empty where there are none, None where they are wrong, which is found later."""
+    if "metadata" not in arrays:
+        return {}
+    check = Checker(arrays, "", {})
+    stated = check.metadata()
+    return None if check.problems else stated
 
 
 def _some_of(file: ScanFile) -> ScanFile:

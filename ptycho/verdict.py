@@ -1,8 +1,9 @@
 """What is found out about a scan or a result by cheap statistics, in a form that a log, a table and JSON share."""
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from ptycho.data_error import problem
+from ptycho.data_error import called, problem
 
 Severity = Literal["note", "warning", "error"]
 """A note is information; with a warning a picture may still come out; after an error nothing sensible can follow."""
@@ -33,11 +34,16 @@ class Verdict(NamedTuple):
         """As JSON data."""
         return self._asdict()
 
-    def problem(self, origin: object) -> str:
-        """An error in the house format, with the file that it is about."""
+    def problem(self, origin: object, names: Mapping[str, str]) -> str:
+        """An error in the house format.
+
+        Args:
+            origin: the file that it is about.
+            names: key of the data contract -> what the file calls it.
+        """
         what, _, rest = self.sentence.partition(": expected ")
         expected, _, got = rest.partition("; got ")
-        return problem(what, expected, got, origin, self.remedy)
+        return problem(called(what, names), expected, got, origin, self.remedy)
 
 
 def refusal(

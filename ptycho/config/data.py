@@ -118,9 +118,9 @@ class DataConfig(CheckedDataclass, table="data"):
     rotate-90 gives (y, x) as (x, -y). auto: the one that explains the patterns best."""
 
     probe: TextLine = "auto"
-    """file: as in the file; optics: from convergence or aperture, and defocus; estimate: from the patterns, with a
-    search for its defocus; auto: the first of these that is available. Anything else is its place in the file, given
-    like patterns."""
+    """file: as in the file; optics: from convergence or aperture, and defocus, as they are set; estimate: from the
+    patterns, with a search for its defocus, which begins at what is set of the optics; auto: as in the file, else
+    estimate. Anything else is its place in the file, given like patterns."""
 
     convergence: Angle | None = None
     """Semi-angle of the cone that a lens focuses: wavelength / (2 x outermost zone width) of a zone plate, the
@@ -130,7 +130,8 @@ class DataConfig(CheckedDataclass, table="data"):
     """Diameter of a pinhole before the sample."""
 
     defocus: Defocus | None = None
-    """Distance from the focus, or from the aperture, to the sample. none: 0."""
+    """Distance from the focus, or from the aperture, to the sample. none: 0. Alone, without convergence and aperture,
+    it is where the search for the probe begins."""
 
     energy: Energy | None = None
     """Energy of a photon or an electron. none: from the file."""

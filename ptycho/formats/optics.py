@@ -7,6 +7,11 @@ from ptycho.config.data import DataConfig
 from ptycho.config.quantities import ANGLES, LENGTHS, quantity
 
 
+def in_rad_px2(defocus_m: float, wavelength_m: float, pixel_m: float) -> float:
+    """A distance to the focus as a phase over the square of the frequency, rad pixel**2."""
+    return -np.pi * wavelength_m * defocus_m / pixel_m**2
+
+
 def illumination(
     settings: DataConfig, wavelength_m: float, pixel_m: tuple[float, float], n_pixels: int
 ) -> npt.NDArray[np.complex64] | None:

@@ -15,22 +15,29 @@ def probe_in(sources: Sources, plan: Plan | None) -> Array | None:
     Raises:
         DataError: it is not there, or another size than the patterns.
     """
-    wanted = sources.settings.probe
-    if wanted == "estimate" or plan is None:
+    settings, wanted = sources.settings, sources.settings.probe
+    if plan is None:
         return None
-    if wanted != "optics":
+    has_lens = bool(settings.convergence or settings.aperture)
+    has_optics = has_lens or settings.defocus is not None
+    if wanted not in ("optics", "estimate"):
         found = sources.array("probe", sources.layout.probe, "c", "a complex probe, as large as the patterns")
         if found is not None:
+            if wanted == "auto" and has_optics:
+                got = f"{found.name} and the optics that are set"
+                sources.refuse("probe", "one probe", got, "Set --probe to file, optics or estimate.")
             return _as_used(sources, found, plan)
         if wanted == "file":
             sources.missing("probe", "a complex probe", lambda entry: entry.dtype.kind == "c")
+    if wanted == "optics" and not has_lens:
+        sources.refuse("probe", "optics", "none that are set", "Set --convergence or --aperture.")
+    if not has_optics:
+        return None
     length = wavelength(sources)
-    if length is not None and plan.pixel_m is not None:
-        return illumination(sources.settings, length, plan.pixel_m, plan.reading.window.n_pixels)
-    if wanted == "optics" or sources.settings.convergence or sources.settings.aperture:
+    if length is None or plan.pixel_m is None:
         advice = unknown_lengths(sources) or "Set --energy."
         sources.refuse("probe", "the wavelength and the size of an object pixel", "not both", advice)
-    return None
+    return illumination(settings, length, plan.pixel_m, plan.reading.window.n_pixels)
 
 
 def _as_used(sources: Sources, found: Found, plan: Plan) -> Array:

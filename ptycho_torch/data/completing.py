@@ -11,11 +11,22 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho.config.errors import printable
+from ptycho.config.quantities import LENGTHS, quantity
+from ptycho.formats.optics import in_rad_px2
 from ptycho.formats.orientation import ORIENTATIONS, oriented
 from ptycho.photon_scale import photon_scale
 from ptycho.raw_data import RawData
 from ptycho.verdict import Verdict
-from ptycho_torch.solver import FoundProbe, Patterns, Ranked, Trials, rank_orientations, search_probe
+from ptycho_torch.solver import (
+    HOLES,
+    FoundProbe,
+    Patterns,
+    Ranked,
+    Trials,
+    rank_orientations,
+    search_near,
+    search_probe,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +46,7 @@ class Findings(NamedTuple):
     """What was found of a scan."""
 
     probe: NDArray[np.complex64] | None
-    """(1, N, N); None: the scan has its own."""
+    """(1, N, N); None: that of the scan is used."""
     orientation: str
     """Of the positions, on top of how they were read."""
     unclear_error: float | None = None
@@ -50,9 +61,13 @@ def find(scan: RawData, ids: NDArray[np.int64]) -> Findings:
         ids: patterns that may be used, increasing.
     """
     searches = scan.reading.orientation == "auto"
-    if scan.has_probe and not searches:
+    if scan.has_probe and not searches and not _of_optics(scan):
         return Findings(None, "identity")
     patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
+    if scan.has_probe and not searches:
+        moved = search_near(patterns, torch.from_numpy(scan.positions_px), ids, torch.from_numpy(scan.probe))
+        _say_defocus(scan, moved)
+        return Findings(moved.probe.numpy() if moved.defocus else None, "identity")
     if scan.has_probe:
         trials = Trials(patterns, torch.from_numpy(scan.positions_px), ids)
         ranked = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS)
@@ -72,10 +87,26 @@ def _probes(
     scan: RawData, patterns: Patterns, ids: NDArray[np.int64], words: Sequence[str]
 ) -> dict[str, FoundProbe]:
     """The probe that is found with the positions in each of these orientations."""
+    near = _set_defocus(scan)
     return {
-        word: search_probe(patterns, torch.from_numpy(oriented(scan.positions_px, word)), ids)
+        word: search_probe(patterns, torch.from_numpy(oriented(scan.positions_px, word)), ids, near)
         for word in words
     }
+
+
+def _of_optics(scan: RawData) -> bool:
+    """Whether the probe is that of optics, whose defocus may be searched."""
+    told = scan.reading
+    return told.probe in ("auto", "estimate") and bool(told.convergence or told.aperture)
+
+
+def _set_defocus(scan: RawData) -> float:
+    """The defocus that is set, rad px^2; 0 where none is."""
+    defocus_m = quantity(scan.reading.defocus, LENGTHS) if scan.reading.defocus else None
+    pixel_m, length_m = _pixel_m(scan), scan.metadata.get("wavelength_m")
+    if not defocus_m or pixel_m is None or not isinstance(length_m, float):
+        return 0.0
+    return in_rad_px2(defocus_m, length_m, pixel_m)
 
 
 def completed(scan: RawData, findings: Findings) -> RawData:
@@ -129,6 +160,13 @@ def of_orientation(
     )  # fmt: skip
 
 
+def with_verdict(scan: RawData, verdict: Verdict, *, says: bool = True) -> RawData:
+    """A scan with one more verdict, which is logged as a warning if this process `says` it."""
+    if says:
+        logger.warning("%s: %s", printable(str(scan.path or "scan")), verdict.text)
+    return dataclasses.replace(scan, verdicts=(*scan.verdicts, verdict))
+
+
 def _on_top(found: str, of_reading: str) -> str:
     """The orientation that does what two do one after the other."""
     both = np.array(ORIENTATIONS[found]) @ np.array(ORIENTATIONS[of_reading])
@@ -156,8 +194,8 @@ def _say_probe(scan: RawData, found: FoundProbe) -> None:
     doubt = (
         ""
         if found.is_clear
-        else f", hardly better than others (median {found.median:.3g}): set convergence or aperture, and defocus, "
-        "where the optics are known"
+        else f", hardly better than others (median {found.median:.3g}). {_tried(scan, found)} Set convergence or "
+        "aperture, and defocus, where the optics are known"
     )
     pixel = _pixel_m(scan)
     hole = "" if found.hole_px is None else f"the image of a hole {found.hole_px:.3g} px wide"
@@ -172,6 +210,35 @@ def _say_probe(scan: RawData, found: FoundProbe) -> None:
         _in_metres(scan, found.defocus, pixel),
         found.error,
         doubt,
+    )
+
+
+def _tried(scan: RawData, found: FoundProbe) -> str:
+    """What a search for a probe looks for, in words."""
+    size = scan.patterns.shape[-1]
+    near = _set_defocus(scan)
+    middle = f"{near:.4g} " if near else ""
+    return (
+        f"A lens with a defocus of {middle}+-{found.reach:.4g} rad px^2 and the images of holes of "
+        f"{HOLES[0] * size:.2g} to {HOLES[1] * size:.2g} px were tried; astigmatism, vortices and structured probes "
+        "are not looked for."
+    )
+
+
+def _say_defocus(scan: RawData, found: FoundProbe) -> None:
+    """Log what a search around the optics that are set has found."""
+    pixel, origin = _pixel_m(scan), printable(str(scan.path or "scan"))
+    if not found.defocus:
+        logger.info(
+            "%s: no other defocus explains the patterns clearly better than the one of the optics", origin
+        )
+        return
+    logger.warning(
+        "%s: with the defocus of the optics changed by %.4g rad px^2%s the patterns are explained clearly better, and "
+        "it is used. Correct defocus, or set probe to optics to keep it.",
+        origin,
+        found.defocus,
+        _in_metres(scan, found.defocus, pixel),
     )
 
 

@@ -17,7 +17,7 @@ from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho.scan_checks import INTENSITY_SUSPICION
 from ptycho.scan_domain import TrainedDomains
 from ptycho_torch.config_params import DataConfig
-from ptycho_torch.data.completing import completed, find
+from ptycho_torch.data.completing import completed, find, of_orientation, with_verdict
 from ptycho_torch.data.found import with_found
 from ptycho_torch.data.groups import EpochOrder, GroupDataset, Indices, batches
 from ptycho_torch.data.options import neighborhood_of, with_probe_options
@@ -45,7 +45,7 @@ def stack_probes(scans: Sequence[RawData]) -> torch.Tensor:
     shapes = {scan.patterns.shape[-1] for scan in scans}
     if len(shapes) > 1:
         raise DataError(
-            f"diff3d: expected scans of one pattern size N; got {sorted(shapes)}. Train them separately."
+            f"patterns: expected scans of one pattern size N; got {sorted(shapes)}. Train them separately."
         )
     n_modes = max(len(scan.probe) for scan in scans)
     stacked = np.zeros((len(scans), n_modes, *scans[0].probe.shape[1:]), dtype=np.complex64)
@@ -70,7 +70,7 @@ def refuse_counts_as_amplitude(scan: RawData, nphotons: float) -> None:
     photons = float(np.square(scan.amplitude(sample), dtype=np.float64).sum(axis=(1, 2)).mean())
     if photons > INTENSITY_SUSPICION * nphotons:
         raise DataError(
-            f"{scan.path or 'scan'}: diff3d: expected amplitudes, whose squares sum to about nphotons = {nphotons:g} "
+            f"{scan.path or 'scan'}: patterns: expected amplitudes, whose squares sum to about nphotons = {nphotons:g} "
             f"in a pattern, or less; got {photons:.3g}. If these are counts, set measurement_domain to 'intensity'. "
             "Else correct nphotons."
         )
@@ -184,8 +184,12 @@ class ScanDataModule(lightning.LightningDataModule):
     def _completed(self, scan: RawData, start: Path | None = None) -> RawData:
         """A scan with what its file does not tell, and with what a run has found of it."""
         known = with_found(scan, start, "training.start")
-        known = with_probe_options(completed(known, find(known, usable_patterns(known))), self.options)
-        return with_found(known, start, "training.start")
+        ids = usable_patterns(known)
+        findings = find(known, ids)
+        whole = completed(known, findings)
+        if (verdict := of_orientation(whole, ids, findings.unclear_error)) is not None:
+            whole = with_verdict(whole, verdict)
+        return with_found(with_probe_options(whole, self.options), start, "training.start")
 
     def _probe_row(self, scan: RawData, read: RawData, guesses: list[NDArray[np.complex64]]) -> int:
         """The probe of a validation scan: that of an earlier scan whose file has an equal one, else one of its own."""
@@ -207,7 +211,7 @@ class ScanDataModule(lightning.LightningDataModule):
             if scan.patterns.shape[-1] != n_pixels:
                 size = scan.patterns.shape[-1]
                 raise DataError(
-                    f"{scan.path or 'scan'}: diff3d: expected patterns of {n_pixels} x {n_pixels} pixels (model.N); "
+                    f"{scan.path or 'scan'}: patterns: expected {n_pixels} x {n_pixels} pixels (model.N); "
                     f"got {size} x {size}. Set N to {size}, or leave it to the data."
                 )
             if not len(usable_patterns(scan)):

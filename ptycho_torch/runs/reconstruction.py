@@ -174,7 +174,7 @@ def illuminated_model(
     n_pixels = scan.patterns.shape[-1]
     if n_pixels != data_config.N:
         raise DataError(
-            f"{scan.path or 'scan'}: diff3d: expected patterns of {data_config.N} x {data_config.N} pixels, as the "
+            f"{scan.path or 'scan'}: patterns: expected {data_config.N} x {data_config.N} pixels, as the "
             f"model was trained on; got {n_pixels} x {n_pixels}. Train a model for this size."
         )
     model = PtychoPINN(model_config, data_config, torch.from_numpy(scan.probe)[None])

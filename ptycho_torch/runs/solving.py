@@ -165,7 +165,7 @@ def _refuse_large(scan: RawData) -> None:
     n_bytes = float(height * width * PIXEL_BYTES)
     if too_large(n_bytes):
         raise DataError(
-            f"{scan.path or 'scan'}: xcoords, ycoords: expected an object that fits into memory, "
+            f"{scan.path or 'scan'}: positions: expected an object that fits into memory, "
             f"{size_text(available_bytes())}; got {height:.4g} x {width:.4g} pixels, which take {size_text(n_bytes)}. "
             "Leave out positions far from the others, or correct their unit (object pixels)."
         )
@@ -235,7 +235,7 @@ def _one_scan(
 ) -> SolverResult:
     config, execution = payload.solver_config, payload.execution_config
     fingerprint = scan_fingerprint(scan)
-    scan = as_found(with_found(scan, config.start, "solver.start", ("object",)), fabric, check=True)
+    scan = as_found(with_found(scan, config.start, "solver.start", ("object",)), fabric)
     course = Course(payload, scan, start_of(config.start, scan, margin_px(config)), fabric)
     state = StateFile(folder, checksums, fingerprint)
     if (saved := state.read()) is not None:

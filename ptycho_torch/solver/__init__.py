@@ -9,7 +9,7 @@ from ptycho_torch.solver.forward import Forward
 from ptycho_torch.solver.orientation import Ranked, rank_orientations
 from ptycho_torch.solver.patterns import Patterns
 from ptycho_torch.solver.places import carried_along
-from ptycho_torch.solver.probe_search import FoundProbe, search_probe
+from ptycho_torch.solver.probe_search import HOLES, FoundProbe, search_near, search_probe
 from ptycho_torch.solver.solve import MARGIN_PX, Solution, prepare, run, share_of, solution_of
 from ptycho_torch.solver.trials import Trials
 from ptycho_torch.solver.weight import (
@@ -22,6 +22,7 @@ from ptycho_torch.solver.weight import (
 )
 
 __all__ = [
+    "HOLES",
     "MARGIN_PX",
     "Choice",
     "Descent",
@@ -39,6 +40,7 @@ __all__ = [
     "prepare",
     "rank_orientations",
     "run",
+    "search_near",
     "search_probe",
     "share_of",
     "solution_of",

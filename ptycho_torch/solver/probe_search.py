@@ -10,6 +10,8 @@ that is nearly so is refined by the descent that follows.
 
 import math
 import statistics
+from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -60,6 +62,8 @@ class FoundProbe(NamedTuple):
     """That of the guesses of its kind, in the first pass."""
     hole_px: float | None = None
     """Diameter of the hole that it is an image of; None: it is the focus of a lens."""
+    reach: float = 0.0
+    """How far on either side a defocus of a lens was looked for."""
 
     @property
     def is_clear(self) -> bool:
@@ -70,15 +74,15 @@ class FoundProbe(NamedTuple):
 class _Search:
     """Errors of guesses, each tried once with a number of iterations."""
 
-    def __init__(self, mean: Tensor, trials: Trials) -> None:
-        self.mean, self._trials = mean, trials
+    def __init__(self, guess: Callable[[float, float | None], Tensor], trials: Trials) -> None:
+        self.guess, self._trials = guess, trials
         self._known: dict[tuple[float, float | None, int], float] = {}
 
     def error(self, defocus: float, hole_px: float | None, n_iterations: int) -> float:
         """Of a probe of this defocus and hole."""
         guess = (defocus, hole_px, n_iterations)
         if guess not in self._known:
-            self._known[guess] = self._trials.error(probe_of(self.mean, defocus, hole_px), n_iterations)
+            self._known[guess] = self._trials.error(self.guess(defocus, hole_px), n_iterations)
         return self._known[guess]
 
     def finished(
@@ -90,7 +94,7 @@ class _Search:
             near = (defocus - step, defocus, defocus + step)
             defocus = min(near, key=lambda value: self.error(value, hole_px, N_FINE))
         error = self.error(defocus, hole_px, N_FINE)
-        return FoundProbe(probe_of(self.mean, defocus, hole_px), defocus, error, median, hole_px)
+        return FoundProbe(self.guess(defocus, hole_px), defocus, error, median, hole_px)
 
 
 def mean_pattern(patterns: Patterns, ids: Ids) -> Tensor:
@@ -136,52 +140,94 @@ def pupil_radius(mean: Tensor) -> float:
     return float(radius[int(torch.searchsorted(held, INSIDE * held[-1]).clamp(max=len(radius) - 1))])
 
 
-def search_probe(patterns: Patterns, positions_px: Tensor, ids: Ids) -> FoundProbe:
+def search_probe(patterns: Patterns, positions_px: Tensor, ids: Ids, near: float = 0.0) -> FoundProbe:
     """Find a probe for a scan that has none.
 
     Args:
         patterns: the measured patterns.
         positions_px: float64 (n, 2), rows (y, x).
         ids: patterns that may be used, increasing.
+        near: defocus around which it is looked for, rad pixel**2.
     """
     mean = mean_pattern(patterns, ids)
-    search = _Search(mean, Trials(patterns, positions_px, ids))
+    search = _Search(partial(probe_of, mean), Trials(patterns, positions_px, ids))
     radius = max(pupil_radius(mean), 1 / len(mean))
-    found, first_error = _lens(search, radius)
+    found, first_error = _lens(search, len(mean), radius, near)
     if first_error < SURE * found.median:
         return found
-    other = _hole(search, radius)
-    return other if other.error < found.error else found
+    other = _hole(search, len(mean), radius, near)
+    return other._replace(reach=found.reach) if other.error < found.error else found
 
 
-def _lens(search: _Search, radius: float) -> tuple[FoundProbe, float]:
+def search_near(patterns: Patterns, positions_px: Tensor, ids: Ids, probe: Tensor) -> FoundProbe:
+    """Find the defocus of a probe whose optics are known, beyond the one that it has.
+
+    Args:
+        patterns: the measured patterns.
+        positions_px: float64 (n, 2), rows (y, x).
+        ids: patterns that may be used, increasing.
+        probe: complex (1, N, N), where the search begins.
+
+    Returns:
+        What was found; the probe itself, with a defocus of 0, where none is clearly better.
+    """
+    size = probe.shape[-1]
+    far = _far_field(probe)
+    search = _Search(lambda defocus, _: _with_defocus(far, defocus), Trials(patterns, positions_px, ids))
+    radius = max(pupil_radius(far[0].abs().square()), 1 / size)
+    found, _ = _lens(search, size, radius, 0.0)
+    as_it_is = search.error(0.0, None, N_FINE)
+    return (
+        found
+        if found.error < CLEARLY * as_it_is
+        else found._replace(probe=probe, defocus=0.0, error=as_it_is)
+    )
+
+
+def _far_field(probe: Tensor) -> Tensor:
+    return torch.fft.fftshift(
+        torch.fft.fft2(torch.fft.ifftshift(probe, dim=(-2, -1)), norm="ortho"), dim=(-2, -1)
+    )
+
+
+def _with_defocus(far: Tensor, defocus: float) -> Tensor:
+    phase = defocus * _squared_frequency(far.shape[-1])
+    wave = torch.fft.ifftshift(far * torch.polar(torch.ones_like(phase), phase), dim=(-2, -1))
+    return torch.fft.fftshift(torch.fft.ifft2(wave, norm="ortho"), dim=(-2, -1)).to(torch.complex64)
+
+
+def _lens(search: _Search, size: int, radius: float, near: float) -> tuple[FoundProbe, float]:
     """The best focus of a lens, by its defocus, and its error in the first pass.
 
     Args:
         search: what has tried guesses.
+        size: side of the patterns.
         radius: of the pupil, cycles per pixel.
+        near: defocus around which it is looked for.
     """
-    step, errors = COARSE / radius**2, dict[float, float]()
+    step, reach, errors = COARSE / radius**2, 0.0, dict[float, float]()
     for share in FARTHEST:
-        n_steps = math.ceil(math.pi * len(search.mean) * share / radius / step)
-        errors = {k * step: search.error(k * step, None, N_COARSE) for k in range(-n_steps, n_steps + 1)}
+        n_steps = math.ceil(math.pi * size * share / radius / step)
+        reach = n_steps * step
+        tried = [near + k * step for k in range(-n_steps, n_steps + 1)]
+        errors = {value: search.error(value, None, N_COARSE) for value in tried}
         if min(errors.values()) < CLEARLY * statistics.median(errors.values()):
             break
     best = min(errors, key=lambda value: errors[value])
     found = search.finished(best, None, step, FINE / radius**2, statistics.median(errors.values()))
-    return found, errors[best]
+    return found._replace(reach=reach), errors[best]
 
 
-def _hole(search: _Search, radius: float) -> FoundProbe:
+def _hole(search: _Search, size: int, radius: float, near: float) -> FoundProbe:
     """The best image of a hole, by its diameter, and then by its defocus."""
     least, most, ratio = HOLES
     n_sizes = math.ceil(math.log(most / least, ratio))
-    sizes = [len(search.mean) * least * ratio**k for k in range(n_sizes + 1)]
-    errors = {size: search.error(0.0, size, N_COARSE) for size in sizes}
-    best = min(errors, key=lambda size: errors[size])
-    near = (best * ratio**-0.5, best, best * ratio**0.5)
-    best = min(near, key=lambda size: search.error(0.0, size, N_FINE))
-    return search.finished(0.0, best, 2 / radius**2, FINE / radius**2, statistics.median(errors.values()))
+    sizes = [size * least * ratio**k for k in range(n_sizes + 1)]
+    errors = {width: search.error(near, width, N_COARSE) for width in sizes}
+    best = min(errors, key=lambda width: errors[width])
+    around = (best * ratio**-0.5, best, best * ratio**0.5)
+    best = min(around, key=lambda width: search.error(near, width, N_FINE))
+    return search.finished(near, best, 2 / radius**2, FINE / radius**2, statistics.median(errors.values()))
 
 
 def _squared_frequency(size: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Scans of other layouts: where their arrays are, their units, and which pixels are used."""
 
 import bz2
+import dataclasses
 import io
 import pickle
 from pathlib import Path
@@ -15,6 +16,7 @@ from ptycho.formats.geometry import wavelength_of
 from ptycho.formats.orientation import ORIENTATIONS, oriented
 from ptycho.raw_data import DataError, RawData
 from ptycho.stored_array import StoredArray
+from ptycho_torch.simulate import simulate_scan
 from tests.core.foreign_files import (
     ALL,
     LENGTHS,
@@ -303,8 +305,20 @@ def test_optics_give_a_probe(file: Path) -> None:
     assert (np.abs(hole) > 0.5 * np.abs(hole).max()).sum() == pytest.approx(
         np.pi / 4 * (150 / 24) ** 2, rel=0.2
     )
-    with pytest.raises(DataError, match="probe: expected the wavelength and the size of an object pixel"):
-        read(file, **NAMED, **SQUARE, object_pixel="20 nm", convergence="1 mrad")
+    for optics in ({"convergence": "1 mrad"}, {"defocus": "1 mm"}):
+        with pytest.raises(DataError, match="probe: expected the wavelength and the size of an object pixel"):
+            read(file, **NAMED, **SQUARE, object_pixel="20 nm", **optics)
+    with pytest.raises(DataError, match="probe: expected optics; got none"):
+        read(file, **ALL, probe="optics", defocus="1 mm")
+    assert not read(file, **ALL, defocus="1 mm").has_probe
+
+
+def test_a_probe_of_the_file_and_optics_are_not_both_used(tmp_path: Path) -> None:
+    path = tmp_path / "scan.npz"
+    simulate_scan(N=32, n_positions=30).to_file(path)
+    with pytest.raises(DataError, match=r"probe: expected one probe; got probeGuess and the optics"):
+        RawData.from_file(path, reading=DataConfig(defocus="1 mm"))
+    assert RawData.from_file(path, reading=DataConfig(defocus="1 mm", probe="file")).has_probe
 
 
 @pytest.mark.proves("data.format", seen="the file is read by that table")
@@ -340,6 +354,20 @@ def test_arrays_may_be_in_another_file_of_the_folder(file: Path, tmp_path: Path)
     settings = {**LENGTHS, **SQUARE, "patterns": "/entry/patterns"}
     scan = read(file, **settings, positions="stage.npz:pos", positions_unit="m")
     np.testing.assert_allclose(scan.positions_px, read(file, **ALL).positions_px)
+
+
+def test_lengths_that_are_set_join_those_of_a_file_in_the_data_contract(tmp_path: Path) -> None:
+    path = tmp_path / "scan.npz"
+    scan = simulate_scan(N=32, n_positions=30)
+    lengths = {"distance_m": 1.0, "detector_pixel_size_m": [1e-4, 1e-4]}
+    dataclasses.replace(scan, metadata={**scan.metadata, **lengths, "beamline": "5"}).to_file(path)
+    read = RawData.from_file(path, reading=DataConfig(wavelength="1e-10 m", crop=16))
+    assert read.metadata["object_pixel_size_m"] == pytest.approx([1e-10 / (16 * 1e-4)] * 2)
+    assert (read.metadata["beamline"], read.domain) == ("5", "amplitude")
+    stated = dataclasses.replace(scan, metadata={**scan.metadata, "object_pixel_size_m": [2e-8, 2e-8]})
+    stated.to_file(path)
+    assert "object_pixel_size_m" in RawData.from_file(path, reading=DataConfig(probe="estimate")).metadata
+    assert "object_pixel_size_m" not in RawData.from_file(path, reading=DataConfig(crop=16)).metadata
 
 
 def test_settings_work_on_a_file_in_the_data_contract(tmp_path: Path) -> None:

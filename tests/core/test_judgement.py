@@ -32,6 +32,14 @@ def test_a_picture_that_leaves_photon_noise_is_good_and_has_no_causes() -> None:
     assert "few photons" in judgement(GOOD | {"r_factor": 0.3}, "solver").reason
 
 
+def test_fitted_patterns_do_not_judge_a_picture() -> None:
+    found = judgement(GOOD | {"patterns": "fitted"}, "solver")
+    assert (found.level, found.causes) == ("open", ())
+    assert "holdout" in found.reason
+    assert judgement(GOOD | {"patterns": "set aside"}, "solver").level == "good"
+    assert judgement(GOOD | {"patterns": "fitted", "unexplained": 0.6}, "solver").level == "doubtful"
+
+
 @pytest.mark.parametrize(
     "changes", [{"unexplained": 0.6}, {"unexplained": 0.2, "poisson_deviance_per_pixel": 2e3}]
 )

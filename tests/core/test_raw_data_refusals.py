@@ -8,6 +8,10 @@ import pytest
 from ptycho.raw_data import DataError, RawData, load_scans
 from tests.core.scan_arrays import AMPLITUDE, COMPLEX, scan_arrays, write
 
+LENGTHS = np.array(
+    json.dumps({"wavelength_m": 1e-10, "distance_m": 1.0, "detector_pixel_size_m": [1e-4, 1e-4]})
+)
+
 
 @pytest.fixture
 def scan_file(tmp_path):
@@ -30,6 +34,7 @@ def with_value(array, index, value):
     ("changes", "message"),
     [
         ({"diff3d": None}, r"diff3d: .*got nothing"),
+        ({"diff3d": None, "metadata": LENGTHS}, r"diff3d: .*got nothing"),
         ({"xcoords": None}, r"xcoords: .*got nothing"),
         ({"diff3d": AMPLITUDE[0]}, r"diff3d: .*shape \(any, any, any\); got shape \(8, 8\)"),
         ({"diff3d": AMPLITUDE + 0j}, r"diff3d: .*got dtype complex64"),

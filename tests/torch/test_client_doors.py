@@ -98,7 +98,7 @@ def test_the_other_plugin_trains_here_and_its_files_move_to_the_place_of_the_mod
 def test_a_training_that_fails_leaves_no_temporary_folder(tiny_scan: RawData, temporary: Path) -> None:
     wrong = trained()
     wrong.model.N = 64
-    with pytest.raises(ValueError, match="expected patterns of 64 x 64"):
+    with pytest.raises(ValueError, match="patterns: expected 64 x 64"):
         components.run_cdi_example(tiny_scan, None, wrong)
     assert runs(temporary) == []
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
 
 from ptycho.config.data import DataConfig
 from ptycho.config.errors import ConfigError
@@ -20,6 +21,7 @@ from ptycho_torch.data.groups import GroupDataset
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reassembly import predicted_amplitude, reconstruct
+from ptycho_torch.runs.completing import as_found
 from ptycho_torch.runs.reconstruction import ReconstructionResult, reconstruct_scans
 from ptycho_torch.runs.resuming import resume
 from ptycho_torch.runtime import build_fabric
@@ -155,7 +157,7 @@ def test_counts_are_expected_with_the_intensity_of_each_pattern(tiny_scan: RawDa
     torch.testing.assert_close(expected[1] / expected[0], torch.from_numpy(FLICKER[:4]).float())
 
 
-def module_of(file: Path, start: Path, **more: Any) -> ScanDataModule:
+def module_of(file: Path, start: Path | None, **more: Any) -> ScanDataModule:
     settings = SMALL | {"start": start} | more
     payload = create_training_payload(file, file.parent / "unused", settings)
     module = ScanDataModule(payload.tf_training_config, payload.execution_config)
@@ -228,3 +230,36 @@ def test_an_archive_that_unpacks_to_far_more_than_it_holds_is_no_start(
     np.savez_compressed(tmp_path / "found.npz", **{name: np.zeros((70, 2**17))})
     with pytest.raises(DataError, match=rf"^{name}: expected arrays as a run writes them; got an archive"):
         read_found(tmp_path / "found.npz", tiny_scan, "solver.start", (name,))
+
+
+def test_mirrored_positions_are_noticed_by_a_training_and_its_reconstruction(
+    tmp_path: Path, legacy: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    scan = simulate_scan(N=32, n_positions=60, nphotons=1e6, seed=2)
+    dataclasses.replace(scan, positions_px=oriented(scan.positions_px, "flip-x") + 60).to_file(
+        tmp_path / "scan.npz"
+    )
+    module = module_of(tmp_path / "scan.npz", None)
+    assert [one.name for one in module.scans[0].verdicts] == ["orientation"]
+    assert "set orientation to flip-x" in caplog.text
+    known = as_found(RawData.from_file(tmp_path / "scan.npz"), Fabric(accelerator="cpu", devices=1))
+    assert [one.name for one in known.verdicts] == ["orientation"]
+
+
+def test_the_search_for_a_probe_begins_at_the_optics_that_are_set(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scan = simulate_scan(N=32, n_positions=60, nphotons=1e6, seed=2)
+    far = np.abs(np.fft.fft2(scan.probe[0]))
+    radius = np.sqrt((far > 0.3 * far.max()).sum() / np.pi) / 32  # cycles per pixel
+    lengths = {"wavelength_m": 1e-10, "distance_m": 1.0, "detector_pixel_size_m": [1e-4, 1e-4]}
+    pixel_m = 1e-10 / (32 * 1e-4)
+    unlit = dataclasses.replace(scan, has_probe=False, metadata={**scan.metadata, **lengths})
+    unlit.to_file(tmp_path / "scan.npz")
+    optics = {"convergence": f"{1e3 * radius * 1e-10 / pixel_m} mrad", "defocus": "1 um"}
+    read = RawData.from_file(tmp_path / "scan.npz", reading=DataConfig(**optics))
+    found = find(read, np.arange(60))
+    assert found.probe is not None
+    assert "Correct defocus" in caplog.text
+    kept = RawData.from_file(tmp_path / "scan.npz", reading=DataConfig(**optics, probe="optics"))
+    assert find(kept, np.arange(60)).probe is None

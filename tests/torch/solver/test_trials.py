@@ -10,7 +10,7 @@ from ptycho.probe import probe_diameter_px
 from ptycho.raw_data import RawData
 from ptycho.simulation import PUPIL_RADII
 from ptycho_torch.simulate import make_probe, simulate_scan
-from ptycho_torch.solver import FoundProbe, Patterns, Trials, rank_orientations, search_probe
+from ptycho_torch.solver import FoundProbe, Patterns, Trials, rank_orientations, search_near, search_probe
 from ptycho_torch.solver.probe_search import mean_pattern, probe_of, pupil_radius
 from tests.torch.solver.optics import hole, lens, likeness, scan_under
 
@@ -37,6 +37,18 @@ def test_the_defocus_of_a_probe_is_found_from_patterns_and_positions(defocus_rad
     )  # a pattern does not tell where a probe is
     assert np.abs(moved).max() / np.linalg.norm(wave) / np.linalg.norm(truth) > 0.95
     assert found.error < 0.5 * found.median
+
+
+def test_a_search_begins_at_the_defocus_that_is_given() -> None:
+    """Far beyond what is tried otherwise, or of a probe whose optics are known but for its distance."""
+    scan, rim = scan_with(4.0), PUPIL_RADII[1] ** 2
+    assert search_probe(*parts(scan), near=3.0 / rim).defocus == pytest.approx(4.0 / rim, rel=0.1)
+    for start, missing in ((-2.0, 6.0), (4.0, 0.0)):
+        guess = torch.from_numpy(make_probe(N, start)).to(torch.complex64)
+        moved = search_near(*parts(scan), guess)
+        assert moved.defocus == pytest.approx(missing / rim, abs=0.4 / rim)
+        assert moved.error < 0.01
+    assert moved.probe is guess
 
 
 TEN = [
