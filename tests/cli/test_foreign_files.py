@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import ptycho
 from ptycho.raw_data import RawData
 from ptycho_torch.cli.main import main
+from ptycho_torch.simulate import simulate_scan
 from tests.legacy_dictionary import legacy_dictionary_restored
 
 pytestmark = pytest.mark.integration
@@ -106,6 +107,14 @@ def test_the_siemens_star_is_sharp_with_a_probe_that_is_estimated(foreign: Path)
     assert r_factor("star") <= 0.148
 
 
+def test_a_probe_that_is_estimated_gives_the_picture_of_the_true_one(shared_data: Path) -> None:
+    path = shared_data / "synth-64-test-1e6.npz"
+    assert main(["reconstruct", str(path), "--probe=estimate", "--quiet", "--output-dir=synth"]) == 0
+    figures = json.loads(Path("synth/metrics.json").read_text())
+    assert figures["amplitude_psnr_db"] >= 35
+    assert figures["phase_psnr_db"] >= 38
+
+
 def r_factor(folder: str) -> float:
     return json.loads(Path(folder, "metrics.json").read_text())["r_factor"]
 
@@ -139,6 +148,45 @@ def test_positions_that_are_mirrored_are_noticed_and_mended(foreign: Path, capsy
     with np.load(foreign / "cdtools_truth.npz") as known:
         turned = found[::-1, ::-1].conj()  # half a turn of both is not told
         assert max(phase_agreement(one, known["object"]) for one in (found, turned)) >= 0.9
+
+
+def test_the_star_is_turned_as_its_own_file_has_it(foreign: Path, capsys: Any) -> None:
+    path, few = str(foreign / "siemens-star-small.npz.bz2"), ("--n-iterations=2", "--quiet")
+    main(["reconstruct", path, *TIKE, "--probe=probe[0,0,0]", *few, "--output-dir=as-it-is"])
+    assert "explained clearly better" not in capsys.readouterr().err
+    main(
+        [
+            "reconstruct",
+            path,
+            *TIKE,
+            "--probe=probe[0,0,0]",
+            *few,
+            "--orientation=transpose",
+            "--output-dir=turned",
+        ]
+    )
+    said = capsys.readouterr().err
+    assert "explained clearly better" in said
+    assert "set orientation to identity" in said
+
+
+def test_a_model_reads_a_scan_as_its_training_did(tmp_path: Path, capsys: Any) -> None:
+    scan = simulate_scan(N=32, n_positions=60, nphotons=1e6)
+    with h5py.File("raw.h5", "w") as file:
+        file["frames"] = np.square(scan.patterns).round().astype(np.uint32).transpose(1, 2, 0)
+        file["y"], file["x"] = 1e-3 * scan.ycoords, -1e-3 * scan.xcoords
+    reading = ("--patterns=frames", "--axes=HWn", "--positions-y=y", "--positions-x=x", "--positions-unit=um")
+    words = (*reading, "--object-pixel=1 nm", "--orientation=flip-x", "--measurement-domain=intensity")
+    small = ("--nepochs=1", "--n-filters-scale=1", "--gridsize=1", "--quiet")
+    assert main(["train", "raw.h5", *words, *small, "--output-dir=model"]) == 0
+    capsys.readouterr()
+    assert main(["reconstruct", "model", "raw.h5", "--output-dir=picture"]) in (0, 3)
+    assert "orientation" not in capsys.readouterr().err
+    recorded = json.loads(Path("picture/config.json").read_text())
+    assert "intensity" in recorded["measurement_domain"]["raw.h5"]
+    with np.load("picture/reconstruction.npz") as found:
+        moved = np.ptp(found["positions_px"], axis=0)
+    np.testing.assert_allclose(moved, np.ptp(scan.positions_px, axis=0), atol=1e-3)
 
 
 # The page ---------------------------------------------------------------------------------------------------
