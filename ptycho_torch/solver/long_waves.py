@@ -16,6 +16,7 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from ptycho_torch.solver.strips import strips
 
@@ -23,6 +24,13 @@ SHARE: Final = 0.25
 """Of the longest step that the stiffness allows: it is a mean, and parts of an object are stiffer."""
 FARTHEST_RAD: Final = 0.3
 """That the object is turned in one step: the curvature is that of small phases."""
+LIT: Final = 1.01
+"""Weight over that of the dark from which a pixel is turned: all of these alike, since a turn that fades towards the
+border of a scan would bend the phase there."""
+BLOCK: Final = 4
+"""Side of the squares whose mean light is looked at for the brightest part: a single pixel is none."""
+SOFTEST_PX2: Final = 0.1
+"""Least stiffness that is reckoned with: it bounds the number of waves."""
 TINY: Final = 1e-30
 """Instead of zero, where a length divides."""
 
@@ -46,17 +54,20 @@ def long_step(canvas: Tensor, gradient: Tensor, stiffness_px2: Tensor, weight: T
     curvature = along[:, None] + across
     curvature[0, 0] = math.inf  # a phase of the whole object changes nothing
     gain = (1 / curvature - 1).clamp_min(0).to(weight)
-    dark, power, light = weight.min(), 0.0, 0.0
+    lit_from, brightest = LIT * weight.min(), weight.new_full((), TINY)
     pull = torch.zeros_like(gain)
     for some, *_ in strips(len(canvas)):
-        lit, here, there = 1 - dark / weight[some], canvas[some], gradient[some]
-        power, light = power + (here.abs().square_() * lit).sum(), light + lit.sum()
-        across_phase = (here.real * there.imag).addcmul_(here.imag, there.real, value=-1).mul_(lit)
+        here, there, light = canvas[some], gradient[some], weight[some]
+        power = (here.abs().square_() * light)[None]
+        brightest = torch.maximum(brightest, avg_pool2d(power, BLOCK, ceil_mode=True).max())
+        across_phase = (
+            (here.real * there.imag).addcmul_(here.imag, there.real, value=-1).mul_(light > lit_from)
+        )
         pull += rows[:, some] @ (across_phase @ columns.T)
-    pull *= gain * (SHARE / weight.max() * light / (power + TINY))
-    step, farthest = torch.empty_like(canvas), dark.new_full((), TINY)
+    pull *= gain * (SHARE / brightest)
+    step, farthest = torch.empty_like(canvas), torch.full_like(brightest, TINY)
     for some, *_ in strips(len(canvas)):
-        turn = (rows[:, some].T @ pull @ columns).mul_(1 - dark / weight[some])
+        turn = (rows[:, some].T @ pull @ columns).mul_(weight[some] > lit_from)
         farthest = torch.maximum(farthest, turn.abs().max())
         step[some] = turn
     share = (FARTHEST_RAD / farthest).clamp_max(1.0)
@@ -75,7 +86,8 @@ def _cosines(n: int, most: int, stiffness_px2: float, like: Tensor) -> tuple[Ten
     Returns:
         Real (m, n) of the kind of `like`, and float64 (m,), the latter relative to the light.
     """
-    n_waves = min(most, 1 + int(n / math.pi / max(stiffness_px2, TINY) ** 0.5))
+    stiffness_px2 = max(SOFTEST_PX2, stiffness_px2)  # also where nothing is predicted, and there is none
+    n_waves = min(most, 1 + int(n / math.pi / stiffness_px2**0.5))
     wave = math.pi * torch.arange(n_waves, dtype=torch.float64) / n
     cosines = (wave[:, None] * (torch.arange(n, dtype=torch.float64) + 0.5)).cos_().mul_((2 / n) ** 0.5)
     cosines[0] *= 0.5**0.5

@@ -121,8 +121,10 @@ def first_weight(descent: Descent) -> float:
 
 def photons_per_pixel(descent: Descent) -> float:
     """Median over the object of the photons that fall on a pixel in all patterns that are fitted."""
-    descent.forward.set_probe(descent.state.modes)
-    light = descent.forward.illumination(descent.fitted)
+    state, forward = descent.state, descent.forward
+    forward.positions_px, forward.intensities = state.positions_px, state.intensities
+    forward.set_probe(state.modes)
+    light = forward.illumination(descent.fitted)
     return float(light[light > FAINT * light.max()].median())
 
 
@@ -252,7 +254,13 @@ def weight_by_thinning(descent: Descent, *, seed: int) -> Choice:
 
     first = begin()
     judge = Forward(
-        split.judging, split.positions_px, first.forward.frame, forward.n_modes, device=forward.device
+        split.judging,
+        split.positions_px,
+        first.forward.frame,
+        forward.n_modes,
+        device=forward.device,
+        chunk=forward.chunk,
+        real=forward.real,
     )
     judge.intensities = intensities
     score = folds_of(judge, np.arange(len(ids)), first.dark * (1 - SHARE), (1 / SHARE - 1) ** 0.5)
@@ -295,5 +303,7 @@ def _search(
         n_modes=like.n_modes,
         intensities=intensities,
         device=like.device,
+        chunk=like.chunk,
+        real=like.real,
         probe_from=None,
     )

@@ -313,3 +313,17 @@ def test_patterns_that_judge_follow_their_neighbours(tiny_file: Path, tiny_scan:
     before = wrong - tiny_scan.positions_px
     before = before - before.mean(axis=0)
     assert np.square(error[held]).sum() < 0.3 * np.square(before[held]).sum()
+
+
+def test_a_preview_changes_nothing(tiny_file: Path) -> None:
+    scan = scan_of(nphotons=1e4)
+    settings = {"n_iterations": 24, "refine_probe": True, "refine_positions": True, "positions_from": 5}
+    objects = []
+    for previews in (False, True):
+        course = course_of(tiny_file, scan, **settings, refine_intensities=True, prior="auto")
+        while not course.is_done:
+            course.advance()
+            if previews and not course.is_done:
+                finish(course.copied(), tiny_file.parent, 0, is_whole=False)
+        objects.append(course.descent.state.object)
+    torch.testing.assert_close(*objects, rtol=0, atol=0)
