@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.config.errors import printable
+from ptycho.geometry import Geometry
 from ptycho.inspection_picture import drawn
 from ptycho.pattern_statistics import sample_of
 from ptycho.position_verdicts import probe_diameter_px
@@ -126,13 +127,13 @@ def _of_positions(scan: ScanView, everywhere: Array) -> dict[str, Any]:
 
 def _of_lengths(scan: ScanView, mean: npt.NDArray[np.float64], everywhere: Array) -> dict[str, Any]:
     """Lengths in metres, where the size of a pixel is known."""
-    found: dict[str, Any] = {
-        name: scan.metadata[name] for name in ("energy_J", "wavelength_m") if name in scan.metadata
-    }
-    stated: Any = scan.metadata.get("object_pixel_size_m")
-    if not isinstance(stated, list) or len(cast(list[Any], stated)) != 2:
+    known = Geometry.of(scan.metadata, len(mean))
+    found: dict[str, Any] = {name: scan.metadata[name] for name in ("energy_J",) if name in scan.metadata}
+    if known.wavelength_m is not None:
+        found["wavelength_m"] = known.wavelength_m
+    if known.object_pixel_m is None:
         return found
-    pixels = [float(pixel) for pixel in cast(list[Any], stated)]
+    pixels = list(known.object_pixel_m)
     along = (np.arange(len(mean)) - len(mean) // 2) / len(mean)
     radius = np.hypot(along[:, None], along[None]).ravel()
     order = np.argsort(radius)

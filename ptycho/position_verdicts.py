@@ -13,7 +13,7 @@ from ptycho.verdict import Verdict, refusal
 FEWEST_POSITIONS: Final = 10
 """With fewer positions their arrangement is not judged."""
 
-SMALLEST_EXTENT: Final = 0.1
+SMALLEST_EXTENT: Final = 0.15
 """Extent of most of a scan over the diameter of its probe, below which positions are too close to tell anything."""
 
 MOST: Final = (0.1, 0.9)

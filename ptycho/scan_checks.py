@@ -149,7 +149,12 @@ class Checker:
         summary = self.stack("diff3d", array, ignored=self._ignored(array.shape))
         if not summary.n_not_finite and summary.total_square == 0:
             got = f"no value above {summary.maximum:g}"
-            self.report("diff3d", "some photons", got, "Check the program that wrote the file.")
+            advice = "Check the program that wrote the file."
+            if "bad_pixels" in self._arrays:
+                advice = (
+                    f"If the mask marks the good pixels, invert it, or set mask_marks to good. Else: {advice}"
+                )
+            self.report("diff3d", "some photons outside the bad pixels", got, advice)
         return array, summary
 
     @staticmethod
@@ -185,7 +190,7 @@ class Checker:
         largest = float(np.abs(positions).max(initial=0))
         if largest > LARGEST_POSITION_PX:
             expected = f"object pixels, at most {LARGEST_POSITION_PX:g} from the origin"
-            advice = "Correct that position, or their unit."
+            advice = "Correct that position, or their unit (positions_unit)."
             self.report("xcoords, ycoords", expected, f"a coordinate of {largest:g}", advice)
         elif 0 < extent < SMALLEST_EXTENT_PX:
             advice = "If these are metres, divide them by the object pixel size."
@@ -216,7 +221,7 @@ class Checker:
         got = f"{height:.4g} x {width:.4g} pixels, {size_text(n_bytes)}, with position {row} at {place}"
         expected = f"an object that fits into the available memory, {size_text(available_bytes())}"
         self.report(
-            "xcoords, ycoords", expected, got, "Correct that position, or their unit (object pixels)."
+            "xcoords, ycoords", expected, got, "Correct that position, or their unit (positions_unit)."
         )
 
     def probe(self, key: str, size: int | None) -> Array | None:

@@ -58,6 +58,8 @@ def read_scan_file(
     file = read_npz(path)
     if settings == DataConfig(format=settings.format):
         return _some_of(file) if some else file
+    written = (_stated(file.arrays) or {}).get("measurement_domain")
+    domain = written if domain == "auto" and written in ("amplitude", "intensity") else domain
     found = read_foreign(path, _with_lengths(settings, file.arrays), domain, some=some)
     is_changed = any(_is_set(settings, name) for name in (*_SIZE, *_PLACES))
     kept = _KEPT if is_changed else (*_KEPT, *_OF_GEOMETRY)
@@ -66,8 +68,10 @@ def read_scan_file(
         arrays = _of_rows(arrays, found.rows, len(file.arrays["diff3d"]))
     stated = _stated(arrays)
     if stated is not None:
-        if any(_is_set(settings, name) for name in _SIZE):
-            stated.pop("object_pixel_size_m", None)  # of other pixels
+        before, now = (one["diff3d"].shape[-1] for one in (file.arrays, found.arrays))
+        pixel = Geometry.of(stated, before).object_pixel_m
+        if pixel is not None and before != now * settings.bin:
+            stated["object_pixel_size_m"] = [side * before / (now * settings.bin) for side in pixel]
         stated |= {name: value for name, value in (_stated(found.arrays) or {}).items() if name != "format"}
         arrays["metadata"] = np.array(json.dumps(stated))
     return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names}, found.rows)
@@ -75,9 +79,12 @@ def read_scan_file(
 
 def _with_lengths(settings: DataConfig, arrays: Mapping[str, Stack]) -> DataConfig:
     """The settings with the lengths that the metadata of a file state, where they are not set."""
-    known = Geometry.of(_stated(arrays) or {}, 0)
+    stated = _stated(arrays) or {}
+    known = Geometry.of(stated, 0)
+    energies = ((f"energy_{unit}", f"{unit}") for unit in ("eV", "J"))
+    energy = next((f"{stated[name]!r} {unit}" for name, unit in energies if name in stated), None)
     lengths: dict[str, float | tuple[float, float] | None] = {
-        "wavelength": None if settings.energy else known.wavelength_m,
+        "wavelength": None if settings.energy or energy else known.wavelength_m,
         "distance": known.distance_m,
         "detector_pixel": known.detector_pixel_m,
         "object_pixel": None if any(_is_set(settings, name) for name in _SIZE) else known.object_pixel_m,
@@ -87,6 +94,8 @@ def _with_lengths(settings: DataConfig, arrays: Mapping[str, Stack]) -> DataConf
         for name, value in lengths.items()
         if value is not None and not _is_set(settings, name)
     }
+    if energy and known.wavelength_m and not settings.energy and not settings.wavelength:
+        told["energy"] = energy  # whose wavelength depends on the particle
     return settings.replace(**told)
 
 

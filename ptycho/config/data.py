@@ -3,6 +3,7 @@
 A file in the data contract needs none of these settings, and the formats that have a name know where their arrays are.
 """
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -39,11 +40,16 @@ def _is_defocus(value: str) -> bool:
     return quantity(value, LENGTHS) is not None
 
 
+def _is_semi_angle(value: str) -> bool:
+    found = quantity(value, ANGLES)
+    return found is not None and 0 < found < math.pi / 2
+
+
 _EVEN = Rule("an even number of pixels from 2 up", lambda value: value % 2 == 0)
 EvenSize = Annotated[int, Strict(), Ge(2), Le(LARGEST_SIDE), _EVEN, Exact()]
 Energy = Annotated[TextLine, Rule("an energy > 0, as in '8 keV'", _above_zero(ENERGIES))]
 Length = Annotated[TextLine, Rule("a length > 0, as in '1.2 m'", _above_zero(LENGTHS))]
-Angle = Annotated[TextLine, Rule("an angle > 0, as in '21.4 mrad'", _above_zero(ANGLES))]
+Angle = Annotated[TextLine, Rule("an angle above 0 and below 90 degrees, as in '21.4 mrad'", _is_semi_angle)]
 Pitch = Annotated[
     TextLine,
     Rule(

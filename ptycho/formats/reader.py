@@ -159,12 +159,12 @@ def _names(sources: Sources, plan: Plan) -> dict[str, str]:
         ("objectGuess", "", layout.object_),
         (
             "xcoords",
-            "positions" if settings.positions or not layout.positions_x else "positions_x",
+            "positions_x" if settings.positions_x or layout.positions_x else "positions",
             layout.positions_x or layout.positions,
         ),
         (
             "ycoords",
-            "positions" if settings.positions or not layout.positions_y else "positions_y",
+            "positions_y" if settings.positions_y or layout.positions_y else "positions",
             layout.positions_y or layout.positions,
         ),
     ):

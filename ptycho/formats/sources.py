@@ -206,7 +206,8 @@ class Sources:
         return tree, name
 
     def _listing(self, tree: Tree) -> str:
-        return f"It holds {listed(tree.entries())}."
+        held = listed(tree.entries())
+        return f"{held[0].upper()}{held[1:]}."
 
     def close(self) -> None:
         """Close every file."""

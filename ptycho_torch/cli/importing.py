@@ -17,6 +17,12 @@ _NOT_FOUND_HERE: Final = Failure(
     "reconstruction finds. Name it, or set it in ptycho reconstruct.",
 )
 
+_OF_A_SEARCH: Final = Failure(
+    "defocus",
+    "defocus: expected convergence or aperture beside it, which give the probe of the file to write; got neither. "
+    "Set one of them, or set defocus in ptycho reconstruct, whose search for the probe begins there.",
+)
+
 
 def add_arguments(parser: FlagParser) -> None:
     """Add FILE and the flags: the fields of the section [data]."""
@@ -38,6 +44,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         path, settings, domain = reading(options)
         kept += [_NOT_FOUND_HERE] if settings.orientation == "auto" else []
+        has_lens = settings.convergence or settings.aperture
+        kept += [_OF_A_SEARCH] if settings.defocus and not has_lens else []
     except ConfigError as error:
         raise ConfigError([*error.failures, *kept]) from None
     if kept:
@@ -52,5 +60,9 @@ def run(options: argparse.Namespace) -> int:
     n, height, width = scan.patterns.shape
     probe = "" if scan.has_probe else ", no probe"
     print(f"{relative(target)}: {counted(n, 'pattern')} of {height} x {width} pixels, {scan.domain}{probe}")
+    if scan.has_probe and has_lens and settings.probe != "file":
+        print(
+            "Its probe is that of the optics: a reconstruction refines it, but does not look for another defocus."
+        )
     tell_next_with(target, height)
     return 0

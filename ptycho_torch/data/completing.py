@@ -23,6 +23,9 @@ from ptycho_torch.solver import (
     Patterns,
     Ranked,
     Trials,
+    far_field,
+    mean_pattern,
+    pupil_radius,
     rank_orientations,
     search_near,
     search_probe,
@@ -38,6 +41,8 @@ N_CHECKED: Final = 48
 """Patterns of the part of a scan that orientations are compared on, where nobody asks for the best."""
 N_ITERATIONS: Final = 5
 """Of each of them then."""
+CONE: Final = (0.6, 1.25)
+"""The radius of a pupil over that of the patterns, outside which it is not theirs; objects scatter light outwards."""
 WITHOUT_PROBE: Final = ("identity", "flip-x", "transpose", "rotate-90")
 """One orientation of each pair that patterns alone do not tell apart: those that differ by half a turn."""
 
@@ -64,10 +69,8 @@ def find(scan: RawData, ids: NDArray[np.int64]) -> Findings:
     if scan.has_probe and not searches and not _of_optics(scan):
         return Findings(None, "identity")
     patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
-    if scan.has_probe and not searches:
-        moved = search_near(patterns, torch.from_numpy(scan.positions_px), ids, torch.from_numpy(scan.probe))
-        _say_defocus(scan, moved)
-        return Findings(moved.probe.numpy() if moved.defocus else None, "identity")
+    if _of_optics(scan):
+        return _near_optics(scan, patterns, ids, WITHOUT_PROBE if searches else WITHOUT_PROBE[:1])
     if scan.has_probe:
         trials = Trials(patterns, torch.from_numpy(scan.positions_px), ids)
         ranked = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS)
@@ -92,6 +95,22 @@ def _probes(
         word: search_probe(patterns, torch.from_numpy(oriented(scan.positions_px, word)), ids, near)
         for word in words
     }
+
+
+def _near_optics(scan: RawData, patterns: Patterns, ids: NDArray[np.int64], words: Sequence[str]) -> Findings:
+    """The defocus of a probe whose optics are set, with the positions in each of these orientations."""
+    probe, defocus = torch.from_numpy(scan.probe), _set_defocus(scan)
+    found = {
+        word: search_near(patterns, torch.from_numpy(oriented(scan.positions_px, word)), ids, probe, defocus)
+        for word in words
+    }
+    by_error = sorted(found, key=lambda word: found[word].error)
+    if len(words) > 1:
+        _say_orientation(scan, [Ranked(word, found[word].error) for word in by_error])
+    best = found[by_error[0]]
+    _say_cone(scan, patterns, ids)
+    _say_defocus(scan, best)
+    return Findings(best.probe.numpy() if best.defocus else None, by_error[0])
 
 
 def _of_optics(scan: RawData) -> bool:
@@ -152,11 +171,17 @@ def of_orientation(
         word = half_a_turn  # a probe that was found distinguishes the two as little as a free one
     if best.error >= CLEARLY * mine.error:
         return None
+    # what a turned scan and such a probe explain are the same patterns
+    twin = (
+        ", and the sign of the probe's defocus,"
+        if _on_top(word, now) == "rotate-180" and scan.has_probe
+        else ""
+    )
     return Verdict(
         "orientation", "warning", best.error / mine.error, "of the error",
         f"with the positions turned or mirrored by {word} the patterns are explained clearly better (error "
         f"{best.error:.3g} in place of {mine.error:.3g})",
-        f"Check the axes and the signs of the positions, or set orientation to {_on_top(word, now)}.",
+        f"Check the axes and the signs of the positions{twin}, or set orientation to {_on_top(word, now)}.",
     )  # fmt: skip
 
 
@@ -234,12 +259,31 @@ def _say_defocus(scan: RawData, found: FoundProbe) -> None:
         )
         return
     logger.warning(
-        "%s: with the defocus of the optics changed by %.4g rad px^2%s the patterns are explained clearly better, and "
-        "it is used. Correct defocus, or set probe to optics to keep it.",
+        "%s: the patterns are explained clearly better by a defocus of %.4g rad px^2%s than by the one of the optics, "
+        "%.4g rad px^2, and it is used. Correct defocus (its sign too) and convergence or aperture, or set probe to "
+        "optics to keep them.",
         origin,
-        found.defocus,
-        _in_metres(scan, found.defocus, pixel),
+        found.defocus + _set_defocus(scan),
+        _in_metres(scan, found.defocus + _set_defocus(scan), pixel),
+        _set_defocus(scan),
     )
+
+
+def _say_cone(scan: RawData, patterns: Patterns, ids: NDArray[np.int64]) -> None:
+    """Warn where the cone of the optics is not the one that the patterns show."""
+    if not scan.reading.convergence:
+        return
+    probe = torch.from_numpy(scan.probe)
+    cone, shown = pupil_radius(far_field(probe)[0].abs().square()), pupil_radius(mean_pattern(patterns, ids))
+    if not CONE[0] * shown <= cone <= CONE[1] * shown:
+        logger.warning(
+            "%s: convergence: nine tenths of the light lie within %.3g of the patterns' side from their middle; the "
+            "optics that are set give %.3g. Correct convergence (half the angle of the cone), the energy or its "
+            "particle.",
+            printable(str(scan.path or "scan")),
+            shown,
+            cone,
+        )
 
 
 def _pixel_m(scan: RawData) -> float | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
@@ -188,7 +189,7 @@ class ScanDataModule(lightning.LightningDataModule):
         findings = find(known, ids)
         whole = completed(known, findings)
         if (verdict := of_orientation(whole, ids, findings.unclear_error)) is not None:
-            whole = with_verdict(whole, verdict)
+            whole = with_verdict(whole, verdict, says=rank_zero_only.rank in (0, None))
         return with_found(with_probe_options(whole, self.options), start, "training.start")
 
     def _probe_row(self, scan: RawData, read: RawData, guesses: list[NDArray[np.complex64]]) -> int:

@@ -167,7 +167,7 @@ class Course:
             if row["loss"] == self.progress.rows[-1]["loss"]
         ]
         some = [row["deviance_per_pixel"] for row in fell[-N_LAST:]]
-        return 1 - some[-1] / some[0] if some else 0.0
+        return 1 - some[-1] / some[0] if some and some[0] else 0.0
 
     # Going on ---------------------------------------------------------------------------------------------------
 

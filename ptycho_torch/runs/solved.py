@@ -175,7 +175,7 @@ def _facts(course: Course, powers: Sequence[float]) -> dict[str, Any]:
 
 def _tell_unfinished(course: Course) -> None:
     """Warn of a picture that more iterations would improve."""
-    if (fall := course.fall()) > FALLS:
+    if (fall := course.fall()) > FALLS and course.fabric.is_global_zero:
         otherwise = "" if course.config.n_iterations == "auto" else "to auto, or "
         log.warning(
             "%s: the deviance of the fitted patterns still fell by %.2g %% in ten iterations: more would give a better "

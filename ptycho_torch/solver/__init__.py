@@ -9,7 +9,15 @@ from ptycho_torch.solver.forward import Forward
 from ptycho_torch.solver.orientation import Ranked, rank_orientations
 from ptycho_torch.solver.patterns import Patterns
 from ptycho_torch.solver.places import carried_along
-from ptycho_torch.solver.probe_search import HOLES, FoundProbe, search_near, search_probe
+from ptycho_torch.solver.probe_search import (
+    HOLES,
+    FoundProbe,
+    far_field,
+    mean_pattern,
+    pupil_radius,
+    search_near,
+    search_probe,
+)
 from ptycho_torch.solver.solve import MARGIN_PX, Solution, prepare, run, share_of, solution_of
 from ptycho_torch.solver.trials import Trials
 from ptycho_torch.solver.weight import (
@@ -35,9 +43,12 @@ __all__ = [
     "Trials",
     "are_raw_counts",
     "carried_along",
+    "far_field",
     "first_weight",
+    "mean_pattern",
     "photons_per_pixel",
     "prepare",
+    "pupil_radius",
     "rank_orientations",
     "run",
     "search_near",

@@ -10,7 +10,7 @@ that is nearly so is refined by the descent that follows.
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -147,35 +147,40 @@ def search_probe(patterns: Patterns, positions_px: Tensor, ids: Ids, near: float
         patterns: the measured patterns.
         positions_px: float64 (n, 2), rows (y, x).
         ids: patterns that may be used, increasing.
-        near: defocus around which it is looked for, rad pixel**2.
+        near: defocus around which it is looked for, rad pixel**2; and around 0, and the opposite one, since the sign of
+            a distance is easily wrong.
     """
+    centres = (near, 0.0, -near)
     mean = mean_pattern(patterns, ids)
     search = _Search(partial(probe_of, mean), Trials(patterns, positions_px, ids))
     radius = max(pupil_radius(mean), 1 / len(mean))
-    found, first_error = _lens(search, len(mean), radius, near)
+    found, first_error = _lens(search, len(mean), radius, centres)
     if first_error < SURE * found.median:
         return found
-    other = _hole(search, len(mean), radius, near)
+    other = _hole(search, len(mean), radius, found.defocus if near else 0.0)
     return other._replace(reach=found.reach) if other.error < found.error else found
 
 
-def search_near(patterns: Patterns, positions_px: Tensor, ids: Ids, probe: Tensor) -> FoundProbe:
+def search_near(
+    patterns: Patterns, positions_px: Tensor, ids: Ids, probe: Tensor, defocus: float = 0.0
+) -> FoundProbe:
     """Find the defocus of a probe whose optics are known, beyond the one that it has.
 
     Args:
         patterns: the measured patterns.
         positions_px: float64 (n, 2), rows (y, x).
         ids: patterns that may be used, increasing.
-        probe: complex (1, N, N), where the search begins.
+        probe: complex (1, N, N), where the search begins; it is also looked for around the focus and beyond it.
+        defocus: that the probe has, rad pixel**2.
 
     Returns:
         What was found; the probe itself, with a defocus of 0, where none is clearly better.
     """
     size = probe.shape[-1]
-    far = _far_field(probe)
+    far = far_field(probe)
     search = _Search(lambda defocus, _: _with_defocus(far, defocus), Trials(patterns, positions_px, ids))
     radius = max(pupil_radius(far[0].abs().square()), 1 / size)
-    found, _ = _lens(search, size, radius, 0.0)
+    found, _ = _lens(search, size, radius, (0.0, -defocus, -2 * defocus))
     as_it_is = search.error(0.0, None, N_FINE)
     return (
         found
@@ -184,7 +189,8 @@ def search_near(patterns: Patterns, positions_px: Tensor, ids: Ids, probe: Tenso
     )
 
 
-def _far_field(probe: Tensor) -> Tensor:
+def far_field(probe: Tensor) -> Tensor:
+    """The far field of probe modes, complex (M, N, N), zero frequency at [N//2, N//2]."""
     return torch.fft.fftshift(
         torch.fft.fft2(torch.fft.ifftshift(probe, dim=(-2, -1)), norm="ortho"), dim=(-2, -1)
     )
@@ -196,21 +202,25 @@ def _with_defocus(far: Tensor, defocus: float) -> Tensor:
     return torch.fft.fftshift(torch.fft.ifft2(wave, norm="ortho"), dim=(-2, -1)).to(torch.complex64)
 
 
-def _lens(search: _Search, size: int, radius: float, near: float) -> tuple[FoundProbe, float]:
+def _lens(search: _Search, size: int, radius: float, centres: Sequence[float]) -> tuple[FoundProbe, float]:
     """The best focus of a lens, by its defocus, and its error in the first pass.
 
     Args:
         search: what has tried guesses.
         size: side of the patterns.
         radius: of the pupil, cycles per pixel.
-        near: defocus around which it is looked for.
+        centres: defocus around which it is looked for.
     """
     step, reach, errors = COARSE / radius**2, 0.0, dict[float, float]()
     for share in FARTHEST:
         n_steps = math.ceil(math.pi * size * share / radius / step)
         reach = n_steps * step
-        tried = [near + k * step for k in range(-n_steps, n_steps + 1)]
-        errors = {value: search.error(value, None, N_COARSE) for value in tried}
+        tried = {
+            round(centre / step) + k: centre + k * step
+            for centre in centres[::-1]
+            for k in range(-n_steps, n_steps + 1)
+        }
+        errors = {value: search.error(value, None, N_COARSE) for value in tried.values()}
         if min(errors.values()) < CLEARLY * statistics.median(errors.values()):
             break
     best = min(errors, key=lambda value: errors[value])

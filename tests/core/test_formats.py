@@ -367,7 +367,14 @@ def test_lengths_that_are_set_join_those_of_a_file_in_the_data_contract(tmp_path
     stated = dataclasses.replace(scan, metadata={**scan.metadata, "object_pixel_size_m": [2e-8, 2e-8]})
     stated.to_file(path)
     assert "object_pixel_size_m" in RawData.from_file(path, reading=DataConfig(probe="estimate")).metadata
-    assert "object_pixel_size_m" not in RawData.from_file(path, reading=DataConfig(crop=16)).metadata
+    cropped = RawData.from_file(path, reading=DataConfig(crop=16)).metadata["object_pixel_size_m"]
+    assert cropped == pytest.approx([4e-8] * 2)
+    binned = RawData.from_file(path, reading=DataConfig(bin=2)).metadata["object_pixel_size_m"]
+    assert binned == pytest.approx([2e-8] * 2)
+    electrons = {"energy_eV": 3e5, "distance_m": 1.0, "detector_pixel_size_m": [1e-4, 1e-4]}
+    dataclasses.replace(scan, metadata={**scan.metadata, **electrons}).to_file(path)
+    read = RawData.from_file(path, reading=DataConfig(particle="electron"))
+    assert read.metadata["wavelength_m"] == pytest.approx(1.969e-12, rel=1e-3)
 
 
 def test_settings_work_on_a_file_in_the_data_contract(tmp_path: Path) -> None:
