@@ -151,9 +151,7 @@ class Checker:
             got = f"no value above {summary.maximum:g}"
             advice = "Check the program that wrote the file."
             if "bad_pixels" in self._arrays:
-                advice = (
-                    f"If the mask marks the good pixels, invert it, or set mask_marks to good. Else: {advice}"
-                )
+                advice = "Invert the mask (mask_marks) if it marks the good pixels, or check the program."
             self.report("diff3d", "some photons outside the bad pixels", got, advice)
         return array, summary
 
@@ -220,9 +218,8 @@ class Checker:
         place = f"y {positions[row, 0]:g}, x {positions[row, 1]:g}"
         got = f"{height:.4g} x {width:.4g} pixels, {size_text(n_bytes)}, with position {row} at {place}"
         expected = f"an object that fits into the available memory, {size_text(available_bytes())}"
-        self.report(
-            "xcoords, ycoords", expected, got, "Correct that position, or their unit (positions_unit)."
-        )
+        advice = "Correct that position, or their unit (positions_unit)."
+        self.report("xcoords, ycoords", expected, got, advice)
 
     def probe(self, key: str, size: int | None) -> Array | None:
         """A probe complex64 (modes, N, N) from (N, N) or (modes, N, N)."""

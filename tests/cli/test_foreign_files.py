@@ -178,6 +178,7 @@ def test_a_model_reads_a_scan_as_its_training_did(tmp_path: Path, capsys: Any) -
     reading = ("--patterns=frames", "--axes=HWn", "--positions-y=y", "--positions-x=x", "--positions-unit=um")
     words = (*reading, "--object-pixel=1 nm", "--orientation=flip-x", "--measurement-domain=intensity")
     small = ("--nepochs=1", "--n-filters-scale=1", "--gridsize=1", "--quiet")
+    assert main(["import", "raw.h5", *words, "--defocus=1 um", "--output=a.npz"]) == 2
     assert main(["train", "raw.h5", *words, *small, "--output-dir=model"]) == 0
     capsys.readouterr()
     assert main(["reconstruct", "model", "raw.h5", "--output-dir=picture"]) in (0, 3)

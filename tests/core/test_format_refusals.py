@@ -46,7 +46,7 @@ def test_all_that_a_file_does_not_say_comes_in_one_error(file: Path) -> None:
         ({**ALL, "pad": 65_000}, r"pad: .*available memory.*got 65000 x 65000 pixels.* Lower it"),
         ({**ALL, "centre": "30, 3"}, r"centre: .*got 30, 3"),
         ({**ALL, "axes": "yxHW"}, r"/entry/patterns: .*got shape \(20, 24, 30\)"),
-        ({**ALL, "patterns": "/entry/no"}, r"patterns: .*got '/entry/no'.* It holds"),
+        ({**ALL, "patterns": "/entry/no"}, r"patterns: .*got '/entry/no'.* The file holds"),
         ({**ALL, "positions_x": "/entry/patterns"}, r"/entry/patterns: expected one for each of the 20 patterns"),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """What a run has found for a scan, taken over by the training and the reconstruction of a network."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +264,21 @@ def test_the_search_for_a_probe_begins_at_the_optics_that_are_set(
     assert "Correct defocus" in caplog.text
     kept = RawData.from_file(tmp_path / "scan.npz", reading=DataConfig(**optics, probe="optics"))
     assert find(kept, np.arange(60)).probe is None
+    distance = found_m(caplog.text)
+    turned = DataConfig(convergence=optics["convergence"], defocus=f"{-distance} m")
+    caplog.clear()
+    assert find(RawData.from_file(tmp_path / "scan.npz", reading=turned), np.arange(60)).probe is not None
+    assert found_m(caplog.text) == pytest.approx(distance, rel=0.2)
+    right = DataConfig(convergence=optics["convergence"], defocus=f"{distance} m")
+    caplog.clear()
+    assert find(RawData.from_file(tmp_path / "scan.npz", reading=right), np.arange(60)).probe is None
+    assert "convergence" not in caplog.text
+    wide = DataConfig(convergence=f"{2e3 * radius * 1e-10 / pixel_m} mrad")
+    find(RawData.from_file(tmp_path / "scan.npz", reading=wide), np.arange(60))
+    assert "Correct convergence (half the angle of the cone)" in caplog.text
+
+
+def found_m(text: str) -> float:
+    """The distance that a search tells."""
+    (told,) = re.findall(r"clearly better by a defocus of \S+ rad px\^2, (\S+) m ", text)
+    return float(told)
