@@ -25,6 +25,7 @@ class Geometry:
         detector_pixel_m: rows, columns.
         object_pixel_m: rows, columns; stated, or else wavelength * distance / (N * detector pixel).
         far_field: what the file states.
+        energy_J: of a particle, where it is stated and the wavelength is not: that of a photon is taken.
     """
 
     wavelength_m: float | None = None
@@ -32,22 +33,25 @@ class Geometry:
     detector_pixel_m: tuple[float, float] | None = None
     object_pixel_m: tuple[float, float] | None = None
     far_field: bool | None = None
+    energy_J: float | None = None
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any], n_pixels: int) -> Self:
         """From the metadata of a scan with patterns of `n_pixels` x `n_pixels`."""
         wavelength, distance = _number(metadata, "wavelength_m"), _number(metadata, "distance_m")
+        stated: float | None = None
         for name, joule in (("energy_J", 1.0), ("energy_eV", ELEMENTARY_CHARGE_C)):
             energy = _number(metadata, name)
             if wavelength is None and energy is not None:
-                wavelength = PLANCK_TIMES_LIGHT_J_M / (energy * joule)
+                stated = energy * joule
+                wavelength = PLANCK_TIMES_LIGHT_J_M / stated
         detector, image = (_pair(metadata, f"{what}_pixel_size_m") for what in ("detector", "object"))
         if image is None and wavelength and distance and detector and n_pixels:
             image = cast(
                 tuple[float, float], tuple(wavelength * distance / (n_pixels * side) for side in detector)
             )
         far = metadata.get("far_field")
-        return cls(wavelength, distance, detector, image, far if isinstance(far, bool) else None)
+        return cls(wavelength, distance, detector, image, far if isinstance(far, bool) else None, stated)
 
     def fresnel_number(self, width_m: float) -> float | None:
         """Square of a width over wavelength times distance; None where these are not known."""

@@ -19,15 +19,11 @@ from ptycho.stored_array import Array, Stack
 
 INTENSITY_SUSPICION = 4.0
 """Mean counts (taken as squared amplitudes) over stated photons, above which amplitudes must be counts."""
-
 LARGEST_NUMBER = 1e300
-
 LARGEST_VALUE = 1e18
 """No pattern or label holds more, in whatever unit: its square is finite in single precision."""
-
 LARGEST_POSITION_PX = 1e12
 """No position is farther from the origin."""
-
 CANVAS_BYTES = 40
 """Bytes for each pixel of the object while it is put together."""
 
@@ -45,7 +41,6 @@ SIGNED = ("offset", "shift", "delta", "difference", "relative", "correction")
 
 NUMBER = re.compile(r"(?ai)[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)")
 """A number as text."""
-
 SMALLEST_EXTENT_PX = 1e-3
 """A scan of smaller extent than this (and not 0) is not in pixels."""
 
@@ -61,12 +56,14 @@ class Checker:
 
     def __init__(self, arrays: Mapping[str, Stack], origin: str, names: Mapping[str, str]) -> None:
         self.problems: list[str] = []
+        self.wrong: set[str] = set()  # keys that were reported
         self._arrays = arrays
         self._origin = origin
         self._names = names
 
     def report(self, key: str, expected: str, got: str, advice: str) -> None:
         """Add one problem in the house format."""
+        self.wrong.update(key.split(", "))
         self.problems.append(problem(called(key, self._names), expected, got, self._origin, advice))
 
     def raise_problems(self) -> None:
@@ -146,13 +143,16 @@ class Checker:
             advice = "Crop or pad the patterns to an even square with the zero frequency at [N//2, N//2]."
             self.report("diff3d", expected, f"shape {_shape_text(array.shape)}", advice)
             return None, None
-        summary = self.stack("diff3d", array, ignored=self._ignored(array.shape))
+        summary = self.stack("diff3d", array, ignored=(bad := self._ignored(array.shape)))
         if not summary.n_not_finite and summary.total_square == 0:
-            got = f"no value above {summary.maximum:g}"
-            advice = "Check the program that wrote the file."
-            if "bad_pixels" in self._arrays:
-                advice = "Invert the mask (mask_marks) if it marks the good pixels, or check the program."
-            self.report("diff3d", "some photons outside the bad pixels", got, advice)
+            got, there = (
+                f"no value above {summary.maximum:g}",
+                "" if bad is None else " outside the bad pixels",
+            )
+            cure = "" if bad is None else "Invert the mask (mask_marks) if it marks the good pixels, or: "
+            self.report(
+                "diff3d", f"some photons{there}", got, f"{cure}Check the program that wrote the file."
+            )
         return array, summary
 
     @staticmethod

@@ -68,10 +68,10 @@ def read_scan_file(
         arrays = _of_rows(arrays, found.rows, len(file.arrays["diff3d"]))
     stated = _stated(arrays)
     if stated is not None:
-        before, now = (one["diff3d"].shape[-1] for one in (file.arrays, found.arrays))
-        pixel = Geometry.of(stated, before).object_pixel_m
-        if pixel is not None and before != now * settings.bin:
-            stated["object_pixel_size_m"] = [side * before / (now * settings.bin) for side in pixel]
+        sides, now = file.arrays["diff3d"].shape[-2:], found.arrays["diff3d"].shape[-1] * settings.bin
+        pixel = Geometry.of(stated, sides[-1]).object_pixel_m
+        if pixel is not None and sides != (now, now):
+            stated["object_pixel_size_m"] = [one * side / now for one, side in zip(pixel, sides, strict=True)]
         stated |= {name: value for name, value in (_stated(found.arrays) or {}).items() if name != "format"}
         arrays["metadata"] = np.array(json.dumps(stated))
     return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names}, found.rows)
@@ -79,12 +79,9 @@ def read_scan_file(
 
 def _with_lengths(settings: DataConfig, arrays: Mapping[str, Stack]) -> DataConfig:
     """The settings with the lengths that the metadata of a file state, where they are not set."""
-    stated = _stated(arrays) or {}
-    known = Geometry.of(stated, 0)
-    energies = ((f"energy_{unit}", f"{unit}") for unit in ("eV", "J"))
-    energy = next((f"{stated[name]!r} {unit}" for name, unit in energies if name in stated), None)
+    known = Geometry.of(_stated(arrays) or {}, 0)
     lengths: dict[str, float | tuple[float, float] | None] = {
-        "wavelength": None if settings.energy or energy else known.wavelength_m,
+        "wavelength": None if settings.energy or known.energy_J else known.wavelength_m,
         "distance": known.distance_m,
         "detector_pixel": known.detector_pixel_m,
         "object_pixel": None if any(_is_set(settings, name) for name in _SIZE) else known.object_pixel_m,
@@ -94,8 +91,8 @@ def _with_lengths(settings: DataConfig, arrays: Mapping[str, Stack]) -> DataConf
         for name, value in lengths.items()
         if value is not None and not _is_set(settings, name)
     }
-    if energy and known.wavelength_m and not settings.energy and not settings.wavelength:
-        told["energy"] = energy  # whose wavelength depends on the particle
+    if known.energy_J and not settings.energy and not settings.wavelength:
+        told["energy"] = f"{known.energy_J!r} J"  # whose wavelength depends on the particle
     return settings.replace(**told)
 
 

@@ -159,12 +159,16 @@ def _names(sources: Sources, plan: Plan) -> dict[str, str]:
         ("objectGuess", "", layout.object_),
         (
             "xcoords",
-            "positions_x" if settings.positions_x or layout.positions_x else "positions",
+            "positions_x"
+            if not settings.positions and (settings.positions_x or layout.positions_x)
+            else "positions",
             layout.positions_x or layout.positions,
         ),
         (
             "ycoords",
-            "positions_y" if settings.positions_y or layout.positions_y else "positions",
+            "positions_y"
+            if not settings.positions and (settings.positions_y or layout.positions_y)
+            else "positions",
             layout.positions_y or layout.positions,
         ),
     ):

@@ -17,6 +17,8 @@ _NOT_FOUND_HERE: Final = Failure(
     "reconstruction finds. Name it, or set it in ptycho reconstruct.",
 )
 
+OF_OPTICS: Final = ("auto", "optics", "estimate")
+"""What `probe` may be where optics are of use."""
 _OF_A_SEARCH: Final = Failure(
     "defocus",
     "defocus: expected convergence or aperture beside it, which give the probe of the file to write; got neither. "
@@ -45,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         path, settings, domain = reading(options)
         kept += [_NOT_FOUND_HERE] if settings.orientation == "auto" else []
         has_lens = settings.convergence or settings.aperture
-        kept += [_OF_A_SEARCH] if settings.defocus and not has_lens else []
+        kept += [_OF_A_SEARCH] if settings.defocus and not has_lens and settings.probe in OF_OPTICS else []
     except ConfigError as error:
         raise ConfigError([*error.failures, *kept]) from None
     if kept:
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     n, height, width = scan.patterns.shape
     probe = "" if scan.has_probe else ", no probe"
     print(f"{relative(target)}: {counted(n, 'pattern')} of {height} x {width} pixels, {scan.domain}{probe}")
-    if scan.has_probe and has_lens and settings.probe != "file":
+    if scan.has_probe and has_lens and settings.probe in OF_OPTICS:
         print(
             "Its probe is that of the optics: a reconstruction refines it, but does not look for another defocus."
         )

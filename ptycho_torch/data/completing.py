@@ -41,6 +41,8 @@ N_CHECKED: Final = 48
 """Patterns of the part of a scan that orientations are compared on, where nobody asks for the best."""
 N_ITERATIONS: Final = 5
 """Of each of them then."""
+N_SET: Final = 12
+"""Of each of them with the optics that are set, as many as of a defocus that is found."""
 CONE: Final = (0.6, 1.25)
 """The radius of a pupil over that of the patterns, outside which it is not theirs; objects scatter light outwards."""
 WITHOUT_PROBE: Final = ("identity", "flip-x", "transpose", "rotate-90")
@@ -70,7 +72,7 @@ def find(scan: RawData, ids: NDArray[np.int64]) -> Findings:
         return Findings(None, "identity")
     patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
     if _of_optics(scan):
-        return _near_optics(scan, patterns, ids, WITHOUT_PROBE if searches else WITHOUT_PROBE[:1])
+        return _near_optics(scan, patterns, ids, searches)
     if scan.has_probe:
         trials = Trials(patterns, torch.from_numpy(scan.positions_px), ids)
         ranked = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS)
@@ -97,20 +99,29 @@ def _probes(
     }
 
 
-def _near_optics(scan: RawData, patterns: Patterns, ids: NDArray[np.int64], words: Sequence[str]) -> Findings:
-    """The defocus of a probe whose optics are set, with the positions in each of these orientations."""
-    probe, defocus = torch.from_numpy(scan.probe), _set_defocus(scan)
+def _near_optics(scan: RawData, patterns: Patterns, ids: NDArray[np.int64], searches: bool) -> Findings:
+    """The defocus of a probe whose optics are set, and if it `searches` the orientation of the positions.
+
+    The probe as it is set, in any orientation, beats another defocus that explains the patterns hardly better.
+    """
+    positions, probe = torch.from_numpy(scan.positions_px), torch.from_numpy(scan.probe)
+    as_set = [Ranked("identity", math.inf)]
+    if searches:
+        as_set = rank_orientations(Trials(patterns, positions, ids), probe, ORIENTATIONS, N_SET)
+        _say_orientation(scan, as_set)
+    words = WITHOUT_PROBE if searches else WITHOUT_PROBE[:1]
     found = {
-        word: search_near(patterns, torch.from_numpy(oriented(scan.positions_px, word)), ids, probe, defocus)
+        word: search_near(
+            patterns, torch.from_numpy(oriented(scan.positions_px, word)), ids, probe, _set_defocus(scan)
+        )
         for word in words
     }
-    by_error = sorted(found, key=lambda word: found[word].error)
-    if len(words) > 1:
-        _say_orientation(scan, [Ranked(word, found[word].error) for word in by_error])
-    best = found[by_error[0]]
+    best = min(found, key=lambda word: found[word].error)
     _say_cone(scan, patterns, ids)
-    _say_defocus(scan, best)
-    return Findings(best.probe.numpy() if best.defocus else None, by_error[0])
+    if not found[best].defocus or found[best].error >= CLEARLY * as_set[0].error:
+        return Findings(None, as_set[0].orientation)
+    _say_defocus(scan, found[best])
+    return Findings(found[best].probe.numpy(), best)
 
 
 def _of_optics(scan: RawData) -> bool:
@@ -242,26 +253,21 @@ def _tried(scan: RawData, found: FoundProbe) -> str:
     """What a search for a probe looks for, in words."""
     size = scan.patterns.shape[-1]
     near = _set_defocus(scan)
-    middle = f"{near:.4g} " if near else ""
+    around = f" around {near:.4g}, 0 and {-near:.4g}" if near else ""
     return (
-        f"A lens with a defocus of {middle}+-{found.reach:.4g} rad px^2 and the images of holes of "
+        f"A lens with a defocus of +-{found.reach:.4g} rad px^2{around} and the images of holes of "
         f"{HOLES[0] * size:.2g} to {HOLES[1] * size:.2g} px were tried; astigmatism, vortices and structured probes "
         "are not looked for."
     )
 
 
 def _say_defocus(scan: RawData, found: FoundProbe) -> None:
-    """Log what a search around the optics that are set has found."""
+    """Warn of a defocus that a search around the optics that are set has found."""
     pixel, origin = _pixel_m(scan), printable(str(scan.path or "scan"))
-    if not found.defocus:
-        logger.info(
-            "%s: no other defocus explains the patterns clearly better than the one of the optics", origin
-        )
-        return
     logger.warning(
         "%s: the patterns are explained clearly better by a defocus of %.4g rad px^2%s than by the one of the optics, "
-        "%.4g rad px^2, and it is used. Correct defocus (its sign too) and convergence or aperture, or set probe to "
-        "optics to keep them.",
+        "%.4g rad px^2, and it is used. Correct defocus (its sign too), convergence or aperture, or the positions "
+        "where they are turned by rotate-180; or set probe to optics to keep what is set.",
         origin,
         found.defocus + _set_defocus(scan),
         _in_metres(scan, found.defocus + _set_defocus(scan), pixel),
@@ -279,7 +285,7 @@ def _say_cone(scan: RawData, patterns: Patterns, ids: NDArray[np.int64]) -> None
         logger.warning(
             "%s: convergence: nine tenths of the light lie within %.3g of the patterns' side from their middle; the "
             "optics that are set give %.3g. Correct convergence (half the angle of the cone), the energy or its "
-            "particle.",
+            "particle, or take a background off the patterns.",
             printable(str(scan.path or "scan")),
             shown,
             cone,

@@ -157,7 +157,8 @@ def search_probe(patterns: Patterns, positions_px: Tensor, ids: Ids, near: float
     found, first_error = _lens(search, len(mean), radius, centres)
     if first_error < SURE * found.median:
         return found
-    other = _hole(search, len(mean), radius, found.defocus if near else 0.0)
+    holes = [_hole(search, len(mean), radius, centre) for centre in dict.fromkeys((near, 0.0))]
+    other = min(holes, key=lambda one: one.error)
     return other._replace(reach=found.reach) if other.error < found.error else found
 
 

@@ -273,6 +273,14 @@ def test_the_search_for_a_probe_begins_at_the_optics_that_are_set(
     caplog.clear()
     assert find(RawData.from_file(tmp_path / "scan.npz", reading=right), np.arange(60)).probe is None
     assert "convergence" not in caplog.text
+    positions = oriented(scan.positions_px, "rotate-180") + 200
+    dataclasses.replace(unlit, positions_px=positions).to_file(tmp_path / "turned.npz")
+    either = DataConfig(convergence=optics["convergence"], defocus=f"{distance} m", orientation="auto")
+    assert find(RawData.from_file(tmp_path / "turned.npz", reading=either), np.arange(60)) == (
+        None,
+        "rotate-180",
+        None,
+    )
     wide = DataConfig(convergence=f"{2e3 * radius * 1e-10 / pixel_m} mrad")
     find(RawData.from_file(tmp_path / "scan.npz", reading=wide), np.arange(60))
     assert "Correct convergence (half the angle of the cone)" in caplog.text

@@ -49,6 +49,9 @@ def test_a_search_begins_at_the_defocus_that_is_given() -> None:
         assert moved.defocus == pytest.approx(missing / rim, abs=0.4 / rim)
         assert moved.error < 0.01
     assert moved.probe is guess
+    probe = hole(64, 24, 150)
+    found = search_probe(*parts(scan_under(probe, 5.0)), near=150)
+    assert likeness(found.probe[0].numpy(), probe) > 0.95
 
 
 TEN = [
