@@ -57,7 +57,9 @@ def wrong_with(answer: Answer, scan: Malformed) -> Iterator[str]:
     elif scan.answer == "taken" and scan.meant and isinstance(answer.value, RawData):
         if not scan.meant(answer.value):
             yield "not read as meant"
-    elif scan.answer != "taken" and not re.search(scan.words, answer.said, re.IGNORECASE):
+    elif scan.answer != "taken" and not re.search(
+        scan.words.replace("_", "[_ ]"), answer.said, re.IGNORECASE
+    ):
         yield f"exit {answer.code}, not named ({scan.words}): {answer.said[:300]!r}"
 
 
