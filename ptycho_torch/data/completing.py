@@ -57,7 +57,7 @@ class Findings(NamedTuple):
     orientation: str
     """Of the positions, on top of how they were read."""
     unclear_error: float | None = None
-    """Of a probe that was found and is hardly better than other guesses (`Trials.error`); None of one that is clear."""
+    """Of a probe that was found and is not far better than other guesses (`Trials.error`); None of one that is."""
 
 
 def find(scan: RawData, ids: NDArray[np.int64]) -> Findings:
@@ -84,7 +84,7 @@ def find(scan: RawData, ids: NDArray[np.int64]) -> Findings:
         by_error = sorted(found, key=lambda word: found[word].error)
         _say_orientation(scan, [Ranked(word, found[word].error) for word in by_error])
     _say_probe(scan, found[best])
-    unclear_error = None if found[best].is_clear or searches else found[best].error
+    unclear_error = None if found[best].is_likely or searches else found[best].error
     return Findings(found[best].probe.numpy(), best, unclear_error)
 
 

@@ -31,6 +31,8 @@ CLEARLY: Final = 0.8
 """An error is that at this part of the median one."""
 UNCLEAR: Final = 0.9
 """A search found nothing where the least error is more than this part of the median one."""
+LIKELY: Final = 0.75
+"""Up to this part of the median one an error is that of a probe that fits: 0.84 was found with exchanged axes."""
 COARSE: Final = 2.0
 """First step of the defocus, as the phase at the radius of the pupil, radians: the right one is found from some three
 radians away."""
@@ -69,6 +71,11 @@ class FoundProbe(NamedTuple):
     def is_clear(self) -> bool:
         """Whether it is clearly better than others of its kind."""
         return self.error < UNCLEAR * self.median
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether it is so much better that the positions are likely to be right as well."""
+        return self.error < LIKELY * self.median
 
 
 class _Search:

@@ -211,17 +211,17 @@ class TestRuns:
 
 
 @pytest.mark.integration
-def test_mirrored_positions_are_noticed_where_no_probe_fits_them() -> None:
+@pytest.mark.parametrize("word", ["flip-x", "transpose"])
+def test_mirrored_positions_are_noticed_where_no_probe_fits_them(word: str) -> None:
     made = simulate_scan(N=64, n_positions=120, nphotons=1e6, domain="intensity", seed=4)
-    mirrored = RawData.from_arrays(
-        made.patterns, oriented(made.positions_px, "flip-x"), None, domain="intensity"
-    )
+    mirrored = RawData.from_arrays(made.patterns, oriented(made.positions_px, word), None, domain="intensity")
     ids = np.arange(len(made))
     findings = find(mirrored, ids)
     assert findings.unclear_error is not None
     verdict = of_orientation(completed(mirrored, findings), ids, findings.unclear_error)
     assert verdict is not None
-    assert "flip-x" in verdict.text or "flip-y" in verdict.text
+    turned = {"flip-x": "flip-y", "transpose": "anti-transpose"}[word]
+    assert word in verdict.text or turned in verdict.text
 
 
 @pytest.mark.parametrize("name", ["object", "positions_px"])
