@@ -18,8 +18,8 @@ from ptycho_torch.stopping import DivergedError
 
 log = logging.getLogger(__name__)
 
-CONSTANT: Final = 1e-7
-"""Relative spread of losses that are the same number in 32 bits."""
+CONSTANT: Final = 1e-6
+"""Relative spread of losses that are the same number but for the rounding of 32 bits."""
 LEAST_EPOCHS, LEAST_FALLING = 3, 5
 """Epochs after which a constant loss, and one that never fell, count as a failure."""
 HOPELESS: Final = 2.0
