@@ -58,15 +58,15 @@ def read_scan_file(
     file = read_npz(path)
     if settings == DataConfig(format=settings.format):
         return _some_of(file) if some else file
-    written = (_stated(file.arrays) or {}).get("measurement_domain")
+    stated = _stated(file.arrays)
+    written = (stated or {}).get("measurement_domain")
     domain = written if domain == "auto" and written in ("amplitude", "intensity") else domain
-    found = read_foreign(path, _with_lengths(settings, file.arrays), domain, some=some)
+    found = read_foreign(path, _with_lengths(settings, stated or {}), domain, some=some)
     is_changed = any(_is_set(settings, name) for name in (*_SIZE, *_PLACES))
     kept = _KEPT if is_changed else (*_KEPT, *_OF_GEOMETRY)
     arrays = {key: array for key, array in file.arrays.items() if key in kept}
     if found.rows is not None:
         arrays = _of_rows(arrays, found.rows, len(file.arrays["diff3d"]))
-    stated = _stated(arrays)
     if stated is not None:
         sides, now = file.arrays["diff3d"].shape[-2:], found.arrays["diff3d"].shape[-1] * settings.bin
         pixel = Geometry.of(stated, sides[-1]).object_pixel_m
@@ -77,9 +77,9 @@ def read_scan_file(
     return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names}, found.rows)
 
 
-def _with_lengths(settings: DataConfig, arrays: Mapping[str, Stack]) -> DataConfig:
+def _with_lengths(settings: DataConfig, stated: Mapping[str, Any]) -> DataConfig:
     """The settings with the lengths that the metadata of a file state, where they are not set."""
-    known = Geometry.of(_stated(arrays) or {}, 0)
+    known = Geometry.of(stated, 0)
     lengths: dict[str, float | tuple[float, float] | None] = {
         "wavelength": None if settings.energy or known.energy_J else known.wavelength_m,
         "distance": known.distance_m,

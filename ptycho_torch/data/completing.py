@@ -15,6 +15,7 @@ from ptycho.config.quantities import LENGTHS, quantity
 from ptycho.formats.optics import in_rad_px2
 from ptycho.formats.orientation import ORIENTATIONS, oriented
 from ptycho.photon_scale import photon_scale
+from ptycho.probe import far_field_light
 from ptycho.raw_data import RawData
 from ptycho.verdict import Verdict
 from ptycho_torch.solver import (
@@ -23,7 +24,6 @@ from ptycho_torch.solver import (
     Patterns,
     Ranked,
     Trials,
-    far_field,
     mean_pattern,
     pupil_radius,
     rank_orientations,
@@ -263,15 +263,16 @@ def _tried(scan: RawData, found: FoundProbe) -> str:
 
 def _say_defocus(scan: RawData, found: FoundProbe) -> None:
     """Warn of a defocus that a search around the optics that are set has found."""
-    pixel, origin = _pixel_m(scan), printable(str(scan.path or "scan"))
+    told = _set_defocus(scan)
+    better = told + found.defocus
     logger.warning(
         "%s: the patterns are explained clearly better by a defocus of %.4g rad px^2%s than by the one of the optics, "
         "%.4g rad px^2, and it is used. Correct defocus (its sign too), convergence or aperture, or the positions "
         "where they are turned by rotate-180; or set probe to optics to keep what is set.",
-        origin,
-        found.defocus + _set_defocus(scan),
-        _in_metres(scan, found.defocus + _set_defocus(scan), pixel),
-        _set_defocus(scan),
+        printable(str(scan.path or "scan")),
+        better,
+        _in_metres(scan, better, _pixel_m(scan)),
+        told,
     )
 
 
@@ -279,8 +280,8 @@ def _say_cone(scan: RawData, patterns: Patterns, ids: NDArray[np.int64]) -> None
     """Warn where the cone of the optics is not the one that the patterns show."""
     if not scan.reading.convergence:
         return
-    probe = torch.from_numpy(scan.probe)
-    cone, shown = pupil_radius(far_field(probe)[0].abs().square()), pupil_radius(mean_pattern(patterns, ids))
+    cone = pupil_radius(torch.from_numpy(far_field_light(scan.probe)))
+    shown = pupil_radius(mean_pattern(patterns, ids))
     if not CONE[0] * shown <= cone <= CONE[1] * shown:
         logger.warning(
             "%s: convergence: nine tenths of the light lie within %.3g of the patterns' side from their middle; the "

@@ -12,7 +12,6 @@ from ptycho_torch.solver.places import carried_along
 from ptycho_torch.solver.probe_search import (
     HOLES,
     FoundProbe,
-    far_field,
     mean_pattern,
     pupil_radius,
     search_near,
@@ -43,7 +42,6 @@ __all__ = [
     "Trials",
     "are_raw_counts",
     "carried_along",
-    "far_field",
     "first_weight",
     "mean_pattern",
     "photons_per_pixel",

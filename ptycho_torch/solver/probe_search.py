@@ -185,7 +185,7 @@ def search_near(
         What was found; the probe itself, with a defocus of 0, where none is clearly better.
     """
     size = probe.shape[-1]
-    far = far_field(probe)
+    far = _far_field(probe)
     search = _Search(lambda defocus, _: _with_defocus(far, defocus), Trials(patterns, positions_px, ids))
     radius = max(pupil_radius(far[0].abs().square()), 1 / size)
     found, _ = _lens(search, size, radius, (0.0, -defocus, -2 * defocus))
@@ -197,8 +197,7 @@ def search_near(
     )
 
 
-def far_field(probe: Tensor) -> Tensor:
-    """The far field of probe modes, complex (M, N, N), zero frequency at [N//2, N//2]."""
+def _far_field(probe: Tensor) -> Tensor:
     return torch.fft.fftshift(
         torch.fft.fft2(torch.fft.ifftshift(probe, dim=(-2, -1)), norm="ortho"), dim=(-2, -1)
     )
