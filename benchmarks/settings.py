@@ -39,7 +39,8 @@ STARTS = {
     BARE_IMPORT: BARE_IMPORT,
     PACKAGE_IMPORT: PACKAGE_IMPORT,
     DOOR_IMPORT: DOOR_IMPORT,
-    "all its names": "from ptycho.config.config import *",
+    "PyTorchExecutionConfig of the door": "from ptycho.config.config import PyTorchExecutionConfig",
+    "all names of the door": "from ptycho.config.config import *",
     "first settings, pydantic-settings": (
         "from benchmarks.settings_peers import bare_settings; bare_settings()()"
     ),
@@ -55,7 +56,7 @@ STARTS = {
         for line in COMMANDS
     },
 }
-"""What a fresh interpreter does; the canonical configurations load when the first of their names is asked for."""
+"""What a fresh interpreter does; the names of the door load when they are asked for."""
 NOT_HANDED_ON = (PREFIX, "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
 """How names of variables start that fresh interpreters do not see."""
 

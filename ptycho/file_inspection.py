@@ -1,11 +1,12 @@
 """What a file holds, and what is known of the scan in it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ptycho.config.data import DataConfig
 from ptycho.data_error import DataError
 from ptycho.formats.trees import Entry, open_tree
-from ptycho.inspection import Inspection, inspected
+from ptycho.inspection import Compared, Inspection, inspected
 from ptycho.raw_data import RawData
 
 
@@ -21,13 +22,16 @@ class NotAScan(DataError):
         self.entries = entries
 
 
-def inspect_file(path: Path, settings: DataConfig, domain: str = "auto") -> Inspection:
+def inspect_file(
+    path: Path, settings: DataConfig, domain: str, compare: Callable[[RawData], Compared]
+) -> Inspection:
     """Look at a file.
 
     Args:
         path: the file.
         settings: of [data].
         domain: 'amplitude' or 'intensity' where it is set.
+        compare: compares orientations.
 
     Raises:
         FileNotFoundError: no such file.
@@ -40,4 +44,4 @@ def inspect_file(path: Path, settings: DataConfig, domain: str = "auto") -> Insp
         scan = RawData.from_file(path, domain, reading=settings, some=True)
     except DataError as error:
         raise NotAScan(error, entries) from None
-    return inspected(scan, tuple(map(str, entries)))
+    return inspected(scan, compare(scan), tuple(map(str, entries)))

@@ -23,6 +23,8 @@ HELD: Final = 0.999
 """Share of the counts within the frequency that the resolution is told by."""
 N_BINS: Final = 60
 """Of the histogram."""
+Compared = tuple[str, Verdict | None]
+"""What a comparison of orientations has found, in words, and as a verdict where another one is clearly better."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +67,12 @@ class Inspection:
         return self.picture()
 
 
-def inspected(scan: ScanView, entries: tuple[str, ...] = ()) -> Inspection:
+def inspected(scan: ScanView, orientation: Compared, entries: tuple[str, ...] = ()) -> Inspection:
     """Look at a scan.
 
     Args:
         scan: the scan.
+        orientation: what a comparison of the eight has found.
         entries: the arrays of its file, as text.
     """
     sample = sample_of(scan.patterns, scan.bad_pixels)
@@ -91,6 +94,7 @@ def inspected(scan: ScanView, entries: tuple[str, ...] = ()) -> Inspection:
         "extent_px": [float(length) for length in np.ptp(everywhere, axis=0)],
     }
     facts |= _of_positions(scan, everywhere) | _of_lengths(scan, mean, everywhere)
+    facts["orientation"], better = orientation
     rows = np.unique(np.linspace(0, n - 1, len(counts)).astype(np.int64))
     images = {
         "mean": mean,
@@ -101,13 +105,13 @@ def inspected(scan: ScanView, entries: tuple[str, ...] = ()) -> Inspection:
         "counts": np.histogram(counts[counts > 0], bins=N_BINS)[0] if (counts > 0).any() else np.zeros(1),
         "largest": np.array(counts.max()),
     }
-    return Inspection(facts, scan.verdicts, entries, images)
+    return Inspection(facts, (*scan.verdicts, *([better] if better else [])), entries, images)
 
 
 def _runs_in(rows: npt.NDArray[np.int64]) -> str:
     """How many patterns of a scan were read, in words."""
     n_runs = 1 + int(np.count_nonzero(np.diff(rows) > 1))
-    return f"{len(rows)} patterns, in {n_runs} parts that are spread evenly over the scan"
+    return f"{len(rows)} patterns, in {n_runs} parts that are spread over the scan and lie in its middle"
 
 
 def _of_positions(scan: ScanView, everywhere: Array) -> dict[str, Any]:

@@ -24,6 +24,9 @@ LOOKED_AT = 128 * 2**20
 RUNS: Final = 32
 """Runs of neighbouring patterns that these consist of."""
 
+N_CENTRAL: Final = 48
+"""Patterns around the middle of a scan that are looked at together."""
+
 LARGEST_INTEGERS: Final = (2**16 - 1, 2**31 - 1, 2**32 - 1)
 """Largest integers of a kind, in whatever type they are stored now: detectors mark a pixel with one of them, and with
 one less."""
@@ -91,14 +94,30 @@ def blocks(array: Stack) -> Iterator[tuple[int, Array]]:
         yield start, np.asarray(array[start : start + n_rows])
 
 
-def spread_rows(n: int, row_bytes: int, n_at_once: int = 1) -> npt.NDArray[np.int64] | None:
-    """Runs of patterns that are evenly spread over a scan: int64 (k,), increasing; None: all of them.
+def central_rows(positions_px: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """The patterns nearest to the middle of a scan, at most `N_CENTRAL`: int64 (k,), increasing.
 
     Args:
-        n: patterns of the scan.
-        row_bytes: bytes of one.
-        n_at_once: patterns that a file holds in one piece; runs consist of whole ones.
+        positions_px: float64 (n, 2).
     """
+    distance = ((positions_px - np.median(positions_px, axis=0)) ** 2).sum(axis=1)
+    return np.sort(np.argsort(distance, kind="stable")[:N_CENTRAL])
+
+
+def some_rows(
+    positions_px: npt.NDArray[np.float64], row_bytes: int, n_at_once: int = 1
+) -> npt.NDArray[np.int64] | None:
+    """Runs of patterns that are evenly spread over a scan, and those in its middle, unless they are too large.
+
+    Args:
+        positions_px: float64 (n, 2).
+        row_bytes: bytes of a pattern.
+        n_at_once: patterns that a file holds in one piece; whole pieces are taken.
+
+    Returns:
+        int64 (k,), increasing; None: all of them.
+    """
+    n = len(positions_px)
     if n * row_bytes <= LOOKED_AT:
         return None
     n_pieces = math.ceil(n / n_at_once)
@@ -109,6 +128,9 @@ def spread_rows(n: int, row_bytes: int, n_at_once: int = 1) -> npt.NDArray[np.in
         return None
     firsts = np.linspace(0, n_pieces - length, n_runs).astype(np.int64)
     pieces = np.unique(firsts[:, None] + np.arange(length))
+    central = np.unique(central_rows(positions_px) // n_at_once)
+    if len(central) * n_at_once * row_bytes <= LOOKED_AT:
+        pieces = np.union1d(pieces, central)
     rows = (pieces[:, None] * n_at_once + np.arange(n_at_once)).reshape(-1)
     return rows[rows < n]
 

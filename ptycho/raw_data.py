@@ -34,6 +34,7 @@ from ptycho.scan_verdicts import Seen, examine, tell
 from ptycho.stored_array import Stack, taken
 from ptycho.verdict import Verdict
 from ptycho.wording import counted
+from ptycho.workflows.backend_selector import load_backend
 
 __all__ = ["DataError", "Labels", "RawData", "load_scans"]
 
@@ -347,7 +348,7 @@ class RawData:
 
     def inspect(self) -> Inspection:
         """What is known of the scan: figures, verdicts, and a picture, which a notebook shows."""
-        return inspected(self)
+        return inspected(self, load_backend("pytorch").compare_orientations(self))
 
     @property
     def diff3d(self) -> Stack:

@@ -18,7 +18,7 @@ from ptycho.formats.reader import read_foreign, read_photons, read_size
 from ptycho.formats.trees import ZIP
 from ptycho.geometry import Geometry
 from ptycho.npz_files import NPZ_KEYS, ScanFile, open_npz, read_header, read_member, read_npz
-from ptycho.pattern_statistics import spread_rows
+from ptycho.pattern_statistics import some_rows
 from ptycho.regular_files import first_bytes
 from ptycho.scan_checks import Checker
 from ptycho.stored_array import Stack, taken
@@ -46,7 +46,7 @@ def read_scan_file(
         path: the file.
         settings: of [data]; None: their defaults.
         domain: 'amplitude' or 'intensity' where that is set.
-        some: whether some of the patterns of a large scan are enough, see `spread_rows`.
+        some: whether some of the patterns of a large scan are enough, see `some_rows`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -109,10 +109,16 @@ def _some_of(file: ScanFile) -> ScanFile:
     """A file in the data contract with some of its patterns, where they are many."""
     arrays = file.arrays
     patterns, positions = arrays.get("diff3d"), [arrays.get("ycoords"), arrays.get("xcoords")]
-    if patterns is None or any(one is None or one.shape != patterns.shape[:1] for one in positions):
+    if patterns is None or not all(_is_list(one, patterns) for one in positions):
         return file
-    rows = spread_rows(len(patterns), patterns.nbytes // max(1, len(patterns)))
+    places = np.stack([np.asarray(one, dtype=np.float64) for one in positions], axis=-1)
+    rows = some_rows(places, patterns.nbytes // max(1, len(patterns)))
     return file if rows is None else ScanFile(_of_rows(arrays, rows, len(patterns)), file.names, rows)
+
+
+def _is_list(array: Stack | None, patterns: Stack) -> bool:
+    """Whether an array has a real number for each pattern."""
+    return array is not None and array.shape == patterns.shape[:1] and array.dtype.kind in "iuf"
 
 
 def _of_rows(arrays: Mapping[str, Stack], rows: npt.NDArray[np.int64], n: int) -> dict[str, Stack]:

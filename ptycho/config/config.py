@@ -1,15 +1,9 @@
-"""Door: the configuration classes and functions under their historical path.
+"""Door: the configuration classes and functions under their historical path; each loads when it is first asked for."""
 
-The canonical configurations load when one of their names is first asked for: whoever needs the execution
-configuration alone does not wait for them.
-"""
-
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ptycho.loading import loading
-
-with loading():
-    from ptycho.config.execution import PyTorchExecutionConfig
 
 if TYPE_CHECKING:
     from ptycho.config.canonical import (
@@ -21,6 +15,7 @@ if TYPE_CHECKING:
         validate_training_config,
     )
     from ptycho.config.data import DataConfig
+    from ptycho.config.execution import PyTorchExecutionConfig
     from ptycho.config.legacy import dataclass_to_legacy_dict, load_yaml_config, update_legacy_dict
     from ptycho.config.solver import SolverConfig
 
@@ -39,15 +34,25 @@ __all__ = [
     "validate_training_config",
 ]
 
+_HOMES = {
+    "DataConfig": "data",
+    "PyTorchExecutionConfig": "execution",
+    "SolverConfig": "solver",
+    "dataclass_to_legacy_dict": "legacy",
+    "load_yaml_config": "legacy",
+    "update_legacy_dict": "legacy",
+}
+"""Name -> the module beside this one that has it, where that is not `canonical`."""
+
 if not TYPE_CHECKING:  # a type checker that saw this would take any name for one of ours
 
     def __getattr__(name: str) -> object:
-        """Load the canonical configurations, and keep the name that was asked for."""
+        """Load a name that is first asked for, and keep it."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from ptycho.config import canonical, data, legacy, solver
-
-        found = globals()[name] = (vars(canonical) | vars(data) | vars(legacy) | vars(solver))[name]
+        with loading():
+            home = import_module(f"ptycho.config.{_HOMES.get(name, 'canonical')}")
+        found = globals()[name] = vars(home)[name]
         return found
 
     def __dir__() -> list[str]:

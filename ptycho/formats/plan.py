@@ -12,7 +12,7 @@ from ptycho.formats.geometry import Pair, Scale, object_pixel, positions
 from ptycho.formats.sources import Found, Sources
 from ptycho.formats.trees import Entry, Tree
 from ptycho.formats.windows import window_of
-from ptycho.pattern_statistics import spread_rows
+from ptycho.pattern_statistics import some_rows
 from ptycho.stored_array import Array
 
 
@@ -39,7 +39,7 @@ def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Pl
     Args:
         sources: the files.
         domain: 'amplitude' or 'intensity' where it is set.
-        some: whether some of the patterns are enough, see `spread_rows`.
+        some: whether some of the patterns are enough, see `some_rows`.
     """
     found = sources.attempt(lambda: images_of(sources))
     window = None if found is None else sources.attempt(lambda: window_of(sources, *found))
@@ -64,7 +64,8 @@ def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Pl
         images = images.taken(kept[0])
     if kept is not None and where is None:
         sources.attempt(lambda: _miss_positions(sources, len(images)))
-    rows = spread_rows(len(images), images.row_bytes, images.n_at_once) if some else None
+    places = np.zeros((len(images), 2)) if where is None else where
+    rows = some_rows(places, images.row_bytes, images.n_at_once) if some else None
     if rows is not None:
         images = images.taken(rows)
     marked = sources.attempt(lambda: masks(sources, images, window))

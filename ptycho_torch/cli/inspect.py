@@ -74,11 +74,12 @@ def run(options: argparse.Namespace) -> int:
     from ptycho.atomic import atomic_write
     from ptycho.data_error import DataError
     from ptycho.file_inspection import NotAScan, inspect_file
+    from ptycho_torch.data.completing import compare_orientations
 
     as_json = "json" in options
     with refusing(DataError):
         try:
-            found = inspect_file(path, settings, domain)
+            found = inspect_file(path, settings, domain, compare_orientations)
         except NotAScan as error:
             if as_json:
                 held = {"holds": list(map(str, error.entries)), "scan": None, "problems": error.problems}

@@ -14,6 +14,8 @@ from ptycho.config.errors import printable
 from ptycho.config.quantities import LENGTHS, quantity
 from ptycho.formats.optics import in_rad_px2
 from ptycho.formats.orientation import ORIENTATIONS, oriented
+from ptycho.inspection import Compared
+from ptycho.pattern_statistics import N_CENTRAL, central_rows
 from ptycho.photon_scale import photon_scale
 from ptycho.probe import far_field_light
 from ptycho.raw_data import RawData
@@ -37,8 +39,6 @@ CLEARLY: Final = 0.8
 """Another orientation is clearly better at this part of the error of the one in force."""
 FEWEST: Final = 20
 """With fewer patterns orientations are not compared."""
-N_CHECKED: Final = 48
-"""Patterns of the part of a scan that orientations are compared on, where nobody asks for the best."""
 N_ITERATIONS: Final = 5
 """Of each of them then."""
 N_SET: Final = 12
@@ -168,7 +168,7 @@ def of_orientation(
         return None
     patterns = Patterns(scan.patterns, scan.domain, scan.bad_pixels)
     if unclear_error is None:
-        trials = Trials(patterns, torch.from_numpy(scan.positions_px), ids, N_CHECKED)
+        trials = Trials(patterns, torch.from_numpy(scan.positions_px), ids, N_CENTRAL)
         ranked = rank_orientations(trials, torch.from_numpy(scan.probe), ORIENTATIONS, N_ITERATIONS)
     else:
         others = _probes(scan, patterns, ids, WITHOUT_PROBE[1:])
@@ -194,6 +194,27 @@ def of_orientation(
         f"{best.error:.3g} in place of {mine.error:.3g})",
         f"Check the axes and the signs of the positions{twin}, or set orientation to {_on_top(word, now)}.",
     )  # fmt: skip
+
+
+def compare_orientations(scan: RawData) -> Compared:
+    """Whether another orientation than the file's explains the patterns clearly better; of some of a scan as well.
+
+    Only with a probe that is known: the search for one takes longer than a look at a scan should.
+    """
+    if not scan.has_probe or _of_optics(scan):
+        return "not compared, as the probe is to be found first; train and reconstruct do both", None
+    whole = scan.all_positions_px
+    ids = central_rows(scan.positions_px if whole is None else whole)
+    ids = ids if whole is None else np.flatnonzero(np.isin(scan.rows, ids))
+    if len(ids) < FEWEST:
+        return f"not compared, as fewer than {FEWEST} neighbouring patterns were read", None
+    if scan.reading.orientation == "auto":
+        scan = dataclasses.replace(scan, reading=scan.reading.replace(orientation="identity"))
+    found = of_orientation(scan, ids)
+    word = scan.reading.orientation
+    if found is None:
+        return f"{word}: none of the other seven explains the patterns clearly better", None
+    return f"{word}: another one explains the patterns clearly better", found
 
 
 def with_verdict(scan: RawData, verdict: Verdict, *, says: bool = True) -> RawData:

@@ -28,6 +28,7 @@ from ptycho_torch.config_factory import (
     populate_legacy_params,
     training_payload_of,
 )
+from ptycho_torch.data.completing import compare_orientations
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.reassembly import reconstruct
@@ -45,6 +46,7 @@ from ptycho_torch.runtime import build_fabric, check_machine, run_environment
 from ptycho_torch.workflows.scans import reconstruct_scan, solve_scan, train_scan
 
 __all__ = [
+    "compare_orientations",
     "load_inference_bundle_torch",
     "reconstruct_scan",
     "run_cdi_example_torch",

@@ -1,6 +1,7 @@
 """`ptycho inspect` and `ptycho import`: what a file holds, and its scan as an NPZ file."""
 
 import json
+import re
 import subprocess
 import sys
 import zlib
@@ -13,6 +14,7 @@ import pytest
 
 import ptycho as package
 from ptycho.raw_data import RawData
+from ptycho.simulation import simulate_scan
 from tests.core.foreign_files import LENGTHS, NAMED, SQUARE, standard
 
 Run = Callable[..., tuple[int, str, str]]
@@ -40,6 +42,7 @@ def test_a_scan_is_shown_with_its_figures_and_a_picture(ptycho: Run) -> None:
     assert float(lines["step_px"]) == pytest.approx(3 * 20 / 24)
     assert lines["object_pixel_m"] == "[2.4e-08, 2.4e-08]"
     assert lines["probe"] == "none: it will be estimated"
+    assert lines["orientation"].startswith("not compared")
     assert shown.splitlines()[-1] == "inspections/raw.h5.png"
     assert Path("inspections/raw.h5.png").read_bytes().startswith(b"\x89PNG")
 
@@ -119,10 +122,11 @@ def compressed(path: Path, n: int, side: int, n_at_once: int) -> Path:
         for first in range(0, n, n_at_once):
             patterns.id.write_direct_chunk((first, 0, 0), packed)
         file["y"], file["x"] = np.arange(n) // 100 * 5.0, np.arange(n) % 100 * 5.0
+        file["light"] = np.sqrt(light).astype(complex)
     return path
 
 
-LARGE = ("--patterns=p", "--positions-y=y", "--positions-x=x", "--positions-unit=px")
+LARGE = ("--patterns=p", "--positions-y=y", "--positions-x=x", "--positions-unit=px", "--probe=light")
 
 
 def test_of_many_patterns_evenly_spread_ones_are_looked_at(
@@ -132,16 +136,53 @@ def test_of_many_patterns_evenly_spread_ones_are_looked_at(
     whole = json.loads(ptycho("inspect", "large.h5", *LARGE, "--json")[1])["scan"]
     monkeypatch.setattr("ptycho.pattern_statistics.LOOKED_AT", 256 * 16**2 * 4)
     found = json.loads(ptycho("inspect", "large.h5", *LARGE, "--json")[1])["scan"]
-    assert found.pop("looked_at") == "256 patterns, in 32 parts that are spread evenly over the scan"
-    for name in ("patterns", "pixels", "domain", "extent_px", "step_px", "probe"):
+    looked_at = found.pop("looked_at")
+    assert re.fullmatch(
+        r"(\d+) patterns, in \d+ parts that are spread over the scan and lie in its middle", looked_at
+    )
+    assert 256 <= int(looked_at.split()[0]) <= 512
+    for name in ("patterns", "pixels", "domain", "extent_px", "step_px", "probe", "orientation"):
         assert found[name] == whole[name], name
     assert found["photons_per_pattern"] == pytest.approx(whole["photons_per_pattern"], rel=0.05)
-    package.load("large.h5", patterns="p", positions_y="y", positions_x="x", positions_unit="px").to_file(
-        "s.npz"
-    )
+    named = dict(flag.removeprefix("--").replace("-", "_").split("=") for flag in LARGE)
+    package.load("large.h5", **named).to_file("s.npz")
     own = json.loads(ptycho("inspect", "s.npz", "--json")[1])["scan"]
-    assert own["looked_at"].startswith("256 patterns")
+    assert own["looked_at"].split()[1] == "patterns,"
+    assert int(own["looked_at"].split()[0]) < 512
     assert (own["patterns"], own["extent_px"]) == (2000, whole["extent_px"])
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scan whose x goes the other way."""
+    scan = simulate_scan(N=32, n_positions=400, nphotons=1e5, pattern="raster")
+    places = scan.positions_px * (1, -1)
+    kept = {"domain": scan.domain, "bad_pixels": scan.bad_pixels, "metadata": scan.metadata}
+    turned = RawData.from_arrays(scan.patterns, places - places.min(axis=0) + 16, scan.probe, **kept)
+    path = tmp_path_factory.mktemp("mirrored") / "mirrored.npz"
+    turned.to_file(path)
+    return path
+
+
+@pytest.mark.parametrize("part", [1.0, 0.3], ids=["whole", "read in part"])
+def test_another_orientation_is_noticed(
+    ptycho: Run, mirrored: Path, part: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bytes_looked_at = part * RawData.from_file(mirrored).patterns.nbytes
+    monkeypatch.setattr("ptycho.pattern_statistics.LOOKED_AT", int(bytes_looked_at))
+    found = json.loads(ptycho("inspect", mirrored, "--json")[1])
+    assert ("looked_at" in found["scan"]) == (part < 1)
+    assert found["scan"]["orientation"].startswith("identity: another one")
+    noticed = [one for one in found["verdicts"] if one["name"] == "orientation"]
+    assert [one["severity"] for one in noticed] == ["warning"]
+    assert "set orientation to flip-x" in noticed[0]["remedy"]
+    right = json.loads(ptycho("inspect", mirrored, "--orientation", "flip-x", "--json")[1])
+    assert right["scan"]["orientation"].startswith("flip-x: none")
+    assert not [one for one in right["verdicts"] if one["name"] == "orientation"]
+
+
+def test_another_orientation_is_noticed_in_a_notebook(mirrored: Path) -> None:
+    assert [one.name for one in package.load(mirrored).inspect().verdicts][-1] == "orientation"
 
 
 @pytest.mark.integration
