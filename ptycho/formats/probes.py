@@ -35,8 +35,10 @@ def probe_in(sources: Sources, plan: Plan | None) -> Array | None:
         return None
     length = wavelength(sources)
     if length is None or plan.pixel_m is None:
-        advice = unknown_lengths(sources) or "Set --energy."
-        sources.refuse("probe", "the wavelength and the size of an object pixel", "not both", advice)
+        known = (("the wavelength", length), ("the size of an object pixel", plan.pixel_m))
+        lacking = " and ".join(name for name, value in known if value is None)
+        advice = "Set --energy." if plan.pixel_m else unknown_lengths(sources)
+        sources.refuse("probe", f"{lacking} for the optics that are set", "none", advice)
     return illumination(settings, length, plan.pixel_m, plan.reading.window.n_pixels)
 
 
