@@ -306,7 +306,9 @@ def test_optics_give_a_probe(file: Path) -> None:
         np.pi / 4 * (150 / 24) ** 2, rel=0.2
     )
     for optics in ({"convergence": "1 mrad"}, {"defocus": "1 mm"}):
-        with pytest.raises(DataError, match=r"probe: expected the wavelength for the optics .* Set --energy\.$"):
+        with pytest.raises(
+            DataError, match=r"probe: expected the wavelength for the optics .* Set --energy\.$"
+        ):
             read(file, **NAMED, **SQUARE, object_pixel="20 nm", **optics)
     with pytest.raises(DataError, match="probe: expected optics; got none"):
         read(file, **ALL, probe="optics", defocus="1 mm")
