@@ -9,11 +9,15 @@ from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE, PROBLEM
 from ptycho.run_files import FIGURES, OF_RECONSTRUCTION, STATE
 
-MOST_UNEXPLAINED: Final = (0.5, 0.1)
-"""Share of the deviance beyond noise that the mean pattern leaves, above which a picture does not explain the data; and
-the same for a deviance that is far beyond noise."""
 FAR_BEYOND_NOISE: Final = 1000.0
 """Deviance over that of photon noise, which no scan in photons leaves."""
+MOST_UNEXPLAINED: Final = ((FAR_BEYOND_NOISE, 0.1), (5.0, 0.2), (0.0, 0.5))
+"""Deviance over that of photon noise, and from there on the share of the deviance beyond noise that the mean pattern
+leaves, above which a picture does not explain the data."""
+WELL: Final = 0.15
+"""That share up to which a picture explains its patterns."""
+FALLING: Final = 0.1
+"""Share by which the deviance still falls in ten iterations, above which a fit has not come to its end."""
 LEAST_TOLD: Final = 2.0
 """Deviance beyond noise that the mean pattern leaves, over the unknowns of the object, below which the dose limits the
 picture: a fit leaves about one for each of its unknowns, so that more than half of it stays unexplained."""
@@ -25,10 +29,12 @@ NEAR_NOISE: Final = 2.0
 """Deviance over that of photon noise, up to which little more than noise is left."""
 EXPLAINED: Final = 0.5
 """R factor over that of the mean pattern, up to which most of what tells the patterns apart is explained."""
-LEARNED: Final = 0.9
+LEARNED: Final = 0.75
 """The same of a training, up to which its model has learned something."""
 JUDGED: Final = ("r_factor", "poisson_deviance_per_pixel")
 """Figures that are measured of the mean pattern as well."""
+FALL: Final = "deviance_fall"
+"""Figure with the share by which the deviance fell in the last ten iterations."""
 NOTICED: Final = "noticed"
 """Figure with the warnings of the scan: name, sentence and remedy of each."""
 
@@ -66,7 +72,8 @@ def judgement(
     """
     if problem is not None and (is_finished or kind == "training"):  # a picture under way is bad at first
         headline = "The model has not learned" if kind == "training" else "Do not trust this picture"
-        return Judgement("bad", headline, f"{problem.rstrip('.')}.", tuple(_noticed(figures)))
+        causes = tuple(one for one in _noticed(figures) if one.partition(". ")[0] not in problem)
+        return Judgement("bad", headline, f"{problem.rstrip('.')}.", causes)
     if not is_finished:
         reason = "The run was stopped, or is still running: this is its result so far."
         return Judgement("doubtful", "Not finished", reason)
@@ -94,7 +101,13 @@ def judgement(
     if not is_open and figures.get("patterns") == "fitted" and kind == "solver":
         reason = f"All patterns were fitted, which a wrong picture may explain as well. {told} Set holdout above 0."
         return Judgement("open", "The picture is not judged", reason)
-    if not is_open and (share <= EXPLAINED or excess <= NEAR_NOISE):
+    if not is_open and (falls := number_of(figures, FALL)) > FALLING:
+        reason = f"The deviance of the fitted patterns still fell by {falls:.0%} in the last ten iterations. {told}"
+        return Judgement(
+            "doubtful", "The fit has not come to its end", reason + noise, ("too few iterations",)
+        )
+    is_well = not number_of(figures, "unexplained") > WELL
+    if not is_open and is_well and (share <= EXPLAINED or excess <= NEAR_NOISE):
         few = "" if share < 1 else " Where a detector pixel has few photons, the R factor tells little."
         return Judgement("good", "The picture explains the patterns", told + few + noise)
     headline = f"The picture {'does not explain' if is_open else 'explains a part of'} the patterns"
@@ -128,8 +141,16 @@ def recorded_figures(place: Path, kind: Kind) -> Mapping[str, Any]:
 
 def is_unexplained(figures: Mapping[str, Any]) -> bool:
     """Whether a picture leaves more of the data unexplained than photon noise allows."""
-    share, (most, far) = number_of(figures, "unexplained"), MOST_UNEXPLAINED
-    return share > most or (_excess(figures) > FAR_BEYOND_NOISE and share > far)
+    excess = _excess(figures)
+    most = next(most for beyond, most in MOST_UNEXPLAINED if excess > beyond or not beyond)
+    return number_of(figures, "unexplained") > most
+
+
+def predicts_others(figures: Mapping[str, Any]) -> bool:
+    """Whether a picture predicts well patterns that it was not fitted to."""
+    found, mean = (number_of(figures, name) for name in ("r_factor", "mean_pattern_r_factor"))
+    is_well = number_of(figures, "unexplained") <= WELL and found <= EXPLAINED * mean
+    return is_well and figures.get("patterns") != "fitted"
 
 
 def is_limited_by_dose(figures: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
 from ptycho.config.errors import printable
 from ptycho.json_files import write_json
+from ptycho.judgement import FALL, predicts_others
 from ptycho.model_archive import PROBLEM
 from ptycho.raw_data import RawData
 from ptycho.run_files import HISTORY, LOSS_PICTURE, PATTERNS, PREVIEW, REPORT
@@ -126,7 +127,9 @@ def finish(
     lit = replace(result, coverage=grey_closing(coverage, (GAP_PX, GAP_PX)))
     pair = compared(lit, scan) if is_whole else None
     told |= {} if pair is None else pair.figures()
-    problem = overlap_problem(course.facts_now()) or problem_of_picture(told, with_model=False)
+    # a probe that was refined may have shrunk because something else is wrong
+    apart = None if predicts_others(told) else overlap_problem(course.facts)
+    problem = apart or problem_of_picture(told, with_model=False)
     told[PROBLEM] = problem if is_whole else None
     if is_whole and problem is None:
         tell_doubt(scan, told, "solver")
@@ -158,6 +161,7 @@ def _facts(course: Course, powers: Sequence[float]) -> dict[str, Any]:
     return {
         "n_iterations": course.n_done,
         "loss": progress.rows[-1]["loss"] if progress.rows else course.descent.loss,
+        FALL: course.fall(),
         "refined": [
             *(["probe"] if course.plan.probe_from is not None else []),
             *(["positions"] if course.config.refine_positions else []),
@@ -270,8 +274,9 @@ def save_so_far(result: SolverResult, run_dir: Path, checksums: Checksums, histo
     with one_set(run_dir, result.run_dir) as new:
         placed = product.placed(result.metrics)
         save_reconstruction(new / "reconstruction.png", result.object, result.probe, product.coverage, placed)
-        add_report(new, result.run_dir, run_dir)
         checksums.list_moved({result.run_dir / file.name: file for file in new.iterdir()})
+    with checksums.write(result.run_dir / REPORT) as file:
+        file.write(report_page(read_contents(result.run_dir, run_dir=run_dir)).encode())
 
 
 def _product_of(result: SolverResult) -> Product:

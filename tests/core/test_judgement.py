@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.judgement import Judgement, judgement, recorded_judgement
+from ptycho.judgement import Judgement, judgement, predicts_others, recorded_judgement
 from ptycho.wording import counted, duration
 
 GOOD = {
@@ -41,13 +41,49 @@ def test_fitted_patterns_do_not_judge_a_picture() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"unexplained": 0.6}, {"unexplained": 0.2, "poisson_deviance_per_pixel": 2e3}]
+    "changes",
+    [
+        {"unexplained": 0.6},
+        {"unexplained": 0.25, "poisson_deviance_per_pixel": 8.0},
+        {"unexplained": 0.12, "poisson_deviance_per_pixel": 2e3},
+    ],
 )
 def test_a_picture_that_does_not_explain_its_data_is_never_good(changes: dict[str, float]) -> None:
     found = judgement(GOOD | changes | {"noticed": [NOTICED]}, "solver")
     assert found.level == "doubtful"
     assert found.causes[0] == "the positions span 3 px. Set positions_unit"
     assert any("positions of the wrong sign" in cause for cause in found.causes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"unexplained": 0.16, "r_factor": 0.12}, {"unexplained": 0.25, "r_factor": 0.12}]
+)
+def test_a_picture_that_leaves_much_beyond_noise_is_not_good(changes: dict[str, float]) -> None:
+    found = judgement(GOOD | changes, "solver")
+    assert (found.level, found.headline) == ("doubtful", "The picture explains a part of the patterns")
+
+
+def test_a_fit_that_was_going_on_is_not_good() -> None:
+    found = judgement(GOOD | {"deviance_fall": 0.97}, "solver")
+    assert (found.level, found.causes) == ("doubtful", ("too few iterations",))
+    assert "97%" in found.reason
+    assert levels(deviance_fall=0.02) == "good"
+
+
+def test_only_patterns_that_were_not_fitted_and_are_well_predicted_tell_of_overlap() -> None:
+    assert predicts_others(GOOD | {"patterns": "set aside"})
+    for changes in ({"patterns": "fitted"}, {"r_factor": 0.2}, {"unexplained": 0.2}):
+        assert not predicts_others(GOOD | {"patterns": "set aside"} | changes)
+
+
+def test_a_problem_is_not_repeated_as_its_own_cause() -> None:
+    problem = f"{NOTICED['sentence']}. Scan in smaller steps"
+    assert judgement(GOOD | {"noticed": [NOTICED]}, "solver", problem=problem).causes == ()
+
+
+def test_a_model_that_hardly_beats_the_mean_has_learned_little() -> None:
+    share = {"r_factor": 0.199, "mean_pattern_r_factor": 0.252}  # of a training on patterns in another order
+    assert judgement(share, "training").level == "doubtful"
 
 
 def test_only_a_picture_by_a_network_is_blamed_on_its_training() -> None:

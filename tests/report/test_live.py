@@ -81,7 +81,7 @@ def test_a_training_under_way_has_a_report_and_a_line_for_each_epoch(
     told = [line for line in lines if line.startswith("epoch ")]
     assert [line.partition(":")[0] for line in told] == ["epoch 1/2", "epoch 2/2"]
     assert "train_loss" in told[0]
-    assert re.search(r"R factor of the preview 0\.\d{3}, ", told[0])
+    assert re.search(r"R factor after epoch 1 0\.\d{3}, ", told[0])
     assert " left" in told[0]
     assert " left" not in told[1]
     events = events_of(tmp_path / "run")
@@ -105,7 +105,7 @@ def test_the_progress_bar_of_a_training_tells_the_r_factor_of_its_latest_preview
     monkeypatch.setattr(live, "PREVIEW_S", 0.0)
     train(create_training_payload(scan, tmp_path / "run", SETTINGS | {"enable_progress_bar": True}))
     assert re.search(
-        r"epoch 2/2: .*train_loss \S+, .*R factor of the preview 0\.\d{3}", capsys.readouterr().err
+        r"epoch 2/2: .*train_loss \S+, .*R factor after epoch \d 0\.\d{3}", capsys.readouterr().err
     )
 
 

@@ -378,3 +378,16 @@ def test_no_model_is_blamed_where_there_is_none(tiny_file: Path, tiny_scan: RawD
     assert result.problem is not None
     assert "The picture is not that of the object" in result.problem
     assert "trained" not in result.problem
+
+
+def test_a_probe_that_collapsed_is_not_blamed_on_the_scan(tmp_path: Path) -> None:
+    scan = scan_of(n_positions=150, nphotons=1e6)
+    others = np.random.default_rng(0).permutation(len(scan.patterns))
+    shuffled = dataclasses.replace(
+        scan, patterns=np.asarray(scan.patterns)[others], object_truth=None, probe_truth=None
+    )
+    shuffled.to_file(tmp_path / "shuffled.npz")
+    (result,) = solve(payload_of(tmp_path / "shuffled.npz", tmp_path / "run"))
+    assert result.metrics["overlap"] < 0.2  # of the probe that was refined
+    assert result.problem is not None
+    assert "r_factor: expected less than" in result.problem

@@ -19,6 +19,7 @@ from ptycho.npz_files import read_results
 from ptycho.recorded import run_dir_of
 from ptycho.regular_files import read_regular
 from ptycho.run_files import (
+    CHECKPOINTS,
     FIGURES,
     HISTORY,
     LOG,
@@ -26,6 +27,7 @@ from ptycho.run_files import (
     PATTERNS,
     PREVIEW,
     RECORD,
+    STATE,
     holds_training,
 )
 from ptycho_torch.runs.outcome import problem_of, problem_of_picture, problem_of_prediction
@@ -77,7 +79,7 @@ class Contents:
         figures: `metrics.json`, or `training.json` of a training.
         history: the rows of `history.csv`: numbers, words, or None where nothing was measured.
         arrays: those of `reconstruction.npz`, or `preview.npz` of a training.
-        patterns: those of `patterns.npz`, see `evidence.evidence`.
+        patterns: those of `patterns.npz`, or of `preview.npz` of a training, see `evidence.evidence`.
         comparison: the picture of the object beside the known one, where there is one: content of a PNG file.
         warnings: lines of `run.log`.
         is_training: whether it is a training.
@@ -159,7 +161,7 @@ def read_contents(folder: Path, *, new: Path | None = None, run_dir: Path | None
         figures=figures if isinstance(figures, dict) else {},
         history=_history(place / HISTORY),
         arrays=_arrays(place / (PREVIEW[1] if is_training else OF_RECONSTRUCTION[0])),
-        patterns={} if is_training else _arrays(place / PATTERNS),
+        patterns=_arrays(place / (PREVIEW[1] if is_training else PATTERNS)),
         comparison=_if_there(
             lambda path: read_regular(path, LARGEST_PICTURE), place / OF_RECONSTRUCTION[2], None
         ),
@@ -185,6 +187,12 @@ def folders_of(run_dir: Path) -> list[Path]:
 def is_finished(contents: Contents) -> bool:
     """Whether a run came to its end: its figures are written then, or tell that it was interrupted."""
     return bool(contents.figures) and not contents.figures.get("interrupted")
+
+
+def goes_on(contents: Contents) -> bool:
+    """Whether there is something that an unfinished run goes on from."""
+    checkpoints = (contents.run_dir / CHECKPOINTS).glob("*.ckpt")
+    return any(checkpoints) if contents.is_training else (contents.folder / STATE).is_file()
 
 
 def _record(run_dir: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ Predicted = Callable[[Indices], Iterator[metrics.Block]]
 
 
 def evidence(
-    scan: RawData, predicted: Predicted, positions_px: NDArray[np.float64]
+    scan: RawData, predicted: Predicted, positions_px: NDArray[np.float64], among: Indices | None = None
 ) -> dict[str, NDArray[Any]]:
     """The arrays of patterns.npz.
 
@@ -36,8 +36,10 @@ def evidence(
         scan: all patterns.
         predicted: gives some of them, predicted and measured, in their order.
         positions_px: as the picture was made with.
+        among: patterns that the picture shows; None: all.
     """
-    some = np.unique(np.linspace(0, len(scan) - 1, MOST).astype(np.int64))
+    shown = np.arange(len(scan)) if among is None else among
+    some = shown[np.unique(np.linspace(0, len(shown) - 1, MOST).astype(np.int64))]
     r_factors: list[float] = []
 
     def noted() -> Iterator[metrics.Block]:

@@ -19,7 +19,7 @@ from ptycho.config.fields import text
 from ptycho.config.origins import Origin
 from ptycho.display import OF_RECIPE, settings_html
 from ptycho_torch.runs.figures import parts_of
-from ptycho_torch.runs.report.contents import DATA, Contents
+from ptycho_torch.runs.report.contents import DATA, Contents, goes_on, is_finished
 from ptycho_torch.runs.report.pictures import (
     LARGEST_BYTES,
     Shown,
@@ -224,15 +224,18 @@ def _commands(run: Contents) -> dict[str, str]:
     command = "train" if run.is_training else "reconstruct"
     words = ["ptycho", command, *words[: 1 if run.is_training else 2], "--config", home]
     commands = {"To repeat it": shlex.join([*words, "--output-dir", f"{home}-again"])}
+    if not is_finished(run) and goes_on(run):
+        commands = {"To go on with it": shlex.join(["ptycho", command, "--resume", home])} | commands
     if run.is_training and run.data is not None:
         commands["To reconstruct a scan with its model"] = shlex.join(
             ["ptycho", "reconstruct", home, run.data]
         )
     started = run.record.get("command_line")
-    if isinstance(started, list) and started:
-        program, *rest = map(str, started)
-        program = "ptycho" if Path(program).name in ("ptycho", "__main__.py") else program
-        commands["Started as"] = shlex.join([program, *rest])
+    program, *rest = map(str, started) if isinstance(started, list) and started else [""]
+    if Path(program).name in ("ptycho", "__main__.py"):
+        commands["Started as"] = shlex.join(["ptycho", *rest])
+    elif program.endswith(".py"):
+        commands["Started by"] = shlex.join(["python", program, *rest])
     return commands
 
 

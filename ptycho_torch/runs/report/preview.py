@@ -4,11 +4,12 @@ import copy
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from lightning.fabric import Fabric
 from lightning.pytorch.utilities.seed import isolate_rng
+from numpy.typing import NDArray
 
 from ptycho.atomic import atomic_write
 from ptycho.raw_data import DataError, RawData
@@ -21,6 +22,7 @@ from ptycho_torch.runs import metrics
 from ptycho_torch.runs.figures import Placed, save_reconstruction
 from ptycho_torch.runs.judging import in_blocks, measured_by
 from ptycho_torch.runs.product import Product, product_of
+from ptycho_torch.runs.report.evidence import evidence
 from ptycho_torch.runtime import require_accelerator
 
 PREVIEWED: Final = 256
@@ -39,6 +41,8 @@ class Preview(NamedTuple):
     """Of patterns in the middle of it."""
     pair: metrics.Comparison | None
     """The object beside the known one; None if it is not known, or has too few pixels there."""
+    patterns: dict[str, NDArray[Any]]
+    """Worst and typical patterns among those in the middle, see `evidence`."""
 
     def placed(self, title: str) -> Placed:
         """Title and place of the object, for a picture."""
@@ -67,8 +71,10 @@ def preview_of(module: PtychoPINN_Lightning, data: ScanDataModule) -> Preview:
                 accelerator=require_accelerator(execution), devices=1, precision=execution.precision
             ),
         )
-    r_factor = metrics.agreement(lambda: _blocks(found, scan, middle(scan, JUDGED)))["r_factor"]
-    return Preview(product_of(found, scan), r_factor, _beside_known(found, scan))
+    judged = middle(scan, JUDGED)
+    r_factor = metrics.agreement(lambda: _blocks(found, scan, judged))["r_factor"]
+    patterns = evidence(scan, lambda some: _blocks(found, scan, some), scan.positions_px, judged)
+    return Preview(product_of(found, scan), r_factor, _beside_known(found, scan), patterns)
 
 
 def save_preview(run_dir: Path, preview: Preview, title: str) -> None:
@@ -83,7 +89,7 @@ def save_preview(run_dir: Path, preview: Preview, title: str) -> None:
     product = preview.product
     save_reconstruction(picture, product.object, product.probe, product.coverage, preview.placed(title))
     with atomic_write(arrays) as file:
-        np.savez_compressed(file, allow_pickle=False, **product.arrays())
+        np.savez_compressed(file, allow_pickle=False, **preview.patterns | product.arrays())
 
 
 def _beside_known(found: Reconstruction, scan: RawData) -> metrics.Comparison | None:

@@ -41,6 +41,7 @@ class LiveReport(Callback):
     def __init__(self, run_dir: Path, data: ScanDataModule) -> None:
         self._run_dir, self._data, self._pace = run_dir, data, Pace(PREVIEW_S)
         self._note = ""
+        self._n_shown = 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and log what is due."""
@@ -54,12 +55,22 @@ class LiveReport(Callback):
             bar.note = self._note
         elif bar is None:
             history = next(item for item in trainer.callbacks if isinstance(item, LossHistory))
-            _log_epoch(history.rows, trainer.max_epochs or 0, self._note)
+            note = self._note if self._n_shown == trainer.current_epoch + 1 else ""
+            _log_epoch(history.rows, trainer.max_epochs or 0, note)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Show how far a training came that is stopped."""
+        if trainer.is_global_zero:
+            self._report()
 
     def _write(self, module: PtychoPINN_Lightning, trainer: Trainer) -> None:
-        r_factor = write_preview(self._run_dir, module, self._data, trainer, trainer.current_epoch + 1)
+        self._n_shown = trainer.current_epoch + 1
+        r_factor = write_preview(self._run_dir, module, self._data, trainer, self._n_shown)
         if r_factor is not None:
-            self._note = f"R factor of the preview {r_factor:.3f}"
+            self._note = f"R factor after epoch {self._n_shown} {r_factor:.3f}"
+        self._report()
+
+    def _report(self) -> None:
         with Checksums(self._run_dir).write(self._run_dir / REPORT) as file:
             found = replace(read_contents(self._run_dir, run_dir=self._run_dir), figures={})
             file.write(report_page(found).encode())
