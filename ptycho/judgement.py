@@ -101,7 +101,7 @@ def judgement(
     if not is_open and figures.get("patterns") == "fitted" and kind == "solver":
         reason = f"All patterns were fitted, which a wrong picture may explain as well. {told} Set holdout above 0."
         return Judgement("open", "The picture is not judged", reason)
-    if not is_open and (falls := number_of(figures, FALL)) > FALLING:
+    if not is_open and not excess <= NEAR_NOISE and (falls := number_of(figures, FALL)) > FALLING:
         reason = f"The deviance of the fitted patterns still fell by {falls:.0%} in the last ten iterations. {told}"
         return Judgement(
             "doubtful", "The fit has not come to its end", reason + noise, ("too few iterations",)

@@ -64,10 +64,10 @@ def test_a_picture_that_leaves_much_beyond_noise_is_not_good(changes: dict[str, 
 
 
 def test_a_fit_that_was_going_on_is_not_good() -> None:
-    found = judgement(GOOD | {"deviance_fall": 0.97}, "solver")
+    found = judgement(GOOD | {"deviance_fall": 0.97, "poisson_deviance_per_pixel": 4.0}, "solver")
     assert (found.level, found.causes) == ("doubtful", ("too few iterations",))
     assert "97%" in found.reason
-    assert levels(deviance_fall=0.02) == "good"
+    assert levels(deviance_fall=0.02, poisson_deviance_per_pixel=4.0) == levels(deviance_fall=0.97) == "good"
 
 
 def test_only_patterns_that_were_not_fitted_and_are_well_predicted_tell_of_overlap() -> None:

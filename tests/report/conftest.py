@@ -19,7 +19,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scan = home / f"{HOSTILE}.npz"
     with legacy_dictionary_restored():
         assert main(["simulate", "--output", str(scan), *TINY]) == 0
-        solve = ["--accelerator=cpu", "--n-iterations=12", "--probe-modes=2"]
+        solve = ["--accelerator=cpu", "--n-iterations=24", "--probe-modes=2"]
         assert main(["reconstruct", str(scan), "--output-dir", str(home / "solved"), *solve]) == 0
         assert main(["train", str(scan), "--output-dir", str(home / "trained"), *SHORT]) == 0
         picture = [str(home / "trained"), str(scan), "--output-dir", str(home / "pictured")]

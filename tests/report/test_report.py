@@ -219,6 +219,15 @@ def test_runs_are_compared_on_one_page(
     assert main(["compare", runs[0], "--output", str(tmp_path / "one.html")]) == 2
 
 
+def test_compared_runs_are_called_after_what_differs_in_their_paths(home: Path, tmp_path: Path) -> None:
+    for name in ("a/scan", "b/scan", "a/scan/reconstruction"):
+        shutil.copytree(home / "solved", tmp_path / name)
+    folders = [tmp_path / name for name in ("a/scan", "b/scan", "a/scan/reconstruction")]
+    page = comparison_page([read_contents(folder) for folder in folders])
+    for label in ("1. a/scan<", "2. b/scan<", "3. a/scan/reconstruction<"):
+        assert page.count(label) >= 2, label
+
+
 def test_only_settings_that_all_runs_have_are_compared(home: Path) -> None:
     page = comparison_page([read_contents(home / kind) for kind in ("solved", "pictured")])
     assert "execution.inference_batch_size" in page

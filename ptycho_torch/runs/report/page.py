@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -86,6 +87,7 @@ def comparison_page(runs: Sequence[Contents]) -> str:
     return _render(
         "compare.html",
         runs=runs,
+        labels=_labels([run.folder.resolve() for run in runs]),
         verdicts=[verdict_of(run) for run in runs],
         names=list(dict.fromkeys(name for found in figures for name in found)),
         figures=figures,
@@ -96,6 +98,12 @@ def comparison_page(runs: Sequence[Contents]) -> str:
         settings=_unequal(runs),
         apart=sorted({table for run in runs for table in run.settings.tables} - _shared_tables(runs)),
     )
+
+
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """Short names of folders, in which all of them differ."""
+    base = os.path.commonpath([folder.parent for folder in folders])
+    return [str(folder.relative_to(base)) for folder in folders]
 
 
 def differences(run: Contents) -> dict[str, Origin]:

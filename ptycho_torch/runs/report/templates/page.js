@@ -96,7 +96,7 @@
     }
     const found = pixelsOf(p), first = 4 * (Math.floor(row / p.block) * found.width + Math.floor(column / p.block));
     const level = found.data[first], step = (p.high - p.low) / 254;
-    const digits = Math.min(8, Math.max(0, 1 - Math.floor(Math.log10(step || 1))));
+    const digits = Math.min(8, Math.max(0, -Math.floor(Math.log10(step || 1))));
     const sign = level === 1 ? "\u2264 " : level === 255 ? "\u2265 " : "";
     const value = (p.low + (level - 1) * step).toFixed(digits);
     p.out.textContent = found.data[first + 3] === 0 ? `row ${row}, column ${column}: hardly any light`
