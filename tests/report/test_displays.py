@@ -25,7 +25,7 @@ def test_runs_are_listed_with_their_figures(home: Path) -> None:
     assert {row["kind"] for row in rows.values()} == {"solver", "training", "network"}
     assert all(set(row) == set(COLUMNS) for row in rows.values())
     assert all(row["scan"] == str(home / f"{HOSTILE}.npz") and row["finished"] for row in rows.values())
-    assert rows["solved"]["rounds"] == 12
+    assert rows["solved"]["rounds"] == 24
     assert rows["trained"]["rounds"] == 2
     assert 0 < rows["solved"]["r_factor"] < rows["solved"]["mean_pattern_r_factor"]
     assert rows["trained"]["r_factor"] > 0
