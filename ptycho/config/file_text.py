@@ -159,12 +159,11 @@ def no_mapping(path: str, content: object, text: str) -> Failure:
     return Failure(path, f"{message}{hint or ' See ptycho config init for a file to edit.'}{shown}")
 
 
-def repeated_keys(path: str, text: str) -> Iterator[Failure]:
+def repeated_keys(path: str, places: formats.Places) -> Iterator[Failure]:
     """Word the failures of the keys that a file gives more than once; only the values of settings are shown.
 
     Of very many keys, or places of one, the first are told.
     """
-    places = formats.Places(path, text)
     for key, spans in places.repeats().items():
         told, more = spans[:_PLACES_TOLD], " and more" if spans[_PLACES_TOLD:] else ""
         lines = " and ".join(dict.fromkeys(f"{path}:{places.line_at(span)}" for span in told))

@@ -91,10 +91,12 @@ class ConfigFile(NamedTuple):
         given = path_of(path)
         name = printable(given) or "''"
         text, content, failures = "", dict[str, Any](), ()
+        places = formats.Places(given, text)
         try:
             text = text_of(given, name)
+            places = formats.Places(given, text)
             found, is_repeated = formats.parse(given, text)
-            failures = tuple(repeated_keys(name, text)) if is_repeated else ()
+            failures = tuple(repeated_keys(name, places)) if is_repeated else ()
             if isinstance(found, dict):
                 content = cast(dict[str, Any], found)
             else:
@@ -108,7 +110,7 @@ class ConfigFile(NamedTuple):
             failures = error.failures
         if level < 0 and not content:
             failures = tuple(Failure(name, f"{VARIABLE}: {message}") for name, message in failures)
-        return cls(name, formats.Places(given, text), content, failures, level, kind, title)
+        return cls(name, places, content, failures, level, kind, title)
 
     @property
     def is_of_run(self) -> bool:

@@ -15,15 +15,17 @@ from ptycho.config import yaml_text
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.yaml_text import Key, SyntaxFaultError
 
-_JSON_TOKEN: Final = r'"(?:[^"\\]|\\.)*"|[{}\[\]:]'
+_JSON_TOKEN: Final = r'"(?:[^"\\]++|\\.)*+"|[{}\[\]:]'
 _TOML_NAME: Final = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
 _TOML_KEY: Final = rf"({_TOML_NAME}(?:[ \t]*\.[ \t]*{_TOML_NAME})*)[ \t]*="
 _TOML_TABLE: Final = rf"\[\[?[ \t]*({_TOML_NAME}(?:[ \t]*\.[ \t]*{_TOML_NAME})*)[ \t]*\]\]?"
 _TOML_TOKEN: Final = (
-    r'''(?s)"""(?:[^\\]|\\.)*?"""|\'{3}.*?\'{3}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[ \t]+|\w+|.'''
+    r'''(?s)"""(?:\\.|.)*?(?:"""|\Z)|\'{3}.*?(?:\'{3}|\Z)|"(?:[^"\\\n]++|\\.)*+"?|\'[^\'\n]*\'?|'''
+    r"#[^\n]*|[ \t]+|\w+|."
 )
-"""Patterns are compiled where a key is looked for."""
-
+"""Patterns are compiled where a key is looked for; text that is not closed is one token."""
+_MOST_DOTS: Final = 2**20
+"""Most steps over the parts of dotted names, of which a TOML parser takes a square."""
 
 _MOST_REPEATS: Final = 100
 """Repeats after which the search ends."""
@@ -156,6 +158,9 @@ class Places:
 
 
 def _parse_toml(text: str) -> tuple[object, bool]:
+    dots = [line.count(".") for line in text.split("\n")]
+    if (most := max(dots)) * (sum(dots) + len(dots)) > _MOST_DOTS:
+        raise SyntaxFaultError(dots.index(most) + 1, "too many dots to read. Write fewer names on the line")
     try:
         return tomllib.loads(text), False
     except tomllib.TOMLDecodeError as error:

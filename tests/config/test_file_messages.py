@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,40 @@ def test_a_file_that_is_too_large_is_not_parsed(name: str, largest: int):
     said = refusal(name, "#" * (largest + 1))
     assert told(said) == [(name,)]
     assert f" {largest} bytes" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "culprit"),
+    [
+        ("a.toml", "\n" + ".".join(["a"] * 200_000) + " = 1\n", ("a.toml:2",)),
+        (
+            "a.toml",
+            f"[{'.'.join(['a'] * 2000)}]\n" + "".join(f"b{n} = 1\n" for n in range(40_000)),
+            ("a.toml:1",),
+        ),
+        ("a.toml", "a = " + "[" * 250_000, ("a.toml",)),
+        ("a.toml", "a = " + "{a = " * 90_000, ("a.toml",)),
+        ("a.toml", 'a = 1\na = 1\nb = "' + '\\"' * 200_000, ("a", "a.toml:1", "a.toml:2")),
+        ("a.json", '{"a": ' * 600_000, ("a.json",)),
+        ("a.json", f'{{"seed": "{"x" * 4_000_000}"}}', ("seed", "a.json:1")),
+        ("a.yaml", "[" * 500_000, ("a.yaml",)),
+    ],
+)
+def test_a_wrong_file_costs_no_more_than_its_size(name: str, text: str, culprit: tuple[str, ...]):
+    started_s = time.process_time()
+    assert told(refusal(name, text)) == [culprit]
+    assert time.process_time() - started_s < 1
+    tracemalloc.start()
+    refusal(name, text)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 10 * len(text) + 2**20
+
+
+def test_dots_in_text_and_comments_are_no_names():
+    said = "# " + "." * 80 + "\n[execution]\ncheckpoint_monitor_metric = '" + "a." * 500 + "b'\n"
+    Path("a.toml").write_text(said)
+    assert PyTorchExecutionConfig.from_file("a.toml").checkpoint_monitor_metric.count(".") == 500
 
 
 def test_what_is_neither_a_file_nor_a_pipe_is_not_opened():
