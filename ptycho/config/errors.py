@@ -117,27 +117,11 @@ def show(value: object) -> str:
     return f"an object of type {type(value).__name__}"
 
 
-def quote_line(text: str, *, shown: bool) -> str:
-    """Word a line of a file below a message.
-
-    Args:
-        text: The line.
-        shown: Whether its value may be repeated; a line that sets something foreign may hold a secret.
-
-    Returns:
-        An indented line, or nothing for an empty one.
-    """
-    if not shown:
-        text = up_to_value(text)
+def quote_line(text: str) -> str:
+    """Word what a line of a file says of a known setting, below a message; nothing for an empty text."""
     text = printable(text.replace("\t", " "))
     text = text if len(text) <= LINE_LENGTH else f"{text[:LINE_LENGTH]} ..."
     return f"{_QUOTED}{text}" if text else ""
-
-
-def up_to_value(line: str) -> str:
-    """What a line of a file says before its first value; nothing where it names nothing, and is a value itself."""
-    end = next((index for index, sign in enumerate(line, 1) if sign in "=:"), 0)
-    return f"{line[:end]} ..." if end and line[end:].strip() else line[:end]
 
 
 def printable(text: str) -> str:

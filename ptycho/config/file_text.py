@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from ptycho.config import formats
-from ptycho.config.errors import ConfigError, Failure, named, quote_line, up_to_value
+from ptycho.config.errors import ConfigError, Failure, named, quote_line
 from ptycho.config.record import LARGEST
-from ptycho.config.section import TABLES, tables_with
+from ptycho.config.section import tables_with
 
 LARGEST_FILE: Final = 2**19
 """Bytes of a file of settings in a format that people write, whose parsers take seconds for some megabytes."""
@@ -135,39 +135,33 @@ def _hint(line: str, language: str) -> tuple[str, str]:
     return "", ""
 
 
-def named_in(line: str, path: str) -> str:
-    """What a line that is not valid says before its first value; of one that names no setting, that it is there."""
+def known_part(line: str, path: str) -> str:
+    """What a line that is not valid says of a known setting; nothing of any other, which may be a secret."""
     if wrong := _hint(line, format_of(path))[0]:
         return wrong
-    before = up_to_value(line)
-    named = before.rstrip(" .=:").strip("{'\" ")
-    if tables_with(named) and re.fullmatch(_NUMERIC, line[len(before.removesuffix(" ...")) :]):
-        return line
-    if before or not line:
-        return before
-    first, *rest = line.split()
-    is_known = first in TABLES or bool(tables_with(first))
-    return " ".join(filter(None, (first if is_known else "", "..." if rest or not is_known else "")))
+    found = re.match(r"""[{\s]*["']?([\w-]+)["']?[ \t]*[=:]?""", line)
+    if not found or not tables_with(found[1]):
+        return ""
+    return line if re.fullmatch(_NUMERIC, line[found.end() :]) else f"{found[0]} ..."
 
 
 def no_mapping(path: str, content: object, text: str) -> Failure:
     """Word the failure of a file that holds a list, or one value."""
     first, kind = text.strip().split("\n")[0], "a list" if isinstance(content, list) else "a single value"
     hint = "" if isinstance(content, list) else way_out(first, path)
-    shown = quote_line(first, shown=True) if hint else ""
+    shown = quote_line(first) if hint else ""
     message = f"{path}: expected a mapping of names to values; got {kind}."
     return Failure(path, f"{message}{hint or ' See ptycho config init for a file to edit.'}{shown}")
 
 
 def repeated_keys(path: str, places: formats.Places) -> Iterator[Failure]:
-    """Word the failures of the keys that a file gives more than once; only the values of settings are shown.
+    """Word the failures of the keys that a file gives more than once; only the lines of settings are shown.
 
     Of very many keys, or places of one, the first are told.
     """
     for key, spans in places.repeats().items():
         told, more = spans[:_PLACES_TOLD], " and more" if spans[_PLACES_TOLD:] else ""
         lines = " and ".join(dict.fromkeys(f"{path}:{places.line_at(span)}" for span in told))
-        is_known = bool(tables_with(key[-1]))
-        shown = "".join(quote_line(places.excerpt_at(span, shown=is_known), shown=True) for span in told)
+        shown = "".join(quote_line(places.excerpt_at(span)) for span in told if tables_with(key[-1]))
         name = named(key[-1])
         yield Failure(key[-1], f"{name}: given twice, at {lines}{more}. Keep one of them.{shown}")

@@ -20,7 +20,7 @@ from ptycho.config.errors import (
     written_by,
 )
 from ptycho.config.fields import NONE_WORDS
-from ptycho.config.file_text import format_of, named_in, no_mapping, repeated_keys, text_of, way_out
+from ptycho.config.file_text import format_of, known_part, no_mapping, repeated_keys, text_of, way_out
 from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import VARIABLE, Files, ranked_paths
 from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
@@ -104,7 +104,7 @@ class ConfigFile(NamedTuple):
         except SyntaxFaultError as fault:
             line = text.split("\n")[fault.line - 1]
             message = f"{name}:{fault.line}: expected valid {format_of(given)}; got {fault.reason}."
-            hint, shown = way_out(line, given), quote_line(named_in(line.strip(), given), shown=True)
+            hint, shown = way_out(line, given), quote_line(known_part(line.strip(), given))
             failures = (Failure(name, f"{message}{hint}{shown}"),)
         except ConfigError as error:
             failures = error.failures
@@ -186,8 +186,8 @@ class ConfigFile(NamedTuple):
         if isinstance(content, Mapping):
             return cast(Mapping[str, Any], content)
         if not _says_none(content):
-            got = "a list" if isinstance(content, list) else show(content)
             hint = way_out(content, self.path) if isinstance(content, str) else ""
+            got = show(content) if hint else "a list" if isinstance(content, list) else "a single value"
             what = f"{table}: expected a table; got {got}"
             failures.append(self._failure(what, (table,), hint or " Give it a line for each setting."))
         return {}
@@ -213,13 +213,9 @@ class ConfigFile(NamedTuple):
         line = self.places.line_of(key)
         return f"{self.path}:{line}" if line else self.path
 
-    def line_text(self, key: tuple[str, ...], *, shown: bool = True) -> str:
+    def line_text(self, key: tuple[str, ...]) -> str:
         """Return what the line of a key says of it, without what stands beside it, which may be a secret."""
-        return self.places.excerpt(key, shown=shown)
-
-    def quoted(self, key: tuple[str, ...], *, shown: bool) -> str:
-        """Quote below a message what the line of a key says of it; the value only where it may be shown."""
-        return quote_line(self.line_text(key, shown=shown), shown=True)
+        return self.places.excerpt(key)
 
     def _stray(self, key: str) -> Failure:
         if self._merges(key):
@@ -244,7 +240,7 @@ class ConfigFile(NamedTuple):
         return Failure(failure.name, f"{failure.message}{self._writer}")
 
     def _failure(self, what: str, key: tuple[str, ...], hint: str = "") -> Failure:
-        shown = self.quoted(key, shown=bool(tables_with(key[-1])))
+        shown = quote_line(self.line_text(key)) if tables_with(key[-1]) else ""
         return Failure(key[-1], f"{what} at {self.place(key)}.{hint}{self._writer}{shown}")
 
     def _merges(self, key: str) -> bool:
@@ -288,9 +284,9 @@ class _InFile(Writing):
         return self._file.line_text(self._key(spelling))
 
     def quote(self, spelling: str) -> str:
-        """The line of a name, its value only where it may be shown."""
+        """The line of a name, where its value may be shown."""
         shown = self._section.scalars[self._section.field(spelling) or spelling].is_shown
-        return self._file.quoted(self._key(spelling), shown=shown)
+        return quote_line(self.line_text(spelling)) if shown else ""
 
     def _key(self, spelling: str) -> tuple[str, ...]:
         return (*(("data",) if spelling in self._lent else self._where), spelling)

@@ -85,25 +85,26 @@ class Places:
         self.text = text
         self._ahead = _KEYS[suffix(path) or ".toml"](text)
         self._spans: dict[Key, list[Span]] = {}
+        self._first: dict[Key, Span] = {}
         self._starts: list[int] = []
 
     def line_of(self, key: Key) -> int:
-        """The line on which a key stands, from 1; of one that is not found its innermost table's that is, else 0."""
-        span, _ = self._nearest(key)
-        return self.line_at(span) if span else 0
+        """The line on which a key is first named, from 1; of one that is not its innermost table's that is, else 0."""
+        for end in range(len(key), 0, -1):
+            while key[:end] not in self._first and self._read_on():
+                pass
+            if key[:end] in self._first:
+                return self.line_at(self._first[key[:end]])
+        return 0
 
-    def excerpt(self, key: Key, *, shown: bool = True) -> str:
-        """Quote what a file says of a key, from its name to the end of the line.
+    def excerpt(self, key: Key) -> str:
+        """Quote what a file says of a key, from its name to the end of the line; nothing where it is not found.
 
-        Args:
-            key: The key; where it is not found, its innermost table that is, without what this holds.
-            shown: Whether the value may be repeated; that of a foreign key may be a secret.
-
-        Returns:
-            The name and the value; what stands beside it on the line, which may be a secret too, is left out.
+        What stands beside it on the line, which may be a secret, is left out.
         """
-        span, is_itself = self._nearest(key)
-        return self.excerpt_at(span, shown=shown and is_itself) if span else ""
+        while key not in self._spans and self._read_on():
+            pass
+        return self.excerpt_at(self._spans[key][0]) if key in self._spans else ""
 
     def repeats(self) -> dict[Key, list[Span]]:
         """Find keys that are given more than once; not those within a table that is itself repeated.
@@ -123,7 +124,7 @@ class Places:
         """The line of a place, from 1. Lines end as they do in editors, not in YAML 1.1."""
         return self.text.count("\n", 0, span.start) + 1
 
-    def excerpt_at(self, span: Span, *, shown: bool) -> str:
+    def excerpt_at(self, span: Span) -> str:
         """Quote what a file says at one of the places of a key, as `excerpt` does."""
         name = self.text[span.start : span.end]
         end = self.text.find("\n", span.end)
@@ -135,23 +136,14 @@ class Places:
         value, beside = self.text[span.end : stop].rstrip(), stop < end
         if name.startswith("["):  # a header, beside which only a comment can stand
             return name
-        if not shown:
-            return f"{name} ..." if value or beside else name
         return f"{name}{value} ..." if beside else f"{name}{value}"
-
-    def _nearest(self, key: Key) -> tuple[Span | None, bool]:
-        """The first place of a key, or of its innermost table that is found; and whether it is that of the key."""
-        for end in range(len(key), 0, -1):
-            while key[:end] not in self._spans and self._read_on():
-                pass
-            if spans := self._spans.get(key[:end]):
-                return spans[0], end == len(key)
-        return None, False
 
     def _read_on(self) -> bool:
         """Find the next key; within a list, the place of an item stands for its name."""
         for key, start, end in self._ahead:
             self._spans.setdefault(key, []).append(Span(start, end))
+            while key and key not in self._first:  # a dotted name names its tables as well
+                self._first[key], key = Span(start, end), key[:-1]
             insort(self._starts, start)
             return True
         return False

@@ -282,7 +282,7 @@ def refusal(section: Section, origin: Origin, why: ErrorDetails) -> Failure:
     hint = f" Did you mean {meant}?" if meant else f" {accepts.advice}".rstrip()
     may_show = accepts.is_shown or not isinstance(value, (str, int, float))
     shown = show(value) if may_show else "another value"
-    line = quote_line(origin.raw or "", shown=may_show) if origin.in_file else ""
+    line = quote_line(origin.raw or "") if origin.in_file and may_show else ""
     rule = own_words(why) or f"expected {f'a {held.cls.__name__}' if held else accepts.broken_by(value)}"
     return Failure(label, f"{label}: {rule}; got {shown} from {origin}.{hint}{line}")
 
@@ -339,7 +339,7 @@ class Origins:
         """The line of a file that a value is from, as it is quoted below a message."""
         origin = self.of(name)
         shown = all(one.scalars[name].is_shown for one in self.sections if name in one.fields)
-        return quote_line(origin.raw or "", shown=shown) if origin.in_file else ""
+        return quote_line(origin.raw or "") if origin.in_file and shown else ""
 
 
 def worded(conflicts: Iterable[Conflict], values: Mapping[str, Any], origins: Origins) -> list[Failure]:

@@ -132,12 +132,12 @@ def test_the_line_of_a_key_is_found_in_any_layout(name: str, text: str, line: in
         ("a.yaml", "num_workers:\n", ("num_workers", "a.yaml:1"), "num_workers:"),
         ("a.toml", "num_worker = 3\n", ("num_worker", "a.toml:1"), ""),
         ("a.yaml", "api_key: hunter2", ("api_key", "a.yaml:1"), ""),
-        ("a.toml", "[exection]\nseed = 1\n[model]\n", ("exection", "a.toml:1"), "[exection]"),
+        ("a.toml", "[exection]\nseed = 1\n[model]\n", ("exection", "a.toml:1"), ""),
         ("a.toml", "seed = 1\n[execution]\n", ("seed", "a.toml:1"), "seed = 1"),
         ("a.yaml", "exection:\n  seed: 1\n", ("exection", "a.yaml:1"), ""),
         ("a.toml", "[execution]\nnepochs = 1\n", ("nepochs", "a.toml:2"), ""),
-        ("a.yaml", "model: {}\nexecution: 3\n", ("execution", "a.yaml:2"), "execution: ..."),
-        ("a.json", '{"execution": []}', ("execution", "a.json:1"), '"execution": ...'),
+        ("a.yaml", "model: {}\nexecution: 3\n", ("execution", "a.yaml:2"), ""),
+        ("a.json", '{"execution": []}', ("execution", "a.json:1"), ""),
         ("a.toml", "seed = 1\n\nseed = 2\n", ("seed", "a.toml:1", "a.toml:3"), "seed = 1"),
         ("a.yaml", "seed: 1\nseed: 2\n", ("seed", "a.yaml:1", "a.yaml:2"), "seed: 1"),
         (
@@ -150,7 +150,7 @@ def test_the_line_of_a_key_is_found_in_any_layout(name: str, text: str, line: in
         ("a.yaml", "seed\n", ("a.yaml",), ""),
         ("a.json", "3", ("a.json",), ""),
         ("a.json", "{,}", ("a.json:1",), ""),
-        ("a.toml", "key = hunter2", ("a.toml:1",), "key = ..."),
+        ("a.toml", "key = hunter2", ("a.toml:1",), ""),
         ("a.ini", "", ("a.ini",), ""),
     ],
 )
@@ -159,7 +159,8 @@ def test_a_wrong_file_is_refused_with_place_and_line(
 ):
     said = refusal(name, text)
     assert told(said)[0] == culprit
-    assert not line or said.splitlines()[1] == f"    {line}"
+    quoted = [shown for shown in said.splitlines() if shown.startswith("    ")]
+    assert quoted[:1] == ([f"    {line}"] if line else [])
 
 
 @pytest.mark.parametrize(
@@ -334,6 +335,8 @@ def test_an_old_name_in_a_file_is_named_with_its_place(recwarn: pytest.WarningsR
         ("a.toml", "password = [\n  hunter2,\n]\n"),
         ("a.json", '{"tokens": [\n "key"\n "hunter2"\n]}'),
         ("a.yaml", "token: |\n\thunter2\n"),
+        ("a.yaml", "execution: hunter2\n"),
+        ("a.toml", "[execution]\nnum_workers.token = 'hunter2'\n"),
     ],
 )
 def test_a_secret_in_a_file_is_never_repeated(name: str, text: str):

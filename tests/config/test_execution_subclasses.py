@@ -172,7 +172,6 @@ def test_a_secret_that_is_refused_is_not_repeated(tmp_path: Path):
         ("token", f"environment variable {PREFIX}TOKEN"),
         ("token", f"{path}:1"),
     ]
-    assert "token = ..." in text
     assert "hunter2" not in text
 
 

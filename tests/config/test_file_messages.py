@@ -16,6 +16,7 @@ from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.files import ConfigFile
 from ptycho.config.request import Request
+from ptycho.config.section import tables_with
 from tests.refusals import refused, told
 
 
@@ -245,24 +246,24 @@ def test_a_merge_key_is_refused_as_such():
         (
             "a.yaml",
             "token: hunter1\ntoken: hunter2",
-            "at a.yaml:1 and a.yaml:2. Keep one of them.\n    token: ...\n    token: ...",
+            "at a.yaml:1 and a.yaml:2. Keep one of them.\ntoken: ",
         ),
-        ("a.toml", "[exec]\nseed = 1", "no such table at a.toml:1. Did you mean execution?\n    [exec]"),
-        ("a.toml", "[[execution]]", "Give it a line for each setting.\n    [[execution]]"),
+        ("a.toml", "[exec]\nseed = 1", "no such table at a.toml:1. Did you mean execution?"),
+        ("a.toml", "[[execution]]", "Give it a line for each setting."),
         (
             "a.toml",
             "[execution] # hunter2\nseed = 1\n[execution]\nseed = 2",
-            "given twice, at a.toml:1 and a.toml:3. Keep one of them.\n    [execution]\n    [execution]",
+            "given twice, at a.toml:1 and a.toml:3. Keep one of them.",
         ),
         (
             "a.yaml",
             "a:\n  b:\n    c: 1\n    c: 2",
-            "c: given twice, at a.yaml:3 and a.yaml:4. Keep one of them.\n    c: ...\n    c: ...",
+            "c: given twice, at a.yaml:3 and a.yaml:4. Keep one of them.\na: ",
         ),
         (
             "a.json",
             '{"a": [{"b": 1}, {"b": 2,\n"c": 1, "c": 2}]}',
-            'c: given twice, at a.json:2. Keep one of them.\n    "c": ...\n    "c": ...',
+            "c: given twice, at a.json:2. Keep one of them.\na: ",
         ),
         (
             "a.toml",
@@ -295,10 +296,10 @@ def test_a_merge_key_is_refused_as_such():
         ),
         ("a.yaml", "!!int seed: 3", "a.yaml:1: expected valid YAML; got a tag (!)"),
         ("a.yaml", "- !!python/object/apply:os.getcwd []", "a.yaml:1: expected valid YAML; got a tag (!)"),
-        ("a.yaml", "password: !hunter2 x", "quote the value if it is text.\n    password: ..."),
+        ("a.yaml", "password: !hunter2 x", "quote the value if it is text."),
         ("a.yaml", "seed: 1\nnum_workers\n", "could not find expected ':'\".\n    num_workers"),
-        ("a.yaml", "seed: 1\nnum_workers 3\n", "could not find expected ':'\".\n    num_workers ..."),
-        ("a.yaml", "seed: 1\nhunter2 3\n", "could not find expected ':'\".\n    ..."),
+        ("a.yaml", "seed: 1\nnum_workers 3\n", "could not find expected ':'\".\n    num_workers 3"),
+        ("a.yaml", "seed: 1\nhunter2 3\n", "could not find expected ':'\"."),
         ("a.json", '{"seed": 1,\n', "a.json:1: expected valid JSON; got "),
         ("a.yaml", "# a\u2028# b\u0085\nseed: x", "from a.yaml:2.\n    seed: x"),
         ("a.yaml", "# a\u2028# b\u0085\nseed: [", "a.yaml:2: expected valid YAML; got "),
@@ -308,6 +309,12 @@ def test_the_text_of_the_line_is_quoted_and_its_neighbours_are_not(name: str, te
     said = refusal(name, text)
     assert message in said
     assert "hunter" not in said
+    quoted = [line.split()[0].strip('[]{"=:') for line in said.splitlines() if line.startswith("    ")]
+    assert all(map(tables_with, quoted))
+
+
+def test_the_place_of_a_dotted_name_is_its_own():
+    assert told(refusal("a.toml", "[execution]\nnum_workers.x = 1\n")) == [("num_workers", "a.toml:2")]
 
 
 def test_a_table_in_braces_has_its_lines():
