@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_ori
 
 from pydantic.fields import FieldInfo
 
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import absolute
 from ptycho.config.resolve import fill, sources_of
@@ -69,7 +70,7 @@ class Views:
         return _render().explanation(self._rows())
 
     def diff(self, other: Self) -> dict[str, tuple[Any, Any]]:
-        """Return the settings that differ: name -> (value here, value there).
+        """Return the settings that differ: name -> (value here, value there), None where one of the two lacks it.
 
         Raises:
             TypeError: the other is something else.
@@ -77,7 +78,8 @@ class Views:
         if type(self) is not type(other):
             raise TypeError(f"other: expected a {type(self).__name__}; got {type(other).__name__}.")
         here, there = _flat(self), _flat(other)
-        return {name: (value, there[name]) for name, value in here.items() if value != there[name]}
+        both = {name: (here.get(name), there.get(name)) for name in here | there}
+        return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
 
     def to_toml(self) -> str:
         """Return the text of a TOML file, with what each setting means, that reads back equal."""
@@ -113,8 +115,16 @@ class Views:
                     continue
                 value = absolute(value)
             entries.append(entry("", section.group(name), name, value, section.help[name]))
-        for name in section.nested:
-            entries += [line._replace(table=name) for line in getattr(self, name)._entries()]
+        for name, declared in section.nested.items():
+            held = getattr(self, name)
+            if more := sorted(section_of(type(held)).fields.keys() - declared.fields):
+                rule = f"expected a {declared.cls.__name__}, which {type(self).__name__} declares"
+                got = f"got a {type(held).__name__} with {', '.join(more)}"
+                way_out = (
+                    f"Declare {name}: {type(held).__name__} in a class derived from {type(self).__name__}."
+                )
+                raise ConfigError([Failure(name, f"{name}: {rule}, in a file; {got}. {way_out}")])
+            entries += [line._replace(table=name) for line in held._entries()]
         return entries
 
 

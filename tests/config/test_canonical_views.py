@@ -1,6 +1,7 @@
 """What the canonical configurations offer to people, and that classes derived from them work as they do."""
 
 import copy
+import dataclasses
 import inspect
 import pickle
 import pydoc
@@ -11,7 +12,7 @@ import pytest
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig, validate_training_config
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.solver import SolverConfig
-from tests.refusals import message, refused
+from tests.refusals import message, refused, refusing
 
 CLASSES = [ModelConfig, TrainingConfig, InferenceConfig, SolverConfig]
 CHANGED = TrainingConfig(model=ModelConfig(N=128), nepochs=3, train_data_file="a.npz", probe_trainable=True)
@@ -22,6 +23,37 @@ class Beamline(TrainingConfig):
 
     shutter: str = "open"
     """What the shutter does."""
+
+
+class Deep(ModelConfig):
+    """A network of our own."""
+
+    depth: int = 1
+    """How deep it is."""
+
+
+class DeepTraining(TrainingConfig):
+    """A training of it."""
+
+    model: Deep = dataclasses.field(default_factory=Deep)
+
+
+def test_a_section_that_is_held_may_have_more_settings_than_is_declared():
+    plain, deep = TrainingConfig(nepochs=3), TrainingConfig(model=Deep(depth=7))
+    assert deep.diff(plain) == {"model.depth": (7, None), "nepochs": (50, 3)}
+    assert plain.diff(deep) == {"nepochs": (3, 50), "model.depth": (None, 7)}
+    assert deep.sources["model.depth"].value == 7
+    assert all("depth" in shown for shown in (deep.explain(), deep._repr_html_(), repr(deep)))
+    for write in (deep.to_toml, deep.to_yaml):
+        with refusing("model"):
+            write()
+
+
+def test_a_class_that_declares_a_section_of_its_own_reads_it_back(tmp_path: Path):
+    deep, path = DeepTraining(model=Deep(depth=7)), tmp_path / "run.toml"
+    path.write_text(deep.to_toml())
+    assert DeepTraining.from_file(path) == deep
+    assert deep.diff(DeepTraining()) == {"model.depth": (7, 1)}
 
 
 def test_a_value_tells_where_it_came_from_and_what_it_beat(tmp_path: Path):
