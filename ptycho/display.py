@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ptycho.config.origins import Origin
-from ptycho.config.record import LEFT_OPEN
+from ptycho.config.record import FOUND
 from ptycho.config.render import Row, html
 from ptycho.judgement import NOTICED, judgement, recorded_judgement
 from ptycho.model_archive import PROBLEM
@@ -22,7 +22,7 @@ LARGEST_PICTURE: Final = 2 * 2**20
 """Bytes of a picture that is put into a notebook."""
 LARGEST_PAGE: Final = 16 * 2**20
 """The same of a page."""
-OF_RECIPE: Final = ("default", "recipe", *LEFT_OPEN)
+OF_RECIPE: Final = ("default", "recipe", *FOUND)
 """Kinds of origin that no user chose."""
 _CELL: Final = (
     "text-align:left;vertical-align:top;padding:2px 12px 2px 0;border:0;color:inherit;background:none;"

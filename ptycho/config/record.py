@@ -14,8 +14,15 @@ FOLDER: Final = "output_dir"
 """The setting that names the folder of the run itself."""
 LARGEST: Final = 4 * 2**20
 """Bytes of the record of a run; none is larger."""
-LEFT_OPEN: Final = ("argument", "inferred", "cli-default")
-"""Kinds of what a file leaves to the command and its data."""
+FOUND: Final = ("inferred", "cli-default")
+"""Kinds of what the command and its data say, which no user chose."""
+PLACES: Final = (
+    "training.train_data_file",
+    "inference.model_path",
+    "inference.test_data_file",
+    "solver.data_file",
+)
+"""What a command takes as DATA and MODEL."""
 
 
 def is_record(content: Mapping[str, Any]) -> bool:
@@ -55,6 +62,18 @@ def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
     ]
 
 
+def is_left_open(name: str, origin: Origin | None) -> bool:
+    """Whether a file leaves a setting to the command and its data.
+
+    Args:
+        name: `table.name`.
+        origin: Where a run had its value from, if that is known.
+    """
+    if name.endswith(f".{FOLDER}"):
+        return True
+    return origin is not None and (origin.kind in FOUND or (origin.kind == "argument" and name in PLACES))
+
+
 class Recorded(NamedTuple):
     """The settings in a record that is sound."""
 
@@ -64,13 +83,13 @@ class Recorded(NamedTuple):
     """`table.name` -> where the value came from."""
 
     def as_file(self) -> dict[str, Any]:
-        """What a run file would say of it: all but the folder of the run, and what the command and its data gave."""
+        """What a run file would say of it: all but what is left to the command and its data."""
+        origins = self.origins
         return {
             table: {
                 name: value
                 for name, value in values.items()
-                if name != FOLDER
-                and ((origin := self.origins.get(f"{table}.{name}")) is None or origin.kind not in LEFT_OPEN)
+                if not is_left_open(whole := f"{table}.{name}", origins.get(whole))
             }
             for table, values in self.tables.items()
         }

@@ -13,7 +13,7 @@ from ptycho.config.fields import text
 from ptycho.config.files import ConfigFile, file_or_record
 from ptycho.config.origins import Layer, Origin, is_origin
 from ptycho.config.recipes import STANDARD, read_recipe
-from ptycho.config.record import LEFT_OPEN
+from ptycho.config.record import is_left_open
 from ptycho.config.render import Line
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
@@ -146,7 +146,7 @@ def _of_file(file: ConfigFile, *runs: Origins) -> Origins:
         name: origin
         for name, origin in origins.items()
         if origin.kind not in ("recipe", "default")
-        or not any(run[name].kind in LEFT_OPEN for run in runs if name in run)
+        or not any(is_left_open(name, run[name]) for run in runs if name in run)
     }
 
 

@@ -1,7 +1,9 @@
 """A run in place of a configuration file: what it recorded, but for what the command and its data gave."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,9 +11,11 @@ import pytest
 from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.record import settings_in
 from ptycho.config.request import Request
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.runs.record import write_configuration
+from ptycho_torch.runs.report.page import differences
 from tests.torch.factory_calls import save_scan
 
 CLASSES = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
@@ -22,14 +26,17 @@ def run(_legacy_dictionary_is_restored: None, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text("[execution]\nseed = 3\nnum_workers = 2\n")
     flags = {"nepochs": "5", "gradient_clip_val": "none", "output_dir": "run"}
-    payload = create_training_payload(
-        save_scan(Path("a$b.npz"), nphotons=2e6), None, flags=flags, file="mine.toml", recipe="standard"
-    )
-    Path("run").mkdir()
+    return recorded("run", None, flags=flags, file="mine.toml", recipe="standard")
+
+
+def recorded(folder: str, output_dir: str | None, **levels: Any) -> Path:
+    """The record of a training."""
+    payload = create_training_payload(save_scan(Path("a$b.npz"), nphotons=2e6), output_dir, **levels)
+    Path(folder).mkdir()
     write_configuration(
-        Path("run"), payload.tf_training_config, payload.execution_config, payload.sources, {}, {}, []
+        Path(folder), payload.tf_training_config, payload.execution_config, payload.sources, {}, {}, []
     )
-    return Path("run")
+    return Path(folder)
 
 
 @pytest.mark.parametrize("place", ["run", "run/", "run/config.json"])
@@ -82,3 +89,28 @@ def test_a_damaged_record_is_refused_by_name(run: Path, damage: dict[str, Any], 
     with pytest.raises(ConfigError) as caught:
         Request(CLASSES, file="run").answer()
     assert complaint in str(caught.value)
+
+
+def test_what_a_user_sets_from_python_is_chosen_and_its_places_are_left_open(
+    ptycho: Callable[..., tuple[int, str, str]],
+):
+    arguments = {"nepochs": 1, "batch_size": 8, "gridsize": 1, "n_groups": 16, "seed": 11}
+    levels = {"arguments": {**arguments, "test_data_file": "a$b.npz"}, "recipe": "standard"}
+    recorded("python", "python", **levels)
+    answer = Request(CLASSES, file="python", recipe="standard").answer()
+    origins = {**answer.sources, **answer[PyTorchExecutionConfig].sources}
+    found = {name.rpartition(".")[2]: (origin.kind, origin.value) for name, origin in origins.items()}
+    assert {name: found[name] for name in arguments} == {
+        name: ("file", value) for name, value in arguments.items()
+    }
+    assert found["test_data_file"] == ("file", str(Path("a$b.npz").absolute()))
+    assert {found[name][0] for name in ("train_data_file", "output_dir", "nphotons", "N")} == {"default"}
+    Path("one.toml").write_text("[training]\nnepochs = 3\n")
+    differ = json.loads(ptycho("config", "diff", "one.toml", "python", "--json")[1])["differ"]
+    names = {name.rpartition(".")[2] for name in differ}
+    assert names == {*arguments, "test_data_file", "lr_warmup_epochs"}  # which gave way to nepochs
+    shown = create_training_payload("a$b.npz", "python", **levels)._repr_html_()
+    assert all(f"* {name}<" in shown for name in arguments)
+    told = settings_in(json.loads(Path("python", "config.json").read_text()))
+    page: Any = SimpleNamespace(settings=told)
+    assert {name.rpartition(".")[2] for name in differences(page)} == {*arguments}
