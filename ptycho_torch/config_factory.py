@@ -166,11 +166,15 @@ def inference_payload_of(config: InferenceConfig, trained: TrainingPayload) -> I
 
 
 def _as_it_is(config: TrainingConfig | InferenceConfig, execution: PyTorchExecutionConfig | None) -> Answer:
-    """A copy of ready settings, looked at together; None resolves how they are run, with the environment."""
+    """A copy of ready settings, looked at together; None resolves how they are run, with the environment.
+
+    Beside settings that are all at hand, nothing of the environment is read.
+    """
     config = copy.deepcopy(config)
     held = [getattr(config, name) for name in section_of(type(config)).nested]
     ready = {**{type(one): one for one in held}, type(config): config, PyTorchExecutionConfig: execution}
-    return Request([*ready], n_is_settled=config.model.N != 0).answer(ready)
+    environ = None if execution is None else {}
+    return Request([*ready], environ=environ, n_is_settled=config.model.N != 0).answer(ready)
 
 
 def create_inference_payload(

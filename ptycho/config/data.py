@@ -12,7 +12,7 @@ from pydantic import AllowInfNan, Strict
 
 from ptycho.config.dataclass import CheckedDataclass
 from ptycho.config.field_types import OptionalFile, path
-from ptycho.config.fields import Exact, PositiveFloat, PositiveInt, Rule, TextLine
+from ptycho.config.fields import NONE_WORDS, Exact, PositiveFloat, PositiveInt, Rule, TextLine
 from ptycho.config.quantities import ANGLES, ENERGIES, LENGTHS, pair_of_numbers, quantities, quantity
 
 LARGEST_SIDE = 65536
@@ -47,6 +47,14 @@ def _is_semi_angle(value: str) -> bool:
 
 _EVEN = Rule("an even number of pixels from 2 up", lambda value: value % 2 == 0)
 EvenSize = Annotated[int, Strict(), Ge(2), Le(LARGEST_SIDE), _EVEN, Exact()]
+Place = Annotated[
+    TextLine,
+    Rule(
+        "a line of text that is not empty or none",
+        lambda value: value.lower() not in NONE_WORDS,
+        "Set None itself: in files the word stands for it.",
+    ),
+]
 Energy = Annotated[TextLine, Rule("an energy > 0, as in '8 keV'", _above_zero(ENERGIES))]
 Length = Annotated[TextLine, Rule("a length > 0, as in '1.2 m'", _above_zero(LENGTHS))]
 Angle = Annotated[TextLine, Rule("an angle above 0 and below 90 degrees, as in '21.4 mrad'", _is_semi_angle)]
@@ -79,7 +87,7 @@ class DataConfig(CheckedDataclass, table="data"):
     ] = "auto"
     """Layout of the file; auto: found from its content. hdf5 and npz: as the settings below describe."""
 
-    patterns: TextLine | None = None
+    patterns: Place | None = None
     """Where the diffraction patterns are: a path in an HDF5 file or a key of an NPZ file, if necessary with an index,
     as in /entry/data[0]."""
 
@@ -87,16 +95,16 @@ class DataConfig(CheckedDataclass, table="data"):
     """Order of the axes of the patterns: n patterns, or scan rows y and columns x; detector rows H and columns W.
     none: nHW, and yxHW of four axes."""
 
-    positions: TextLine | None = None
+    positions: Place | None = None
     """Where the scan positions are, with both coordinates in one array; given like patterns."""
 
     positions_axes: Annotated[Literal["yx", "xy"], Exact()] | None = None
     """Which coordinate comes first in positions; none: as in the format, else yx."""
 
-    positions_x: TextLine | None = None
+    positions_x: Place | None = None
     """Where the x coordinates (columns) of the positions are; given like patterns."""
 
-    positions_y: TextLine | None = None
+    positions_y: Place | None = None
     """Where the y coordinates (rows) of the positions are; given like patterns."""
 
     positions_unit: Annotated[Literal["m", "mm", "um", "nm", "A", "pm", "px"], Exact()] | None = None
@@ -170,7 +178,7 @@ class DataConfig(CheckedDataclass, table="data"):
     """Where the zero frequency is, in detector pixels. none: in the middle, at [H//2, W//2]; corner: at [0, 0]; auto:
     found from the mean pattern."""
 
-    mask: TextLine | None = None
+    mask: Place | None = None
     """Where the detector's mask is in the file, one image for all patterns or one for each; given like patterns."""
 
     mask_marks: Annotated[Literal["bad", "good"], Exact()] | None = None

@@ -4,22 +4,19 @@ The checking is pydantic's; the errors are `ConfigError`, in the words of the se
 """
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, dataclass_transform
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Self, cast, dataclass_transform
 
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from ptycho.config.errors import ConfigError, Failure, unknown_name
-from ptycho.config.origins import Layer, Origin
+from ptycho.config.origins import Layer, Origin, laid_over
 from ptycho.config.paths import Files
 from ptycho.config.resolve import Resolution, fill, ranked, refusal, resolve
-from ptycho.config.section import TABLES, Section, recorded, register, section_of
+from ptycho.config.section import Section, recorded, register, section_of
 from ptycho.config.sources import given_twice, read_arguments, warn_renamed
 from ptycho.config.views import Shown, Views
-
-if TYPE_CHECKING:
-    from ptycho.config.files import ConfigFile
 
 
 @dataclass_transform(field_specifiers=(dataclasses.field,))
@@ -79,10 +76,7 @@ class CheckedDataclass(Views, metaclass=Shown):
             raise ConfigError(
                 refusal(section, origin, why) for why in error.errors(include_url=False)
             ) from None
-        below = self._spoken()
-        assigned = {layer.kind: layer.values for layer in below}.get("assignment", {})
-        others = (layer for layer in below if layer.kind != "assignment")
-        return self._keep([Layer("assignment", {**assigned, name: value}), *others])
+        return self._keep(laid_over(Layer("assignment", {name: value}), self._spoken()))
 
     def __delattr__(self, name: str) -> None:
         """Refuse it."""
@@ -92,11 +86,10 @@ class CheckedDataclass(Views, metaclass=Shown):
 
     @classmethod
     def from_file(cls, path: Files) -> Self:
-        """Read a file (TOML, YAML or JSON).
+        """Read a run file (TOML, YAML or JSON): the tables of these settings, and of those that they hold.
 
         Args:
-            path: A run file, of which the tables of these settings are read; or a file with these fields and, nested,
-                the tables of the settings that they hold, such as [model]. Of several the last one is strongest.
+            path: The file; of several the last one is strongest.
 
         Returns:
             The configuration; what the file does not set has its default.
@@ -106,15 +99,16 @@ class CheckedDataclass(Views, metaclass=Shown):
         """
         from ptycho.config.files import collect_files  # the parsers load with the first file
 
-        files = collect_files(path, None)
-        found: dict[type, Resolution[Any]] = {
-            part: resolve(part, ranked(layers)) for part, layers in layers_in(cls, files).items()
+        files, section = collect_files(path), section_of(cls)
+        found: dict[str, Resolution[Any]] = {
+            name: resolve(part.cls, ranked([file.layer(part) for file in files]))
+            for name, part in {**section.nested, "": section}.items()
         }
         if failures := [failure for one in found.values() for failure in one.failures]:
             raise ConfigError(failures)
-        config = cast(Self, found[cls].config)
-        for name, held in section_of(cls).nested.items():
-            setattr(config, name, found[held.cls].config)
+        config = found.pop("").config
+        for name, held in found.items():
+            setattr(config, name, held.config)
         return config
 
     def _keep(self, layers: Sequence[Layer]) -> None:
@@ -134,19 +128,6 @@ class CheckedDataclass(Views, metaclass=Shown):
         section = section_of(type(self))
         held = {name: getattr(self, name).to_dict() for name in section.nested}
         return held | {name: recorded(getattr(self, name)) for name in section.fields}
-
-
-def layers_in(cls: type[CheckedDataclass], files: "Iterable[ConfigFile]") -> dict[type, list[Layer]]:
-    """What files set of the sections that a class holds, and after them of its own."""
-    section = section_of(cls)
-    held = list(section.nested.values())
-    layers: dict[type, list[Layer]] = {one.cls: [] for one in (*held, section)}
-    for file in files:
-        nested = file.content.keys().isdisjoint({*TABLES} - {one.table for one in held})
-        for one in held:
-            layers[one.cls].append(file.layer(one, nested=nested))
-        layers[cls].append(file.layer(section, nested=nested, beside=nested))
-    return layers
 
 
 def _construct(self: CheckedDataclass, *values: Any, **named: Any) -> None:

@@ -22,10 +22,10 @@ from ptycho.config.errors import (
 from ptycho.config.fields import NONE_WORDS
 from ptycho.config.file_text import format_of, known_part, no_mapping, repeated_keys, text_of, way_out
 from ptycho.config.origins import Layer, Origin
-from ptycho.config.paths import VARIABLE, Files, ranked_paths
+from ptycho.config.paths import VARIABLE, Files, Variable, ranked_paths
 from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
 from ptycho.config.section import OF_READING, TABLES, Section, tables_with
-from ptycho.config.sources import Writing, given_twice, read_values
+from ptycho.config.sources import Environment, Writing, given_twice, read_values
 from ptycho.config.yaml_text import SyntaxFaultError
 
 ORIGINS_KEY: Final = "origins"
@@ -56,6 +56,8 @@ class ConfigFile(NamedTuple):
     """What messages call it, without its lines; empty: its path."""
     told: Mapping[str, Origin] = {}
     """`table.name` -> where the run whose record this is had a value from; empty: it is no record."""
+    variable: Variable = os.environ.get
+    """Gives the text of a variable that a path in it names."""
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "ConfigFile":
@@ -131,22 +133,19 @@ class ConfigFile(NamedTuple):
         """Whether this is a run file (`[model] [training] [inference] [execution]`) or a flat one."""
         return not TABLES.keys().isdisjoint(self.content)
 
-    def layer(self, section: Section, *, nested: bool = False, beside: bool = False) -> Layer:
+    def layer(self, section: Section) -> Layer:
         """Read the file, or one table of a run file, into a layer.
 
         Args:
-            section: The section whose settings are read; its table, or of a file without tables everything.
-            nested: Whether the file sets fields of its own beside its tables.
-            beside: Whether these fields are the ones to read.
+            section: The section whose settings are read: its table, or everything in a file without tables where the
+                section is written so.
 
         Returns:
             The layer. Unknown and repeated names are among its failures, with the line and its text.
         """
-        written, where, failures = self._settings, (), [*self.failures]
-        if beside:
-            written = {name: value for name, value in written.items() if name not in TABLES}
-        elif nested or self.has_tables:
-            failures += [] if nested else self._strays
+        written, where, failures = self.settings, (), [*self.failures]
+        if self.has_tables or not section.is_flat:
+            failures += self._strays
             where = (section.table,)
             written = self._table(section.table, failures)
             if section.table == "data":
@@ -174,7 +173,7 @@ class ConfigFile(NamedTuple):
         return {name: found[name] for name in OF_READING if name in found and name in section.fields}
 
     @property
-    def _settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Mapping[str, Any]:
         """The content without what is there for programs."""
         if self.content.keys().isdisjoint(_NO_SETTINGS):
             return self.content
@@ -195,7 +194,7 @@ class ConfigFile(NamedTuple):
     @property
     def _strays(self) -> list[Failure]:
         """What is wrong with the names outside the tables of a run file."""
-        return self._first_of([name for name in self._settings if name not in TABLES], self._stray)
+        return self._first_of([name for name in self.settings if name not in TABLES], self._stray)
 
     def _first_of(self, names: Sequence[str], wrong: Callable[[str], Failure]) -> list[Failure]:
         """What is wrong with names that are no settings; of very many, the first, and how many more there are."""
@@ -269,6 +268,7 @@ class _InFile(Writing):
         self._file, self._section, self._where = file, section, where
         self._lent = lent
         self.is_text = not file.told
+        self.variable = file.variable
 
     @property
     def folder(self) -> str:
@@ -317,12 +317,12 @@ def _says_none(section: object) -> bool:
     return section is None or (isinstance(section, str) and section.strip().lower() in NONE_WORDS)
 
 
-def collect_files(files: Files | None, ambient: object) -> list[ConfigFile]:
+def collect_files(files: Files | None, environ: Environment | None = None) -> list[ConfigFile]:
     """Read the files of a run: those of the variable PTYCHO_CONFIG, and above them those that are named.
 
     Args:
         files: A `.toml`, `.yaml`, `.yml` or `.json` file, or a run; or several, the last one strongest.
-        ambient: What the variable holds; None: it is not set.
+        environ: What has the variable, and the others in paths; None: that of the process, and no PTYCHO_CONFIG.
 
     Returns:
         The files; what is wrong with one is among the failures of its layers.
@@ -330,8 +330,10 @@ def collect_files(files: Files | None, ambient: object) -> list[ConfigFile]:
     Raises:
         ConfigError: What is named is no path.
     """
-    found = [file_or_record(path, level) for level, path in ranked_paths(files, ambient)]
-    return [file.as_of_run() if file.is_of_run else file for file in found]
+    ambient = environ and environ.get(VARIABLE)
+    variable = environ.get if environ else os.environ.get
+    found = [file_or_record(path, level) for level, path in ranked_paths(files, ambient, variable)]
+    return [file.as_of_run() if file.is_of_run else file._replace(variable=variable) for file in found]
 
 
 def file_or_record(path: str, level: int = 0) -> ConfigFile:

@@ -1,6 +1,6 @@
 """Where values come from: the layer that one source gives, and the origin of one value."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from ptycho.config.errors import Failure
@@ -104,3 +104,19 @@ class Layer(NamedTuple):
         """Describe where this layer has a name from, and the origins it beats."""
         locator, raw = self.locators.get(name, ""), self.raw.get(name)
         return Origin(self.kind, locator, raw, shadowed, self.values[name])
+
+
+def laid_over(given: Layer, layers: Sequence[Layer]) -> list[Layer]:
+    """Put values above layers, the strongest first.
+
+    What an earlier layer of the same standing still decides joins them, and the rest of it is forgotten: however often
+    values are laid over, the layers do not add up.
+    """
+    values, decided, kept = dict(given.values), set(given.values), list[Layer]()
+    for layer in layers:
+        if (layer.kind, layer.level) == (given.kind, given.level):
+            values |= {name: value for name, value in layer.values.items() if name not in decided}
+        else:
+            kept.append(layer)
+        decided |= layer.values.keys()
+    return [given._replace(values=values), *kept]

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -19,19 +19,22 @@ RUNS: Final = "runs"
 RECONSTRUCTIONS: Final = "reconstructions"
 """The same of reconstructions without a model."""
 
-_IN_PATH: Final = r"(?a)\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\}|(?=\{))"
+Variable: TypeAlias = Callable[[str], object]
+"""Gives the text of a variable; anything else where it has none."""
+_IN_PATH: Final = r"(?a)\$(?:(\$)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\}|(?=\{))"
 
 
 class PathError(ValueError):
     """A path names a variable that is not set, or a user who does not exist."""
 
 
-def expanded(written: str, folder: str = "") -> str:
-    """Replace `~`, `$NAME` and `${NAME}` in a path, by the environment of the process.
+def expanded(written: str, folder: str = "", variable: Variable = os.environ.get) -> str:
+    """Replace `~`, `$NAME` and `${NAME}` in a path; `$$` is `$` itself.
 
     Args:
         written: The path.
         folder: What a relative one is relative to; empty: the working directory, and the path stays relative.
+        variable: Gives the text of a variable.
 
     Raises:
         PathError: A variable is not set, or empty; or there is no such user.
@@ -42,17 +45,26 @@ def expanded(written: str, folder: str = "") -> str:
         raise PathError(f"{home} has no home folder here. Write out the path, or begin it with ./")
 
     def value(found: re.Match[str]) -> str:
-        name = found[1] or found[2]
+        if found[1]:
+            return "$"
+        name = found[2] or found[3]
         if not name:
             raise PathError(
-                "expected a variable as $NAME or ${NAME}. Write it like this, or write out the path"
+                "expected a variable as $NAME or ${NAME}. Write it like this, or $$ for the character $ itself"
             )
-        if not (text := os.environ.get(name, "").strip()):
-            raise PathError(f"the variable {name} is not set. Set it, or write out the path")
-        return text
+        text = variable(name)
+        if not isinstance(text, str) or not text.strip():
+            raise PathError(f"the variable {name} is not set. Set it, or write $$ for the character $ itself")
+        return text.strip()
 
     path = f"{home}{slash}{re.sub(_IN_PATH, value, rest)}"
     return str(Path(folder, path)) if folder else path
+
+
+def written(path: str) -> str:
+    """Write a path as text that reads back as it is, from wherever it is read if it begins at the root."""
+    whole = os.path.join(".", path).replace("$", "$$")
+    return f"{whole}/" if whole[-1].isspace() else whole  # text is trimmed
 
 
 def absolute(path: str) -> str:
@@ -60,25 +72,26 @@ def absolute(path: str) -> str:
     return str(Path(path).absolute())
 
 
-def _paths_in(said: object) -> list[str]:
+def _paths_in(said: object, variable: Variable) -> list[str]:
     if not isinstance(said, str):
         raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: expected text; got {show(said)}.")])
     try:
-        return [expanded(path.strip()) for path in said.split(os.pathsep) if path.strip()]
+        return [expanded(path.strip(), "", variable) for path in said.split(os.pathsep) if path.strip()]
     except PathError as error:
         raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: {error}.")]) from None
 
 
-def ranked_paths(files: Files | None, said: object) -> list[tuple[int, str]]:
+def ranked_paths(files: Files | None, said: object, variable: Variable) -> list[tuple[int, str]]:
     """Return every file with its level: from 0 those that are named, below it those of the variable.
 
     Args:
         files: Those that are named.
         said: What the variable holds; None: it is not set, and a blank one counts as that.
+        variable: Gives the text of any other variable.
 
     Raises:
         ConfigError: It holds something other than text, or what is named is no path.
     """
-    ambient = [] if said is None else _paths_in(said)
+    ambient = [] if said is None else _paths_in(said, variable)
     named = files if isinstance(files, (list, tuple)) else [] if files is None else [files]
     return [*enumerate(ambient, -len(ambient)), *enumerate(map(path_of, named))]

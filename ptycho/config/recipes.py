@@ -17,6 +17,7 @@ from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import Files
 from ptycho.config.resolve import Resolution, in_force, resolve
 from ptycho.config.section import Conflict
+from ptycho.config.sources import Environment
 
 STANDARD: Final = "standard"
 """The recipe of the commands."""
@@ -65,18 +66,21 @@ def _shipped(name: str) -> ConfigFile:
     return ConfigFile.collect(_FOLDER / f"{name}.toml", kind="recipe", title=name)
 
 
-def read_files(file: Files | None, recipe: Recipe, ambient: object) -> list[ConfigFile]:
+def read_files(file: Files | None, recipe: Recipe, environ: Environment) -> list[ConfigFile]:
     """Read all files of a run: those that are named, those of the variable PTYCHO_CONFIG, and the recipe.
 
     Args:
         file: As of `collect_files`.
         recipe: As of `read_recipe`.
-        ambient: What the variable holds; None: it is not set.
+        environ: What has the variable, and those in paths.
 
     Raises:
         ConfigError: What is named is no path.
     """
-    return [*collect_files(file, ambient), *read_recipe(recipe)]
+    return [
+        *collect_files(file, environ),
+        *(one._replace(variable=environ.get) for one in read_recipe(recipe)),
+    ]
 
 
 def suited(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple, TypeVar
 
-from ptycho.config.errors import printable
+from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.fields import text
 from ptycho.config.origins import Origin
 
@@ -86,8 +86,19 @@ def _line(entry: Entry, *, as_yaml: bool) -> str:
     """Write what sets one setting; TOML has no none, and takes the word."""
     quoted = (str, list, dict) if as_yaml else (str, list, dict, type(None))
     is_quoted = isinstance(entry.value, quoted)
-    written = json.dumps(text(entry.value), ensure_ascii=False) if is_quoted else _bare(entry.value)
+    written = _quoted(entry.name, text(entry.value)) if is_quoted else _bare(entry.value)
     return f"{'' if entry.is_set else '#'}{entry.name}{': ' if as_yaml else ' = '}{written}"
+
+
+def _quoted(name: str, value: str) -> str:
+    """Write text in quotes; what cannot be printed by its number, as TOML and YAML both read it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        message = f"{name}: expected Unicode text, as files hold; got {show(value)}. Rename what it names."
+        raise ConfigError([Failure(name, message)]) from None
+    quoted = json.dumps(value, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in quoted)
 
 
 def _bare(value: object) -> str:

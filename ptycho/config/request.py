@@ -7,13 +7,13 @@ from typing import Any, Final, TypeVar, cast
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, named, show, written_by
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Layer, Origin
-from ptycho.config.paths import VARIABLE, Files
+from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe, read_files, suited
 from ptycho.config.record import damages, settings_in, version_of
 from ptycho.config.resolve import Origins, Resolution, in_force, merge, ranked, resolve, with_ambient, worded
 from ptycho.config.rules import conflicts
 from ptycho.config.section import OF_READING, Conflict, Section, recorded, section_of, section_of_table
-from ptycho.config.sources import PYTHON, TEXT, Environment, as_flags, read_saved, sort_values
+from ptycho.config.sources import PYTHON, Environment, Text, as_flags, read_saved, sort_values
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ class Request:
         for kind, given in levels.items():
             if given is not None:
                 self._take(kind, given, synonyms or {})
-        self.files = read_files(file, recipe, self._environ.get(VARIABLE)) if files is None else files
+        self.files = read_files(file, recipe, self._environ) if files is None else files
         """The configuration files, and the recipe."""
         for read in self.files:
             self._read(read)
@@ -222,7 +222,7 @@ class Request:
                 found[cls] = self._resolved(cls)
             elif isinstance(settings, cls):
                 failures += _too_late(settings, layers)
-                found[cls] = _above(settings, [layer for layer in layers if _is_override(layer)])
+                found[cls] = _around(settings, layers)
             else:
                 name = f"{section_of(cls).table}_config"
                 message = f"{name}: expected a {cls.__name__} or none; got {show(settings)}."
@@ -237,7 +237,7 @@ class Request:
         read = {section_of(cls).table for cls in (*self._layers, *self._beside)}
         for file in self.files:
             told: list[str] = []
-            tables = file.content if file.has_tables else {"execution": file.content}
+            tables = file.settings if file.has_tables else {"execution": file.settings}
             for table, content in tables.items() if file.kind == "file" and file.level >= 0 else ():
                 names = [*cast(Mapping[str, Any], content)] if isinstance(content, Mapping) else list[str]()
                 lent = {*OF_READING}.difference(*(section_of(cls).fields for cls in self._layers))
@@ -264,7 +264,7 @@ class Request:
         self.fail(file.failures)
         omitted = [table for one in self._sections for table in one.recipe_omits if file.kind == "recipe"]
         for section in self._sections:
-            if section.table not in omitted and (file.has_tables or not section.label):
+            if section.table not in omitted and (file.has_tables or section.is_flat):
                 self.add(section.cls, file.layer(section))
 
     def _take(self, kind: str, given: Mapping[str, Any], synonyms: Mapping[str, str]) -> None:
@@ -276,7 +276,8 @@ class Request:
             if not isinstance(cast(object, name), str):
                 raise ConfigError([Failure(kind, f"{kind}: expected names that are text; got {show(name)}.")])
         is_flag = kind == "flag"
-        layers = sort_values(kind, given, self._sections, TEXT if is_flag else PYTHON, synonyms)
+        how = Text(self._environ) if is_flag else PYTHON
+        layers = sort_values(kind, given, self._sections, how, synonyms)
         for cls, layer in zip(self._layers, layers, strict=True):
             self.add(cls, as_flags(layer) if is_flag else layer)
 
@@ -290,27 +291,35 @@ def _with_held(classes: Sequence[type]) -> Iterator[type]:
         yield cls
 
 
-def _above(settings: Any, overrides: Sequence[Layer]) -> Resolution[Any]:
-    """Settings that were resolved before, below the overrides."""
-    if not overrides:
-        return Resolution(section_of(type(settings)), settings._spoken(), settings)
-    return resolve(cast(type[Any], type(settings)), [*overrides, *settings._spoken()])
+def _around(settings: Any, layers: Sequence[Layer]) -> Resolution[Any]:
+    """Settings that were resolved before, below the overrides, and above a recipe if they have none."""
+    told = settings._spoken()
+    above = [layer for layer in layers if _is_override(layer)]
+    below = [layer for layer in layers if _is_recipe(layer)] if not any(map(_is_recipe, told)) else []
+    if not above and not below:
+        return Resolution(section_of(type(settings)), told, settings)
+    weakest_last = sorted([*told, *below], key=lambda layer: layer.kind == "cli-default")
+    return resolve(cast(type[Any], type(settings)), [*above, *weakest_last])
 
 
 def _is_override(layer: Layer) -> bool:
     return layer.kind == "override" and layer.level >= 0
 
 
+def _is_recipe(layer: Layer) -> bool:
+    return layer.kind == "recipe"
+
+
 def _too_late(settings: Any, layers: Sequence[Layer]) -> Iterator[Failure]:
     """Settings that are given beside settings of their section that were resolved before.
 
-    Files of the variable PTYCHO_CONFIG, and a recipe that they were resolved with, are none.
+    Files of the variable PTYCHO_CONFIG, which was read for these, and a recipe are none.
     """
-    section, known = section_of(type(settings)), {layer.kind for layer in settings._spoken()}
+    section = section_of(type(settings))
     given = f"the given {section.table} configuration is already resolved"
     way_out = f"{given}. Give it to its resolve(), or as an override."
     for layer in layers:
-        is_ambient = (layer.kind == "file" and layer.level < 0) or layer.kind in known & {"recipe"}
+        is_ambient = (layer.kind == "file" and layer.level < 0) or _is_recipe(layer)
         for name in () if _is_override(layer) or is_ambient else layer.values:
             label = section.labelled(name)
             yield Failure(label, f"{label} ({layer.origin(name)}): {way_out}")

@@ -78,6 +78,11 @@ class Section:
         """Whether the class has sources of its own, beside the environment."""
 
     @property
+    def is_flat(self) -> bool:
+        """Whether a file without tables is of this section."""
+        return not (self.label and self.table)
+
+    @property
     def all_fields(self) -> Mapping[str, FieldInfo]:
         """Name -> field."""
         return cast(Any, self.cls).__pydantic_fields__

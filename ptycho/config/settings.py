@@ -9,13 +9,14 @@ from pydantic_core import from_json
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, unknown_name, written_by
-from ptycho.config.origins import Layer, Origin
-from ptycho.config.paths import VARIABLE, Files
+from ptycho.config.origins import Layer, Origin, laid_over
+from ptycho.config.paths import VARIABLE, Files, written
 from ptycho.config.resolve import Origins, Resolution, fill, refused, resolve, with_ambient, worded
 from ptycho.config.section import Conflict, Section, is_mask, register, section_of
 from ptycho.config.sources import (
     TEXT,
     Environment,
+    Text,
     as_flags,
     as_mapping,
     given_twice,
@@ -149,14 +150,15 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         Raises:
             ConfigError: Everything that is wrong with any of the sources.
         """
-        section = section_of(cls)
+        section, environment = section_of(cls), Environment(os.environ if environ is None else environ)
         layers: list[Layer] = []
         for kind, given in (("override", overrides), ("argument", arguments), ("cli-default", cli_defaults)):
             if given is not None:
                 layers.append(read_values(kind, as_mapping(cls, given), section))
         if flags is not None:
-            layers.append(as_flags(read_values("override", as_mapping(cls, flags), section, TEXT)))
-        environment = Environment(os.environ if environ is None else environ)
+            layers.append(
+                as_flags(read_values("override", as_mapping(cls, flags), section, Text(environment)))
+            )
         layers += _file_layers(section, file, environment, recipe)
         standing = with_ambient(section, layers, environment, strict=strict)
         if recipe is None:
@@ -249,7 +251,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         cls, section = type(self), section_of(type(self))
         passed = as_flags(read_values("override", as_mapping(cls, flags or {}), section, TEXT))
         given = read_arguments("override", as_mapping(cls, overrides), section)
-        return self._from_layers([given, passed, *self._spoken()])
+        return self._from_layers(laid_over(given, [passed, *self._spoken()]))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy; an update is validated, as by `replace`."""
@@ -283,8 +285,9 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         """Return environment variables that read back equal."""
         from ptycho.config.fields import text
 
-        section = section_of(type(self))
-        return {f"{section.variable(name)}": text(value) for name, value in self.to_dict().items()}
+        section, values = section_of(type(self)), self.to_dict()
+        values |= {name: written(values[name]) for name in section.paths if values.get(name) is not None}
+        return {f"{section.variable(name)}": text(value) for name, value in values.items()}
 
     def __str__(self) -> str:
         return repr(self)
@@ -307,11 +310,11 @@ def _file_layers(
     section: Section, files: Files | None, environ: Environment, recipe: "Recipe" = None
 ) -> list[Layer]:
     """Read the files that are named, those of the variable PTYCHO_CONFIG, and a recipe into layers of one section."""
-    if (ambient := environ.get(VARIABLE)) is files is recipe is None:
+    if environ.get(VARIABLE) is files is recipe is None:
         return []
     from ptycho.config.recipes import read_files  # the parsers load with the first file
 
-    return [file.layer(section) for file in read_files(files, recipe, ambient)]
+    return [file.layer(section) for file in read_files(files, recipe, environ)]
 
 
 def _immutable(settings: ResolvedSettings, written: str) -> ConfigError:

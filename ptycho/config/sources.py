@@ -17,7 +17,7 @@ from ptycho.config.errors import (
     warn_caller,
 )
 from ptycho.config.origins import Layer
-from ptycho.config.paths import PathError, expanded
+from ptycho.config.paths import PathError, Variable, expanded
 from ptycho.config.section import Section, section_of_table, tables_with
 
 FLAG_LEVEL: Final = -1
@@ -34,11 +34,38 @@ def as_mapping(cls: type, content: object) -> dict[str, Any]:
     return dict(cast(Mapping[str, Any], content))
 
 
+class Environment:
+    """The variables of a process, listed once.
+
+    Args:
+        variables: Name -> text.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.variables = variables
+        self.names = _names_in(variables)
+        """All names, with a NUL before and behind each; empty where these cannot be variables."""
+
+    def get(self, name: str) -> object:
+        """The text of a variable; None where it is not set."""
+        return self.variables.get(name) if f"\0{name}\0" in self.names else None
+
+
+def _names_in(variables: object) -> str:
+    found = cast(Mapping[str, str], variables)
+    is_of_text = variables is os.environ or (
+        isinstance(variables, Mapping) and all(isinstance(cast(object, name), str) for name in found)
+    )
+    return "\0".join(["", *found, ""]) if is_of_text else ""
+
+
 class Writing:
     """How a source writes values, and how messages speak of the places in it."""
 
     is_text: bool = False
     """Whether str values are text to be read (flags, files), rather than values (from Python)."""
+    variable: Variable = staticmethod(os.environ.get)
+    """Gives the text of a variable that a path in text names."""
 
     @property
     def folder(self) -> str:
@@ -54,12 +81,21 @@ class Writing:
         return ""
 
 
-class _Text(Writing):
+class Text(Writing):
+    """How flags are written.
+
+    Args:
+        environ: What has the variables that a path names; None: the process.
+    """
+
     is_text = True
+
+    def __init__(self, environ: Environment | None = None) -> None:
+        self.variable = environ.get if environ else os.environ.get
 
 
 PYTHON: Final = Writing()
-TEXT: Final = _Text()
+TEXT: Final = Text()
 
 
 def read_values(kind: str, written: Mapping[str, Any], section: Section, how: Writing = PYTHON) -> Layer:
@@ -124,7 +160,7 @@ def sort_values(
             if how.is_text and isinstance(value, str):
                 reading.raw[name] = value
             try:
-                reading.values[name] = read_text(name, value, section, how.folder) if how.is_text else value
+                reading.values[name] = read_text(name, value, section, how) if how.is_text else value
             except PathError as error:
                 place = how.locate(spelling)
                 place = f"flag --{spelling.replace('_', '-')}" if place == spelling else place
@@ -137,14 +173,15 @@ def sort_values(
     ]
 
 
-def read_text(name: str, written: object, section: Section, folder: str = "") -> object:
+def read_text(name: str, written: object, section: Section, how: Writing) -> object:
     """Read what a file, a flag or a variable says of a field; in a path `~` and `$NAME` are replaced.
 
     Raises:
         PathError: A path names a variable that is not set, or an unknown user.
     """
     value = section.scalars[name].read(written)
-    return expanded(value, folder) if name in section.paths and isinstance(value, str) and value else value
+    is_path = name in section.paths and isinstance(value, str) and value
+    return expanded(value, how.folder, how.variable) if is_path else value
 
 
 def _unplaced(label: str, written: object, place: str, error: PathError, lines: str = "") -> Failure:
@@ -221,31 +258,6 @@ def as_flags(layer: Layer, level: int = FLAG_LEVEL) -> Layer:
     return layer._replace(kind="override", locators=places, level=level)
 
 
-class Environment:
-    """The variables of a process, listed once.
-
-    Args:
-        variables: Name -> text.
-    """
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self.variables = variables
-        self.names = _names_in(variables)
-        """All names, with a NUL before and behind each; empty where these cannot be variables."""
-
-    def get(self, name: str) -> object:
-        """The text of a variable; None where it is not set."""
-        return self.variables.get(name) if f"\0{name}\0" in self.names else None
-
-
-def _names_in(variables: object) -> str:
-    found = cast(Mapping[str, str], variables)
-    is_of_text = variables is os.environ or (
-        isinstance(variables, Mapping) and all(isinstance(cast(object, name), str) for name in found)
-    )
-    return "\0".join(["", *found, ""]) if is_of_text else ""
-
-
 def read_environment(environ: Environment, section: Section, *, strict: bool = False) -> Layer:
     """Read the variables that start with the prefix of a section, in either case.
 
@@ -291,7 +303,7 @@ def read_environment(environ: Environment, section: Section, *, strict: bool = F
         else:
             places[name], raw[name] = variable, text
             try:
-                values[name] = read_text(name, text, section)
+                values[name] = read_text(name, text, section, Text(environ))
             except PathError as error:
                 place = f"environment variable {variable}"
                 failures.append(_unplaced(section.labelled(name), text, place, error))

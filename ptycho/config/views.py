@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_ori
 from pydantic.fields import FieldInfo
 
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.origins import Layer, Origin
-from ptycho.config.paths import absolute
+from ptycho.config.origins import Layer, Origin, laid_over
+from ptycho.config.paths import absolute, written
 from ptycho.config.resolve import fill, sources_of
 from ptycho.config.section import recorded, section_of
 from ptycho.config.sources import read_arguments
@@ -59,7 +59,8 @@ class Views:
         """
         section = section_of(type(self))
         held = {name: copy.deepcopy(getattr(self, name)) for name in section.nested}
-        return self._from_layers([read_arguments("override", held | changes, section), *self._spoken()])
+        given = read_arguments("override", held | changes, section)
+        return self._from_layers(laid_over(given, self._spoken()))
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -82,11 +83,17 @@ class Views:
         return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
 
     def to_toml(self) -> str:
-        """Return the text of a TOML file, with what each setting means, that reads back equal."""
+        """Return the text of a TOML file, with what each setting means, that reads back equal.
+
+        A relative path is written as the absolute one that it means.
+
+        Raises:
+            ConfigError: A path is no text, so that no file can hold it.
+        """
         return _render().file_text(self._entries(), as_yaml=False)
 
     def to_yaml(self) -> str:
-        """Return the text of a YAML file, with what each setting means, that reads back equal."""
+        """Return the text of a YAML file; all else as of `to_toml`."""
         return _render().file_text(self._entries(), as_yaml=True)
 
     def _repr_html_(self) -> str:
@@ -104,17 +111,18 @@ class Views:
 
     def _entries(self) -> "list[Entry]":
         """What a file of the settings holds; the tables of sections that are held come last."""
-        section, entry, written = section_of(type(self)), _render().Entry, self.to_dict()
+        section, entry, held = section_of(type(self)), _render().Entry, self.to_dict()
+        table = "" if section.is_flat else section.table
         entries: list[Entry] = []
-        for name in filter(written.__contains__, _shown_order(type(self))):
-            value = written[name]
+        for name in filter(held.__contains__, _shown_order(type(self))):
+            value = held[name]
             if name in section.paths and value is not None:
                 if value == recorded(
                     section.defaults[name]
                 ):  # a relative one would have another folder in a file
                     continue
-                value = absolute(value)
-            entries.append(entry("", section.group(name), name, value, section.help[name]))
+                value = written(absolute(value))
+            entries.append(entry(table, section.group(name), name, value, section.help[name]))
         for name, declared in section.nested.items():
             held = getattr(self, name)
             if more := sorted(section_of(type(held)).fields.keys() - declared.fields):
@@ -124,7 +132,7 @@ class Views:
                     f"Declare {name}: {type(held).__name__} in a class derived from {type(self).__name__}."
                 )
                 raise ConfigError([Failure(name, f"{name}: {rule}, in a file; {got}. {way_out}")])
-            entries += [line._replace(table=name) for line in held._entries()]
+            entries += held._entries()
         return entries
 
 

@@ -8,15 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
-from ptycho.config.dataclass import layers_in
 from ptycho.config.errors import ConfigError, Failure, UnknownVariableWarning
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile, collect_files, file_or_record
-from ptycho.config.paths import VARIABLE
 from ptycho.config.recipes import read_recipe
 from ptycho.config.request import Request
-from ptycho.config.section import TABLES, section_of
 from ptycho.config.solver import SolverConfig
+from ptycho.config.sources import Environment
 from ptycho_torch.cli.options import add_json, add_recipe, recipe_of
 from ptycho_torch.cli.parser import FlagParser
 
@@ -27,7 +25,6 @@ _OF_A_RUN: Final = (
     (SolverConfig, PyTorchExecutionConfig),
 )
 """The sections that a training, a reconstruction with a model, and one without read."""
-Canonical = type[TrainingConfig] | type[InferenceConfig]
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -59,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     """
     strict = "strict" in options
     named = [file_or_record(path) for path in options.files]
-    site, recipe = collect_files(None, os.environ.get(VARIABLE)), read_recipe(recipe_of(options))
+    site, recipe = collect_files(None, Environment(os.environ)), read_recipe(recipe_of(options))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         found = [_failures(file, site, recipe, strict=strict) for file in named or [None]]
@@ -74,10 +71,7 @@ def run(options: argparse.Namespace) -> int:
     if failures:
         raise ConfigError(failures)
     for file in named:
-        canonical = _canonical_class(file)
-        table = canonical and section_of(canonical).table
-        hint = f"; a command reads the settings outside [model] as [{table}]" if table else ""
-        print(f"{file.path}: no mistakes found{hint}")
+        print(f"{file.path}: no mistakes found")
     if not named or not all(file.is_of_run for file in named):
         print("environment: no mistakes found")
     return 0
@@ -92,16 +86,8 @@ def _failures(
     """
     if file is not None and file.is_of_run:
         return [*_of_record(file)]
-    canonical = None if file is None else _canonical_class(file)
-    if file is None or canonical is None:
-        files = [*site, *([] if file is None else [file]), *recipe]
-        requests = [Request(sections, files=files, strict=strict) for sections in _OF_A_RUN]
-    else:
-        requests = [Request([ModelConfig, canonical], files=site, n_is_settled=True)]
-        requests.append(Request([PyTorchExecutionConfig], files=site, strict=strict))
-        for part, layers in layers_in(canonical, [file]).items():
-            for layer in layers:
-                requests[0].add(part, layer)
+    files = [*site, *([] if file is None else [file]), *recipe]
+    requests = [Request(sections, files=files, strict=strict) for sections in _OF_A_RUN]
     return [failure for request in requests for failure in request.outcome().failures]
 
 
@@ -111,13 +97,3 @@ def _of_record(file: ConfigFile) -> Iterator[Failure]:
         yield from Request.of_record(file.content, file.path).outcome().failures
     except ConfigError as error:
         yield from error.failures
-
-
-def _canonical_class(file: ConfigFile) -> Canonical | None:
-    """The class whose fields a file holds beside a table [model]; None for any other file."""
-    names = file.content.keys()
-    if "model" not in names or not names.isdisjoint([*TABLES][1:]):
-        return None
-    known = {cls: len(names & {*section_of(cls).names}) for cls in (TrainingConfig, InferenceConfig)}
-    found = max(known, key=lambda cls: known[cls])
-    return found if known[found] else None

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def schema() -> dict[str, Any]:
-    """Write the JSON Schema (draft 2020-12) of run files, of flat files of knobs, and of canonical files.
+    """Write the JSON Schema (draft 2020-12) of run files, and of flat files of knobs.
 
     It describes every value as `ptycho config init` writes it. Other spellings that the reader takes, such as yes
     for true or words in another case, are left out, so that files stay uniform.
@@ -46,28 +46,16 @@ def schema() -> dict[str, Any]:
         ORIGINS_KEY: {"description": "Where the values came from.", "type": "object"},
     }
     tables["execution"]["properties"] |= writer
-    run_file = {
-        "properties": {table: {"$ref": f"#/$defs/{table}"} for table in TABLES} | writer,
-        "additionalProperties": False,
-    }
-    canonical = [
-        {
-            "properties": {name: {"$ref": f"#/$defs/{table}/properties/{name}"} for name in described}
-            | {held: {"$ref": f"#/$defs/{held}"} for held in section_of_table(table).nested}
-            | writer,
-            "additionalProperties": False,
-        }
-        for table in ("training", "inference")
-        if (described := tables[table]["properties"])
-    ]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Settings of ptycho",
-        "description": "A run file with tables; a flat file of the settings of [execution]; or the settings of "
-        "[training] or [inference] beside a table [model].",
+        "description": "A run file with tables, or a flat file of the settings of [execution].",
         "type": "object",
         "if": {"anyOf": [{"required": [table]} for table in TABLES]},
-        "then": {"anyOf": [run_file, *canonical]},
+        "then": {
+            "properties": {table: {"$ref": f"#/$defs/{table}"} for table in TABLES} | writer,
+            "additionalProperties": False,
+        },
         "else": {"$ref": "#/$defs/execution"},
         "$defs": tables,
     }

@@ -7,7 +7,7 @@ from typing import Final
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import text
 from ptycho.config.files import ORIGINS_KEY, SCHEMA_KEY
-from ptycho.config.paths import absolute
+from ptycho.config.paths import absolute, written
 from ptycho.config.render import HEAD, SCHEMA_FILE, Entry, Row, file_text, lines, schema_line
 from ptycho.config.section import recorded, section_of, section_of_table
 from ptycho_torch.cli.commands import COMMANDS, Command
@@ -88,7 +88,7 @@ def _entries(settings: list[Row]) -> list[Entry]:
     for one in settings:
         section, value = section_of_table(one.table), recorded(one.origin.value)
         if one.name in section.paths and value is not None:
-            value = absolute(value)  # a relative one in a file is one in its folder
+            value = written(absolute(value))  # a relative one in a file is one in its folder
         if not one.words:
             entries.append(Entry(one.table, one.group, one.name, value, section.help[one.name]))
     return entries

@@ -10,10 +10,11 @@ from typing import Any, Final, NamedTuple
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Layer
-from ptycho.config.paths import VARIABLE, PathError, expanded
+from ptycho.config.paths import PathError, expanded
 from ptycho.config.recipes import STANDARD, read_files, read_recipe, recipe_names
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
+from ptycho.config.sources import Environment
 from ptycho_torch.cli.console import Refusal, is_first_process, is_watched
 from ptycho_torch.cli.parser import FlagParser
 
@@ -142,7 +143,7 @@ class CommandLine(NamedTuple):
         places = {name: passed.pop(name) for name in POSITIONAL.get(command, ()) if name in passed}
         unknown = vars(options).get("unknown", ())
         files = [path_of_flag("--config", file) for file in vars(options).get("config", ())]
-        read = partial(read_files, files, recipe_of(options, recipe), os.environ.get(VARIABLE))
+        read = partial(read_files, files, recipe_of(options, recipe), Environment(os.environ))
         return cls(places, passed, cache(read), "quiet" in options, unknown)
 
     def request(

@@ -278,19 +278,24 @@ def test_a_run_is_checked_by_its_folder(ptycho: Run, data: Path, monkeypatch: py
     assert ptycho("config", "check", run) == (0, "a/config.json: no mistakes found\n", "")
 
 
-def test_a_check_says_where_a_command_reads_fields_that_stand_outside_tables(ptycho: Run) -> None:
-    Path("fields.toml").write_text("nepochs = 3\n[model]\nN = 64\n")
-    assert ptycho("config", "check", "fields.toml")[1].splitlines() == [
-        "fields.toml: no mistakes found; a command reads the settings outside [model] as [training]",
-        "environment: no mistakes found",
-    ]
-
-
-def test_a_check_of_fields_that_do_not_go_together_quotes_their_lines(ptycho: Run) -> None:
-    Path("fields.toml").write_text("nll_weight = 0\n[model]\nN = 65\n")
-    said = ptycho("config", "check", "fields.toml")[2]
-    assert told(said) == [("model.N", "fields.toml:3"), ("training.nll_weight", "fields.toml:1", "default")]
-    assert said.splitlines()[1::2] == ["    N = 65", "    nll_weight = 0"]
+@pytest.mark.parametrize(
+    "text",
+    [
+        TrainingConfig(nepochs=3, n_groups=4).to_toml(),
+        InferenceConfig(debug=True).to_toml(),
+        SolverConfig(n_iterations=3).to_toml(),
+        "nepochs = 3\n[model]\nN = 128\n",
+        "nepochs = 3\n",
+        "seed = 3\n",
+        "[training]\nseed = 3\n",
+    ],
+)
+def test_a_check_approves_what_a_command_takes(ptycho: Run, text: str) -> None:
+    Path("a.toml").write_text(text)
+    code, _, said = ptycho("config", "show", "train", "--config", "a.toml")
+    checked = ptycho("config", "check", "a.toml")
+    assert checked[0] == code
+    assert {one for one in told(checked[2]) if one[0]} == ({*told(said)} if code else set())
 
 
 def test_diff_of_equals_says_so_and_ignores_the_environment(

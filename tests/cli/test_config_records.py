@@ -102,9 +102,12 @@ def is_described(content: object) -> bool:
 @pytest.mark.parametrize(
     ("content", "cls"),
     [
-        ({"nepochs": 3, "model": {"N": 64}}, TrainingConfig),
-        ({"n_images": 4, "batch_size": 2, "model": {}}, TrainingConfig),
-        ({"debug": True, "test_data_file": "a.npz", "model": {"gridsize": 2}}, InferenceConfig),
+        ({"training": {"nepochs": 3}, "model": {"N": 64}}, TrainingConfig),
+        ({"training": {"n_images": 4, "batch_size": 2}, "model": {}}, TrainingConfig),
+        (
+            {"inference": {"debug": True, "test_data_file": "a.npz"}, "model": {"gridsize": 2}},
+            InferenceConfig,
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -120,12 +123,12 @@ def test_a_canonical_file_passes_its_check_and_is_described(
 @pytest.mark.parametrize(
     ("content", "name"),
     [
-        ({"nepochs": 0, "model": {}}, "training.nepochs"),
-        ({"nepochs": 1, "seed": 3, "model": {}}, "seed"),
-        ({"nepochs": 1, "debug": True, "model": {}}, "debug"),
-        ({"nepochs": 1, "model": {"N": 33}}, "model.N"),
+        ({"training": {"nepochs": 0}, "model": {}}, "training.nepochs"),
+        ({"training": {"nepochs": 1, "seed": 3}, "model": {}}, "seed"),
+        ({"training": {"nepochs": 1}, "model": {"N": 33}}, "model.N"),
+        ({"nepochs": 1, "model": {}}, "nepochs"),
         ({"nepochs": 1, "model": {}, "training": {}}, "nepochs"),
-        ({"backend": "tensorflow", "model": {}}, "training.backend"),
+        ({"training": {"backend": "tensorflow"}, "model": {}}, "training.backend"),
         ({"model": {"N": 33}}, "model.N"),
         ({"training": {"positions_provided": False}}, "training.positions_provided"),
     ],

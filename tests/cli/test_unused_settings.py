@@ -85,3 +85,10 @@ def test_python_is_told_as_well(caplog: pytest.LogCaptureFixture) -> None:
     assert (
         "mine.toml: this run does not use [inference] n_groups, debug; [solver] n_iterations." in caplog.text
     )
+
+
+def test_what_stands_in_a_file_for_programs_is_no_setting(ptycho: Run) -> None:
+    written = ptycho("config", "show", "train", "scan.npz", "--json")[1]
+    Path("shown.json").write_text(written)
+    code, _, said = ptycho("config", "show", "train", "scan.npz", "--config", "shown.json")
+    assert (code, said) == (0, "")

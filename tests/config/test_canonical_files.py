@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,9 +10,17 @@ from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig, l
 from ptycho.config.data import DataConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.request import Request
+from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from tests.refusals import meant, message, refused, told
 
+WRITTEN = [
+    TrainingConfig(ModelConfig(N=128), nepochs=3, n_groups=4, data=DataConfig(crop=64)),
+    InferenceConfig(ModelConfig(gridsize=2), debug=True),
+    SolverConfig(n_iterations=7),
+    ModelConfig(N=96),
+    DataConfig(bin=2),
+]
 RUN_FILES = {
     "run.toml": '[model]\nN = 128\n[training]\nplateau_min_lr = 5e-4\ntrain_data_file = "a.npz"\n',
     "run.yaml": "model: {N: 128}\ntraining:\n  plateau_min_lr: 5e-4\n  train_data_file: a.npz\n",
@@ -49,28 +58,27 @@ def test_a_wrong_run_file_is_reported_with_file_line_and_text(tmp_path: Path):
     assert meant(text) == ["nepochs", "[execution] seed"]
 
 
-NESTED = {
-    "a.toml": "nepochs = 3\n[model]\nN = 128\n",
-    "a.yaml": "nepochs: 3\nmodel:\n  N: 128\n",
-    "a.json": '{"nepochs": 3, "model": {"N": 128}}',
-}
-
-
-@pytest.mark.parametrize(("name", "text"), NESTED.items())
-def test_a_file_of_one_configuration_nests_its_model(tmp_path: Path, name: str, text: str):
-    path = tmp_path / name
-    path.write_text(text)
-    assert TrainingConfig.from_file(path) == TrainingConfig(model=ModelConfig(N=128), nepochs=3)
-
-
-def test_a_wrong_file_of_one_configuration_is_reported_with_line_and_table(tmp_path: Path):
+@pytest.mark.parametrize("text", ["nepochs = 3\nseed = 4\n", "nepochs = 3\nseed = 4\n[model]\nN = 128\n"])
+def test_settings_outside_their_table_are_told_where_they_belong(text: str, tmp_path: Path):
     path = tmp_path / "flat.toml"
-    path.write_text("nepoch = 3\nN = 64\nnum_workers = 2\n[model]\nN = 65\n")
-    text = message(lambda: TrainingConfig.from_file(path))
-    names = {"model.N": 5, "nepoch": 1, "N": 2, "num_workers": 3}
-    assert told(text) == [(name, f"{path}:{line}") for name, line in names.items()]
-    assert text.splitlines()[1] == "    N = 65"
-    assert meant(text) == ["nepochs", "[model] N", "[execution] num_workers"]
+    path.write_text(text)
+    said = message(lambda: TrainingConfig.from_file(path))
+    assert told(said) == [("nepochs", f"{path}:1"), ("seed", f"{path}:2")]
+    assert all(f" Put it into [{table}]." in said for table in ("training", "execution"))
+
+
+@pytest.mark.parametrize("settings", WRITTEN, ids=lambda settings: type(settings).__name__)
+@pytest.mark.parametrize("suffix", ["toml", "yaml"])
+def test_what_a_configuration_writes_is_a_run_file(suffix: str, settings: Any, tmp_path: Path):
+    path = tmp_path / f"run.{suffix}"
+    path.write_text(settings.to_toml() if suffix == "toml" else settings.to_yaml())
+    assert type(settings).from_file(path) == settings
+    answer = Request([type(settings)], file=path, environ={}).answer()
+    values = {name: origin.value for name, origin in answer.sources.items()}
+    for name, origin in settings.sources.items():
+        table = section_of(type(settings)).table
+        assert values[name if "." in name else f"{table}.{name}"] == origin.value
+    assert answer.unused == ()
 
 
 def test_a_blank_path_in_a_file_is_refused(tmp_path: Path):

@@ -6,10 +6,12 @@ import inspect
 import pickle
 import pydoc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig, validate_training_config
+from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.solver import SolverConfig
 from tests.refusals import message, refused, refusing
@@ -117,6 +119,33 @@ def test_replace_gives_a_changed_copy_that_shares_nothing():
         "training.nepochs: expected an integer >= 1"
     )
     assert other.diff(CHANGED) == {"nepochs": (5, 3), "model.gridsize": (2, 1)}
+
+
+@pytest.mark.parametrize("settings", [TrainingConfig(batch_size=8), PyTorchExecutionConfig(num_threads=2)])
+def test_settings_that_are_changed_again_and_again_stay_as_small(settings: Any):
+    name, before = ("nepochs", "batch_size") if hasattr(settings, "nepochs") else ("seed", "num_threads")
+    first = settings.replace(**{name: 1})
+    again = first
+    for value in range(2, 5):
+        again = again.replace(**{name: value})
+    assert getattr(again, name) == 4
+    assert len(pickle.dumps(again)) <= len(pickle.dumps(first)) + 8
+    assert again.sources[before].kind == "argument"
+    assert {one.kind for one in again.sources[name].shadowed} == set()
+
+
+def test_the_last_change_wins_however_it_is_made():
+    config = TrainingConfig(nepochs=1).replace(nepochs=2, batch_size=2)
+    config.nepochs = 3
+    config = config.replace(batch_size=4)
+    assert (config.nepochs, config.batch_size) == (3, 4)
+    assert (config.sources["nepochs"].kind, config.sources["batch_size"].kind) == ("assignment", "override")
+    config = config.replace(nepochs=5)
+    config.batch_size = 6
+    assert config.replace() == config
+    assert (config.sources["nepochs"].kind, config.sources["nepochs"].value) == ("override", 5)
+    with pytest.raises(ConfigError, match=r"training\.nepochs: .*; got 0 from assignment\."):
+        config.nepochs = 0
 
 
 def test_the_dictionary_is_plain_and_the_tables_name_every_setting():

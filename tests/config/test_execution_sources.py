@@ -243,10 +243,10 @@ def test_the_value_of_a_foreign_variable_that_is_no_text_is_not_repeated():
         resolve(environ={f"{PREFIX}TOKEN": 5})
 
 
-def test_a_later_override_shadows_the_earlier():
+def test_a_later_override_takes_the_place_of_the_earlier():
     config = resolve(arguments={"seed": 1}).with_overrides({"seed": 2}).with_overrides({"seed": 3})
     assert config.seed == 3
-    assert [origin.value for origin in config.sources["seed"].shadowed] == [2, 1]
+    assert [origin.value for origin in config.sources["seed"].shadowed] == [1]
 
 
 def test_every_source_may_be_given_at_once_and_leaves_the_environment_alone(file: Path):

@@ -133,13 +133,22 @@ def test_a_recipe_that_contradicts_itself_is_refused():
     assert wrong == [("training.lr_warmup_epochs", "recipe own.toml:3", "recipe own.toml:2")]
 
 
-def test_a_recipe_beside_resolved_settings_is_refused_unless_they_have_it():
-    ready = PyTorchExecutionConfig()
-    text = message(lambda: Request(TRAINING, recipe="standard").answer({PyTorchExecutionConfig: ready}))
-    assert "learning_rate (recipe standard): " in text
-    ready = PyTorchExecutionConfig.resolve(recipe="standard")
+def test_a_recipe_stands_below_settings_that_were_resolved_without_one():
+    ready = PyTorchExecutionConfig(num_workers=0, scheduler="Default")
     answer = Request(TRAINING, recipe="standard").answer({PyTorchExecutionConfig: ready})
-    assert answer[PyTorchExecutionConfig] == ready
+    found, whole = answer[PyTorchExecutionConfig], PyTorchExecutionConfig.resolve(recipe="standard")
+    assert found == whole.replace(num_workers=0, scheduler="Default")
+    assert str(found.sources["learning_rate"]) == "recipe standard"
+    assert [str(one) for one in found.sources["scheduler"].shadowed] == ["recipe standard"]
+    answer = Request(TRAINING, recipe="standard").answer({PyTorchExecutionConfig: whole})
+    assert answer[PyTorchExecutionConfig] is whole
+
+
+def test_a_recipe_beats_what_a_command_states_in_settings_that_were_resolved():
+    Path("own.toml").write_text("[execution]\nseed = 2\n")
+    ready = PyTorchExecutionConfig.resolve(cli_defaults={"seed": 3})
+    answer = Request(TRAINING, recipe="own.toml").answer({PyTorchExecutionConfig: ready})
+    assert answer[PyTorchExecutionConfig].seed == 2
 
 
 # Doors -----------------------------------------------------------------------------------------------------------

@@ -95,11 +95,11 @@ def test_a_flat_file_and_run_files_compose_at_every_door(site: Path, tmp_path: P
 
 
 def test_canonical_files_compose_without_the_environment(site: Path, tmp_path: Path):
-    (tmp_path / "a.toml").write_text("batch_size = 3\nnepochs = 4\n[model]\nN = 128\n")
+    (tmp_path / "a.toml").write_text("[training]\nbatch_size = 3\nnepochs = 4\n[model]\nN = 128\n")
     (tmp_path / "b.toml").write_text("[training]\nnepochs = 2\n")
     config = TrainingConfig.from_file(["a.toml", "b.toml"])
     assert (config.batch_size, config.nepochs, config.model.N) == (3, 2, 128)
-    assert [str(one) for one in config.sources["nepochs"].shadowed] == ["a.toml:2"]
+    assert [str(one) for one in config.sources["nepochs"].shadowed] == ["a.toml:3"]
     assert InferenceConfig.from_file([]) == InferenceConfig()
 
 
