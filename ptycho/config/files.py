@@ -60,32 +60,13 @@ class ConfigFile(NamedTuple):
     """Gives the text of a variable that a path in it names."""
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> "ConfigFile":
-        """Read a file.
-
-        Args:
-            path: A `.toml`, `.yaml`, `.yml` or `.json` file.
-
-        Returns:
-            The file.
-
-        Raises:
-            ConfigError: It is missing, unreadable, not UTF-8, not valid, or not a mapping; or a key is
-                repeated.
-        """
-        file = cls.collect(path)
-        if file.failures:
-            raise ConfigError(file.failures)
-        return file
-
-    @classmethod
     def collect(
         cls, path: str | os.PathLike[str], level: int = 0, kind: str = "file", title: str = ""
     ) -> "ConfigFile":
         """Read a file, and leave what is wrong to the layers to report; one that cannot be read is empty.
 
         Args:
-            path: As of `read`.
+            path: A `.toml`, `.yaml`, `.yml` or `.json` file.
             level: Standing among the files of a run.
             kind: The kind of its layers.
             title: What messages call it, without its lines; empty: its path.
@@ -267,8 +248,7 @@ class _InFile(Writing):
     ) -> None:
         self._file, self._section, self._where = file, section, where
         self._lent = lent
-        self.is_text = not file.told
-        self.variable = file.variable
+        super().__init__(is_text=not file.told, variable=file.variable)
 
     @property
     def folder(self) -> str:

@@ -88,7 +88,9 @@ def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not name.lower().endswith((".yaml", ".yml")):
         raise ConfigError([Failure(name, f"{name}: expected a file that ends in .yaml or .yml.")])
 
-    file = ConfigFile.read(name)  # invalid YAML is refused with its line
+    file = ConfigFile.collect(name)  # invalid YAML is refused with its line
+    if file.failures:
+        raise ConfigError(file.failures)
     if not file.content:
         return {}
     base: Any = (

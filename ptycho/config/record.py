@@ -69,9 +69,8 @@ def is_left_open(name: str, origin: Origin | None) -> bool:
         name: `table.name`.
         origin: Where a run had its value from, if that is known.
     """
-    if name.endswith(f".{FOLDER}"):
-        return True
-    return origin is not None and (origin.kind in FOUND or (origin.kind == "argument" and name in PLACES))
+    kind = origin and origin.kind
+    return name.endswith(f".{FOLDER}") or kind in FOUND or (kind == "argument" and name in PLACES)
 
 
 class Recorded(NamedTuple):
@@ -84,12 +83,11 @@ class Recorded(NamedTuple):
 
     def as_file(self) -> dict[str, Any]:
         """What a run file would say of it: all but what is left to the command and its data."""
-        origins = self.origins
         return {
             table: {
                 name: value
                 for name, value in values.items()
-                if not is_left_open(whole := f"{table}.{name}", origins.get(whole))
+                if not is_left_open(whole := f"{table}.{name}", self.origins.get(whole))
             }
             for table, values in self.tables.items()
         }

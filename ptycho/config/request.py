@@ -13,7 +13,7 @@ from ptycho.config.record import damages, settings_in, version_of
 from ptycho.config.resolve import Origins, Resolution, in_force, merge, ranked, resolve, with_ambient, worded
 from ptycho.config.rules import conflicts
 from ptycho.config.section import OF_READING, Conflict, Section, recorded, section_of, section_of_table
-from ptycho.config.sources import PYTHON, Environment, Text, as_flags, read_saved, sort_values
+from ptycho.config.sources import Environment, Writing, as_flags, read_saved, sort_values
 
 T = TypeVar("T")
 
@@ -276,7 +276,7 @@ class Request:
             if not isinstance(cast(object, name), str):
                 raise ConfigError([Failure(kind, f"{kind}: expected names that are text; got {show(name)}.")])
         is_flag = kind == "flag"
-        how = Text(self._environ) if is_flag else PYTHON
+        how = Writing(is_text=is_flag, variable=self._environ.get)
         layers = sort_values(kind, given, self._sections, how, synonyms)
         for cls, layer in zip(self._layers, layers, strict=True):
             self.add(cls, as_flags(layer) if is_flag else layer)
@@ -295,7 +295,8 @@ def _around(settings: Any, layers: Sequence[Layer]) -> Resolution[Any]:
     """Settings that were resolved before, below the overrides, and above a recipe if they have none."""
     told = settings._spoken()
     above = [layer for layer in layers if _is_override(layer)]
-    below = [layer for layer in layers if _is_recipe(layer)] if not any(map(_is_recipe, told)) else []
+    has_recipe = any(layer.kind == "recipe" for layer in told)
+    below = [layer for layer in layers if layer.kind == "recipe" and not has_recipe]
     if not above and not below:
         return Resolution(section_of(type(settings)), told, settings)
     weakest_last = sorted([*told, *below], key=lambda layer: layer.kind == "cli-default")
@@ -304,10 +305,6 @@ def _around(settings: Any, layers: Sequence[Layer]) -> Resolution[Any]:
 
 def _is_override(layer: Layer) -> bool:
     return layer.kind == "override" and layer.level >= 0
-
-
-def _is_recipe(layer: Layer) -> bool:
-    return layer.kind == "recipe"
 
 
 def _too_late(settings: Any, layers: Sequence[Layer]) -> Iterator[Failure]:
@@ -319,7 +316,7 @@ def _too_late(settings: Any, layers: Sequence[Layer]) -> Iterator[Failure]:
     given = f"the given {section.table} configuration is already resolved"
     way_out = f"{given}. Give it to its resolve(), or as an override."
     for layer in layers:
-        is_ambient = (layer.kind == "file" and layer.level < 0) or _is_recipe(layer)
+        is_ambient = (layer.kind == "file" and layer.level < 0) or layer.kind == "recipe"
         for name in () if _is_override(layer) or is_ambient else layer.values:
             label = section.labelled(name)
             yield Failure(label, f"{label} ({layer.origin(name)}): {way_out}")

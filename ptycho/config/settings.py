@@ -16,7 +16,7 @@ from ptycho.config.section import Conflict, Section, is_mask, register, section_
 from ptycho.config.sources import (
     TEXT,
     Environment,
-    Text,
+    Writing,
     as_flags,
     as_mapping,
     given_twice,
@@ -156,9 +156,8 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
             if given is not None:
                 layers.append(read_values(kind, as_mapping(cls, given), section))
         if flags is not None:
-            layers.append(
-                as_flags(read_values("override", as_mapping(cls, flags), section, Text(environment)))
-            )
+            text = Writing(is_text=True, variable=environment.get)
+            layers.append(as_flags(read_values("override", as_mapping(cls, flags), section, text)))
         layers += _file_layers(section, file, environment, recipe)
         standing = with_ambient(section, layers, environment, strict=strict)
         if recipe is None:

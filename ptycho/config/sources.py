@@ -34,38 +34,16 @@ def as_mapping(cls: type, content: object) -> dict[str, Any]:
     return dict(cast(Mapping[str, Any], content))
 
 
-class Environment:
-    """The variables of a process, listed once.
+class Writing:
+    """How a source writes values, and how messages speak of the places in it.
 
     Args:
-        variables: Name -> text.
+        is_text: Whether str values are text to be read (flags, files), rather than values (from Python).
+        variable: Gives the text of a variable that a path in text names.
     """
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self.variables = variables
-        self.names = _names_in(variables)
-        """All names, with a NUL before and behind each; empty where these cannot be variables."""
-
-    def get(self, name: str) -> object:
-        """The text of a variable; None where it is not set."""
-        return self.variables.get(name) if f"\0{name}\0" in self.names else None
-
-
-def _names_in(variables: object) -> str:
-    found = cast(Mapping[str, str], variables)
-    is_of_text = variables is os.environ or (
-        isinstance(variables, Mapping) and all(isinstance(cast(object, name), str) for name in found)
-    )
-    return "\0".join(["", *found, ""]) if is_of_text else ""
-
-
-class Writing:
-    """How a source writes values, and how messages speak of the places in it."""
-
-    is_text: bool = False
-    """Whether str values are text to be read (flags, files), rather than values (from Python)."""
-    variable: Variable = staticmethod(os.environ.get)
-    """Gives the text of a variable that a path in text names."""
+    def __init__(self, *, is_text: bool = False, variable: Variable = os.environ.get) -> None:
+        self.is_text, self.variable = is_text, variable
 
     @property
     def folder(self) -> str:
@@ -81,21 +59,8 @@ class Writing:
         return ""
 
 
-class Text(Writing):
-    """How flags are written.
-
-    Args:
-        environ: What has the variables that a path names; None: the process.
-    """
-
-    is_text = True
-
-    def __init__(self, environ: Environment | None = None) -> None:
-        self.variable = environ.get if environ else os.environ.get
-
-
 PYTHON: Final = Writing()
-TEXT: Final = Text()
+TEXT: Final = Writing(is_text=True)
 
 
 def read_values(kind: str, written: Mapping[str, Any], section: Section, how: Writing = PYTHON) -> Layer:
@@ -180,8 +145,9 @@ def read_text(name: str, written: object, section: Section, how: Writing) -> obj
         PathError: A path names a variable that is not set, or an unknown user.
     """
     value = section.scalars[name].read(written)
-    is_path = name in section.paths and isinstance(value, str) and value
-    return expanded(value, how.folder, how.variable) if is_path else value
+    if name in section.paths and isinstance(value, str) and value:
+        return expanded(value, how.folder, how.variable)
+    return value
 
 
 def _unplaced(label: str, written: object, place: str, error: PathError, lines: str = "") -> Failure:
@@ -258,6 +224,31 @@ def as_flags(layer: Layer, level: int = FLAG_LEVEL) -> Layer:
     return layer._replace(kind="override", locators=places, level=level)
 
 
+class Environment:
+    """The variables of a process, listed once.
+
+    Args:
+        variables: Name -> text.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.variables = variables
+        self.names = _names_in(variables)
+        """All names, with a NUL before and behind each; empty where these cannot be variables."""
+
+    def get(self, name: str) -> object:
+        """The text of a variable; None where it is not set."""
+        return self.variables.get(name) if f"\0{name}\0" in self.names else None
+
+
+def _names_in(variables: object) -> str:
+    found = cast(Mapping[str, str], variables)
+    is_of_text = variables is os.environ or (
+        isinstance(variables, Mapping) and all(isinstance(cast(object, name), str) for name in found)
+    )
+    return "\0".join(["", *found, ""]) if is_of_text else ""
+
+
 def read_environment(environ: Environment, section: Section, *, strict: bool = False) -> Layer:
     """Read the variables that start with the prefix of a section, in either case.
 
@@ -275,7 +266,7 @@ def read_environment(environ: Environment, section: Section, *, strict: bool = F
     if not environ.names:
         message = f"environ: expected a mapping of variables to text; got {show(environ.variables)}."
         return Layer("environment", {}, failures=(Failure("environ", message),))
-    prefix = section.prefix or ""
+    prefix, how = section.prefix or "", Writing(variable=environ.get)
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     raw: dict[str, str] = {}
@@ -303,7 +294,7 @@ def read_environment(environ: Environment, section: Section, *, strict: bool = F
         else:
             places[name], raw[name] = variable, text
             try:
-                values[name] = read_text(name, text, section, Text(environ))
+                values[name] = read_text(name, text, section, how)
             except PathError as error:
                 place = f"environment variable {variable}"
                 failures.append(_unplaced(section.labelled(name), text, place, error))

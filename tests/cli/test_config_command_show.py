@@ -107,6 +107,15 @@ def test_a_relative_place_is_written_as_an_absolute_one(form: str, ptycho: Run) 
     assert (code, f'"{Path("a/b").absolute()}"' in written) == (0, True)
 
 
+@pytest.mark.parametrize("form", ["toml", "yaml", "json"])
+@pytest.mark.parametrize("name", ["a$b.npz", "$HOME", "~", "b.npz ", "a\x85b"])
+def test_a_place_of_any_name_reads_back_as_it_is(ptycho: Run, form: str, name: str, data: Path) -> None:
+    Path(name).write_bytes(data.read_bytes())
+    Path(f"s.{form}").write_text(ptycho("config", "show", "train", name, f"--{form}")[1], encoding="utf-8")
+    shown = settings(ptycho, "train", "--config", f"s.{form}")
+    assert shown["training.train_data_file"]["value"] == str(Path(name).absolute())
+
+
 def test_show_needs_no_data_and_says_what_these_will_tell(ptycho: Run) -> None:
     shown = settings(ptycho, "train")
     assert {name for name, origin in shown.items() if origin["kind"] == "inferred"} == {

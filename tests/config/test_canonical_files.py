@@ -164,3 +164,10 @@ def test_a_setting_in_the_table_data_is_checked_told_unused_and_refused_twice(tm
     path.write_text('[data]\nmeasurement_domain = "auto"\n[solver]\nmeasurement_domain = "auto"\n')
     with pytest.raises(ConfigError, match=rf"given twice, as {path}:4 and as {path}:2"):
         Request([SolverConfig], file=path, environ={}).answer()
+
+
+@pytest.mark.parametrize("name", ["patterns", "positions", "positions_x", "positions_y", "mask"])
+@pytest.mark.parametrize("word", ["none", " NULL "])
+def test_a_word_that_files_read_as_none_is_no_place(name: str, word: str):
+    assert refused(lambda: DataConfig(**{name: word})) == [(f"data.{name}", "argument")]
+    assert refused(lambda: setattr(DataConfig(), name, word)) == [(f"data.{name}", "assignment")]

@@ -94,6 +94,7 @@ def test_a_source_of_a_subclass_sees_what_the_stronger_ones_said(monkeypatch: py
             return init_settings, env_settings, Copies(settings_cls)
 
     monkeypatch.setenv(f"{PREFIX}NUM_WORKERS", "4")
+    monkeypatch.setenv(f"{PREFIX}SEED", "9")  # which the argument beats
     config = Copying(seed=7)
     assert (config.val_split_seed, config.accum_steps) == (7, 4)
 

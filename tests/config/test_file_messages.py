@@ -321,7 +321,7 @@ def test_a_table_in_braces_has_its_lines():
     Path("a.toml").write_text(
         "execution = {seed = 1, accelerator = 'cpu', a.b = [1, {c = 2}], d = '#{'}\nx = 1\n"
     )
-    file = ConfigFile.read("a.toml")
+    file = ConfigFile.collect("a.toml")
     quoted = {
         key: file.line_text(("execution", *key)) for key in (("seed",), ("accelerator",), ("a", "b"), ("d",))
     }

@@ -14,7 +14,16 @@ from ptycho.config.request import Request
 from tests.refusals import message, refused, told
 
 SECTIONS = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
-PARTS = {"$SCRATCH": "/scratch/me", "${SCRATCH}": "/scratch/me", "$A_1": "a", "${A_1}": "a"}
+PARTS = {
+    "$SCRATCH": "/scratch/me",
+    "${SCRATCH}": "/scratch/me",
+    "$A_1": "a",
+    "${A_1}": "a",
+    "$$": "$",
+    "$$A_1": "$A_1",
+    "$$$A_1": "$a",
+    "$${A_1}": "${A_1}",
+}
 """What is written -> what it stands for."""
 WORDS = ("runs", "a b", "/", ".", "..", "-", "$", "~", "%", "$ ", "$1")
 
@@ -141,3 +150,29 @@ def test_what_is_written_means_the_same_place_wherever_the_file_lies(tmp_path: P
         path = tmp_path / "below" / f"a.{suffix}"
         path.write_text(text)
         assert InferenceConfig.from_file(path) == config.replace(model_path=tmp_path / "model")
+
+
+def test_a_path_that_is_no_text_is_refused_by_every_writer_of_files():
+    config = TrainingConfig(train_data_file="/data/\udcff.npz")
+    for write in (config.to_toml, config.to_yaml):
+        assert refused(write) == [("train_data_file",)]
+
+
+def test_variables_in_paths_are_of_the_environment_that_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    environ = {"SCRATCH": "/here", "PTYCHO_EXEC_SCRATCH": "$SCRATCH/a"}
+    assert Cluster.resolve(environ=environ).scratch == Path("/here/a")
+    assert Cluster.resolve(environ=environ, flags={"scratch": "$SCRATCH/b"}).scratch == Path("/here/b")
+    Path("a.toml").write_text("scratch = '$SCRATCH/c'\n")
+    Path("run.toml").write_text("[training]\noutput_dir = '$SCRATCH/d'\ntest_data_file = '$A_1'\n")
+    here = {"SCRATCH": "/here"}
+    only = {**here, "PTYCHO_CONFIG": "$DIR/a.toml", "DIR": str(tmp_path)}
+    assert Cluster.resolve(environ=here, file="a.toml").scratch == Path("/here/c")
+    assert Cluster.resolve(environ=here, recipe="./a.toml").scratch == Path("/here/c")
+    assert Cluster.resolve(environ=only).scratch == Path("/here/c")
+    said = message(lambda: Request(SECTIONS, file="run.toml", environ=here).answer())
+    assert told(said) == [("training.test_data_file", "run.toml:3")]
+    answer = Request(SECTIONS, file="run.toml", environ={**here, "A_1": "b"}).answer()
+    config = answer[TrainingConfig]
+    assert (config.output_dir, config.test_data_file) == (Path("/here/d"), tmp_path / "b")

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -189,6 +190,39 @@ TRAINING: dict[str, Field] = {
     "plateau_min_lr": at_least_zero,
     "plateau_threshold": at_least_zero,
 }
-"""Field of a training -> what it accepts; paths are left out, which are any text."""
+"""Field of a training -> what it accepts; paths are apart, which any text is."""
+
+_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) | st.sampled_from(
+    [
+        "$HOME",
+        "$$",
+        "${A}",
+        "${",
+        "$",
+        "~",
+        "~root",
+        " ",
+        ".",
+        "..",
+        "none",
+        "a\x85b",
+        "\u2028",
+        "a\\b",
+        '"',
+        "#",
+    ]
+)
+paths = (
+    st.builds(
+        lambda root, parts: root + "/".join(parts), st.sampled_from(["", "/"]), st.lists(_NAMES, max_size=4)
+    )
+    .filter(str.strip)
+    .map(Path)
+)
+"""Every path that text can name."""
+places = st.text(min_size=1).filter(
+    lambda text: _is_line(text) and text.strip().lower() not in ("none", "null")
+)
+"""Where an array is in a file of another program."""
 
 FIELDS = MODEL | TRAINING

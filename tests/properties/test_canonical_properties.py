@@ -1,8 +1,8 @@
 """The canonical fields, resolved as the factories resolve them, against short oracles."""
 
 import dataclasses
-import json
 import math
+import pickle
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +13,15 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.data import DataConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Layer
 from ptycho.config.request import Answer, Request
+from ptycho.config.section import section_of
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
-from tests.properties.fields import FIELDS, MODEL, TRAINING
+from tests.properties.fields import FIELDS, MODEL, TRAINING, paths, places
 from tests.properties.written import IN_FILES, KINDS, SOURCES, Case, Said, cases, one, quoted
 
 HERE = tuple(source for source in SOURCES if source != "environment")
@@ -27,6 +29,14 @@ HOMES = {ModelConfig: MODEL, TrainingConfig: TRAINING}
 SECTION = dict.fromkeys(MODEL, "model") | dict.fromkeys(TRAINING, "training")
 DEFAULTS = {field.name: field.default for cls in HOMES for field in dataclasses.fields(cls)}
 PARSER = build_parser()
+ints = st.integers(1, 9)
+
+
+class AtCluster(PyTorchExecutionConfig):
+    """Settings with a path."""
+
+    scratch: Path | None = None
+
 
 GAVE_WAY = Case(
     {
@@ -163,30 +173,64 @@ def test_errors_name_every_culprit_and_never_another(folder: Path, case: Case):
         assert path is None or quoted(said, path, lines[name])
 
 
-@given(st.fixed_dictionaries({}, optional={name: field.valid for name, field in FIELDS.items()}))
-def test_a_run_file_reads_back_equal(folder: Path, values: dict[str, Any]):
-    model = ModelConfig(**{name: value for name, value in values.items() if name in MODEL})
-    config = TrainingConfig(model, **{name: value for name, value in values.items() if name in TRAINING})
-    tables = {"training": dataclasses.asdict(config)}
-    tables |= {held: tables["training"].pop(held) for held in ("model", "data")}
-    path = folder / "run.json"
-    path.write_text(json.dumps(tables, default=str), encoding="utf-8")
-    # a path in a file is relative to the folder of that file
-    assert TrainingConfig.from_file(path) == dataclasses.replace(
-        config, output_dir=folder / config.output_dir
+def some(**values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Values for any of these fields."""
+    return st.fixed_dictionaries({}, optional=values)
+
+
+@given(
+    some(**{name: field.valid for name, field in MODEL.items()}),
+    some(**{name: field.valid for name, field in TRAINING.items()}),
+    some(**dict.fromkeys(section_of(TrainingConfig).paths, paths)),
+    some(**dict.fromkeys(("patterns", "positions", "probe", "mask"), places), mask_file=paths),
+)
+def test_what_is_written_reads_back_equal(
+    folder: Path, model: dict[str, Any], values: dict[str, Any], files: dict[str, Path], data: dict[str, Any]
+):
+    config = TrainingConfig(ModelConfig(**model), **values, **files, data=DataConfig(**data))
+    for name, text in (("run.toml", config.to_toml()), ("run.yaml", config.to_yaml())):
+        (folder / name).write_text(text, encoding="utf-8")
+        found = TrainingConfig.from_file(folder / name)
+        # a relative path in a file is one in its folder, so that none is written
+        meant = config.replace(**{name: path.absolute() for name, path in files.items()})
+        if "output_dir" not in files or files["output_dir"] == DEFAULTS["output_dir"]:
+            meant.output_dir = DEFAULTS["output_dir"]
+        if config.data.mask_file is not None:
+            meant.data.mask_file = config.data.mask_file.absolute()
+        assert found == meant
+    assert config.replace() == dataclasses.replace(config) == config
+
+
+@given(st.none() | paths)
+def test_a_path_reads_back_equal_from_files_and_variables(folder: Path, path: Path | None):
+    config = AtCluster(scratch=path)
+    assert AtCluster.resolve(environ=config.to_env()) == config
+    whole = config.replace(scratch=path and path.absolute())
+    for name, text in (("exec.toml", config.to_toml()), ("exec.yaml", config.to_yaml())):
+        (folder / name).write_text(text, encoding="utf-8")
+        assert AtCluster.resolve(file=folder / name, environ={}) == whole
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["replace", "assign"]), st.sampled_from(["nepochs", "batch_size", "seed"]), ints
+        ),
+        max_size=12,
     )
-    assert dataclasses.replace(config) == config
-
-
-@given(cases(FIELDS, ("overrides",), mistakes=True))
-def test_a_refused_assignment_changes_nothing(case: Case):
-    configs = {name: cls() for cls, fields in HOMES.items() for name in fields}
-    for name, said in case.said["overrides"].items():
-        before = getattr(configs[name], name)
-        if said.is_right:
-            setattr(configs[name], name, said.written)
-            assert getattr(configs[name], name) == said.value
+)
+def test_the_last_change_wins_and_changes_do_not_add_up(changes: list[tuple[str, str, int]]):
+    config, knobs = TrainingConfig(nepochs=1), PyTorchExecutionConfig(seed=1)
+    said: dict[str, tuple[str, int]] = {"nepochs": ("argument", 1), "seed": ("argument", 1)}
+    for way, name, value in changes:
+        if name == "seed":
+            knobs = knobs.replace(seed=value) if way == "replace" else knobs.with_overrides({"seed": value})
+        elif way == "replace":
+            config = config.replace(**{name: value})
         else:
-            with pytest.raises(ConfigError, match=f"^{SECTION[name]}.{name}: expected "):
-                setattr(configs[name], name, said.written)
-            assert getattr(configs[name], name) == before
+            setattr(config, name, value)
+        said[name] = "override" if name == "seed" or way == "replace" else "assignment", value
+    sources = {**config.sources, **knobs.sources}
+    assert {name: (sources[name].kind, sources[name].value) for name in said} == said
+    assert config.replace() == pickle.loads(pickle.dumps(config)) == config
+    assert all(len(sources[name].shadowed) <= 2 for name in said)

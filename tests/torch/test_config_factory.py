@@ -14,10 +14,13 @@ import pytest
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.data import DataConfig
+from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
+from ptycho.data_error import DataError
 from ptycho_torch.config_factory import (
     create_training_payload,
+    inference_payload_of,
     populate_legacy_params,
     training_payload_of,
 )
@@ -107,6 +110,27 @@ def test_an_execution_table_comes_too_late_too(scan: Path, tmp_path: Path):
     file.write_text("[execution]\nnum_workers = 2\n")
     text = message(lambda: train(scan, execution_config=PyTorchExecutionConfig(), file=file))
     assert text.startswith(f"num_workers ({file}:2): the given execution configuration is already resolved.")
+
+
+def test_settings_that_are_all_at_hand_need_no_file_of_a_site(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PTYCHO_CONFIG", "nofile.toml")
+    monkeypatch.setenv("PTYCHO_EXEC_NUM_WORKERS", "many")
+    ready = PyTorchExecutionConfig.from_snapshot({})
+    config = TrainingConfig(train_data_file="a.npz", n_groups=4)
+    trained = training_payload_of(config, ready)
+    assert trained.execution_config == ready
+    inference_payload_of(InferenceConfig(model_path="a", test_data_file="b.npz", n_groups=4), trained)
+    with pytest.raises(ConfigError, match=r"PTYCHO_CONFIG: nofile\.toml: no such file"):
+        training_payload_of(config)
+
+
+def test_a_size_that_only_a_file_states_does_not_stand_for_data_without_one(tmp_path: Path):
+    path = tmp_path / "bare.npz"
+    np.savez(path, nphotons=np.float64(2e6))
+    (tmp_path / "run.toml").write_text("[model]\nN = 64\n[training]\nn_groups = 4\n")
+    with pytest.raises(DataError):
+        train(path, file=tmp_path / "run.toml")
+    assert train(path, overrides={"N": 64}).tf_training_config.model.N == 64
 
 
 def test_reconstruction_knobs_reach_the_backend(scan: Path):
