@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ptycho.detector_gaps import Gaps, is_sound
 from ptycho.stored_array import Array, Stack, StoredArray
 
 Mask = npt.NDArray[np.bool_]
@@ -43,13 +44,14 @@ MEDIAN_OF_SQUARE: Final = 0.4549
 
 @dataclass
 class Summary:
-    """Statistics of a stack of images over its finite blocks (rows: index along the first axis).
+    """Statistics of a stack of images outside its ignored pixels (rows: index along the first axis).
 
     Attributes:
-        n_not_finite, first_not_finite_row: NaN and infinite values.
-        minimum, minimum_row: of all values.
-        maximum, total, total_square: of the values that are no flags, outside the ignored pixels.
-        whole: whether all values outside the ignored pixels are whole numbers.
+        n_not_finite, first_not_finite_row: NaN and infinite values that are no flags.
+        minimum, minimum_row: of the values that are no flags.
+        maximum, total, total_square: of the values that are no flags and >= 0.
+        whole: whether all these are whole numbers.
+        hides: whether ignored pixels hold values below 0, or some that are not finite.
         frame_total, frame_square: of these values in each image, and of their squares, float64 (n,).
         top, top_row: the largest value of each pixel, float64 (N, N), and the first row that has it, int64.
         hits: of each value that may be a flag, in how many patterns each pixel has it, int64 (N, N).
@@ -68,6 +70,7 @@ class Summary:
     total: float = 0.0
     total_square: float = 0.0
     whole: bool = True
+    hides: bool = False
     frame_total: Array = field(default_factory=lambda: np.zeros(0))
     frame_square: Array = field(default_factory=lambda: np.zeros(0))
     top: Array = field(default_factory=lambda: np.zeros(0))
@@ -135,12 +138,13 @@ def some_rows(
     return rows[rows < n]
 
 
-def summarize(array: Stack, ignored: Mask | None = None) -> Summary:
+def summarize(array: Stack, ignored: Mask | None = None, *, with_gaps: bool = True) -> Summary:
     """Reduce a real stack of rank >= 1 to its `Summary`, block by block, in float64.
 
     Args:
         array: real (n, ...).
         ignored: bool, a pattern's shape or all of it: pixels whose values mean nothing.
+        with_gaps: whether pixels may hold what detectors write without a measurement.
 
     Raises:
         DataError: the array is in a file whose bytes are damaged.
@@ -152,16 +156,20 @@ def summarize(array: Stack, ignored: Mask | None = None) -> Summary:
         top=np.full(shape, -np.inf),
         top_row=np.zeros(shape, dtype=np.int64),
     )
+    gaps = Gaps(shape)
     for start, block in blocks(array):
-        if block.size == 0 or _not_finite(summary, start, block):
+        if block.size == 0:
             continue
         meant = block
         if ignored is not None:
             meant = np.where(
                 ignored if ignored.ndim < block.ndim else ignored[start:][: len(block)], 0, block
             )
+            summary.hides = summary.hides or not is_sound(block)
+        meant = gaps.taken_out(start, meant)
         summary.whole = summary.whole and _is_whole(meant)
-        _add(summary, start, block, _without_flags(summary, start, meant))
+        _add(summary, start, _without_flags(summary, start, meant))
+    _judge_gaps(summary, gaps, n if with_gaps else 0)
     return _judge_flags(summary, array)
 
 
@@ -219,18 +227,6 @@ def brightest_neighbor(image: Array) -> Array:
     return largest
 
 
-def _not_finite(summary: Summary, start: int, block: Array) -> bool:
-    """Count what is not finite in a block; whether there is anything."""
-    if block.dtype.kind != "f":
-        return False
-    finite = np.isfinite(block.reshape(len(block), -1))
-    n_bad = int(finite.size - np.count_nonzero(finite))
-    if n_bad and not summary.n_not_finite:
-        summary.first_not_finite_row = start + int(np.argmin(finite.all(axis=1)))
-    summary.n_not_finite += n_bad
-    return n_bad > 0
-
-
 def _is_whole(block: Array) -> bool:
     if block.dtype.kind != "f":
         return True
@@ -264,11 +260,8 @@ def _without_flags(summary: Summary, start: int, block: Array) -> Array:
 
 
 @np.errstate(over="ignore")  # the largest value tells
-def _add(summary: Summary, start: int, block: Array, meant: Array) -> None:
-    smallest = float(block.min())
-    if smallest < summary.minimum:
-        row = int(np.argmin(block.reshape(len(block), -1).min(axis=1)))
-        summary.minimum, summary.minimum_row = smallest, start + row
+def _add(summary: Summary, start: int, meant: Array) -> None:
+    summary.minimum = min(summary.minimum, float(meant.min()))
     rows = meant.reshape(len(meant), -1)
     summary.maximum = max(summary.maximum, float(rows.max()))
     here = slice(start, start + len(meant))
@@ -280,6 +273,17 @@ def _add(summary: Summary, start: int, block: Array, meant: Array) -> None:
     higher = largest > summary.top
     summary.top = np.where(higher, largest, summary.top)
     summary.top_row = np.where(higher, start + meant.argmax(axis=0), summary.top_row)
+
+
+def _judge_gaps(summary: Summary, gaps: Gaps, n: int) -> None:
+    """Tell gaps of the detector from values that no measurement has."""
+    gap, flags = gaps.found(n)
+    if flags:
+        summary.flagged, summary.flags = gap, flags
+    summary.n_not_finite, summary.first_not_finite_row = gaps.not_finite(gap)
+    lowest, row = gaps.lowest(gap)
+    if lowest < 0:
+        summary.minimum, summary.minimum_row = lowest, row
 
 
 def _judge_flags(summary: Summary, array: Stack) -> Summary:

@@ -159,7 +159,7 @@ def of_flags(summary: Summary, dtype: str) -> Iterator[Verdict]:
             "flagged_pixels", "warning", n_flagged, "pixels",
             f"{counted(n_flagged, 'pixel')} {'holds' if n_flagged == 1 else 'hold'} {values}, which detectors write "
             f"without a measurement: {'it is' if n_flagged == 1 else 'they are'} masked",
-            "Mark them as bad pixels (mask_file) to silence this warning.",
+            "Mark them as bad pixels (mask_file), or set dead_value, to silence this warning.",
         )  # fmt: skip
     if summary.n_saturated:
         yield Verdict(

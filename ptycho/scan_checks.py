@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from ptycho.data_error import DataError, called, problem
+from ptycho.detector_gaps import advice_on
 from ptycho.geometry import LARGEST_ENERGY_J
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.pattern_statistics import Mask, Summary, summarize
@@ -115,16 +116,15 @@ class Checker:
     def stack(
         self, key: str, array: Stack, *, negative_ok: bool = False, ignored: Mask | None = None
     ) -> Summary:
-        """Check a stack of images block by block: finite, and not negative unless allowed."""
-        summary = summarize(array, ignored)
+        """Check images block by block: finite, and not negative unless allowed; some patterns have gaps instead."""
+        summary = summarize(array, ignored, with_gaps=key == "diff3d")
         if summary.n_not_finite:
             got = f"{summary.n_not_finite} NaN or infinite values, the first in pattern "
-            advice = "Set them to 0 and mark them as bad pixels, or leave the patterns out."
+            advice = "Mark them as bad pixels (mask_file), or leave the patterns out."
             self.report(key, "finite values", got + str(summary.first_not_finite_row), advice)
         if summary.minimum < 0 and not negative_ok:
             got = f"{summary.minimum:g} in pattern {summary.minimum_row}"
-            advice = "Set them to 0, and mark pixels that were not measured as bad ones."
-            self.report(key, "values >= 0", got, advice)
+            self.report(key, "values >= 0", got, advice_on(summary.minimum))
         if summary.maximum > LARGEST_VALUE:
             expected = f"values of at most {LARGEST_VALUE:g}"
             self.report(key, expected, f"{summary.maximum:g}", "Divide them by the value of one count.")
@@ -144,7 +144,7 @@ class Checker:
             self.report("diff3d", expected, f"shape {_shape_text(array.shape)}", advice)
             return None, None
         summary = self.stack("diff3d", array, ignored=(bad := self._ignored(array.shape)))
-        if not summary.n_not_finite and summary.total_square == 0:
+        if not summary.n_not_finite and summary.minimum >= 0 and summary.total_square == 0:
             got, there = (
                 f"no value above {summary.maximum:g}",
                 "" if bad is None else " outside the bad pixels",

@@ -84,7 +84,11 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
     far = np.empty(0, np.int64) if where is None else position_verdicts.far_off_positions(where, size)
     rows = np.delete(np.arange(n), np.union1d(empty, far))
     if summary.flagged is not None:
-        patterns, bad = silenced(patterns, summary.flagged), joined(bad, summary.flagged)
+        bad = joined(bad, summary.flagged)
+    if summary.hides and bad is not None:
+        patterns = silenced(patterns, bad)
+    elif summary.flagged is not None:
+        patterns = silenced(patterns, summary.flagged)
     decision = decide(taken(patterns, rows), bad if bad is None or bad.ndim == 2 else bad[rows])
     totals = summary.frame_square if decision.domain == "amplitude" else summary.frame_total
     sample = sample_of(patterns, bad)

@@ -256,11 +256,11 @@ Stack = Array | StoredArray
 
 
 def silenced(stack: Stack, pixels: npt.NDArray[np.bool_]) -> Stack:
-    """A stack in which these pixels, bool (N, N), are 0; one in memory is copied."""
-    if isinstance(stack, StoredArray):
+    """A stack in which these pixels, bool (N, N) or (n, N, N), are 0; one in memory is copied."""
+    if isinstance(stack, StoredArray) and pixels.ndim == 2:
         return stack.silenced(pixels)
-    copied = stack.copy()
-    copied[:, pixels] = 0
+    copied = np.array(stack)
+    copied[np.broadcast_to(pixels, copied.shape)] = 0
     return copied
 
 

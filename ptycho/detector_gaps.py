@@ -1,0 +1,81 @@
+"""Values that no measurement has: numbers below 0, and what is not finite. Detectors mark pixels with them."""
+
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho.stored_array import Array
+
+FLAGS: Final = (-2.0, -1.0, math.nan)
+"""What detectors write where they measure nothing; the last stands for all that is not finite."""
+
+FEWEST: Final = 3
+"""With fewer images a pixel that has such a value in all of them is not told from one that has it by chance."""
+
+
+def advice_on(lowest: float) -> str:
+    """What to do about values below 0 that are no gap of the detector."""
+    if lowest != round(lowest):
+        return (
+            "Set them to 0, if a background was taken off, and mark pixels without a measurement (mask_file)."
+        )
+    return (
+        f"If it marks pixels without a measurement, set dead_value to {lowest:g}, or name a mask (mask_file)."
+    )
+
+
+def is_sound(block: Array) -> bool:
+    """Whether every value is finite and 0 or more."""
+    return not block.size or (float(block.min()) >= 0 and float(block.max()) < np.inf)
+
+
+class Gaps:
+    """Looks for such values in images, block by block, and tells the gaps of a detector from what is wrong.
+
+    Args:
+        shape: of one image.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._hits = np.zeros((len(FLAGS), 0), np.int32)  # in how many images each pixel has each flag
+        self._lowest = self._row = np.zeros(0)  # of each pixel, and the first image that has it
+        self._first = np.zeros(0)  # of each pixel, the first image in which it is not finite
+
+    def taken_out(self, first_row: int, block: Array) -> Array:
+        """A block of images with 0 in place of these values, which are counted."""
+        if is_sound(block):
+            return block
+        if not self._hits.size:
+            self._hits = np.zeros((len(FLAGS), *self._shape), np.int32)
+            self._lowest, self._row = np.zeros(self._shape), np.zeros(self._shape, np.int64)
+            self._first = np.full(self._shape, np.iinfo(np.int64).max)
+        finite, zero = np.isfinite(block), np.zeros((), block.dtype)
+        low = np.where(finite & (block < 0), block, zero)
+        for hits, flag in zip(self._hits, FLAGS, strict=True):
+            hits += np.count_nonzero(~finite if math.isnan(flag) else low == flag, axis=0)
+        lower = low.min(axis=0) < self._lowest
+        self._lowest = np.where(lower, low.min(axis=0), self._lowest)
+        self._row = np.where(lower, first_row + low.argmin(axis=0), self._row)
+        self._first = np.where(
+            finite.all(axis=0), self._first, np.minimum(self._first, first_row + finite.argmin(axis=0))
+        )
+        return np.where(finite & (block >= 0), block, zero)
+
+    def found(self, n: int) -> tuple[npt.NDArray[np.bool_], tuple[float, ...]]:
+        """Pixels that hold a flag in all of `n` images, bool of the shape of one (or none at all), and the flags."""
+        gap = (self._hits.sum(axis=0) == n) & (n >= FEWEST)
+        return gap, tuple(flag for flag, hits in zip(FLAGS, self._hits, strict=True) if hits[gap].any())
+
+    def not_finite(self, gap: npt.NDArray[np.bool_]) -> tuple[int, int]:
+        """How many values outside of gaps are not finite, and the first image that has one, or -1."""
+        n_bad = int(self._hits[-1][~gap].sum())
+        return n_bad, int(self._first[~gap].min()) if n_bad else -1
+
+    def lowest(self, gap: npt.NDArray[np.bool_]) -> tuple[float, int]:
+        """The lowest value outside of gaps, at most 0, and the first image that has it."""
+        outside = np.where(gap, 0, self._lowest)
+        at = np.unravel_index(outside.argmin(), outside.shape) if outside.size else None
+        return (0.0, -1) if at is None else (float(outside[at]), int(self._row[at]))
