@@ -74,7 +74,7 @@ def read_scan_file(
             stated["object_pixel_size_m"] = [one * side / now for one, side in zip(pixel, sides, strict=True)]
         stated |= {name: value for name, value in (_stated(found.arrays) or {}).items() if name != "format"}
         arrays["metadata"] = np.array(json.dumps(stated))
-    return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names}, found.rows)
+    return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names}, found.rows, found.verdicts)
 
 
 def _with_lengths(settings: DataConfig, stated: Mapping[str, Any]) -> DataConfig:

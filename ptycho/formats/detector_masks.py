@@ -2,9 +2,10 @@
 
 import io
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from ptycho.data_error import DataError, problem
 from ptycho.formats.frames import Images, Mask, Window, blocks_of
@@ -20,33 +21,64 @@ def masks(sources: Sources, images: Images, window: Window) -> tuple[Mask | None
     Raises:
         DataError: a mask is something else, or of another size.
     """
-    whole = _from_file(sources, images)
-    marks_good = (sources.settings.mask_marks or sources.layout.mask_marks) == "good"
-    found = sources.stored("mask", sources.layout.mask, "biuf", "a mask, numbers or True and False")
-    of_each: Array | None = None
-    if found is not None:
-        tree, stored = found
-        name = sources.called(tree, stored.name)
-        if stored.shape == images.shape:
-            with reading(name, tree.path):
-                values = stored.read(slice(None)) != 0
-            values = ~values if marks_good else values
-            if values.all():
-                way_out = "bad" if marks_good else "good"
-                expected, advice = "some measured pixels", f"Set --mask-marks {way_out}, or invert the mask."
-                sources.refuse(name, expected, "none", advice, tree.path)
-            whole = values if whole is None else whole | values
-        elif stored.shape == images.stored.shape:
-            of_each = _of_each(tree.path, Images(stored, images.axes, images.rows), window, marks_good)
-        else:
-            expected = f"a mask of {images.shape[0]} x {images.shape[1]} pixels, or one for each pattern"
-            sources.refuse(name, expected, f"shape {stored.shape}", "Name another one: --mask.", tree.path)
+    whole, single = _stated(sources, images)
+    of_each = None if single is None else _of_each(single, window)
     common = _within(whole, window)
     if of_each is None or common is None:
         bad = common if of_each is None else of_each
     else:
         bad = of_each | common
     return whole, bad
+
+
+def bad_of(sources: Sources, images: Images, which: npt.NDArray[np.int64]) -> Mask | None:
+    """What is bad of some whole images, (H, W) or (k, H, W); None: nothing.
+
+    Raises:
+        DataError: as `masks`.
+    """
+    whole, single = _stated(sources, images)
+    if single is None:
+        return whole
+    box = (slice(0, images.shape[0]), slice(0, images.shape[1]))
+    found = np.concatenate([block for _, block in blocks_of(single.path, single.images, box, which)])
+    bad = (found == 0) == single.marks_good
+    return bad if whole is None else bad | whole
+
+
+class _Single(NamedTuple):
+    """Masks of single images."""
+
+    path: Path
+    images: Images
+    marks_good: bool
+
+
+def _stated(sources: Sources, images: Images) -> tuple[Mask | None, _Single | None]:
+    """What the file and the settings call bad: of the whole detector (H, W), and of each image.
+
+    Raises:
+        DataError: as `masks`.
+    """
+    whole = _from_file(sources, images)
+    marks_good = (sources.settings.mask_marks or sources.layout.mask_marks) == "good"
+    found = sources.stored("mask", sources.layout.mask, "biuf", "a mask, numbers or True and False")
+    if found is None:
+        return whole, None
+    tree, stored = found
+    name = sources.called(tree, stored.name)
+    if stored.shape == images.stored.shape:
+        return whole, _Single(tree.path, Images(stored, images.axes, images.rows), marks_good)
+    if stored.shape not in (images.shape, (1, *images.shape)):
+        expected = f"a mask of {images.shape[0]} x {images.shape[1]} pixels, or one for each pattern"
+        sources.refuse(name, expected, f"shape {stored.shape}", "Name another one: --mask.", tree.path)
+    with reading(name, tree.path):
+        values = (stored.read(slice(None)) == 0).reshape(images.shape) == marks_good
+    if values.all():
+        way_out = "bad" if marks_good else "good"
+        expected, advice = "some measured pixels", f"Set --mask-marks {way_out}, or invert the mask."
+        sources.refuse(name, expected, "none", advice, tree.path)
+    return values if whole is None else whole | values, None
 
 
 def _within(whole: Mask | None, window: Window) -> Mask | None:
@@ -56,12 +88,12 @@ def _within(whole: Mask | None, window: Window) -> Mask | None:
     return bad if whole is not None or bad.any() else None
 
 
-def _of_each(path: Path, images: Images, window: Window, marks_good: bool) -> Array:
+def _of_each(single: _Single, window: Window) -> Array:
     """Bad pixels of every pattern (n, N, N), or (N, N) where they are the same in all."""
     n = window.n_pixels
-    found = np.empty((len(images), n, n), bool)
-    for start, block in blocks_of(path, images, window.box):
-        bad = block == 0 if marks_good else block != 0
+    found = np.empty((len(single.images), n, n), bool)
+    for start, block in blocks_of(single.path, single.images, window.box):
+        bad = (block == 0) == single.marks_good
         found[start : start + len(block)] = window.any_of(window.cut(bad, True))
     return cast(Array, found[0].copy() if (found == found[0]).all() else found)
 

@@ -10,6 +10,7 @@ import numpy as np
 from ptycho.config.data import DataConfig
 from ptycho.formats.frames import load
 from ptycho.formats.geometry import detector_pixel, wavelength
+from ptycho.formats.light import of_window
 from ptycho.formats.plan import Plan, images_of, object_in, planned, raise_problems
 from ptycho.formats.probes import probe_in
 from ptycho.formats.sources import Sources, opened
@@ -46,6 +47,7 @@ def read_foreign(path: Path, settings: DataConfig, domain: str = "auto", *, some
         raise_problems(sources)
         if plan is None or plan.positions is None:
             raise AssertionError("an array is missing, but no problem was found")
+        verdicts = [*_of_mask(plan), *of_window(sources, plan.tree, plan.images, plan.reading.window)]
         patterns, marks = load(plan.tree.path, plan.images, plan.reading)
         arrays["diff3d"] = patterns
         bad = plan.bad if marks is None else joined(_like(plan.bad, marks), marks)
@@ -55,7 +57,7 @@ def read_foreign(path: Path, settings: DataConfig, domain: str = "auto", *, some
             arrays["probeGuess"] = probe
         offset = _offset(sources, plan)
         arrays["ycoords"], arrays["xcoords"] = (plan.positions + offset).T
-        return ScanFile(arrays, _names(sources, plan), plan.rows, tuple(_of_mask(plan)))
+        return ScanFile(arrays, _names(sources, plan), plan.rows, tuple(verdicts))
 
 
 def _of_mask(plan: Plan) -> Iterator[Verdict]:
@@ -68,7 +70,7 @@ def _of_mask(plan: Plan) -> Iterator[Verdict]:
 
 
 def read_size(path: Path, settings: DataConfig) -> int:
-    """Side of the patterns of a scan as they are used; only headers are read, and masks not at all.
+    """Side of the patterns of a scan as they are used; only headers are read, unless the beam is searched.
 
     Raises:
         FileNotFoundError, DataError: as `read_foreign`, as far as it is looked at.

@@ -5,8 +5,9 @@ from typing import Final, cast
 import numpy as np
 
 from ptycho.config.quantities import pair_of_numbers
-from ptycho.formats.frames import Images, Window, blocks_of
+from ptycho.formats.frames import Images, Window
 from ptycho.formats.geometry import Pair
+from ptycho.formats.light import light_of
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
 from ptycho.memory import available_bytes, size_text, too_large
@@ -72,12 +73,7 @@ def _centre(sources: Sources, tree: Tree, images: Images) -> str | tuple[int, in
     if written == "corner":
         return written
     if written == "auto":
-        some = np.unique(np.linspace(0, len(images) - 1, SAMPLE).astype(np.int64))
-        whole = (slice(0, height), slice(0, width))
-        total = np.zeros((height, width))
-        for _, block in blocks_of(tree.path, images, whole, some):
-            total += np.where(np.isfinite(block) & (block > 0), block, 0).sum(axis=0, dtype=np.float64)
-        return centre_of(total)
+        return centre_of(light_of(sources, tree, images))
     row, column = map(round, cast(Pair, pair_of_numbers(written)))
     if not (row < height and column < width):
         sources.refuse("centre", f"a pixel within {height} x {width}", written, "Give row, column.")

@@ -1,0 +1,99 @@
+"""The beam is found on a detector with gaps, and a crop that leaves it out is said."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptycho.raw_data import DataError
+from tests.core.foreign_files import LENGTHS, MIDDLE, NAMED, H, N, W, counts, read, standard
+
+GAP = np.zeros((H, W), bool)
+GAP[20:23] = True
+GAP[:, 27:29] = True
+CORNER = np.zeros((H, W), bool)
+CORNER[:8, :10] = True
+
+
+def with_gap(path: Path, dtype: str, value: float, gap: np.ndarray = GAP) -> Path:
+    stack = counts().astype(dtype)
+    stack[:, gap] = value
+    return standard(path / "scan.h5", patterns=stack, mask=gap)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "settings"),
+    [
+        ("uint32", 2**32 - 1, {}),
+        ("uint32", 2**32 - 2, {}),
+        ("uint32", 2**32 - 1, {"dead_value": 4294967295.0}),
+        ("uint32", 60000, {"dead_value": 60000.0}),
+        ("uint32", 60000, {"mask": "/entry/mask"}),
+        ("uint16", 65535, {}),
+        ("float32", 65535, {}),
+        ("float64", np.nan, {}),
+        ("int32", -1, {}),
+    ],
+)
+@pytest.mark.parametrize("gap", [GAP, CORNER])
+def test_gaps_are_no_light_that_the_centre_is_found_from(tmp_path, dtype, value, settings, gap) -> None:
+    path = with_gap(tmp_path, dtype, value, gap)
+    scan = read(path, **NAMED, **LENGTHS, crop=12, centre="auto", **settings)
+    row, column = MIDDLE
+    wanted = counts()[:, row - 6 : row + 6, column - 6 : column + 6]
+    bad = gap[row - 6 : row + 6, column - 6 : column + 6]
+    np.testing.assert_array_equal(scan.patterns, np.where(bad, 0, wanted))
+    assert "crop" not in [one.name for one in scan.verdicts]
+
+
+def test_masks_of_single_images_and_files_are_left_out_of_that_search(tmp_path: Path) -> None:
+    each = np.broadcast_to(CORNER, (N, H, W)).copy()
+    each[3, 0, 0] = False
+    path = with_gap(tmp_path, "uint32", 60000, CORNER)
+    known = {**NAMED, **LENGTHS, "crop": 12, "centre": "auto"}
+    np.save(tmp_path / "mask.npy", CORNER)
+    several = standard(tmp_path / "each.h5", patterns=np.where(each, 60000, counts()), mask=each)
+    for scan in (
+        read(path, **known, mask_file=tmp_path / "mask.npy"),
+        read(several, **known, mask="/entry/mask"),
+    ):
+        np.testing.assert_array_equal(scan.patterns, counts()[:, 5:17, 10:22])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"crop": 12, "centre": "20, 4"}, {"crop": 12, "centre": "20, 4", "pad": 16}, {"centre": "19, 2"}],
+)
+def test_a_crop_beside_the_beam_is_said(tmp_path: Path, settings: dict) -> None:
+    stack = counts() + np.random.default_rng(1).poisson(1.0, (N, H, W)).astype(np.uint16)
+    path = standard(tmp_path / "scan.h5", patterns=stack)
+    (said,) = [
+        one
+        for one in read(path, **NAMED, **LENGTHS, **({"crop": 10} | settings)).verdicts
+        if one.name == "crop"
+    ]
+    assert said.severity == "warning"
+    assert said.statistic is not None
+    assert said.statistic < 0.1
+    assert (
+        f"row {settings['centre'].replace(', ', ', column ')}, hold 0% of the bright light" in said.sentence
+    )
+    assert "Set centre to auto" in said.remedy
+
+
+@pytest.mark.parametrize("background", [0.0, 3.0])
+@pytest.mark.parametrize("settings", [{"crop": 8, "centre": "11, 16"}, {"crop": 24, "centre": "11, 16"}])
+def test_a_crop_around_the_beam_is_not(tmp_path: Path, background: float, settings: dict) -> None:
+    stack = counts() + np.random.default_rng(1).poisson(background, (N, H, W)).astype(np.uint16)
+    path = standard(tmp_path / "scan.h5", patterns=stack)
+    assert "crop" not in [one.name for one in read(path, **NAMED, **LENGTHS, **settings).verdicts]
+
+
+def test_a_crop_without_any_light_is_refused_by_name(tmp_path: Path) -> None:
+    stack = np.zeros((N, 64, 64), np.uint16)
+    stack[:, :24, :30] = counts()
+    path = standard(tmp_path / "scan.h5", patterns=stack)
+    with pytest.raises(
+        DataError, match=r"centre: expected light in the 16 x 16 pixels around it; got none around row 50"
+    ):
+        read(path, **NAMED, **LENGTHS, crop=16, centre="50, 50")
