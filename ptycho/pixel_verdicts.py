@@ -24,11 +24,17 @@ ORDERS: Final = {
 """Axes that may be in FFT order, and where the light is then."""
 
 ISOLATED: Final = 20.0
-"""A single pixel is not a measurement if it has this many times the light of each of its neighbours."""
+"""A single pixel of a pattern is not a measurement if it has this many times the light of each of its neighbours."""
+
+HOT: Final = 8.0
+"""The same, in the mean of the patterns, where sound scans have 1.7 at most."""
 
 SHARP: Final = 4.0
 """Where the far field of the probe alone has a pixel so many times as bright as its neighbours, patterns may have such
 pixels as well."""
+
+BEAM_PX: Final = 2.0
+"""Distance from the middle of the other light within which a single bright pixel may be the beam."""
 
 HOT_SHARE: Final = 1e-3
 """Share of all light below which a pixel does not count as hot."""
@@ -213,6 +219,18 @@ def is_sharp(probe: Array) -> bool:
     return bool((light > SHARP * brightest_neighbor(light))[lit].any())
 
 
+def has_sharp_beam(usual: Array) -> bool:
+    """Whether the beam may be a single pixel, as that of a probe as wide as the patterns' field is.
+
+    Args:
+        usual: (N, N), the median of the patterns, where the probe is not known.
+    """
+    around = brightest_neighbor(usual)
+    rest = np.minimum(usual, around)
+    sharp = np.argwhere((usual > SHARP * around) & (usual >= BRIGHT * rest.max()))
+    return bool((np.hypot(*(sharp - np.array(_centre(rest))).T) <= BEAM_PX).any())
+
+
 def hot_pixels(counts: Array, *, everywhere: bool) -> Mask:
     """Pixels that outshine their neighbours in the mean of the patterns, and hold more than a few photons there.
 
@@ -222,7 +240,7 @@ def hot_pixels(counts: Array, *, everywhere: bool) -> Mask:
     """
     light = counts.mean(axis=0)
     least = max(HOT_SHARE * light.sum(), FEWEST_COUNTS * photon_unit(counts, light) / len(counts))
-    hot: Mask = (light > least) & (light > ISOLATED * brightest_neighbor(light))
+    hot: Mask = (light > least) & (light > HOT * brightest_neighbor(light))
     if not everywhere:
         quarter = light.shape[-1] // 4
         hot[quarter : light.shape[-1] - quarter, quarter : light.shape[-1] - quarter] = False

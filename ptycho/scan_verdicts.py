@@ -14,7 +14,6 @@ import numpy as np
 from ptycho import frame_verdicts, pixel_verdicts, position_verdicts
 from ptycho.geometry import Geometry
 from ptycho.pattern_statistics import Mask, Summary, sample_of
-from ptycho.probe import focus_of_light
 from ptycho.scan_domain import Decision
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack, silenced, taken
@@ -134,7 +133,10 @@ def _of_pixels(
         masked = sample_of(scan.patterns, ~stated.bad) ** power
         if inverted := [*pixel_verdicts.of_mask(light, masked, stated.bad)]:
             return inverted, bad, 0.0
-    single = not pixel_verdicts.is_sharp(_usual_focus(counts) if scan.probe is None else scan.probe)
+    if scan.probe is None:
+        single = not pixel_verdicts.has_sharp_beam(np.median(counts, axis=0))
+    else:
+        single = not pixel_verdicts.is_sharp(scan.probe)
     hot = pixel_verdicts.hot_pixels(counts, everywhere=single)
     found = [*pixel_verdicts.of_hot_pixels(hot, light)]
     bad = joined(bad, hot) if hot.any() else bad
@@ -154,12 +156,6 @@ def _of_pixels(
     if scan.probe is not None:
         found += pixel_verdicts.of_centre(np.where(hot, 0, light), scan.probe)
     return found, bad, float(light[hot].sum())
-
-
-def _usual_focus(counts: Array) -> Array:
-    """The focus whose far field is the usual pattern, of which single hits are no part: (1, N, N)."""
-    usual = np.median(counts, axis=0)
-    return focus_of_light(usual if usual.any() else counts.mean(axis=0))
 
 
 def _with_hits(bad: Mask | None, hits: Array, shape: tuple[int, ...]) -> Mask | None:

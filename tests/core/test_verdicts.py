@@ -52,6 +52,32 @@ def test_hot_pixels_are_masked_and_said(domain, caplog):
     np.testing.assert_allclose(scan.probe, expected.probe, rtol=0.01)  # they are no light
 
 
+@pytest.mark.parametrize("place", [(20, 10), (9, 19)])
+@pytest.mark.parametrize("of_neighbors", [True, False])
+def test_a_pixel_that_is_hot_in_every_pattern_is_found_where_the_light_is_without_a_probe(
+    domain, place, of_neighbors, caplog
+):
+    light = COUNTS.mean(axis=0)
+    row, column = place
+    around = light[row - 1 : row + 2, column - 1 : column + 2].copy()
+    around[1, 1] = 0
+    value = 18 * around.max() if of_neighbors else 30 * light.max()
+    patterns, hot = COUNTS.copy(), np.zeros((32, 32), bool)
+    hot[place] = True
+    patterns[:, hot] = np.random.default_rng(0).poisson(value, (len(COUNTS), 1))
+    scan = read(in_domain(patterns, domain), domain=domain, probe=None)
+    np.testing.assert_array_equal(scan.bad_pixels, hot)
+    assert set(found(scan)) == {"hot_pixels"}
+
+
+@pytest.mark.parametrize("middle", [(16, 16), (19, 14)])
+def test_the_beam_of_a_probe_as_wide_as_the_field_is_no_hot_pixel(middle):
+    rows, columns = np.indices((32, 32))
+    halo = 40 * np.exp(-((rows - middle[0]) ** 2 + (columns - middle[1]) ** 2) / 20)
+    halo[middle] = 4000
+    assert read(np.random.default_rng(0).poisson(halo, COUNTS.shape), probe=None).bad_pixels is None
+
+
 def test_a_few_photons_that_happen_to_fall_on_one_dim_pixel_are_not_hot():
     """Three of some two thousand, in as many patterns."""
     counts = np.random.default_rng(0).poisson(COUNTS * 3e-5)
