@@ -182,6 +182,27 @@ def test_a_beam_that_fades_or_grows_is_said(domain, caplog, rate):
     assert "refine_intensities" in said(caplog)[-1]
 
 
+def uneven_totals(positions, end):
+    """Counts of patterns of an object with a bright and a dark part, while the beam falls to a part of what it was."""
+    y, x = positions.T
+    bright = np.exp(-((y - 9) ** 2 + (x - 30) ** 2) / 150) - np.exp(-((y - 30) ** 2 + (x - 12) ** 2) / 200)
+    counts = 1e5 * (1 + 0.7 * bright) * np.linspace(1, end, len(positions))
+    return np.random.default_rng(2).poisson(counts)
+
+
+@pytest.mark.parametrize("order", ["raster", "to and fro", "random"])
+@pytest.mark.parametrize("end", [0.5, 0.65, 1.5])
+def test_a_beam_that_fades_is_told_from_an_object_that_absorbs_unevenly(order, end):
+    rows, columns = np.divmod(np.arange(196), 14)
+    columns = np.where((rows % 2 > 0) & (order == "to and fro"), 13 - columns, columns)
+    rng = np.random.default_rng(0)
+    positions = np.stack((rows, columns), axis=1) * 3.0 + rng.normal(0, 0.5, (196, 2))
+    positions = rng.permutation(positions) if order == "random" else positions
+    (verdict,) = of_drift(uneven_totals(positions, end), positions)
+    assert verdict.statistic == pytest.approx(end - 1, abs=0.12)
+    assert [*of_drift(uneven_totals(positions, 1.0), positions)] == []
+
+
 def test_an_object_that_absorbs_at_one_end_of_a_raster_is_no_drift():
     """A silhouette: a straight line explains 69% of what the totals differ by."""
     y, x = np.divmod(np.arange(100), 10)
