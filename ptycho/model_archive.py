@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn, cast
 from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
 from ptycho.memory import available_bytes, size_text, too_large
-from ptycho.regular_files import read_regular
+from ptycho.regular_files import first_bytes, read_regular
 
 ARCHIVE: Final = "wts.h5.zip"
 """The file of a trained model in the output folder of its training."""
@@ -30,6 +30,7 @@ UNREADABLE: Final = (zipfile.BadZipFile, EOFError, OverflowError, RuntimeError, 
 """What zipfile raises where sizes, offsets or names in its tables are damaged."""
 
 _ENCRYPTED: Final = 0x1
+_HDF5: Final = b"\x89HDF\r\n\x1a\n"
 _LISTED: Final = 3
 """Models that a message names."""
 
@@ -45,7 +46,7 @@ def find_archive(model_path: str | Path | None) -> Path:
         model_path: the archive, the folder it is in, or the folder of its unpacked members.
 
     Raises:
-        ConfigError: none of these is there.
+        ConfigError: none of these is there, or a scan.
     """
     if isinstance(model_path, str | Path):
         path = Path(model_path)
@@ -56,6 +57,7 @@ def find_archive(model_path: str | Path | None) -> Path:
             )
             raise ConfigError([Failure("inference.model_path", message)])
         if path.is_file():
+            _refuse_scan(path)
             return path
         if (path / ARCHIVE).is_file():
             return path / ARCHIVE
@@ -72,6 +74,26 @@ def find_archive(model_path: str | Path | None) -> Path:
             cure = f"Name the folder of an existing model: {printable(', '.join(map(str, below[:_LISTED])))}."
     message = f"inference.model_path: Model archive not found: {rule}; got {got}. {cure}"
     raise ConfigError([Failure("inference.model_path", message)])
+
+
+def _refuse_scan(path: Path) -> None:
+    """Refuse a file of arrays where a model is expected."""
+    if _holds_arrays(path):
+        rule = "expected the folder of a training"
+        got = f"got the scan '{printable(str(path))}'. Correct the path, or leave the model out."
+        raise ConfigError([Failure("inference.model_path", f"inference.model_path: {rule}; {got}")])
+
+
+def _holds_arrays(path: Path) -> bool:
+    """Whether a file is one of HDF5 or an NPZ; False of one that is damaged."""
+    if not zipfile.is_zipfile(path):
+        return first_bytes(path, len(_HDF5)) == _HDF5
+    try:
+        with zipfile.ZipFile(path) as packed:
+            names = packed.namelist()
+    except UNREADABLE:
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
 
 
 def is_unfinished(path: Path) -> bool:

@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.config.data import DataConfig
-from ptycho.config.errors import printable
+from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.paths import Files
 from ptycho.config.recipes import STANDARD, Recipe
 from ptycho.data_error import DataError
 from ptycho.raw_data import RawData
+from ptycho.run_files import is_model
+from ptycho.run_names import refuse_run
 from ptycho.workflows.backend_selector import load_backend
 
 if TYPE_CHECKING:
@@ -235,6 +237,7 @@ def reconstruct(
     """
     _refuse_other(scan, model)
     if not isinstance(scan, RawData):
+        _refuse_swapped(scan, model)
         _refuse_folder(scan)
     asked = {"recipe": recipe, "file": file, "overwrite": overwrite, "settings": settings}
     if model is None:
@@ -258,7 +261,15 @@ def _refuse_other(scan: object, model: object = None) -> None:
         raise TypeError(f"model: {rule}; got {got}. The scan comes first, the model second.")
 
 
+def _refuse_swapped(scan: str | Path, model: object) -> None:
+    if isinstance(model, str | Path) and is_model(scan) and not is_model(model):
+        got = f"got the model {show(str(scan))}, and then {show(str(model))}"
+        message = f"scan: expected a scan, and then a trained model; {got}. Swap the two."
+        raise ConfigError([Failure("scan", message)])
+
+
 def _refuse_folder(path: str | Path) -> None:
+    refuse_run(path)
     if Path(path).is_dir():
         message = "expected the file of one scan; got a folder. Name its files one by one."
         raise DataError(f"{printable(str(path))}: {message}")

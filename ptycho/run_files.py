@@ -51,6 +51,11 @@ def holds_training(path: Path) -> bool:
     return bool(present.difference((HISTORY, LOSS_PICTURE) if solved else ()))
 
 
+def is_model(path: str | Path) -> bool:
+    """Whether a path leads to a training, finished or not, or to its bundle."""
+    return str(path).endswith(".zip") or holds_training(Path(path))
+
+
 def has_results(path: Path) -> bool:
     """Whether a folder holds what a run was for, or could go on from: model, reconstruction, checkpoints, state."""
     is_done = any(name.name in _DONE for name in members_in(path))
@@ -154,7 +159,9 @@ def failure_of_run(path: Path, *, may_resume: bool, may_replace: bool = True) ->
     if unsolved:
         ways.append(f"resume it (ptycho reconstruct --resume {path}; resume=True in Python)")
     elif goes_on and "train_data_file" in recorded_settings(path):
-        ways.append(f"resume it (ptycho train --resume {path}; resume() in Python)")
+        is_done, again = bool(present & {ARCHIVE, ARCHIVE_WEIGHTS}), f"ptycho train --resume {path}"
+        longer = f"train longer ({again} --nepochs N; resume=True, nepochs=N in Python)"
+        ways.append(longer if is_done else f"resume it ({again}; resume=True in Python)")
     ways += ["replace it (--overwrite; overwrite=True in Python)"] if may_replace else []
     ways += ["name another folder"]
     way_out = ", ".join(ways[:-1]) + ", or " * (len(ways) > 1) + ways[-1]

@@ -15,6 +15,7 @@ from ptycho.config.section import section_of
 from ptycho.config.sources import read_saved
 from ptycho.data_error import DataError
 from ptycho.model_archive import ARCHIVE_CONFIG, READING, find_archive, read_archive_config
+from ptycho.run_names import refuse_run
 from ptycho.scan_facts import ScanFacts, disagreement, scan_facts, scan_files
 
 logger = logging.getLogger(__name__)
@@ -32,9 +33,11 @@ def files_of(path: object, complaint: str) -> list[Path]:
 
     Raises:
         FileNotFoundError: the file does not exist.
+        DataError: it is the folder of a run.
     """
     if not isinstance(path, str | os.PathLike):
         raise FileNotFoundError(f"{complaint}: expected a path; got {path!r}. Name the scan.")
+    refuse_run(path)
     try:
         return scan_files(path)
     except FileNotFoundError as error:
@@ -47,6 +50,7 @@ def model_and_files(model_path: str | Path | None, data: object) -> tuple[Path, 
     Raises:
         ConfigError: there is no such model, or neither of the two.
         FileNotFoundError: there is no such scan.
+        DataError: it is the folder of a run.
     """
     missing: tuple[Failure, ...] = ()
     try:
@@ -54,7 +58,7 @@ def model_and_files(model_path: str | Path | None, data: object) -> tuple[Path, 
     except ConfigError as error:
         archive, missing = Path(), error.failures
     try:
-        files = files_of(data, "Test data file not found")
+        files = files_of(data, "Scan file not found")
     except FileNotFoundError as error:
         if not missing:
             raise

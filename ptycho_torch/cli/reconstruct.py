@@ -16,7 +16,7 @@ from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho.run_files import holds_training
+from ptycho.run_files import is_model
 from ptycho.run_names import reconstruction_folder
 from ptycho_torch.cli import solve
 from ptycho_torch.cli.console import refusing, tell_loading, watching_for_interrupt
@@ -146,7 +146,7 @@ def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:
     A single place is the model where there is one, and otherwise the scan; then a file may name the model.
     """
     first, *others = line.places.values() or ("",)
-    if not others and not _is_model(first):
+    if not others and not (first and is_model(first)):
         is_alone = not _names_model(line.read())
         data = "data_file" if is_alone else "test_data_file"
         line = line._replace(places={data: first} if first else {})
@@ -176,15 +176,10 @@ def _names_model(files: Iterable[ConfigFile]) -> bool:
     return any(isinstance(table, Mapping) and "model_path" in table for table in tables)
 
 
-def _is_model(path: str) -> bool:
-    """Whether a path leads to a training, finished or not, or to its bundle."""
-    return bool(path) and (path.endswith(".zip") or holds_training(Path(path)))
-
-
 def _swapped(line: CommandLine) -> list[Failure]:
     """Model and scan in each other's place."""
     model, data = (line.places.get(name, "") for name in ("model_path", "test_data_file"))
-    if not _is_model(data) or _is_model(model):
+    if not (data and is_model(data)) or (model and is_model(model)):
         return []
     message = f"MODEL: expected a trained model, and then the scan; got {show(model)} and then the model {show(data)}."
     return [Failure("MODEL", f"{message} Swap the two.")]

@@ -106,9 +106,11 @@ def settled(request: Request) -> Settled:
         }
         return Settled.without_data(request, unknown, SolverConfig, DataConfig)
 
+    from ptycho.data_error import DataError
     from ptycho_torch.config_solver import create_solver_payload
 
-    payload = create_solver_payload(None, None, request=request)
+    with refusing(DataError):
+        payload = create_solver_payload(None, None, request=request)
     return Settled.of(payload, SolverConfig, DataConfig)
 
 

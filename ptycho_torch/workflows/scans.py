@@ -5,7 +5,7 @@ import hashlib
 import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +28,6 @@ from ptycho_torch.runs.solved import SolverResult
 from ptycho_torch.runs.solving import solve
 from ptycho_torch.runs.training import TrainingResult, train
 
-_IN_MEMORY: Final = "scan.npz"
-"""The file that a run on a scan of no file is called after."""
-
 
 def train_scan(
     scan: RawData | str | Path,
@@ -44,9 +41,10 @@ def train_scan(
 ) -> TrainingResult | EndedTraining:
     """Train a model on a scan; see `ptycho.train`."""
     _refuse_both(overwrite, resume)
-    stated = _stated(default_folder(Path(RUNS), _name_of(scan)))
+    name = _name_of(scan)
+    stated = _stated(default_folder(Path(RUNS), name, is_own=_is_nameless(scan)))
     settings = {**_reading(scan), **settings}
-    with _on_disk(scan, output_dir, stated) as (path, folder):
+    with _on_disk(scan, name, output_dir, stated) as (path, folder):
         payload = create_training_payload(
             path, folder, arguments=settings, file=file, recipe=recipe, cli_defaults=stated
         )
@@ -70,9 +68,10 @@ def reconstruct_scan(
     settings: Mapping[str, Any],
 ) -> ReconstructionResult:
     """Reconstruct a scan with a trained model; see `ptycho.reconstruct`."""
-    stated = _stated(reconstruction_folder(model, _name_of(scan)))
+    name = _name_of(scan)
+    stated = _stated(reconstruction_folder(model, name, is_own=_is_nameless(scan)))
     settings = {**_reading(scan), **settings}
-    with _on_disk(scan, output_dir, stated) as (path, folder):
+    with _on_disk(scan, name, output_dir, stated) as (path, folder):
         payload = create_inference_payload(
             model, path, folder, arguments=settings, file=file, recipe=recipe, cli_defaults=stated
         )
@@ -94,8 +93,9 @@ def solve_scan(
     _refuse_both(overwrite, resume)
     own = {name: value for name, value in settings.items() if name != "backend"}  # there is one solver
     own = {**_reading(scan), **own}
-    stated = _stated(default_folder(Path(RECONSTRUCTIONS), _name_of(scan)))
-    with _on_disk(scan, output_dir, stated) as (path, folder):
+    name = _name_of(scan)
+    stated = _stated(default_folder(Path(RECONSTRUCTIONS), name, is_own=_is_nameless(scan)))
+    with _on_disk(scan, name, output_dir, stated) as (path, folder):
         payload = create_solver_payload(
             path, folder, arguments=own, file=file, recipe=recipe, cli_defaults=stated
         )
@@ -126,30 +126,35 @@ def _reading(scan: RawData | str | Path) -> dict[str, Any]:
     return {name: value for name, value in scan.reading.to_dict().items() if value != defaults[name]}
 
 
+def _is_nameless(scan: RawData | str | Path) -> bool:
+    """Whether a scan is in memory alone."""
+    return isinstance(scan, RawData) and scan.path is None
+
+
 def _name_of(scan: RawData | str | Path) -> str | Path:
-    return scan.path or _IN_MEMORY if isinstance(scan, RawData) else scan
+    """The file of a scan; of one that is in memory alone the name of the file that its run writes."""
+    if not isinstance(scan, RawData):
+        return scan
+    return scan.path or f"scan-{_digest(scan)[:8]}.npz"
 
 
 @contextlib.contextmanager
 def _on_disk(
-    scan: RawData | str | Path, output_dir: str | Path | None, stated: Mapping[str, Any]
+    scan: RawData | str | Path, name: str | Path, output_dir: str | Path | None, stated: Mapping[str, Any]
 ) -> Generator[tuple[str | Path, str | Path | None]]:
     """Give the file of a scan and the folder of its run, None where a setting may name it.
 
     A scan that is in memory alone is written into the folder, so that the run can be gone on with, and checked. Its
     name follows from its content: no other scan is replaced. It is removed again where the run has not begun.
     """
-    if not isinstance(scan, RawData):
-        yield scan, output_dir
-        return
-    if scan.path is not None:
-        yield scan.path, output_dir
+    if not isinstance(scan, RawData) or scan.path is not None:
+        yield name, output_dir
         return
     folder = Path(output_dir or stated["output_dir"])
     with contextlib.ExitStack() as undo:
         for made in reversed(make_folder(folder)):
             undo.callback(_remove_empty, made)
-        path = folder / f"scan-{_digest(scan)[:8]}.npz"
+        path = folder / name
         if not path.exists():
             undo.callback(_remove_unused, path)
         scan.to_file(path)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ptycho_torch.cli.console import Interruption, watching_for_interrupt
+from tests.core.runs import write_run
 from tests.refusals import meant, told
 from tests.torch.factory_calls import save_model, save_scan
 
@@ -23,7 +24,7 @@ Run = Callable[..., tuple[int, str, str]]
         (["train", "a.npz", "b.npz"], [("b.npz",)]),
         (["train", "a.npz", "--num-worker", "4"], [("--num-worker",)]),
         (["train"], [("DATA",)]),
-        (["reconstruct", "runs"], [("Data file not found",)]),
+        (["reconstruct", "runs"], [("Scan file not found",)]),
         (
             ["train", "--config", "none.toml", "--nepochs=x"],
             [("none.toml",), ("training.nepochs", "flag --nepochs")],
@@ -117,7 +118,7 @@ def test_a_missing_model_is_named_with_the_missing_data_and_every_mistake(
     assert told(said) == [
         ("num_workers", "flag --num-workers"),
         ("inference.model_path",),
-        ("Test data file not found",),
+        ("Scan file not found",),
     ]
     assert all(f"{tmp_path / name}" in said for name in ("run", "scan.npz"))
 
@@ -205,7 +206,7 @@ def test_a_trained_model_is_not_replaced_unasked(ptycho: Run, scan: Path, traine
     code, _, said = ptycho("train", scan, "--output-dir", trained)
     assert code == 2
     assert told(said) == [(f"{trained}",)]
-    assert all(way in said for way in (f"ptycho train --resume {trained};", "--overwrite"))
+    assert all(way in said for way in (f"ptycho train --resume {trained} --nepochs N;", "--overwrite"))
     assert (trained / "wts.h5.zip").stat().st_mtime_ns == before
 
 
@@ -327,3 +328,20 @@ def test_every_problem_of_a_scan_has_a_line_of_its_own(ptycho: Run, tmp_path: Pa
     [patterns_line, positions_line] = [line for line in said.splitlines() if "expected finite" in line]
     assert patterns_line.startswith("ptycho train: diff3d: ")
     assert positions_line.startswith("xcoords: ")
+
+
+@pytest.mark.parametrize("command", [["train"], ["reconstruct"], ["config", "show", "reconstruct"]])
+def test_a_run_in_place_of_its_scan_is_refused_with_its_name(
+    ptycho: Run, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("scan.npz")
+    write_run(Path("run"), '{"configuration": {"data_file": "scan.npz"}}', ("config.json", "preview.npz"))
+    code, _, said = ptycho(*command, "run")
+    assert (code, told(said)) == (2, [("run",)])
+    assert "scan.npz" in said
+
+
+def test_a_scan_in_place_of_the_model_is_refused_as_one(ptycho: Run, scan: Path) -> None:
+    code, _, said = ptycho("reconstruct", scan, scan, "--accelerator", "cpu")
+    assert (code, told(said)) == (2, [("inference.model_path",)])

@@ -109,3 +109,15 @@ def test_a_configuration_that_is_no_json_is_refused(content: str, tmp_path: Path
 def test_an_archive_that_says_something_else_is_refused(content: str, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"expected config\.json to hold 'model' and 'training'"):
         read_archive_config(write(tmp_path / "wts.h5.zip", content))
+
+
+@pytest.mark.parametrize("start", [b"\x89HDF\r\n\x1a\n", None])
+def test_a_scan_is_no_model(start: bytes | None, tmp_path: Path):
+    scan = tmp_path / "scan"
+    if start is None:
+        with zipfile.ZipFile(scan, "w") as archive:
+            archive.writestr("diff3d.npy", b"")
+    else:
+        scan.write_bytes(start)
+    with pytest.raises(ConfigError, match=rf"^inference\.model_path: .*got the scan '{scan}'"):
+        find_archive(scan)

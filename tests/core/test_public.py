@@ -10,6 +10,7 @@ import ptycho
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.public import load
 from ptycho.simulation import simulate_scan
+from tests.core.runs import write_run
 
 
 def loaded(code: str) -> set[str]:
@@ -58,3 +59,14 @@ def test_a_scan_is_loaded_as_it_was_simulated(tmp_path: Path):
 def test_a_folder_is_no_scan(call, tmp_path: Path):
     with pytest.raises(ptycho.DataError, match="got a folder"):
         call(tmp_path)
+
+
+def test_a_run_is_no_scan_and_a_model_does_not_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("runs/scan"), '{"configuration": {"train_data_file": "scan.npz"}}')
+    with pytest.raises(ptycho.DataError, match=r"^runs/scan: expected a scan; got a run"):
+        ptycho.load("runs/scan")
+    with pytest.raises(ptycho.DataError, match=r"^runs/scan: expected a scan; got a run"):
+        ptycho.reconstruct("runs/scan")
+    with pytest.raises(ptycho.ConfigError, match=r"^scan: .*'runs/scan', and then 'scan\.npz'\. Swap"):
+        ptycho.reconstruct("runs/scan", "scan.npz")

@@ -114,6 +114,7 @@ def test_an_unpacked_model_is_a_model(tmp_path: Path) -> None:
     failure = run_failure(tmp_path)
     assert failure is not None
     assert "got one with a trained model" in failure.message
+    assert "esume" not in failure.message  # it has no checkpoint
     assert holds_training(tmp_path)
     assert has_results(tmp_path)
     with RunFolder(tmp_path) as folder:
@@ -311,3 +312,15 @@ def test_results_are_not_written_through_a_link(tmp_path: Path) -> None:
     linked(tmp_path / "run" / "a", tmp_path)
     with refusing(str(tmp_path / "run" / "a")), one_set(tmp_path / "run", tmp_path / "run" / "a"):
         pass
+
+
+def test_a_training_that_has_ended_is_trained_longer(tmp_path: Path) -> None:
+    write_run(tmp_path, '{"configuration": {"train_data_file": "scan.npz"}}')
+    failure = run_failure(tmp_path)
+    assert failure is not None
+    again = f"ptycho train --resume {tmp_path}"
+    assert f"Train longer ({again} --nepochs N; resume=True, nepochs=N in Python)" in failure.message
+    (tmp_path / "wts.h5.zip").unlink()
+    failure = run_failure(tmp_path)
+    assert failure is not None
+    assert f"Resume it ({again}; resume=True in Python)" in failure.message

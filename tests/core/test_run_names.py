@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.run_names import default_folder, distinct_names, folder_name, reconstruction_folder
+from ptycho.data_error import DataError
+from ptycho.run_names import default_folder, distinct_names, folder_name, reconstruction_folder, refuse_run
 from tests.core.runs import write_run
 
 
@@ -91,3 +92,27 @@ def test_a_link_is_no_default_folder() -> None:
     Path("runs").mkdir()
     Path("runs/b-data").symlink_to(Path("..").resolve())
     assert named("a/b/data.npz") == "runs/a-b-data"
+
+
+def test_scans_of_no_file_have_a_folder_each_and_find_it_again(here: Path) -> None:
+    def named(data: str) -> str:
+        return str(default_folder(Path("runs"), data, is_own=True))
+
+    assert named("scan-1.npz") == "runs/scan"
+    trained_on(str(here / "runs/scan/scan-1.npz"))("runs/scan")
+    assert named("scan-1.npz") == "runs/scan"
+    assert named("scan-2.npz") == "runs/scan-2"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_is_no_scan_unless_its_scans_are_in_its_folder() -> None:
+    Path("scan.npz").touch()
+    trained_on("scan.npz")("runs/scan")
+    with pytest.raises(DataError, match=r"^runs/scan: expected a scan; got a run\..*, scan\.npz\.$"):
+        refuse_run("runs/scan")
+    trained_on("gone.npz")("runs/gone")
+    with pytest.raises(DataError, match=r"^runs/gone: .* that the run is on\.$"):
+        refuse_run("runs/gone")
+    trained_on("both")("both")
+    for path in ("both", "scan.npz", "missing"):
+        refuse_run(path)

@@ -56,7 +56,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
         "lerning_rate",
         "solver.holdout",
         "num_workers",
-        "Data file not found",
+        "Scan file not found",
     ]
 
 
@@ -76,9 +76,9 @@ def test_a_place_that_is_given_twice_is_refused(scan: Path) -> None:
 
 
 def test_no_data_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"^Data file not found: .*None"):
+    with pytest.raises(FileNotFoundError, match=r"^Scan file not found: .*None"):
         create_solver_payload(None, tmp_path)
-    with pytest.raises(FileNotFoundError, match="Data file not found"):
+    with pytest.raises(FileNotFoundError, match="Scan file not found"):
         create_solver_payload(tmp_path / "none.npz", tmp_path)
 
 

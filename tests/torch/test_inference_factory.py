@@ -63,7 +63,7 @@ def test_a_missing_model_is_refused_with_its_path(scan: Path, tmp_path: Path):
 
 
 def test_missing_test_data_are_refused_with_the_path(model: Path, tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"Test data file not found: .*nowhere\.npz"):
+    with pytest.raises(FileNotFoundError, match=r"Scan file not found: .*nowhere\.npz"):
         infer(model, tmp_path / "nowhere.npz")
 
 

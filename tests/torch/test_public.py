@@ -131,6 +131,20 @@ def test_a_run_is_not_both_gone_on_with_and_replaced(scan: ptycho.RawData, door:
         door(scan, output_dir="new", overwrite=True, resume=True)
 
 
+def test_a_scan_in_memory_is_not_reconstructed_twice_unasked(scan: ptycho.RawData, place: Path):
+    quick = {"n_iterations": 2, "accelerator": "cpu"}
+    first = ptycho.reconstruct(scan, **quick)
+    with pytest.raises(ptycho.ConfigError, match=r"^reconstructions/scan: expected a folder without a run"):
+        ptycho.reconstruct(scan, **quick)
+    assert (
+        ptycho.reconstruct(scan, resume=True, **quick).run_dir
+        == first.run_dir
+        == Path("reconstructions/scan")
+    )
+    other = ptycho.reconstruct(ptycho.simulate(N=32, n_positions=41), **quick)
+    assert other.run_dir.name.startswith("scan-")
+
+
 def test_a_reconstruction_that_has_ended_is_returned(scan: ptycho.RawData, place: Path):
     calls = [
         ptycho.reconstruct(scan, output_dir="run", resume=True, n_iterations=4, accelerator="cpu")
