@@ -6,17 +6,19 @@ import webbrowser
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
+from ptycho.config.errors import printable
 from ptycho.config.origins import Origin
 from ptycho.config.record import FOUND
 from ptycho.config.render import Row, html
-from ptycho.judgement import NOTICED, judgement, recorded_judgement
+from ptycho.judgement import NOTICED, Judgement, judgement, recorded_judgement
+from ptycho.memory import size_text
 from ptycho.model_archive import PROBLEM
 from ptycho.regular_files import read_regular
 from ptycho.run_files import LOSS_PICTURE, OF_RECONSTRUCTION, REPORT
 from ptycho.scan_view import ScanView
-from ptycho.wording import counted
+from ptycho.wording import counted, duration, short
 
 LARGEST_PICTURE: Final = 2 * 2**20
 """Bytes of a picture that is put into a notebook."""
@@ -24,6 +26,8 @@ LARGEST_PAGE: Final = 16 * 2**20
 """The same of a page."""
 OF_RECIPE: Final = ("default", "recipe", *FOUND)
 """Kinds of origin that no user chose."""
+_UNITS: Final = {"db": "dB", "px": "px"}
+"""End of the name of a figure -> its unit."""
 _CELL: Final = (
     "text-align:left;vertical-align:top;padding:2px 12px 2px 0;border:0;color:inherit;background:none;"
     "white-space:normal;overflow-wrap:break-word;max-width:40em;font-weight:"
@@ -104,12 +108,60 @@ def training_html(training: Training) -> str:
 
 def reconstruction_html(reconstruction: Reconstruction) -> str:
     """A reconstruction: its figures and its picture."""
+    listed = [
+        _figure(name, value)
+        for name, value in reconstruction.metrics.items()
+        if name not in (PROBLEM, NOTICED) and value not in (None, [])
+    ]
+    rows = [("verdict", _verdict_on(reconstruction).text), *listed]
+    return _run_html("reconstruction", rows, reconstruction, OF_RECONSTRUCTION[1])
+
+
+def training_line(training: Training) -> str:
+    """A training on one line: where it is, its last losses, and its verdict."""
+    history = training.history
+    told = [counted(len(history), "epoch"), *_losses(history[-1] if history else {})]
+    return _line(training, told, recorded_judgement(training.run_dir, "training"))
+
+
+def reconstruction_line(reconstruction: Reconstruction) -> str:
+    """A reconstruction on one line: where it is, its R factor, and its verdict."""
+    figures = reconstruction.metrics
+    told = [counted(figures["n_iterations"], "iteration")] if "n_iterations" in figures else []
+    if isinstance(found := figures.get("r_factor"), float):
+        told.append(f"R factor {found:.4f} ({figures.get('patterns')} patterns)")
+    return _line(reconstruction, told, _verdict_on(reconstruction))
+
+
+def _line(run: Training | Reconstruction, told: Iterable[str], verdict: Judgement) -> str:
+    headline = verdict.headline[0].lower() + verdict.headline[1:]
+    return f"{type(run).__name__}({', '.join([printable(str(run.run_dir)), *told])}: {headline})"
+
+
+def _losses(row: Mapping[str, float | None]) -> list[str]:
+    losses = ((name, row.get(name)) for name in ("train_loss", "val_loss"))
+    return [f"{name} {value:.4g}" for name, value in losses if value is not None]
+
+
+def _verdict_on(reconstruction: Reconstruction) -> Judgement:
     figures = reconstruction.metrics
     kind = "solver" if "n_iterations" in figures else "network"
-    verdict = judgement(figures, kind, problem=reconstruction.problem)
-    listed = [(name, value) for name, value in figures.items() if name not in (PROBLEM, NOTICED)]
-    rows = [("verdict", verdict.text), *listed]
-    return _run_html("reconstruction", rows, reconstruction, OF_RECONSTRUCTION[1])
+    return judgement(figures, kind, problem=reconstruction.problem)
+
+
+def _figure(name: str, value: object) -> tuple[str, object]:
+    """A figure as a table has it: its name in words, and the value with its unit."""
+    if isinstance(value, list):
+        return name, ", ".join(map(short, cast(list[object], value)))
+    if isinstance(value, int | float):
+        if name == "seconds":
+            return "time", duration(value)
+        if name.endswith("_bytes"):
+            return name.removesuffix("_bytes"), size_text(value)
+        unit = next((unit for unit in _UNITS if name.endswith(f"_{unit}")), None)
+        if unit is not None:
+            return name.removesuffix(f"_{unit}"), f"{value:.4g} {_UNITS[unit]}"
+    return name.replace("n_", "number_of_", 1) if name.startswith("n_") else name, value
 
 
 def scan_html(scan: ScanView) -> str:
@@ -189,6 +241,4 @@ def _notebook() -> Any:
 
 
 def _text(cell: object) -> str:
-    if cell is None:
-        return ""
-    return escape(f"{cell:.4g}" if isinstance(cell, float) else str(cell))
+    return escape(short(cell))

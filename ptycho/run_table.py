@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from ptycho.config.file_text import LARGEST
+from ptycho.config.render import Line, table
 from ptycho.display import table_html
 from ptycho.json_files import read_json
 from ptycho.judgement import Kind, has_ended, recorded_figures, recorded_judgement
 from ptycho.regular_files import read_regular
 from ptycho.run_files import HISTORY, OF_RECONSTRUCTION, RECORD, STATE
-from ptycho.wording import counted
+from ptycho.wording import counted, short
 
 COLUMNS: Final = (
     *("run", "kind", "scan", "finished", "verdict", "problem", "r_factor", "mean_pattern_r_factor"),
@@ -30,10 +31,20 @@ _DATA: Final[dict[str, Kind]] = {
 class Runs(list[dict[str, Any]]):
     """One mapping for each run, all with the keys `COLUMNS`; `pandas.DataFrame(runs)` makes a data frame of it."""
 
+    def __repr__(self) -> str:
+        """A table as plain text."""
+        shown = self._shown()
+        lines = [Line(tuple(short(row[name]) for name in shown)) for row in self]
+        return table(shown, lines) if lines else counted(0, "run")
+
     def _repr_html_(self) -> str:
         """A table, for notebooks."""
-        shown = [name for name in COLUMNS if any(row[name] is not None for row in self)]
+        shown = self._shown()
         return table_html(counted(len(self), "run"), ([row[name] for name in shown] for row in self), shown)
+
+    def _shown(self) -> list[str]:
+        """The columns that say anything."""
+        return [name for name in COLUMNS if any(row[name] is not None for row in self)]
 
 
 def runs(folder: str | Path = "runs") -> Runs:

@@ -6,6 +6,13 @@ def counted(n: int, word: str) -> str:
     return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
+def short(value: object) -> str:
+    """A value for a table: of a number that is not whole four digits, nothing of None."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def duration(seconds: float) -> str:
     """Word a time: 3.2 s, 4 min 10 s, 2 h 5 min."""
     if seconds < 60:

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from ptycho.config.paths import Files
 from ptycho.config.recipes import STANDARD, Recipe
-from ptycho.display import reconstruction_html, show_page, training_html
+from ptycho.display import (
+    reconstruction_html,
+    reconstruction_line,
+    show_page,
+    training_html,
+    training_line,
+)
 from ptycho.public import Reconstruction, Scan, reconstruct
 from ptycho.run_files import REPORT
 from ptycho_torch.reassembly import Reconstruction as Found
@@ -20,6 +26,9 @@ class ShownRun:
     """A run with a report in its folder."""
 
     run_dir: Path
+
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = cls.__repr__  # in place of the one that a dataclass makes of all its fields
 
     def show(self) -> None:
         """Show report.html: in a notebook below the cell, elsewhere in the web browser.
@@ -37,6 +46,7 @@ class ShownTraining(ShownRun):
     history: list[dict[str, float | None]]
     problem: str | None
 
+    __repr__ = training_line
     _repr_html_ = training_html
 
     def plot_loss(self, axes: Axes | None = None) -> Axes:
@@ -65,6 +75,7 @@ class ShownReconstruction(ShownRun):
     metrics: dict[str, Any]
     problem: str | None
 
+    __repr__ = reconstruction_line
     _repr_html_ = reconstruction_html
 
     @property

@@ -1,5 +1,6 @@
 """What notebooks show of scans, runs and reconstructions, and the table of runs."""
 
+import re
 import webbrowser
 from pathlib import Path
 
@@ -55,6 +56,14 @@ def test_runs_show_as_a_table_whose_cells_are_text(home: Path) -> None:
     assert "&lt;script&gt;" in shown
 
 
+def test_runs_print_as_a_table(home: Path, tmp_path: Path) -> None:
+    head, *lines = str(runs(home)).splitlines()
+    assert head.split()[:3] == ["run", "kind", "scan"]
+    assert len(lines) == len(runs(home))
+    assert lines[0].startswith(str(home / "pictured"))
+    assert str(runs(tmp_path)) == "0 runs"
+
+
 def test_a_table_escapes_everything() -> None:
     shown = table_html("<b>", [("<i>", "<script>", 0.123456, None)], ("<u>", "", "", ""))
     assert "0.1235" in shown
@@ -85,7 +94,16 @@ def test_results_show_figures_and_picture_in_notebooks_and_no_network_on_the_ter
         assert text.startswith("<table")
         assert "<script>" not in text
         assert ("<img" in text) == (shown is not scan)
-        assert len(repr(shown)) < 3000
+        assert "n_" not in text.replace("min_", "")
+        assert len(repr(shown)) < 300
+    for shown in (trained, again):
+        assert str(shown).startswith(f"{type(shown).__name__}({shown.run_dir}, 1 epoch, train_loss ")
+        assert str(shown).endswith(": the model has learned)")
+    for shown in (solved, pictured):
+        assert f"{shown.run_dir}, " in repr(shown)
+        assert f"R factor {shown.metrics['r_factor']:.4f} (held out patterns)" in repr(shown)
+    assert re.search("peak memory<.*?>\\d+ [MG]B<", solved._repr_html_())
+    assert "[]" not in solved._repr_html_()
 
 
 def test_losses_are_drawn_over_whole_epochs_from_1_with_plain_numbers(home: Path, tmp_path: Path) -> None:
