@@ -226,6 +226,15 @@ def tell_report(path: Path) -> None:
     )
 
 
+def tell_page(path: Path) -> None:
+    """Say which page to open.
+
+    Args:
+        path: of the page.
+    """
+    log.info("next: open %s in a browser", relative(path))
+
+
 def is_first_process() -> bool:
     """Whether this process speaks: the first that torchrun, SLURM or Lightning started, or the only one."""
     names = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")

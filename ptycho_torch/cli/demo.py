@@ -16,14 +16,18 @@ from ptycho.config.paths import RUNS
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
-from ptycho.run_files import MEMBERS
+from ptycho.judgement import Kind, judgement
+from ptycho.run_files import MEMBERS, REPORT
 from ptycho.run_folder import RunFolder
+from ptycho.wording import duration
+from ptycho_torch.cli.compare import PAGE
 from ptycho_torch.cli.console import (
     is_first_process,
     refuse_unlearned,
     refusing,
     relative,
     tell_loading,
+    tell_page,
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import Flag, flags_of
@@ -41,21 +45,39 @@ if TYPE_CHECKING:
     from ptycho_torch.config_solver import SolverPayload
     from ptycho_torch.runs.reconstruction import ReconstructionResult
     from ptycho_torch.runs.solved import SolverResult
+    from ptycho_torch.runs.training import TrainingResult
 
 RECIPE = "demo"
 SCAN, NETWORK, SOLVER = "scan.npz", "reconstruction", "solver"
 PICTURE = "demo.png"
 """Solver, network and truth in one picture, in the folder of the run."""
+MEANINGS = {
+    "output_dir": "Folder for everything that the demonstration writes.",
+    "N": "Side of the simulated patterns in pixels; a multiple of 16, from 32 up.",
+    "nphotons": "Photons on the object in a simulated pattern.",
+    "seed": "Seed of the scan, the weights, shuffling and augmentation.",
+}
+"""Help texts in place of those of a training, whose data are there before."""
 
 
 def add_arguments(parser: FlagParser) -> None:
     """Add the flags of a training, and those of a simulation; a name of both sets both."""
     add_own_options(parser, RECIPE)
-    training = [*_training_flags(), *flags_of(PyTorchExecutionConfig)]
-    shared = {flag.name for flag in training}
+    training = [
+        flag._replace(meaning=partial(MEANINGS.__getitem__, flag.name)) if flag.name in MEANINGS else flag
+        for flag in (*_training_flags(), *flags_of(PyTorchExecutionConfig))
+    ]
+    shared, simulated = {flag.name for flag in training}, {flag.name: flag.default for flag in _scan_flags()}
     scan = [flag for flag in _scan_flags() if flag.name not in shared]
     classes = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
-    shown = partial(shown_values, RECIPE, *classes, N="64", output_dir=f"{RUNS}/demo")
+    shown = partial(
+        shown_values,
+        RECIPE,
+        *classes,
+        N=simulated["N"],
+        nphotons=simulated["nphotons"],
+        output_dir=f"{RUNS}/demo",
+    )
     parser.add_flags(scan + training, shown)
 
 
@@ -89,6 +111,9 @@ def run(options: argparse.Namespace) -> int:
     from ptycho_torch.config_payload import training_payload
     from ptycho_torch.runs.beside import save_beside
     from ptycho_torch.runs.preflight import refused_trainings
+    from ptycho_torch.runs.report.contents import read_contents
+    from ptycho_torch.runs.report.page import comparison_page
+    from ptycho_torch.runs.report.writing import write_page
     from ptycho_torch.runs.training import check, train_in
 
     started_s, overwrite = time.perf_counter(), "overwrite" in options
@@ -102,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
         with RunFolder(run_dir, writes=is_first_process()) as home:
             if not overwrite:
                 home.refuse_run()
-            home.begin(anew=True, members=(*MEMBERS, scan.name, PICTURE))
+            home.begin(anew=True, members=(*MEMBERS, scan.name, PICTURE, PAGE))
             simulated.to_file(scan)
             payload = training_payload(answer)
             trained = train_in(home, payload, check(payload, None))
@@ -110,9 +135,12 @@ def run(options: argparse.Namespace) -> int:
     if is_first_process():
         found = {"solver": by_solver.reconstruction, "network": by_network.reconstruction}
         save_beside(image, simulated, found)
-        trained_s = sum(row["epoch_time_s"] or 0 for row in trained.history)
-        _report(run_dir, {"solver": by_solver.metrics, "network": by_network.metrics}, trained_s)
-        print(f"{time.perf_counter() - started_s:.0f} s in all")
+        write_page(
+            run_dir / PAGE, comparison_page([read_contents(run_dir / name) for name in (SOLVER, NETWORK)])
+        )
+        _report(run_dir, {"solver": by_solver, "network": by_network}, trained)
+        print(f"{duration(time.perf_counter() - started_s)} in total")
+        tell_page(run_dir / PAGE)
     refuse_unlearned(trained.problem or by_network.problem or by_solver.problem)
     return 0
 
@@ -165,18 +193,23 @@ def _for_solver(payload: "SolverPayload") -> "SolverPayload":
     return replace(payload, execution_config=plain)
 
 
-def _report(run_dir: Path, figures: Mapping[str, Mapping[str, Any]], trained_s: float) -> None:
-    here = relative(run_dir)
-    print(f"picture        {here}/{PICTURE} (the solver above, the network, the truth below)")
-    pages = (f"{here}/{name}report.html" for name in ("solver/", "reconstruction/", ""))
-    print(f"report         {', '.join(pages)} (the solver, the network, its training)")
-    for name, found in figures.items():
+def _report(
+    run_dir: Path, results: "Mapping[Kind, SolverResult | ReconstructionResult]", trained: "TrainingResult"
+) -> None:
+    here, trained_s = relative(run_dir), sum(row["epoch_time_s"] or 0 for row in trained.history)
+    for name, result in results.items():
+        found = result.metrics
         image = ", ".join(
             f"{part} {found[f'{part}_psnr_db']:.1f} dB (SSIM {found[f'{part}_ssim']:.3f})"
             for part in ("amplitude", "phase")
         )
-        took = f"{found['seconds']:.0f} s" + (f", training {trained_s:.0f} s" if name == "network" else "")
+        took = duration(found["seconds"]) + (f", training {duration(trained_s)}" if name == "network" else "")
         print(f"{name:15}{image}; R factor {found['r_factor']:.4f} ({found['patterns']} patterns); {took}")
-    print(f"loss           {here}/loss.png, {here}/history.csv, {here}/solver/loss.png")
-    print(f"model          {here}/wts.h5.zip")
+        verdict = judgement(found, name, problem=result.problem)
+        print(
+            f"{'':15}{verdict.headline[0].lower()}{verdict.headline[1:]}; {relative(result.run_dir / REPORT)}"
+        )
+    print(f"training       {here}/{REPORT}, {here}/loss.png, {here}/history.csv, {here}/wts.h5.zip")
     print(f"settings       {here}/config.json, {here}/solver/config.json: every value and its origin")
+    print(f"picture        {here}/{PICTURE} (the solver above, the network, the truth below)")
+    print(f"page           {here}/{PAGE} (the solver and the network side by side)")

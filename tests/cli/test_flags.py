@@ -4,6 +4,7 @@ import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,10 @@ def test_too_few_words_are_refused_in_words(
     said = capsys.readouterr().err
     assert (leaving.value.code, said.count("\n")) == (2, 1)
     assert said.startswith(f"{start}{name}")
+
+
+def test_the_demo_has_no_data_to_ask(ptycho: Callable[..., tuple[int, str, str]]) -> None:
+    shown = " ".join(ptycho("demo", "--help-all")[1].split())
+    assert "from the data" not in shown
+    assert "training writes" not in shown
+    assert "simulated pattern. [default: 1e+06]" in shown

@@ -17,6 +17,7 @@ import lightning
 import numpy as np
 import pytest
 
+from ptycho.judgement import Kind, judgement
 from ptycho_torch.cli.console import Interruption, watching_for_interrupt
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
@@ -155,11 +156,17 @@ def test_the_demo_shows_the_truth_beside_the_picture(ptycho: Run, tmp_path: Path
     assert code == 0, said
     assert (tmp_path / "scan.npz").is_file()
     assert f"picture        {tmp_path / 'demo.png'} (the solver above, the network, the truth below)" in out
+    kinds: tuple[Kind, Kind] = ("solver", "network")
     figures = [
         json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("solver", "reconstruction")
     ]
-    for name, found in zip(("solver", "network"), figures, strict=True):
+    for name, found in zip(kinds, figures, strict=True):
         assert re.search(rf"^{name} +amplitude {found['amplitude_psnr_db']:.1f} dB", out, re.MULTILINE)
+        headline = judgement(found, name).headline
+        assert re.search(rf"^ +{headline}; \S+report\.html$", out, re.MULTILINE | re.IGNORECASE)
+    page = tmp_path / "compare.html"
+    assert said.splitlines()[-1] == f"next: open {page} in a browser"
+    assert all(f"{tmp_path / name}" in page.read_text() for name in ("solver", "reconstruction"))
     for line in out.splitlines():
         for word in line.split():
             if word.startswith(str(tmp_path)):
