@@ -60,6 +60,21 @@ def test_axe_finds_no_fault(open_page: Open, scheme: str) -> None:
         assert [(name, one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] != "minor"] == []
 
 
+@pytest.mark.parametrize("width", [390, 1000, 1200, 1440, 1920])
+def test_names_and_values_of_settings_are_whole(open_page: Open, width: int) -> None:
+    """In the tables of settings each is on one line; but on a phone, all of each table is seen without scrolling."""
+    sheet = open_page("docs/settings.html")
+    sheet.set_viewport_size({"width": width, "height": 900})
+    cells = sheet.locator(".md-typeset__table td code")
+    assert cells.count() > 200
+    broken = "all => all.filter(one => one.getClientRects().length > 1).map(one => one.innerText)"
+    assert cells.evaluate_all(broken) == []
+    hidden = sheet.locator(".md-typeset__scrollwrap").evaluate_all(
+        "all => Math.max(...all.map(one => one.scrollWidth - one.clientWidth))"
+    )
+    assert width < 1000 or hidden == 0
+
+
 def test_search_works_without_a_server(open_page: Open) -> None:
     sheet = open_page("docs/solver.html")
     field = sheet.get_by_role("textbox", name="Search")
