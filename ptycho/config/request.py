@@ -238,7 +238,7 @@ class Request:
         for file in self.files:
             told: list[str] = []
             tables = file.settings if file.has_tables else {"execution": file.settings}
-            for table, content in tables.items() if file.kind == "file" and file.level >= 0 else ():
+            for table, content in tables.items() if _is_chosen(file) else ():
                 names = [*cast(Mapping[str, Any], content)] if isinstance(content, Mapping) else list[str]()
                 lent = {*OF_READING}.difference(*(section_of(cls).fields for cls in self._layers))
                 idle = [
@@ -301,6 +301,11 @@ def _around(settings: Any, layers: Sequence[Layer]) -> Resolution[Any]:
         return Resolution(section_of(type(settings)), told, settings)
     weakest_last = sorted([*told, *below], key=lambda layer: layer.kind == "cli-default")
     return resolve(cast(type[Any], type(settings)), [*above, *weakest_last])
+
+
+def _is_chosen(file: ConfigFile) -> bool:
+    """Whether somebody wrote the file for this command; the record of a run has every setting of it."""
+    return file.kind == "file" and file.level >= 0 and not file.told
 
 
 def _is_override(layer: Layer) -> bool:

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 from ptycho.checksums import Checksums, refuse_changed
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.config.rules import idle_settings, values_of
+from ptycho.config.solver import SolverConfig
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.raw_data import DataError, RawData, load_scans
 from ptycho.run_files import OF_RECONSTRUCTION, PREVIEW, STATE
@@ -92,9 +93,10 @@ def folder_for(payload: SolverPayload) -> RunFolder:
 
 
 def _warn_of_idle_settings(payload: SolverPayload) -> None:
-    values = values_of(payload.solver_config, payload.execution_config)
+    values, defaults = values_of(payload.solver_config, payload.execution_config), values_of(SolverConfig())
     for name, message in idle_settings(values):
-        if payload.sources[f"solver.{name}"].kind not in ("default", "recipe", "cli-default"):
+        is_changed = values[name] != defaults[name]
+        if is_changed and payload.sources[f"solver.{name}"].kind not in ("default", "recipe", "cli-default"):
             warn_once(message)
 
 

@@ -99,7 +99,7 @@ def test_patterns_are_the_worst_and_typical_ones(home: Path) -> None:
     np.testing.assert_allclose(left, shown, rtol=0.05)
 
 
-def test_the_command_repeats_the_run(home: Path, tmp_path: Path) -> None:
+def test_the_command_repeats_the_run(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = (home / "solved" / "report.html").read_text()
     line = page.partition("To repeat it</h3>")[2].partition('tabindex="0">')[2].partition("</pre>")[0]
     program, *words = shlex.split(
@@ -112,6 +112,9 @@ def test_the_command_repeats_the_run(home: Path, tmp_path: Path) -> None:
     assert program == "ptycho"
     with legacy_dictionary_restored():
         assert main([*words[:-1], str(tmp_path / "again")]) == 0
+    told = capsys.readouterr().err
+    assert "does not use" not in told
+    assert "no effect" not in told
     with (
         np.load(home / "solved" / "reconstruction.npz") as first,
         np.load(tmp_path / "again" / "reconstruction.npz") as second,
