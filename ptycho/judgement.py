@@ -38,6 +38,11 @@ FALL: Final = "deviance_fall"
 NOTICED: Final = "noticed"
 """Figure with the warnings of the scan: name, sentence and remedy of each."""
 
+_UNREFINED: Final = (
+    "a beam that needs several probe_modes or changes its intensity (refine_intensities), or positions that need "
+    "refinement"
+)
+
 Kind = Literal["training", "network", "solver"]
 """A training; a reconstruction with a model, or without."""
 
@@ -190,10 +195,10 @@ def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]
         *few,
         *(["patterns read in the wrong measurement_domain, or not in photons"] if is_no_noise else []),
         *(["a model that was trained for too few epochs, or on other data"] if with_model else []),
-        "positions of the wrong sign, order (x and y exchanged) or unit",
+        "positions of the wrong sign, order (x and y exchanged), unit or scale (distance, energy, pixel sizes)",
         "a probe that does not belong to the scan",
         *([] if is_no_noise else ["patterns read in the wrong measurement_domain"]),
-        *([] if with_model else ["a beam that needs several probe_modes, or positions that need refinement"]),
+        *([] if with_model else [_UNREFINED]),
     ]
 
 

@@ -35,8 +35,8 @@ _PICTURE_CAUSES: Final = (
     "those of the scan, or patterns read in the wrong measurement_domain"
 )
 _CAUSES_ALONE: Final = (
-    "Usual causes: positions of the wrong sign, order (x and y exchanged) or unit, a probe that is not that of the "
-    "scan, or patterns read in the wrong measurement_domain"
+    "Usual causes: positions of the wrong sign, order (x and y exchanged), unit or scale, a probe that is not that of "
+    "the scan, or patterns read in the wrong measurement_domain"
 )
 _DARK: Final = "r_factor: expected patterns with light to judge by; got none among"
 _LIGHT: Final = "Hold out others, or look for a closed shutter or a lost beam there"
