@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, Union, cast, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import (
@@ -139,6 +139,10 @@ class Rule:
         return value
 
 
+DECIMAL_COMMA: Final = r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?"
+"""A number with a comma where a point belongs."""
+
+
 class Scalar(NamedTuple):
     """What one field accepts, read off its annotation once."""
 
@@ -221,7 +225,9 @@ class Scalar(NamedTuple):
         return tuple(dict.fromkeys(word for word in self.words.values() if word is not None))
 
     def meant_by(self, value: object) -> str | None:
-        """The word nearest to a misspelt or shortened one, if any; never one with another number."""
+        """The word nearest to a misspelt or shortened one, if any, never one with another number; or the number."""
+        if float in self.kinds and isinstance(value, str) and re.fullmatch(DECIMAL_COMMA, value.strip()):
+            return value.strip().replace(",", ".")
         written = str(value).strip().lower() if isinstance(value, str | int) and self.words else ""
         longer = [word for word in self.words if written and word.startswith(f"{written}-")]
         close = longer[0] if longer else near(written, tuple(self.words)) if isinstance(value, str) else None

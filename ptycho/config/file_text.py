@@ -12,6 +12,7 @@ from ptycho.config import formats
 from ptycho.config.errors import ConfigError, Failure, named, quote_line
 from ptycho.config.record import LARGEST
 from ptycho.config.section import tables_with
+from ptycho.config.yaml_text import SyntaxFaultError
 
 LARGEST_FILE: Final = 2**19
 """Bytes of a file of settings in a format that people write, whose parsers take seconds for some megabytes."""
@@ -111,16 +112,27 @@ def _no_such_file(name: str) -> ConfigError:
     return _refused(name, "no such file. Check the path.")
 
 
-def format_of(path: str) -> str:
+def not_valid(path: str, text: str, fault: SyntaxFaultError) -> Failure:
+    """Word the failure of a text that is not valid, with what its line says of a known setting."""
+    lines, at = text.split("\n"), fault.line
+    if at > 1 and "a colon and a space" in way_out(
+        lines[at - 2], path
+    ):  # which goes on as text on the next line
+        at -= 1
+    hint, shown = way_out(lines[at - 1], path), quote_line(_known_part(lines[at - 1].strip(), path))
+    return Failure(path, f"{path}:{at}: expected valid {_language(path)}; got {fault.reason}.{hint}{shown}")
+
+
+def _language(path: str) -> str:
     """The name of the format that the ending of a file tells."""
     return {".toml": "TOML", ".json": "JSON"}.get(formats.suffix(path) or "", "YAML")
 
 
 def way_out(line: str, path: str) -> str:
     """What to do about a line that is not valid."""
-    if "\t" in line[: len(line) - len(line.lstrip())] and format_of(path) == "YAML":
+    if "\t" in line[: len(line) - len(line.lstrip())] and _language(path) == "YAML":
         return " Indent with spaces, without tabs."
-    return f" {_hint(line, format_of(path))[1]}".rstrip()
+    return f" {_hint(line, _language(path))[1]}".rstrip()
 
 
 def _hint(line: str, language: str) -> tuple[str, str]:
@@ -135,9 +147,9 @@ def _hint(line: str, language: str) -> tuple[str, str]:
     return "", ""
 
 
-def known_part(line: str, path: str) -> str:
+def _known_part(line: str, path: str) -> str:
     """What a line that is not valid says of a known setting; nothing of any other, which may be a secret."""
-    if wrong := _hint(line, format_of(path))[0]:
+    if wrong := _hint(line, _language(path))[0]:
         return wrong
     found = re.match(r"""[{\s]*["']?([\w-]+)["']?[ \t]*[=:]?""", line)
     if not found or not tables_with(found[1]):

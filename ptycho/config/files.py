@@ -20,7 +20,7 @@ from ptycho.config.errors import (
     written_by,
 )
 from ptycho.config.fields import NONE_WORDS
-from ptycho.config.file_text import format_of, known_part, no_mapping, repeated_keys, text_of, way_out
+from ptycho.config.file_text import no_mapping, not_valid, repeated_keys, text_of, way_out
 from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import VARIABLE, Files, Variable, ranked_paths
 from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
@@ -85,10 +85,7 @@ class ConfigFile(NamedTuple):
             else:
                 failures = (no_mapping(name, found, text),)
         except SyntaxFaultError as fault:
-            line = text.split("\n")[fault.line - 1]
-            message = f"{name}:{fault.line}: expected valid {format_of(given)}; got {fault.reason}."
-            hint, shown = way_out(line, given), quote_line(known_part(line.strip(), given))
-            failures = (Failure(name, f"{message}{hint}{shown}"),)
+            failures = (not_valid(name, text, fault),)
         except ConfigError as error:
             failures = error.failures
         if level < 0 and not content:

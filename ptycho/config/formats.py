@@ -160,7 +160,11 @@ def _parse_toml(text: str) -> tuple[object, bool]:
         if reason.startswith("Cannot ") and Places(".toml", text).repeats():
             return {}, True
         found = re.match(r"line (\d+)", place)
-        raise SyntaxFaultError(int(found[1]) if found else text.count("\n") + 1, repr(reason)) from None
+        before = text[: text.rindex("'")] if reason.startswith("Expected \"'") else text
+        line = int(found[1]) if found else before.count("\n") + 1
+        if re.fullmatch(r"""Unterminated string|.*character '\\n'|Expected "'+\"""", reason):
+            raise SyntaxFaultError(line, "a quote that is not closed. Close it") from None
+        raise SyntaxFaultError(line, repr(reason)) from None
     except ValueError:
         raise SyntaxFaultError(1, "a number too long to read") from None
 

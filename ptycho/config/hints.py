@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from ptycho.config.fields import DECIMAL_COMMA
+
 _LINE: Final = (
     r"""(?P<quote>["']?)(?P<name>[\w-]+)(?P=quote)[ \t]*(?P<sign>[=:])(?P<gap>[ \t]*)"""
     r"""(?P<value>[\w.,+/~$-]+)[ \t]*"""
@@ -38,7 +40,7 @@ def _ways_out(found: re.Match[str], language: str) -> Iterator[str]:
         yield "Write a colon in place of =."
     if language == "TOML" and value != written:
         yield "Remove the comma at the end."
-    if re.fullmatch(r"[+-]?\d+,\d+(?:e[+-]?\d+)?", value, re.IGNORECASE):
+    if re.fullmatch(DECIMAL_COMMA, value):
         yield f"Write a decimal point: {value.replace(',', '.')}."
     elif language != "YAML" and re.fullmatch(r"[+-]?(?:\.\d+|\d+\.)", value):
         yield f"Write a digit on both sides of the point: {float(value)}."

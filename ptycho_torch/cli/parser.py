@@ -171,6 +171,7 @@ class FlagParser(argparse.ArgumentParser):
         if failures:
             self.error("\n".join(failure.message for failure in failures))
         if unknown:
+            self._refuse_values_of_switches(written)
             places = [str(one.metavar) for one in self._get_positional_actions() if one.metavar]
             rule = f"expected only {' and '.join(places)}" if places else "expected flags alone"
             self.error(f"{unknown[0]}: {rule}; got a further argument. {self.cure_of_more}".rstrip())
@@ -259,6 +260,16 @@ class FlagParser(argparse.ArgumentParser):
             wrong[action.dest] = value
         return action.option_strings[meant is False]
 
+    def _refuse_values_of_switches(self, words: Sequence[str]) -> None:
+        """Refuse `--pin-memory true`, whose value would be taken for a path."""
+        from ptycho.config.fields import BOOL_WORDS
+
+        for flag, value in itertools.pairwise(words):
+            action = self._option_string_actions.get(flag)
+            if action is not None and action.nargs == 0 and value.lower() in BOOL_WORDS:
+                way_out = f"Write {flag}={value}." if isinstance(action, _Switch) else "Leave it out."
+                self.error(f"{flag}: expected no word after it; got {value}. {way_out}")
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a word that is none of an argument's choices."""
         if action.choices is not None and value not in action.choices:
@@ -274,6 +285,8 @@ class FlagParser(argparse.ArgumentParser):
         ):
             return f"{name}: no such flag. Give the path as {place.metavar}, without a flag."
         known = tuple(spelling for spelling in self._option_string_actions if spelling.startswith("--"))
+        if name in known:
+            return f"{name}: expected a flag before --; got it after. Move it, or drop the --."
         close = (near(spell(meant), known, 0.7) for meant in names_meant(name.removeprefix("--")))
         meant = " or ".join(filter(None, close))
         hint = f" Did you mean {meant}?" if meant else f" See {self.prog} --help."
@@ -285,6 +298,8 @@ class FlagParser(argparse.ArgumentParser):
             message = f"{found[1]}: expected a value; got none. See {self.prog} --help."
         elif found := re.fullmatch(r"the following arguments are required: (.*)", message):
             message = f"expected {found[1].replace(', ', ' and ')}; got too few. See {self.prog} --help."
+        elif found := re.fullmatch(r"argument (--[\w-]+): not allowed with argument (--[\w-]+)", message):
+            message = f"{found[1]}: expected without {found[2]}; got both. Drop one."
         lines = "\n".join(map(printable, message.split("\n")))
         self.exit(2, f"{self.prog}: {lines}\n")
 

@@ -286,6 +286,20 @@ def test_a_merge_key_is_refused_as_such():
             "seed: &hunter2 1\npassword: &hunter2 2\n",
             "a.yaml:2: expected valid YAML; got 'found duplicate anchor; first occurrence, second occurrence'.",
         ),
+        *(
+            (
+                "a.toml",
+                text,
+                "a.toml:1: expected valid TOML; got a quote that is not closed. Close it.\n    accelerator = ...",
+            )
+            for text in (
+                "accelerator = 'cpu\nseed = 1",
+                'accelerator = "cpu\nseed = 1',
+                "accelerator = 'cpu",
+                'accelerator = "cpu',
+            )
+        ),
+        ("a.toml", "seed = 1\naccelerator = '''cpu", "got a quote that is not closed."),
         ("a.toml", "num_workers = 4 5", "after a statement'.\n    num_workers = 4 5"),
         ("a.toml", "num_workers = 4 password = 5", "after a statement'.\n    num_workers = ..."),
         ("a.yaml", "seed: 'a\n", "found unexpected end of stream'.\n    seed: ..."),
@@ -506,6 +520,13 @@ def test_each_door_answers_for_its_own_tables_and_for_the_names_of_all():
     ("name", "text", "said"),
     [
         ("a.yaml", "execution:\n  num_workers:3\n", "Write a colon and a space: num_workers: 3."),
+        (
+            "a.yaml",
+            "execution:\n  num_workers:3\n  pin_memory: true\n",
+            "a.yaml:2: expected valid YAML; got 'mapping values are not allowed in this context'. "
+            "Write a colon and a space: num_workers: 3.\n    num_workers:3",
+        ),
+        ("a.yaml", "learning_rate: 1,5", "from a.yaml:1. Did you mean 1.5?"),
         ("a.yaml", "seed: 1\nnum_workers:3\n", "Write a colon and a space: num_workers: 3."),
         ("a.yaml", "seed: 1\nnum_workers = 3\n", "Write a colon and a space: num_workers: 3."),
         (
