@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, cast, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import (
     AfterValidator,
     AllowInfNan,
@@ -312,6 +312,10 @@ def _rule(base: Any, metadata: tuple[Any, ...]) -> str:
                 bounds.append(f"<= {limit}")
             case Lt(lt=limit):
                 bounds.append(f"< {limit}")
+            case MinLen(min_length=limit):
+                bounds.append(f"of length >= {limit}")
+            case MaxLen(max_length=limit):
+                bounds.append(f"of length <= {limit}")
             case _:
                 pass
     names = {

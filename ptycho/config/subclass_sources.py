@@ -46,6 +46,7 @@ def refuse_without_effect(cls: type[BaseSettings]) -> None:
 def _options_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
     config, plain = cast(Mapping[str, object], cls.model_config), BaseSettings.model_config
     of_sources = () if _has_hook(cls) else _OF_OTHER_SOURCES
+    of_sources += () if config.get("env_file") else ("env_file_",)
     refused = [
         name
         for name in sorted(config)
@@ -61,7 +62,13 @@ def _options_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
 
 
 def _fields_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
-    """Refuse other names of fields, and fields that follow from others: each is resolved by itself, by its name."""
+    """Refuse another table, other names of fields, and fields that follow from others: each is resolved by itself."""
+    own, above = cast(Any, cls), cast(Any, super(cls, cls))
+    if own.table != above.table:
+        message = (
+            f"{cls.__name__}: table is {show(own.table)}; run files have these settings in [{above.table}]."
+        )
+        yield Failure(cls.__name__, f"{message} Drop it.")
     for name, field in cls.model_fields.items():
         place = f"{cls.__name__}.{name}"
         if field.default_factory_takes_validated_data:
@@ -78,16 +85,18 @@ _WITHOUT_EFFECT: Final = (
     "case_sensitive",
     "cli_parse_args",
     "enable_decoding",
+    "env_ignore_empty",
     "env_nested",
     "env_parse",
     "env_prefix_target",
     "from_attributes",
     "nested_model_default_partial_update",
     "populate_by_name",
+    "str_",
     "validate_assignment",
-    "validate_by_alias",
+    "validate_by_",
 )
-"""How options begin that are for what is decided here: names, how variables are spelt and read, and assignment."""
+"""How options begin that are for what is decided here, or by each field: names, how variables are spelt and read."""
 _OF_OTHER_SOURCES: Final = (
     "cli_",
     "json_file",
@@ -99,7 +108,7 @@ _OF_OTHER_SOURCES: Final = (
     "yaml_",
 )
 """How options begin of sources that a class has only where `settings_customise_sources` names them."""
-_FIXED: Final[Mapping[str, object]] = {"extra": "forbid", "frozen": True}
+_FIXED: Final[Mapping[str, object]] = {"extra": "forbid", "frozen": True, "hide_input_in_errors": True}
 """Options that have no effect but as they are."""
 
 

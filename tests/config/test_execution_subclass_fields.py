@@ -192,6 +192,8 @@ def test_an_option_that_is_off_is_taken(option: str):
         {"cli_parse_args": True},
         {"enable_decoding": False},
         {"env_nested_delimiter": "__"},
+        {"env_file_encoding": "utf-8"},
+        {"env_ignore_empty": True},
         {"env_parse_none_str": "nil"},
         {"env_prefix_target": "all"},
         {"extra": "allow"},
@@ -202,10 +204,13 @@ def test_an_option_that_is_off_is_taken(option: str):
         {"env_parse_enums": True},
         {"frozen": False},
         {"from_attributes": True},
+        {"hide_input_in_errors": False},
         {"json_file": "a.json"},
         {"secrets_prefix": "mine"},
+        {"str_max_length": 3},
         {"toml_file": "a.toml"},
         {"validate_assignment": True},
+        {"validate_by_name": True},
         {"yaml_file": "a.yaml"},
     ],
     ids=lambda option: next(iter(option)),
@@ -216,6 +221,23 @@ def test_an_option_that_has_no_effect_is_refused(option: Any) -> None:
             model_config = SettingsConfigDict(**option)
 
     assert message(create).startswith(f"Hopeful: model_config sets {next(iter(option))},")
+
+
+def test_another_table_is_refused():
+    def create() -> None:
+        class Mine(PyTorchExecutionConfig):
+            table: ClassVar = "mine"
+
+    assert message(create).startswith("Mine: table is 'mine'; ")
+
+
+def test_the_length_of_a_text_is_told():
+    class Named(PyTorchExecutionConfig):
+        name: str = Field("abc", min_length=2, max_length=3)
+
+    assert message(lambda: Named(name="abcd")).startswith(
+        "name: expected text of length >= 2 and of length <= 3; got 'abcd'"
+    )
 
 
 def test_an_option_of_a_source_that_the_class_names_is_taken(tmp_path: Path):
