@@ -137,7 +137,8 @@ class PyTorchExecutionConfig(AdditionalKnobs):
     """How this machine runs a training or a reconstruction: devices, loaders, optimizer, checkpoints, logging.
 
     The strongest source that has a value for a setting wins: an override or a command-line flag, an argument, the
-    environment variable `PTYCHO_EXEC_<SETTING>`, a file the user named, the default; `sources` tells which one it was.
+    environment variable `PTYCHO_EXEC_<SETTING>`, a file the user named, a file of the variable PTYCHO_CONFIG, a recipe
+    where one is asked for, the default; `sources` tells which one it was.
     Instances are immutable: `replace` returns a changed copy. Values are plain Python scalars.
 
     Raises:

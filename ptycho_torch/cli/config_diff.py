@@ -76,19 +76,18 @@ def run(options: argparse.Namespace) -> int:
 def _settings_of_all(*places: str) -> list[Origins]:
     """Read the settings of all, or tell what is wrong with any; the environment is not read."""
     failures: list[Failure] = []
-    files: list[ConfigFile] = []
-    recorded: dict[int, Origins] = {}
+    files: list[tuple[ConfigFile, Origins]] = []
     found: list[Origins] = []
-    for at, place in enumerate(places):
+    for place in places:
         try:
-            files.append(_found(place))
-            if Path(files[-1].path).name == RECORD:
-                recorded[at] = _of_run(files[-1])
+            file = _found(place)
+            files.append((file, _of_run(file) if Path(file.path).name == RECORD else {}))
         except ConfigError as error:
             failures += error.failures
-    for at, file in enumerate(files):
+    runs = [run for _, run in files if run]
+    for file, run in files:
         try:
-            found.append(recorded[at] if at in recorded else _of_file(file, *recorded.values()))
+            found.append(run or _of_file(file, *runs))
         except ConfigError as error:
             failures += error.failures
     if failures:

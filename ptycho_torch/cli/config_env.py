@@ -4,12 +4,13 @@ import argparse
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptycho.config.errors import ConfigError, Failure, spelled_out
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import text
+from ptycho.config.paths import VARIABLE
 from ptycho.config.render import Line
 from ptycho.config.section import section_of
 from ptycho.config.sources import Environment, read_environment
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     """List the variables, and what is wrong with them."""
     cls = PyTorchExecutionConfig
     flags, layer = flags_of(cls), read_environment(Environment(os.environ), section_of(cls), strict=True)
-    failures = [*layer.failures, *_wrong_values()]
+    failures = ConfigError([*layer.failures, *_wrong_values()]).failures
     variables: list[dict[str, Any]] = [
         {
             "variable": layer.locators.get(flag.name, flag.variable),
@@ -39,24 +40,26 @@ def run(options: argparse.Namespace) -> int:
         }
         for flag in flags
     ]
+    accepts, current = "files of settings, separated as in PATH", os.environ.get(VARIABLE, "").strip() or None
+    files = {"variable": VARIABLE, "group": "files", "accepts": accepts, "default": None, "current": current}
+    variables.append(files)
     if "json" in options:
         wrong = [failure._asdict() for failure in failures]
         print(json.dumps({"variables": variables, "failures": wrong}, indent=2))
     else:
         print_table(("variable", "accepts", "default", "now"), [_row(each) for each in variables])
-        print("".join(f"{spelled_out(failure.message)}\n" for failure in failures), end="")
+        print("".join(f"{failure.message}\n" for failure in failures), end="")
     return 0
 
 
-def _wrong_values() -> list[Failure]:
-    """What is wrong with the values of the variables; a misspelt one is not among it."""
-    known = section_of(PyTorchExecutionConfig).fields
+def _wrong_values() -> Sequence[Failure]:
+    """What is wrong with the values of the variables, and with the files that one names."""
     try:
         with warnings.catch_warnings(action="ignore"):
             PyTorchExecutionConfig()
     except ConfigError as error:
-        return [failure for failure in error.failures if failure.name in known]
-    return []
+        return error.failures
+    return ()
 
 
 def _row(variable: Mapping[str, Any]) -> Line:

@@ -211,7 +211,7 @@ def test_env_lists_every_knob_and_no_foreign_value(ptycho: Run, monkeypatch: pyt
     assert re.search(r"^\* PTYCHO_EXEC_SEED +an integer >= 0.* 42 +7$", shown, re.MULTILINE)
     assert "PTYCHO_EXEC_TOKEN: no such setting." in shown
     listed = json.loads(ptycho("config", "env", "--json")[1])["variables"]
-    assert {each["variable"] for each in listed} == VARIABLES
+    assert {each["variable"] for each in listed} == {*VARIABLES, "PTYCHO_CONFIG"}
     assert [each["current"] for each in listed if each["current"] is not None] == ["7"]
     assert "hunter2" not in shown + said
 
@@ -447,3 +447,13 @@ def test_env_says_what_is_wrong_with_a_variable(ptycho: Run, monkeypatch: pytest
     assert (code, told(last)) == (0, [("num_workers", "environment variable PTYCHO_EXEC_NUM_WORKERS")])
     (failure,) = json.loads(ptycho("config", "env", "--json")[1])["failures"]
     assert failure == {"name": "num_workers", "message": last}
+
+
+def test_env_lists_the_files_of_a_site(ptycho: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTYCHO_CONFIG", "gone.toml")
+    told_of = json.loads(ptycho("config", "env", "--json")[1])
+    assert (told_of["variables"][-1]["variable"], told_of["variables"][-1]["current"]) == (
+        "PTYCHO_CONFIG",
+        "gone.toml",
+    )
+    assert [failure["name"] for failure in told_of["failures"]] == ["gone.toml"]

@@ -58,6 +58,13 @@ def test_a_record_with_a_part_that_is_no_list_is_damaged(ptycho: Run, part: str)
     assert said.startswith(f"ptycho config: {place}: {part}: ")
 
 
+def test_a_damaged_record_is_compared_with_nothing(ptycho: Run) -> None:
+    Path("config.json").write_text(json.dumps({"configuration": {}, "origins": {}}))
+    Path("a.toml").write_text("[training]\nfoo = 1\n")
+    code, _, said = ptycho("config", "diff", "config.json", "a.toml")
+    assert (code, [name for name, *_ in told(said)]) == (2, ["config.json", "foo"])
+
+
 def test_a_record_that_lacks_a_part_is_damaged(ptycho: Run) -> None:
     Path("config.json").write_text('{"configuration": {"train_data_file": null}}')
     code, _, said = ptycho("config", "check", "config.json")
