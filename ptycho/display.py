@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, cast
 from ptycho.config.errors import printable
 from ptycho.config.origins import Origin
 from ptycho.config.record import FOUND
-from ptycho.config.render import Row, html
+from ptycho.config.render import CELL, LINE, TABLE, Row, html
 from ptycho.judgement import NOTICED, Judgement, judgement, recorded_judgement
 from ptycho.memory import size_text
 from ptycho.model_archive import PROBLEM
@@ -28,18 +28,7 @@ OF_RECIPE: Final = ("default", "recipe", *FOUND)
 """Kinds of origin that no user chose."""
 _UNITS: Final = {"db": "dB", "px": "px"}
 """End of the name of a figure -> its unit."""
-_CELL: Final = (
-    "text-align:left;vertical-align:top;padding:2px 12px 2px 0;border:0;color:inherit;background:none;"
-    "white-space:normal;overflow-wrap:break-word;max-width:40em;font-weight:"
-)
-_ROW: Final = "border:0;border-bottom:1px solid rgba(128,128,128,.4);color:inherit;background:none"
-_TABLE: Final = (
-    "border-collapse:collapse;border:0;table-layout:auto;width:auto;margin:4px 0;text-align:left;color:inherit;"
-    "background:none;font-size:inherit;line-height:1.4"
-)
 _FRAME: Final = "width:100%;height:80vh;min-height:480px;border:1px solid rgba(128,128,128,.4)"
-"""Styles of the elements themselves: a notebook's rules for tables do not win, and viewers that drop style sheets keep
-them."""
 
 
 def table_html(title: str, rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
@@ -50,14 +39,14 @@ def table_html(title: str, rows: Iterable[Sequence[object]], head: Sequence[str]
         rows: the cells of each line; everything in them is text.
         head: names of the columns.
     """
-    caption = f'<caption style="{_CELL}bold;caption-side:top">{escape(title)}</caption>'
-    names = "".join(f'<th scope="col" style="{_CELL}bold">{escape(name)}</th>' for name in head)
-    parts = [f'<table style="{_TABLE}">{caption}']
-    parts += [f'<thead><tr style="{_ROW}">{names}</tr></thead>'] if head else []
+    caption = f'<caption style="{CELL}bold;caption-side:top">{escape(title)}</caption>'
+    names = "".join(f'<th scope="col" style="{CELL}bold">{escape(name)}</th>' for name in head)
+    parts = [f'<table style="{TABLE}">{caption}']
+    parts += [f'<thead><tr style="{LINE}none">{names}</tr></thead>'] if head else []
     for name, *cells in rows:
-        written = f'<th scope="row" style="{_CELL}bold">{_text(name)}</th>'
-        written += "".join(f'<td style="{_CELL}normal">{_text(cell)}</td>' for cell in cells)
-        parts.append(f'<tr style="{_ROW}">{written}</tr>')
+        written = f'<th scope="row" style="{CELL}bold">{_text(name)}</th>'
+        written += "".join(f'<td style="{CELL}normal">{_text(cell)}</td>' for cell in cells)
+        parts.append(f'<tr style="{LINE}none">{written}</tr>')
     return "".join(parts) + "</table>"
 
 

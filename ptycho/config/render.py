@@ -173,35 +173,31 @@ def _cells(row: Row) -> tuple[str, ...]:
     return row.name, row.words or _shown(origin.value), str(origin), beaten
 
 
-_CELL: Final = (
+CELL: Final = (
     "text-align:left;vertical-align:top;padding:2px 12px 2px 0;border:0;color:inherit;background:none;"
     "white-space:normal;overflow-wrap:break-word;max-width:40em;font-weight:"
 )
-_LINE: Final = "border:0;border-bottom:1px solid rgba(128,128,128,.4);color:inherit;background:"
-_TABLE: Final = (
+LINE: Final = "border:0;border-bottom:1px solid rgba(128,128,128,.4);color:inherit;background:"
+TABLE: Final = (
     "border-collapse:collapse;border:0;table-layout:auto;width:auto;margin:4px 0;text-align:left;color:inherit;"
     "background:none;font-size:inherit;line-height:1.4"
 )
+"""Styles of the elements themselves: a notebook's rules for tables do not win, and viewers that drop style sheets keep
+them. Colours come from the page, light or dark."""
 _MARKED: Final = "rgba(64,128,255,.2)"
 
 
 def html(title: str, rows: Iterable[Row]) -> str:
-    """Write an HTML table; changed settings are marked.
-
-    The styles are those of the elements themselves: a notebook's rules for tables do not win, and viewers that drop
-    style sheets keep them. Colours come from the page, light or dark.
-    """
+    """Write an HTML table; changed settings are marked."""
     from html import escape
 
     def line(kind: str, cells: Iterable[str], weight: str, background: str = "none", more: str = "") -> str:
         written = "".join(
-            f'<{kind}{more} style="{_CELL}{weight}">{escape(printable(cell))}</{kind}>' for cell in cells
+            f'<{kind}{more} style="{CELL}{weight}">{escape(printable(cell))}</{kind}>' for cell in cells
         )
-        return f'<tr style="{_LINE}{background}">{written}</tr>'
+        return f'<tr style="{LINE}{background}">{written}</tr>'
 
-    parts = [
-        f'<table style="{_TABLE}"><caption style="{_CELL}bold;caption-side:top">{escape(title)}</caption>'
-    ]
+    parts = [f'<table style="{TABLE}"><caption style="{CELL}bold;caption-side:top">{escape(title)}</caption>']
     parts += ["<thead>", line("th", HEAD, "bold"), "</thead>"]
     for group, members in groupby(lines(rows), key=lambda one: one.group):
         heading = line("th", [group], "bold;padding-top:10px", more=' colspan="4" scope="rowgroup"')
