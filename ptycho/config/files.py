@@ -15,7 +15,6 @@ from ptycho.config.errors import (
     path_of,
     printable,
     quote_line,
-    show,
     unknown_name,
     written_by,
 )
@@ -73,19 +72,17 @@ class ConfigFile(NamedTuple):
         """
         given = path_of(path)
         name = printable(given) or "''"
-        text, content, failures = "", dict[str, Any](), ()
-        places = formats.Places(given, text)
+        places, content, failures = formats.Places(given, ""), dict[str, Any](), ()
         try:
-            text = text_of(given, name)
-            places = formats.Places(given, text)
-            found, is_repeated = formats.parse(given, text)
+            places = formats.Places(given, text_of(given, name))
+            found, is_repeated = formats.parse(given, places.text)
             failures = tuple(repeated_keys(name, places)) if is_repeated else ()
             if isinstance(found, dict):
                 content = cast(dict[str, Any], found)
             else:
-                failures = (no_mapping(name, found, text),)
+                failures = (no_mapping(name, found, places.text),)
         except SyntaxFaultError as fault:
-            failures = (not_valid(name, text, fault),)
+            failures = (not_valid(name, places.text, fault),)
         except ConfigError as error:
             failures = error.failures
         if level < 0 and not content:
@@ -164,7 +161,7 @@ class ConfigFile(NamedTuple):
             return cast(Mapping[str, Any], content)
         if not _says_none(content):
             hint = way_out(content, self.path) if isinstance(content, str) else ""
-            got = show(content) if hint else "a list" if isinstance(content, list) else "a single value"
+            got = "a list" if isinstance(content, list) else "a single value"
             what = f"{table}: expected a table; got {got}"
             failures.append(self._failure(what, (table,), hint or " Give it a line for each setting."))
         return {}

@@ -45,8 +45,8 @@ def refuse_without_effect(cls: type[BaseSettings]) -> None:
 
 def _options_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
     config, plain = cast(Mapping[str, object], cls.model_config), BaseSettings.model_config
-    of_sources = () if _has_hook(cls) else _OF_OTHER_SOURCES
-    of_sources += () if config.get("env_file") else ("env_file_",)
+    idle = (f"{source}_" for source in ("env_file", "secrets_dir") if not config.get(source))
+    of_sources = () if _has_hook(cls) else (*_OF_OTHER_SOURCES, *idle)
     refused = [
         name
         for name in sorted(config)

@@ -336,6 +336,7 @@ def test_an_old_name_in_a_file_is_named_with_its_place(recwarn: pytest.WarningsR
         ("a.json", '{"tokens": [\n "key"\n "hunter2"\n]}'),
         ("a.yaml", "token: |\n\thunter2\n"),
         ("a.yaml", "execution: hunter2\n"),
+        ("a.yaml", 'execution: "\\thunter2"\n'),
         ("a.toml", "[execution]\nnum_workers.token = 'hunter2'\n"),
     ],
 )
