@@ -187,10 +187,6 @@ class ConfigFile(NamedTuple):
         line = self.places.line_of(key)
         return f"{self.path}:{line}" if line else self.path
 
-    def line_text(self, key: tuple[str, ...]) -> str:
-        """Return what the line of a key says of it, without what stands beside it, which may be a secret."""
-        return self.places.excerpt(key)
-
     def _stray(self, key: str) -> Failure:
         if self._merges(key):
             return self._merge_key((key,))
@@ -214,7 +210,7 @@ class ConfigFile(NamedTuple):
         return Failure(failure.name, f"{failure.message}{self._writer}")
 
     def _failure(self, what: str, key: tuple[str, ...], hint: str = "") -> Failure:
-        shown = quote_line(self.line_text(key)) if tables_with(key[-1]) else ""
+        shown = quote_line(self.places.excerpt(key)) if tables_with(key[-1]) else ""
         return Failure(key[-1], f"{what} at {self.place(key)}.{hint}{self._writer}{shown}")
 
     def _merges(self, key: str) -> bool:
@@ -255,7 +251,7 @@ class _InFile(Writing):
 
     def line_text(self, spelling: str) -> str:
         """What the line of a name says of it."""
-        return self._file.line_text(self._key(spelling))
+        return self._file.places.excerpt(self._key(spelling))
 
     def quote(self, spelling: str) -> str:
         """The line of a name, where its value may be shown."""

@@ -4,10 +4,10 @@ import argparse
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError, spelled_out
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import text
 from ptycho.config.paths import VARIABLE
@@ -29,7 +29,12 @@ def run(options: argparse.Namespace) -> int:
     """List the variables, and what is wrong with them."""
     cls = PyTorchExecutionConfig
     flags, layer = flags_of(cls), read_environment(Environment(os.environ), section_of(cls), strict=True)
-    failures = ConfigError([*layer.failures, *_wrong_values()]).failures
+    failures = layer.failures
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            cls()
+    except ConfigError as error:  # of the values, and of the files that one names
+        failures = ConfigError([*failures, *error.failures]).failures
     variables: list[dict[str, Any]] = [
         {
             "variable": layer.locators.get(flag.name, flag.variable),
@@ -48,18 +53,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"variables": variables, "failures": wrong}, indent=2))
     else:
         print_table(("variable", "accepts", "default", "now"), [_row(each) for each in variables])
-        print("".join(f"{failure.message}\n" for failure in failures), end="")
+        print("".join(f"{spelled_out(failure.message)}\n" for failure in failures), end="")
     return 0
-
-
-def _wrong_values() -> Sequence[Failure]:
-    """What is wrong with the values of the variables, and with the files that one names."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            PyTorchExecutionConfig()
-    except ConfigError as error:
-        return error.failures
-    return ()
 
 
 def _row(variable: Mapping[str, Any]) -> Line:

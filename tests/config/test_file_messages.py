@@ -337,7 +337,8 @@ def test_a_table_in_braces_has_its_lines():
     )
     file = ConfigFile.collect("a.toml")
     quoted = {
-        key: file.line_text(("execution", *key)) for key in (("seed",), ("accelerator",), ("a", "b"), ("d",))
+        key: file.places.excerpt(("execution", *key))
+        for key in (("seed",), ("accelerator",), ("a", "b"), ("d",))
     }
     assert quoted == {
         ("seed",): "seed = 1, ...",
