@@ -12,6 +12,7 @@ from ptycho.config.errors import printable
 from ptycho.config.origins import Origin
 from ptycho.config.record import FOUND
 from ptycho.config.render import CELL, LINE, TABLE, Row, html
+from ptycho.config.section import TABLES, recorded, section_of_table
 from ptycho.judgement import NOTICED, Judgement, judgement, recorded_judgement
 from ptycho.memory import size_text
 from ptycho.model_archive import PROBLEM
@@ -24,8 +25,6 @@ LARGEST_PICTURE: Final = 2 * 2**20
 """Bytes of a picture that is put into a notebook."""
 LARGEST_PAGE: Final = 16 * 2**20
 """The same of a page."""
-OF_RECIPE: Final = ("default", "recipe", *FOUND)
-"""Kinds of origin that no user chose."""
 _UNITS: Final = {"db": "dB", "px": "px"}
 """End of the name of a figure -> its unit."""
 _FRAME: Final = "width:100%;height:80vh;min-height:480px;border:1px solid rgba(128,128,128,.4)"
@@ -51,15 +50,30 @@ def table_html(title: str, rows: Iterable[Sequence[object]], head: Sequence[str]
 
 
 def settings_html(title: str, origins: Mapping[str, Origin]) -> str:
-    """A table of settings as HTML; those that somebody chose are marked.
+    """A table of settings as HTML; those that somebody changed are marked.
 
     Args:
         title: above it.
         origins: `section.field` -> value and origin.
     """
-    named = ((whole.partition("."), origin) for whole, origin in origins.items())
-    rows = (Row(table, name, origin, origin.kind not in OF_RECIPE) for (table, _, name), origin in named)
-    return html(title, rows)
+    named = ((*whole.partition("."), is_changed(whole, origin), origin) for whole, origin in origins.items())
+    return html(title, (Row(table, name, origin, changed) for table, _, name, changed, origin in named))
+
+
+def is_changed(whole: str, origin: Origin) -> bool:
+    """Whether somebody chose a setting, and not as the recipe has it, or without a recipe as its default is.
+
+    Args:
+        whole: `section.field`.
+        origin: its value, and where that is from.
+    """
+    if origin.kind in ("default", "recipe", *FOUND):
+        return False
+    table, _, name = whole.partition(".")
+    otherwise = [beaten.value for beaten in origin.shadowed if beaten.kind == "recipe"]
+    if not otherwise and table in TABLES:
+        otherwise = [recorded(section_of_table(table).defaults.get(name))]
+    return origin.value not in otherwise[:1]
 
 
 class Training(Protocol):

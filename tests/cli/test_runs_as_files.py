@@ -95,7 +95,8 @@ def test_what_a_user_sets_from_python_is_chosen_and_its_places_are_left_open(
     ptycho: Callable[..., tuple[int, str, str]],
 ):
     arguments = {"nepochs": 1, "batch_size": 8, "gridsize": 1, "n_groups": 16, "seed": 11}
-    levels = {"arguments": {**arguments, "test_data_file": "a$b.npz"}, "recipe": "standard"}
+    same = {"momentum": 0.9, "num_workers": 0}  # as without them
+    levels = {"arguments": {**arguments, **same, "test_data_file": "a$b.npz"}, "recipe": "standard"}
     recorded("python", "python", **levels)
     answer = Request(CLASSES, file="python", recipe="standard").answer()
     origins = {**answer.sources, **answer[PyTorchExecutionConfig].sources}
@@ -111,6 +112,7 @@ def test_what_a_user_sets_from_python_is_chosen_and_its_places_are_left_open(
     assert names == {*arguments, "test_data_file", "lr_warmup_epochs"}  # which gave way to nepochs
     shown = create_training_payload("a$b.npz", "python", **levels)._repr_html_()
     assert all(f"* {name}<" in shown for name in arguments)
+    assert not any(f"* {name}<" in shown for name in same)
     told = settings_in(json.loads(Path("python", "config.json").read_text()))
     page: Any = SimpleNamespace(settings=told)
     assert {name.rpartition(".")[2] for name in differences(page)} == {*arguments}

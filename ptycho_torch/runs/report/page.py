@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ptycho.config.errors import printable
 from ptycho.config.fields import text
 from ptycho.config.origins import Origin
-from ptycho.display import OF_RECIPE, settings_html
+from ptycho.display import is_changed, settings_html
 from ptycho_torch.runs.figures import parts_of
 from ptycho_torch.runs.report.contents import DATA, Contents, goes_on, is_finished
 from ptycho_torch.runs.report.pictures import (
@@ -108,16 +108,11 @@ def _labels(folders: Sequence[Path]) -> list[str]:
 
 def differences(run: Contents) -> dict[str, Origin]:
     """Settings of a run that are not those of its recipe, by `table.name`."""
-    found = {
+    return {
         name: origin
         for name, origin in run.settings.origins.items()
-        if origin.kind not in OF_RECIPE and name.rpartition(".")[2] not in _PLACES
+        if is_changed(name, origin) and name.rpartition(".")[2] not in _PLACES
     }
-    recipe = {
-        name: next((one.value for one in origin.shadowed if one.kind == "recipe"), None)
-        for name, origin in found.items()
-    }
-    return {name: origin for name, origin in found.items() if recipe[name] != origin.value}
 
 
 def _shared_tables(runs: Sequence[Contents]) -> set[str]:
