@@ -220,9 +220,7 @@ paths = (
     .map(Path)
 )
 """Every path that text can name."""
-places = st.text(min_size=1).filter(
-    lambda text: _is_line(text) and text.strip().lower() not in ("none", "null")
-)
+places = line.valid.filter(lambda text: text.lower() not in ("none", "null"))
 """Where an array is in a file of another program."""
 
 FIELDS = MODEL | TRAINING
