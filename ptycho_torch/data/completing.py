@@ -108,7 +108,6 @@ def _near_optics(scan: RawData, patterns: Patterns, ids: NDArray[np.int64], sear
     as_set = [Ranked("identity", math.inf)]
     if searches:
         as_set = rank_orientations(Trials(patterns, positions, ids), probe, ORIENTATIONS, N_SET)
-        _say_orientation(scan, as_set)
     words = WITHOUT_PROBE if searches else WITHOUT_PROBE[:1]
     found = {
         word: search_near(
@@ -116,11 +115,14 @@ def _near_optics(scan: RawData, patterns: Patterns, ids: NDArray[np.int64], sear
         )
         for word in words
     }
-    best = min(found, key=lambda word: found[word].error)
-    _say_cone(scan, patterns, ids)
-    if not found[best].defocus or found[best].error >= CLEARLY * as_set[0].error:
+    by_error = [Ranked(word, found[word].error) for word in sorted(found, key=lambda word: found[word].error)]
+    best, is_theirs = by_error[0].orientation, _say_cone(scan, patterns, ids)
+    is_kept = not found[best].defocus or found[best].error >= CLEARLY * as_set[0].error
+    if searches:
+        _say_orientation(scan, as_set if is_kept else by_error, by_optics=is_kept)
+    if is_kept:
         return Findings(None, as_set[0].orientation)
-    _say_defocus(scan, found[best])
+    _say_defocus(scan, found[best], is_theirs=is_theirs)
     return Findings(found[best].probe.numpy(), best)
 
 
@@ -184,7 +186,7 @@ def of_orientation(
         return None
     # what a turned scan and such a probe explain are the same patterns
     twin = (
-        ", and the sign of the probe's defocus,"
+        ", and the sign of the probe's defocus"
         if _on_top(word, now) == "rotate-180" and scan.has_probe
         else ""
     )
@@ -230,10 +232,19 @@ def _on_top(found: str, of_reading: str) -> str:
     return next(word for word, matrix in ORIENTATIONS.items() if (np.array(matrix) == both).all())
 
 
-def _say_orientation(scan: RawData, ranked: list[Ranked]) -> None:
+def _say_orientation(scan: RawData, ranked: list[Ranked], *, by_optics: bool = False) -> None:
+    """Log which orientation is used; as a warning where it is not clear, or hangs on the defocus that is set."""
     first, second = ranked[0], ranked[1]
-    level = logging.INFO if first.error < CLEARLY * second.error else logging.WARNING
-    doubt = "" if level == logging.INFO else ", but not clearly: check the picture"
+    is_clear = first.error < CLEARLY * second.error
+    doubt = "" if is_clear else ", but not clearly: check the picture"
+    hangs = by_optics and first.orientation != "identity"
+    if hangs:
+        twin = _on_top("rotate-180", first.orientation)
+        doubt += (
+            f". Only the sign of the defocus tells it from {twin}, whose picture is turned by half a turn: if that "
+            f"sign is wrong, correct defocus, or set orientation to {twin}"
+        )
+    level = logging.INFO if is_clear and not hangs else logging.WARNING
     logger.log(
         level,
         "%s: orientation %s explains the patterns best (error %.3g, next %s with %.3g)%s.",
@@ -282,28 +293,30 @@ def _tried(scan: RawData, found: FoundProbe) -> str:
     )
 
 
-def _say_defocus(scan: RawData, found: FoundProbe) -> None:
-    """Warn of a defocus that a search around the optics that are set has found."""
+def _say_defocus(scan: RawData, found: FoundProbe, *, is_theirs: bool) -> None:
+    """Warn of a defocus that a search around the optics that are set has found, whose cone is that of the patterns."""
     told = _set_defocus(scan)
-    better = told + found.defocus
-    logger.warning(
+    words = (
         "%s: the patterns are explained clearly better by a defocus of %.4g rad px^2%s than by the one of the optics, "
         "%.4g rad px^2, and it is used. Correct defocus (its sign too), convergence or aperture, or the positions "
-        "where they are turned by rotate-180; or set probe to optics to keep what is set.",
-        printable(str(scan.path or "scan")),
-        better,
-        _in_metres(scan, better, _pixel_m(scan)),
-        told,
+        "where they are turned by rotate-180; or set probe to optics to keep what is set."
+        if is_theirs
+        else "%s: with that cone a defocus of %.4g rad px^2%s, which is used, fits less badly than the one of the "
+        "optics, %.4g rad px^2. It tells nothing before the cone is right."
     )
+    better = told + found.defocus
+    where = _in_metres(scan, better, _pixel_m(scan))
+    logger.warning(words, printable(str(scan.path or "scan")), better, where, told)
 
 
-def _say_cone(scan: RawData, patterns: Patterns, ids: NDArray[np.int64]) -> None:
-    """Warn where the cone of the optics is not the one that the patterns show."""
+def _say_cone(scan: RawData, patterns: Patterns, ids: NDArray[np.int64]) -> bool:
+    """Whether the cone of the optics is the one that the patterns show; a warning where it is not."""
     if not scan.reading.convergence:
-        return
+        return True
     cone = pupil_radius(torch.from_numpy(far_field_light(scan.probe)))
     shown = pupil_radius(mean_pattern(patterns, ids))
-    if not CONE[0] * shown <= cone <= CONE[1] * shown:
+    is_theirs = CONE[0] * shown <= cone <= CONE[1] * shown
+    if not is_theirs:
         logger.warning(
             "%s: convergence: nine tenths of the light lie within %.3g of the patterns' side from their middle; the "
             "optics that are set give %.3g. Correct convergence (half the angle of the cone), the energy or its "
@@ -312,6 +325,7 @@ def _say_cone(scan: RawData, patterns: Patterns, ids: NDArray[np.int64]) -> None
             shown,
             cone,
         )
+    return is_theirs
 
 
 def _pixel_m(scan: RawData) -> float | None:

@@ -1,6 +1,7 @@
 """What a run has found for a scan, taken over by the training and the reconstruction of a network."""
 
 import dataclasses
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,17 @@ def test_mirrored_positions_are_noticed_by_a_training_and_its_reconstruction(
     assert [one.name for one in known.verdicts] == ["orientation"]
 
 
+def test_positions_that_are_turned_may_be_a_probe_of_the_other_defocus() -> None:
+    scan = simulate_scan(N=32, n_positions=60, nphotons=1e6, seed=2)
+    turned = dataclasses.replace(scan, positions_px=oriented(scan.positions_px, "rotate-180") + 200)
+    found = of_orientation(turned, np.arange(60))
+    assert found is not None
+    assert found.remedy == (
+        "Check the axes and the signs of the positions, and the sign of the probe's defocus, or set orientation to "
+        "rotate-180."
+    )
+
+
 def test_the_search_for_a_probe_begins_at_the_optics_that_are_set(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -276,14 +288,17 @@ def test_the_search_for_a_probe_begins_at_the_optics_that_are_set(
     positions = oriented(scan.positions_px, "rotate-180") + 200
     dataclasses.replace(unlit, positions_px=positions).to_file(tmp_path / "turned.npz")
     either = DataConfig(convergence=optics["convergence"], defocus=f"{distance} m", orientation="auto")
-    assert find(RawData.from_file(tmp_path / "turned.npz", reading=either), np.arange(60)) == (
-        None,
-        "rotate-180",
-        None,
-    )
+    caplog.clear()
+    turned_scan = RawData.from_file(tmp_path / "turned.npz", reading=either)
+    assert find(turned_scan, np.arange(60)) == (None, "rotate-180", None)
+    (said,) = [one for one in caplog.records if "orientation rotate-180 explains" in one.getMessage()]
+    assert said.levelno == logging.WARNING
+    assert "Only the sign of the defocus tells it from identity" in said.getMessage()
     wide = DataConfig(convergence=f"{2e3 * radius * 1e-10 / pixel_m} mrad")
+    caplog.clear()
     find(RawData.from_file(tmp_path / "scan.npz", reading=wide), np.arange(60))
     assert "Correct convergence (half the angle of the cone)" in caplog.text
+    assert "explained clearly better" not in caplog.text
 
 
 def found_m(text: str) -> float:
