@@ -118,12 +118,13 @@ def decide_domain(
 ) -> Decision:
     """Amplitude or intensity, and why. The first of these decides.
 
-    The caller; the training of the model in use, for a scan that it was trained on; the metadata of the file; the
-    setting of that training; whole numbers; how that training read its scans; else amplitude.
+    The caller; the training of the model in use, for a scan that it was trained on; the metadata of the file; what
+    files of its format hold; the setting of that training; whole numbers; how that training read its scans; else
+    amplitude.
 
     Args:
         setting: 'amplitude' or 'intensity'; 'auto' leaves it to the others.
-        metadata: may hold `measurement_domain`.
+        metadata: may hold `measurement_domain`, or `usual_domain`, that of files of its `format`.
         patterns: (n, N, N).
         ignored: bool, (N, N) or (n, N, N), pixels without a measurement.
         whole: whether all other values are whole numbers.
@@ -141,6 +142,8 @@ def decide_domain(
     if metadata.get("measurement_domain") in DOMAINS:
         return Decision(metadata["measurement_domain"], "stated in the metadata", True)
     by_values = _by_values(patterns, ignored, whole)
+    if metadata.get("usual_domain") in DOMAINS:
+        return _as_usual(metadata["usual_domain"], str(metadata.get("format")), by_values)
     if trained is not None and trained.stated is not None:
         reason = "measurement_domain was set in the training of the model"
         differs = by_values is not None and by_values.domain != trained.stated
@@ -151,6 +154,16 @@ def decide_domain(
     if trained is not None and trained.usual is not None:
         return Decision(trained.usual, "the model was trained on scans of this kind", False)
     return Decision("amplitude", "not all values are whole numbers", False)
+
+
+def _as_usual(usual: Domain, format_name: str, by_values: Decision | None) -> Decision:
+    """The domain that files of a format have, with what their values say against it."""
+    held = "counts" if usual == "intensity" else "square roots of counts"
+    reason = f"as files of {format_name} hold {held}"
+    if by_values is not None and by_values.domain == usual:
+        return Decision(usual, reason, True)
+    doubt = "not all values are whole numbers" if by_values is None else by_values.reason
+    return Decision(usual, f"{reason}, although {doubt}", False)
 
 
 def _by_values(patterns: Stack, ignored: Mask | None, whole: bool) -> Decision | None:

@@ -1,5 +1,6 @@
 """Lengths of an experiment: the wavelength, the pixel of the object, and scan positions in it."""
 
+import unicodedata
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,8 +15,13 @@ from ptycho.stored_array import Array
 
 ELECTRON_REST_J: Final = 9.1093837015e-31 * 299792458.0**2
 
+SAME: Final = 0.01
+"""Relative difference up to which two lengths are the same one, rounded."""
+
 Pair = tuple[float, float]
 """Of rows and columns."""
+_LETTERS: Final = {0xC5: "A", 0x3BC: "u", 0x2212: "-"}
+"""Angstrom, micro and minus signs, as `NFKC` leaves them."""
 _ANGULAR: Final = {"mrad": 1e-3, "rad": 1.0}
 _RECIPROCAL: Final = {
     f"{unit}{power}": 1 / value for unit, value in LENGTHS.items() for power in ("^-1", "-1")
@@ -33,16 +39,20 @@ def wavelength(sources: Sources) -> float | None:
     """The wavelength, as set or as the file states it; None where neither does.
 
     Raises:
-        DataError: what the file states is none.
+        DataError: what the file states is none; or energy and wavelength are set, and contradict each other.
     """
     settings, layout = sources.settings, sources.layout
     particle = settings.particle or layout.particle
+    energy = quantity(settings.energy, ENERGIES) if settings.energy else None
+    of_energy = energy and wavelength_of(energy, particle)
     if settings.wavelength is not None:
         found = quantities(settings.wavelength, LENGTHS)
+        if found and of_energy and abs(found[0] / of_energy - 1) > SAME:
+            expected = f"the {of_energy * 1e10:.4g} A of {settings.energy} ({particle})"
+            sources.refuse("wavelength", expected, settings.wavelength, "Set energy or wavelength, not both.")
         return found and found[0]
-    if settings.energy is not None:
-        energy = quantity(settings.energy, ENERGIES)
-        return energy and wavelength_of(energy, particle)
+    if of_energy:
+        return of_energy
     places, unit = layout.energy
     stated = sources.numbers(places)
     if stated is not None:
@@ -119,6 +129,9 @@ def detector_pixel(sources: Sources) -> Pair | None:
 
 def unknown_lengths(sources: Sources) -> str:
     """The settings that would give the object's pixel, in words."""
+    reciprocal = _spacing(sources, sources.layout.reciprocal)
+    if reciprocal is not None and reciprocal[1] in _ANGULAR:
+        return "Set --energy, or --object-pixel."
     lacking = [
         name
         for name, found in (
@@ -173,6 +186,9 @@ def _in_pixels(sources: Sources, listed: Array, unit: str, scale: Scale) -> Arra
         return listed * np.array(scale.of_px)
     if scale.pixel_m is None:
         got = f"positions in {unit}, and no size of an object pixel"
+        reciprocal = _spacing(sources, sources.layout.reciprocal)
+        if reciprocal is not None and reciprocal[1] not in _ANGULAR:
+            got += f" (detector in '{reciprocal[1]}')"
         sources.refuse("object_pixel", "the divisor of positions", got, unknown_lengths(sources))
     return listed * LENGTHS[unit] / np.array(scale.pixel_m)
 
@@ -208,7 +224,7 @@ def _listed(sources: Sources, n: int, grid: tuple[int, ...], counted: str) -> np
             "Name another array: --positions.",
             found.path,
         )
-    if layout.basis and settings.positions is None:
+    if layout.basis and settings.positions_axes is None:
         return _on_detector(sources, array)
     order = settings.positions_axes or layout.positions_axes
     return array[:, :2] if order == "yx" else array[:, 1::-1]
@@ -258,7 +274,7 @@ def _raster(sources: Sources, scale: Scale, grid: tuple[int, ...]) -> Array | No
     """Positions of a raster whose steps are set, or stated in the file; None where the patterns are no raster."""
     if len(grid) != 2:
         return None
-    written, step_px = sources.settings.scan_step, None
+    written, step_px, got = sources.settings.scan_step, None, "none"
     if written is not None:
         step_px = quantities(written, {"px": 1.0})
         metres = quantities(written, LENGTHS)
@@ -266,10 +282,11 @@ def _raster(sources: Sources, scale: Scale, grid: tuple[int, ...]) -> Array | No
         along = [_spacing(sources, places) for places in sources.layout.scan_step or ()]
         known = [one[0] * LENGTHS[one[1]] for one in along if one and one[1] in LENGTHS]
         metres = (known[0], known[1]) if len(known) == 2 else None
+        got = " and ".join(f"{one[0]:g} '{one[1]}'" for one in along if one) or got
     step = step_px or metres
     if step is None:
         advice = "Set it, as in --scan-step '4 px' or '30 nm'."
-        sources.refuse("scan_step", f"the step of the {grid[0]} x {grid[1]} raster", "none", advice)
+        sources.refuse("scan_step", f"the step of the {grid[0]} x {grid[1]} raster", got, advice)
     step_px = _in_pixels(sources, np.array([step]), "px" if step_px else "m", scale)[0]
     y, x = np.meshgrid(*(np.arange(length) for length in grid), indexing="ij")
     found = np.stack((y.reshape(-1), x.reshape(-1)), axis=1) * step_px
@@ -288,7 +305,7 @@ def _spacing(sources: Sources, places: tuple[str, ...]) -> tuple[float, str] | N
         sources.refuse(
             found.name, "rising coordinates along an axis", f"a step of {step:g}", "Correct it.", found.path
         )
-    return step, str(unit).strip().strip("[]")
+    return step, unicodedata.normalize("NFKC", str(unit)).translate(_LETTERS).strip().strip("[]")
 
 
 def _is_list(entry: Entry) -> bool:

@@ -31,6 +31,8 @@ class Layout(NamedTuple):
     """Coordinates along the scan's rows and columns, with their unit in an attribute."""
     reciprocal: Places = ()
     """Coordinates along the detector's rows, with their unit in an attribute."""
+    turned: tuple[Places, Places] = ((), ())
+    """Whether the detector's axes are exchanged against those of the scan, and the angle that they are turned by."""
     probe: Places = ()
     object_: Places = ()
     object_centre: tuple[str, str] | None = None
@@ -48,7 +50,7 @@ class Layout(NamedTuple):
     far_field: Places = ()
     """Whether the data are of the far field."""
     domain: str = ""
-    """What the patterns are; empty: the file does not state it."""
+    """What the patterns of such files are, which ptychodus itself sees to; empty: one or the other."""
     particle: str = "photon"
     beside: Places = ()
     """Names of files in the same folder that hold the rest."""
@@ -69,7 +71,11 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
     ),
     "cxi": Layout(
         patterns=("entry_1/data_1/data", f"{_CXI_DETECTOR}/data"),
-        positions=("entry_1/sample_1/geometry_1/translation", "entry_1/data_1/translation"),
+        positions=(
+            "entry_1/sample_1/geometry_1/translation",
+            "entry_1/data_1/translation",
+            f"{_CXI_DETECTOR}/translation",
+        ),
         positions_axes="xy",
         basis=(f"{_CXI_DETECTOR}/basis_vectors",),
         indexes=(("entry_1/ptychodus/probe_position_indexes",), ()),
@@ -165,8 +171,13 @@ def layout_of(name: str, tree: Tree) -> Layout:
 def _within(layout: Layout, cube: str, *, first_is_dim1: bool) -> Layout:
     """A table of EMD for the cube in a group; older files count dimensions from 1."""
     first = 1 if first_is_dim1 else 0
+    calibration = f"{cube.strip('/').partition('/')[0]}/metadatabundle/calibration"
     return layout._replace(
         patterns=(f"{cube}/data",),
         scan_step=((f"{cube}/dim{first}",), (f"{cube}/dim{first + 1}",)),
         reciprocal=(f"{cube}/dim{first + 2}",),
+        turned=(
+            (f"{calibration}/QR_flip",),
+            (f"{calibration}/QR_rotation", f"{calibration}/QR_rotation_degrees"),
+        ),
     )

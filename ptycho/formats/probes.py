@@ -18,6 +18,9 @@ def probe_in(sources: Sources, plan: Plan | None) -> Array | None:
     settings, wanted = sources.settings, sources.settings.probe
     if plan is None:
         return None
+    if settings.convergence and settings.aperture:
+        got = f"{settings.convergence} and {settings.aperture}"
+        sources.refuse("convergence, aperture", "a lens or a pinhole", got, "Set one of the two, not both.")
     has_lens = bool(settings.convergence or settings.aperture)
     has_optics = has_lens or settings.defocus is not None
     if wanted not in ("optics", "estimate"):

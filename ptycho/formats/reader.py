@@ -48,6 +48,7 @@ def read_foreign(path: Path, settings: DataConfig, domain: str = "auto", *, some
         if plan is None or plan.positions is None:
             raise AssertionError("an array is missing, but no problem was found")
         verdicts = [*_of_mask(plan), *of_window(sources, plan.tree, plan.images, plan.reading.window)]
+        verdicts += _of_turn(sources)
         patterns, marks = load(plan.tree.path, plan.images, plan.reading)
         arrays["diff3d"] = patterns
         bad = plan.bad if marks is None else joined(_like(plan.bad, marks), marks)
@@ -67,6 +68,23 @@ def _of_mask(plan: Plan) -> Iterator[Verdict]:
         which = np.unique(np.linspace(0, len(plan.images) - 1, LOOKED_AT).astype(np.int64))
         images, bad = plan.images.read(which, window.box).astype(np.float64), silent[window.box]
         yield from of_mask(np.where(bad, 0, images).mean(axis=0), np.where(bad, images, 0), bad)
+
+
+def _of_turn(sources: Sources) -> Iterator[Verdict]:
+    """Whether the file says that detector and scan are turned against each other, and no orientation is set."""
+    exchanged, turned = sources.layout.turned
+    flip, angle = sources.value(exchanged), sources.numbers(turned, positive=False)
+    angle = angle[0] if angle else 0.0
+    if sources.settings.orientation != "identity" or not (flip or angle):
+        return
+    seen = "exchanged" if flip else "turned"
+    advice = "auto, or to what undoes it" if angle else "transpose, if the picture is wrong, or to auto"
+    yield Verdict(
+        "turned", "warning", angle, "",
+        f"the detector's axes are {seen} against those of the scan (QR_flip {bool(flip)}, QR_rotation {angle:g}), "
+        "which is not applied",
+        f"Set orientation to {advice}.",
+    )  # fmt: skip
 
 
 def read_size(path: Path, settings: DataConfig) -> int:
@@ -107,7 +125,8 @@ def _stated(sources: Sources, plan: Plan | None, arrays: dict[str, Stack]) -> No
         arrays["objectGuess"] = layers[0] if layers.ndim == 3 and len(layers) else layers
     stated: dict[str, Any] = {"format": sources.format}
     if sources.layout.domain:
-        stated["measurement_domain"] = sources.layout.domain
+        key = "measurement_domain" if sources.format == "ptychodus" else "usual_domain"
+        stated[key] = sources.layout.domain
     far = sources.attempt(lambda: sources.value(sources.layout.far_field))
     if far is not None:
         stated["far_field"] = bool(far)
