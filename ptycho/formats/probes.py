@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ptycho.formats.frames import Window
 from ptycho.formats.geometry import unknown_lengths, wavelength
 from ptycho.formats.optics import illumination
 from ptycho.formats.plan import Plan
@@ -53,18 +54,37 @@ def _as_used(sources: Sources, found: Found, plan: Plan) -> Array:
     probe = probe[None] if probe.ndim == 2 else probe
     window = plan.reading.window
     n = window.n_pixels
-    if len(probe) and probe.shape[-2:] == (n, n) and plan.images.shape == (n, n):
-        return probe
-    if probe.ndim != 3 or not len(probe) or probe.shape[-2:] != plan.images.shape:
-        expected = f"a probe of {plan.images.shape[0]} x {plan.images.shape[1]} pixels, as the patterns have"
+    shape = plan.images.shape
+    if probe.ndim != 3 or not len(probe) or probe.shape[-2:] != shape:
+        expected = f"a probe of {shape[0]} x {shape[1]} pixels, as the patterns have"
         advice = "Set --probe estimate to ignore it."
         sources.refuse(found.name, expected, f"shape {found.values.shape}", advice, found.path)
-    unbinned = window._replace(bin=1, pad=(window.pad or 0) * window.bin, wraps=False)
-    middle = [length // 2 - window.side // 2 for length in plan.images.shape]
-    unbinned = unbinned._replace(first=(middle[0], middle[1]))
     far = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(probe, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
+    middle = shape[0] // 2 - window.side // 2, shape[1] // 2 - window.side // 2
+    first = middle if window.wraps or window.first == middle else _first(far, window, middle)
+    if shape == (n, n) and first == middle:
+        return probe
+    unbinned = window._replace(bin=1, pad=(window.pad or 0) * window.bin, wraps=False, first=first)
     rows, columns = unbinned.box
     far = unbinned.added_up(unbinned.cut(far[..., rows, columns], 0))
     near = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(far, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
     start = near.shape[-1] // 2 - n // 2  # binning cuts the outer part of the window off
     return near[..., start : start + n, start : start + n].astype(np.complex64)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # a probe that is not finite is found later
+def _first(far: Array, window: Window, middle: tuple[int, int]) -> tuple[int, int]:
+    """Where the used part of a probe's far field (modes, H, W) begins: in the middle, or where that of patterns does.
+
+    A probe that goes with patterns off the centre has its light where theirs is; it moves with them, as otherwise the
+    object would get a phase ramp.
+    """
+    light: Array = np.square(np.abs(far), dtype=np.float64).sum(axis=0)
+    total = float(light.sum()) or 1.0
+    row = float(light.sum(axis=1) @ np.arange(window.shape[0])) / total
+    column = float(light.sum(axis=0) @ np.arange(window.shape[1])) / total
+    half = window.side // 2
+    return min(
+        (middle, window.first),
+        key=lambda first: float(np.hypot(row - first[0] - half, column - first[1] - half)),
+    )

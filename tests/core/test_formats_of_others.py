@@ -192,3 +192,23 @@ def test_a_lens_and_a_pinhole_are_two_probes(tmp_path: Path) -> None:
             convergence="1 mrad",
             aperture="150 nm",
         )
+
+
+# Probes
+
+
+@pytest.mark.parametrize("tilted", [True, False])
+@pytest.mark.parametrize("crop", [SIDE, 12])
+def test_a_probe_moves_with_the_patterns_where_its_light_is_theirs(
+    tmp_path: Path, tilted: bool, crop: int
+) -> None:
+    rows, columns = np.indices((SIDE, SIDE)) - SIDE // 2
+    straight = np.exp(-(rows**2 + columns**2) / 12).astype(np.complex64)
+    ramp = np.exp(2j * np.pi * (3 * rows - 2 * columns) / SIDE)
+    path = standard(tmp_path / "scan.h5", patterns=COUNTS, probe=(straight * ramp) if tilted else straight)
+    known = {**NAMED, **LENGTHS, "probe": "/entry/probe", "crop": crop}
+    moved_probe = read(path, **known, centre=f"{SIDE // 2 + 3}, {SIDE // 2 - 2}").probe[0]
+    in_the_middle = read(standard(tmp_path / "plain.h5", patterns=COUNTS, probe=straight), **known).probe[0]
+    overlap = np.vdot(moved_probe, in_the_middle)
+    assert abs(overlap) ** 2 / np.prod([np.vdot(p, p).real for p in (moved_probe, in_the_middle)]) > 0.999
+    assert abs(np.angle(overlap)) < 0.01
