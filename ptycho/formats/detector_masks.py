@@ -15,13 +15,23 @@ from ptycho.regular_files import open_regular, size_of
 from ptycho.stored_array import Array
 
 
-def masks(sources: Sources, images: Images, window: Window) -> tuple[Mask | None, Array | None]:
+def masks(
+    sources: Sources, images: Images, window: Window, flagged: Mask | None = None
+) -> tuple[Mask | None, Array | None]:
     """What is bad of the detector, (H, W), and the bad pixels of the patterns, (N, N) or (n, N, N); None: nothing.
+
+    Args:
+        sources: the files.
+        images: the patterns.
+        window: which of their pixels are used.
+        flagged: (H, W), further pixels that hold no measurement; None: none.
 
     Raises:
         DataError: a mask is something else, or of another size.
     """
     whole, single = _stated(sources, images)
+    if flagged is not None:
+        whole = flagged if whole is None else whole | flagged
     of_each = None if single is None else _of_each(single, window)
     common = _within(whole, window)
     if of_each is None or common is None:

@@ -1,7 +1,7 @@
 """The light on a detector, from some of its images, whole and as they are in the file."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from ptycho.formats.detector_masks import bad_of
 from ptycho.formats.frames import Images, Window, blocks_of
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
-from ptycho.pattern_statistics import LOOKED_AT, SAMPLE, brightest_neighbor, summarize
+from ptycho.pattern_statistics import LOOKED_AT, SAMPLE, Mask, Summary, brightest_neighbor, summarize
 from ptycho.pixel_verdicts import BRIGHT
 from ptycho.stored_array import Array
 from ptycho.verdict import Verdict
@@ -21,12 +21,38 @@ LEAST_KEPT: Final = 0.1
 """Part of the bright light that the pixels in use should hold at least."""
 
 
+class _Seen(NamedTuple):
+    """Some images, whole."""
+
+    images: Array
+    """(k, H, W)"""
+    silent: Mask
+    """Of the same shape: what is masked, dead, or holds a flag of the detector."""
+    flags: Summary
+    """Of what is neither masked nor dead."""
+
+
 def light_of(sources: Sources, tree: Tree, images: Images) -> Array:
     """The mean of some images (H, W), 0 in pixels that are masked, dead, or hold a flag of the detector.
 
     Raises:
         DataError: they cannot be read.
     """
+    seen, silent, _ = _looked_at(sources, tree, images)
+    silent |= ~(np.isfinite(seen) & (seen > 0))
+    return np.where(silent, np.zeros((), seen.dtype), seen).mean(axis=0, dtype=np.float64)
+
+
+def flags_in(sources: Sources, tree: Tree, images: Images) -> Summary:
+    """What holds flags of the detector, by some images; binning would add them to counts.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    return _looked_at(sources, tree, images).flags
+
+
+def _looked_at(sources: Sources, tree: Tree, images: Images) -> _Seen:
     n_seen = min(SAMPLE, max(FEWEST, LOOKED_AT // images.row_bytes))
     which = np.unique(np.linspace(0, len(images) - 1, n_seen).astype(np.int64))
     whole = (slice(0, images.shape[0]), slice(0, images.shape[1]))
@@ -37,11 +63,8 @@ def light_of(sources: Sources, tree: Tree, images: Images) -> Array:
         silent |= masked
     if sources.settings.dead_value is not None:
         silent |= seen == sources.settings.dead_value
-    flagged = summarize(seen, silent).flagged
-    if flagged is not None:
-        silent |= flagged
-    silent |= ~(np.isfinite(seen) & (seen > 0))
-    return np.where(silent, np.zeros((), seen.dtype), seen).mean(axis=0, dtype=np.float64)
+    flags = summarize(seen, silent)
+    return _Seen(seen, silent if flags.flagged is None else silent | flags.flagged, flags)
 
 
 def of_window(sources: Sources, tree: Tree, images: Images, window: Window) -> Iterator[Verdict]:

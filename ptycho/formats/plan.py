@@ -9,10 +9,11 @@ from ptycho.data_error import DataError
 from ptycho.formats.detector_masks import masks
 from ptycho.formats.frames import Images, Reading, Window
 from ptycho.formats.geometry import Pair, Scale, object_pixel, positions
+from ptycho.formats.light import flags_in
 from ptycho.formats.sources import Found, Sources
 from ptycho.formats.trees import Entry, Tree
 from ptycho.formats.windows import window_of
-from ptycho.pattern_statistics import some_rows
+from ptycho.pattern_statistics import Summary, some_rows
 from ptycho.stored_array import Array
 
 
@@ -31,6 +32,8 @@ class Plan(NamedTuple):
     """(n, 2), rows (y, x), object pixels, as the file counts them."""
     rows: npt.NDArray[np.int64] | None = None
     """Those of the positions that `images` are at; None: all."""
+    flags: Summary | None = None
+    """What holds flags of the detector, by some of the images; None: they are looked for in the patterns."""
 
 
 def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Plan | None:
@@ -68,12 +71,14 @@ def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Pl
     rows = some_rows(places, images.row_bytes, images.n_at_once) if some else None
     if rows is not None:
         images = images.taken(rows)
-    marked = sources.attempt(lambda: masks(sources, images, window))
+    flags = sources.attempt(lambda: flags_in(sources, tree, images)) if window.bin > 1 else None
+    flagged = None if flags is None else flags.flagged
+    marked = sources.attempt(lambda: masks(sources, images, window, flagged))
     silent, bad = (None, None) if marked is None else marked
     settings = sources.settings
     squares = sources.attempt(lambda: _adds_squares(sources, images, window, domain)) or False
     reading = Reading(window, settings.dead_value, settings.saturation, squares, silent)
-    return Plan(tree, images, reading, bad, pixel, where, rows)
+    return Plan(tree, images, reading, bad, pixel, where, rows, flags)
 
 
 def images_of(sources: Sources) -> tuple[Tree, Images]:
@@ -160,7 +165,7 @@ def _adds_squares(sources: Sources, images: Images, window: Window, domain: str)
     if window.bin == 1 or stated:
         return stated == "amplitude"
     some = images.read(np.arange(min(8, len(images))), window.box)
-    if not (some == np.rint(some)).all():
+    if not (some == np.rint(some))[np.isfinite(some)].all():
         expected = "counts, which are added up, or amplitudes, whose squares are"
         advice = "Set --measurement-domain."
         sources.refuse("bin", expected, "numbers that are not whole, without a measurement_domain", advice)

@@ -97,3 +97,18 @@ def test_a_crop_without_any_light_is_refused_by_name(tmp_path: Path) -> None:
         DataError, match=r"centre: expected light in the 16 x 16 pixels around it; got none around row 50"
     ):
         read(path, **NAMED, **LENGTHS, crop=16, centre="50, 50")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("uint32", 2**32 - 1), ("uint16", 65535), ("int32", -1), ("float32", np.nan)]
+)
+def test_binning_adds_no_flags_to_counts(tmp_path: Path, dtype: str, value: float, caplog) -> None:
+    gap = np.zeros((H, W), bool)
+    gap[8, 15] = True
+    path = with_gap(tmp_path, dtype, value, gap)
+    scan = read(path, **NAMED, **LENGTHS, crop=16, centre="11, 16", bin=2)
+    wanted = np.where(gap, 0, counts())[:, 3:19, 8:24].astype(int).reshape(N, 8, 2, 8, 2).sum((2, 4))
+    np.testing.assert_array_equal(scan.patterns, wanted)
+    np.testing.assert_array_equal(np.argwhere(scan.bad_pixels), [[2, 3]])
+    assert [one.name for one in scan.verdicts] == ["flagged_pixels"]
+    assert "1 pixel holds" in caplog.text
