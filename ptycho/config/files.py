@@ -21,7 +21,7 @@ from ptycho.config.errors import (
 from ptycho.config.fields import NONE_WORDS
 from ptycho.config.file_text import no_mapping, not_valid, repeated_keys, text_of, way_out
 from ptycho.config.origins import Layer, Origin
-from ptycho.config.paths import VARIABLE, Files, Variable, ranked_paths
+from ptycho.config.paths import VARIABLE, Files, Variable, paths_in
 from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
 from ptycho.config.section import OF_READING, TABLES, Section, tables_with
 from ptycho.config.sources import Environment, Writing, given_twice, read_values
@@ -300,9 +300,11 @@ def collect_files(files: Files | None, environ: Environment | None = None) -> li
     Raises:
         ConfigError: What is named is no path.
     """
-    ambient = environ and environ.get(VARIABLE)
     variable = environ.get if environ else os.environ.get
-    found = [file_or_record(path, level) for level, path in ranked_paths(files, ambient, variable)]
+    ambient = paths_in(environ and environ.get(VARIABLE), variable)
+    asked = files if isinstance(files, (list, tuple)) else [] if files is None else [files]
+    places = enumerate([*ambient, *map(path_of, asked)], -len(ambient))
+    found = [file_or_record(path, level) for level, path in places]
     return [file.as_of_run() if file.is_of_run else file._replace(variable=variable) for file in found]
 
 

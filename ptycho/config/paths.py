@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from ptycho.config.errors import ConfigError, Failure, path_of, show
+from ptycho.config.errors import ConfigError, Failure, show
 
 Files: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """One configuration file, or several, the last one strongest."""
@@ -72,26 +72,17 @@ def absolute(path: str) -> str:
     return str(Path(path).absolute())
 
 
-def _paths_in(said: object, variable: Variable) -> list[str]:
-    if not isinstance(said, str):
-        raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: expected text; got {show(said)}.")])
-    try:
-        return [expanded(path.strip(), "", variable) for path in said.split(os.pathsep) if path.strip()]
-    except PathError as error:
-        raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: {error}.")]) from None
-
-
-def ranked_paths(files: Files | None, said: object, variable: Variable) -> list[tuple[int, str]]:
-    """Return every file with its level: from 0 those that are named, below it those of the variable.
-
-    Args:
-        files: Those that are named.
-        said: What the variable holds; None: it is not set, and a blank one counts as that.
-        variable: Gives the text of any other variable.
+def paths_in(said: object, variable: Variable) -> list[str]:
+    """Return the files that the variable PTYCHO_CONFIG names; None, and what is blank, names none.
 
     Raises:
-        ConfigError: It holds something other than text, or what is named is no path.
+        ConfigError: It holds something other than text, or what stands for a folder is not there.
     """
-    ambient = [] if said is None else _paths_in(said, variable)
-    named = files if isinstance(files, (list, tuple)) else [] if files is None else [files]
-    return [*enumerate(ambient, -len(ambient)), *enumerate(map(path_of, named))]
+    if not isinstance(said, str | None):
+        raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: expected text; got {show(said)}.")])
+    try:
+        return [
+            expanded(path.strip(), "", variable) for path in (said or "").split(os.pathsep) if path.strip()
+        ]
+    except PathError as error:
+        raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: {error}.")]) from None

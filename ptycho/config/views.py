@@ -117,9 +117,7 @@ class Views:
         for name in filter(held.__contains__, _shown_order(type(self))):
             value = held[name]
             if name in section.paths and value is not None:
-                if value == recorded(
-                    section.defaults[name]
-                ):  # a relative one would have another folder in a file
+                if value == recorded(section.defaults[name]):  # in a file a relative one has another folder
                     continue
                 value = written(absolute(value))
             entries.append(entry(table, section.group(name), name, value, section.help[name]))

@@ -86,7 +86,7 @@ def _failures(
     """
     if file is not None and file.is_of_run:
         return [*_of_record(file)]
-    files = [*site, *([] if file is None else [file]), *recipe]
+    files = [*site, *filter(None, [file]), *recipe]
     requests = [Request(sections, files=files, strict=strict) for sections in _OF_A_RUN]
     return [failure for request in requests for failure in request.outcome().failures]
 
