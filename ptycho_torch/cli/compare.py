@@ -36,14 +36,13 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(kept)
 
     tell_loading()
-    from ptycho_torch.runs.report.contents import folders_of, read_contents
-    from ptycho_torch.runs.report.page import comparison_page
-    from ptycho_torch.runs.report.writing import write_page
+    from ptycho_torch.runs.report.contents import folders_of
+    from ptycho_torch.runs.report.writing import write_comparison
 
     folders = [folder for name in options.runs for folder in folders_of(Path(name))]
     if not 2 <= len(folders) <= MOST:
         raise Refusal(f"RUN: expected 2 to {MOST} runs; got {len(folders)}. Name others.")
     with refusing(DataError):
-        write_page(path, comparison_page([read_contents(folder) for folder in folders]))
+        write_comparison(path, folders)
     print(relative(path))
     return 0

@@ -111,9 +111,7 @@ def run(options: argparse.Namespace) -> int:
     from ptycho_torch.config_payload import training_payload
     from ptycho_torch.runs.beside import save_beside
     from ptycho_torch.runs.preflight import refused_trainings
-    from ptycho_torch.runs.report.contents import read_contents
-    from ptycho_torch.runs.report.page import comparison_page
-    from ptycho_torch.runs.report.writing import write_page
+    from ptycho_torch.runs.report.writing import write_comparison
     from ptycho_torch.runs.training import check, train_in
 
     started_s, overwrite = time.perf_counter(), "overwrite" in options
@@ -135,9 +133,7 @@ def run(options: argparse.Namespace) -> int:
     if is_first_process():
         found = {"solver": by_solver.reconstruction, "network": by_network.reconstruction}
         save_beside(image, simulated, found)
-        write_page(
-            run_dir / PAGE, comparison_page([read_contents(run_dir / name) for name in (SOLVER, NETWORK)])
-        )
+        write_comparison(run_dir / PAGE, [run_dir / name for name in (SOLVER, NETWORK)])
         _report(run_dir, {"solver": by_solver, "network": by_network}, trained)
         print(f"{duration(time.perf_counter() - started_s)} in total")
         tell_page(run_dir / PAGE)

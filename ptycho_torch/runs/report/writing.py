@@ -1,5 +1,6 @@
 """Writing the report of a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ptycho.atomic import atomic_write
@@ -7,7 +8,7 @@ from ptycho.checksums import Checksums
 from ptycho.run_files import REPORT
 from ptycho.run_folder import RunFolder
 from ptycho_torch.runs.report.contents import Contents, folders_of, read_contents
-from ptycho_torch.runs.report.page import report_page
+from ptycho_torch.runs.report.page import comparison_page, report_page
 
 
 def add_report(new: Path, folder: Path, run_dir: Path) -> None:
@@ -45,6 +46,16 @@ def make_reports(run_dir: Path) -> dict[Path, Contents]:
             made[folder / REPORT] = contents
         checksums.settle()
     return made
+
+
+def write_comparison(path: Path, folders: Sequence[Path]) -> None:
+    """Write the page that shows the results in several folders side by side.
+
+    Raises:
+        ConfigError: there is no run, or its record is damaged.
+        DataError: an NPZ file is damaged.
+    """
+    write_page(path, comparison_page([read_contents(folder) for folder in folders]))
 
 
 def write_page(path: Path, page: str) -> None:
