@@ -54,7 +54,7 @@ def flags(command: str) -> list[Row]:
 def commands() -> Iterator[Row]:
     """Usage and words of every command."""
     for name, command in COMMANDS.items():
-        yield f"`ptycho {name} {command.usage}`", f"{command.summary.capitalize()}."
+        yield f"`ptycho {name} {command.usage}`", f"{command.summary[0].upper()}{command.summary[1:]}."
 
 
 def config_actions() -> Iterator[Row]:

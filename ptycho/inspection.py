@@ -18,6 +18,7 @@ from ptycho.scan_checks import neighbor_distance
 from ptycho.scan_view import ScanView
 from ptycho.stored_array import Array
 from ptycho.verdict import Verdict
+from ptycho.wording import counted
 
 HELD: Final = 0.999
 """Share of the counts within the frequency that the resolution is told by."""
@@ -120,7 +121,7 @@ def _of_positions(scan: ScanView, everywhere: Array) -> dict[str, Any]:
     step = neighbor_distance(everywhere) if len(everywhere) > 1 else None
     if step is not None:
         found["step_px"] = step
-    found["probe"] = f"{len(scan.probe)} mode(s)" if scan.has_probe else "none: it will be estimated"
+    found["probe"] = counted(len(scan.probe), "mode") if scan.has_probe else "none: it will be estimated"
     if scan.has_probe:
         diameter = probe_diameter_px(scan.probe)
         found["probe_diameter_px"] = diameter

@@ -97,6 +97,7 @@ def judgement(
         return Judgement("doubtful", "The model has learned little yet", reason, causes)
     excess = _excess(figures)
     noise = f" The remaining deviance is {excess:.2g} times photon noise." if math.isfinite(excess) else ""
+    noise = " What is left is photon noise." if 0.95 <= excess < 1.05 else noise
     causes = tuple(likely_causes(figures, kind, _noticed(figures)))
     if is_limited_by_dose(figures):
         return Judgement(

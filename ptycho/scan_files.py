@@ -177,7 +177,7 @@ def _follows_contract(path: Path, settings: DataConfig) -> bool:
         DataError: it is damaged.
     """
     if not path.is_file():
-        found = "a directory" if path.is_dir() else "nothing"
+        found = "a folder" if path.is_dir() else "nothing"
         raise FileNotFoundError(problem("scan file", "a file", found, path, "Check the path."))
     if settings.format not in ("auto", "npz") or any(_is_set(settings, name) for name in _WHERE):
         return False

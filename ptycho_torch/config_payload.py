@@ -151,9 +151,11 @@ def announce(answer: Answer) -> None:
             overruled = beaten.kind == "inferred" or (beaten.is_flag and origin.kind == "override")
             gave_way = beaten.kind == origin.kind == "recipe"
             if (overruled or gave_way) and beaten.value != origin.value:
-                level, verb = (logging.INFO, "in place of") if gave_way else (logging.WARNING, "overrules")
-                told = name, origin.value, origin, verb, beaten.value, beaten
-                logger.log(level, "%s: %s (%s) %s %s (%s)", *told)
+                if gave_way:
+                    logger.info("%s is %s, as %s", name, origin.value, origin)
+                    continue
+                told = name, origin.value, origin, beaten.value, beaten
+                logger.warning("%s: %s (%s) overrules %s (%s)", *told)
 
 
 def audit(answer: Answer) -> dict[str, Any]:

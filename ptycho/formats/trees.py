@@ -120,7 +120,7 @@ def open_tree(path: Path) -> Tree:
         DataError: it is neither HDF5 nor NPZ.
     """
     if not path.is_file():
-        found = "a directory" if path.is_dir() else "nothing"
+        found = "a folder" if path.is_dir() else "nothing"
         raise FileNotFoundError(problem("scan file", "a file", found, path, "Check the path."))
     start = first_bytes(path, len(HDF5))
     if start == HDF5:

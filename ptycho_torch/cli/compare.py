@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
 
     folders = [folder for name in options.runs for folder in folders_of(Path(name))]
     if not 2 <= len(folders) <= MOST:
-        raise Refusal(f"RUN: expected 2 to {MOST} runs; got {len(folders)}. Name others.")
+        way_out = "Name fewer." if len(folders) > MOST else "Name one more."
+        raise Refusal(f"RUN: expected 2 to {MOST} runs; got {len(folders)}. {way_out}")
     with refusing(DataError):
         write_comparison(path, folders)
     print(relative(path))

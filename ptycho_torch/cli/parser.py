@@ -297,7 +297,8 @@ class FlagParser(argparse.ArgumentParser):
         if found := re.fullmatch(r"argument (--[\w-]+)(?:/--[\w-]+)*: expected one argument", message):
             message = f"{found[1]}: expected a value; got none. See {self.prog} --help."
         elif found := re.fullmatch(r"the following arguments are required: (.*)", message):
-            message = f"expected {found[1].replace(', ', ' and ')}; got too few. See {self.prog} --help."
+            missing = found[1].replace(", ", " and ")
+            message = f"{missing}: expected after the command; got none. See {self.prog} --help."
         elif found := re.fullmatch(r"argument (--[\w-]+): not allowed with argument (--[\w-]+)", message):
             message = f"{found[1]}: expected without {found[2]}; got both. Drop one."
         lines = "\n".join(map(printable, message.split("\n")))

@@ -63,7 +63,7 @@ def add_arguments(parser: FlagParser) -> None:
     flags = flags_of(InferenceConfig, without=["model_path", "test_data_file"])
     flags += flags_of(SolverConfig, without=["data_file", *section_of(InferenceConfig).fields])
     flags += flags_of(DataConfig)
-    folders = f"{RECONSTRUCTIONS}/NAME-OF-DATA; with a model FOLDER-OF-MODEL/NAME-OF-DATA"
+    folders = f"{RECONSTRUCTIONS}/NAME-OF-DATA; with a model NAME-OF-DATA, or reconstruction, in its folder"
     classes = (InferenceConfig, SolverConfig, PyTorchExecutionConfig)
     shown = partial(shown_values, STANDARD, *classes, output_dir=folders)
     parser.add_flags(flags + flags_of(PyTorchExecutionConfig, RECONSTRUCTION_GROUPS), shown)

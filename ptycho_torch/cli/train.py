@@ -65,7 +65,7 @@ def add_arguments(parser: FlagParser) -> None:
     parser.add_flags(flags + flags_of(PyTorchExecutionConfig), shown)
     parser.hands_on_unknown = True
     parser.cure_of_more = (
-        "To train on several NPZ files together, name their folder; start a run for each other scan."
+        "To train on several NPZ files together, name their folder; or start a run for each."
     )
 
 

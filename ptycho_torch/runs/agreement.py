@@ -1,12 +1,14 @@
 """How well a model that was just trained predicts patterns, beside their mean: whether it has learned anything."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 
 import lightning
 import numpy as np
 import torch
 
+from ptycho.wording import counted
 from ptycho_torch.data.groups import GroupDataset
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.forward_model import Batch
@@ -52,11 +54,10 @@ def predicted_figures(
         f"mean_pattern_{name}": value for name, value in mean.items()
     }
     log.info(
-        "r_factor %.4g on %d %s patterns; their mean reaches %.4g",
+        "r_factor %.4g on %s, that of the mean pattern %s",
         figures["r_factor"],
-        len(chosen),
-        "validation" if validates else "training",
-        figures["mean_pattern_r_factor"],
+        counted(len(chosen), "validation pattern" if validates else "training pattern"),
+        f"{reached:.4g}" if math.isfinite(reached := figures["mean_pattern_r_factor"]) else "not known",
     )
     return figures
 

@@ -107,8 +107,8 @@ def doubt(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:
     return Verdict(
         "unexplained", "warning", share, "of what the mean pattern leaves",
         f"the picture does not explain the patterns: beyond photon noise it leaves {share:.0%} of the deviance that "
-        f"the mean pattern leaves, which knows of no object (R {figures['r_factor']:.3f}, that of the mean pattern "
-        f"{figures['mean_pattern_r_factor']:.3f})",
+        f"the mean pattern leaves, a prediction without any object (R {figures['r_factor']:.3f}, that of the mean "
+        f"pattern {figures['mean_pattern_r_factor']:.3f})",
         f"Likely causes, the likeliest first: {'; '.join(causes)}.",
     )  # fmt: skip
 

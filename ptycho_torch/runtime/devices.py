@@ -8,7 +8,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.failures import warn_once
 
 FALLS_BACK = (
-    "POLICY-001: no GPU or other accelerator found; computing on the CPU. Set accelerator='cpu' to choose it."
+    "POLICY-001: no GPU or other accelerator found; using the CPU. Set accelerator to cpu to hide this."
 )
 """The warning where `auto` comes to the CPU."""
 ACCELERATORS = ("cuda", "mps", "tpu", "cpu")

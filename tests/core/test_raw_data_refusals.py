@@ -178,7 +178,7 @@ def test_a_missing_file_is_not_found(tmp_path):
 
 
 def test_a_directory_is_not_one_scan(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"scan file: .*got a directory"):
+    with pytest.raises(FileNotFoundError, match=r"scan file: .*got a folder"):
         RawData.from_file(tmp_path)
 
 

@@ -230,7 +230,7 @@ def test_a_short_training_is_sound_and_its_agreement_is_in_the_log(
     assert result.problem is None
     kind = "validation" if settings.get("val_split") == 0.5 else "training"
     line = re.search(
-        rf"r_factor (\S+) on \d+ {kind} patterns; their mean reaches (\S+)",
+        rf"r_factor (\S+) on \d+ {kind} patterns, that of the mean pattern (\S+)",
         (tmp_path / "run.log").read_text(),
     )
     assert line is not None
