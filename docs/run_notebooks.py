@@ -4,6 +4,7 @@ Each runs on the CPU, in an empty folder, which is named as the one of the noteb
 """
 
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,9 @@ EXAMPLES: Final = Path(__file__).resolve().parent.parent / "examples"
 LONGEST_S: Final = 600
 """Seconds after which a cell counts as hanging, on a busy machine too."""
 
+BAR: Final = re.compile(r"[^\r\n]*%\|[^\r\n]*")
+"""A state of a progress bar, which a slow machine shows and a fast one does not."""
+
 
 def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
     """A notebook after it ran in a folder, as it is to be stored.
@@ -29,7 +33,11 @@ def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
     NotebookClient(notebook, timeout=LONGEST_S, kernel_name="python3", resources=resources).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", []):
+        for output in list(cell.get("outputs", [])):
+            if BAR.search(output.get("text", "")):
+                output.text = BAR.sub("", output.text).strip("\r\n ")
+                if not output.text:
+                    cell.outputs.remove(output)
             if len(shown := output.get("data", {})) > 1:
                 shown.pop("text/plain", None)  # what stands in for a picture or a table
     return nbformat.reads(nbformat.writes(notebook).replace(str(folder), "examples"), as_version=4)

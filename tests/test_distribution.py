@@ -1,12 +1,17 @@
 """The wheel and the source distribution hold what the package needs, and nothing else."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
+from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +19,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("ptycho", "ptycho_torch")
+FOR_DEVELOPERS = {"bench", "dev", "docs"}
+"""Extras that nothing in the packages may need."""
+BROUGHT_BY = {
+    "annotated-types": "pydantic",
+    "markupsafe": "jinja2",
+    "pydantic-core": "pydantic",
+    "typing-extensions": "pydantic",
+}
+"""What is imported as a part of a dependency, which requires the version that fits."""
 
 pytestmark = pytest.mark.integration
 
@@ -62,6 +76,56 @@ def test_metadata_pass_the_check_of_an_index(built: Built) -> None:
     )
 
 
+def imported(node: ast.AST, in_function: bool = False) -> Iterator[tuple[str, bool]]:
+    """The top-level modules that code imports when it runs, and whether only a function does."""
+    children = ast.iter_child_nodes(node)
+    match node:
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            children = iter(node.orelse)
+        case ast.Import():
+            yield from ((alias.name.partition(".")[0], in_function) for alias in node.names)
+        case ast.ImportFrom(module=str(module), level=0):
+            yield module.partition(".")[0], in_function
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            in_function = True
+        case _:
+            pass
+    for child in children:
+        yield from imported(child, in_function)
+
+
+def distributions(requirements: Iterable[str]) -> set[str]:
+    """The normalized names in requirements."""
+    names = (re.match(r"[\w.-]+", one) for one in requirements)
+    return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name is not None}
+
+
+def test_every_package_that_is_imported_is_named_in_the_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = distributions(project["dependencies"])
+    for name, bringer in BROUGHT_BY.items():
+        assert name in distributions(metadata.requires(bringer) or [])
+    always = named | {name for name, bringer in BROUGHT_BY.items() if bringer in named}
+    extras = project["optional-dependencies"].items()
+    chosen = distributions(one for extra, needs in extras if extra not in FOR_DEVELOPERS for one in needs)
+
+    found = {
+        one
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for one in imported(ast.parse(path.read_text(), path.name))
+        if one[0] not in {*PACKAGES, *sys.stdlib_module_names}
+    }
+    homes = metadata.packages_distributions()
+    missing = [
+        module
+        for module, in_function in sorted(found)
+        if not distributions(homes.get(module, [module])) & (always | chosen if in_function else always)
+    ]
+    assert {"torch", "yaml", "mlflow"} <= {module for module, _ in found}
+    assert not missing
+
+
 @pytest.fixture(scope="module")
 def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scripts of a clean environment that has the wheel; what it depends on is read where the tests have it.
@@ -96,9 +160,7 @@ def called(command: list[str | Path], folder: Path) -> str:
     return done.stdout
 
 
-def test_installed_package_reconstructs_a_scan_away_from_the_checkout(
-    installed: Path, tmp_path: Path
-) -> None:
+def test_installed_package_works_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
     where = called(
         [installed / "python", "-c", "import ptycho, ptycho_torch; print(ptycho.__file__)"], tmp_path
     )
@@ -110,3 +172,8 @@ def test_installed_package_reconstructs_a_scan_away_from_the_checkout(
         [ptycho, "reconstruct", "scan.npz", "--output-dir", "run", "--n-iterations", "5", "--quiet"], tmp_path
     )
     assert (tmp_path / "run" / "reconstruction.npz").is_file()
+    small = ["--nepochs", "1", "--n-unrolled-steps", "1", "--n-filters-scale", "1", "--accelerator", "cpu"]
+    called([ptycho, "train", "scan.npz", "--output-dir", "model", *small, "--quiet"], tmp_path)
+    for run in ("run", "model"):
+        called([ptycho, "report", run, "--output", f"{run}.html"], tmp_path)
+        assert (tmp_path / f"{run}.html").is_file()

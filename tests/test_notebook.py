@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(ROOT.glob("examples/*.ipynb"))
 AS_COMMITTED = {"configuring_a_run": ["inspect"]}
 """Cells whose output follows from the code alone, and not from the machine."""
+VARIES = re.compile(
+    r"<[^>]*>"  # how it looks: tags, with pictures in them
+    r"|\b(?=[a-f]*\d)[0-9a-f]{8}\b"  # fingerprints
+    r"|[-+]?\d[\d.]*(?:e[-+]?\d+)?(?: (?:ms|s|min|h)\b)?"  # numbers and times
+)
+"""What a text may have otherwise on another machine."""
+MOST_CPU_S = 120
+"""CPU time of a notebook, its commands included; on an idle machine of two cores each takes less than a minute."""
 
 
 @pytest.fixture
@@ -35,11 +45,29 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda path: (script.nbformat.read(path, as_version=4), script.executed(path, tmp_path))
 
 
+def words(cell: Any) -> str:
+    """What a cell shows in words, with numbers and the like left out."""
+    shown = (one.get("text") or one.get("data", {}) for one in cell.get("outputs", []))
+    texts = (
+        one if isinstance(one, str) else one.get("text/html") or one.get("text/plain", "") for one in shown
+    )
+    return " ".join(VARIES.sub(" ", "".join(texts)).split())
+
+
+def children_cpu_s() -> float:
+    """CPU time of the processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(path: Path, run: Any) -> None:
+    before_s = children_cpu_s()
     stored, executed = run(path)
+    assert children_cpu_s() - before_s < MOST_CPU_S
     for before, after in zip(stored.cells, executed.cells, strict=True):
         kinds = [sorted(one.get("data", [])) for one in before.get("outputs", []) if "data" in one]
         assert [sorted(one.data) for one in after.get("outputs", []) if "data" in one] == kinds, before.id
+        assert words(after) == words(before), f"{before.id}: run python docs/run_notebooks.py {path.stem}"
         if before.id in AS_COMMITTED.get(path.stem, []):
             assert after.outputs == before.outputs
