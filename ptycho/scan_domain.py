@@ -20,6 +20,8 @@ FINGERPRINTED: Final = 64
 LEAST_COUNTING_NOISE: Final = 0.85
 """Ratio of noise to its mean for counts, below which whole numbers are not counts."""
 
+SET: Final = "measurement_domain is set"
+"""The reason that is a setting."""
 AS_TRAINED: Final = "as in the earlier run: "
 """The beginning of a reason that comes from an earlier run on the same patterns."""
 
@@ -135,7 +137,7 @@ def decide_domain(
     """
     check_word(setting)
     if setting in DOMAINS:
-        return Decision(setting, "measurement_domain is set", True)
+        return Decision(setting, SET, True)
     known = None if trained is None else trained.of_scan(patterns_fingerprint(patterns))
     if known is not None:
         return Decision(known.domain, AS_TRAINED + known.reason.removeprefix(AS_TRAINED), True)

@@ -14,7 +14,7 @@ import numpy as np
 from ptycho import frame_verdicts, pixel_verdicts, position_verdicts
 from ptycho.geometry import Geometry
 from ptycho.pattern_statistics import Mask, Summary, sample_of
-from ptycho.scan_domain import Decision
+from ptycho.scan_domain import SET, Decision
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack, silenced, taken
 from ptycho.verdict import Verdict
@@ -168,16 +168,17 @@ def _with_hits(bad: Mask | None, hits: Array, shape: tuple[int, ...]) -> Mask | 
 
 
 def tell(found: Examined, origin: str) -> None:
-    """Log how patterns are read, as a warning with the way out where nobody stated it, and the verdicts."""
+    """Log how patterns are read, unless it was set, and the verdicts; where nobody stated it, as a warning."""
     decision = found.decision
-    logger.log(
-        logging.INFO if decision.is_stated else logging.WARNING,
-        "%s: patterns are read as %s (%s).%s",
-        origin,
-        decision.domain,
-        decision.reason,
-        decision.way_out,
-    )
+    if decision.reason != SET:
+        logger.log(
+            logging.INFO if decision.is_stated else logging.WARNING,
+            "%s: patterns are read as %s (%s).%s",
+            origin,
+            decision.domain,
+            decision.reason,
+            decision.way_out,
+        )
     for verdict in found.verdicts:
         level = logging.INFO if verdict.severity == "note" else logging.WARNING
         logger.log(level, "%s: %s", origin, verdict.text)
