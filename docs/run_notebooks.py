@@ -34,9 +34,9 @@ def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in list(cell.get("outputs", [])):
-            if BAR.search(output.get("text", "")):
-                output.text = BAR.sub("", output.text).strip("\r\n ")
-                if not output.text:
+            if "text" in output:
+                output.text = BAR.sub("", output.text)
+                if not output.text.strip():
                     cell.outputs.remove(output)
             if len(shown := output.get("data", {})) > 1:
                 shown.pop("text/plain", None)  # what stands in for a picture or a table

@@ -165,7 +165,7 @@ def of_flags(summary: Summary, dtype: str) -> Iterator[Verdict]:
             "flagged_pixels", "warning", n_flagged, "pixels",
             f"{counted(n_flagged, 'pixel')} {'holds' if n_flagged == 1 else 'hold'} {values}, which detectors write "
             f"without a measurement: {'it is' if n_flagged == 1 else 'they are'} masked",
-            "Mark them as bad pixels (mask_file), or set dead_value, to silence this warning.",
+            "Mark such pixels as bad (mask_file), or set dead_value, to silence this warning.",
         )  # fmt: skip
     if summary.n_saturated:
         yield Verdict(
@@ -260,7 +260,7 @@ def of_hot_pixels(hot: Mask, light: Array) -> Iterator[Verdict]:
         else f"{n_hot} pixels, the first in {place}, hold {share:.0%} of the light, and their neighbours almost "
         "none: they are"
     )
-    remedy = "Mark them as bad pixels (mask_file) to silence this warning."
+    remedy = "Mark such pixels as bad (mask_file) to silence this warning."
     yield Verdict("hot_pixels", "warning", n_hot, "pixels", f"{found} taken as hot and masked", remedy)
 
 

@@ -120,7 +120,7 @@ class Checker:
         summary = summarize(array, ignored, with_gaps=key == "diff3d")
         if summary.n_not_finite:
             got = f"{summary.n_not_finite} NaN or infinite values, the first in pattern "
-            advice = "Mark them as bad pixels (mask_file), or leave the patterns out."
+            advice = "Mark such pixels as bad (mask_file), or leave the patterns out."
             self.report(key, "finite values", got + str(summary.first_not_finite_row), advice)
         if summary.minimum < 0 and not negative_ok:
             got = f"{summary.minimum:g} in pattern {summary.minimum_row}"

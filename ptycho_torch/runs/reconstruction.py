@@ -188,7 +188,7 @@ def illuminated_model(
         state["probe"] = trained["probe"][row : row + 1, :n_modes]
         state["photon_scale"] = trained["photon_scale"][row : row + 1]
         state["log_intensity_scale"] = trained["log_intensity_scale"][row : row + 1]
-        log.info("probe: the one refined in training, which started from the probe of this scan")
+        log.info("probe: that of the training, which began with the probe of this scan")
     else:
         state |= {name: own[name] for name in ("probe", "photon_scale", "log_intensity_scale")}
         _say_where_from(scan, domains)

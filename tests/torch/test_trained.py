@@ -71,7 +71,7 @@ def test_what_was_said_in_training_holds_in_reconstruction(
     found = reconstructed(result.run_dir, counts_file, tmp_path / "same")
     assert found.scan.domain == "intensity"
     assert found.scan.domain_reason == "as in the earlier run: measurement_domain is set"
-    assert "probe: the one refined in training, which started from the probe of this scan" in caplog.text
+    assert "probe: that of the training, which began with the probe of this scan" in caplog.text
     assert "not trained on" not in caplog.text
     record = json.loads((tmp_path / "same" / "config.json").read_text())
     assert recorded_domains(record).scans[0].domain == "intensity"
