@@ -1,5 +1,6 @@
 """The report of a training: now and then while it is under way, and when it has ended."""
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from ptycho_torch.runs.report.page import report_page
 from ptycho_torch.runs.report.preview import preview_of, save_preview
 from ptycho_torch.runtime import EpochBar, LossHistory, log_picture, losses_text
 from ptycho_torch.runtime.memory import peak_memory
+from ptycho_torch.stopping import Terminated
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +61,10 @@ class LiveReport(Callback):
             _log_epoch(history.rows, trainer.max_epochs or 0, note)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Show how far a training came that is stopped."""
-        if trainer.is_global_zero:
-            self._report()
+        """Show how far a training came that is stopped; after an error there may be no means to."""
+        if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt | Terminated):
+            with contextlib.suppress(OSError):
+                self._report()
 
     def _write(self, module: PtychoPINN_Lightning, trainer: Trainer) -> None:
         self._n_shown = trainer.current_epoch + 1
