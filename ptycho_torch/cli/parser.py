@@ -298,7 +298,7 @@ class FlagParser(argparse.ArgumentParser):
             message = f"{found[1]}: expected a value; got none. See {self.prog} --help."
         elif found := re.fullmatch(r"the following arguments are required: (.*)", message):
             missing = found[1].replace(", ", " and ")
-            message = f"{missing}: expected after the command; got none. See {self.prog} --help."
+            message = f"expected {missing}; an argument is missing. See {self.prog} --help."
         elif found := re.fullmatch(r"argument (--[\w-]+): not allowed with argument (--[\w-]+)", message):
             message = f"{found[1]}: expected without {found[2]}; got both. Drop one."
         lines = "\n".join(map(printable, message.split("\n")))
