@@ -59,7 +59,7 @@ class Inspection:
             print(f"  {printable(entry)}", file=lines)
         width = max(map(len, self.facts), default=0)
         for name, value in self.facts.items():
-            print(f"{name.ljust(width)}  {printable(_shown(value))}", file=lines)
+            print(f"{name.ljust(width)}  {printable(_shown(name, value))}", file=lines)
         for verdict in self.verdicts:
             print(f"{verdict.severity}: {printable(verdict.text)}", file=lines)
         return lines.getvalue().rstrip("\n")
@@ -153,7 +153,9 @@ def _of_lengths(scan: ScanView, mean: npt.NDArray[np.float64], everywhere: Array
     }
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: object) -> str:
+    if name == "pixels":
+        return " x ".join(map(str, cast(list[Any], value)))
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):

@@ -12,8 +12,8 @@ from ptycho.config.recipes import NONE
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.run_names import name_of_file
-from ptycho_torch.cli.console import refusing, relative
-from ptycho_torch.cli.flags import flags_of
+from ptycho_torch.cli.console import refusing, relative, tell_next
+from ptycho_torch.cli.flags import flags_of, spell
 from ptycho_torch.cli.options import CommandLine, add_config, add_json, add_quiet, in_the_way
 from ptycho_torch.cli.parser import FlagParser
 
@@ -95,4 +95,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({**found.to_dict(), "picture": str(picture)}, indent=1))
     else:
         print(f"{found}\n{relative(picture)}")
+        line = CommandLine.of(options, recipe=NONE)
+        files = [f"--config={file}" for file in vars(options).get("config", ())]
+        flags = [f"{spell(name)}={text}" for name, text in line.flags.items()]
+        tell_next("reconstruct", path, *files, *flags)
     return 0

@@ -38,6 +38,12 @@ _CAUSES_ALONE: Final = (
     "Usual causes: positions of the wrong sign, order (x and y exchanged), unit or scale, a probe that is not that of "
     "the scan, or patterns read in the wrong measurement_domain"
 )
+EQUAL: Final = 5e-5
+"""R factor of the mean pattern below which patterns are the same: no object is seen in them."""
+_EQUAL: Final = (
+    "patterns: expected patterns that differ; got equal ones. They show no object: look for the right array, or for a "
+    "beam that missed the object"
+)
 _DARK: Final = "r_factor: expected patterns with light to judge by; got none among"
 _LIGHT: Final = "Hold out others, or look for a closed shutter or a lost beam there"
 
@@ -88,6 +94,8 @@ def problem_of_prediction(figures: Mapping[str, float]) -> str | None:
     if not pairs or not all(math.isfinite(mean) and not found < mean for found, mean in pairs):
         return None
     found, mean = pairs[0]
+    if mean < EQUAL:
+        return _EQUAL
     bound = min(HOPELESS * mean, (1 + mean) / 2)
     if mean >= 1 or found < bound:
         return None
@@ -118,8 +126,8 @@ def tell_verdict(bundle: Path, verdict: str | None) -> str | None:
 def problem_of_picture(figures: Mapping[str, Any], *, with_model: bool = True) -> str | None:
     """What is wrong with a reconstruction, from its figures (`metrics.json`); None where nothing is.
 
-    It predicts the patterns no better than the mean of the others does, which knows of no object: neither by its R
-    factor nor by its deviance. A scan of one pattern tells nothing here, and several patterns without light are wrong.
+    It predicts the patterns no better than the mean of the others does, without any object: neither by its R factor
+    nor by its deviance. A scan of one pattern tells nothing here, and several patterns without light are wrong.
     Without a model, which may be at fault: it does not explain the patterns, and something was noticed when the scan
     was read.
     """
@@ -131,6 +139,8 @@ def problem_of_picture(figures: Mapping[str, Any], *, with_model: bool = True) -
         is_unexplained = verdict is not None and verdict.name == "unexplained"
         return verdict.text.rstrip(".") if is_unexplained else None
     found, mean = pairs[0]
+    if mean < EQUAL:
+        return _EQUAL
     dose = [f"{dose_in_words(figures)}."] if is_limited_by_dose(figures) else []
     told = (
         f"r_factor: expected less than {mean:.4f}, which the mean of the other patterns reaches without any object; "

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import zlib
@@ -34,11 +35,13 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_scan_is_shown_with_its_figures_and_a_picture(ptycho: Run) -> None:
-    code, shown, _ = ptycho("inspect", "raw.h5", *ALL)
+    code, shown, said = ptycho("inspect", "raw.h5", *ALL)
+    (following,) = [line for line in said.splitlines() if line.startswith("next: ")]
+    assert shlex.split(following) == ["next:", "ptycho", "reconstruct", "raw.h5", *ALL]
     lines = dict(line.split(maxsplit=1) for line in shown.splitlines() if "  " in line.strip())
     assert code == 0
     assert "/entry/patterns (20 x 24 x 30, uint16)" in shown
-    assert (lines["patterns"], lines["pixels"], lines["domain"]) == ("20", "[20, 20]", "intensity")
+    assert (lines["patterns"], lines["pixels"], lines["domain"]) == ("20", "20 x 20", "intensity")
     assert float(lines["step_px"]) == pytest.approx(3 * 20 / 24)
     assert lines["object_pixel_m"] == "[2.4e-08, 2.4e-08]"
     assert lines["probe"] == "none: it will be estimated"

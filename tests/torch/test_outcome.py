@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,13 @@ def test_a_dose_that_limits_a_scan_with_a_warning_is_no_problem_and_data_left_un
     assert (problem_of_picture(figures, with_model=False) is not None) is is_wrong
     assert problem_of_picture(figures | {"noticed": []}, with_model=False) is None
     assert problem_of_picture(figures) is None
+
+
+@pytest.mark.parametrize("problem", [problem_of_picture, problem_of_prediction])
+def test_equal_patterns_are_named_as_such(problem: Callable[..., str | None]) -> None:
+    told = problem(figures_beside(8e-4, 0.9, 1e-8, 0.8))
+    assert told is not None
+    assert told.startswith("patterns: expected patterns that differ; got equal ones")
 
 
 @pytest.mark.integration
