@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE, PROBLEM
-from ptycho.run_files import FIGURES, OF_RECONSTRUCTION, STATE
+from ptycho.regular_files import read_regular
+from ptycho.run_files import FIGURES, HISTORY, OF_RECONSTRUCTION, STATE
 
 FAR_BEYOND_NOISE: Final = 1000.0
 """Deviance over that of photon noise, which no scan in photons leaves."""
@@ -27,10 +28,14 @@ LEAST_TO_EXPLAIN: Final = 0.1
 """That deviance over the one of noise, below which there is nothing to explain."""
 NEAR_NOISE: Final = 2.0
 """Deviance over that of photon noise, up to which little more than noise is left."""
+AT_NOISE: Final = 1.05
+"""The same, up to which nothing else is left."""
 EXPLAINED: Final = 0.5
 """R factor over that of the mean pattern, up to which most of what tells the patterns apart is explained."""
 LEARNED: Final = 0.75
 """The same of a training, up to which its model has learned something."""
+LARGEST_HISTORY: Final = 4 * 2**20
+"""Bytes of a history that is read."""
 JUDGED: Final = ("r_factor", "poisson_deviance_per_pixel")
 """Figures that are measured of the mean pattern as well."""
 FALL: Final = "deviance_fall"
@@ -77,7 +82,9 @@ def judgement(
     """
     if problem is not None and (is_finished or kind == "training"):  # a picture under way is bad at first
         headline = "The model has not learned" if kind == "training" else "Do not trust this picture"
-        causes = tuple(one for one in _noticed(figures) if one.partition(". ")[0] not in problem)
+        said = [str(one.get("sentence")) for one in _warnings(figures)]
+        noticed = zip(said, _noticed(figures), strict=True)
+        causes = tuple(cause for sentence, cause in noticed if sentence not in problem)
         return Judgement("bad", headline, f"{problem.rstrip('.')}.", causes)
     if not is_finished:
         reason = "The run was stopped, or is still running: this is its result so far."
@@ -97,7 +104,7 @@ def judgement(
         return Judgement("doubtful", "The model has learned little yet", reason, causes)
     excess = _excess(figures)
     noise = f" The remaining deviance is {excess:.2g} times photon noise." if math.isfinite(excess) else ""
-    noise = " What is left is photon noise." if 0.95 <= excess < 1.05 else noise
+    noise = " What is left is photon noise." if abs(excess - 1) < AT_NOISE - 1 else noise
     causes = tuple(likely_causes(figures, kind, _noticed(figures)))
     if is_limited_by_dose(figures):
         return Judgement(
@@ -108,11 +115,13 @@ def judgement(
         reason = f"All patterns were fitted, which a wrong picture may explain as well. {told} Set holdout above 0."
         return Judgement("open", "The picture is not judged", reason)
     if not is_open and not excess <= NEAR_NOISE and (falls := number_of(figures, FALL)) > FALLING:
-        reason = f"The deviance of the fitted patterns still fell by {falls:.0%} in the last ten iterations. {told}"
+        reason = (
+            f"The deviance of the fitted patterns still fell by {falls:.0%} in the last iterations. {told}"
+        )
         return Judgement(
             "doubtful", "The fit has not come to its end", reason + noise, ("too few iterations",)
         )
-    is_well = not number_of(figures, "unexplained") > WELL
+    is_well = not number_of(figures, "unexplained") > WELL or excess <= AT_NOISE
     if not is_open and is_well and (share <= EXPLAINED or excess <= NEAR_NOISE):
         few = "" if share < 1 else " Where a detector pixel has few photons, the R factor tells little."
         return Judgement("good", "The picture explains the patterns", told + few + noise)
@@ -131,9 +140,23 @@ def recorded_judgement(place: Path, kind: Kind) -> Judgement:
 def has_ended(place: Path, kind: Kind) -> bool:
     """Whether a run has come to its end, by the files in its folder, or in that of one of its scans."""
     if kind == "training":
-        return (place / ARCHIVE).is_file()
+        return (place / ARCHIVE).is_file() and not goes_further(
+            recorded_figures(place, kind), _n_rows(place / HISTORY)
+        )
     figures = recorded_figures(place, kind)
     return bool(figures) and not figures.get("interrupted") and not (place / STATE).exists()
+
+
+def goes_further(figures: Mapping[str, Any], n_rows: int) -> bool:
+    """Whether a training went on after its figures were written: its history has more epochs than they tell of."""
+    return n_rows > number_of(figures, "n_epochs")
+
+
+def _n_rows(history: Path) -> int:
+    try:
+        return max(0, len(read_regular(history, LARGEST_HISTORY).splitlines()) - 1)
+    except (OSError, ValueError):
+        return 0
 
 
 def recorded_figures(place: Path, kind: Kind) -> Mapping[str, Any]:
@@ -217,8 +240,12 @@ def _excess(figures: Mapping[str, Any]) -> float:
     return left / noise if noise else math.nan
 
 
-def _noticed(figures: Mapping[str, Any]) -> list[str]:
+def _warnings(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = figures.get(NOTICED)
     warnings = cast(list[Any], found) if isinstance(found, list) else []
-    told = [cast(dict[str, Any], one) for one in warnings if isinstance(one, dict)]
+    return [cast(dict[str, Any], one) for one in warnings if isinstance(one, dict)]
+
+
+def _noticed(figures: Mapping[str, Any]) -> list[str]:
+    told = _warnings(figures)
     return [f"{one.get('sentence')}. {one.get('remedy')}".strip().rstrip(".") for one in told]

@@ -182,8 +182,8 @@ def _tell_unfinished(course: Course) -> None:
     if (fall := course.fall()) > FALLS and course.fabric.is_global_zero:
         otherwise = "" if course.config.n_iterations == "auto" else "to auto, or "
         log.warning(
-            "%s: the deviance of the fitted patterns still fell by %.2g %% in ten iterations: more would give a better "
-            "picture. Set n_iterations %sabove %d.",
+            "%s: the deviance of the fitted patterns still fell by %.2g %% in the last iterations: more would give a "
+            "better picture. Set n_iterations %sabove %d.",
             printable(str(course.scan.path or "scan")),
             100 * fall,
             otherwise,

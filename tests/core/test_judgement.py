@@ -63,6 +63,20 @@ def test_a_picture_that_leaves_much_beyond_noise_is_not_good(changes: dict[str, 
     assert (found.level, found.headline) == ("doubtful", "The picture explains a part of the patterns")
 
 
+def test_a_picture_that_leaves_noise_alone_is_good_at_low_contrast() -> None:
+    faint = {"poisson_deviance_per_pixel": 1.04, "mean_pattern_poisson_deviance_per_pixel": 1.25}
+    found = judgement(GOOD | faint | {"unexplained": 0.16}, "solver")
+    assert (found.level, found.causes) == ("good", ())
+
+
+def test_a_training_that_went_on_has_not_ended(tmp_path: Path) -> None:
+    (tmp_path / "wts.h5.zip").touch()
+    (tmp_path / "training.json").write_text('{"n_epochs": 1}')
+    for n_epochs, headline in ((1, "Not judged"), (3, "Not finished")):
+        (tmp_path / "history.csv").write_text("epoch\n" + "1\n" * n_epochs)
+        assert recorded_judgement(tmp_path, "training").headline == headline
+
+
 def test_a_fit_that_was_going_on_is_not_good() -> None:
     found = judgement(GOOD | {"deviance_fall": 0.97, "poisson_deviance_per_pixel": 4.0}, "solver")
     assert (found.level, found.causes) == ("doubtful", ("too few iterations",))

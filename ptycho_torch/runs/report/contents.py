@@ -14,7 +14,7 @@ from ptycho.config.file_text import LARGEST
 from ptycho.config.record import Recorded, damages, is_record, settings_in
 from ptycho.data_error import DataError, problem
 from ptycho.json_files import read_json
-from ptycho.judgement import JUDGED, Kind, number_of
+from ptycho.judgement import JUDGED, Kind, goes_further, number_of
 from ptycho.npz_files import read_results
 from ptycho.recorded import run_dir_of
 from ptycho.regular_files import read_regular
@@ -186,6 +186,8 @@ def folders_of(run_dir: Path) -> list[Path]:
 
 def is_finished(contents: Contents) -> bool:
     """Whether a run came to its end: its figures are written then, or tell that it was interrupted."""
+    if contents.is_training and goes_further(contents.figures, len(contents.history)):
+        return False
     return bool(contents.figures) and not contents.figures.get("interrupted")
 
 

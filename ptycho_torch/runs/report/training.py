@@ -13,6 +13,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from ptycho.checksums import Checksums
+from ptycho.config.errors import ConfigError
+from ptycho.data_error import DataError
 from ptycho.json_files import json_text
 from ptycho.run_files import FIGURES, LOSS_PICTURE, OF_RECONSTRUCTION, PREVIEW, REPORT
 from ptycho.wording import counted, duration
@@ -63,7 +65,7 @@ class LiveReport(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Show how far a training came that is stopped; after an error there may be no means to."""
         if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt | Terminated):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ConfigError, DataError):
                 self._report()
 
     def _write(self, module: PtychoPINN_Lightning, trainer: Trainer) -> None:
