@@ -1,5 +1,6 @@
 """What the totals of the patterns tell: photons, patterns without light, a beam that fades."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
@@ -38,6 +39,8 @@ FLAT: Final = 1e-8
 """Part of the strongest direction of a surface below which positions do not determine it."""
 
 TINY: Final = float(np.finfo(float).tiny)
+SAME: Final = 1e-12
+"""Differences that are rounding."""
 
 LISTED: Final = 5
 """Number of patterns that a message names."""
@@ -95,6 +98,8 @@ def of_drift(totals: Array, positions: Array) -> Iterator[Verdict]:
     if n < FEWEST_DRIFTING or not (totals > 0).all():
         return
     values, time = np.log(totals), np.linspace(0, 1, n)
+    if np.ptp(values) <= SAME:
+        return
     change, error = _beside_the_object(values, time, positions)
     least, errors = DRIFT[0], LOCALLY[1]
     is_seen = abs(change) >= errors * error and abs(np.expm1(change)) >= least
@@ -123,7 +128,10 @@ def _beside_the_object(values: Array, time: Array, positions: Array) -> tuple[fl
     def remaining(of: Array) -> Array:
         return of - np.einsum("nj,nkj,nk->n", basis[:, 0], basis, of[near])
 
-    return _slope(remaining(time), remaining(values))
+    rest = remaining(time)
+    if np.square(rest).sum() <= SAME * np.square(time).sum():  # of a raster, time is such a surface itself
+        return 0.0, math.inf
+    return _slope(rest, remaining(values))
 
 
 def _with_the_object(values: Array, time: Array, positions: Array) -> tuple[float, bool]:

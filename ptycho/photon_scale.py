@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ptycho.data_error import DataError, problem
 from ptycho.pattern_statistics import Mask, sample_of
 from ptycho.probe import focus_of_light
 from ptycho.stored_array import Stack
@@ -43,9 +44,16 @@ def photon_scale(
         objects: name -> complex (H, W), or None.
         positions: float (n, 2), rows (y, x), object pixels.
         mean_counts: photons of a pattern.
-        origin: where they come from, for the log.
+        origin: where they come from, for messages.
+
+    Raises:
+        DataError: there is no light.
     """
     power = float(np.sum(np.abs(probe.astype(np.complex128)) ** 2))
+    if not (power > 0 and mean_counts > 0):
+        rule = "light outside the pixels that are masked"
+        advice = "Check centre, and mask hot pixels (mask_file)."
+        raise DataError(problem("patterns", rule, "none", origin, advice))
     low, high = PROBE_SCALE_RANGE
     if low <= power / mean_counts <= high:
         return Scaled(probe, dict(objects))

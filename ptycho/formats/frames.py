@@ -198,7 +198,8 @@ class Reading(NamedTuple):
     def dtype(self, stored: np.dtype[Any]) -> np.dtype[Any]:
         """What patterns of such images are held in."""
         if stored.kind in "iu" and self.window.bin > 1:
-            return np.dtype(np.float32 if self.squares else np.uint32 if stored.itemsize <= 2 else np.int64)
+            small = np.int32 if stored.kind == "i" else np.uint32
+            return np.dtype(np.float32 if self.squares else small if stored.itemsize <= 2 else np.int64)
         return stored.newbyteorder("=")
 
     def patterns(self, block: Array) -> tuple[Array, Mask | None]:

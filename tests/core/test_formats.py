@@ -436,3 +436,25 @@ def test_patterns_of_a_large_file_stay_there(
         file.write(b"more")
     with pytest.raises(DataError, match="expected the file as it was when it was opened"):
         scan.patterns[0]
+
+
+def test_negative_counts_stay_negative_where_pixels_are_binned(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).poisson(50, (20, 32, 32)).astype(np.int16)
+    counts[3, 5, 5] = -300
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["d"] = counts
+        file["p"] = np.indices((4, 5)).reshape(2, -1).T * 4.0
+    told = {"patterns": "d", "positions": "p", "positions_unit": "px", "format": "hdf5"}
+    with pytest.raises(DataError, match=r"got -\d+ in pattern 3"):
+        read(tmp_path / "raw.h5", **told, bin=2)
+
+
+def test_light_in_hot_pixels_alone_is_an_error(tmp_path: Path) -> None:
+    patterns = np.zeros((20, 32, 32), np.uint16)
+    patterns[:, 20, 20] = 500
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["d"] = patterns
+        file["p"] = np.indices((4, 5)).reshape(2, -1).T * 4.0
+    told = {"patterns": "d", "positions": "p", "positions_unit": "px", "format": "hdf5"}
+    with pytest.raises(DataError, match="patterns: expected light outside the pixels that are masked"):
+        read(tmp_path / "raw.h5", **told)

@@ -342,3 +342,16 @@ def test_verdicts_are_json():
         "sentence": verdict.sentence,
         "remedy": verdict.remedy,
     }
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-15])
+def test_totals_of_a_raster_that_are_equal_do_not_drift(spread: float) -> None:
+    y, x = np.indices((10, 10)).reshape(2, -1) * 4.0
+    totals = 100 * (1 + spread * np.random.default_rng(0).normal(size=100))
+    assert [*of_drift(totals, np.stack((y, x), axis=1))] == []
+
+
+def test_a_beam_that_fades_along_a_line_is_told_with_its_size() -> None:
+    line = np.stack((np.zeros(40), np.arange(40) * 4.0), axis=1)
+    (verdict,) = of_drift(100 * np.linspace(1, 0.4, 40), line)
+    assert verdict.statistic == pytest.approx(-0.6, abs=0.05)
