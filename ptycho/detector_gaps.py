@@ -1,4 +1,4 @@
-"""Values that no measurement has: numbers below 0, and what is not finite. Detectors mark pixels with them."""
+"""Values that no measurement has: numbers below 0, infinite ones, and NaN. Detectors mark pixels with them."""
 
 import math
 from typing import Final

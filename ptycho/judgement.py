@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast
 
+from ptycho.config.record import LARGEST
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE, PROBLEM
 from ptycho.regular_files import read_regular
@@ -34,8 +35,6 @@ EXPLAINED: Final = 0.5
 """R factor over that of the mean pattern, up to which most of what tells the patterns apart is explained."""
 LEARNED: Final = 0.75
 """The same of a training, up to which its model has learned something."""
-LARGEST_HISTORY: Final = 4 * 2**20
-"""Bytes of a history that is read."""
 JUDGED: Final = ("r_factor", "poisson_deviance_per_pixel")
 """Figures that are measured of the mean pattern as well."""
 FALL: Final = "deviance_fall"
@@ -154,7 +153,7 @@ def goes_further(figures: Mapping[str, Any], n_rows: int) -> bool:
 
 def _n_rows(history: Path) -> int:
     try:
-        return max(0, len(read_regular(history, LARGEST_HISTORY).splitlines()) - 1)
+        return max(0, len(read_regular(history, LARGEST).splitlines()) - 1)
     except (OSError, ValueError):
         return 0
 

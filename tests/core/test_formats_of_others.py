@@ -1,4 +1,4 @@
-"""What files of CXI, PtyLab and py4DSTEM say, and leave to be said."""
+"""What files of CXI, PtyLab and py4DSTEM state, and what they leave open."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The beam is found on a detector with gaps, and a crop that leaves it out is said."""
+"""The beam is found on a detector with gaps, and a crop that leaves it out gives a warning."""
 
 from pathlib import Path
 

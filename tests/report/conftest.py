@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ptycho_torch.cli.main import main
+from ptycho_torch.simulate import simulate_scan
 from tests.legacy_dictionary import legacy_dictionary_restored
 
 HOSTILE = "<script>alert(1)<img src=x onerror=alert(2)>&\"'{{ 7 * 7 }}"
@@ -25,3 +26,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture = [str(home / "trained"), str(scan), "--output-dir", str(home / "pictured")]
         assert main(["reconstruct", *picture, "--accelerator=cpu"]) in (0, 3)
     return home
+
+
+@pytest.fixture(scope="session")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny scan."""
+    path = tmp_path_factory.mktemp("scan") / "tiny.npz"
+    simulate_scan(N=32, n_positions=60).to_file(path)
+    return path

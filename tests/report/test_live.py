@@ -35,13 +35,6 @@ SETTINGS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("scan") / "tiny.npz"
-    simulate_scan(N=32, n_positions=60).to_file(path)
-    return path
-
-
 def events_of(run_dir: Path) -> Any:
     """What a run has sent to TensorBoard."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")

@@ -13,21 +13,9 @@ from ptycho_torch.config_solver import create_solver_payload
 from ptycho_torch.runs.course import Course
 from ptycho_torch.runs.solving import solve
 from ptycho_torch.runs.training import train
-from ptycho_torch.simulate import simulate_scan
+from tests.report.test_live import SETTINGS
 
 pytestmark = pytest.mark.usefixtures("legacy")
-
-SETTINGS = {
-    "nepochs": 2, "n_unrolled_steps": 1, "n_filters_scale": 1, "accelerator": "cpu", "batch_size": 16,
-    "enable_progress_bar": False, "n_groups": 48,
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("scan") / "tiny.npz"
-    simulate_scan(N=32, n_positions=60).to_file(path)
-    return path
 
 
 def test_a_reconstruction_that_was_stopped_shows_its_object(
