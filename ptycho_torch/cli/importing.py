@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Final
 
 from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.recipes import NONE
 from ptycho.wording import counted
 from ptycho_torch.cli.console import refusing, relative, tell_next_with
 from ptycho_torch.cli.inspect import add_reading, reading
-from ptycho_torch.cli.options import add_quiet, in_the_way
+from ptycho_torch.cli.options import CommandLine, add_quiet, in_the_way
 from ptycho_torch.cli.parser import FlagParser
 
 _NOT_FOUND_HERE: Final = Failure(
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     target = Path(options.output)
     kept = in_the_way(target, options)
     try:
-        path, settings, domain = reading(options)
+        path, settings, domain = reading(CommandLine.of(options, recipe=NONE))
         kept += [_NOT_FOUND_HERE] if settings.orientation == "auto" else []
         has_lens = settings.convergence or settings.aperture
         kept += [_OF_A_SEARCH] if settings.defocus and not has_lens and settings.probe in OF_OPTICS else []

@@ -42,13 +42,12 @@ def add_reading(parser: FlagParser) -> None:
     parser.add_flags(flags_of(SolverConfig, without=others) + flags_of(DataConfig))
 
 
-def reading(options: argparse.Namespace) -> tuple[Path, DataConfig, str]:
-    """The file that is named, and how it is read.
+def reading(line: CommandLine) -> tuple[Path, DataConfig, str]:
+    """The file that a command line names, and how it is read.
 
     Raises:
         ConfigError: no file is named, or a setting is wrong.
     """
-    line = CommandLine.of(options, recipe=NONE)
     request = line.request(SolverConfig, PyTorchExecutionConfig)
     path = request.path("data_file")
     if path is None:
@@ -66,7 +65,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError, Refusal, OSError: wrong input.
     """
-    path, settings, domain = reading(options)
+    line = CommandLine.of(options, recipe=NONE)
+    path, settings, domain = reading(line)
     named = vars(options).get("output")
     if named is not None and (failures := in_the_way(Path(named), options)):
         raise ConfigError(failures)
@@ -95,7 +95,6 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({**found.to_dict(), "picture": str(picture)}, indent=1))
     else:
         print(f"{found}\n{relative(picture)}")
-        line = CommandLine.of(options, recipe=NONE)
         files = [f"--config={file}" for file in vars(options).get("config", ())]
         flags = [f"{spell(name)}={text}" for name, text in line.flags.items()]
         tell_next("reconstruct", path, *files, *flags)
