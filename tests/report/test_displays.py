@@ -102,7 +102,7 @@ def test_results_show_figures_and_picture_in_notebooks_and_no_network_on_the_ter
     for shown in (solved, pictured):
         assert f"{shown.run_dir}, " in repr(shown)
         assert f"R factor {shown.metrics['r_factor']:.4f} (held out patterns)" in repr(shown)
-    assert re.search("peak memory<.*?>\\d+ [MG]B<", solved._repr_html_())
+    assert re.search("peak memory<.*?>[\\d.]+ [MG]B<", solved._repr_html_())
     assert "[]" not in solved._repr_html_()
 
 
