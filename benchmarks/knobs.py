@@ -83,6 +83,7 @@ KNOBS = {
     "enable_progress_bar": Knob(False, "flag"),
     "logger_backend": Knob(None, words=("csv", "tensorboard", "wandb", "mlflow")),
     "disable_mlflow": Knob(False, "flag"),
+    "preview_every": Knob("auto", "count", ("auto",)),
     "inference_batch_size": Knob(None, "positive"),
     "middle_trim": Knob(0, "count"),
     "pad_eval": Knob(False, "flag"),

@@ -42,6 +42,7 @@ LoggerBackend = Annotated[Literal["csv", "tensorboard", "wandb", "mlflow"] | Non
 Precision = Annotated[Literal["32-true", "16-mixed", "bf16-mixed", "64-true"], Exact()]
 ClipAlgorithm = Annotated[Literal["norm", "value"], Exact()]
 MonitorMode = Annotated[Literal["min", "max"], Exact()]
+PreviewPeriod = Annotated[NonNegativeInt | Literal["auto"], Exact()]
 Fraction = Annotated[float, Strict(), Ge(0), Lt(1), AllowInfNan(False), Exact()]
 DdpBackend = Annotated[Literal["auto", "nccl", "gloo", "mpi"], Exact()]
 
@@ -72,6 +73,8 @@ ONLY_WITH_A_MODEL: Final = (
     "drop_last_batch",
 )
 """Settings of these groups that a reconstruction without a model does nothing with."""
+ONLY_WITHOUT_A_MODEL: Final = ("preview_every",)
+"""Settings of these groups that a reconstruction with a model does nothing with."""
 
 
 def knob(default: object, group: str, description: str) -> Any:
@@ -128,6 +131,12 @@ class AdditionalKnobs(ResolvedSettings):
     )
     check_val_every_n_epoch: PositiveInt = knob(1, "checkpoints", "Epochs from one validation to the next.")
     save_last_checkpoint: Flag = knob(True, "checkpoints", "Also keep the checkpoint of the last epoch.")
+    preview_every: PreviewPeriod = knob(
+        "auto",
+        "logging",
+        "Epochs, or iterations without a network, from one preview of a run to the next; 0: no previews; auto: one "
+        "in 10 s, and no more than a twentieth of the run.",
+    )
     reconstruction_window: NonNegativeInt = knob(
         20, "inference", "Pixels trimmed from each border of the reconstructed canvas."
     )
@@ -245,4 +254,4 @@ def unread_by_reconstructions(*, with_model: bool) -> frozenset[str]:
     """The settings that a reconstruction does nothing with."""
     section = section_of(PyTorchExecutionConfig)
     idle = {name for name in section.fields if section.group(name) not in RECONSTRUCTION_GROUPS}
-    return frozenset(idle if with_model else idle.union(ONLY_WITH_A_MODEL))
+    return frozenset(idle.union(ONLY_WITHOUT_A_MODEL if with_model else ONLY_WITH_A_MODEL))

@@ -9,6 +9,7 @@ from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure
 from ptycho.config.execution import (
     ONLY_WITH_A_MODEL,
+    ONLY_WITHOUT_A_MODEL,
     PyTorchExecutionConfig,
     unread_by_reconstructions,
 )
@@ -44,8 +45,9 @@ if TYPE_CHECKING:
 
 
 def only_here() -> set[str]:
-    """Fields that a reconstruction without a model has alone."""
-    return {*section_of(SolverConfig).fields}.difference(section_of(InferenceConfig).fields)
+    """Fields and knobs that a reconstruction without a model reads alone."""
+    others = {*section_of(SolverConfig).fields}.difference(section_of(InferenceConfig).fields)
+    return others.union(ONLY_WITHOUT_A_MODEL)
 
 
 def only_with_a_model() -> set[str]:

@@ -25,7 +25,7 @@ MAY_CHANGE: Final = frozenset(
         *("num_threads", "num_workers", "pin_memory", "persistent_workers", "prefetch_factor"),
         *("gradient_clip_val", "gradient_clip_algorithm"),
         *("checkpoint_save_top_k", "save_last_checkpoint", "early_stop_patience"),
-        *("enable_progress_bar", "logger_backend", "disable_mlflow"),
+        *("enable_progress_bar", "logger_backend", "disable_mlflow", "preview_every"),
         *("inference_batch_size", "middle_trim", "pad_eval", "reconstruction_window"),
     }
 )

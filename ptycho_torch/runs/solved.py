@@ -238,14 +238,18 @@ def save(
 def save_preview(course: Course, folder: Path, window_px: int, run_dir: Path, checksums: Checksums) -> None:
     """Write a picture and a report of what a course has found so far; the files of its results are not written.
 
+    Every process of the run calls it, and the first one writes.
+
     Args:
-        course: of a run in one process.
+        course: under way.
         folder: for its files.
         window_px: trimmed from each border.
         run_dir: folder of the run.
         checksums: of the run.
     """
     found, _ = finish(course.copied(), folder, window_px, is_whole=False)
+    if not course.fabric.is_global_zero:
+        return
     told, product = read_contents(folder, run_dir=run_dir), _product_of(found)
     run = replace(told, figures=found.metrics, history=found.history, arrays=product.arrays(), patterns={})
     folder.mkdir(exist_ok=True)

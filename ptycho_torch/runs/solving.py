@@ -28,7 +28,7 @@ from ptycho_torch.runs.course import Course, margin_px
 from ptycho_torch.runs.exports import export_of
 from ptycho_torch.runs.fingerprints import domains_of, scan_fingerprint
 from ptycho_torch.runs.judging import TOLD
-from ptycho_torch.runs.pace import PREVIEW_S, Pace
+from ptycho_torch.runs.pace import PREVIEW_S, Pace, PreviewPace
 from ptycho_torch.runs.product import pixel_sizes_of
 from ptycho_torch.runs.reconstruction import refuse_folder_of_model, refuse_several_objects, stem_of
 from ptycho_torch.runs.record import logged, recorded_domains, refuse_replaced, write_configuration
@@ -273,7 +273,10 @@ def _one_scan(
 def _preview(
     course: Course, folder: Path, window: int, run_dir: Path, checksums: Checksums, logger: Logger | None
 ) -> None:
-    """Write a picture and a report of what a course has found so far, and send the picture to the logger."""
+    """Write a picture and a report of what a course has found so far, and send the picture to the logger.
+
+    Every process of the run calls it, and the first one writes.
+    """
     save_preview(course, folder, window, run_dir, checksums)
     if logger is not None:
         log_picture(logger, folder / PREVIEW[0], "object", course.n_done)
@@ -314,7 +317,8 @@ def _run(
     """Let a course come to its end; now and then its state and a report are written, and it is told how far it is."""
     execution, fabric = payload.execution_config, course.fabric
     shown = execution.enable_progress_bar and fabric.is_global_zero
-    name, pace = printable(stem_of(course.scan, 0)), Pace(PREVIEW_S)
+    name, lines = printable(stem_of(course.scan, 0)), Pace(PREVIEW_S)
+    previews = PreviewPace(execution.preview_every)
     with progress_bar(course.plan.n_iterations, name, done=course.n_done, shown=shown) as bar:
         while not course.is_done:
             stop_if_asked()
@@ -328,20 +332,21 @@ def _run(
             if logger is not None:
                 numbers = {key: value for key, value in row.items() if isinstance(value, float)}
                 logger.log_metrics(numbers, step=int(row["iteration"]))
-            due = fabric.broadcast(state.is_due) if fabric.world_size > 1 else state.is_due
-            if due and not course.is_done:
+            if not shown and lines.is_due and fabric.is_global_zero and not course.is_done:
+                with lines.writing():
+                    log.info(
+                        "%s: iteration %d of %d, deviance %.4g per pixel", name, course.n_done,
+                        course.plan.n_iterations, row["deviance_per_pixel"],
+                    )  # fmt: skip
+            due = state.is_due, previews.is_due_after(course.n_done)
+            writes_state, writes_preview = fabric.broadcast(due) if fabric.world_size > 1 else due
+            if writes_state and not course.is_done:
                 snapshot = course.snapshot()
                 if fabric.is_global_zero:
                     state.write(snapshot)
-            if pace.is_due and fabric.is_global_zero and not course.is_done:
-                with pace.writing():
-                    if not shown:
-                        log.info(
-                            "%s: iteration %d of %d, deviance %.4g per pixel", name, course.n_done,
-                            course.plan.n_iterations, row["deviance_per_pixel"],
-                        )  # fmt: skip
-                    if fabric.world_size == 1:
-                        preview()
+            if writes_preview and not course.is_done:
+                with previews.writing():
+                    preview()
 
 
 @contextmanager

@@ -210,7 +210,7 @@ def prepare(
         has_validation=data.has_validation,
         logged_metrics=LOGGED_METRICS,
     )
-    trainer.callbacks.extend([LiveReport(run_dir, data), *callbacks])
+    trainer.callbacks.extend([LiveReport(run_dir, data, execution.preview_every), *callbacks])
     return PreparedTraining(payload, data, run_dir, module, trainer)
 
 

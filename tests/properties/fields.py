@@ -122,6 +122,7 @@ KNOBS: dict[str, Field] = {
     "checkpoint_mode": field("min", "max"),
     "check_val_every_n_epoch": from_one,
     "save_last_checkpoint": flag,
+    "preview_every": field("auto", whole=(0, LARGEST)),
     "reconstruction_window": from_zero,
 }
 """Knob -> what it accepts."""

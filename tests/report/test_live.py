@@ -3,6 +3,7 @@
 import logging
 import re
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,14 +18,15 @@ from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.config_solver import create_solver_payload
-from ptycho_torch.runs import solving
-from ptycho_torch.runs.report import training as live
+from ptycho_torch.runs import pace, solving
+from ptycho_torch.runs.pace import PreviewPace
 from ptycho_torch.runs.report.contents import read_contents
 from ptycho_torch.runs.report.preview import PREVIEWED, middle
 from ptycho_torch.runs.report.serving import Server
 from ptycho_torch.runs.report.verdict import verdict_of
 from ptycho_torch.runs.training import train
 from ptycho_torch.simulate import simulate_scan
+from tests.events import events_of
 from tests.report.test_pages import pages
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
@@ -33,15 +35,6 @@ SETTINGS = {
     "nepochs": 2, "n_unrolled_steps": 1, "n_filters_scale": 1, "accelerator": "cpu", "batch_size": 16,
     "enable_progress_bar": False, "n_groups": 48,
 }  # fmt: skip
-
-
-def events_of(run_dir: Path) -> Any:
-    """What a run has sent to TensorBoard."""
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    place = run_dir / "logs" / "tensorboard" / "version_0"
-    events = accumulator.EventAccumulator(str(place), size_guidance={"images": 0})
-    events.Reload()
-    return events
 
 
 class Watching(Callback):
@@ -56,14 +49,13 @@ class Watching(Callback):
         self.headlines.append(verdict_of(read_contents(self.run_dir)).headline)
 
 
+@pytest.mark.proves("preview_every", seen="a picture and a report after each epoch, or none until the end")
 def test_a_training_under_way_has_a_report_and_a_line_for_each_epoch(
-    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    scan: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(live, "PREVIEW_S", 0.0)
-    monkeypatch.setattr("ptycho_torch.runs.pace.LEAST_SHARE", 0)
     seen = Watching(tmp_path / "run")
     with caplog.at_level(logging.INFO, "ptycho_torch"):
-        settings = SETTINGS | {"logger_backend": "tensorboard"}
+        settings = SETTINGS | {"logger_backend": "tensorboard", "preview_every": 1}
         watched = train(create_training_payload(scan, tmp_path / "run", settings), callbacks=[seen])
     assert seen.headlines == ["Not finished"] * 2
     assert all("Not finished" in page and "<svg" in page for page in seen.pages)
@@ -81,8 +73,7 @@ def test_a_training_under_way_has_a_report_and_a_line_for_each_epoch(
     steps = [one.step for one in events.Images("object")]
     assert len(steps) == 3  # after each epoch, and at the end
     assert [one.step for one in events.Images("comparison")] == steps
-    monkeypatch.setattr(live, "PREVIEW_S", 1e9)
-    plain = train(create_training_payload(scan, tmp_path / "plain", SETTINGS))
+    plain = train(create_training_payload(scan, tmp_path / "plain", SETTINGS | {"preview_every": 0}))
     for name, values in plain.module.state_dict().items():
         assert torch.equal(values, watched.module.state_dict()[name]), name
     with (
@@ -93,13 +84,26 @@ def test_a_training_under_way_has_a_report_and_a_line_for_each_epoch(
 
 
 def test_the_progress_bar_of_a_training_tells_the_r_factor_of_its_latest_preview(
-    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(live, "PREVIEW_S", 0.0)
-    train(create_training_payload(scan, tmp_path / "run", SETTINGS | {"enable_progress_bar": True}))
+    settings = SETTINGS | {"enable_progress_bar": True, "preview_every": 1}
+    train(create_training_payload(scan, tmp_path / "run", settings))
     assert re.search(
         r"epoch 2/2: .*train_loss \S+, .*R factor after epoch \d 0\.\d{3}", capsys.readouterr().err
     )
+
+
+def test_previews_come_after_so_many_epochs_or_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [n for n in range(1, 10) if PreviewPace(3).is_due_after(n)] == [3, 6, 9]
+    assert not any(PreviewPace(0).is_due_after(n) for n in range(1, 10))
+    slow = PreviewPace("auto")
+    assert not slow.is_due_after(1)
+    monkeypatch.setattr(pace, "PREVIEW_S", 0.0)
+    quick = PreviewPace("auto")
+    assert quick.is_due_after(1)
+    with quick.writing():
+        time.sleep(0.05)
+    assert not quick.is_due_after(2)  # 20 times as long as the first took
 
 
 def test_a_preview_is_made_of_few_patterns_around_the_middle() -> None:
@@ -114,6 +118,7 @@ def test_a_preview_is_made_of_few_patterns_around_the_middle() -> None:
     assert not np.intersect1d(chosen, held).size
 
 
+@pytest.mark.proves("preview_every", seen="pictures after every second iteration of the solver, or none")
 def test_a_reconstruction_with_previews_ends_in_the_same_bits(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,19 +134,19 @@ def test_a_reconstruction_with_previews_ends_in_the_same_bits(
         pages_seen.append((folder / "report.html").read_text())
         assert (folder / "preview.png").is_file()
 
-    plain = solving.solve(create_solver_payload(scan, tmp_path / "plain", settings))[0]
-    monkeypatch.setattr(solving, "PREVIEW_S", 0.0)
-    monkeypatch.setattr("ptycho_torch.runs.pace.LEAST_SHARE", 0)
+    plain = solving.solve(create_solver_payload(scan, tmp_path / "plain", settings | {"preview_every": 0}))[0]
     monkeypatch.setattr(solving, "save_preview", kept)
-    watched = solving.solve(create_solver_payload(scan, tmp_path / "watched", settings))[0]
-    assert len(pages_seen) >= 20
+    watched = solving.solve(
+        create_solver_payload(scan, tmp_path / "watched", settings | {"preview_every": 2})
+    )[0]
+    assert len(pages_seen) == 11  # after the last iteration there is the result
     assert all("Not finished" in page and "Amplitude of the object" in page for page in pages_seen)
     np.testing.assert_array_equal(plain.object, watched.object)
     np.testing.assert_array_equal(plain.positions_px, watched.positions_px)
     assert "Not finished" not in (tmp_path / "watched" / "report.html").read_text()
     assert not (tmp_path / "watched" / "preview.png").exists()
     events = events_of(tmp_path / "watched")
-    assert [one.step for one in events.Images("object")] == [*range(1, len(pages_seen) + 1), 24]
+    assert [one.step for one in events.Images("object")] == [*range(2, 24, 2), 24]
     assert [one.step for one in events.Images("comparison")] == [24]
     assert events.Scalars("r_factor")[-1].value == pytest.approx(watched.metrics["r_factor"])
 

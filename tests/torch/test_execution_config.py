@@ -47,6 +47,7 @@ ADDITIONS = {
     "val_split": 0.05,
     "val_split_seed": 42,
     "drop_last_batch": False,
+    "preview_every": "auto",
     "reconstruction_window": 20,
     "ddp_backend": "auto",
     "ddp_find_unused_parameters": False,

@@ -14,6 +14,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
 from ptycho_torch.bundle import load_bundle
+from tests.events import events_of
 from tests.wires import program
 
 pytestmark = pytest.mark.integration
@@ -25,6 +26,7 @@ FLAGS = (
 )
 ENVIRON = {"PYTHONPATH": str(ROOT), "PTYCHO_EXEC_STRATEGY": "ddp", "PTYCHO_EXEC_SEED": "7"}
 ENVIRON |= {"PTYCHO_EXEC_PRECISION": "64-true"}  # so that rounding hides nothing
+ENVIRON |= {"PTYCHO_EXEC_PREVIEW_EVERY": "1"}
 
 
 BUSY_S = 300
@@ -137,8 +139,9 @@ def test_two_processes_train_one_model_and_the_first_one_writes(
     names = {path.name for path in run_dir.rglob("*") if path.is_file()}
     assert {name for name in names if not name.startswith("epoch=")} == {
         *("config.json", "history.csv", "last.ckpt", "loss.png", "run.log", "wts.h5.zip"),
-        *("training.json", "report.html"),
+        *("training.json", "report.html", "preview.npz", "preview.png"),
     }
+    assert said.count("R factor after epoch 1") == 1
     record = json.loads((run_dir / "config.json").read_text())
     assert record["origins"]["execution.seed"]["locator"] == "PTYCHO_EXEC_SEED"
     rows, expected = (
@@ -183,6 +186,7 @@ def test_two_processes_reconstruct_one_object_and_the_first_one_writes(
 def test_two_processes_solve_for_the_object_of_one(tiny_file: Path, tmp_path: Path) -> None:
     settings = ("--n-iterations=24", "--prior=tv", "--refine-probe=true", "--refine-intensities")
     settings += ("--refine-positions", "--positions-from=6", "--accelerator=cpu", "--num-threads=1")
+    settings += ("--logger-backend=tensorboard",)
     found = []
     for n_devices in ("1", "2"):
         folder = tmp_path / n_devices
@@ -190,5 +194,6 @@ def test_two_processes_solve_for_the_object_of_one(tiny_file: Path, tmp_path: Pa
         finished([sys.executable, *program(), *words], PTYCHO_EXEC_N_DEVICES=n_devices)
         with np.load(folder / "reconstruction.npz", allow_pickle=False) as file:
             found.append({name: file[name] for name in file.files})
+        assert [one.step for one in events_of(folder).Images("object")] == list(range(1, 25))
     for name, value in found[0].items():
         np.testing.assert_allclose(found[1][name], value, rtol=1e-6, atol=1e-6 * np.abs(value).max())

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError
@@ -21,13 +22,16 @@ from ptycho.wording import counted, duration
 from ptycho_torch.data.module import ScanDataModule
 from ptycho_torch.model import PtychoPINN_Lightning
 from ptycho_torch.runs.figures import Compared, save_comparison, save_history
-from ptycho_torch.runs.pace import PREVIEW_S, Pace
+from ptycho_torch.runs.pace import PreviewPace
 from ptycho_torch.runs.report.contents import read_contents
 from ptycho_torch.runs.report.page import report_page
 from ptycho_torch.runs.report.preview import preview_of, save_preview
-from ptycho_torch.runtime import EpochBar, LossHistory, log_picture, losses_text
+from ptycho_torch.runtime import EpochBar, LossHistory, log_picture, losses_text, warn_once
 from ptycho_torch.runtime.memory import peak_memory
 from ptycho_torch.stopping import Terminated
+
+WHOLE: Final = SingleDeviceStrategy, DDPStrategy
+"""Strategies with which the first process has all weights during a training."""
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +44,11 @@ class LiveReport(Callback):
     Args:
         run_dir: folder of the training, with its record.
         data: what is trained on.
+        every: epochs from one preview to the next, see `PreviewPace`.
     """
 
-    def __init__(self, run_dir: Path, data: ScanDataModule) -> None:
-        self._run_dir, self._data, self._pace = run_dir, data, Pace(PREVIEW_S)
+    def __init__(self, run_dir: Path, data: ScanDataModule, every: int | Literal["auto"]) -> None:
+        self._run_dir, self._data, self._pace = run_dir, data, PreviewPace(every)
         self._note = ""
         self._n_shown = 0
 
@@ -51,7 +56,7 @@ class LiveReport(Callback):
         """Write and log what is due."""
         if not trainer.is_global_zero:
             return
-        if self._pace.is_due and isinstance(pl_module, PtychoPINN_Lightning):
+        if self._pace.is_due_after(trainer.current_epoch + 1) and isinstance(pl_module, PtychoPINN_Lightning):
             with self._pace.writing():
                 self._write(pl_module, trainer)
         bar = trainer.progress_bar_callback
@@ -69,6 +74,9 @@ class LiveReport(Callback):
                 self._report()
 
     def _write(self, module: PtychoPINN_Lightning, trainer: Trainer) -> None:
+        if not isinstance(trainer.strategy, WHOLE):
+            warn_once("no previews: with this strategy each process holds a part of the weights")
+            return
         self._n_shown = trainer.current_epoch + 1
         r_factor = write_preview(self._run_dir, module, self._data, trainer, self._n_shown)
         if r_factor is not None:
@@ -84,9 +92,9 @@ class LiveReport(Callback):
 def write_preview(
     run_dir: Path, module: PtychoPINN_Lightning, data: ScanDataModule, trainer: Trainer, n_epochs: int
 ) -> float | None:
-    """Write the preview of a training, and send it to its loggers; none of one in several processes.
+    """Write the preview of a training in the first process, and send it to its loggers; gives its R factor.
 
-    Gives its R factor, where there is a preview.
+    There is none where the device has no memory left.
 
     Args:
         run_dir: folder of the training.
@@ -95,8 +103,6 @@ def write_preview(
         trainer: of the training.
         n_epochs: epochs that the model was trained for.
     """
-    if trainer.world_size > 1:
-        return None
     try:
         preview = preview_of(module, data)
     except torch.cuda.OutOfMemoryError:
