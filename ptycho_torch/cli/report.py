@@ -70,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _watch(run_dir: Path) -> int:
     """Serve the report of a run, or of the first scan of one on several, until an interrupt."""
+    tell_loading()
     from ptycho.run_files import REPORT
     from ptycho_torch.runs.report.contents import folders_of
     from ptycho_torch.runs.report.serving import Server

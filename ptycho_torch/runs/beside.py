@@ -7,7 +7,7 @@ import numpy as np
 
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.reassembly import Reconstruction
-from ptycho_torch.runs.figures import Compared, save_comparison
+from ptycho_torch.runs.figures import Compared, Placed, save_comparison
 from ptycho_torch.runs.metrics import compare
 
 
@@ -30,4 +30,4 @@ def save_beside(path: Path, scan: RawData, found: Mapping[str, Reconstruction]) 
         Compared(name, compare(one.canvas, scan.object_truth, one.canvas_corner_px, common), one.probe)
         for name, one in found.items()
     ]
-    save_comparison(path, shown, scan.probe_truth)
+    save_comparison(path, shown, scan.probe_truth, Placed("Where all have light"))
