@@ -31,6 +31,8 @@ NEAR_NOISE: Final = 2.0
 """Deviance over that of photon noise, up to which little more than noise is left."""
 AT_NOISE: Final = 1.05
 """The same, up to which nothing else is left."""
+BEYOND_NOISE: Final = 5.0
+"""The same, from which on more than the object is worth refining."""
 EXPLAINED: Final = 0.5
 """R factor over that of the mean pattern, up to which most of what tells the patterns apart is explained."""
 LEARNED: Final = 0.75
@@ -123,7 +125,8 @@ def judgement(
     is_well = not number_of(figures, "unexplained") > WELL or excess <= AT_NOISE
     if not is_open and is_well and (share <= EXPLAINED or excess <= NEAR_NOISE):
         few = "" if share < 1 else " Where a detector pixel has few photons, the R factor tells little."
-        return Judgement("good", "The picture explains the patterns", told + few + noise)
+        more = f" {said}" if (said := more_to_refine(figures)) else ""
+        return Judgement("good", "The picture explains the patterns", told + few + noise + more)
     headline = f"The picture {'does not explain' if is_open else 'explains a part of'} the patterns"
     return Judgement("doubtful", headline, told + noise, causes)
 
@@ -199,6 +202,17 @@ def dose_in_words(figures: Mapping[str, Any]) -> str:
         f"A pattern holds {number_of(figures, 'photons_per_pattern'):.3g} photons, whose noise hides most of what "
         "tells one pattern from another"
     )
+
+
+def more_to_refine(figures: Mapping[str, Any]) -> str:
+    """Settings of the solver that were not set and may explain more of the data, as a sentence; empty for none."""
+    refined = figures.get("refined")
+    if not isinstance(refined, list) or not _excess(figures) > BEYOND_NOISE:
+        return ""
+    powers = figures.get("probe_mode_powers")
+    names = [f"refine_{what}" for what in ("positions", "intensities") if what not in refined]
+    names += ["probe_modes"] if isinstance(powers, list) and len(cast(list[Any], powers)) == 1 else []
+    return f"{' or '.join(names)} may explain more of it." if names else ""
 
 
 def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]) -> list[str]:

@@ -16,6 +16,7 @@ from ptycho.judgement import (
     is_limited_by_dose,
     is_unexplained,
     likely_causes,
+    more_to_refine,
 )
 from ptycho.probe import lit_pixels
 from ptycho.raw_data import DataError, RawData
@@ -114,9 +115,13 @@ def doubt(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:
 
 
 def tell_doubt(scan: RawData, figures: Mapping[str, Any], kind: Kind) -> None:
-    """Warn of a picture that is better than nothing, and no more than that."""
+    """Warn of a picture that is better than nothing, and no more than that; tell how it may become better."""
+    name = printable(str(scan.path or "scan"))
     if (verdict := doubt(figures, kind)) is not None:
-        log.warning("%s: %s", printable(str(scan.path or "scan")), verdict.text)
+        log.warning("%s: %s", name, verdict.text)
+    elif kind == "solver" and (more := more_to_refine(figures)):
+        beyond = figures["poisson_deviance_per_pixel"] / figures["noise_poisson_deviance_per_pixel"]
+        log.info("%s: the remaining deviance is %.2g times photon noise. %s", name, beyond, more)
 
 
 def measured_by(scan: RawData, block: Indices) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

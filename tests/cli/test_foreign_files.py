@@ -80,6 +80,7 @@ def reconstructed(*words: object) -> dict[str, NDArray[Any]]:
         ("cube4d.h5", "cube", (), 0.9),
         ("sample.ptyd", "moon", (), 0.9),
         ("sample.ptyd", "moon", ("--aperture=3.4 um",), 0.9),
+        ("sample.ptyd", "moon", ("--refine-positions",), 0.95),
         ("pd_h5/product.h5", "pd", (), 0.9),
         ("pd_cxi/product.cxi", "pd", (), 0.9),
         ("pd_cxi/diffraction.cxi", "pd", (), 0.9),

@@ -32,6 +32,17 @@ def test_a_picture_that_leaves_photon_noise_is_good_and_has_no_causes() -> None:
     assert "few photons" in judgement(GOOD | {"r_factor": 0.3}, "solver").reason
 
 
+def test_what_may_explain_more_is_named_where_much_beyond_noise_is_left() -> None:
+    left = GOOD | {"poisson_deviance_per_pixel": 9.0, "unexplained": 0.1}
+    plain = left | {"refined": ["probe"], "probe_mode_powers": [1.0]}
+    names = "refine_positions or refine_intensities or probe_modes"
+    assert judgement(plain, "solver").level == "good"
+    assert judgement(plain, "solver").reason.endswith(f" {names} may explain more of it.")
+    more = plain | {"refined": ["positions", "intensities"], "probe_mode_powers": [0.8, 0.2]}
+    for figures in (left, more, plain | {"poisson_deviance_per_pixel": 4.9}, plain | {"refined": "all"}):
+        assert "may explain" not in judgement(figures, "solver").reason
+
+
 def test_fitted_patterns_do_not_judge_a_picture() -> None:
     found = judgement(GOOD | {"patterns": "fitted"}, "solver")
     assert (found.level, found.causes) == ("open", ())
