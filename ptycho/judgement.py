@@ -16,8 +16,13 @@ FAR_BEYOND_NOISE: Final = 1000.0
 MOST_UNEXPLAINED: Final = ((FAR_BEYOND_NOISE, 0.1), (5.0, 0.2), (0.0, 0.5))
 """Deviance over that of photon noise, and from there on the share of the deviance beyond noise that the mean pattern
 leaves, above which a picture does not explain the data."""
-WELL: Final = 0.15
-"""That share up to which a picture explains its patterns."""
+WELL: Final = 0.04
+"""That share up to which a picture explains its patterns: known objects were found at 25 dB or better."""
+MOSTLY: Final = 0.15
+"""That share up to which it explains most of them."""
+REFINED_TO: Final = 0.5
+"""That share up to which exact positions, several modes or other intensities are likelier to explain the rest than
+positions of the wrong sign or order, which left 0.9 and more."""
 FALLING: Final = 0.1
 """Share by which the deviance still falls in ten iterations, above which a fit has not come to its end."""
 LEAST_TOLD: Final = 2.0
@@ -29,12 +34,18 @@ LEAST_TO_EXPLAIN: Final = 0.1
 """That deviance over the one of noise, below which there is nothing to explain."""
 NEAR_NOISE: Final = 2.0
 """Deviance over that of photon noise, up to which little more than noise is left."""
+NOISY: Final = 1.3
+"""The same, up to which the noise that a fit follows explains what is left, if patterns are predicted."""
 AT_NOISE: Final = 1.05
 """The same, up to which nothing else is left."""
+OVERFIT: Final = 0.97
+"""The same, below which a picture that predicts patterns worse than their mean follows the noise of others."""
 BEYOND_NOISE: Final = 5.0
 """The same, from which on more than the object is worth refining."""
 EXPLAINED: Final = 0.5
 """R factor over that of the mean pattern, up to which most of what tells the patterns apart is explained."""
+KNOWN_DB: Final = 20.0
+"""Peak signal-to-noise ratio of amplitude and phase, below which both are not those of the known object."""
 LEARNED: Final = 0.75
 """The same of a training, up to which its model has learned something."""
 JUDGED: Final = ("r_factor", "poisson_deviance_per_pixel")
@@ -44,10 +55,10 @@ FALL: Final = "deviance_fall"
 NOTICED: Final = "noticed"
 """Figure with the warnings of the scan: name, sentence and remedy of each."""
 
-_UNREFINED: Final = (
-    "a beam that needs several probe_modes or changes its intensity (refine_intensities), or positions that need "
-    "refinement"
-)
+CAUSES: Final = "Likely causes, the likeliest first: "
+"""Before the causes at the end of a problem."""
+AS_NOTICED: Final = "what was noticed when the scan was read"
+"""A cause in a problem, in place of the warnings of the scan."""
 
 Kind = Literal["training", "network", "solver"]
 """A training; a reconstruction with a model, or without."""
@@ -83,52 +94,85 @@ def judgement(
     """
     if problem is not None and (is_finished or kind == "training"):  # a picture under way is bad at first
         headline = "The model has not learned" if kind == "training" else "Do not trust this picture"
-        said = [str(one.get("sentence")) for one in _warnings(figures)]
-        noticed = zip(said, _noticed(figures), strict=True)
-        causes = tuple(cause for sentence, cause in noticed if sentence not in problem)
-        return Judgement("bad", headline, f"{problem.rstrip('.')}.", causes)
+        reason, _, causes = problem.rstrip(".").partition(f". {CAUSES}")
+        listed = [one for one in causes.split("; ") if one and not one.startswith(AS_NOTICED)]
+        return Judgement("bad", headline, f"{_begun(reason)}.", (*_noticed_beside(figures, reason), *listed))
     if not is_finished:
         reason = "The run was stopped, or is still running: this is its result so far."
         return Judgement("doubtful", "Not finished", reason)
     found, mean = (number_of(figures, name) for name in ("r_factor", "mean_pattern_r_factor"))
-    share = found / mean if mean else math.nan
-    if not math.isfinite(share):
+    if not math.isfinite(found / mean if mean else math.nan):
         return Judgement(
             "open", "Not judged", "It is not known how well the measured patterns are predicted."
         )
     told = f"The R factor is {found:.3f}, that of the mean pattern {mean:.3f}."
     if kind == "training":
-        if share <= LEARNED:
+        if found / mean <= LEARNED:
             return Judgement("good", "The model has learned", f"It predicts patterns. {told}")
         reason = f"It predicts patterns hardly better than their mean. {told}"
         causes = (*_noticed(figures), "too few epochs", "patterns read in the wrong measurement_domain")
         return Judgement("doubtful", "The model has learned little yet", reason, causes)
-    excess = _excess(figures)
+    return _of_picture(figures, kind, told, found / mean)
+
+
+def _of_picture(figures: Mapping[str, Any], kind: Kind, told: str, share: float) -> Judgement:
+    """Whether to believe a picture that came to its end; `share`: its R factor over that of the mean pattern."""
+    excess, left = _excess(figures), number_of(figures, "unexplained")
     noise = f" The remaining deviance is {excess:.2g} times photon noise." if math.isfinite(excess) else ""
     noise = " What is left is photon noise." if abs(excess - 1) < AT_NOISE - 1 else noise
     causes = tuple(likely_causes(figures, kind, _noticed(figures)))
     if is_limited_by_dose(figures):
-        return Judgement(
-            "doubtful", "The dose limits the picture", f"{dose_in_words(figures)}.{noise}", causes
+        reason = f"{dose_in_words(figures)}.{noise}"
+        return Judgement("doubtful", "The dose limits the picture", reason, causes)
+    if _has_not_ended(figures) and not excess <= NEAR_NOISE:
+        falls = (
+            f"The deviance of the fitted patterns still fell by {number_of(figures, FALL):.0%} at the end."
         )
-    is_open = is_unexplained(figures)
-    if not is_open and figures.get("patterns") == "fitted" and kind == "solver":
+        return Judgement("doubtful", "The fit has not come to its end", f"{falls} {told}{noise}", causes)
+    if is_unexplained(figures):
+        return Judgement("doubtful", "The picture does not explain the patterns", told + noise, causes)
+    if figures.get("patterns") == "fitted" and kind == "solver":
         reason = f"All patterns were fitted, which a wrong picture may explain as well. {told} Set holdout above 0."
         return Judgement("open", "The picture is not judged", reason)
-    if not is_open and not excess <= NEAR_NOISE and (falls := number_of(figures, FALL)) > FALLING:
-        reason = (
-            f"The deviance of the fitted patterns still fell by {falls:.0%} in the last iterations. {told}"
-        )
-        return Judgement(
-            "doubtful", "The fit has not come to its end", reason + noise, ("too few iterations",)
-        )
-    is_well = not number_of(figures, "unexplained") > WELL or excess <= AT_NOISE
-    if not is_open and is_well and (share <= EXPLAINED or excess <= NEAR_NOISE):
+    if (known := _far_from_known(figures)) is not None:
+        return Judgement("doubtful", "The picture is not that of the known object", known, causes)
+    is_noise = excess <= AT_NOISE or (excess <= NOISY and left <= PREDICTED)
+    if (is_noise or not left > WELL) and (share <= EXPLAINED or excess <= NEAR_NOISE):
         few = "" if share < 1 else " Where a detector pixel has few photons, the R factor tells little."
         more = f" {said}" if (said := more_to_refine(figures)) else ""
         return Judgement("good", "The picture explains the patterns", told + few + noise + more)
-    headline = f"The picture {'does not explain' if is_open else 'explains a part of'} the patterns"
-    return Judgement("doubtful", headline, told + noise, causes)
+    much = "most" if left <= MOSTLY else "a part"
+    return Judgement("doubtful", f"The picture explains {much} of the patterns", told + noise, causes)
+
+
+def _begun(sentence: str) -> str:
+    """With a capital letter, but for the name of a setting or of a figure."""
+    first = sentence.partition(" ")[0]
+    return sentence if "_" in first or first.endswith(":") else sentence[:1].upper() + sentence[1:]
+
+
+def _noticed_beside(figures: Mapping[str, Any], problem: str) -> list[str]:
+    """What was noticed of the scan, without what a problem says."""
+    told = zip(_warnings(figures), _noticed(figures), strict=True)
+    return [
+        cause
+        for one, cause in told
+        if str(one.get("sentence")) not in problem
+        and not (one.get("name") == "overlap" and "overlap" in problem)
+    ]
+
+
+def _has_not_ended(figures: Mapping[str, Any]) -> bool:
+    """Whether more iterations would explain clearly more."""
+    return number_of(figures, FALL) > FALLING or number_of(figures, "n_iterations") < 2
+
+
+def _far_from_known(figures: Mapping[str, Any]) -> str | None:
+    """How far a picture is from the known object, as a sentence; None where it is near, or none is known."""
+    of_amplitude, of_phase = (number_of(figures, f"{part}_psnr_db") for part in ("amplitude", "phase"))
+    if not max(of_amplitude, of_phase) < KNOWN_DB:
+        return None
+    return f"It differs from the known object: amplitude {of_amplitude:.1f} dB, phase {of_phase:.1f} dB."
 
 
 def recorded_judgement(place: Path, kind: Kind) -> Judgement:
@@ -180,7 +224,7 @@ def is_unexplained(figures: Mapping[str, Any]) -> bool:
 def predicts_others(figures: Mapping[str, Any]) -> bool:
     """Whether a picture predicts well patterns that it was not fitted to."""
     found, mean = (number_of(figures, name) for name in ("r_factor", "mean_pattern_r_factor"))
-    is_well = number_of(figures, "unexplained") <= WELL and found <= EXPLAINED * mean
+    is_well = number_of(figures, "unexplained") <= MOSTLY and found <= EXPLAINED * mean
     return is_well and figures.get("patterns") != "fitted"
 
 
@@ -189,11 +233,9 @@ def is_limited_by_dose(figures: Mapping[str, Any]) -> bool:
     found, mean = (number_of(figures, name) for name in ("r_factor", "mean_pattern_r_factor"))
     noise, most = (number_of(figures, f"{of}_poisson_deviance_per_pixel") for of in ("noise", "mean_pattern"))
     predicted = number_of(figures, "unexplained") <= PREDICTED and most > (1 + LEAST_TO_EXPLAIN) * noise
-    return (
-        number_of(figures, "deviance_per_unknown") < LEAST_TOLD
-        and not predicted
-        and not found <= EXPLAINED * mean
-    )
+    told = number_of(figures, "deviance_per_unknown")
+    is_little = told < LEAST_TOLD and not predicted and not found <= EXPLAINED * mean
+    return is_little or (_excess(figures) < OVERFIT and found >= mean)
 
 
 def dose_in_words(figures: Mapping[str, Any]) -> str:
@@ -206,13 +248,23 @@ def dose_in_words(figures: Mapping[str, Any]) -> str:
 
 def more_to_refine(figures: Mapping[str, Any]) -> str:
     """Settings of the solver that were not set and may explain more of the data, as a sentence; empty for none."""
-    refined = figures.get("refined")
-    if not isinstance(refined, list) or not _excess(figures) > BEYOND_NOISE:
-        return ""
-    powers = figures.get("probe_mode_powers")
-    names = [f"refine_{what}" for what in ("positions", "intensities") if what not in refined]
-    names += ["probe_modes"] if isinstance(powers, list) and len(cast(list[Any], powers)) == 1 else []
+    names = _unrefined(figures) if _excess(figures) > BEYOND_NOISE else {}
     return f"{' or '.join(names)} may explain more of it." if names else ""
+
+
+def _unrefined(figures: Mapping[str, Any]) -> dict[str, str]:
+    """What the solver was not asked to refine: setting -> cause that it would mend."""
+    refined, powers = figures.get("refined"), figures.get("probe_mode_powers")
+    if not isinstance(refined, list):
+        return {}
+    causes = {
+        "refine_positions": "positions that are not exact (refine_positions)",
+        "probe_modes": "a beam that needs several probe_modes",
+        "refine_intensities": "a beam that changes its intensity (refine_intensities)",
+    }
+    done = {f"refine_{what}" for what in cast(list[Any], refined)}
+    done |= {"probe_modes"} if isinstance(powers, list) and len(cast(list[Any], powers)) > 1 else set()
+    return {name: cause for name, cause in causes.items() if name not in done}
 
 
 def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]) -> list[str]:
@@ -227,15 +279,26 @@ def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]
     few = ["too few photons"] if is_limited_by_dose(figures) else []
     if few and not is_unexplained(figures):
         return [*noticed, *few]
+    domain = "patterns read in the wrong measurement_domain"
+    refined = figures.get("refined")
+    is_fixed = isinstance(refined, list) and "probe" not in refined
+    probe = "a probe that does not belong to the scan" + (
+        " and is not refined (refine_probe)" if is_fixed else ""
+    )
+    refinements = [*_unrefined(figures).values()]
+    if number_of(figures, "unexplained") <= REFINED_TO:
+        others = [*refinements, "positions of the wrong scale (distance, energy, pixel sizes)", probe]
+    else:
+        order = "positions of the wrong sign, order (x and y exchanged), unit or scale (distance, energy, pixel sizes)"
+        others = [order, probe, *refinements]
     return [
         *noticed,
         *few,
-        *(["patterns read in the wrong measurement_domain, or not in photons"] if is_no_noise else []),
+        *(["too few iterations"] if _has_not_ended(figures) else []),
+        *([f"{domain}, or not in photons"] if is_no_noise else []),
         *(["a model that was trained for too few epochs, or on other data"] if with_model else []),
-        "positions of the wrong sign, order (x and y exchanged), unit or scale (distance, energy, pixel sizes)",
-        "a probe that does not belong to the scan",
-        *([] if is_no_noise else ["patterns read in the wrong measurement_domain"]),
-        *([] if with_model else [_UNREFINED]),
+        *others,
+        *([] if is_no_noise else [domain]),
     ]
 
 

@@ -31,6 +31,8 @@ from ptycho_torch.solver import (
     first_weight,
     photons_per_pixel,
     prepare,
+    refined_intensities,
+    refined_positions,
     share_of,
     weight_by_set_aside,
     weight_by_thinning,
@@ -326,11 +328,20 @@ class Course:
         return judge(self.scan, indices, self.judged_are, self.predicted)
 
     def _carry_along(self) -> None:
-        """Let patterns that are not fitted follow those that are."""
-        if self.config.refine_positions and len(self.judged) and self.progress.figures is None:
-            start, state = torch.from_numpy(self.start.positions_px), self.descent.state
-            now = carried_along(start.to(state.positions_px), state.positions_px, self.fitted, self.judged)
-            state.positions_px = self.descent.forward.on_canvas(now)
+        """Find positions and intensities of patterns that are not fitted; object and probe stay as they are."""
+        if not len(self.judged) or self.progress.figures is not None:
+            return
+        state, forward = self.descent.state, self.descent.forward
+        forward.intensities = state.intensities
+        if self.config.refine_positions:
+            start = torch.from_numpy(self.start.positions_px).to(state.positions_px)
+            now = carried_along(start, state.positions_px, self.fitted, self.judged)
+            forward.positions_px = forward.on_canvas(now)
+            state.positions_px = refined_positions(forward, state.object, state.modes, self.judged)
+        forward.positions_px = state.positions_px
+        if self.config.refine_intensities:
+            dark = self.descent.dark
+            state.intensities = refined_intensities(forward, state.object, state.modes, self.judged, dark)
 
     def predicted(self, indices: Indices) -> Iterator[metrics.Block]:
         """Chosen patterns as object, probe, positions and intensities are now, and as they were measured."""

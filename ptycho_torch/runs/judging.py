@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from ptycho.config.errors import printable
 from ptycho.judgement import (
+    AS_NOTICED,
+    CAUSES,
     LEAST_TO_EXPLAIN,
     NOTICED,
     Kind,
@@ -102,16 +104,20 @@ def doubt(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:
         )  # fmt: skip
     if not is_unexplained(figures):
         return None
-    share, warned = figures["unexplained"], ", ".join(one["name"] for one in figures[NOTICED])
-    noticed = [f"what was noticed when the scan was read ({warned})"] if warned else []
-    causes = likely_causes(figures, kind, noticed)
+    share, causes = figures["unexplained"], likely_causes(figures, kind, noticed_in_words(figures))
     return Verdict(
         "unexplained", "warning", share, "of what the mean pattern leaves",
         f"the picture does not explain the patterns: beyond photon noise it leaves {share:.0%} of the deviance that "
         f"the mean pattern leaves, a prediction without any object (R {figures['r_factor']:.3f}, that of the mean "
         f"pattern {figures['mean_pattern_r_factor']:.3f})",
-        f"Likely causes, the likeliest first: {'; '.join(causes)}.",
+        f"{CAUSES}{'; '.join(causes)}.",
     )  # fmt: skip
+
+
+def noticed_in_words(figures: Mapping[str, Any]) -> list[str]:
+    """What was noticed of the scan, as a cause; none where nothing was."""
+    warned = ", ".join(one["name"] for one in figures.get(NOTICED) or ())
+    return [f"{AS_NOTICED} ({warned})"] if warned else []
 
 
 def tell_doubt(scan: RawData, figures: Mapping[str, Any], kind: Kind) -> None:

@@ -10,10 +10,10 @@ from typing import Any, Final
 import torch
 
 from ptycho.config.errors import Failure, printable
-from ptycho.judgement import NOTICED, dose_in_words, is_limited_by_dose
+from ptycho.judgement import CAUSES, NOTICED, dose_in_words, is_limited_by_dose, likely_causes
 from ptycho.wording import counted
 from ptycho_torch.model import PtychoPINN_Lightning
-from ptycho_torch.runs.judging import doubt
+from ptycho_torch.runs.judging import doubt, noticed_in_words
 from ptycho_torch.stopping import DivergedError
 
 log = logging.getLogger(__name__)
@@ -30,14 +30,6 @@ _CAUSES: Final = (
     "a probe that does not belong to the scan"
 )
 
-_PICTURE_CAUSES: Final = (
-    "Usual causes: a model that was trained for too few epochs or on other data, a probe or positions that are not "
-    "those of the scan, or patterns read in the wrong measurement_domain"
-)
-_CAUSES_ALONE: Final = (
-    "Usual causes: positions of the wrong sign, order (x and y exchanged), unit or scale, a probe that is not that of "
-    "the scan, or patterns read in the wrong measurement_domain"
-)
 EQUAL: Final = 5e-5
 """R factor of the mean pattern below which patterns are the same: no object is seen in them."""
 _EQUAL: Final = (
@@ -143,10 +135,11 @@ def problem_of_picture(figures: Mapping[str, Any], *, with_model: bool = True) -
         return _EQUAL
     dose = [f"{dose_in_words(figures)}."] if is_limited_by_dose(figures) else []
     told = (
-        f"r_factor: expected less than {mean:.4f}, which the mean of the other patterns reaches without any object; "
-        f"got {found:.4f}. The picture is not that of the object."
+        "the picture is not that of the object: it predicts patterns no better than the mean of the others does, "
+        f"without any object (R factor {found:.4f}, that of the mean pattern {mean:.4f})."
     )
-    return " ".join([told, *dose, _PICTURE_CAUSES if with_model else _CAUSES_ALONE])
+    kind, noticed = ("network" if with_model else "solver"), noticed_in_words(figures)
+    return " ".join([told, *dose, f"{CAUSES}{'; '.join(likely_causes(figures, kind, noticed))}"])
 
 
 def warn_of(problem: str | None) -> str | None:

@@ -8,7 +8,7 @@ from ptycho_torch.solver.descent import Descent, Iteration
 from ptycho_torch.solver.forward import Forward
 from ptycho_torch.solver.orientation import Ranked, rank_orientations
 from ptycho_torch.solver.patterns import Patterns
-from ptycho_torch.solver.places import carried_along
+from ptycho_torch.solver.places import carried_along, refined_intensities, refined_positions
 from ptycho_torch.solver.probe_search import (
     HOLES,
     FoundProbe,
@@ -48,6 +48,8 @@ __all__ = [
     "prepare",
     "pupil_radius",
     "rank_orientations",
+    "refined_intensities",
+    "refined_positions",
     "run",
     "search_near",
     "search_probe",

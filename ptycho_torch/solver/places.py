@@ -1,12 +1,17 @@
-"""Positions of patterns that are not fitted, where those that are have moved."""
+"""Positions and intensities of patterns that are not fitted, where those of the others are refined."""
+
+from dataclasses import replace
 
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from ptycho_torch.solver.forward import Ids
+from ptycho_torch.solver.descent import Descent
+from ptycho_torch.solver.forward import Forward, Ids
 
 N_NEIGHBOURS = 4
+N_PLACED = 20
+"""Iterations that find the place of a pattern that was not fitted: it moves by 2 pixels at most."""
 
 
 def carried_along(start_px: Tensor, positions_px: Tensor, fitted: Ids, others: Ids) -> Tensor:
@@ -36,3 +41,45 @@ def carried_along(start_px: Tensor, positions_px: Tensor, fitted: Ids, others: I
     _, near = tree.query(start[others], N_NEIGHBOURS)
     carried[others] = start_px[others] + told * moves[near].mean(dim=1)
     return carried
+
+
+def refined_positions(forward: Forward, object: Tensor, modes: Tensor, others: Ids) -> Tensor:
+    """Positions, of which those of some patterns are refined while object and probe stay as they are.
+
+    Args:
+        forward: the scan, with positions and intensities to begin with.
+        object: complex (H, W), on the canvas.
+        modes: complex (M, N, N).
+        others: patterns that were not fitted.
+
+    Returns:
+        float64 (n, 2).
+    """
+    descent = Descent(forward, object, modes, others, probe_from=None, positions_from=0)
+    for _ in range(N_PLACED):
+        descent.step()
+        same = {"object": object, "ahead_object": object, "used_object": object, "objective": torch.inf}
+        descent.state = replace(descent.state, **same)
+    return descent.state.positions_px
+
+
+def refined_intensities(forward: Forward, object: Tensor, modes: Tensor, others: Ids, dark: float) -> Tensor:
+    """Intensities, of which those of some patterns are refined while all else stays as it is.
+
+    Args:
+        forward: the scan, with positions and intensities to begin with.
+        object: complex (H, W), on the canvas.
+        modes: complex (M, N, N).
+        others: patterns that were not fitted.
+        dark: see `losses.dark_count`.
+
+    Returns:
+        float64 (n,).
+    """
+    forward.set_probe(modes)
+    sums = forward.nothing(object=False, intensities=True)
+    forward.accumulate(object, others, "poisson", dark, sums)
+    assert sums.intensities is not None
+    intensities = forward.intensities.clone()
+    intensities[others] *= sums.intensities[others]
+    return intensities

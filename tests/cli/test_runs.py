@@ -98,7 +98,7 @@ def test_a_picture_that_is_not_of_the_object_ends_with_code_3(
     code, out, said = ptycho("reconstruct", trained, shuffled, *words)
     assert code == 3
     assert out.startswith("R factor ")
-    assert said.splitlines()[-1].startswith(f"ptycho reconstruct: {shuffled}: r_factor: expected less than ")
+    assert said.splitlines()[-1].startswith(f"ptycho reconstruct: {shuffled}: the picture is not that ")
     figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert figures["r_factor"] > figures["mean_pattern_r_factor"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.judgement import Judgement, judgement, predicts_others, recorded_judgement
+from ptycho.judgement import AS_NOTICED, CAUSES, Judgement, judgement, predicts_others, recorded_judgement
 from ptycho.wording import counted, duration
 
 GOOD = {
@@ -33,9 +33,9 @@ def test_a_picture_that_leaves_photon_noise_is_good_and_has_no_causes() -> None:
 
 
 def test_what_may_explain_more_is_named_where_much_beyond_noise_is_left() -> None:
-    left = GOOD | {"poisson_deviance_per_pixel": 9.0, "unexplained": 0.1}
+    left = GOOD | {"poisson_deviance_per_pixel": 9.0, "unexplained": 0.03}
     plain = left | {"refined": ["probe"], "probe_mode_powers": [1.0]}
-    names = "refine_positions or refine_intensities or probe_modes"
+    names = "refine_positions or probe_modes or refine_intensities"
     assert judgement(plain, "solver").level == "good"
     assert judgement(plain, "solver").reason.endswith(f" {names} may explain more of it.")
     more = plain | {"refined": ["positions", "intensities"], "probe_mode_powers": [0.8, 0.2]}
@@ -63,15 +63,64 @@ def test_a_picture_that_does_not_explain_its_data_is_never_good(changes: dict[st
     found = judgement(GOOD | changes | {"noticed": [NOTICED]}, "solver")
     assert found.level == "doubtful"
     assert found.causes[0] == "the positions span 3 px. Set positions_unit"
-    assert any("positions of the wrong sign" in cause for cause in found.causes)
+    assert any("positions of the wrong s" in cause for cause in found.causes)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"unexplained": 0.16, "r_factor": 0.12}, {"unexplained": 0.25, "r_factor": 0.12}]
+    ("unexplained", "beyond_noise", "much"),
+    [
+        (0.02, 1.9, "all"),
+        (0.09, 1.1, "all"),
+        (0.063, 3.2, "most"),
+        (0.12, 9.0, "most"),
+        (0.22, 3.3, "a part"),
+    ],
 )
-def test_a_picture_that_leaves_much_beyond_noise_is_not_good(changes: dict[str, float]) -> None:
-    found = judgement(GOOD | changes, "solver")
-    assert (found.level, found.headline) == ("doubtful", "The picture explains a part of the patterns")
+def test_how_much_of_the_patterns_a_picture_explains(
+    unexplained: float, beyond_noise: float, much: str
+) -> None:
+    found = judgement(
+        GOOD | {"unexplained": unexplained, "poisson_deviance_per_pixel": beyond_noise}, "solver"
+    )
+    said = "explains the patterns" if much == "all" else f"explains {much} of the patterns"
+    assert (found.level, found.headline) == ("good" if much == "all" else "doubtful", f"The picture {said}")
+    assert bool(found.causes) == (much != "all")
+
+
+def test_a_picture_that_is_far_from_the_known_object_is_not_good() -> None:
+    near, far = (
+        {"amplitude_psnr_db": 19.0, "phase_psnr_db": 24.0},
+        {"amplitude_psnr_db": 10.4, "phase_psnr_db": 13.4},
+    )
+    assert levels(**near) == "good"
+    found = judgement(GOOD | far, "solver")
+    assert (found.level, found.headline) == ("doubtful", "The picture is not that of the known object")
+    assert "amplitude 10.4 dB, phase 13.4 dB" in found.reason
+    assert found.causes
+
+
+def test_a_picture_that_follows_the_noise_of_others_is_limited_by_the_dose() -> None:
+    noisy = {
+        "r_factor": 0.874, "mean_pattern_r_factor": 0.558, "poisson_deviance_per_pixel": 0.2624,
+        "noise_poisson_deviance_per_pixel": 0.2835, "unexplained": 0.0, "deviance_per_unknown": 3.2,
+        "photons_per_pattern": 2000.0,
+    }  # fmt: skip
+    assert judgement(GOOD | noisy, "solver").headline == "The dose limits the picture"
+    assert levels(**noisy | {"r_factor": 0.5}) == "good"
+
+
+def test_causes_follow_from_what_is_left_and_from_what_was_not_refined() -> None:
+    some, much = ({"unexplained": share, "poisson_deviance_per_pixel": 9.0} for share in (0.22, 0.95))
+    alone = {"refined": [], "probe_mode_powers": [1.0]}
+    first = {
+        share["unexplained"]: judgement(GOOD | share | alone, "solver").causes[0] for share in (some, much)
+    }
+    assert first[0.22].startswith("positions that are not exact")
+    assert first[0.95].startswith("positions of the wrong sign")
+    all_refined = {"refined": ["probe", "positions", "intensities"], "probe_mode_powers": [0.9, 0.1]}
+    causes = judgement(GOOD | some | all_refined, "solver").causes
+    assert not any("refine_" in cause or "probe_modes" in cause for cause in causes)
+    assert any("(refine_probe)" in cause for cause in judgement(GOOD | some | alone, "solver").causes)
 
 
 def test_a_picture_that_leaves_noise_alone_is_good_at_low_contrast() -> None:
@@ -90,9 +139,13 @@ def test_a_training_that_went_on_has_not_ended(tmp_path: Path) -> None:
 
 def test_a_fit_that_was_going_on_is_not_good() -> None:
     found = judgement(GOOD | {"deviance_fall": 0.97, "poisson_deviance_per_pixel": 4.0}, "solver")
-    assert (found.level, found.causes) == ("doubtful", ("too few iterations",))
+    assert (found.level, found.causes[0]) == ("doubtful", "too few iterations")
     assert "97%" in found.reason
     assert levels(deviance_fall=0.02, poisson_deviance_per_pixel=4.0) == levels(deviance_fall=0.97) == "good"
+    for early in ({"deviance_fall": 0.59}, {"deviance_fall": 0.0, "n_iterations": 1}):
+        left = GOOD | {"unexplained": 0.6, "poisson_deviance_per_pixel": 9.0} | early
+        assert judgement(left, "solver").headline == "The fit has not come to its end"
+        assert judgement(left, "network").causes[0] == "too few iterations"
 
 
 def test_only_patterns_that_were_not_fitted_and_are_well_predicted_tell_of_overlap() -> None:
@@ -104,6 +157,15 @@ def test_only_patterns_that_were_not_fitted_and_are_well_predicted_tell_of_overl
 def test_a_problem_is_not_repeated_as_its_own_cause() -> None:
     problem = f"{NOTICED['sentence']}. Scan in smaller steps"
     assert judgement(GOOD | {"noticed": [NOTICED]}, "solver", problem=problem).causes == ()
+
+
+def test_the_causes_of_a_problem_are_listed_once() -> None:
+    told = (
+        f"the picture is not that of the object (R factor 0.3). {CAUSES}{AS_NOTICED} (extent); a wrong probe"
+    )
+    found = judgement(GOOD | {"noticed": [NOTICED]}, "solver", problem=told)
+    assert found.reason == "The picture is not that of the object (R factor 0.3)."
+    assert found.causes == ("the positions span 3 px. Set positions_unit", "a wrong probe")
 
 
 def test_a_model_that_hardly_beats_the_mean_has_learned_little() -> None:

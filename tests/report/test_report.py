@@ -149,7 +149,8 @@ def test_a_picture_that_explains_nothing_is_called_bad_with_causes(copied: Calla
     change_figures(run, r_factor=0.9, poisson_deviance_per_pixel=1e6)
     verdict = verdict_of(read_contents(run))
     assert verdict.level == "bad"
-    assert "Usual causes" in verdict.reason
+    assert "the mean of the others" in verdict.reason
+    assert verdict.causes
     assert verdict.reason.replace("'", "&#39;") in report_page(read_contents(run))
 
 

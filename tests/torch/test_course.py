@@ -327,3 +327,30 @@ def test_a_preview_changes_nothing(tiny_file: Path) -> None:
                 finish(course.copied(), tiny_file.parent, 0, is_whole=False)
         objects.append(course.descent.state.object)
     torch.testing.assert_close(*objects, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("fault", ["positions", "intensities"])
+def test_patterns_that_judge_are_refined_alone_and_change_nothing_else(
+    fault: str, tiny_file: Path, tiny_scan: RawData
+) -> None:
+    rng, n = np.random.default_rng(2), len(tiny_scan)
+    held = np.zeros(n, dtype=bool)
+    held[::9] = True
+    scan = dataclasses.replace(tiny_scan, holdout=held)
+    if fault == "positions":
+        scan = dataclasses.replace(scan, positions_px=scan.positions_px + rng.uniform(-0.7, 0.7, (n, 2)))
+    else:
+        flicker = rng.uniform(0.8, 1.2, (n, 1, 1)).astype(np.float32)
+        scan = dataclasses.replace(scan, patterns=np.asarray(scan.patterns) * flicker)
+    courses = [
+        course_of(tiny_file, scan, n_iterations=60, refine_probe=False, **{f"refine_{fault}": refines})
+        for refines in (False, True)
+    ]
+    for course in courses:
+        while not course.is_done:
+            course.advance()
+    object_before = courses[1].descent.state.object.clone()
+    plain, refined = (course.figures() for course in courses)
+    assert refined["unexplained"] < 0.3 * plain["unexplained"]
+    assert torch.equal(courses[1].descent.state.object, object_before)
+    assert courses[1].figures()["r_factor"] == pytest.approx(refined["r_factor"], rel=0.01)
