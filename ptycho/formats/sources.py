@@ -18,6 +18,9 @@ from ptycho.stored_array import Array
 LISTED: Final = 24
 """Arrays of a file that a message lists."""
 
+FEWEST_AXES: Final = {"positions": 2}
+"""Setting -> axes that an array has at least, unless it is named: CXI files have a point where the detector stands."""
+
 T = TypeVar("T")
 
 
@@ -68,7 +71,7 @@ class Sources:
         """The tree and the name of what a setting names, or else of the first of the places that is there.
 
         Raises:
-            DataError: the setting names something that is not there.
+            DataError: the setting names something that is not there, or something is in that place that is no array.
         """
         named = cast(str | None, getattr(self.settings, setting, None))
         if named is not None and named not in ("auto", "file", "estimate", "optics"):
@@ -78,9 +81,10 @@ class Sources:
                     setting, "the name of an array in the file", f"{named!r}", self._listing(tree), tree.path
                 )
             return tree, name
+        fewest = FEWEST_AXES.get(setting, 0)
         for tree in self._trees:
             for place in places:
-                if tree.has(place):
+                if tree.has(place) and not (fewest and len(tree.stored(place).shape) < fewest):
                     return tree, place
         return None
 

@@ -103,6 +103,25 @@ def test_translations_that_are_named_are_converted_as_those_that_are_found(tmp_p
     np.testing.assert_allclose(moved(plain), positions_px(), atol=1e-6)
 
 
+@pytest.mark.parametrize("patterns_too", [True, False])
+def test_the_place_of_the_detector_is_no_list_of_positions(tmp_path: Path, patterns_too: bool) -> None:
+    """Of the names for translations, one that comes first in the same file, or is alone, may be a point."""
+    path = cxi(tmp_path / "scan.cxi", "entry_1/instrument_1/detector_1/translation")
+    with h5py.File(path, "r+") as file:
+        listed = file["entry_1/instrument_1/detector_1/translation"][()]
+        del file["entry_1/instrument_1/detector_1/translation"]
+        file["entry_1/instrument_1/detector_1/translation"] = np.array([0.0, 0.0, 1.2])
+        file["entry_1/sample_1/geometry_1/translation"] = np.zeros(3)
+        if patterns_too:
+            file["entry_1/data_1/translation"] = listed
+    if not patterns_too:
+        with pytest.raises(DataError, match=r"positions: expected scan positions, .*; got none"):
+            read(path)
+        return
+    expected = -positions_px()
+    np.testing.assert_allclose(moved(read(path)), expected - expected.min(axis=0), atol=1e-6)
+
+
 def test_a_mask_of_one_image_may_have_an_axis_more(tmp_path: Path) -> None:
     bad = np.zeros((1, SIDE, SIDE), np.uint32)
     bad[0, 3] = 1
