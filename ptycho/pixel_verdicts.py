@@ -93,14 +93,14 @@ def fft_order(image: Array) -> FFTOrder | None:
     return FFTOrder(got, "(-2, -1)" if len(axes) == 2 else str(axes[0]), share)
 
 
-def of_order(mean: Array, probe: Array | None) -> Iterator[Verdict]:
+def of_order(mean: Array | None, probe: Array | None) -> Iterator[Verdict]:
     """Whether patterns and probe have their zero frequency, and their middle, at [N//2, N//2].
 
     Args:
-        mean: (N, N), mean of the patterns.
+        mean: (N, N), mean of the patterns; None: it does not show that.
         probe: (modes, N, N), or None.
     """
-    if order := fft_order(mean):
+    if mean is not None and (order := fft_order(mean)):
         advice = f"Write np.fft.fftshift(patterns, axes={order.axes}), and the same for their mask."
         if order.axes == "(-2, -1)":
             advice = f"Set centre to corner. Or: {advice}"

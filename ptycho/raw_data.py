@@ -250,8 +250,8 @@ class RawData:
         found = None
         if patterns is not None and summary is not None and check.is_sound(summary):
             decide = partial(decide_domain, domain, metadata, whole=summary.whole, trained=trained)
-            found = examine(Seen(patterns, summary, stated, positions, probe, geometry, rows), decide)
-            found.verdicts[:0] = file.verdicts
+            seen = Seen(patterns, summary, stated, positions, probe, geometry, rows, file.verdicts)
+            found = examine(seen, decide)
             if found.decision.domain == "amplitude" and nphotons is not None:
                 check.not_intensity(found.mean_counts, nphotons)
             errors = [one for one in found.verdicts if one.severity == "error"]

@@ -37,6 +37,7 @@ class Seen:
         probe: complex (modes, N, N); or None.
         geometry: lengths of the experiment.
         rows: int64 (n,), the positions that the patterns are at; None: those of the same number.
+        verdicts: what was noticed before.
     """
 
     patterns: Stack
@@ -46,6 +47,7 @@ class Seen:
     probe: Array | None
     geometry: Geometry
     rows: Array | None = None
+    verdicts: tuple[Verdict, ...] = ()
 
 
 class Examined(NamedTuple):
@@ -54,6 +56,7 @@ class Examined(NamedTuple):
     decision: Decision
     """How the patterns are read."""
     verdicts: list[Verdict]
+    """All of them, those from before first."""
     patterns: Stack
     """(n, N, N), with flags of the detector as 0."""
     bad_pixels: Mask | None
@@ -91,13 +94,14 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
     decision = decide(taken(patterns, rows), bad if bad is None or bad.ndim == 2 else bad[rows])
     totals = summary.frame_square if decision.domain == "amplitude" else summary.frame_total
     sample = sample_of(patterns, bad)
-    found = [*pixel_verdicts.of_order(sample.mean(axis=0), scan.probe)]
-    is_in_order, hot_counts = not found, 0.0
-    found += pixel_verdicts.of_flags(summary, str(patterns.dtype))
-    if n >= FEWEST_PATTERNS and is_in_order:
-        of_pixels, bad, hot_counts = _of_pixels(
-            scan, replace(scan, patterns=patterns, bad=bad), decision, sample
-        )
+    power = 2.0 if decision.domain == "amplitude" else 1.0
+    found = [*scan.verdicts, *_of_mask(scan, patterns, sample, power)]
+    is_inverted = any(one.name == "mask" for one in found)
+    of_order = [*pixel_verdicts.of_order(None if is_inverted else sample.mean(axis=0), scan.probe)]
+    is_in_order, hot_counts = not of_order, 0.0
+    found += [*of_order, *pixel_verdicts.of_flags(summary, str(patterns.dtype))]
+    if n >= FEWEST_PATTERNS and is_in_order and not is_inverted:
+        of_pixels, bad, hot_counts = _of_pixels(replace(scan, patterns=patterns, bad=bad), sample, power)
         found += of_pixels
     totals = totals[rows] - hot_counts
     mean_counts = max(float(totals.mean()), 0.0)
@@ -115,24 +119,35 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
     return Examined(decision, found, patterns, bad, rows, mean_counts)
 
 
-def _of_pixels(
-    stated: Seen, scan: Seen, decision: Decision, sample: Array
-) -> tuple[list[Verdict], Mask | None, float]:
+def _of_mask(scan: Seen, patterns: Stack, sample: Array, power: float) -> list[Verdict]:
+    """Whether the bad pixels of the file are the measured ones, unless that was noticed before.
+
+    Args:
+        scan: as it was read.
+        patterns: without flags.
+        sample: (k, N, N), some of them, without bad pixels.
+        power: of a stored value that is a count.
+    """
+    if (
+        scan.bad is None
+        or len(patterns) < FEWEST_PATTERNS
+        or any(one.name == "mask" for one in scan.verdicts)
+    ):
+        return []
+    masked = sample_of(patterns, ~scan.bad) ** power
+    return [*pixel_verdicts.of_mask((sample**power).mean(axis=0), masked, scan.bad)]
+
+
+def _of_pixels(scan: Seen, sample: Array, power: float) -> tuple[list[Verdict], Mask | None, float]:
     """Verdicts of single pixels, the bad pixels with those that are hot or hit, and the counts of the hot ones.
 
     Args:
-        stated: the scan as it was read.
-        scan: the same without flags.
-        decision: how its patterns are read.
-        sample: (k, N, N), some of them.
+        scan: as it was read, without flags.
+        sample: (k, N, N), some of its patterns.
+        power: of a stored value that is a count.
     """
-    power = 2.0 if decision.domain == "amplitude" else 1.0
     counts = sample**power
     light, bad = counts.mean(axis=0), scan.bad
-    if stated.bad is not None:
-        masked = sample_of(scan.patterns, ~stated.bad) ** power
-        if inverted := [*pixel_verdicts.of_mask(light, masked, stated.bad)]:
-            return inverted, bad, 0.0
     if scan.probe is None:
         single = not pixel_verdicts.has_sharp_beam(np.median(counts, axis=0))
     else:

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from ptycho.config.data import DataConfig
+from ptycho.formats.detector_masks import bad_of
 from ptycho.formats.frames import load
 from ptycho.formats.geometry import detector_pixel, wavelength
 from ptycho.formats.light import of_window
@@ -47,7 +48,8 @@ def read_foreign(path: Path, settings: DataConfig, domain: str = "auto", *, some
         raise_problems(sources)
         if plan is None or plan.positions is None:
             raise AssertionError("an array is missing, but no problem was found")
-        verdicts = [*_of_mask(plan), *of_window(sources, plan.tree, plan.images, plan.reading.window)]
+        verdicts = [*_of_mask(sources, plan)]
+        verdicts = verdicts or [*of_window(sources, plan.tree, plan.images, plan.reading.window)]
         verdicts += _of_turn(sources)
         if plan.flags is not None:
             dtype = str(plan.images.stored.dtype)
@@ -64,13 +66,16 @@ def read_foreign(path: Path, settings: DataConfig, domain: str = "auto", *, some
         return ScanFile(arrays, _names(sources, plan), plan.rows, tuple(verdicts))
 
 
-def _of_mask(plan: Plan) -> Iterator[Verdict]:
+def _of_mask(sources: Sources, plan: Plan) -> Iterator[Verdict]:
     """Whether a mask leaves out the measured pixels, by some images as they are in the file."""
-    window, silent = plan.reading.window, plan.reading.bad
-    if silent is not None:
-        which = np.unique(np.linspace(0, len(plan.images) - 1, LOOKED_AT).astype(np.int64))
-        images, bad = plan.images.read(which, window.box).astype(np.float64), silent[window.box]
-        yield from of_mask(np.where(bad, 0, images).mean(axis=0), np.where(bad, images, 0), bad)
+    box, silent = plan.reading.window.box, plan.reading.bad
+    which = np.unique(np.linspace(0, len(plan.images) - 1, LOOKED_AT).astype(np.int64))
+    stated = bad_of(sources, plan.images, which)
+    if stated is None:
+        return
+    images, bad = plan.images.read(which, box).astype(np.float64), stated[..., *box]
+    known = bad if silent is None else bad | silent[box]
+    yield from of_mask(np.where(known, 0, images).mean(axis=0), np.where(bad, images, 0), bad)
 
 
 def _of_turn(sources: Sources) -> Iterator[Verdict]:

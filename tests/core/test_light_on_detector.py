@@ -99,6 +99,37 @@ def test_a_crop_without_any_light_is_refused_by_name(tmp_path: Path) -> None:
         read(path, **NAMED, **LENGTHS, crop=16, centre="50, 50")
 
 
+def with_inverted_mask(path: Path, radius: int, *, each: bool) -> Path:
+    rows, columns = np.indices((H, W))
+    good = np.hypot(rows - MIDDLE[0], columns - MIDDLE[1]) < radius
+    mask = np.broadcast_to(good, (N, H, W)).copy() if each else good
+    if each:
+        mask[3, 11, 16] = False
+    stack = counts() + np.random.default_rng(1).poisson(0.3, (N, H, W)).astype(np.uint16)
+    return standard(path / "scan.h5", patterns=stack, mask=mask)
+
+
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize(
+    ("radius", "settings"), [(12, {"crop": 24}), (9, {"crop": 14}), (12, {"crop": 24, "bin": 2})]
+)
+def test_a_mask_of_the_good_pixels_is_named_and_nothing_that_follows_from_it(
+    tmp_path: Path, radius: int, settings: dict, each: bool
+) -> None:
+    path = with_inverted_mask(tmp_path, radius, each=each)
+    known = {**NAMED, **LENGTHS, "centre": "11, 16", "mask": "/entry/mask", **settings}
+    (said,) = read(path, **known).verdicts
+    assert said.name == "mask"
+    assert read(path, **known, mask_marks="good").verdicts == ()
+
+
+def test_a_mask_of_all_good_pixels_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = with_inverted_mask(tmp_path, 12, each=False)
+    with pytest.raises(DataError, match=r"/entry/mask: .*invert the mask") as caught:
+        read(path, **NAMED, **LENGTHS, centre="11, 16", mask="/entry/mask", crop=14)
+    assert "centre" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("dtype", "value"), [("uint32", 2**32 - 1), ("uint16", 65535), ("int32", -1), ("float32", np.nan)]
 )

@@ -142,6 +142,17 @@ def test_a_mask_that_is_the_other_way_round_is_said(tmp_path, caplog, domain, co
     )
 
 
+@pytest.mark.parametrize("common", [True, False])
+def test_light_that_an_inverted_mask_leaves_at_the_edges_is_no_order(tmp_path, caplog, common):
+    rows, columns = np.indices((32, 32)) - 15.5
+    bad = np.hypot(rows, columns) < 17
+    counts = COUNTS + np.random.default_rng(0).poisson(0.3, COUNTS.shape)
+    given = bad if common else np.repeat(bad[None], 60, axis=0)
+    RawData.from_file(write(tmp_path, diff3d=counts, bad_pixels=given))
+    (warning,) = said(caplog)
+    assert re.search(r"the bad pixels leave out \d+% of the light, .*Invert the mask", warning)
+
+
 def test_nothing_is_said_of_a_mask_of_what_was_not_measured(tmp_path, caplog):
     rng = np.random.default_rng(0)
     counts, bad = COUNTS.astype(np.uint32), np.zeros((32, 32), bool)
