@@ -130,7 +130,7 @@ class StoredArray(np.lib.mixins.NDArrayOperatorsMixin):
     Args:
         file: the open file.
         place: where it lies.
-        silent: bool (N, N), pixels that are read as 0; None: none.
+        silent: bool (N, N) or (n, N, N), pixels that are read as 0; None: none.
         rows: int64 (k,), increasing, the images that the stack consists of; None: all in the file.
     """
 
@@ -198,14 +198,13 @@ class StoredArray(np.lib.mixins.NDArrayOperatorsMixin):
         return _reopened, (self._file.path, self._file.identity, self._place, self._silent, self._rows)
 
     def silenced(self, pixels: npt.NDArray[np.bool_]) -> "StoredArray":
-        """The same stack with these pixels, bool (N, N), read as 0."""
+        """The same stack with these pixels, bool (N, N) or (n, N, N), read as 0."""
         return StoredArray(self._file, self._place, pixels, self._rows)
 
     def taken(self, rows: npt.NDArray[np.int64]) -> "StoredArray":
         """The stack of some of the images, int64 (k,), increasing."""
-        return StoredArray(
-            self._file, self._place, self._silent, rows if self._rows is None else self._rows[rows]
-        )
+        own = rows if self._rows is None else self._rows[rows]
+        return StoredArray(self._file, self._place, self._silent_of(rows), own)
 
     def verified_blocks(self, n_rows: int) -> Iterator[tuple[int, Array]]:
         """Yield (first row, block) along the first axis, and compare the checksum at the end of a whole array.
@@ -215,9 +214,10 @@ class StoredArray(np.lib.mixins.NDArrayOperatorsMixin):
         """
         crc = self._place.crc_before
         for start in range(0, len(self), n_rows):
-            block = self._raw(np.arange(start, min(start + n_rows, len(self))))
+            rows = np.arange(start, min(start + n_rows, len(self)))
+            block = self._raw(rows)
             crc = zlib.crc32(_bytes_of(block), crc)
-            yield start, self._without_silent(block)
+            yield start, self._without_silent(block, rows)
         if self._rows is None and crc != self._place.crc:
             raise DataError(
                 problem(
@@ -230,11 +230,17 @@ class StoredArray(np.lib.mixins.NDArrayOperatorsMixin):
             )
 
     def _read(self, rows: npt.NDArray[np.int64]) -> Array:
-        return self._without_silent(self._raw(rows))
+        return self._without_silent(self._raw(rows), rows)
 
-    def _without_silent(self, block: Array) -> Array:
-        if self._silent is not None:
-            block[:, self._silent] = 0
+    def _silent_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
+        """The silent pixels of some of the images."""
+        silent = self._silent
+        return silent if silent is None or silent.ndim == 2 else silent[rows]
+
+    def _without_silent(self, block: Array, rows: npt.NDArray[np.int64]) -> Array:
+        silent = self._silent_of(rows)
+        if silent is not None:
+            block[np.broadcast_to(silent, block.shape)] = 0
         return block
 
     def _raw(self, rows: npt.NDArray[np.int64]) -> Array:
@@ -257,7 +263,7 @@ Stack = Array | StoredArray
 
 def silenced(stack: Stack, pixels: npt.NDArray[np.bool_]) -> Stack:
     """A stack in which these pixels, bool (N, N) or (n, N, N), are 0; one in memory is copied."""
-    if isinstance(stack, StoredArray) and pixels.ndim == 2:
+    if isinstance(stack, StoredArray):
         return stack.silenced(pixels)
     copied = np.array(stack)
     copied[np.broadcast_to(pixels, copied.shape)] = 0

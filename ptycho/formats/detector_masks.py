@@ -105,7 +105,8 @@ def _of_each(single: _Single, window: Window) -> Array:
     for start, block in blocks_of(single.path, single.images, window.box):
         bad = (block == 0) == single.marks_good
         found[start : start + len(block)] = window.any_of(window.cut(bad, True))
-    return cast(Array, found[0].copy() if (found == found[0]).all() else found)
+    is_common = all((one == found[0]).all() for one in found)
+    return cast(Array, found[0].copy() if is_common else found)
 
 
 def _from_file(sources: Sources, images: Images) -> Mask | None:

@@ -225,7 +225,7 @@ class StoredFrames(StoredArray):
         identity: the state it must be in.
         images: where they are in it.
         reading: how they are read.
-        silent: bool (N, N), pixels that are read as 0; None: none.
+        silent: bool (N, N) or (n, N, N), pixels that are read as 0; None: none.
     """
 
     def __init__(
@@ -247,13 +247,13 @@ class StoredFrames(StoredArray):
         return _reopened, (self._path, self._identity, *images, self._reading, self._silent)
 
     def silenced(self, pixels: Mask) -> "StoredFrames":
-        """The same patterns with these pixels, bool (N, N), read as 0."""
+        """The same patterns with these pixels, bool (N, N) or (n, N, N), read as 0."""
         return StoredFrames(self._path, self._identity, self._images, self._reading, pixels)
 
     def taken(self, rows: npt.NDArray[np.int64]) -> "StoredFrames":
         """The patterns of some rows, int64 (k,), increasing."""
         own = self._images.taken(rows)
-        return StoredFrames(self._path, self._identity, own, self._reading, self._silent)
+        return StoredFrames(self._path, self._identity, own, self._reading, self._silent_of(rows))
 
     def verified_blocks(self, n_rows: int) -> Iterator[tuple[int, Array]]:
         """Yield (first row, block) along the first axis; HDF5 itself compares the checksums that a file has."""
@@ -301,7 +301,7 @@ def load(path: Path, images: Images, reading: Reading) -> tuple[Stack, Mask | No
             patterns[start : start + len(block)] = found
         if marks is not None and marked is not None:
             marks[start : start + len(block)] = marked
-    if marks is not None and n and (marks == marks[0]).all():
+    if marks is not None and n and all((one == marks[0]).all() for one in marks):
         marks = marks[0] if marks[0].any() else None
     return _left_there(path, images, reading) if patterns is None else patterns, marks
 

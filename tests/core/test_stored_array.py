@@ -4,12 +4,17 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 
+import h5py
 import numpy as np
 import pytest
 
+from ptycho import pattern_statistics
+from ptycho.config.data import DataConfig
+from ptycho.formats import frames
 from ptycho.raw_data import DataError, RawData
-from ptycho.stored_array import StoredArray
+from ptycho.stored_array import StoredArray, silenced
 from tests.core.scan_arrays import scan_arrays, write
 
 ARRAYS = scan_arrays(n=12)
@@ -72,6 +77,54 @@ def test_silenced_pixels_are_zero_in_every_reading(stored):
         np.concatenate([b for _, b in silent.verified_blocks(5)]),
     ):
         np.testing.assert_array_equal(read, expected[3:5] if len(read) == 2 else expected)
+
+
+def test_pixels_of_single_images_are_silenced_as_they_are_read(stored):
+    dead = np.random.default_rng(0).random(PATTERNS.shape) < 0.3
+    expected = np.where(dead, 0, PATTERNS)
+    rows = np.array([1, 4, 5, 9])
+    silent = silenced(stored, dead)
+    assert isinstance(silent, StoredArray)
+    np.testing.assert_array_equal(silent, expected)
+    for key in (3, slice(2, 9, 3), [7, 1], (4, 2, 3)):
+        np.testing.assert_array_equal(silent[key], expected[key])
+    np.testing.assert_array_equal(silent.taken(rows).taken(np.array([0, 3])), expected[[1, 9]])
+    np.testing.assert_array_equal(silenced(stored.taken(rows), dead[rows])[1:], expected[rows[1:]])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(silent.taken(rows))), expected[rows])
+    np.testing.assert_array_equal(np.concatenate([b for _, b in silent.verified_blocks(5)]), expected)
+
+
+@pytest.mark.parametrize("reader", ["npz", "hdf5"])
+def test_a_large_file_with_a_mask_of_each_pattern_is_never_in_memory_as_a_whole(
+    tmp_path, monkeypatch, reader
+):
+    for module in (pattern_statistics, frames):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 2**18)
+    monkeypatch.setattr(frames, "IN_MEMORY", (0.25, 1))
+    monkeypatch.setattr(pattern_statistics, "SAMPLE", 8)
+    rng = np.random.default_rng(0)
+    light = 30 * np.exp(-((np.indices((64, 64)) - 32) ** 2).sum(axis=0) / 90)
+    counts = rng.poisson(light, (1000, 64, 64)).astype(np.float64)
+    dead = rng.random(counts.shape) < 0.01
+    counts[dead] = np.nan
+    y, x = np.array(np.divmod(np.arange(1000), 32)) * 3.0
+    path, reading = tmp_path / "scan.npz", None
+    if reader == "npz":
+        write(path, diff3d=counts, bad_pixels=dead, ycoords=y, xcoords=x)
+    else:
+        with h5py.File(path, "w") as file:
+            file["d"], file["m"], file["p"] = counts, dead, np.stack((y, x), axis=1)
+        reading = DataConfig(patterns="d", mask="m", positions="p", positions_unit="px", format="hdf5")
+    n_bytes = counts.nbytes
+    expected = np.where(dead[17], 0, counts[17])
+    del counts
+    tracemalloc.start()
+    scan = RawData.from_file(path, domain="intensity", reading=reading)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < n_bytes / 2  # the mask is an eighth of them
+    assert isinstance(scan.patterns, StoredArray)
+    np.testing.assert_array_equal(scan.patterns[17], expected)
 
 
 def test_a_file_cut_short_under_a_reader_is_a_data_error(path, stored):
