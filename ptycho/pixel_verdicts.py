@@ -151,12 +151,13 @@ def of_centre(light: Array, probe: Array) -> Iterator[Verdict]:
     )  # fmt: skip
 
 
-def of_flags(summary: Summary, dtype: str) -> Iterator[Verdict]:
+def of_flags(summary: Summary, dtype: str, n_patterns: int | None = None) -> Iterator[Verdict]:
     """Values that hold no measurement, and the largest value of an integer.
 
     Args:
-        summary: of the patterns.
+        summary: of the patterns, or of some of them.
         dtype: the name of their dtype.
+        n_patterns: how many patterns there are; None: as many as were looked at.
     """
     if summary.flagged is not None:
         values = " or ".join(f"{value:.0f}" for value in summary.flags)
@@ -168,10 +169,12 @@ def of_flags(summary: Summary, dtype: str) -> Iterator[Verdict]:
             "Mark such pixels as bad (mask_file), or set dead_value, to silence this warning.",
         )  # fmt: skip
     if summary.n_saturated:
+        n_seen = len(summary.frame_total)
+        some = f" of the {n_seen} patterns that were looked at" if n_seen < (n_patterns or 0) else ""
         yield Verdict(
             "saturation", "warning", summary.n_saturated, "values",
-            f"{counted(summary.n_saturated, 'value')} reached {summary.saturated:.0f}, the largest of {dtype}: the "
-            "detector saturates, and these pixels are masked where they do",
+            f"{counted(summary.n_saturated, 'value')}{some} reached {summary.saturated:.0f}, the largest of {dtype}: "
+            "the detector saturates, and these pixels are masked where they do",
             f"Set saturation to {summary.saturated:.0f} to silence this warning.",
         )  # fmt: skip
 
@@ -189,7 +192,7 @@ def saturated_share(sample: Array, top: float, power: float) -> float:
     fewest, share, least = SATURATED
     n_at_top = np.count_nonzero(sample == top, axis=(1, 2))
     n_patterns = int(np.count_nonzero(n_at_top >= fewest))
-    n_near = int(np.count_nonzero((sample < top) & (sample**power > NEAR_TOP * top**power)))
+    n_near = int(np.count_nonzero((sample < top) & (sample > NEAR_TOP ** (1 / power) * top)))
     few = n_patterns < max(least, share * len(sample)) or n_near >= n_at_top.sum()
     return 0.0 if few else n_patterns / len(sample)
 

@@ -9,8 +9,8 @@ from ptycho.formats.detector_masks import bad_of
 from ptycho.formats.frames import Images, Window, blocks_of
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
-from ptycho.pattern_statistics import LOOKED_AT, SAMPLE, Mask, Summary, brightest_neighbor, summarize
-from ptycho.pixel_verdicts import BRIGHT
+from ptycho.pattern_statistics import LOOKED_AT, SAMPLE, Mask, brightest_neighbor, summarize
+from ptycho.pixel_verdicts import BRIGHT, hot_pixels, of_flags, of_saturation, saturated_share
 from ptycho.stored_array import Array
 from ptycho.verdict import Verdict
 
@@ -21,15 +21,14 @@ LEAST_KEPT: Final = 0.1
 """Part of the bright light that the pixels in use should hold at least."""
 
 
-class _Seen(NamedTuple):
-    """Some images, whole."""
+class Marks(NamedTuple):
+    """What some images tell of pixels without a measurement, before these are added to others."""
 
-    images: Array
-    """(k, H, W)"""
-    silent: Mask
-    """Of the same shape: what is masked, dead, or holds a flag of the detector."""
-    flags: Summary
-    """Of what is neither masked nor dead."""
+    flagged: Mask | None
+    """(H, W), pixels that hold a flag of the detector; None: none."""
+    saturation: float | None
+    """Value at which the detector saturates; None: it does not."""
+    verdicts: tuple[Verdict, ...]
 
 
 def light_of(sources: Sources, tree: Tree, images: Images) -> Array:
@@ -38,21 +37,50 @@ def light_of(sources: Sources, tree: Tree, images: Images) -> Array:
     Raises:
         DataError: they cannot be read.
     """
-    seen, silent, _ = _looked_at(sources, tree, images)
+    seen, silent = _looked_at(sources, tree, images)
+    flagged = summarize(seen, silent).flagged
     silent |= ~(np.isfinite(seen) & (seen > 0))
+    if flagged is not None:
+        silent |= flagged
     return np.where(silent, np.zeros((), seen.dtype), seen).mean(axis=0, dtype=np.float64)
 
 
-def flags_in(sources: Sources, tree: Tree, images: Images) -> Summary:
-    """What holds flags of the detector, by some images; binning would add them to counts.
+def marks_in(sources: Sources, tree: Tree, images: Images, window: Window, *, squares: bool) -> Marks:
+    """What holds flags of the detector, and where it saturates, as far as the settings do not say it.
+
+    Args:
+        sources: the files.
+        tree: the one of the images.
+        images: some of them are looked at.
+        window: which of their pixels are used.
+        squares: whether they are amplitudes.
 
     Raises:
         DataError: they cannot be read.
     """
-    return _looked_at(sources, tree, images).flags
+    box, stated = (slice(None), *window.box), sources.settings.saturation
+    seen, silent = (one[box] for one in _looked_at(sources, tree, images))
+    if stated is not None:
+        silent = silent | (seen >= stated)
+    summary, flagged = summarize(seen, silent), None
+    if summary.flagged is not None:
+        silent = silent | summary.flagged
+        flagged = np.zeros(images.shape, bool)
+        flagged[window.box] = summary.flagged
+    verdicts = [*of_flags(summary, str(seen.dtype), len(images))]
+    bound, power = summary.saturated, 2.0 if squares else 1.0
+    if bound is None and stated is None:
+        sample = np.where(silent, np.zeros((), seen.dtype), seen)
+        hot = hot_pixels(np.square(sample, dtype=np.float32) if squares else sample, everywhere=True)
+        level = float(np.where(hot, 0, summary.top).max())
+        if share := saturated_share(np.where(hot, 0, sample), level, power):
+            verdicts.append(of_saturation(share, level))
+            bound = level
+    return Marks(flagged, bound if stated is None else stated, tuple(verdicts))
 
 
-def _looked_at(sources: Sources, tree: Tree, images: Images) -> _Seen:
+def _looked_at(sources: Sources, tree: Tree, images: Images) -> tuple[Array, Mask]:
+    """Some images, whole (k, H, W), and what of them is masked or dead."""
     n_seen = min(SAMPLE, max(FEWEST, LOOKED_AT // images.row_bytes))
     which = np.unique(np.linspace(0, len(images) - 1, n_seen).astype(np.int64))
     whole = (slice(0, images.shape[0]), slice(0, images.shape[1]))
@@ -63,8 +91,7 @@ def _looked_at(sources: Sources, tree: Tree, images: Images) -> _Seen:
         silent |= masked
     if sources.settings.dead_value is not None:
         silent |= seen == sources.settings.dead_value
-    flags = summarize(seen, silent)
-    return _Seen(seen, silent if flags.flagged is None else silent | flags.flagged, flags)
+    return seen, silent
 
 
 def of_window(sources: Sources, tree: Tree, images: Images, window: Window) -> Iterator[Verdict]:

@@ -9,11 +9,11 @@ from ptycho.data_error import DataError
 from ptycho.formats.detector_masks import masks
 from ptycho.formats.frames import Images, Reading, Window
 from ptycho.formats.geometry import Pair, Scale, object_pixel, positions
-from ptycho.formats.light import flags_in
+from ptycho.formats.light import Marks, marks_in
 from ptycho.formats.sources import Found, Sources
 from ptycho.formats.trees import Entry, Tree
 from ptycho.formats.windows import window_of
-from ptycho.pattern_statistics import Summary, some_rows
+from ptycho.pattern_statistics import some_rows
 from ptycho.stored_array import Array
 
 
@@ -32,8 +32,8 @@ class Plan(NamedTuple):
     """(n, 2), rows (y, x), object pixels, as the file counts them."""
     rows: npt.NDArray[np.int64] | None = None
     """Those of the positions that `images` are at; None: all."""
-    flags: Summary | None = None
-    """What holds flags of the detector, by some of the images; None: they are looked for in the patterns."""
+    marks: Marks | None = None
+    """Pixels without a measurement, by some of the images; None: they are looked for in the patterns."""
 
 
 def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Plan | None:
@@ -71,14 +71,17 @@ def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Pl
     rows = some_rows(places, images.row_bytes, images.n_at_once) if some else None
     if rows is not None:
         images = images.taken(rows)
-    flags = sources.attempt(lambda: flags_in(sources, tree, images)) if window.bin > 1 else None
-    flagged = None if flags is None else flags.flagged
-    marked = sources.attempt(lambda: masks(sources, images, window, flagged))
-    silent, bad = (None, None) if marked is None else marked
-    settings = sources.settings
     squares = sources.attempt(lambda: _adds_squares(sources, images, window, domain)) or False
-    reading = Reading(window, settings.dead_value, settings.saturation, squares, silent)
-    return Plan(tree, images, reading, bad, pixel, where, rows, flags)
+    marks, saturation = None, sources.settings.saturation
+    if window.bin > 1:
+        marks = sources.attempt(lambda: marks_in(sources, tree, images, window, squares=squares))
+    flagged = None
+    if marks is not None:
+        flagged, saturation, _ = marks
+    masked = sources.attempt(lambda: masks(sources, images, window, flagged))
+    silent, bad = (None, None) if masked is None else masked
+    reading = Reading(window, sources.settings.dead_value, saturation, squares, silent)
+    return Plan(tree, images, reading, bad, pixel, where, rows, marks)
 
 
 def images_of(sources: Sources) -> tuple[Tree, Images]:

@@ -18,7 +18,7 @@ from ptycho.formats.sources import Sources, opened
 from ptycho.formats.windows import window_of
 from ptycho.geometry import PLANCK_TIMES_LIGHT_J_M
 from ptycho.npz_files import ScanFile
-from ptycho.pixel_verdicts import of_flags, of_mask
+from ptycho.pixel_verdicts import of_mask
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack
 from ptycho.verdict import Verdict
@@ -51,9 +51,7 @@ def read_foreign(path: Path, settings: DataConfig, domain: str = "auto", *, some
         verdicts = [*_of_mask(sources, plan)]
         verdicts = verdicts or [*of_window(sources, plan.tree, plan.images, plan.reading.window)]
         verdicts += _of_turn(sources)
-        if plan.flags is not None:
-            dtype = str(plan.images.stored.dtype)
-            verdicts += [one for one in of_flags(plan.flags, dtype) if one.name == "flagged_pixels"]
+        verdicts += () if plan.marks is None else plan.marks.verdicts
         patterns, marks = load(plan.tree.path, plan.images, plan.reading)
         arrays["diff3d"] = patterns
         bad = plan.bad if marks is None else joined(_like(plan.bad, marks), marks)

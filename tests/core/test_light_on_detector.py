@@ -143,3 +143,43 @@ def test_binning_adds_no_flags_to_counts(tmp_path: Path, dtype: str, value: floa
     np.testing.assert_array_equal(np.argwhere(scan.bad_pixels), [[2, 3]])
     assert [one.name for one in scan.verdicts] == ["flagged_pixels"]
     assert "1 pixel holds" in caplog.text
+
+
+@pytest.mark.parametrize("bin_", [1, 2])
+@pytest.mark.parametrize(("dtype", "bound"), [("uint16", 65535), ("uint16", 16383), ("int32", 4095)])
+def test_a_detector_that_saturates_is_said_before_pixels_are_binned(
+    tmp_path: Path, dtype: str, bound: int, bin_: int
+) -> None:
+    stack = np.minimum(counts().astype(np.int64) * bound // (205 if bound == 65535 else 150), bound).astype(
+        dtype
+    )
+    path = standard(tmp_path / "scan.h5", patterns=stack)
+    settings = {**NAMED, **LENGTHS, "crop": 16, "centre": "11, 16", "bin": bin_}
+    scan = read(path, **settings)
+    (said,) = scan.verdicts
+    assert said.name == "saturation"
+    assert said.remedy == f"Set saturation to {bound} to silence this warning."
+    reached, side = (stack == bound)[:, 3:19, 8:24], 16 // bin_
+    assert said.statistic == (reached.sum() if bound == 65535 else (reached.sum((1, 2)) >= 3).mean())
+    wanted = reached.reshape(N, side, bin_, side, bin_).any((2, 4))
+    np.testing.assert_array_equal(scan.bad_pixels, wanted)
+    stated = read(path, **settings, saturation=float(bound))
+    assert stated.verdicts == ()
+    np.testing.assert_array_equal(stated.bad_pixels, wanted)
+    np.testing.assert_array_equal(np.where(wanted, 0, stated.patterns), np.where(wanted, 0, scan.patterns))
+
+
+def test_values_beside_the_window_are_no_saturation_of_patterns_that_are_binned(tmp_path: Path) -> None:
+    stack = counts()
+    stack[2:5, 23, 29], stack[0, 23, 29] = 65535, 40000
+    path = standard(tmp_path / "scan.h5", patterns=stack)
+    scan = read(path, **NAMED, **LENGTHS, crop=16, centre="11, 16", bin=2)
+    assert (scan.verdicts, scan.bad_pixels) == ((), None)
+
+
+def test_the_patterns_that_were_looked_at_for_saturation_are_counted(tmp_path: Path) -> None:
+    stack = np.tile(np.minimum(counts().astype(np.int64) * 400, 65535).astype(np.uint16), (5, 1, 1))
+    path = standard(tmp_path / "scan.h5", patterns=stack, y=np.arange(100) * 6e-8, x=np.zeros(100))
+    scan = read(path, **NAMED, **LENGTHS, crop=16, centre="11, 16", bin=2)
+    (said,) = [one for one in scan.verdicts if one.name == "saturation"]
+    assert "values of the 64 patterns that were looked at reached 65535, the largest of uint16" in said.text
