@@ -15,14 +15,18 @@ FEWEST: Final = 3
 """With fewer images a pixel that has such a value in all of them is not told from one that has it by chance."""
 
 
-def advice_on(lowest: float) -> str:
-    """What to do about values below 0 that are no gap of the detector."""
-    if lowest != round(lowest):
+def advice_on(value: float | None) -> str:
+    """What to do about values below 0 that are no gap of the detector.
+
+    Args:
+        value: that all of them have, and a detector may write; None: there is none.
+    """
+    if value is None or value != round(value):
         return (
             "Set them to 0, if a background was taken off, and mark pixels without a measurement (mask_file)."
         )
     return (
-        f"If it marks pixels without a measurement, set dead_value to {lowest:g}, or name a mask (mask_file)."
+        f"If it marks pixels without a measurement, set dead_value to {value:g}, or name a mask (mask_file)."
     )
 
 
@@ -42,6 +46,7 @@ class Gaps:
         self._shape = shape
         self._hits = np.zeros((len(FLAGS), 0), np.int32)  # in how many images each pixel has each flag
         self._lowest = self._row = np.zeros(0)  # of each pixel, and the first image that has it
+        self._highest = np.zeros(0)  # of each pixel, of its values below 0; -inf where it has none
         self._first = np.zeros(0)  # of each pixel, the first image in which it is not finite
 
     def taken_out(self, first_row: int, block: Array) -> Array:
@@ -51,6 +56,7 @@ class Gaps:
         if not self._hits.size:
             self._hits = np.zeros((len(FLAGS), *self._shape), np.int32)
             self._lowest, self._row = np.zeros(self._shape), np.zeros(self._shape, np.int64)
+            self._highest = np.full(self._shape, -np.inf)
             self._first = np.full(self._shape, np.iinfo(np.int64).max)
         finite, zero = np.isfinite(block), np.zeros((), block.dtype)
         low = np.where(finite & (block < 0), block, zero)
@@ -59,6 +65,7 @@ class Gaps:
         lower = low.min(axis=0) < self._lowest
         self._lowest = np.where(lower, low.min(axis=0), self._lowest)
         self._row = np.where(lower, first_row + low.argmin(axis=0), self._row)
+        self._highest = np.maximum(self._highest, np.where(low < 0, low, -np.inf).max(axis=0))
         self._first = np.where(
             finite.all(axis=0), self._first, np.minimum(self._first, first_row + finite.argmin(axis=0))
         )
@@ -79,3 +86,9 @@ class Gaps:
         outside = np.where(gap, 0, self._lowest)
         at = np.unravel_index(outside.argmin(), outside.shape) if outside.size else None
         return (0.0, -1) if at is None else (float(outside[at]), int(self._row[at]))
+
+    def only(self, gap: npt.NDArray[np.bool_]) -> float | None:
+        """The value that all values below 0 outside of gaps have; None: there are none, or others."""
+        low = ~gap & (self._lowest < 0)
+        lowest, highest = self._lowest[low].min(initial=0), self._highest[low].max(initial=-np.inf)
+        return float(lowest) if lowest == highest else None

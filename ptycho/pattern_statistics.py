@@ -49,6 +49,7 @@ class Summary:
     Attributes:
         n_not_finite, first_not_finite_row: NaN and infinite values that are no flags.
         minimum, minimum_row: of the values that are no flags.
+        negative: the value that all of these that are below 0 have; None: there are none, or others.
         maximum, total, total_square: of the values that are no flags and >= 0.
         whole: whether all these are whole numbers.
         hides: whether ignored pixels hold values below 0, or some that are not finite.
@@ -66,6 +67,7 @@ class Summary:
     first_not_finite_row: int = -1
     minimum: float = np.inf
     minimum_row: int = -1
+    negative: float | None = None
     maximum: float = -np.inf
     total: float = 0.0
     total_square: float = 0.0
@@ -283,7 +285,7 @@ def _judge_gaps(summary: Summary, gaps: Gaps, n: int) -> None:
     summary.n_not_finite, summary.first_not_finite_row = gaps.not_finite(gap)
     lowest, row = gaps.lowest(gap)
     if lowest < 0:
-        summary.minimum, summary.minimum_row = lowest, row
+        summary.minimum, summary.minimum_row, summary.negative = lowest, row, gaps.only(gap)
 
 
 def _judge_flags(summary: Summary, array: Stack) -> Summary:

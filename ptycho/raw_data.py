@@ -232,7 +232,7 @@ class RawData:
         """Check every array, decide the domain, examine the scan, scale the probe."""
         check_word(domain)
         arrays, rows = as_plain(file.arrays, origin), file.rows
-        check = Checker(arrays, origin, file.names)
+        check = Checker(arrays, origin, file.names, binned=reading is not None and reading.bin > 1)
         metadata = check.metadata()
         patterns, summary = check.patterns()
         n, size = (None, None) if patterns is None else patterns.shape[:2]

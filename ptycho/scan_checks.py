@@ -27,19 +27,14 @@ LARGEST_POSITION_PX = 1e12
 """No position is farther from the origin."""
 CANVAS_BYTES = 40
 """Bytes for each pixel of the object while it is put together."""
-
 LARGEST_METADATA = 4 * 2**20
 """No metadata are larger; in bytes, four to a character in an array of text."""
-
 DEEPEST_METADATA = 32
 """No metadata are nested deeper."""
-
 POSITIVE = ("energy", "wavelength", "distance", "pixel_size", "pixel_width", "pixel_height")
 """Parts of the names of metadata that are numbers > 0; `nphotons` is looked at by itself."""
-
 SIGNED = ("offset", "shift", "delta", "difference", "relative", "correction")
 """Parts of names that say that a number may have either sign."""
-
 NUMBER = re.compile(r"(?ai)[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)")
 """A number as text."""
 SMALLEST_EXTENT_PX = 1e-3
@@ -53,14 +48,18 @@ class Checker:
         arrays: the arrays found, by their key in the data contract.
         origin: where they come from, as printed in messages (a path, or 'memory').
         names: where a key has another name in that file, the name.
+        binned: whether values of patterns are sums of those in the file.
     """
 
-    def __init__(self, arrays: Mapping[str, Stack], origin: str, names: Mapping[str, str]) -> None:
+    def __init__(
+        self, arrays: Mapping[str, Stack], origin: str, names: Mapping[str, str], *, binned: bool = False
+    ) -> None:
         self.problems: list[str] = []
         self.wrong: set[str] = set()  # keys that were reported
         self._arrays = arrays
         self._origin = origin
         self._names = names
+        self._is_binned = binned
 
     def report(self, key: str, expected: str, got: str, advice: str) -> None:
         """Add one problem in the house format."""
@@ -124,7 +123,8 @@ class Checker:
             self.report(key, "finite values", got + str(summary.first_not_finite_row), advice)
         if summary.minimum < 0 and not negative_ok:
             got = f"{summary.minimum:g} in pattern {summary.minimum_row}"
-            self.report(key, "values >= 0", got, advice_on(summary.minimum))
+            of_detector = key == "diff3d" and not self._is_binned
+            self.report(key, "values >= 0", got, advice_on(summary.negative if of_detector else None))
         if summary.maximum > LARGEST_VALUE:
             expected = f"values of at most {LARGEST_VALUE:g}"
             self.report(key, expected, f"{summary.maximum:g}", "Divide them by the value of one count.")

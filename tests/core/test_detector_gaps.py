@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ptycho.config.data import DataConfig
 from ptycho.raw_data import DataError, RawData
 from tests.core.sound_scans import SCAN, said, write
 
@@ -81,6 +82,31 @@ def test_such_a_value_in_some_patterns_is_refused_by_name_of_what_says_it(tmp_pa
     counts[7, 3, 9] = value
     with pytest.raises(DataError, match=message):
         RawData.from_file(write(tmp_path, diff3d=counts))
+
+
+@pytest.mark.parametrize("others", [(-3,), (-1, -2)])
+def test_a_value_is_named_only_if_all_below_0_are_that_one(tmp_path, others):
+    counts = COUNTS.astype("int32")
+    counts[7, 3, 9] = counts[9, 3, 9] = counts[8, 20, 1] = -3
+    for row, value in enumerate(others):
+        counts[row, 5, 5 + row] = value
+    with pytest.raises(DataError, match=r"got -3 in pattern") as caught:
+        RawData.from_file(write(tmp_path, diff3d=counts))
+    assert ("set dead_value to -3, or name a mask" in str(caught.value)) == (others == (-3,))
+    assert ("Set them to 0, if a background was taken off, and mark" in str(caught.value)) != (
+        others == (-3,)
+    )
+
+
+@pytest.mark.parametrize(("bin_", "names_it"), [(1, True), (2, False)])
+def test_sums_of_pixels_are_no_value_that_a_detector_writes(tmp_path, bin_, names_it):
+    counts = np.zeros((60, 32, 32), "int32")
+    counts[:, 8:24, 8:24] = COUNTS[:, 8:24, 8:24]
+    counts[7, 4:6, 8:10] = -300
+    path = write(tmp_path, diff3d=counts, probeGuess=None)
+    with pytest.raises(DataError, match=rf"got -{300 * bin_**2} in pattern 7") as caught:
+        RawData.from_file(path, reading=DataConfig(crop=32, bin=bin_))
+    assert ("dead_value" in str(caught.value)) == names_it
 
 
 def test_labels_have_no_gaps(tmp_path):
