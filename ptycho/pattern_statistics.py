@@ -222,11 +222,17 @@ def shares(image: Array) -> tuple[float, float, float, float]:
     return as_it_is, both, rows, columns
 
 
-def brightest_neighbor(image: Array) -> Array:
-    """The largest of the 8 neighbours of each pixel of an image (N, N), across its edges."""
+def brightest_neighbor(image: Array, rank: int = 1) -> Array:
+    """The largest of the 8 neighbours of each pixel of an image (N, N), across its edges; or that of another rank."""
     steps = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
-    largest: Array = np.maximum.reduce([np.roll(image, step, axis=(0, 1)) for step in steps])
-    return largest
+    largest: list[Array] = []  # of each pixel, the first `rank`
+    for step in steps:
+        rest = np.roll(image, step, axis=(0, 1))
+        for k, one in enumerate(largest):
+            largest[k], rest = np.maximum(one, rest), np.minimum(one, rest)
+        if len(largest) < rank:
+            largest.append(rest)
+    return largest[-1]
 
 
 def _is_whole(block: Array) -> bool:

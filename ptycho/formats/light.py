@@ -21,6 +21,10 @@ LEAST_KEPT: Final = 0.1
 """Part of the bright light that the pixels in use should hold at least."""
 
 
+FLAT: Final = 0.5
+"""Part of the lit pixels from which on those that are bright are no pattern, but a background."""
+
+
 class Marks(NamedTuple):
     """What some images tell of pixels without a measurement, before these are added to others."""
 
@@ -43,6 +47,16 @@ def light_of(sources: Sources, tree: Tree, images: Images) -> Array:
     if flagged is not None:
         silent |= flagged
     return np.where(silent, np.zeros((), seen.dtype), seen).mean(axis=0, dtype=np.float64)
+
+
+def without_spots(light: Array) -> Array:
+    """The light (H, W), of which spots of up to 2 x 2 pixels, which may be hot, are as dark as what is around them.
+
+    Where nothing but a background is left, a spot may be the beam: single pixels alone are darkened.
+    """
+    rest = np.minimum(light, brightest_neighbor(light, 4))  # three others may be of the same spot
+    is_flat = np.count_nonzero(rest >= BRIGHT * rest.max()) > FLAT * np.count_nonzero(light)
+    return np.minimum(light, brightest_neighbor(light)) if is_flat else rest
 
 
 def marks_in(sources: Sources, tree: Tree, images: Images, window: Window, *, squares: bool) -> Marks:
@@ -103,7 +117,7 @@ def of_window(sources: Sources, tree: Tree, images: Images, window: Window) -> I
     if window.wraps or window.box == (slice(0, window.shape[0]), slice(0, window.shape[1])):
         return
     light = light_of(sources, tree, images)
-    bright = np.minimum(light, brightest_neighbor(light))
+    bright = without_spots(light)
     bright[bright < BRIGHT * bright.max()] = 0
     kept = float(bright[window.box].sum() / (bright.sum() or 1.0))
     if kept >= LEAST_KEPT or not light.any():

@@ -7,11 +7,11 @@ import numpy as np
 from ptycho.config.quantities import pair_of_numbers
 from ptycho.formats.frames import Images, Window
 from ptycho.formats.geometry import Pair
-from ptycho.formats.light import light_of
+from ptycho.formats.light import light_of, without_spots
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
 from ptycho.memory import available_bytes, size_text, too_large
-from ptycho.pattern_statistics import SAMPLE, brightest_neighbor
+from ptycho.pattern_statistics import SAMPLE
 from ptycho.pixel_verdicts import fft_order
 from ptycho.stored_array import Array
 from ptycho.wording import counted
@@ -83,7 +83,7 @@ def _centre(sources: Sources, tree: Tree, images: Images) -> str | tuple[int, in
 def centre_of(image: Array) -> str | tuple[int, int]:
     """The zero frequency of a mean pattern (H, W): 'corner', or row and column of the middle of its light."""
     height, width = image.shape
-    light = np.minimum(image, brightest_neighbor(image))
+    light = without_spots(image)
     if height == width and (order := fft_order(light)) is not None and order.axes == "(-2, -1)":
         return "corner"
     row, column, reach = (height - 1) / 2, (width - 1) / 2, float(max(height, width))

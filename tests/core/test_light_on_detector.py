@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptycho.formats.windows import centre_of
 from ptycho.raw_data import DataError
 from tests.core.foreign_files import LENGTHS, MIDDLE, NAMED, H, N, W, counts, read, standard
 
@@ -79,6 +80,39 @@ def test_a_crop_beside_the_beam_is_said(tmp_path: Path, settings: dict) -> None:
         f"row {settings['centre'].replace(', ', ', column ')}, hold 0% of the bright light" in said.sentence
     )
     assert "Set centre to auto" in said.remedy
+
+
+SPOTS = {"beside": (1, 2), "above": (2, 1), "square": (2, 2)}
+
+
+@pytest.mark.parametrize("spot", SPOTS)
+@pytest.mark.parametrize("place", [(2, 3), (20, 4), (13, 21)])
+@pytest.mark.parametrize("centre", ["auto", "11, 16"])
+def test_neighbouring_hot_pixels_are_no_beam(tmp_path: Path, centre: str, place: tuple, spot: str) -> None:
+    stack = counts().astype(np.uint32)
+    (row, column), (height, width) = place, SPOTS[spot]
+    stack[:, row : row + height, column : column + width] = 50_000
+    path = standard(tmp_path / "scan.h5", patterns=stack)
+    scan = read(path, **NAMED, **LENGTHS, crop=8, centre=centre)
+    np.testing.assert_array_equal(scan.patterns, counts()[:, 7:15, 12:20])
+    assert scan.verdicts == ()
+
+
+def far_field(side: float, halo: float, background: float) -> np.ndarray:
+    """A beam as wide as that, around row 40, column 27 of 64 x 64 pixels, in a mean of 64 images."""
+    rows, columns = np.indices((64, 64)) - np.array([40, 27])[:, None, None]
+    beam = 1e4 * ((rows >= 0) & (rows < side) & (columns >= 0) & (columns < side))
+    light = beam + halo * np.exp(-(rows**2 + columns**2) / 128) + background
+    return np.random.default_rng(0).poisson(light, (64, 64, 64)).mean(axis=0)
+
+
+@pytest.mark.parametrize(
+    ("side", "halo", "background"),
+    [(1, 30, 0), (1, 0.05, 0), (2, 30, 0), (2, 0.05, 0), (2, 0, 1), (2, 0, 0.05), (2, 0, 0), (3, 0, 1)],
+)
+def test_a_beam_of_a_pixel_or_two_is_found(side: float, halo: float, background: float) -> None:
+    row, column = centre_of(far_field(side, halo, background))
+    assert np.hypot(float(row) - 40, float(column) - 27) <= 1.5
 
 
 @pytest.mark.parametrize("background", [0.0, 3.0])
