@@ -87,17 +87,18 @@ def of_photons(mean_counts: float) -> Iterator[Verdict]:
     )  # fmt: skip
 
 
-def of_drift(totals: Array, positions: Array) -> Iterator[Verdict]:
+def of_drift(totals: Array, positions: Array, times: Array | None = None) -> Iterator[Verdict]:
     """Whether the beam fades or grows from the first pattern to the last.
 
     Args:
         totals: float64 (n,), counts of each pattern, in the order of the measurement.
         positions: float64 (n, 2).
+        times: float64 (n,), of each pattern, 0 of the first of the scan and 1 of the last; None: evenly spread.
     """
     n = len(totals)
     if n < FEWEST_DRIFTING or not (totals > 0).all():
         return
-    values, time = np.log(totals), np.linspace(0, 1, n)
+    values, time = np.log(totals), np.linspace(0, 1, n) if times is None else times
     if np.ptp(values) <= SAME:
         return
     change, error = _beside_the_object(values, time, positions)
@@ -140,8 +141,9 @@ def _with_the_object(values: Array, time: Array, positions: Array) -> tuple[floa
     here, there = np.repeat(np.arange(len(values)), NEIGHBORS), near[:, 1:].ravel()
     change, error = _slope(time[here] - time[there], values[here] - values[there])
     error *= np.sqrt(2)  # each pair is there twice
-    line, _ = _slope(time - 0.5, values - values.mean())
-    of_line, of_all = (float(np.square(one).sum()) for one in (line * (time - 0.5), values - values.mean()))
+    time, values = time - time.mean(), values - values.mean()
+    line, _ = _slope(time, values)
+    of_line, of_all = (float(np.square(one).sum()) for one in (line * time, values))
     explained = of_line / max(of_all, TINY)
     least, errors, part, most = DRIFT
     is_steady = explained >= part and abs(change) >= errors * error

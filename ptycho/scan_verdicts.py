@@ -114,7 +114,8 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
                 far = position_verdicts.far_off_positions(scan.positions, size)
                 near = np.delete(scan.positions, far, axis=0)
             of_positions = [*position_verdicts.of_positions(near, scan.probe, size)]
-            found += of_positions or frame_verdicts.of_drift(totals, where[rows])
+            times = (rows if scan.rows is None else scan.rows[rows]) / max(1, len(scan.positions) - 1)
+            found += of_positions or frame_verdicts.of_drift(totals, where[rows], times)
     found += position_verdicts.of_field(scan.geometry, None if where is None else where[rows], size)
     return Examined(decision, found, patterns, bad, rows, mean_counts)
 

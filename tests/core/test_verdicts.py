@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ptycho.config.data import DataConfig
 from ptycho.data_error import DataError
 from ptycho.frame_verdicts import of_drift
 from ptycho.geometry import Geometry
@@ -201,6 +202,26 @@ def test_a_beam_that_fades_is_told_from_an_object_that_absorbs_unevenly(order, e
     (verdict,) = of_drift(uneven_totals(positions, end), positions)
     assert verdict.statistic == pytest.approx(end - 1, abs=0.12)
     assert [*of_drift(uneven_totals(positions, 1.0), positions)] == []
+
+
+def test_the_time_of_a_pattern_is_where_it_is_in_the_scan(tmp_path, monkeypatch):
+    """Of a spiral its middle, where it begins, is read more closely than the rest."""
+    scan = sound(n_positions=400, nphotons=1e6, step_px=3.0)
+    fading = np.exp(-1.2 * np.linspace(0, 1, 400))[:, None, None]
+    counts = np.random.default_rng(0).poisson(np.asarray(scan.patterns) * fading).astype(np.uint32)
+    path = write(tmp_path, scan, diff3d=counts)
+    monkeypatch.setattr("ptycho.pattern_statistics.LOOKED_AT", counts.nbytes * 15 // 100)
+    some = RawData.from_file(path, reading=DataConfig(format="npz"), some=True)
+    assert (len(some) < 100, some.rows[40]) == (True, 40)
+    assert found(some)["drift"].statistic == pytest.approx(np.expm1(-1.2), abs=0.15)
+
+
+def test_a_part_of_a_scan_that_fades_tells_of_the_whole():
+    rows = np.concatenate((np.arange(60), np.arange(60, 300, 8)))
+    positions = np.random.default_rng(0).uniform(0, 50, (300, 2))
+    times = rows / 299
+    (verdict,) = of_drift(1e4 * np.exp(-times), positions[rows], times)
+    assert verdict.statistic == pytest.approx(np.expm1(-1), abs=0.01)
 
 
 def test_an_object_that_absorbs_at_one_end_of_a_raster_is_no_drift():
