@@ -135,9 +135,7 @@ def probe_of(mean: Tensor, defocus: float, hole_px: float | None = None) -> Tens
         from_edge = hole_px / 2 - len(mean) * _squared_frequency(len(mean)).sqrt()
         hole = torch.fft.ifftshift((from_edge + 0.5).clamp(0, 1))
         phase = phase + torch.fft.fftshift(torch.fft.fft2(hole)).angle()
-    pupil = torch.polar(mean.double().sqrt(), phase)
-    wave = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(pupil), norm="ortho"))
-    return wave.to(torch.complex64)[None]
+    return _near_field(torch.polar(mean.double().sqrt(), phase))[None]
 
 
 def pupil_radius(mean: Tensor) -> float:
@@ -203,10 +201,14 @@ def _far_field(probe: Tensor) -> Tensor:
     )
 
 
+def _near_field(far: Tensor) -> Tensor:
+    wave = torch.fft.ifft2(torch.fft.ifftshift(far, dim=(-2, -1)), norm="ortho")
+    return torch.fft.fftshift(wave, dim=(-2, -1)).to(torch.complex64)
+
+
 def _with_defocus(far: Tensor, defocus: float) -> Tensor:
     phase = defocus * _squared_frequency(far.shape[-1])
-    wave = torch.fft.ifftshift(far * torch.polar(torch.ones_like(phase), phase), dim=(-2, -1))
-    return torch.fft.fftshift(torch.fft.ifft2(wave, norm="ortho"), dim=(-2, -1)).to(torch.complex64)
+    return _near_field(far * torch.polar(torch.ones_like(phase), phase))
 
 
 def _lens(search: _Search, size: int, radius: float, centres: Sequence[float]) -> tuple[FoundProbe, float]:
