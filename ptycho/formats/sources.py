@@ -18,8 +18,8 @@ from ptycho.stored_array import Array
 LISTED: Final = 24
 """Arrays of a file that a message lists."""
 
-FEWEST_AXES: Final = {"positions": 2}
-"""Setting -> axes that an array has at least, unless it is named: CXI files have a point where the detector stands."""
+NOT_MEANT: Final = {"positions": ((2,), (3,))}
+"""Setting -> shapes of arrays that are something else, unless they are named: one point is where a detector stands."""
 
 T = TypeVar("T")
 
@@ -81,10 +81,10 @@ class Sources:
                     setting, "the name of an array in the file", f"{named!r}", self._listing(tree), tree.path
                 )
             return tree, name
-        fewest = FEWEST_AXES.get(setting, 0)
+        others = NOT_MEANT.get(setting, ())
         for tree in self._trees:
             for place in places:
-                if tree.has(place) and not (fewest and len(tree.stored(place).shape) < fewest):
+                if tree.has(place) and not (others and tree.stored(place).shape in others):
                     return tree, place
         return None
 
