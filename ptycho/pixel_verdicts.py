@@ -60,6 +60,10 @@ BRIGHT: Final = 0.1
 """Part of the brightest light from which on a pixel tells where the centre is."""
 
 
+FLAT: Final = 0.5
+"""Part of the lit pixels from which on those that are bright are no pattern, but a background."""
+
+
 class FFTOrder(NamedTuple):
     """An image of which some axes are in FFT order."""
 
@@ -69,6 +73,16 @@ class FFTOrder(NamedTuple):
     """The argument of `np.fft.fftshift` that mends it."""
     share: float
     """Of the light, in the central half of that order."""
+
+
+def without_spots(light: Array) -> Array:
+    """The light (H, W), of which spots of up to 2 x 2 pixels, which may be hot, are as dark as what is around them.
+
+    Where nothing but a background is left, a spot may be the beam: single pixels alone are darkened.
+    """
+    rest = np.minimum(light, brightest_neighbor(light, 4))  # three others may be of the same spot
+    is_flat = np.count_nonzero(rest >= BRIGHT * rest.max()) > FLAT * np.count_nonzero(light)
+    return np.minimum(light, brightest_neighbor(light)) if is_flat else rest
 
 
 def fft_order(image: Array) -> FFTOrder | None:
@@ -100,7 +114,7 @@ def of_order(mean: Array | None, probe: Array | None) -> Iterator[Verdict]:
         mean: (N, N), mean of the patterns; None: it does not show that.
         probe: (modes, N, N), or None.
     """
-    if mean is not None and (order := fft_order(mean)):
+    if mean is not None and (order := fft_order(without_spots(mean))):
         advice = f"Write np.fft.fftshift(patterns, axes={order.axes}), and the same for their mask."
         if order.axes == "(-2, -1)":
             advice = f"Set centre to corner. Or: {advice}"
@@ -135,8 +149,7 @@ def of_centre(light: Array, probe: Array) -> Iterator[Verdict]:
         light: (N, N), mean counts.
         probe: (modes, N, N); its far field tells where the middle of the patterns should be.
     """
-    smooth = np.minimum(light, brightest_neighbor(light))
-    found, meant = _centre(smooth), _centre(far_field_light(probe))
+    found, meant = _centre(without_spots(light)), _centre(far_field_light(probe))
     down, right = (there - here for there, here in zip(found, meant, strict=True))
     off = float(np.hypot(down, right))
     least, part = OFF_CENTRE

@@ -9,8 +9,8 @@ from ptycho.formats.detector_masks import bad_of
 from ptycho.formats.frames import Images, Window, blocks_of
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
-from ptycho.pattern_statistics import LOOKED_AT, SAMPLE, Mask, brightest_neighbor, summarize
-from ptycho.pixel_verdicts import BRIGHT, hot_pixels, of_flags, of_saturation, saturated_share
+from ptycho.pattern_statistics import LOOKED_AT, SAMPLE, Mask, summarize
+from ptycho.pixel_verdicts import BRIGHT, hot_pixels, of_flags, of_saturation, saturated_share, without_spots
 from ptycho.stored_array import Array
 from ptycho.verdict import Verdict
 
@@ -19,10 +19,6 @@ FEWEST: Final = 8
 
 LEAST_KEPT: Final = 0.1
 """Part of the bright light that the pixels in use should hold at least."""
-
-
-FLAT: Final = 0.5
-"""Part of the lit pixels from which on those that are bright are no pattern, but a background."""
 
 
 class Marks(NamedTuple):
@@ -47,16 +43,6 @@ def light_of(sources: Sources, tree: Tree, images: Images) -> Array:
     if flagged is not None:
         silent |= flagged
     return np.where(silent, np.zeros((), seen.dtype), seen).mean(axis=0, dtype=np.float64)
-
-
-def without_spots(light: Array) -> Array:
-    """The light (H, W), of which spots of up to 2 x 2 pixels, which may be hot, are as dark as what is around them.
-
-    Where nothing but a background is left, a spot may be the beam: single pixels alone are darkened.
-    """
-    rest = np.minimum(light, brightest_neighbor(light, 4))  # three others may be of the same spot
-    is_flat = np.count_nonzero(rest >= BRIGHT * rest.max()) > FLAT * np.count_nonzero(light)
-    return np.minimum(light, brightest_neighbor(light)) if is_flat else rest
 
 
 def marks_in(sources: Sources, tree: Tree, images: Images, window: Window, *, squares: bool) -> Marks:

@@ -7,12 +7,12 @@ import numpy as np
 from ptycho.config.quantities import pair_of_numbers
 from ptycho.formats.frames import Images, Window
 from ptycho.formats.geometry import Pair
-from ptycho.formats.light import light_of, without_spots
+from ptycho.formats.light import light_of
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.pattern_statistics import SAMPLE
-from ptycho.pixel_verdicts import fft_order
+from ptycho.pixel_verdicts import fft_order, without_spots
 from ptycho.stored_array import Array
 from ptycho.wording import counted
 

@@ -254,6 +254,14 @@ def test_a_beam_off_the_centre_is_said(domain, caplog, N):
     assert "px left of where the probe has it" in said(caplog)[-1]
 
 
+@pytest.mark.parametrize("spot", [(1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize("counts_of_each", [200_000, 10**6])
+def test_neighbouring_hot_pixels_are_neither_a_beam_off_the_centre_nor_an_order(spot, counts_of_each):
+    counts = COUNTS.copy()
+    counts[:, 4 : 4 + spot[0], 5 : 5 + spot[1]] = counts_of_each + np.arange(100)[:, None, None]
+    assert "beam_centre" not in found(read(counts))
+
+
 def test_patterns_off_the_centre_with_a_probe_that_goes_with_them_are_sound():
     steps = np.arange(32) - 16
     tilted = SCAN.probe * np.exp(2j * np.pi * 3 * (steps[:, None] - steps) / 32)
