@@ -44,21 +44,23 @@ def refuse_without_effect(cls: type[BaseSettings]) -> None:
 
 
 def _options_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
-    config, plain = cast(Mapping[str, object], cls.model_config), BaseSettings.model_config
+    config = cast(Mapping[str, object], cls.model_config)
     idle = (f"{source}_" for source in ("env_file", "secrets_dir") if not config.get(source))
     of_sources = () if _has_hook(cls) else (*_OF_OTHER_SOURCES, *idle)
-    refused = [
-        name
-        for name in sorted(config)
-        if name.startswith((*_WITHOUT_EFFECT, *of_sources))
-        and (config.get(name) or None) != (plain.get(name) or None)
-    ]
+    without_effect = (name for name in config if name.startswith((*_WITHOUT_EFFECT, *of_sources)))
+    refused = sorted(name for name in without_effect if not _is_as_in_any(name, config[name]))
     refused += [name for name, value in _FIXED.items() if config.get(name) != value]
     if refused:
         message = (
             f"{cls.__name__}: model_config sets {', '.join(refused)}, which has no effect here. Drop it."
         )
         yield Failure(cls.__name__, message)
+
+
+def _is_as_in_any(name: str, value: object) -> bool:
+    """Whether an option is as in any settings: not set, or off as pydantic-settings has it."""
+    plain = cast(Mapping[str, object], BaseSettings.model_config)
+    return value is None or (name in plain and (value or None) == (plain[name] or None))
 
 
 def _fields_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
@@ -84,14 +86,17 @@ _WITHOUT_EFFECT: Final = (
     "alias_generator",
     "case_sensitive",
     "cli_parse_args",
+    "dotenv_filtering",
     "enable_decoding",
     "env_ignore_empty",
     "env_nested",
     "env_parse",
     "env_prefix_target",
     "from_attributes",
+    "loc_by_alias",
     "nested_model_default_partial_update",
     "populate_by_name",
+    "serialize_by_alias",
     "str_",
     "validate_assignment",
     "validate_by_",
