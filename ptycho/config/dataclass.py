@@ -50,9 +50,10 @@ class CheckedDataclass(Views, metaclass=Shown):
         above: Section = getattr(cls, "__section__", Section(cls))
         told = label or table or above.label, table or above.table, {**above.renamed, **renamed}
         config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-        pydantic_dataclass(config=config)(cls)
-        construct: Any = _construct
-        cls.__init__ = construct
+        # by name, a field without a default may come last; `_construct` takes all of them by place as well
+        pydantic_dataclass(config=config, kw_only=True)(cls)
+        made: Any = cls
+        made.__init__, made.__match_args__ = _construct, tuple(made.__pydantic_fields__)
         omits = recipe_omits or above.recipe_omits
         register(Section(cls, *told, {**above.also, **also}, recipe_omits=omits))
         for old, new in renamed.items():
@@ -120,8 +121,8 @@ class CheckedDataclass(Views, metaclass=Shown):
         except AttributeError:
             section = section_of(type(self))
             values = {name: getattr(self, name) for name in section.fields}
-            changed = {name: value for name, value in values.items() if value != section.defaults[name]}
-            return [Layer("argument", changed)]
+            stated = {name for name, value in values.items() if section.defaults.get(name, ...) != value}
+            return [Layer("argument", {name: values[name] for name in stated})]
 
     def to_dict(self) -> dict[str, Any]:
         """Return field -> plain value, paths as text; a section that is held is a mapping of its own."""

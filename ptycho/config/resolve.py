@@ -244,7 +244,17 @@ def _examined(section: Section, layers: Sequence[Layer]) -> tuple[dict[str, Any]
         names = {why["loc"][0] for why in whys}
         good = section.check({name: value for name, value in layer.values.items() if name not in names})
         valid = {name: value for name, value in valid.items() if name not in names} | dict(good)
-    return valid, failures
+    return valid, [*failures, *_missing(section, layers)]
+
+
+def _missing(section: Section, layers: Sequence[Layer]) -> Iterator[Failure]:
+    """The fields without a default, as a subclass may have, that no layer speaks of."""
+    given = {name for layer in layers for name in layer.values}
+    for name, info in section.all_fields.items():
+        if info.is_required() and name not in given:
+            held, label = section.nested.get(name), section.labelled(name)
+            rule = f"a {held.cls.__name__}" if held else section.scalars[name].rule
+            yield Failure(label, f"{label}: expected {rule}; got none. Set it.")
 
 
 def _wrong(section: Section, layer: Layer) -> list[ErrorDetails]:

@@ -117,8 +117,12 @@ class Section:
 
     @cached_property
     def defaults(self) -> Mapping[str, Any]:
-        """Name -> default."""
-        return {name: info.get_default(call_default_factory=True) for name, info in self.fields.items()}
+        """Name -> default, of the fields that have one."""
+        return {
+            name: info.get_default(call_default_factory=True)
+            for name, info in self.fields.items()
+            if not info.is_required()
+        }
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ class Views:
         section, sources, row = section_of(type(self)), self.sources, _render().Row
         defaults = {name: recorded(value) for name, value in section.defaults.items()}
         rows = [
-            row(section.group(name), name, sources[name], sources[name].value != defaults[name])
+            row(section.group(name), name, sources[name], sources[name].value != defaults.get(name))
             for name in _shown_order(type(self))
         ]
         return rows + [line for name in section.nested for line in getattr(self, name)._rows()]
@@ -117,7 +117,8 @@ class Views:
         for name in filter(held.__contains__, _shown_order(type(self))):
             value = held[name]
             if name in section.paths and value is not None:
-                if value == recorded(section.defaults[name]):  # in a file a relative one has another folder
+                # in a file a relative one has another folder
+                if value == recorded(section.defaults.get(name)):
                     continue
                 value = written(absolute(value))
             entries.append(entry(table, section.group(name), name, value, section.help[name]))
@@ -183,10 +184,10 @@ class Shown(type):
         """The parameters, with plain types."""
         if not hasattr(cls, "__section__"):
             raise AttributeError("__signature__")
-        named = inspect.Parameter.KEYWORD_ONLY
-        kind = named if hasattr(cls, "model_fields") else inspect.Parameter.POSITIONAL_OR_KEYWORD
-        fields = section_of(cls).all_fields.items()
-        return inspect.Signature([_parameter(name, info, kind) for name, info in fields])
+        fields = section_of(cls).all_fields
+        is_named = hasattr(cls, "model_fields") or any(info.is_required() for info in fields.values())
+        kind = inspect.Parameter.KEYWORD_ONLY if is_named else inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Signature([_parameter(name, info, kind) for name, info in fields.items()])
 
     @__signature__.setter
     def __signature__(cls, found: object) -> None:

@@ -102,7 +102,7 @@ def flags_of(cls: type, groups: Collection[str] = (), *, without: Collection[str
             name,
             section.scalars[name],
             partial(_meaning, section, name),
-            section.defaults[name],
+            section.defaults.get(name),
             group[name],
             section.variable(name),
         )

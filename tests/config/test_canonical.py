@@ -341,6 +341,28 @@ def test_the_historical_defaults_hold():
     )
 
 
+class AtBeamline(TrainingConfig):
+    """A training with a setting of a beamline, which has no default."""
+
+    beamline: str
+    hutch: int = 1
+
+
+def test_a_field_of_a_subclass_without_a_default_has_to_be_set(tmp_path: Path):
+    assert refused(lambda: AtBeamline(nepochs=0)) == [
+        ("training.nepochs", "argument"),
+        ("training.beamline",),
+    ]
+    config = AtBeamline(beamline="P06", nepochs=3)
+    for again in (dataclasses.replace(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert again == config
+    assert config.replace(nepochs=4).beamline == "P06"
+    (tmp_path / "run.toml").write_text(config.to_toml())
+    assert AtBeamline.from_file(tmp_path / "run.toml") == config
+    assert inspect.signature(AtBeamline).parameters["beamline"].default is inspect.Parameter.empty
+    assert "beamline" in config.explain()
+
+
 def test_positions_in_the_signature_follow_the_fields():
     assert list(inspect.signature(InferenceConfig).parameters)[:3] == [
         "model",

@@ -238,6 +238,15 @@ def test_another_table_is_refused():
     assert message(create).startswith("Mine: table is 'mine'; ")
 
 
+def test_a_field_without_a_default_is_missed_beside_everything_else():
+    class AtSite(PyTorchExecutionConfig):
+        site: str
+
+    assert refused(lambda: AtSite(num_workers=-1)) == [("num_workers", "argument"), ("site",)]
+    assert message(AtSite) == "site: expected text; got none. Set it."
+    assert AtSite(site="P06").replace(seed=1).site == "P06"
+
+
 def test_the_length_of_a_text_is_told():
     class Named(PyTorchExecutionConfig):
         name: str = Field("abc", min_length=2, max_length=3)
