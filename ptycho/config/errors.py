@@ -152,7 +152,6 @@ def names_meant(written: str) -> tuple[str, ...]:
     return _FOREIGN.get(fold(written), (written,))
 
 
-@lru_cache(maxsize=256)
 def near(name: str, known: tuple[str, ...], cutoff: float = 0.6) -> str | None:
     """Find the known name that a misspelt one probably means.
 
@@ -164,10 +163,15 @@ def near(name: str, known: tuple[str, ...], cutoff: float = 0.6) -> str | None:
     Returns:
         The nearest known name, or None where nothing is near enough.
     """
+    return None if len(name) > LINE_LENGTH else _nearest(fold(name), known, cutoff)
+
+
+@lru_cache(maxsize=256)
+def _nearest(folded: str, known: tuple[str, ...], cutoff: float) -> str | None:
     from difflib import get_close_matches
 
     by_folded = {fold(candidate): candidate for candidate in known}
-    matches = get_close_matches(fold(name), by_folded, n=1, cutoff=cutoff)
+    matches = get_close_matches(folded, by_folded, n=1, cutoff=cutoff)
     return by_folded[matches[0]] if matches else None
 
 

@@ -24,6 +24,8 @@ _PIECE: Final = 2**16
 """Bytes to read at a time."""
 _PLACES_TOLD: Final = 4
 """Places of a key that are told one by one."""
+_MOST_PARTS: Final = 1000
+"""Parts of a line in which a mistake is looked for."""
 _NUMERIC: Final = r"[-+.\d\s\[\]{},\"']*"
 """What can be no secret."""
 
@@ -139,8 +141,8 @@ def _hint(line: str, language: str) -> tuple[str, str]:
     """The part of a line that is wrong, and what to do about it; two empty texts where that is not known."""
     from ptycho.config.hints import hint_for  # loads with the first mistake
 
-    inner = re.split(r"[\[\]{},]", line) if language != "YAML" else []
-    for part in (line, *inner):
+    inner = re.split(r"[\[\]{},]", line, maxsplit=_MOST_PARTS) if language != "YAML" else []
+    for part in (line, *inner[:_MOST_PARTS]):
         name, hint = hint_for(part.strip(), language)
         if hint and tables_with(name):
             return part.strip(), hint

@@ -72,15 +72,16 @@ class ConfigFile(NamedTuple):
         """
         given = path_of(path)
         name = printable(given) or "''"
-        places, content, failures = formats.Places(given, ""), dict[str, Any](), ()
+        places, content, failures = formats.Places(""), dict[str, Any](), ()
         try:
-            places = formats.Places(given, text_of(given, name))
-            found, is_repeated = formats.parse(given, places.text)
+            places = formats.Places(text := text_of(given, name))
+            found, is_repeated, keys = formats.parse(given, text)
+            places = formats.Places(text, keys)
             failures = tuple(repeated_keys(name, places)) if is_repeated else ()
             if isinstance(found, dict):
                 content = cast(dict[str, Any], found)
             else:
-                failures = (no_mapping(name, found, places.text),)
+                failures = (no_mapping(name, found, text),)
         except SyntaxFaultError as fault:
             failures = (not_valid(name, places.text, fault),)
         except ConfigError as error:
@@ -126,9 +127,10 @@ class ConfigFile(NamedTuple):
             if section.table == "data":
                 written = {name: value for name, value in written.items() if name not in OF_READING}
         if not written.keys() <= section.scalars.keys():
-            unknown = [name for name in written if not section.field(name)]
+            known = {name: value for name, value in written.items() if section.field(name)}
+            unknown = [name for name in written if name not in known]
             failures += self._first_of(unknown, lambda name: self._unknown((*where, name), section))
-            written = {name: value for name, value in written.items() if section.field(name)}
+            written = known
         lent = self._of_reading(section)
         for name in lent.keys() & written.keys():
             places = (self.place((*table, name)) for table in (where, ("data",)))

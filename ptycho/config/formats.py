@@ -6,14 +6,14 @@ Parsing is on the path of every load and stays cheap; places are found only for 
 import json
 import re
 import tomllib
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from ptycho.config import yaml_text
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.yaml_text import Key, SyntaxFaultError
+from ptycho.config.yaml_text import Key, Named, Parsed, SyntaxFaultError
 
 _JSON_TOKEN: Final = r'"(?:[^"\\]++|\\.)*+"|[{}\[\]:]'
 _TOML_NAME: Final = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
@@ -31,11 +31,8 @@ _MOST_REPEATS: Final = 100
 """Repeats after which the search ends."""
 
 
-class Span(NamedTuple):
-    """Where a key is named: the header of a table, or a name with the sign after it."""
-
-    start: int
-    end: int
+Span = tuple[int, int]
+"""Where a key is named, from and to: the header of a table, or a name with the sign after it."""
 
 
 @lru_cache(maxsize=64)
@@ -45,7 +42,7 @@ def suffix(path: str) -> str | None:
     return ending if ending in _PARSERS else None
 
 
-def parse(path: str, text: str) -> tuple[object, bool]:
+def parse(path: str, text: str) -> Parsed:
     """Parse a file's text in the format that its name says.
 
     Args:
@@ -53,15 +50,15 @@ def parse(path: str, text: str) -> tuple[object, bool]:
         text: Its text.
 
     Returns:
-        The content, mostly a mapping, in which YAML scalars stay text; and whether a key is repeated. Of a repeated key
-        the first value counts; a TOML file that repeats one gives nothing.
+        The content, mostly a mapping, in which YAML scalars stay text; whether a key is repeated; and the keys with
+        their places. Of a repeated key the first value counts; a TOML file that repeats one gives nothing.
 
     Raises:
         SyntaxFaultError: The text is not valid.
         ConfigError: It nests too deep.
     """
     if not text.strip(" \t\r\n"):
-        return {}, False
+        return {}, False, iter(())
     try:
         return _PARSERS[suffix(path) or ""](text)
     except SyntaxFaultError as fault:
@@ -77,24 +74,27 @@ class Places:
     """Where the keys of a file stand in its text; looked for when somebody asks, and no further than is needed.
 
     Args:
-        path: The file, whose name tells the format.
         text: Its text.
+        keys: Its keys, as `parse` gives them.
     """
 
-    def __init__(self, path: str, text: str) -> None:
-        self.text = text
-        self._ahead = _KEYS[suffix(path) or ".toml"](text)
-        self._spans: dict[Key, list[Span]] = {}
-        self._first: dict[Key, Span] = {}
+    def __init__(self, text: str, keys: Iterable[Named] = ()) -> None:
+        self.text, self._ahead = text, iter(keys)
+        self._named: dict[Key, Span] = {}
+        self._again: dict[Key, list[Span]] = {}
+        """Of keys that are named more than once, all places."""
+        self._tables: dict[Key, Span] = {}
+        """Of tables that a dotted name names, before their own, its place."""
         self._starts: list[int] = []
 
     def line_of(self, key: Key) -> int:
         """The line on which a key is first named, from 1; of one that is not its innermost table's that is, else 0."""
         for end in range(len(key), 0, -1):
-            while key[:end] not in self._first and self._read_on():
+            outer = key[:end]
+            while outer not in self._named and outer not in self._tables and self._read_on():
                 pass
-            if key[:end] in self._first:
-                return self.line_at(self._first[key[:end]])
+            if place := self._tables.get(outer) or self._named.get(outer):
+                return self.line_at(place)
         return 0
 
     def excerpt(self, key: Key) -> str:
@@ -102,38 +102,39 @@ class Places:
 
         What stands beside it on the line, which may be a secret, is left out.
         """
-        while key not in self._spans and self._read_on():
+        while key not in self._named and self._read_on():
             pass
-        return self.excerpt_at(self._spans[key][0]) if key in self._spans else ""
+        return self.excerpt_at(self._named[key]) if key in self._named else ""
 
     def repeats(self) -> dict[Key, list[Span]]:
         """Find keys that are given more than once; not those within a table that is itself repeated.
 
         Of very many the first are found.
         """
-        while len(self._starts) - len(self._spans) < _MOST_REPEATS and self._read_on():
+        while len(self._starts) - len(self._named) < _MOST_REPEATS and self._read_on():
             pass
-        found = {key: spans for key, spans in self._spans.items() if len(spans) > 1}
+        found = sorted(self._again.items(), key=lambda one: one[1])
         return {
             key: spans
-            for key, spans in found.items()
-            if not any(key[:end] in found for end in range(1, len(key)))
+            for key, spans in found
+            if not any(key[:end] in self._again for end in range(1, len(key)))
         }
 
     def line_at(self, span: Span) -> int:
         """The line of a place, from 1. Lines end as they do in editors, not in YAML 1.1."""
-        return self.text.count("\n", 0, span.start) + 1
+        return self.text.count("\n", 0, span[0]) + 1
 
     def excerpt_at(self, span: Span) -> str:
         """Quote what a file says at one of the places of a key, as `excerpt` does."""
-        name = self.text[span.start : span.end]
-        end = self.text.find("\n", span.end)
-        end = len(self.text) if end < 0 else end
-        while self._starts[-1] < span.end and self._read_on():
+        start, end = span
+        name, line_end = self.text[start:end], self.text.find("\n", end)
+        line_end = len(self.text) if line_end < 0 else line_end
+        while self._starts[-1] < end and self._read_on():
             pass
-        following = self._starts[bisect_left(self._starts, span.end) :][:1]
-        stop = min([end, *following])
-        value, beside = self.text[span.end : stop].rstrip(), stop < end
+        self._starts.sort()  # an alias of YAML stands for earlier ones
+        following = self._starts[bisect_left(self._starts, end) :][:1]
+        stop = min([line_end, *following])
+        value, beside = self.text[end:stop].rstrip(), stop < line_end
         if name.startswith("["):  # a header, beside which only a comment can stand
             return name
         return f"{name}{value} ..." if beside else f"{name}{value}"
@@ -141,24 +142,27 @@ class Places:
     def _read_on(self) -> bool:
         """Find the next key; within a list, the place of an item stands for its name."""
         for key, start, end in self._ahead:
-            self._spans.setdefault(key, []).append(Span(start, end))
-            while key and key not in self._first:  # a dotted name names its tables as well
-                self._first[key], key = Span(start, end), key[:-1]
-            insort(self._starts, start)
+            if key in self._named:
+                self._again.setdefault(key, [self._named[key]]).append((start, end))
+            else:
+                self._named[key] = start, end
+            while (key := key[:-1]) and key not in self._named and key not in self._tables:
+                self._tables[key] = start, end  # a dotted name names its tables as well
+            self._starts.append(start)
             return True
         return False
 
 
-def _parse_toml(text: str) -> tuple[object, bool]:
+def _parse_toml(text: str) -> Parsed:
     dots = [line.count(".") for line in text.split("\n")]
     if (most := max(dots)) * (sum(dots) + len(dots)) > _MOST_DOTS:
         raise SyntaxFaultError(dots.index(most) + 1, "too many dots to read. Write fewer names on the line")
     try:
-        return tomllib.loads(text), False
+        return tomllib.loads(text), False, _toml_keys(text)
     except tomllib.TOMLDecodeError as error:
         reason, _, place = str(error).rpartition(" (at ")
-        if reason.startswith("Cannot ") and Places(".toml", text).repeats():
-            return {}, True
+        if reason.startswith("Cannot ") and Places(text, _toml_keys(text)).repeats():
+            return {}, True, _toml_keys(text)
         found = re.match(r"line (\d+)", place)
         before = text[: text.rindex("'")] if reason.startswith("Expected \"'") else text
         line = int(found[1]) if found else before.count("\n") + 1
@@ -169,7 +173,7 @@ def _parse_toml(text: str) -> tuple[object, bool]:
         raise SyntaxFaultError(1, "a number too long to read") from None
 
 
-def _toml_keys(text: str) -> Iterator[tuple[Key, int, int]]:
+def _toml_keys(text: str) -> Iterator[Named]:
     """Yield the headers and keys, those of tables in braces too; the text need not be valid to its end."""
     a_table, a_key, a_token = map(re.compile, (_TOML_TABLE, _TOML_KEY, _TOML_TOKEN))
     table: Key = ()
@@ -182,7 +186,7 @@ def _toml_keys(text: str) -> Iterator[tuple[Key, int, int]]:
         header = None if opened or not names_come else a_table.match(text, place)
         named = None if inside is None or not names_come else header or a_key.match(text, place)
         if named:
-            names = _toml_path(f"[{named[1]}]")
+            names = _toml_path(named[1])
             key = names if header else (*(inside or ()), *names)
             if header:
                 is_item = header[0].startswith("[[")
@@ -205,11 +209,13 @@ def _toml_keys(text: str) -> Iterator[tuple[Key, int, int]]:
         place = token.end() if token else len(text)
 
 
-def _toml_path(statement: str) -> Key:
+def _toml_path(written: str) -> Key:
     """Return the names in a header or a dotted key; none where they are not valid."""
+    if re.fullmatch(r"[\w-]+", written):
+        return (written,)
     names: list[str] = []
     try:
-        content: object = tomllib.loads(statement)
+        content: object = tomllib.loads(f"[{written}]")
     except tomllib.TOMLDecodeError:
         return ()
     while isinstance(content, dict) and content:
@@ -218,18 +224,19 @@ def _toml_path(statement: str) -> Key:
     return tuple(names)
 
 
-def _parse_json(text: str) -> tuple[object, bool]:
+def _parse_json(text: str) -> Parsed:
     is_repeated = False
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         nonlocal is_repeated
         content = dict(pairs)
         if len(content) != len(pairs):
-            is_repeated, content = True, dict(reversed(pairs))
+            is_repeated = True
+            content |= dict(reversed(pairs))
         return content
 
     try:
-        return json.loads(text, object_pairs_hook=once), is_repeated
+        return json.loads(text, object_pairs_hook=once), is_repeated, _json_keys(text)
     except json.JSONDecodeError as error:
         before = text[
             : error.pos + text.startswith(",", error.pos)
@@ -242,9 +249,10 @@ def _parse_json(text: str) -> tuple[object, bool]:
         raise SyntaxFaultError(1, "a number too long to read") from None
 
 
-def _json_keys(text: str) -> Iterator[tuple[Key, int, int]]:
+def _json_keys(text: str) -> Iterator[Named]:
     opened: list[tuple[Key, bool]] = []  # for every open bracket its key, and whether it is a list's
     last, start = "", 0
+    decode: Callable[[str], str] = json.JSONDecoder(strict=False).decode
     for token in re.finditer(_JSON_TOKEN, text):
         symbol = token[0]
         if symbol in "{[":
@@ -254,20 +262,15 @@ def _json_keys(text: str) -> Iterator[tuple[Key, int, int]]:
         elif symbol in "}]":
             opened.pop()
         elif symbol == ":":
+            last = decode(last) if "\\" in last else last[1:-1]
             yield (*opened[-1][0], last), start, token.end()
         else:
-            last, start = json.loads(symbol, strict=False), token.start()
+            last, start = symbol, token.start()
 
 
-_PARSERS: Final[dict[str, Callable[[str], tuple[object, bool]]]] = {
+_PARSERS: Final[dict[str, Callable[[str], Parsed]]] = {
     ".toml": _parse_toml,
     ".yaml": yaml_text.parse,
     ".yml": yaml_text.parse,
     ".json": _parse_json,
-}
-_KEYS: Final[dict[str, Callable[[str], Iterator[tuple[Key, int, int]]]]] = {
-    ".toml": _toml_keys,
-    ".yaml": yaml_text.keys,
-    ".yml": yaml_text.keys,
-    ".json": _json_keys,
 }

@@ -57,7 +57,7 @@ def read_recipe(recipe: Recipe) -> list[ConfigFile]:
         close = near(path, (*recipe_names(), NONE))
         hint = f"Did you mean {close}?" if close else f"Choose one of {', '.join(recipe_names())}."
         message = f"recipe: expected the name of a recipe, a run file or none; got {show(path)}. {hint}"
-        return [ConfigFile(path, formats.Places(path, ""), {}, (Failure("recipe", message),), kind="recipe")]
+        return [ConfigFile(path, formats.Places(""), {}, (Failure("recipe", message),), kind="recipe")]
     return [ConfigFile.collect(path, kind="recipe")]
 
 

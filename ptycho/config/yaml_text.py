@@ -1,17 +1,21 @@
 """The text of a YAML file: to a mapping in which scalars stay text, and where in the text a key stands."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
 Key = tuple[str, ...]
 """A key of a file by its path of names: `("execution", "num_workers")`."""
+Named = tuple[Key, int, int]
+"""A key, where its name starts, and where the sign after it ends."""
+Parsed = tuple[object, bool, Iterator[Named]]
+"""The content of a text, whether a key is repeated, and the keys, which are found one by one."""
 _TAGS: Final = {None, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))}
 """What the tag of a value may be; most have none."""
 _FORBIDDEN: Final = r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-_LONG: Final = 8_000
 _DEEP: Final = 100
+"""Most levels of mappings and lists; composing nests on the C stack, which more of them could overflow."""
 _REPEATED: Final = 0
 """Stands among the identities of nodes, none of which is 0, for a repeated key."""
 
@@ -41,28 +45,40 @@ class _TaggedError(Exception):
         self.index = index
 
 
+class _Resolver:
+    """What yaml asks of every node: its kind, which is not guessed here. Where nodes nest too deep, it is stopped."""
+
+    depth = 0
+
+    def resolve(self, *told: object) -> None:
+        """Guess nothing."""
+
+    def descend_resolver(self, *told: object) -> None:
+        """Go into a node; the innermost ones are single values."""
+        self.depth += 1
+        if self.depth > _DEEP + 1:
+            raise RecursionError
+
+    def ascend_resolver(self) -> None:
+        """Leave a node."""
+        self.depth -= 1
+
+
 @cache
 def _loader() -> Any:
-    """What composes YAML, with libyaml where it is there, and does not guess the kind of a value."""
+    """What composes YAML, with libyaml where it is there."""
     import yaml
 
     base: Any = vars(yaml)["cyaml"].CParser if yaml.__with_libyaml__ else yaml.BaseLoader
-    passed: Callable[..., None] = lambda *told: None  # noqa: E731
-    return type("Loader", (base,), dict.fromkeys(("resolve", "descend_resolver", "ascend_resolver"), passed))
+    return type("Loader", (_Resolver, base), {})
 
 
 def _root(text: str) -> Any:
-    """Compose the text into nodes, which know their lines.
-
-    Composing nests on the C stack, which a long text could overflow: that one is measured first.
-    """
+    """Compose the text into nodes, which know their lines."""
     import yaml
 
-    loader = _loader()
     try:
-        if len(text) > _LONG:
-            _measure(loader(text))
-        return loader(text).get_single_node()
+        return _loader()(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark.index if error.problem_mark else 0
         said = ", ".join(filter(None, (error.context, error.problem)))
@@ -76,19 +92,8 @@ def _root(text: str) -> Any:
         ) from None
 
 
-def _measure(events: Any) -> None:
-    """Refuse deep nesting."""
-    import yaml
-
-    depth = 0
-    while event := events.get_event():
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEP:
-            raise RecursionError
-
-
-def parse(text: str) -> tuple[object, bool]:
-    """Return the content, and whether a key is repeated; the first value counts then.
+def parse(text: str) -> Parsed:
+    """Return the content, whether a key is repeated (the first value counts then), and the keys, found one by one.
 
     Raises:
         SyntaxFaultError: The text is not valid, or a value has a tag.
@@ -99,7 +104,8 @@ def parse(text: str) -> tuple[object, bool]:
     except _TaggedError as tagged:
         reason = "a tag (!), which is not supported: quote the value if it is text"
         raise SyntaxFaultError(text.count("\n", 0, tagged.index) + 1, reason) from None
-    return {} if content in (None, "null", "Null", "NULL") else content, _REPEATED in seen
+    is_empty = content in (None, "null", "Null", "NULL")
+    return {} if is_empty else content, _REPEATED in seen, _keys_in(root, (), set(), text)
 
 
 def _value(node: Any, seen: dict[int, object]) -> object:
@@ -129,26 +135,21 @@ def _value(node: Any, seen: dict[int, object]) -> object:
     return content
 
 
-def keys(text: str) -> Iterator[tuple[Key, int, int]]:
-    """Yield every key, with where its name starts and the sign after it ends."""
-    yield from _keys_in(_root(text), (), set(), text)
-
-
-def _keys_in(node: Any, path: Key, seen: set[int], text: str) -> Iterator[tuple[Key, int, int]]:
+def _keys_in(node: Any, path: Key, seen: set[int], text: str) -> Iterator[Named]:
     """Yield the keys in a node; what an alias stands for again below the tables of a file is known already."""
-    if node.id == "scalar" or (id(node) in seen and len(path) > 1) or len(path) > _DEEP:
+    if node is None or node.id == "scalar" or (id(node) in seen and len(path) > 1) or len(path) > _DEEP:
         return
     seen.add(id(node))
     if node.id == "sequence":
         for item in node.value:
             yield from _keys_in(item, (*path, f"{item.start_mark.index}"), seen, text)
         return
+    sign = re.compile(r"[ \t]*:")
     for key, value in node.value:
-        inner = (*path, _name(key))
-        end = key.end_mark.index
-        sign = next((at for at in range(end, len(text)) if text[at] not in " \t"), end)
-        yield inner, key.start_mark.index, sign + 1 if text[sign : sign + 1] == ":" else end
-        yield from _keys_in(value, inner, seen, text)
+        inner, found = (*path, _name(key)), sign.match(text, key.end_mark.index)
+        yield inner, key.start_mark.index, found.end() if found else key.end_mark.index
+        if value.id != "scalar":
+            yield from _keys_in(value, inner, seen, text)
 
 
 def _name(key: Any) -> str:

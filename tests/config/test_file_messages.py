@@ -151,6 +151,33 @@ def test_a_wrong_file_costs_no_more_than_its_size(name: str, text: str, culprit:
     assert peak_bytes < 10 * len(text) + 2**20
 
 
+NAMES = ", ".join(f'"k{number}": 1' for number in range(200_000))
+LINES = [f"k{number}: 1\n" for number in range(40_000)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "culprit"),
+    [
+        ("a.yaml", "seed: 1\n" * 60_000, ("seed", *(f"a.yaml:{line}" for line in range(1, 5)))),
+        ("a.yaml", "".join([*LINES, "seed: 1\nseed: 2"]), ("seed", "a.yaml:40001", "a.yaml:40002")),
+        (
+            "a.toml",
+            "".join([*LINES, "seed: 1\nseed: 2"]).replace(":", " ="),
+            ("seed", "a.toml:40001", "a.toml:40002"),
+        ),
+        ("a.json", f'{{{NAMES}, "seed": 1, "seed": 2}}', ("seed", "a.json:1")),
+        ("a.json", f"{{{NAMES}, x", ("a.json:1",)),
+    ],
+    ids=["one YAML key", "YAML", "TOML", "JSON", "syntax"],
+)
+def test_a_mistake_behind_very_many_names_is_found_within_a_second(
+    name: str, text: str, culprit: tuple[str, ...]
+):
+    started_s = time.process_time()
+    assert culprit in told(refusal(name, text))
+    assert time.process_time() - started_s < 1
+
+
 def test_dots_in_text_and_comments_are_no_names():
     said = "# " + "." * 80 + "\n[execution]\ncheckpoint_monitor_metric = '" + "a." * 500 + "b'\n"
     Path("a.toml").write_text(said)
