@@ -191,8 +191,8 @@ class CommandLine(NamedTuple):
             request.fail(failures)
             request.answer()
 
-    def resuming(self, options: argparse.Namespace, table: str, hint: str = ".") -> dict[str, Any]:
-        """What every run that goes on is asked with: its folder, and what is changed of its settings.
+    def resuming(self, options: argparse.Namespace, table: str, hint: str = ".") -> "Resumed":
+        """What every run that goes on is asked with.
 
         Args:
             options: the parsed namespace.
@@ -218,12 +218,19 @@ class CommandLine(NamedTuple):
                 rule = "expected without --resume, which uses settings and folder of the run"
                 raise Refusal(f"{option}: {rule}; got both. Drop one{hint}")
         run_dir = path_of_flag("--resume", options.resume)
-        read_record(Path(run_dir), table)
-        return {
-            "run_dir": run_dir,
-            "overrides": {"enable_progress_bar": False} if self.quiet else {},
-            "flags": self.flags,
-        }
+        overrides = {"enable_progress_bar": False} if self.quiet else {}
+        changes = {"overrides": overrides, "flags": self.flags}
+        return Resumed(Path(run_dir), read_record(Path(run_dir), table), changes)
+
+
+class Resumed(NamedTuple):
+    """A run that goes on."""
+
+    run_dir: Path
+    record: Mapping[str, Any]
+    """Its config.json."""
+    changes: dict[str, Any]
+    """What is changed of its settings, and where its scan is now: arguments of what goes on with it."""
 
 
 def resumes_itself(options: argparse.Namespace) -> bool:

@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ptycho.config.canonical import InferenceConfig
 from ptycho.config.data import DataConfig
@@ -34,7 +34,7 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import spell
-from ptycho_torch.cli.options import CommandLine, missing_places, resumes_itself, run_in_the_way
+from ptycho_torch.cli.options import CommandLine, Resumed, missing_places, resumes_itself, run_in_the_way
 from ptycho_torch.cli.settled import Settled
 
 if TYPE_CHECKING:
@@ -120,9 +120,9 @@ def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
     """The settings of a reconstruction that would go on."""
     known = asked_to_resume(line, options)
 
-    from ptycho_torch.runs.resuming_solver import stopped_payload
+    from ptycho_torch.runs.changes import recorded_solver_payload
 
-    payload = stopped_payload(**known)
+    payload = recorded_solver_payload(known.record, known.run_dir, **known.changes)
     return Settled.of(payload, SolverConfig, DataConfig)
 
 
@@ -147,14 +147,14 @@ def resume(line: CommandLine, options: argparse.Namespace) -> int:
     tell_loading()
     from ptycho.raw_data import DataError
 
-    with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
+    with refusing(DataError), watching_for_interrupt(known.run_dir):
         from ptycho_torch.runs.resuming_solver import resume_solving
 
-        return _tell_resumed(resume_solving(**known), Path(known["run_dir"]))
+        return _tell_resumed(resume_solving(known.run_dir, **known.changes), known.run_dir)
 
 
-def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `resume_solving` that a command line comes to.
+def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> Resumed:
+    """The reconstruction that goes on.
 
     Raises:
         ConfigError: a flag that does not exist.
@@ -163,7 +163,9 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str,
     if len(line.places) > 1:
         rule = "expected with DATA alone, where the scan was moved"
         raise Refusal(f"--resume: {rule}; got MODEL as well. Drop MODEL: a run keeps its settings.")
-    return {**line.resuming(options, "solver"), "data": next(iter(line.places.values()), None)}
+    known = line.resuming(options, "solver")
+    known.changes["data"] = next(iter(line.places.values()), None)
+    return known
 
 
 def _tell_resumed(results: "Sequence[SolverResult]", run_dir: Path) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ptycho.config.data import DataConfig
 from ptycho.config.execution import PyTorchExecutionConfig
@@ -27,6 +27,7 @@ from ptycho_torch.cli.console import (
 from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import (
     CommandLine,
+    Resumed,
     add_own_options,
     missing_places,
     resumes_itself,
@@ -114,9 +115,9 @@ def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
     if "resume" in options and not resumes_itself(options):
         known = asked_to_resume(line, options)
 
-        from ptycho_torch.runs.resuming import resumed_payload
+        from ptycho_torch.runs.changes import recorded_payload
 
-        return Settled.of(resumed_payload(**known), *classes)
+        return Settled.of(recorded_payload(known.record, known.run_dir, **known.changes), *classes)
     request = asked(line)
     line.refuse(request)
     if request.path("train_data_file") is None:
@@ -140,21 +141,22 @@ def _resumed(line: CommandLine, options: argparse.Namespace) -> "TrainingResult"
 
     known = asked_to_resume(line, options)
     tell_loading()
-    with refusing(DataError), watching_for_interrupt(Path(known["run_dir"])):
+    with refusing(DataError), watching_for_interrupt(known.run_dir):
         from ptycho_torch.runs.resuming import resume
 
-        return resume(**known)
+        return resume(known.run_dir, **known.changes)
 
 
-def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `resume` that a command line comes to.
+def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> Resumed:
+    """The training that goes on.
 
     Raises:
         ConfigError: a flag that does not exist.
         Refusal: an option that does not go with `--resume`.
     """
     known = line.resuming(options, "training", "; flags change the settings that can be changed.")
-    return {**known, "train_data_file": line.places.get("train_data_file")}
+    known.changes["train_data_file"] = line.places.get("train_data_file")
+    return known
 
 
 def _say_result(result: "TrainingResult | EndedTraining") -> int:

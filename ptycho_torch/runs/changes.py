@@ -9,13 +9,12 @@ from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import absolute
-from ptycho.config.record import HELD, table_of
+from ptycho.config.record import HELD, RECORD, table_of
 from ptycho.config.request import Request
 from ptycho.config.section import section_of, section_of_table
 from ptycho.config.solver import SolverConfig
 from ptycho_torch.config_factory import TrainingPayload, training_payload
-from ptycho_torch.config_solver import SolverPayload
-from ptycho_torch.runs.record import CONFIGURATION
+from ptycho_torch.config_solver import SolverPayload, solver_payload
 
 MAY_CHANGE: Final = frozenset(
     {
@@ -33,6 +32,8 @@ MAY_CHANGE: Final = frozenset(
 of a step or the state of the optimizer, which the checkpoint holds; without checkpoints no training could go on again.
 The scans may lie elsewhere, not be other ones."""
 
+_SOLVER_MAY_CHANGE: Final = "the settings of [execution] and the place of the scan"
+
 _SAID: Final = ("override", "argument", "environment", "file")
 """Origins of what somebody set."""
 _PATHS: Final = section_of(TrainingConfig).paths | section_of(SolverConfig).paths
@@ -42,12 +43,12 @@ _PLACES: Final = ("training.output_dir", "training.train_data_file", "solver.out
 def recorded_payload(
     record: Mapping[str, Any],
     folder: Path,
-    overrides: Mapping[str, Any] | None,
-    flags: Mapping[str, Any] | None,
-    train_data_file: str | Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    train_data_file: str | Path | None = None,
     said: Iterable[tuple[type, Layer]] = (),
 ) -> TrainingPayload:
-    """The recorded settings, below what is changed now.
+    """The recorded settings of a training, below what is changed now; PyTorch is not loaded for them.
 
     Args:
         record: config.json of the run.
@@ -60,7 +61,7 @@ def recorded_payload(
     Raises:
         ConfigError: a setting is wrong, or cannot change.
     """
-    request = Request.of_record(record, str(folder / CONFIGURATION), overrides=overrides, flags=flags)
+    request = Request.of_record(record, str(folder / RECORD), overrides=overrides, flags=flags)
     places = {"output_dir": str(folder)} | (
         {"train_data_file": str(train_data_file)} if train_data_file else {}
     )
@@ -70,6 +71,33 @@ def recorded_payload(
     payload = training_payload(request.answer())
     refuse_fixed(dict(differences(record, payload)), folder, _without_checkpoints(payload.execution_config))
     return payload
+
+
+def recorded_solver_payload(
+    record: Mapping[str, Any],
+    folder: Path,
+    overrides: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    said: Iterable[tuple[type, Layer]] = (),
+) -> SolverPayload:
+    """The recorded settings of a reconstruction without a model; arguments as of `recorded_payload`.
+
+    Raises:
+        ConfigError: a setting is wrong, or cannot change.
+    """
+    fields = section_of(SolverConfig).fields
+    fixed = [name for level in (overrides, flags) for name in level or () if name in fields]
+    if fixed:
+        rule = f"expected the value of the run; a resumed reconstruction can change {_SOLVER_MAY_CHANGE}"
+        raise ConfigError([Failure(name, f"solver.{name}: {rule}. Drop it.") for name in fixed])
+    place = {"output_dir": folder} if data is None else {"data_file": data, "output_dir": folder}
+    request = Request.of_record(
+        record, str(folder / RECORD), overrides={**(overrides or {}), **place}, flags=flags
+    )
+    for cls, layer in said:
+        request.add(cls, layer)
+    return solver_payload(request.answer())
 
 
 def refuse_fixed(

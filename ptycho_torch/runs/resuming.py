@@ -245,18 +245,6 @@ def _go_on(
     return train_in(folder, payload, data, callbacks, point)
 
 
-def resumed_payload(
-    run_dir: str | Path,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    flags: Mapping[str, Any] | None = None,
-    train_data_file: str | Path | None = None,
-) -> TrainingPayload:
-    """The settings with which `resume` would go on; arguments and errors as there."""
-    folder = Path(run_dir)
-    return recorded_payload(_read(folder).record, folder, overrides, flags, train_data_file)
-
-
 # What the run left ----------------------------------------------------------------------------------------------
 
 

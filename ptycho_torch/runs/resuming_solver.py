@@ -1,25 +1,21 @@
 """Going on with a reconstruction without a network that was stopped: its recorded settings, and what may change."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure, printable
-from ptycho.config.origins import Layer
-from ptycho.config.request import Request
-from ptycho.config.section import section_of
-from ptycho.config.solver import SolverConfig
 from ptycho.raw_data import RawData
 from ptycho.run_files import RECORD
 from ptycho.run_folder import RunFolder
 from ptycho.run_record import read_record
-from ptycho_torch.config_solver import SolverPayload, solver_payload
-from ptycho_torch.runs.changes import fixed_failure, layers_of, said_otherwise
+from ptycho_torch.config_solver import SolverPayload
+from ptycho_torch.runs.changes import fixed_failure, layers_of, recorded_solver_payload, said_otherwise
 from ptycho_torch.runs.report.contents import read_contents
 from ptycho_torch.runs.shown import ShownSolution
 from ptycho_torch.runs.solved import SolverResult
@@ -27,8 +23,6 @@ from ptycho_torch.runs.solving import folder_for, solve_in
 from ptycho_torch.runtime import check_solver, is_first_process
 
 log = logging.getLogger(__name__)
-
-_MAY_CHANGE: Final = "the settings of [execution] and the place of the scan"
 
 
 @dataclass(frozen=True)
@@ -107,7 +101,8 @@ def resume_solving(
     """
     with RunFolder(run_dir, writes=is_first_process()) as folder:
         record = read_record(folder.path, "solver")
-        payload = _recorded_payload(record, folder.path, overrides or {}, flags or {}, data)
+        payload = recorded_solver_payload(record, folder.path, overrides, flags, data)
+        check_solver(payload.execution_config, payload.solver_config)
         return solve_in(folder, payload, scans, record)
 
 
@@ -143,45 +138,6 @@ def solve_or_resume(payload: SolverPayload, scans: Sequence[RawData] | None = No
         ]:
             raise ConfigError(fixed)
         said, scan = layers_of(payload, changed), payload.solver_config.data_file
-        payload = _recorded_payload(record, folder.path, {}, {}, scan, said)
+        payload = recorded_solver_payload(record, folder.path, data=scan, said=said)
+        check_solver(payload.execution_config, payload.solver_config)
         return solve_in(folder, payload, scans, record, may_be_done=True)
-
-
-def stopped_payload(
-    run_dir: str | Path,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    flags: Mapping[str, Any] | None = None,
-    data: str | Path | None = None,
-) -> SolverPayload:
-    """The settings that `resume_solving` would go on with; arguments and errors as there."""
-    path = Path(run_dir)
-    return _recorded_payload(read_record(path, "solver"), path, overrides or {}, flags or {}, data)
-
-
-def _recorded_payload(
-    record: Mapping[str, Any],
-    run_dir: Path,
-    overrides: Mapping[str, Any],
-    flags: Mapping[str, Any],
-    data: str | Path | None,
-    said: Iterable[tuple[type, Layer]] = (),
-) -> SolverPayload:
-    """The payload of a run that goes on; for the rest see `layers_of`.
-
-    Raises:
-        ConfigError: a setting cannot change, or is wrong; or the machine cannot follow it.
-    """
-    fields = section_of(SolverConfig).fields
-    fixed = [name for level in (overrides, flags) for name in level if name in fields]
-    if fixed:
-        rule = f"expected the value of the run; a resumed reconstruction can change {_MAY_CHANGE}"
-        raise ConfigError([Failure(name, f"solver.{name}: {rule}. Drop it.") for name in fixed])
-    moved = {} if data is None else {"data_file": data}
-    place = {**moved, "output_dir": run_dir}
-    request = Request.of_record(record, str(run_dir / RECORD), overrides={**overrides, **place}, flags=flags)
-    for cls, layer in said:
-        request.add(cls, layer)
-    payload = solver_payload(request.answer())
-    check_solver(payload.execution_config, payload.solver_config)
-    return payload

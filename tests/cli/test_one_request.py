@@ -109,6 +109,25 @@ def test_a_whole_run_reads_them_once_as_well(ptycho: Run, scan: Path, watched: W
     assert set(watched.resolved.values()) == {1}
 
 
+@pytest.mark.integration
+def test_the_settings_of_a_run_that_goes_on_are_shown_from_one_look_at_its_record_without_torch(
+    ptycho: Run, scan: Path, trained: Path
+) -> None:
+    few = ("--n-iterations=2", "--accelerator=cpu", "--output-dir=solved")
+    assert ptycho("reconstruct", scan, *few)[0] in (0, 3)
+    script = (
+        "import sys; from ptycho_torch.cli.main import main; opened = []\n"
+        "sys.addaudithook(lambda event, told: event == 'open' and opened.append(str(told[0])))\n"
+        "assert main(sys.argv[1:]) == 0\n"
+        "assert sum(path.endswith('config.json') for path in opened) == 1, opened\n"
+        "assert not {'torch', 'lightning'} & sys.modules.keys()\n"
+    )
+    for of, run in (("train", trained), ("reconstruct", Path("solved"))):
+        words = ("config", "show", of, "--resume", run, "--num-workers=1")
+        done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+        assert (done.returncode, "--num-workers" in done.stdout) == (0, True), done.stderr
+
+
 REFUSED = (
     *("train nowhere.npz", "train a.npz --nepochs=x", "train --resume nowhere", "train --resume ."),
     *("reconstruct nowhere nowhere.npz", "reconstruct nowhere.npz", "reconstruct --resume nowhere"),

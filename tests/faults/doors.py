@@ -17,12 +17,16 @@ from ptycho.config.canonical import ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData, load_scans
+from ptycho.run_files import CHECKPOINTS
+from ptycho.run_record import read_record
 from ptycho_torch.api.base_api import ConfigManager, DataloaderFormats, PtychoDataLoader
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.cli.main import main
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.config_params import DataConfig
-from ptycho_torch.runs.resuming import resumed_payload
+from ptycho_torch.config_payload import TrainingPayload
+from ptycho_torch.runs.changes import recorded_payload
+from ptycho_torch.runs.checkpoints import latest
 from ptycho_torch.workflows.components import load_inference_bundle_torch, run_cdi_example_torch
 from tests.faults.children import LONGEST_S
 from tests.faults.conftest import SMALL
@@ -261,8 +265,16 @@ MODELS: Mapping[str, Door] = {
 }
 """Doors that read a trained model."""
 
+
+def resumed_payload(run_dir: Path) -> TrainingPayload:
+    """What a training would go on from: its latest checkpoint, and its record."""
+    record = read_record(run_dir, "training")
+    latest(run_dir / CHECKPOINTS)
+    return recorded_payload(record, run_dir, {"nepochs": 4})
+
+
 RUNS: Mapping[str, Door] = {
-    "resumed_payload": lambda at: ask(resumed_payload, at.file, {"nepochs": 4}),
+    "going on": lambda at: ask(resumed_payload, at.file),
     "ptycho config check": lambda at: _command("config", "check", at.file),
     "ptycho config show train --resume": lambda at: _command("config", "show", "train", "--resume", at.file),
     "ptycho train --resume": lambda at: _command(

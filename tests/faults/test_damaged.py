@@ -18,11 +18,10 @@ from ptycho.raw_data import RawData
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.cli.config_init import template
 from ptycho_torch.cli.main import main
-from ptycho_torch.runs.resuming import resumed_payload
 from ptycho_torch.runtime import LossHistory
 from tests.faults.conftest import Tally
 from tests.faults.damage import damaged
-from tests.faults.doors import COMMAND, ask
+from tests.faults.doors import COMMAND, ask, resumed_payload
 from tests.faults.hostile_models import trained
 from tests.faults.hostile_scans import sound
 from tests.faults.hostile_trees import write_cxi, write_product
@@ -97,7 +96,7 @@ def _one_checkpoint(folder: Path) -> Path:
 
 def _read_checkpoint(path: Path) -> Any:
     """What a training would go on from, after the door has taken it; None where torch cannot read it."""
-    resumed_payload(path.parents[1], {"nepochs": 4})
+    resumed_payload(path.parents[1])
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, torch.serialization.pickle.UnpicklingError):
@@ -146,7 +145,7 @@ KINDS = {
     ),
     "model": Kind(_bundle, _read_bundle, True),
     "checkpoint": Kind(_one_checkpoint, _read_checkpoint, True),
-    "record": Kind(_record, lambda path: resumed_payload(path.parent, {"nepochs": 4}), False),
+    "record": Kind(_record, lambda path: resumed_payload(path.parent), False),
     "record, checked": Kind(_record, lambda path: ask(_check, path, codes=COMMAND), False),
     "history": Kind(_history, lambda path: LossHistory(path).rows, False),
     "TOML": Kind(_settings(".toml"), _read_settings, False),

@@ -21,7 +21,9 @@ from ptycho.checksums import verify
 from ptycho.config.errors import ConfigError
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.raw_data import DataError, RawData
-from ptycho_torch.runs.resuming import resume, resumed_payload
+from ptycho.run_record import read_record
+from ptycho_torch.runs.changes import recorded_payload
+from ptycho_torch.runs.resuming import resume
 from ptycho_torch.simulate import simulate_scan
 from tests.refusals import message, told
 from tests.torch.runs import SMALL, assert_same, refusal, trained
@@ -371,5 +373,5 @@ def test_the_execution_configuration_of_the_environment_is_not_read(monkeypatch:
 
 
 def test_a_recorded_value_comes_from_the_record(killed: Path) -> None:
-    payload = resumed_payload(killed, {"num_workers": 0})
+    payload = recorded_payload(read_record(killed, "training"), killed, {"num_workers": 0})
     assert str(payload.execution_config.sources["learning_rate"]) == f"{killed}/config.json"
