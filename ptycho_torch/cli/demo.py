@@ -146,8 +146,7 @@ def _training(line: CommandLine, parameters: Mapping[str, Any]) -> Request:
     fields = {flag.name for flag in _training_flags()} | {*section_of(PyTorchExecutionConfig).names}
     classes = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
     request = line.request(*classes, only=fields, beside=(InferenceConfig, SolverConfig))
-    stated = {"output_dir": str(Path(RUNS) / "demo"), "n_groups": None}
-    request.add(TrainingConfig, Layer("cli-default", stated))
+    request.add(TrainingConfig, Layer("cli-default", {"output_dir": str(Path(RUNS) / "demo")}))
     if folder := request.path("output_dir"):
         place = {"train_data_file": str(Path(folder, SCAN))}
         request.add(TrainingConfig, Layer("argument", place, level=1))
@@ -170,7 +169,8 @@ def _reconstructed(
     scan, knobs = str(run_dir / SCAN), section_of(PyTorchExecutionConfig).names
     of_network = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
     request = line.request(*of_network, only=knobs, beside=(TrainingConfig, SolverConfig))
-    request.add(InferenceConfig, Layer("cli-default", {"n_groups": None}))
+    if not request.speaks_of("n_groups"):  # which a reconstruction with a model has to be told
+        request.add(InferenceConfig, Layer("cli-default", {"n_groups": None}))
     inference = create_inference_payload(str(run_dir), scan, str(run_dir / NETWORK), request=request)
     by_network = reconstruct_scans(inference, overwrite=overwrite)[0]
     others = (ModelConfig, TrainingConfig, InferenceConfig)

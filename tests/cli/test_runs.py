@@ -17,6 +17,7 @@ import lightning
 import numpy as np
 import pytest
 
+from ptycho.config.origins import Origin
 from ptycho.judgement import Kind, judgement
 from ptycho_torch.cli.console import Interruption, watching_for_interrupt
 from ptycho_torch.cli.main import build_parser
@@ -171,6 +172,10 @@ def test_the_demo_shows_the_truth_beside_the_picture(ptycho: Run, tmp_path: Path
         for word in line.split():
             if word.startswith(str(tmp_path)):
                 assert Path(word.rstrip(",:;")).is_file()
+    for name, table in ((".", "training"), ("reconstruction", "inference")):
+        origins = json.loads((tmp_path / name / "config.json").read_text())["origins"]
+        assert str(Origin.from_dict(origins[f"{table}.n_groups"])) == "recipe demo"
+        assert not origins[f"{table}.n_groups"]["shadowed"]
 
 
 def test_a_demo_that_replaces_a_run_and_fails_leaves_the_run_and_its_scan(
