@@ -21,10 +21,11 @@ from ptycho_torch.cli.parser import FlagParser
 WRONG_INPUT = 2
 _OF_A_RUN: Final = (
     (ModelConfig, TrainingConfig, PyTorchExecutionConfig),
-    (ModelConfig, InferenceConfig, PyTorchExecutionConfig),
-    (SolverConfig, PyTorchExecutionConfig),
+    (ModelConfig, InferenceConfig),
+    (SolverConfig,),
 )
-"""The sections that a training, a reconstruction with a model, and one without read."""
+"""The sections that a training, a reconstruction with a model, and one without read. The execution settings, which all
+of them read, are looked at once: what does not go with them in another run does not in a training either."""
 
 
 def add_arguments(parser: FlagParser) -> None:

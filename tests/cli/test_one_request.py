@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 
 from ptycho.config import resolve as mechanism
+from ptycho.config import rules
+from ptycho.config.canonical import ModelConfig, TrainingConfig
+from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.section import section_of
 from tests.torch.factory_calls import save_model, save_scan
 
 Run = Callable[..., tuple[int, str, str]]
@@ -126,6 +130,22 @@ def test_the_settings_of_a_run_that_goes_on_are_shown_from_one_look_at_its_recor
         words = ("config", "show", of, "--resume", run, "--num-workers=1")
         done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
         assert (done.returncode, "--num-workers" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_check_resolves_the_execution_settings_once(ptycho: Run, watched: Watched) -> None:
+    code, _, said = ptycho("config", "check", "mine.toml", "--recipe", "own.toml")
+    assert code == 0, said
+    assert watched.resolved["PyTorchExecutionConfig"] == 1
+    assert {name: watched.opened[name] for name in NAMED} == dict.fromkeys(NAMED, 1)
+
+
+def test_what_does_not_go_with_the_execution_settings_is_found_in_a_training() -> None:
+    knobs, *others = (
+        {*section_of(cls).fields} for cls in (PyTorchExecutionConfig, ModelConfig, TrainingConfig)
+    )
+    of_knobs = [set(names) for names in rules._RULES if knobs.intersection(names)]
+    assert of_knobs
+    assert all(names <= knobs.union(*others) for names in of_knobs)
 
 
 REFUSED = (
