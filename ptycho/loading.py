@@ -1,4 +1,4 @@
-"""Importing many modules at once."""
+"""Importing many modules, or reading a long text, at once."""
 
 import gc
 from collections.abc import Generator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Generator[None]:
-    """Do not look for garbage among modules that load meanwhile, all of which stay: a tenth of their time."""
+    """Do not look for garbage among what is made meanwhile, all of which stays: a tenth of the time of modules."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.config.errors import ConfigError, printable
 from ptycho.config.record import RECORD, damages, is_record, table_of
 from ptycho.json_files import read_json
 
@@ -33,20 +33,18 @@ def read_record(run_dir: Path, table: str) -> Mapping[str, Any]:
     """
     path, name = run_dir / RECORD, printable(str(run_dir))
     if not run_dir.exists():
-        raise _refused(name, "no such folder. Name the output folder of a run.")
+        raise ConfigError.of(name, "no such folder. Name the output folder of a run.")
     try:
         record = read_json(path)
     except (OSError, ValueError):
         record = None
     what = f"expected the folder of {_RUNS[table]}; got"
     if not isinstance(record, dict) or not is_record(content := cast(dict[str, Any], record)):
-        raise _refused(name, f"{what} one without its record, {RECORD}. Name the output folder of a run.")
+        raise ConfigError.of(
+            name, f"{what} one without its record, {RECORD}. Name the output folder of a run."
+        )
     if failures := damages(content, str(path)):
         raise ConfigError(failures)
     if (found := table_of(content)) != table:
-        raise _refused(name, f"{what} that of {_RUNS[found]}. {_WAYS_ON[found]}")
+        raise ConfigError.of(name, f"{what} that of {_RUNS[found]}. {_WAYS_ON[found]}")
     return content
-
-
-def _refused(name: str, message: str) -> ConfigError:
-    return ConfigError([Failure(name, f"{name}: {message}")])

@@ -43,13 +43,11 @@ def _gridsize(grid_size: tuple[int, int], *group_sizes: int) -> int:
     rows, columns = grid_size
     if rows != columns:
         rule = "expected as many neighbours along y as along x"
-        message = f"DataConfig.grid_size: {rule}; got {rows} and {columns}. Use a square grid."
-        raise ConfigError([Failure("DataConfig.grid_size", message)])
+        raise ConfigError.of("DataConfig.grid_size", f"{rule}; got {rows} and {columns}. Use a square grid.")
     names = ("DataConfig.C", "ModelConfig.C_model", "ModelConfig.C_forward")
     wrong = [
-        Failure(
-            name,
-            f"{name}: expected {rows**2}, the patterns in a {rows} x {rows} grid; got {size}. Make them agree.",
+        Failure.of(
+            name, f"expected {rows**2}, the patterns in a {rows} x {rows} grid; got {size}. Make them agree."
         )
         for name, size in zip(names, group_sizes, strict=True)
         if size not in (1, rows**2)
@@ -355,7 +353,7 @@ def _require(cls: type, values: Mapping[str, Any], *names: str) -> None:
     section = section_of(cls).label
     given = _names(cls, [written for written, value in values.items() if value is not None])
     missing = [
-        Failure(f"{section}.{name}", f"{section}.{name}: {name} is required; got none. Set it in overrides.")
+        Failure.of(f"{section}.{name}", f"{name} is required; got none. Set it in overrides.")
         for name in names
         if name not in given
     ]

@@ -253,8 +253,8 @@ def asked(
         synonyms = {other: field for other, field in _OTHER_WORDS.items() if field in fields}
         return Request(sections, **given, synonyms=synonyms, unread=unread)
     if also := [name for name, level in given.items() if level is not None]:
-        message = f"request: expected without {', '.join(also)}, which belong into it; got both. Drop one."
-        raise ConfigError([Failure("request", message)])
+        words = f"expected without {', '.join(also)}, which belong into it; got both. Drop one."
+        raise ConfigError.of("request", words)
     return request
 
 
@@ -276,10 +276,8 @@ def settled(request: Request, cls: type, places: Mapping[str, str | Path | None]
         asked = request.asks_for(name)
         if asked is not None and os.path.abspath(asked.value) != os.path.abspath(place):
             field = section_of(cls).labelled(name)
-            message = (
-                f"{field}: given twice, as {os.fspath(place)!r} (argument) and {asked.value!r} ({asked})."
-            )
-            request.fail([Failure(field, f"{message} Drop the latter.")])
+            words = f"given twice, as {os.fspath(place)!r} (argument) and {asked.value!r} ({asked})."
+            request.fail([Failure.of(field, f"{words} Drop the latter.")])
     request.add(cls, Layer("argument", given, level=1))
     return {name: given.get(name, request.says(name)) for name in places}
 
@@ -306,7 +304,5 @@ def _require_n_groups(request: Request, cls: type) -> None:
     if not request.speaks_of("n_groups") and not request.unread:
         field = section_of(cls).labelled("n_groups")
         rule = "expected an integer >= 1, or none for one group at every scan position"
-        message = (
-            f"{field}: n_groups is required: {rule}; got none. Set it as an override, as a flag or in a file."
-        )
-        request.fail([Failure(field, message)])
+        words = f"n_groups is required: {rule}; got none. Set it as an override, as a flag or in a file."
+        request.fail([Failure.of(field, words)])

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, cast, dataclass_transform
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from ptycho.config.errors import ConfigError, Failure, unknown_name
+from ptycho.config.errors import ConfigError, unknown_name
 from ptycho.config.origins import Layer, Origin, laid_over
 from ptycho.config.paths import Files
 from ptycho.config.resolve import Resolution, fill, ranked, refusal, resolve
@@ -82,8 +82,7 @@ class CheckedDataclass(Views, metaclass=Shown):
     def __delattr__(self, name: str) -> None:
         """Refuse it."""
         label = section_of(type(self)).labelled(name)
-        message = f"{label}: expected a value; got a deletion. Assign the default instead."
-        raise ConfigError([Failure(label, message)])
+        raise ConfigError.of(label, "expected a value; got a deletion. Assign the default instead.")
 
     @classmethod
     def from_file(cls, path: Files) -> Self:
@@ -135,8 +134,7 @@ def _construct(self: CheckedDataclass, *values: Any, **named: Any) -> None:
     section = section_of(type(self))
     if len(values) > len(section.all_fields):
         name, most = type(self).__name__, len(section.all_fields)
-        message = f"{name}: expected at most {most} values; got more. Name them: field=value."
-        raise ConfigError([Failure(name, message)])
+        raise ConfigError.of(name, f"expected at most {most} values; got more. Name them: field=value.")
     given = dict(zip(section.all_fields, values, strict=False))
     if twice := given.keys() & named.keys():
         raise ConfigError(given_twice(section.labelled(name), "its place", name) for name in sorted(twice))

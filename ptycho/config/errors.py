@@ -44,6 +44,11 @@ class Failure(NamedTuple):
     message: str
     """The whole message as printed: it starts with the name and may span several lines."""
 
+    @classmethod
+    def of(cls, name: str, words: str) -> "Failure":
+        """Word what is wrong with something: its name, then mostly `expected <rule>; got <value>. <what to do>.`."""
+        return cls(name, f"{name}: {words}")
+
 
 MOST_SHOWN = 20
 """Failures whose messages are printed."""
@@ -60,6 +65,11 @@ class ConfigError(ValueError):
         told = (failure._replace(message=spelled_out(failure.message)) for failure in failures)
         self.failures: tuple[Failure, ...] = tuple(dict.fromkeys(told))
         super().__init__(self.failures)
+
+    @classmethod
+    def of(cls, name: str, words: str) -> "ConfigError":
+        """The error of one failure, as of `Failure.of`."""
+        return cls([Failure.of(name, words)])
 
     @property
     def messages(self) -> list[str]:
@@ -213,5 +223,5 @@ def path_of(path: object) -> str:
     is_path = isinstance(path, (str, os.PathLike))
     name = os.fspath(cast(os.PathLike[Any], path)) if is_path else None
     if not isinstance(name, str):
-        raise ConfigError([Failure("file", f"file: expected a path; got {show(path)}.")])
+        raise ConfigError.of("file", f"expected a path; got {show(path)}.")
     return name

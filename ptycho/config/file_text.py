@@ -47,7 +47,7 @@ def text_of(path: str, name: str) -> str:
         content = _content_of(path, name, largest + 1)
         if len(content) > largest:
             rule = f"expected settings, at most {largest} bytes"
-            raise _refused(name, f"{rule}; got a larger file. Name another one.")
+            raise ConfigError.of(name, f"{rule}; got a larger file. Name another one.")
         text = content.removeprefix(BOM_UTF8).decode()
         return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
     except ConfigError:
@@ -55,10 +55,10 @@ def text_of(path: str, name: str) -> str:
     except FileNotFoundError:
         raise _no_such_file(name) from None
     except UnicodeDecodeError:
-        raise _refused(name, "expected UTF-8 text; got other bytes. Save it as UTF-8.") from None
+        raise ConfigError.of(name, "expected UTF-8 text; got other bytes. Save it as UTF-8.") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise _refused(name, f"expected a readable file; got: {reason}.") from None
+        raise ConfigError.of(name, f"expected a readable file; got: {reason}.") from None
 
 
 def _content_of(path: str, name: str, most: int) -> bytes:
@@ -68,7 +68,7 @@ def _content_of(path: str, name: str, most: int) -> bytes:
         raise _without_format(path, name)
     is_pipe = stat.S_ISFIFO(found.st_mode)
     if not is_pipe and not stat.S_ISREG(found.st_mode):
-        raise _refused(name, "expected a file or a named pipe; got another kind of file. Name a file.")
+        raise ConfigError.of(name, "expected a file or a named pipe; got another kind of file. Name a file.")
     if not is_pipe and not found.st_size:  # what has no end tells no size
         return b""
     opened = os.open(path, os.O_RDONLY | _AT_ONCE)
@@ -90,7 +90,7 @@ def _holds_more(pipe: int, name: str) -> bool:
     writer.register(pipe, select.POLLIN)
     if not (events := writer.poll(WAIT_S * 1000)):
         what = f"expected settings from a named pipe; got nothing within {WAIT_S} s"
-        raise _refused(name, f"{what}. Start the program that writes into it.")
+        raise ConfigError.of(name, f"{what}. Start the program that writes into it.")
     return bool(events[0][1] & select.POLLIN)
 
 
@@ -98,20 +98,16 @@ def _without_format(path: str, name: str) -> ConfigError:
     """Word the refusal of what has no format that its name tells."""
     rule = "expected a file that ends in .toml, .yaml, .yml or .json"
     if path == "-":
-        return _refused(name, f"{rule}, which tells its format; got standard input. Name a file.")
+        return ConfigError.of(name, f"{rule}, which tells its format; got standard input. Name a file.")
     if os.path.isdir(path):
-        return _refused(name, f"{rule}; got a folder. Name a file.")
+        return ConfigError.of(name, f"{rule}; got a folder. Name a file.")
     if not os.path.lexists(path):
         return _no_such_file(name)
-    return _refused(name, f"{rule}. Rename the file.")
-
-
-def _refused(name: str, message: str) -> ConfigError:
-    return ConfigError([Failure(name, f"{name}: {message}")])
+    return ConfigError.of(name, f"{rule}. Rename the file.")
 
 
 def _no_such_file(name: str) -> ConfigError:
-    return _refused(name, "no such file. Check the path.")
+    return ConfigError.of(name, "no such file. Check the path.")
 
 
 def not_valid(path: str, text: str, fault: SyntaxFaultError) -> Failure:
@@ -164,8 +160,8 @@ def no_mapping(path: str, content: object, text: str) -> Failure:
     first, kind = text.strip().split("\n")[0], "a list" if isinstance(content, list) else "a single value"
     hint = "" if isinstance(content, list) else way_out(first, path)
     shown = quote_line(first) if hint else ""
-    message = f"{path}: expected a mapping of names to values; got {kind}."
-    return Failure(path, f"{message}{hint or ' See ptycho config init for a file to edit.'}{shown}")
+    hint = hint or " See ptycho config init for a file to edit."
+    return Failure.of(path, f"expected a mapping of names to values; got {kind}.{hint}{shown}")
 
 
 def repeated_keys(path: str, places: formats.Places) -> Iterator[Failure]:

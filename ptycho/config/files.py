@@ -177,8 +177,8 @@ class ConfigFile(NamedTuple):
         """What is wrong with names that are no settings; of very many, the first, and how many more there are."""
         failures = [wrong(name) for name in names[:_MOST_TOLD]]
         if more := len(names) - len(failures):
-            message = f"{self.path}: {more} more names that are not settings. Name a file with settings."
-            failures.insert(0, Failure(self.path, message))
+            words = f"{more} more names that are not settings. Name a file with settings."
+            failures.insert(0, Failure.of(self.path, words))
         return failures
 
     def place(self, key: tuple[str, ...]) -> str:
@@ -250,6 +250,8 @@ class _InFile(Writing):
     def locate(self, spelling: str) -> str:
         """The file and the line of a name."""
         return self._file.place(self._key(spelling))
+
+    origin = locate
 
     def line_text(self, spelling: str) -> str:
         """What the line of a name says of it."""

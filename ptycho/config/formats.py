@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 from ptycho.config import yaml_text
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError
 from ptycho.config.yaml_text import Key, Named, Parsed, SyntaxFaultError
+from ptycho.loading import loading
 
 _JSON_TOKEN: Final = r'"(?:[^"\\]++|\\.)*+"|[{}\[\]:]'
 _TOML_NAME: Final = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
@@ -60,14 +61,14 @@ def parse(path: str, text: str) -> Parsed:
     if not text.strip(" \t\r\n"):
         return {}, False, iter(())
     try:
-        return _PARSERS[suffix(path) or ""](text)
+        with loading():
+            return _PARSERS[suffix(path) or ""](text)
     except SyntaxFaultError as fault:
-        last = (
-            text.rstrip(" \t\r\n").count("\n") + 1
-        )  # where a file ends too early, parsers name the line after
+        # where a file ends too early, parsers name the line after
+        last = text.rstrip(" \t\r\n").count("\n") + 1
         raise SyntaxFaultError(min(fault.line, last), fault.reason) from None
     except RecursionError:
-        raise ConfigError([Failure(path, f"{path}: expected a table of values; got deep nesting.")]) from None
+        raise ConfigError.of(path, "expected a table of values; got deep nesting.") from None
 
 
 class Places:
@@ -238,9 +239,8 @@ def _parse_json(text: str) -> Parsed:
     try:
         return json.loads(text, object_pairs_hook=once), is_repeated, _json_keys(text)
     except json.JSONDecodeError as error:
-        before = text[
-            : error.pos + text.startswith(",", error.pos)
-        ].rstrip()  # where Python sees it differs by version
+        # where Python sees it differs by version
+        before = text[: error.pos + text.startswith(",", error.pos)].rstrip()
         if re.search(r"[^\s{\[,:]\s*,$", before) and text[len(before) :].lstrip()[:1] in ("}", "]"):
             reason = "a comma after the last value. Remove the comma"
             raise SyntaxFaultError(before.count("\n") + 1, reason) from None

@@ -86,7 +86,7 @@ def load_yaml_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     name = path_of(path)
     if not name.lower().endswith((".yaml", ".yml")):
-        raise ConfigError([Failure(name, f"{name}: expected a file that ends in .yaml or .yml.")])
+        raise ConfigError.of(name, "expected a file that ends in .yaml or .yml.")
 
     file = ConfigFile.collect(name)  # invalid YAML is refused with its line
     if file.failures:

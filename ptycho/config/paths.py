@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from ptycho.config.errors import ConfigError, Failure, show
+from ptycho.config.errors import ConfigError, show
 
 Files: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """One configuration file, or several, the last one strongest."""
@@ -79,10 +79,10 @@ def paths_in(said: object, variable: Variable) -> list[str]:
         ConfigError: It holds something other than text, or what stands for a folder is not there.
     """
     if not isinstance(said, str | None):
-        raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: expected text; got {show(said)}.")])
+        raise ConfigError.of(VARIABLE, f"expected text; got {show(said)}.")
     try:
         return [
             expanded(path.strip(), "", variable) for path in (said or "").split(os.pathsep) if path.strip()
         ]
     except PathError as error:
-        raise ConfigError([Failure(VARIABLE, f"{VARIABLE}: {error}.")]) from None
+        raise ConfigError.of(VARIABLE, f"{error}.") from None

@@ -47,11 +47,11 @@ def _failures(config: TrainingConfig | InferenceConfig, *places: str) -> Iterato
     for name in places:
         if getattr(config, name) is None:
             label = section_of(type(config)).labelled(name)
-            yield Failure(label, f"{label}: expected a path; got none. Set it.")
+            yield Failure.of(label, "expected a path; got none. Set it.")
     yield from conflicts_of(config.model, config)
 
 
 def _model_failures(config: ModelConfig) -> Iterator[Failure]:
     if config.N == 0:
-        message = "model.N: expected the size of the patterns; got 0. Set it, or take it from the data first."
-        yield Failure("model.N", message)
+        words = "expected the size of the patterns; got 0. Set it, or take it from the data first."
+        yield Failure.of("model.N", words)

@@ -56,8 +56,9 @@ def read_recipe(recipe: Recipe) -> list[ConfigFile]:
     if formats.suffix(path) is None and os.sep not in path:
         close = near(path, (*recipe_names(), NONE))
         hint = f"Did you mean {close}?" if close else f"Choose one of {', '.join(recipe_names())}."
-        message = f"recipe: expected the name of a recipe, a run file or none; got {show(path)}. {hint}"
-        return [ConfigFile(path, formats.Places(""), {}, (Failure("recipe", message),), kind="recipe")]
+        words = f"expected the name of a recipe, a run file or none; got {show(path)}. {hint}"
+        wrong = Failure.of("recipe", words)
+        return [ConfigFile(path, formats.Places(""), {}, (wrong,), kind="recipe")]
     return [ConfigFile.collect(path, kind="recipe")]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple, TypeVar
 
-from ptycho.config.errors import ConfigError, Failure, printable, show
+from ptycho.config.errors import ConfigError, printable, show
 from ptycho.config.fields import text
 from ptycho.config.origins import Origin
 
@@ -95,8 +95,8 @@ def _quoted(name: str, value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        message = f"{name}: expected Unicode text, as files hold; got {show(value)}. Rename what it names."
-        raise ConfigError([Failure(name, message)]) from None
+        words = f"expected Unicode text, as files hold; got {show(value)}. Rename what it names."
+        raise ConfigError.of(name, words) from None
     quoted = json.dumps(value, ensure_ascii=False)
     return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in quoted)
 

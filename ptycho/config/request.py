@@ -225,8 +225,8 @@ class Request:
                 found[cls] = _around(settings, layers)
             else:
                 name = f"{section_of(cls).table}_config"
-                message = f"{name}: expected a {cls.__name__} or none; got {show(settings)}."
-                failures.append(Failure(name, f"{message} Make one with from_snapshot()."))
+                rule = f"expected a {cls.__name__} or none; got {show(settings)}"
+                failures.append(Failure.of(name, f"{rule}. Make one with from_snapshot()."))
         found = suited(found, self._conflicts)
         failures += [failure for one in found.values() for failure in one.failures]
         values, origins = in_force(found.values())
@@ -270,11 +270,10 @@ class Request:
     def _take(self, kind: str, given: Mapping[str, Any], synonyms: Mapping[str, str]) -> None:
         """Sort the names of one level by their sections."""
         if not isinstance(cast(object, given), Mapping):
-            message = f"{kind}: expected a mapping of names to values; got {show(given)}."
-            raise ConfigError([Failure(kind, message)])
+            raise ConfigError.of(kind, f"expected a mapping of names to values; got {show(given)}.")
         for name in given:
             if not isinstance(cast(object, name), str):
-                raise ConfigError([Failure(kind, f"{kind}: expected names that are text; got {show(name)}.")])
+                raise ConfigError.of(kind, f"expected names that are text; got {show(name)}.")
         is_flag = kind == "flag"
         how = Writing(is_text=is_flag, variable=self._environ.get)
         layers = sort_values(kind, given, self._sections, how, synonyms)

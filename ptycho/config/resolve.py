@@ -254,7 +254,7 @@ def _missing(section: Section, layers: Sequence[Layer]) -> Iterator[Failure]:
         if info.is_required() and name not in given:
             held, label = section.nested.get(name), section.labelled(name)
             rule = f"a {held.cls.__name__}" if held else section.scalars[name].rule
-            yield Failure(label, f"{label}: expected {rule}; got none. Set it.")
+            yield Failure.of(label, f"expected {rule}; got none. Set it.")
 
 
 def _wrong(section: Section, layer: Layer) -> list[ErrorDetails]:
@@ -294,7 +294,7 @@ def refusal(section: Section, origin: Origin, why: ErrorDetails) -> Failure:
     shown = show(value) if may_show else "another value"
     line = quote_line(origin.raw or "") if origin.in_file and may_show else ""
     rule = own_words(why) or f"expected {f'a {held.cls.__name__}' if held else accepts.broken_by(value)}"
-    return Failure(label, f"{label}: {rule}; got {shown} from {origin}.{hint}{line}")
+    return Failure.of(label, f"{rule}; got {shown} from {origin}.{hint}{line}")
 
 
 def own_words(why: ErrorDetails) -> str:
@@ -320,7 +320,7 @@ def _beyond_rules(
             yield refusal(section, origins[place], why)
         else:
             name = ".".join(str(part) for part in why["loc"]) or error.title
-            yield Failure(name, f"{name}: {own_words(why) or why['msg']}.")
+            yield Failure.of(name, f"{own_words(why) or why['msg']}.")
 
 
 class Origins:
@@ -362,15 +362,11 @@ def _worded(conflict: Conflict, values: Mapping[str, Any], origins: Origins) -> 
     label, value, lines = origins.labelled(name), _said(values[name]), origins.line(name)
     if other:
         against = f"{other} is {_said(values[other])} ({origins.of(other)})"
-        message = (
-            f"{label}: {value} ({origins.of(name)}) needs {conflict.rule}; {against}. {conflict.way_out}"
-        )
+        words = f"{value} ({origins.of(name)}) needs {conflict.rule}; {against}. {conflict.way_out}"
         lines = "".join(dict.fromkeys((lines, origins.line(other))))
     else:
-        message = (
-            f"{label}: expected {conflict.rule}; got {value} from {origins.of(name)}. {conflict.way_out}"
-        )
-    return Failure(label, f"{message}{lines}")
+        words = f"expected {conflict.rule}; got {value} from {origins.of(name)}. {conflict.way_out}"
+    return Failure.of(label, f"{words}{lines}")
 
 
 def _said(value: object) -> str:

@@ -50,10 +50,8 @@ def idle_settings(values: Values) -> Iterator[Failure]:
         for name in names:
             if values.keys() >= {name, other} and holds(values):
                 value, against = text(values[name]), text(values[other])
-                message = (
-                    f"{name}: {value} has no effect while {other} is {against}. Drop it, or change {other}."
-                )
-                yield Failure(name, message)
+                words = f"{value} has no effect while {other} is {against}. Drop it, or change {other}."
+                yield Failure.of(name, words)
 
 
 def _warm_up_without_plateaus(run: Values) -> Iterator[Conflict]:

@@ -30,6 +30,7 @@ from typing_extensions import TypedDict
 
 from ptycho.config.errors import NEAR_ENOUGH, names_meant, near
 from ptycho.config.fields import Scalar, plain, scalar
+from ptycho.config.paths import absolute, written
 
 TABLES: Final[Mapping[str, str]] = {
     "model": "ptycho.config.model",
@@ -107,6 +108,10 @@ class Section:
     def paths(self) -> frozenset[str]:
         """The names of the fields that hold a path."""
         return frozenset(name for name, accepts in self.scalars.items() if Path in accepts.kinds)
+
+    def in_file(self, name: str, value: Any) -> Any:
+        """A plain value as any file holds it: a path from the root."""
+        return written(absolute(value)) if name in self.paths and value is not None else value
 
     @cached_property
     def secrets(self) -> frozenset[str]:

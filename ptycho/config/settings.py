@@ -108,10 +108,8 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
     def _go_together(self) -> Self:
         for name in section_of(type(self)).secrets:
             if is_mask(self.__dict__[name]):  # elsewhere each value is checked alone, and its origin is told
-                message = (
-                    f"{name}: expected a secret; got the asterisks that replace it in output. Set the secret."
-                )
-                raise ConfigError([Failure(name, message)])
+                words = "expected a secret; got the asterisks that replace it in output. Set the secret."
+                raise ConfigError.of(name, words)
         if found := tuple(self.conflicts(self.__dict__)):
             section, given = section_of(type(self)), Origin("argument")
             origins = Origins([section], dict.fromkeys(self.model_fields_set, given))
@@ -233,8 +231,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         try:
             content = from_json(json_data)
         except ValueError as error:
-            failure = Failure(cls.__name__, f"{cls.__name__}: expected JSON; got: {error}.")
-            raise ConfigError([failure]) from None
+            raise ConfigError.of(cls.__name__, f"expected JSON; got: {error}.") from None
         return cls.model_validate(content, **options)
 
     def with_overrides(self, overrides: Mapping[str, Any], *, flags: Mapping[str, Any] | None = None) -> Self:
@@ -322,5 +319,6 @@ def _immutable(settings: ResolvedSettings, written: str) -> ConfigError:
     name = section.field(written)
     if name is None:
         return ConfigError([unknown_name(written, section.suggest(written))])
-    message = f"{name}: settings are immutable. Use replace({name}=...), which returns a changed copy."
-    return ConfigError([Failure(name, message)])
+    return ConfigError.of(
+        name, f"settings are immutable. Use replace({name}=...), which returns a changed copy."
+    )

@@ -29,8 +29,7 @@ _BY_PLACE: Final[Mapping[str, str]] = {"train_data_file": "DATA", "model_path": 
 def as_mapping(cls: type, content: object) -> dict[str, Any]:
     """Return a copy of a mapping of settings to values, or refuse anything else."""
     if not isinstance(content, Mapping):
-        message = f"{cls.__name__}: expected a mapping of settings to values; got {show(content)}."
-        raise ConfigError([Failure(cls.__name__, message)])
+        raise ConfigError.of(cls.__name__, f"expected a mapping of settings to values; got {show(content)}.")
     return dict(cast(Mapping[str, Any], content))
 
 
@@ -54,9 +53,21 @@ class Writing:
         """Word the place of a name as written."""
         return spelling
 
+    def origin(self, spelling: str) -> str:
+        """Word where the text of a name is from."""
+        return f"flag --{spelling.replace('_', '-')}"
+
     def quote(self, spelling: str) -> str:
         """Quote the line of a name as written."""
         return ""
+
+
+class _Variables(Writing):
+    """How the environment is written."""
+
+    def origin(self, spelling: str) -> str:
+        """The variable."""
+        return f"environment variable {spelling}"
 
 
 PYTHON: Final = Writing()
@@ -127,11 +138,9 @@ def sort_values(
             try:
                 reading.values[name] = read_text(name, value, section, how) if how.is_text else value
             except PathError as error:
-                place = how.locate(spelling)
-                place = f"flag --{spelling.replace('_', '-')}" if place == spelling else place
-                reading.failures.append(
-                    _unplaced(section.labelled(name), value, place, error, how.quote(spelling))
-                )
+                what, _, way_out = f"{error}".partition(". ")
+                words = f"{what}; got {show(value)} from {how.origin(spelling)}. {way_out}."
+                reading.failures.append(Failure.of(section.labelled(name), f"{words}{how.quote(spelling)}"))
     return [
         Layer(kind, reading.values, reading.spelled, reading.raw, tuple(reading.failures))
         for reading in found
@@ -148,11 +157,6 @@ def read_text(name: str, written: object, section: Section, how: Writing) -> obj
     if name in section.paths and isinstance(value, str) and value:
         return expanded(value, how.folder, how.variable)
     return value
-
-
-def _unplaced(label: str, written: object, place: str, error: PathError, lines: str = "") -> Failure:
-    what, _, way_out = f"{error}".partition(". ")
-    return Failure(label, f"{label}: {what}; got {show(written)} from {place}. {way_out}.{lines}")
 
 
 class _Reading:
@@ -264,41 +268,34 @@ def read_environment(environ: Environment, section: Section, *, strict: bool = F
         The environment layer.
     """
     if not environ.names:
-        message = f"environ: expected a mapping of variables to text; got {show(environ.variables)}."
-        return Layer("environment", {}, failures=(Failure("environ", message),))
-    prefix, how = section.prefix or "", Writing(variable=environ.get)
-    values: dict[str, Any] = {}
-    places: dict[str, str] = {}
-    raw: dict[str, str] = {}
-    failures: list[Failure] = []
+        words = f"expected a mapping of variables to text; got {show(environ.variables)}."
+        return Layer("environment", {}, failures=(Failure.of("environ", words),))
+    prefix, failures = section.prefix or "", list[Failure]()
+    texts: dict[str, str] = {}
+    names: dict[str, str] = {}
     for variable in section.variables_in(environ.names):
         spelling = variable[len(prefix) :].lower()
         try:
-            text = environ.variables[variable]
+            text = cast(object, environ.variables[variable])
         except KeyError:  # another thread has removed it since it was listed
             continue
-        is_text = isinstance(cast(object, text), str)
-        if is_text and not text.strip():
+        if isinstance(text, str) and not text.strip():
             continue
         if (name := section.field(spelling)) is None:
             failures += _of_no_setting(variable, spelling, section, strict=strict)
-            continue
-        if name != spelling:
-            warn_renamed(variable, f"{prefix}{name.upper()}")
-        if name in places:
-            failures.append(given_twice(name, places[name], variable))
-        elif not is_text:
+        elif not isinstance(text, str):
             shown = show(text) if section.scalars[name].is_plain else "another value"
-            message = f"{name}: expected text; got {shown} from environment variable {variable}."
-            failures.append(Failure(name, message))
+            words = f"expected text; got {shown} from environment variable {variable}."
+            failures.append(Failure.of(name, words))
         else:
-            places[name], raw[name] = variable, text
-            try:
-                values[name] = read_text(name, text, section, how)
-            except PathError as error:
-                place = f"environment variable {variable}"
-                failures.append(_unplaced(section.labelled(name), text, place, error))
-    return Layer("environment", values, places, raw, tuple(failures))
+            if name != spelling:
+                warn_renamed(variable, f"{prefix}{name.upper()}")
+            texts[variable], names[variable] = text, name
+    if not texts:
+        return Layer("environment", {}, failures=tuple(failures))
+    how = _Variables(is_text=True, variable=environ.get)
+    (layer,) = sort_values("environment", texts, [section], how, names)
+    return layer._replace(failures=(*failures, *layer.failures))
 
 
 def _of_no_setting(variable: str, spelling: str, section: Section, *, strict: bool) -> list[Failure]:
@@ -327,4 +324,4 @@ def warn_renamed(written: str, name: str) -> None:
 
 def given_twice(name: str, first: str, second: str, lines: str = "") -> Failure:
     """Word the failure for a name that one source gives twice, above the lines where it does."""
-    return Failure(name, f"{name}: given twice, as {first} and as {second}. Keep one of them.{lines}")
+    return Failure.of(name, f"given twice, as {first} and as {second}. Keep one of them.{lines}")

@@ -51,10 +51,8 @@ def _options_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
     refused = sorted(name for name in without_effect if not _is_as_in_any(name, config[name]))
     refused += [name for name, value in _FIXED.items() if config.get(name) != value]
     if refused:
-        message = (
-            f"{cls.__name__}: model_config sets {', '.join(refused)}, which has no effect here. Drop it."
-        )
-        yield Failure(cls.__name__, message)
+        words = f"model_config sets {', '.join(refused)}, which has no effect here. Drop it."
+        yield Failure.of(cls.__name__, words)
 
 
 def _is_as_in_any(name: str, value: object) -> bool:
@@ -67,10 +65,8 @@ def _fields_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
     """Refuse another table, other names of fields, and fields that follow from others: each is resolved by itself."""
     own, above = cast(Any, cls), cast(Any, super(cls, cls))
     if own.table != above.table:
-        message = (
-            f"{cls.__name__}: table is {show(own.table)}; run files have these settings in [{above.table}]."
-        )
-        yield Failure(cls.__name__, f"{message} Drop it.")
+        words = f"table is {show(own.table)}; run files have these settings in [{above.table}]. Drop it."
+        yield Failure.of(cls.__name__, words)
     for name, field in cls.model_fields.items():
         place = f"{cls.__name__}.{name}"
         if field.default_factory_takes_validated_data:
@@ -187,8 +183,8 @@ def _dotenv_of(cls: type[BaseSettings]) -> tuple[DotEnvSettingsSource, tuple[Fai
         reason = error.strerror if isinstance(error, OSError) else str(error)
         if isinstance(error, UnicodeDecodeError):
             reason = f"text that is not {error.encoding}"
-        message = f"env_file: expected readable text in {names}; got: {reason}."
-        return DotEnvSettingsSource(cls, env_file=None), (Failure("env_file", message),)
+        words = f"expected readable text in {names}; got: {reason}."
+        return DotEnvSettingsSource(cls, env_file=None), (Failure.of("env_file", words),)
 
 
 def _unreadable() -> tuple[type[Exception], ...]:
@@ -235,8 +231,8 @@ def _read(kind: str, source: Any, section: Section) -> Layer:
     except _unreadable() as error:
         return Layer(kind, {}, failures=_failures(error, kind))
     if not isinstance(content, Mapping):
-        message = f"{kind}: expected a mapping of names to values; got {show(content)}."
-        return Layer(kind, {}, failures=(Failure(kind, message),))
+        words = f"expected a mapping of names to values; got {show(content)}."
+        return Layer(kind, {}, failures=(Failure.of(kind, words),))
     return read_values(kind, cast(Mapping[str, Any], content), section, TEXT)
 
 

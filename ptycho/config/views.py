@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_ori
 
 from pydantic.fields import FieldInfo
 
-from ptycho.config.errors import ConfigError, Failure
+from ptycho.config.errors import ConfigError
 from ptycho.config.origins import Layer, Origin, laid_over
-from ptycho.config.paths import absolute, written
 from ptycho.config.resolve import fill, sources_of
 from ptycho.config.section import recorded, section_of
 from ptycho.config.sources import read_arguments
@@ -115,12 +114,10 @@ class Views:
         table = "" if section.is_flat else section.table
         entries: list[Entry] = []
         for name in filter(held.__contains__, _shown_order(type(self))):
-            value = held[name]
-            if name in section.paths and value is not None:
-                # in a file a relative one has another folder
-                if value == recorded(section.defaults.get(name)):
-                    continue
-                value = written(absolute(value))
+            value, default = held[name], recorded(section.defaults.get(name))
+            if name in section.paths and value == default is not None:
+                continue  # a relative one, which has another folder in a file
+            value = section.in_file(name, value)
             entries.append(entry(table, section.group(name), name, value, section.help[name]))
         for name, declared in section.nested.items():
             held = getattr(self, name)
@@ -130,7 +127,7 @@ class Views:
                 way_out = (
                     f"Declare {name}: {type(held).__name__} in a class derived from {type(self).__name__}."
                 )
-                raise ConfigError([Failure(name, f"{name}: {rule}, in a file; {got}. {way_out}")])
+                raise ConfigError.of(name, f"{rule}, in a file; {got}. {way_out}")
             entries += held._entries()
         return entries
 

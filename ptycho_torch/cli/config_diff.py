@@ -102,8 +102,7 @@ def _found(place: str) -> ConfigFile:
         ConfigError: there is no run where one is named.
     """
     if not place.strip():
-        message = f"RUN_OR_FILE: expected a path; got {place!r}. Name a run or a file."
-        raise ConfigError([Failure("RUN_OR_FILE", message)])
+        raise ConfigError.of("RUN_OR_FILE", f"expected a path; got {place!r}. Name a run or a file.")
     if Path(place).is_dir() and not Path(place, RECORD).is_file():
         message = f"{printable(place)}: expected the folder of a run; got one without {RECORD}."
         raise ConfigError([Failure(place, message)])
@@ -117,7 +116,7 @@ def _of_run(file: ConfigFile) -> Origins:
         raise ConfigError(file.failures)
     if not isinstance(origins, Mapping) or not origins or not all(map(is_origin, origins.values())):
         rule = "expected the record of a run, with the origin of every setting; got another file"
-        raise ConfigError([Failure(file.path, f"{file.path}: {rule}.")])
+        raise ConfigError.of(file.path, f"{rule}.")
     recorded = cast(Mapping[str, Mapping[str, Any]], origins)
     return {name: Origin.from_dict(told) for name, told in recorded.items()}
 

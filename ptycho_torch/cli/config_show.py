@@ -7,7 +7,6 @@ from typing import Final
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import text
 from ptycho.config.files import ORIGINS_KEY, SCHEMA_KEY
-from ptycho.config.paths import absolute, written
 from ptycho.config.render import HEAD, SCHEMA_FILE, Entry, Row, file_text, lines, schema_line
 from ptycho.config.section import recorded, section_of, section_of_table
 from ptycho_torch.cli.commands import COMMANDS, Command
@@ -55,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError, Refusal, OSError: what would stop the run before it starts.
     """
-    settled: Settled = COMMANDS[options.of].load().settled(CommandLine.of(options), options)
+    settled: Settled = COMMANDS[options.of].load().settled(CommandLine.of(options))
     settings = _settings(settled)
     form = vars(options).get("form")
     if form is None:
@@ -86,9 +85,8 @@ def _entries(settings: list[Row]) -> list[Entry]:
     """What a run file has to set, to come to the same; not what only the run will know."""
     entries: list[Entry] = []
     for one in settings:
-        section, value = section_of_table(one.table), recorded(one.origin.value)
-        if one.name in section.paths and value is not None:
-            value = written(absolute(value))  # a relative one in a file is one in its folder
+        section = section_of_table(one.table)
+        value = section.in_file(one.name, recorded(one.origin.value))
         if not one.words:
             entries.append(Entry(one.table, one.group, one.name, value, section.help[one.name]))
     return entries

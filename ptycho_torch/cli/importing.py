@@ -12,17 +12,17 @@ from ptycho_torch.cli.inspect import add_reading, reading
 from ptycho_torch.cli.options import CommandLine, add_quiet, in_the_way
 from ptycho_torch.cli.parser import FlagParser
 
-_NOT_FOUND_HERE: Final = Failure(
+_NOT_FOUND_HERE: Final = Failure.of(
     "orientation",
-    "orientation: expected one of the eight that can be named, which the positions are written in; got auto, which a "
+    "expected one of the eight that can be named, which the positions are written in; got auto, which a "
     "reconstruction finds. Name it, or set it in ptycho reconstruct.",
 )
 
 OF_OPTICS: Final = ("auto", "optics", "estimate")
 """What `probe` may be where optics are of use."""
-_OF_A_SEARCH: Final = Failure(
+_OF_A_SEARCH: Final = Failure.of(
     "defocus",
-    "defocus: expected convergence or aperture beside it, which give the probe of the file to write; got neither. "
+    "expected convergence or aperture beside it, which give the probe of the file to write; got neither. "
     "Set one of them, or set defocus in ptycho reconstruct, whose search for the probe begins there.",
 )
 

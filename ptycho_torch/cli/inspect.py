@@ -51,10 +51,8 @@ def reading(line: CommandLine) -> tuple[Path, DataConfig, str]:
     request = line.request(SolverConfig, PyTorchExecutionConfig)
     path = request.path("data_file")
     if path is None:
-        message = (
-            "FILE: expected a path; got none. Name it, or set data_file in [solver] of a file for --config."
-        )
-        request.fail([Failure("FILE", message)])
+        words = "expected a path; got none. Name it, or set data_file in [solver] of a file for --config."
+        request.fail([Failure.of("FILE", words)])
     answer = request.answer()
     return Path(str(path)), answer[DataConfig], answer[SolverConfig].measurement_domain
 

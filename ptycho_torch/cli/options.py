@@ -16,6 +16,7 @@ from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.sources import Environment
 from ptycho_torch.cli.console import Refusal, is_first_process, is_watched
+from ptycho_torch.cli.flags import spell
 from ptycho_torch.cli.parser import FlagParser
 
 OWN = (
@@ -123,9 +124,8 @@ class CommandLine(NamedTuple):
     """Field or knob -> text, of the flags that were passed."""
     read: Callable[[], Sequence[ConfigFile]]
     """Reads the files of settings, and the recipe; once, when they are first asked for."""
-    quiet: bool
-    unknown: tuple[Failure, ...] = ()
-    """Flags that do not exist."""
+    options: argparse.Namespace
+    """The parsed namespace, with the options of the command itself."""
 
     @classmethod
     def of(cls, options: argparse.Namespace, *, recipe: str = STANDARD) -> "CommandLine":
@@ -137,14 +137,38 @@ class CommandLine(NamedTuple):
 
         Raises:
             ConfigError: what stands for a folder in the path of a file is not there.
+            Refusal: a run is to go on where it can, and also to be replaced.
         """
         passed = {name: text for name, text in vars(options).items() if name not in OWN and text is not None}
         command = vars(options).get("of", options.command)
         places = {name: passed.pop(name) for name in POSITIONAL.get(command, ()) if name in passed}
-        unknown = vars(options).get("unknown", ())
         files = [path_of_flag("--config", file) for file in vars(options).get("config", ())]
         read = partial(read_files, files, recipe_of(options, recipe), Environment(os.environ))
-        return cls(places, passed, cache(read), "quiet" in options, unknown)
+        line = cls(places, passed, cache(read), options)
+        if line.is_automatic and line.overwrites:
+            rule = "expected without --resume auto, which keeps the run in the folder"
+            raise Refusal(f"--overwrite: {rule}; got both. Drop one.")
+        return line
+
+    @property
+    def unknown(self) -> Sequence[Failure]:
+        """Flags that do not exist."""
+        return vars(self.options).get("unknown", ())
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether an earlier run in the folder may go."""
+        return "overwrite" in self.options
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether a run goes on where it can, and starts otherwise."""
+        return vars(self.options).get("resume") == AUTO
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a run that is named goes on."""
+        return "resume" in self.options and not self.is_automatic
 
     def request(
         self,
@@ -161,7 +185,7 @@ class CommandLine(NamedTuple):
             unread: settings of these sections that the run does nothing with.
             beside: the classes of sections that the command reads by another request.
         """
-        silent = self.quiet and "enable_progress_bar" not in self.flags
+        silent = "quiet" in self.options and "enable_progress_bar" not in self.flags
         request = Request(
             classes,
             overrides={"enable_progress_bar": False} if silent else {},
@@ -191,11 +215,38 @@ class CommandLine(NamedTuple):
             request.fail(failures)
             request.answer()
 
-    def resuming(self, options: argparse.Namespace, table: str, hint: str = ".") -> "Resumed":
+    def ready(
+        self,
+        request: Request,
+        cls: type,
+        places: Mapping[str, str],
+        wrong: Sequence[Failure] = (),
+        *,
+        may_resume: bool = False,
+    ) -> Path:
+        """Refuse what would stop a run before data are looked for, and return its folder.
+
+        Args:
+            request: what was asked for.
+            cls: the class that has the places, and the folder.
+            places: field -> what the usage calls it.
+            wrong: what else is wrong.
+            may_resume: whether an earlier run of the same kind in the folder could go on.
+
+        Raises:
+            ConfigError: there is anything.
+        """
+        failures, place = [*_missing_places(request, cls, places), *wrong], request.path("output_dir")
+        run_dir = Path(place or "")
+        if place and not self.is_automatic:
+            failures += run_in_the_way(run_dir, self.options, may_resume=may_resume)
+        self.refuse(request, failures)
+        return run_dir
+
+    def resuming(self, table: str, hint: str = ".") -> "Resumed":
         """What every run that goes on is asked with.
 
         Args:
-            options: the parsed namespace.
             table: the table of the run's own settings: `training` or `solver`.
             hint: ends the refusal of an option that does not go with `--resume`.
 
@@ -208,17 +259,12 @@ class CommandLine(NamedTuple):
 
         if self.unknown:
             raise ConfigError(self.unknown)
-        for option, given in (
-            ("--config", "config" in options),
-            ("--recipe", "recipe" in options),
-            ("--overwrite", "overwrite" in options),
-            ("--output-dir", self.flags.get("output_dir")),
-        ):
-            if given:
+        for name in ("config", "recipe", "overwrite", "output_dir"):
+            if name in self.options:
                 rule = "expected without --resume, which uses settings and folder of the run"
-                raise Refusal(f"{option}: {rule}; got both. Drop one{hint}")
-        run_dir = path_of_flag("--resume", options.resume)
-        overrides = {"enable_progress_bar": False} if self.quiet else {}
+                raise Refusal(f"{spell(name)}: {rule}; got both. Drop one{hint}")
+        run_dir = path_of_flag("--resume", self.options.resume)
+        overrides = {"enable_progress_bar": False} if "quiet" in self.options else {}
         changes = {"overrides": overrides, "flags": self.flags}
         return Resumed(Path(run_dir), read_record(Path(run_dir), table), changes)
 
@@ -233,33 +279,12 @@ class Resumed(NamedTuple):
     """What is changed of its settings, and where its scan is now: arguments of what goes on with it."""
 
 
-def resumes_itself(options: argparse.Namespace) -> bool:
-    """Whether a run goes on where it can, and starts otherwise.
-
-    Raises:
-        Refusal: it is also to replace what it could go on with.
-    """
-    automatic = vars(options).get("resume") == AUTO
-    if automatic and "overwrite" in options:
-        raise Refusal(
-            "--overwrite: expected without --resume auto, which keeps the run in the folder; got both. Drop one."
-        )
-    return automatic
-
-
-def missing_places(request: Request, cls: type, places: Mapping[str, str]) -> list[Failure]:
-    """The places that no level names; none where a file that may name them cannot be read, which is a failure itself.
-
-    Args:
-        request: what was asked for.
-        cls: the class that has the places.
-        places: field -> what the usage calls it.
-    """
+def _missing_places(request: Request, cls: type, places: Mapping[str, str]) -> list[Failure]:
+    """The places that no level names; none where a file that may name them is not read, which is a failure itself."""
     table = section_of(cls).table
     missing = [
-        Failure(
-            word,
-            f"{word}: expected a path; got none. Name it, or set {name} in [{table}] of a file for --config.",
+        Failure.of(
+            word, f"expected a path; got none. Name it, or set {name} in [{table}] of a file for --config."
         )
         for name, word in places.items()
         if request.path(name) is None
@@ -277,7 +302,7 @@ def path_of_flag(flag: str, written: str) -> str:
         return expanded(written)
     except PathError as error:
         what, _, way_out = str(error).partition(". ")
-        raise ConfigError([Failure(flag, f"{flag}: {what}; got {show(written)}. {way_out}.")]) from None
+        raise ConfigError.of(flag, f"{what}; got {show(written)}. {way_out}.") from None
 
 
 def recipe_of(options: argparse.Namespace, default: str = STANDARD) -> str:
@@ -289,8 +314,8 @@ def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:
     """A file that is kept, unless somebody says that it may go."""
     if "overwrite" in options or not path.exists():
         return []
-    message = f"{path}: expected a new file; got an existing one. Name another place, or pass --overwrite."
-    return [Failure(str(path), message)]
+    words = "expected a new file; got an existing one. Name another place, or pass --overwrite."
+    return [Failure.of(str(path), words)]
 
 
 def run_in_the_way(run_dir: Path, options: argparse.Namespace, *, may_resume: bool = False) -> list[Failure]:

@@ -52,8 +52,8 @@ def read_parameters(flags: Iterable[Flag], passed: Mapping[str, str]) -> dict[st
             value = values[flag.name] = accepts.read(written)
             is_word = str in accepts.kinds or value in accepts.words.values()
             if isinstance(value, str) and not is_word:
-                message = f"expected {accepts.rule}; got {show(written)} from flag {flag.spelling}."
-                failures.append(Failure(flag.name, f"{flag.name}: {message}"))
+                words = f"expected {accepts.rule}; got {show(written)} from flag {flag.spelling}."
+                failures.append(Failure.of(flag.name, words))
     if failures:
         raise ConfigError(failures)
     return values

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig
 from ptycho.config.data import DataConfig
@@ -16,6 +16,7 @@ from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
+from ptycho.data_error import DataError
 from ptycho.run_files import is_model
 from ptycho.run_names import reconstruction_folder
 from ptycho_torch.cli import solve
@@ -24,17 +25,17 @@ from ptycho_torch.cli.flags import flags_of
 from ptycho_torch.cli.options import (
     CommandLine,
     add_own_options,
-    missing_places,
-    resumes_itself,
-    run_in_the_way,
     shown_values,
 )
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.settled import Settled
 
-_ONE_PASS = Failure(
+if TYPE_CHECKING:
+    from ptycho_torch.config_factory import InferencePayload
+
+_ONE_PASS = Failure.of(
     "--resume",
-    "--resume: expected in a reconstruction without MODEL; got it in one with a model, which is a single pass. "
+    "expected in a reconstruction without MODEL; got it in one with a model, which is a single pass. "
     "Start it again (--overwrite), or leave MODEL out.",
 )
 
@@ -78,42 +79,34 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    automatic = resumes_itself(options)
-    if "resume" in options and not automatic:
-        return solve.resume(line, options)
+    if line.resumes:
+        return solve.resume(line)
     line, request, is_alone = asked(line)
     if is_alone:
-        return solve.run(line, request, options)
+        return solve.run(line, request)
+    wrong = [*_swapped(line), *solve.misplaced(line, with_model=True)]
+    wrong += [_ONE_PASS] if line.is_automatic else []
     places = {"model_path": "MODEL", "test_data_file": "DATA"}
-    wrong = [*missing_places(request, InferenceConfig, places), *_swapped(line)]
-    wrong += [*solve.misplaced(line, with_model=True), *([_ONE_PASS] if automatic else [])]
-    place = request.path("output_dir")
-    run_dir, model = Path(place or ""), request.path("model_path") or ""
-    is_known = place is not None and not model.endswith(".ckpt")  # which is refused with the model
-    line.refuse(request, [*wrong, *(run_in_the_way(run_dir, options) if is_known else ())])
-
-    from ptycho.raw_data import DataError
-    from ptycho_torch.config_factory import create_inference_payload
-
+    run_dir = line.ready(request, InferenceConfig, places, wrong)
     with refusing(DataError), watching_for_interrupt(run_dir):
-        payload = create_inference_payload(None, None, None, request=request)
+        payload = _payload(request)
         tell_loading()
         from ptycho_torch.bundle import BundleError
         from ptycho_torch.runs.reconstruction import reconstruct_scans
 
         with refusing(BundleError):
-            results = reconstruct_scans(payload, overwrite="overwrite" in options)
+            results = reconstruct_scans(payload, overwrite=line.overwrites)
     return solve.tell_results(results)
 
 
-def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
+def settled(line: CommandLine) -> Settled:
     """The settings of a reconstruction that is not started; DATA may be left out.
 
     Raises:
         ConfigError, Refusal, OSError: what would stop it before it starts.
     """
-    if "resume" in options and not resumes_itself(options):
-        return solve.settled_again(line, options)
+    if line.resumes:
+        return solve.settled_again(line)
     line, request, is_alone = asked(line)
     line.refuse(request, solve.misplaced(line, with_model=not is_alone))
     if is_alone:
@@ -123,21 +116,22 @@ def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
         from ptycho.model_archive import find_archive
         from ptycho_torch.config_inferred import trained_layers
 
+        trained = trained_layers(find_archive(model))
+        request.add(ModelConfig, trained["model"])
+        request.add(DataConfig, trained["data"])
         unknown = {
             "inference.test_data_file": (Origin("argument"), "DATA"),
             "inference.output_dir": (Origin("cli-default"), "FOLDER-OF-MODEL/NAME-OF-DATA"),
         }
-        trained = trained_layers(find_archive(model))
-        request.add(ModelConfig, trained["model"])
-        request.add(DataConfig, trained["data"])
         return Settled.without_data(request, unknown, *classes)
+    with refusing(DataError):
+        return Settled.of(_payload(request), *classes)
 
-    from ptycho.data_error import DataError
+
+def _payload(request: Request) -> "InferencePayload":
     from ptycho_torch.config_factory import create_inference_payload
 
-    with refusing(DataError):
-        payload = create_inference_payload(None, None, None, request=request)
-    return Settled.of(payload, *classes)
+    return create_inference_payload(None, None, None, request=request)
 
 
 def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:
@@ -164,7 +158,7 @@ def _with_model(line: CommandLine) -> Request:
         unread=unread_by_reconstructions(with_model=True),
     )
     model, data = request.path("model_path"), request.path("test_data_file")
-    if model and data:
+    if model and data and not model.endswith(".ckpt"):  # which is refused
         place = {"output_dir": str(reconstruction_folder(model, data))}
         request.add(InferenceConfig, Layer("cli-default", place))
     return request
@@ -181,5 +175,5 @@ def _swapped(line: CommandLine) -> list[Failure]:
     model, data = (line.places.get(name, "") for name in ("model_path", "test_data_file"))
     if not (data and is_model(data)) or (model and is_model(model)):
         return []
-    message = f"MODEL: expected a trained model, and then the scan; got {show(model)} and then the model {show(data)}."
-    return [Failure("MODEL", f"{message} Swap the two.")]
+    words = f"expected a trained model, and then the scan; got {show(model)} and then the model {show(data)}."
+    return [Failure.of("MODEL", f"{words} Swap the two.")]

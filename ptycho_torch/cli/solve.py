@@ -1,6 +1,5 @@
 """`ptycho reconstruct DATA`, without a model: from a scan to pictures, arrays and figures by the iterative solver."""
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from ptycho.config.paths import RECONSTRUCTIONS
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
+from ptycho.data_error import DataError
 from ptycho.judgement import judgement
 from ptycho.run_files import REPORT
 from ptycho.run_names import default_folder
@@ -34,12 +34,13 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import spell
-from ptycho_torch.cli.options import CommandLine, Resumed, missing_places, resumes_itself, run_in_the_way
+from ptycho_torch.cli.options import CommandLine, Resumed
 from ptycho_torch.cli.settled import Settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ptycho_torch.config_solver import SolverPayload
     from ptycho_torch.runs.reconstruction import ReconstructionResult
     from ptycho_torch.runs.solved import SolverResult
 
@@ -69,34 +70,24 @@ def misplaced(line: CommandLine, *, with_model: bool) -> list[Failure]:
     ]  # fmt: skip
 
 
-def run(line: CommandLine, request: Request, options: argparse.Namespace) -> int:
+def run(line: CommandLine, request: Request) -> int:
     """Reconstruct without a model, and print one line for every scan.
 
     Raises:
         ConfigError, Refusal, OSError: wrong input.
     """
-    wrong = [
-        *missing_places(request, SolverConfig, {"data_file": "DATA"}),
-        *misplaced(line, with_model=False),
-    ]
-    place = request.path("output_dir")
-    run_dir, automatic = Path(place or ""), resumes_itself(options)
-    kept = run_in_the_way(run_dir, options) if place and not automatic else []
-    line.refuse(request, [*wrong, *kept])
-
-    from ptycho.raw_data import DataError
-    from ptycho_torch.config_solver import create_solver_payload
-
+    wrong = misplaced(line, with_model=False)
+    run_dir = line.ready(request, SolverConfig, {"data_file": "DATA"}, wrong)
     with refusing(DataError), watching_for_interrupt(run_dir):
-        payload = create_solver_payload(None, None, request=request)
+        payload = _payload(request)
         tell_loading()
-        if automatic:
+        if line.is_automatic:
             from ptycho_torch.runs.resuming_solver import solve_or_resume
 
             return _tell_resumed(solve_or_resume(payload), run_dir)
         from ptycho_torch.runs.solving import solve
 
-        return tell_results(solve(payload, overwrite="overwrite" in options))
+        return tell_results(solve(payload, overwrite=line.overwrites))
 
 
 def settled(request: Request) -> Settled:
@@ -107,23 +98,24 @@ def settled(request: Request) -> Settled:
             "solver.output_dir": (Origin("cli-default"), f"{RECONSTRUCTIONS}/NAME-OF-DATA"),
         }
         return Settled.without_data(request, unknown, SolverConfig, DataConfig)
-
-    from ptycho.data_error import DataError
-    from ptycho_torch.config_solver import create_solver_payload
-
     with refusing(DataError):
-        payload = create_solver_payload(None, None, request=request)
-    return Settled.of(payload, SolverConfig, DataConfig)
+        return Settled.of(_payload(request), SolverConfig, DataConfig)
 
 
-def settled_again(line: CommandLine, options: argparse.Namespace) -> Settled:
+def settled_again(line: CommandLine) -> Settled:
     """The settings of a reconstruction that would go on."""
-    known = asked_to_resume(line, options)
+    known = asked_to_resume(line)
 
     from ptycho_torch.runs.changes import recorded_solver_payload
 
     payload = recorded_solver_payload(known.record, known.run_dir, **known.changes)
     return Settled.of(payload, SolverConfig, DataConfig)
+
+
+def _payload(request: Request) -> "SolverPayload":
+    from ptycho_torch.config_solver import create_solver_payload
+
+    return create_solver_payload(None, None, request=request)
 
 
 def asked(line: CommandLine) -> Request:
@@ -136,24 +128,21 @@ def asked(line: CommandLine) -> Request:
     return request
 
 
-def resume(line: CommandLine, options: argparse.Namespace) -> int:
+def resume(line: CommandLine) -> int:
     """Go on with a reconstruction without a model, and print one line for every scan.
 
     Raises:
         ConfigError, Refusal, OSError: wrong input.
     """
-    known = asked_to_resume(line, options)
-
+    known = asked_to_resume(line)
     tell_loading()
-    from ptycho.raw_data import DataError
-
     with refusing(DataError), watching_for_interrupt(known.run_dir):
         from ptycho_torch.runs.resuming_solver import resume_solving
 
         return _tell_resumed(resume_solving(known.run_dir, **known.changes), known.run_dir)
 
 
-def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> Resumed:
+def asked_to_resume(line: CommandLine) -> Resumed:
     """The reconstruction that goes on.
 
     Raises:
@@ -163,7 +152,7 @@ def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> Resumed:
     if len(line.places) > 1:
         rule = "expected with DATA alone, where the scan was moved"
         raise Refusal(f"--resume: {rule}; got MODEL as well. Drop MODEL: a run keeps its settings.")
-    known = line.resuming(options, "solver")
+    known = line.resuming("solver")
     known.changes["data"] = next(iter(line.places.values()), None)
     return known
 

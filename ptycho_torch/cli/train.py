@@ -13,6 +13,7 @@ from ptycho.config.paths import RUNS
 from ptycho.config.recipes import STANDARD
 from ptycho.config.request import Request
 from ptycho.config.training import TrainingConfig
+from ptycho.data_error import DataError
 from ptycho.wording import counted
 from ptycho_torch.cli.console import (
     is_first_process,
@@ -29,15 +30,13 @@ from ptycho_torch.cli.options import (
     CommandLine,
     Resumed,
     add_own_options,
-    missing_places,
-    resumes_itself,
-    run_in_the_way,
     shown_values,
 )
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.settled import Settled
 
 if TYPE_CHECKING:
+    from ptycho_torch.config_factory import TrainingPayload
     from ptycho_torch.runs.resuming import EndedTraining
     from ptycho_torch.runs.training import TrainingResult
 
@@ -77,43 +76,31 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options)
-    automatic = resumes_itself(options)
-    if "resume" in options and not automatic:
-        return _say_result(_resumed(line, options))
+    if line.resumes:
+        return _say_result(_resumed(line))
     request = asked(line)
-    wrong, place = (
-        missing_places(request, TrainingConfig, {"train_data_file": "DATA"}),
-        request.path("output_dir"),
-    )
-    run_dir = Path(place or "")
-    if place and not automatic:
-        wrong += run_in_the_way(run_dir, options, may_resume=True)
-    line.refuse(request, wrong)
-
-    from ptycho.raw_data import DataError
-    from ptycho_torch.config_factory import create_training_payload
-
+    run_dir = line.ready(request, TrainingConfig, {"train_data_file": "DATA"}, may_resume=True)
     with refusing(DataError), watching_for_interrupt(run_dir):
-        payload = create_training_payload(None, None, request=request)
+        payload = _payload(request)
         tell_loading()
-        if automatic:
+        if line.is_automatic:
             from ptycho_torch.runs.resuming import train_or_resume
 
             return _say_result(train_or_resume(payload))
         from ptycho_torch.runs.training import train
 
-        return _say_result(train(payload, overwrite="overwrite" in options))
+        return _say_result(train(payload, overwrite=line.overwrites))
 
 
-def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
+def settled(line: CommandLine) -> Settled:
     """The settings of a training that is not started; DATA may be left out.
 
     Raises:
         ConfigError, Refusal, OSError: what would stop it before it starts.
     """
     classes = (ModelConfig, TrainingConfig, DataConfig)
-    if "resume" in options and not resumes_itself(options):
-        known = asked_to_resume(line, options)
+    if line.resumes:
+        known = asked_to_resume(line)
 
         from ptycho_torch.runs.changes import recorded_payload
 
@@ -128,18 +115,18 @@ def settled(line: CommandLine, options: argparse.Namespace) -> Settled:
             "training.output_dir": (Origin("cli-default"), f"{RUNS}/NAME-OF-DATA"),
         }
         return Settled.without_data(request, unknown, *classes)
+    with refusing(DataError):
+        return Settled.of(_payload(request), *classes)
 
-    from ptycho.data_error import DataError
+
+def _payload(request: Request) -> "TrainingPayload":
     from ptycho_torch.config_factory import create_training_payload
 
-    with refusing(DataError):
-        return Settled.of(create_training_payload(None, None, request=request), *classes)
+    return create_training_payload(None, None, request=request)
 
 
-def _resumed(line: CommandLine, options: argparse.Namespace) -> "TrainingResult":
-    from ptycho.raw_data import DataError
-
-    known = asked_to_resume(line, options)
+def _resumed(line: CommandLine) -> "TrainingResult":
+    known = asked_to_resume(line)
     tell_loading()
     with refusing(DataError), watching_for_interrupt(known.run_dir):
         from ptycho_torch.runs.resuming import resume
@@ -147,14 +134,14 @@ def _resumed(line: CommandLine, options: argparse.Namespace) -> "TrainingResult"
         return resume(known.run_dir, **known.changes)
 
 
-def asked_to_resume(line: CommandLine, options: argparse.Namespace) -> Resumed:
+def asked_to_resume(line: CommandLine) -> Resumed:
     """The training that goes on.
 
     Raises:
         ConfigError: a flag that does not exist.
         Refusal: an option that does not go with `--resume`.
     """
-    known = line.resuming(options, "training", "; flags change the settings that can be changed.")
+    known = line.resuming("training", "; flags change the settings that can be changed.")
     known.changes["train_data_file"] = line.places.get("train_data_file")
     return known
 
