@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 from ptycho.config.dataclass import CheckedDataclass
 from ptycho.config.execution import Accelerator, Scheduler, Strategy
 from ptycho.config.field_types import (
-    DecayRate,
     File,
     Fraction,
     NonNegativeFloat,
     OptionalFile,
+    Share,
     ShrinkFactor,
 )
 from ptycho.config.fields import Exact, Flag, NonNegativeInt, PositiveFloat, PositiveInt, Rule
@@ -193,16 +193,16 @@ class TrainingConfig(
     optimizer: Annotated[Literal["adam", "adamw", "sgd"], Exact()] = "adam"
     """The optimizer."""
 
-    momentum: DecayRate = 0.9
+    momentum: Share = 0.9
     """Momentum of sgd."""
 
     weight_decay: NonNegativeFloat = 0.0
     """Weight decay of the optimizer."""
 
-    adam_beta1: DecayRate = 0.9
+    adam_beta1: Share = 0.9
     """Decay rate of the mean gradient, of adam and adamw."""
 
-    adam_beta2: DecayRate = 0.999
+    adam_beta2: Share = 0.999
     """Decay rate of the mean squared gradient, of adam and adamw."""
 
     lr_warmup_epochs: NonNegativeInt = 0

@@ -7,10 +7,11 @@ legacy dictionary (rule CONFIG-002).
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from annotated_types import Ge, Le, Lt
-from pydantic import AllowInfNan, Field, Strict
+from annotated_types import Ge, Le
+from pydantic import Field, Strict
 from pydantic_settings import SettingsConfigDict
 
+from ptycho.config.field_types import Share
 from ptycho.config.fields import (
     LARGEST,
     Exact,
@@ -43,7 +44,6 @@ Precision = Annotated[Literal["32-true", "16-mixed", "bf16-mixed", "64-true"], E
 ClipAlgorithm = Annotated[Literal["norm", "value"], Exact()]
 MonitorMode = Annotated[Literal["min", "max"], Exact()]
 PreviewPeriod = Annotated[NonNegativeInt | Literal["auto"], Exact()]
-Fraction = Annotated[float, Strict(), Ge(0), Lt(1), AllowInfNan(False), Exact()]
 DdpBackend = Annotated[Literal["auto", "nccl", "gloo", "mpi"], Exact()]
 
 
@@ -118,7 +118,7 @@ class AdditionalKnobs(ResolvedSettings):
     ddp_gradient_as_bucket_view: Flag = knob(
         True, "hardware", "With ddp, keep gradients in the buffers that are sent, which saves memory."
     )
-    val_split: Fraction = knob(
+    val_split: Share = knob(
         0.05, "data loading", "Fraction of the groups that is used for validation if no test data are given."
     )
     val_split_seed: Seed = knob(42, "data loading", "Seed of the choice of validation groups.")

@@ -32,7 +32,7 @@ NonNegativeFloat = Annotated[float, Strict(), Ge(0), AllowInfNan(False), Exact()
 """A finite number >= 0."""
 Fraction = Annotated[float, Strict(), Ge(0), Le(1), AllowInfNan(False), Exact()]
 """A number from 0 to 1."""
-DecayRate = Annotated[float, Strict(), Ge(0), Lt(1), AllowInfNan(False), Exact()]
+Share = Annotated[float, Strict(), Ge(0), Lt(1), AllowInfNan(False), Exact()]
 """A number from 0 to below 1."""
 ShrinkFactor = Annotated[float, Strict(), Gt(0), Lt(1), AllowInfNan(False), Exact()]
 """A number between 0 and 1, neither of them."""

@@ -251,8 +251,6 @@ class _InFile(Writing):
         """The file and the line of a name."""
         return self._file.place(self._key(spelling))
 
-    origin = locate
-
     def line_text(self, spelling: str) -> str:
         """What the line of a name says of it."""
         return self._file.places.excerpt(self._key(spelling))

@@ -7,12 +7,12 @@ out is set in `ptycho.config.execution.PyTorchExecutionConfig`.
 import dataclasses
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le, Lt
-from pydantic import AllowInfNan, Strict
+from annotated_types import Ge, Le
+from pydantic import Strict
 
 from ptycho.config.data import DataConfig
 from ptycho.config.dataclass import CheckedDataclass
-from ptycho.config.field_types import Domain, File, OptionalFile, SaveFormat, path
+from ptycho.config.field_types import Domain, File, OptionalFile, SaveFormat, Share, path
 from ptycho.config.fields import Exact, Flag, PositiveFloat, PositiveInt
 
 MOST_MODES = 16
@@ -24,7 +24,6 @@ Prior = Annotated[Literal["auto", "none", "tv"], Exact()]
 PriorWeight = Annotated[PositiveFloat | Literal["auto"], Exact()]
 ModeCount = Annotated[int, Strict(), Ge(1), Le(MOST_MODES), Exact()]
 Refinement = Annotated[Annotated[bool, Strict()] | Literal["auto"], Exact()]
-Share = Annotated[float, Strict(), Ge(0), Lt(1), AllowInfNan(False), Exact()]
 
 
 class SolverConfig(CheckedDataclass, table="solver", recipe_omits=("execution",)):  # which suits networks

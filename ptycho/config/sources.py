@@ -53,21 +53,9 @@ class Writing:
         """Word the place of a name as written."""
         return spelling
 
-    def origin(self, spelling: str) -> str:
-        """Word where the text of a name is from."""
-        return f"flag --{spelling.replace('_', '-')}"
-
     def quote(self, spelling: str) -> str:
         """Quote the line of a name as written."""
         return ""
-
-
-class _Variables(Writing):
-    """How the environment is written."""
-
-    def origin(self, spelling: str) -> str:
-        """The variable."""
-        return f"environment variable {spelling}"
 
 
 PYTHON: Final = Writing()
@@ -138,9 +126,11 @@ def sort_values(
             try:
                 reading.values[name] = read_text(name, value, section, how) if how.is_text else value
             except PathError as error:
-                what, _, way_out = f"{error}".partition(". ")
-                words = f"{what}; got {show(value)} from {how.origin(spelling)}. {way_out}."
-                reading.failures.append(Failure.of(section.labelled(name), f"{words}{how.quote(spelling)}"))
+                place = how.locate(spelling)
+                place = f"flag --{spelling.replace('_', '-')}" if place == spelling else place
+                reading.failures.append(
+                    _unplaced(section.labelled(name), value, place, error, how.quote(spelling))
+                )
     return [
         Layer(kind, reading.values, reading.spelled, reading.raw, tuple(reading.failures))
         for reading in found
@@ -157,6 +147,11 @@ def read_text(name: str, written: object, section: Section, how: Writing) -> obj
     if name in section.paths and isinstance(value, str) and value:
         return expanded(value, how.folder, how.variable)
     return value
+
+
+def _unplaced(label: str, written: object, place: str, error: PathError, lines: str = "") -> Failure:
+    what, _, way_out = f"{error}".partition(". ")
+    return Failure.of(label, f"{what}; got {show(written)} from {place}. {way_out}.{lines}")
 
 
 class _Reading:
@@ -270,32 +265,39 @@ def read_environment(environ: Environment, section: Section, *, strict: bool = F
     if not environ.names:
         words = f"expected a mapping of variables to text; got {show(environ.variables)}."
         return Layer("environment", {}, failures=(Failure.of("environ", words),))
-    prefix, failures = section.prefix or "", list[Failure]()
-    texts: dict[str, str] = {}
-    names: dict[str, str] = {}
+    prefix, how = section.prefix or "", Writing(variable=environ.get)
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    raw: dict[str, str] = {}
+    failures: list[Failure] = []
     for variable in section.variables_in(environ.names):
         spelling = variable[len(prefix) :].lower()
         try:
-            text = cast(object, environ.variables[variable])
+            text = environ.variables[variable]
         except KeyError:  # another thread has removed it since it was listed
             continue
-        if isinstance(text, str) and not text.strip():
+        is_text = isinstance(cast(object, text), str)
+        if is_text and not text.strip():
             continue
         if (name := section.field(spelling)) is None:
             failures += _of_no_setting(variable, spelling, section, strict=strict)
-        elif not isinstance(text, str):
+            continue
+        if name != spelling:
+            warn_renamed(variable, f"{prefix}{name.upper()}")
+        if name in places:
+            failures.append(given_twice(name, places[name], variable))
+        elif not is_text:
             shown = show(text) if section.scalars[name].is_plain else "another value"
             words = f"expected text; got {shown} from environment variable {variable}."
             failures.append(Failure.of(name, words))
         else:
-            if name != spelling:
-                warn_renamed(variable, f"{prefix}{name.upper()}")
-            texts[variable], names[variable] = text, name
-    if not texts:
-        return Layer("environment", {}, failures=tuple(failures))
-    how = _Variables(is_text=True, variable=environ.get)
-    (layer,) = sort_values("environment", texts, [section], how, names)
-    return layer._replace(failures=(*failures, *layer.failures))
+            places[name], raw[name] = variable, text
+            try:
+                values[name] = read_text(name, text, section, how)
+            except PathError as error:
+                place = f"environment variable {variable}"
+                failures.append(_unplaced(section.labelled(name), text, place, error))
+    return Layer("environment", values, places, raw, tuple(failures))
 
 
 def _of_no_setting(variable: str, spelling: str, section: Section, *, strict: bool) -> list[Failure]:

@@ -7,13 +7,13 @@ from ptycho.config.data import DataConfig
 from ptycho.config.dataclass import CheckedDataclass
 from ptycho.config.field_types import (
     Backend,
-    DecayRate,
     Domain,
     File,
     Fraction,
     NonNegativeFloat,
     OptionalFile,
     PositionsProvided,
+    Share,
     ShrinkFactor,
     path,
 )
@@ -105,16 +105,16 @@ class TrainingConfig(CheckedDataclass, table="training", renamed={"n_images": "n
     optimizer: Annotated[Literal["adam", "adamw", "sgd"], Exact()] = "adam"
     """The optimizer."""
 
-    momentum: DecayRate = 0.9
+    momentum: Share = 0.9
     """Momentum of sgd."""
 
     weight_decay: NonNegativeFloat = 0.0
     """Weight decay of the optimizer."""
 
-    adam_beta1: DecayRate = 0.9
+    adam_beta1: Share = 0.9
     """Decay rate of the mean gradient, of adam and adamw."""
 
-    adam_beta2: DecayRate = 0.999
+    adam_beta2: Share = 0.999
     """Decay rate of the mean squared gradient, of adam and adamw."""
 
     lr_warmup_epochs: NonNegativeInt = 0

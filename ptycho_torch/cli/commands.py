@@ -1,5 +1,6 @@
 """The commands of `ptycho`: their names, what help says of them, and the settings that it shows first."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final, NamedTuple
@@ -84,7 +85,11 @@ ACTIONS: Final = {
 }
 """Name -> action of `ptycho config`."""
 
-COMMON = {
+_OF_A_SCAN: Final = (
+    *("format", "patterns", "positions", "positions_x", "positions_y", "positions_unit"),
+    *("energy", "distance", "detector_pixel", "crop", "bin", "centre", "measurement_domain"),
+)
+COMMON: Final[Mapping[str, tuple[str, ...]]] = {
     "train": (
         *("output_dir", "nepochs", "batch_size", "learning_rate", "gridsize", "architecture"),
         *(
@@ -100,14 +105,8 @@ COMMON = {
         *("output_dir", "n_iterations", "refine_probe", "probe_modes", "refine_positions", "prior", "start"),
         *("measurement_domain", "inference_batch_size", "reconstruction_window", "accelerator", "n_devices"),
     ),
-    "inspect": (
-        *("format", "patterns", "positions", "positions_x", "positions_y", "positions_unit"),
-        *("energy", "distance", "detector_pixel", "crop", "bin", "centre", "measurement_domain"),
-    ),
-    "import": (
-        *("format", "patterns", "positions", "positions_x", "positions_y", "positions_unit"),
-        *("energy", "distance", "detector_pixel", "crop", "bin", "centre", "measurement_domain"),
-    ),
+    "inspect": _OF_A_SCAN,
+    "import": _OF_A_SCAN,
     "demo": (
         *("output_dir", "N", "n_positions", "nphotons", "nepochs", "batch_size", "learning_rate", "gridsize"),
         *("accelerator", "n_devices"),
