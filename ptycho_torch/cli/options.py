@@ -243,12 +243,13 @@ class CommandLine(NamedTuple):
         self.refuse(request, failures)
         return run_dir
 
-    def resuming(self, table: str, hint: str = ".") -> "Resumed":
+    def resuming(self, table: str, hint: str = ".", **moved: str | None) -> "Resumed":
         """What every run that goes on is asked with.
 
         Args:
             table: the table of the run's own settings: `training` or `solver`.
             hint: ends the refusal of an option that does not go with `--resume`.
+            **moved: where the scan is now; None: where it was.
 
         Raises:
             ConfigError: a flag that does not exist, or what stands for a folder in the path of the run; or there is no
@@ -265,7 +266,7 @@ class CommandLine(NamedTuple):
                 raise Refusal(f"{spell(name)}: {rule}; got both. Drop one{hint}")
         run_dir = path_of_flag("--resume", self.options.resume)
         overrides = {"enable_progress_bar": False} if "quiet" in self.options else {}
-        changes = {"overrides": overrides, "flags": self.flags}
+        changes = {"overrides": overrides, "flags": self.flags, **moved}
         return Resumed(Path(run_dir), read_record(Path(run_dir), table), changes)
 
 

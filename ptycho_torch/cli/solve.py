@@ -104,7 +104,7 @@ def settled(request: Request) -> Settled:
 
 def settled_again(line: CommandLine) -> Settled:
     """The settings of a reconstruction that would go on."""
-    known = asked_to_resume(line)
+    known = _asked_to_resume(line)
 
     from ptycho_torch.runs.changes import recorded_solver_payload
 
@@ -134,7 +134,7 @@ def resume(line: CommandLine) -> int:
     Raises:
         ConfigError, Refusal, OSError: wrong input.
     """
-    known = asked_to_resume(line)
+    known = _asked_to_resume(line)
     tell_loading()
     with refusing(DataError), watching_for_interrupt(known.run_dir):
         from ptycho_torch.runs.resuming_solver import resume_solving
@@ -142,19 +142,11 @@ def resume(line: CommandLine) -> int:
         return _tell_resumed(resume_solving(known.run_dir, **known.changes), known.run_dir)
 
 
-def asked_to_resume(line: CommandLine) -> Resumed:
-    """The reconstruction that goes on.
-
-    Raises:
-        ConfigError: a flag that does not exist.
-        Refusal: an option that does not go with `--resume`.
-    """
+def _asked_to_resume(line: CommandLine) -> Resumed:
     if len(line.places) > 1:
         rule = "expected with DATA alone, where the scan was moved"
         raise Refusal(f"--resume: {rule}; got MODEL as well. Drop MODEL: a run keeps its settings.")
-    known = line.resuming("solver")
-    known.changes["data"] = next(iter(line.places.values()), None)
-    return known
+    return line.resuming("solver", data=next(iter(line.places.values()), None))
 
 
 def _tell_resumed(results: "Sequence[SolverResult]", run_dir: Path) -> int:

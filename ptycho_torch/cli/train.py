@@ -100,7 +100,7 @@ def settled(line: CommandLine) -> Settled:
     """
     classes = (ModelConfig, TrainingConfig, DataConfig)
     if line.resumes:
-        known = asked_to_resume(line)
+        known = _asked_to_resume(line)
 
         from ptycho_torch.runs.changes import recorded_payload
 
@@ -126,7 +126,7 @@ def _payload(request: Request) -> "TrainingPayload":
 
 
 def _resumed(line: CommandLine) -> "TrainingResult":
-    known = asked_to_resume(line)
+    known = _asked_to_resume(line)
     tell_loading()
     with refusing(DataError), watching_for_interrupt(known.run_dir):
         from ptycho_torch.runs.resuming import resume
@@ -134,16 +134,9 @@ def _resumed(line: CommandLine) -> "TrainingResult":
         return resume(known.run_dir, **known.changes)
 
 
-def asked_to_resume(line: CommandLine) -> Resumed:
-    """The training that goes on.
-
-    Raises:
-        ConfigError: a flag that does not exist.
-        Refusal: an option that does not go with `--resume`.
-    """
-    known = line.resuming("training", "; flags change the settings that can be changed.")
-    known.changes["train_data_file"] = line.places.get("train_data_file")
-    return known
+def _asked_to_resume(line: CommandLine) -> Resumed:
+    hint, scan = "; flags change the settings that can be changed.", line.places.get("train_data_file")
+    return line.resuming("training", hint, train_data_file=scan)
 
 
 def _say_result(result: "TrainingResult | EndedTraining") -> int:
