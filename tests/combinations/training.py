@@ -86,6 +86,7 @@ RECORDS: Mapping[str, Sequence[Any]] = {
     "enable_progress_bar": (False, True),
     "logger_backend": ("none", "csv", "tensorboard", "mlflow"),
     "disable_mlflow": (False, True),
+    "preview_every": ("auto", 1, 0),
     "inference_batch_size": ("none", 5),
     "middle_trim": (0, 16),
     "pad_eval": (False, True),

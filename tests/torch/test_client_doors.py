@@ -274,5 +274,5 @@ def test_a_picture_that_is_not_that_of_the_object_is_warned_of(tiny_scan: RawDat
     scan = RawData.from_arrays(
         tiny_scan.amplitude(np.arange(len(tiny_scan))), tiny_scan.positions_px, probe, domain="amplitude"
     )
-    with pytest.warns(UserWarning, match="The picture is not that of the object"):
+    with pytest.warns(UserWarning, match="the picture is not that of the object"):
         found(scan, configs)
