@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
-PROOFS := tests/evidence tests/torch/test_several_processes.py
+PROOFS := tests/evidence tests/torch/test_several_processes.py tests/report/test_live.py
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 PYTEST := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
