@@ -38,6 +38,9 @@ NEIGHBORS: Final = 6
 FLAT: Final = 1e-8
 """Part of the strongest direction of a surface below which positions do not determine it."""
 
+EQUAL: Final = 5e-5
+"""R factor of the mean pattern below which patterns are the same."""
+
 TINY: Final = float(np.finfo(float).tiny)
 SAME: Final = 1e-12
 """Differences that are rounding."""
@@ -84,6 +87,23 @@ def of_photons(mean_counts: float) -> Iterator[Verdict]:
         f"a pattern holds {mean_counts:.2g} photons on average: these values are not photon counts, and their "
         "noise is not the one that a reconstruction assumes",
         "Multiply the patterns by the number of counts of one unit.",
+    )  # fmt: skip
+
+
+def of_equal(sample: Array) -> Iterator[Verdict]:
+    """Whether patterns are all equal.
+
+    Args:
+        sample: float64 (k, N, N) >= 0, counts of some patterns.
+    """
+    amplitudes = np.sqrt(sample)
+    r_factor = float(np.abs(amplitudes - amplitudes.mean(axis=0)).sum()) / max(float(amplitudes.sum()), TINY)
+    if len(sample) < 2 or r_factor >= EQUAL:
+        return
+    yield Verdict(
+        "equal_patterns", "warning", r_factor, "of the amplitudes",
+        "patterns: expected patterns that differ; got equal ones",
+        "They show no object: look for the right array, or for a beam that missed the object.",
     )  # fmt: skip
 
 

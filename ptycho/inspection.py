@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.config.errors import printable
+from ptycho.frame_verdicts import of_equal
 from ptycho.geometry import Geometry
 from ptycho.inspection_picture import drawn
 from ptycho.pattern_statistics import sample_of
@@ -106,7 +107,8 @@ def inspected(scan: ScanView, orientation: Compared, entries: tuple[str, ...] = 
         "counts": np.histogram(counts[counts > 0], bins=N_BINS)[0] if (counts > 0).any() else np.zeros(1),
         "largest": np.array(counts.max()),
     }
-    return Inspection(facts, (*scan.verdicts, *([better] if better else [])), entries, images)
+    verdicts = (*scan.verdicts, *of_equal(counts), *([better] if better else []))
+    return Inspection(facts, verdicts, entries, images)
 
 
 def _runs_in(rows: npt.NDArray[np.int64]) -> str:

@@ -24,6 +24,8 @@ class Verdict(NamedTuple):
     """What was found, without a full stop; of an error 'what: expected ...; got ...'."""
     remedy: str
     """What to do about it, or to set: a sentence."""
+    settings: Mapping[str, str] = {}
+    """What the remedy sets where it is that alone: field -> value."""
 
     @property
     def text(self) -> str:

@@ -94,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(f"{found}\n{relative(picture)}")
         files = [f"--config={file}" for file in vars(options).get("config", ())]
-        flags = [f"{spell(name)}={text}" for name, text in line.flags.items()]
+        noticed = {name: text for verdict in found.verdicts for name, text in verdict.settings.items()}
+        flags = [f"{spell(name)}={text}" for name, text in {**line.flags, **noticed}.items()]
         tell_next("reconstruct", path, *files, *flags)
     return 0

@@ -190,11 +190,13 @@ def of_orientation(
         if _on_top(word, now) == "rotate-180" and scan.has_probe
         else ""
     )
+    told = _on_top(word, now)
     return Verdict(
         "orientation", "warning", best.error / mine.error, "of the error",
         f"with the positions turned or mirrored by {word} the patterns are explained clearly better (error "
         f"{best.error:.3g} in place of {mine.error:.3g})",
-        f"Check the axes and the signs of the positions{twin}, or set orientation to {_on_top(word, now)}.",
+        f"Check the axes and the signs of the positions{twin}, or set orientation to {told}.",
+        {"orientation": told},
     )  # fmt: skip
 
 

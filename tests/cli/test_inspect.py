@@ -179,9 +179,28 @@ def test_another_orientation_is_noticed(
     noticed = [one for one in found["verdicts"] if one["name"] == "orientation"]
     assert [one["severity"] for one in noticed] == ["warning"]
     assert "set orientation to flip-x" in noticed[0]["remedy"]
+    assert noticed[0]["settings"] == {"orientation": "flip-x"}
     right = json.loads(ptycho("inspect", mirrored, "--orientation", "flip-x", "--json")[1])
     assert right["scan"]["orientation"].startswith("flip-x: none")
     assert not [one for one in right["verdicts"] if one["name"] == "orientation"]
+
+
+@pytest.mark.parametrize("given", [[], ["--orientation=flip-y"]], ids=["not set", "set"])
+def test_the_next_command_sets_the_orientation_that_was_noticed(
+    ptycho: Run, mirrored: Path, given: list[str]
+) -> None:
+    _, _, said = ptycho("inspect", mirrored, "--centre=none", *given)
+    (following,) = [line for line in said.splitlines() if line.startswith("next: ")]
+    assert sorted(shlex.split(following)[4:]) == ["--centre=none", "--orientation=flip-x"]
+
+
+@pytest.mark.parametrize("n", [1, 60])
+def test_patterns_that_are_all_equal_are_named(ptycho: Run, n: int) -> None:
+    scan = simulate_scan(N=32, n_positions=60)
+    patterns = np.repeat(scan.patterns[:1], n, axis=0)
+    RawData.from_arrays(patterns, scan.positions_px[:n], scan.probe, domain=scan.domain).to_file("equal.npz")
+    _, shown, _ = ptycho("inspect", "equal.npz")
+    assert ("warning: patterns: expected patterns that differ; got equal ones." in shown) == (n > 1)
 
 
 def test_another_orientation_is_noticed_in_a_notebook(mirrored: Path) -> None:

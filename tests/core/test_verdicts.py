@@ -370,6 +370,7 @@ def test_verdicts_are_json():
         "unit": "photons",
         "sentence": verdict.sentence,
         "remedy": verdict.remedy,
+        "settings": {},
     }
 
 
