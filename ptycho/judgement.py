@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 from ptycho.config.record import LARGEST
 from ptycho.json_files import read_json
 from ptycho.model_archive import ARCHIVE, PROBLEM
+from ptycho.recorded import times_resumed
 from ptycho.regular_files import read_regular
 from ptycho.run_files import FIGURES, HISTORY, OF_RECONSTRUCTION, STATE
 
@@ -185,17 +186,22 @@ def recorded_judgement(place: Path, kind: Kind) -> Judgement:
 
 def has_ended(place: Path, kind: Kind) -> bool:
     """Whether a run has come to its end, by the files in its folder, or in that of one of its scans."""
-    if kind == "training":
-        return (place / ARCHIVE).is_file() and not goes_further(
-            recorded_figures(place, kind), _n_rows(place / HISTORY)
-        )
     figures = recorded_figures(place, kind)
+    if kind == "training":
+        went_on = goes_further(figures, _n_rows(place / HISTORY), times_resumed(place))
+        return (place / ARCHIVE).is_file() and bool(figures) and not went_on
     return bool(figures) and not figures.get("interrupted") and not (place / STATE).exists()
 
 
-def goes_further(figures: Mapping[str, Any], n_rows: int) -> bool:
-    """Whether a training went on after its figures were written: its history has more epochs than they tell of."""
-    return n_rows > number_of(figures, "n_epochs")
+def goes_further(figures: Mapping[str, Any], n_rows: int, n_resumed: int) -> bool:
+    """Whether a training went on after its figures, the last of its files, were written.
+
+    Args:
+        figures: content of `training.json`; that of an earlier version does not have `times_resumed`.
+        n_rows: epochs in its history.
+        n_resumed: how many times it was resumed, by its record, which is written when it goes on.
+    """
+    return n_rows > number_of(figures, "n_epochs") or n_resumed > number_of(figures, "times_resumed")
 
 
 def _n_rows(history: Path) -> int:

@@ -40,6 +40,12 @@ def is_unsolved(folder: Path, n_finished: int) -> bool:
     return n_finished < n_scans and "n_iterations" in recorded_settings(folder)
 
 
+def times_resumed(folder: Path) -> int:
+    """How many times the run in a folder was resumed."""
+    resumed = _recorded(folder).get("resumed")
+    return len(cast(list[Any], resumed)) if isinstance(resumed, list) else 0
+
+
 def _recorded(folder: Path) -> Mapping[str, Any]:
     try:
         record = read_json(folder / RECORD)

@@ -11,6 +11,7 @@ from torch import Size
 
 from ptycho.checksums import refuse_changed
 from ptycho.config.errors import ConfigError, Failure, printable, show
+from ptycho.judgement import has_ended
 from ptycho.model_archive import ARCHIVE, PROBLEM, read_archive_config
 from ptycho.run_files import CHECKPOINTS, HISTORY, has_results
 from ptycho.run_folder import RunFolder
@@ -338,8 +339,8 @@ def _refuse_fewer_epochs(stopped: _Stopped, folder: Path, payload: TrainingPaylo
 
 
 def _nothing_left(stopped: _Stopped, folder: Path, payload: TrainingPayload) -> Failure | None:
-    """Why the training has finished already; None also for a training that was stopped before its model was saved."""
-    if not (folder / ARCHIVE).is_file():
+    """Why the training has finished already; None also where it was stopped before its results were saved."""
+    if not has_ended(folder, "training"):
         return None
     config, execution = payload.tf_training_config, payload.execution_config
     if stopped.epochs_done >= config.nepochs:

@@ -232,8 +232,9 @@ def finish(prepared: PreparedTraining, resumed: ResumePoint | None = None) -> Tr
         figures = predicted_figures(module, data, trainer) | {NOTICED: noticed_in(data.scans)}
         verdict = verdict_on(history, figures, checkpoint)
         write_preview(run_dir, module, data, trainer, len(history))
-        write_training_results(run_dir, history, figures | {PROBLEM: verdict})
         save_model(bundle, module, prepared, verdict)
+        times = {"times_resumed": 0 if resumed is None else len(resumed.record)}
+        write_training_results(run_dir, history, times | figures | {PROBLEM: verdict})
         Checksums(run_dir).settle()
         log.info("model saved: %s", printable(str(bundle)))
     trainer.strategy.barrier()  # what the first process writes is there for every process that returns

@@ -186,9 +186,10 @@ def folders_of(run_dir: Path) -> list[Path]:
 
 def is_finished(contents: Contents) -> bool:
     """Whether a run came to its end: its figures are written then, or tell that it was interrupted."""
-    if contents.is_training and goes_further(contents.figures, len(contents.history)):
+    figures, n_resumed = contents.figures, len(contents.record.get("resumed") or ())
+    if contents.is_training and goes_further(figures, len(contents.history), n_resumed):
         return False
-    return bool(contents.figures) and not contents.figures.get("interrupted")
+    return bool(figures) and not figures.get("interrupted")
 
 
 def goes_on(contents: Contents) -> bool:

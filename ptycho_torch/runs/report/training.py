@@ -134,12 +134,15 @@ def _log_epoch(rows: Sequence[Mapping[str, Any]], n_epochs: int, note: str) -> N
 def write_training_results(
     run_dir: Path, history: Sequence[Mapping[str, float | None]], figures: Mapping[str, Any]
 ) -> None:
-    """Write the picture of the losses, the figures and the report of a training that has ended.
+    """Write the picture of the losses, the figures and the report of a training whose model was saved.
+
+    With the figures, which tell how many times it was resumed, it has ended; see `ptycho.judgement.has_ended`.
 
     Args:
         run_dir: its folder, with its record and history.
         history: one row for each epoch.
-        figures: how well the model predicts patterns, see `predicted_figures`, and what is wrong with it.
+        figures: how many times it was resumed, how well the model predicts patterns, see `predicted_figures`, and
+            what is wrong with it.
     """
     save_history(run_dir / LOSS_PICTURE, history)
     checksums = Checksums(run_dir)
