@@ -11,7 +11,9 @@ from torch import Tensor
 from ptycho.config.errors import printable
 from ptycho.config.record import RECORD
 from ptycho.json_files import read_json
+from ptycho.judgement import has_ended
 from ptycho.model_archive import (
+    ARCHIVE,
     CHECKPOINTS,
     PROBLEM,
     is_unfinished,
@@ -19,6 +21,7 @@ from ptycho.model_archive import (
     refuse,
     refuse_damaged,
 )
+from ptycho.recorded import recorded_settings
 from ptycho.scan_domain import TrainedDomains
 from ptycho.wording import counted
 from ptycho_torch.bundle import Bundle, load_bundle
@@ -56,7 +59,9 @@ def load_trained(path: Path) -> TrainedModel:
     """
     if is_unfinished(path):
         return _model_so_far(path)
-    return trained_model(path, load_bundle(path))
+    trained = trained_model(path, load_bundle(path))
+    _warn_of_resumed(path)
+    return trained
 
 
 def trained_model(path: Path, bundle: Bundle) -> TrainedModel:
@@ -80,15 +85,32 @@ def trained_model(path: Path, bundle: Bundle) -> TrainedModel:
     return TrainedModel(path, bundle.state_dict, sections, cast(list[str], probes), domains)
 
 
+def _warn_of_resumed(path: Path) -> None:
+    """Say that a model is that of a training which was resumed and has not ended again."""
+    run_dir = path.parent if path.name == ARCHIVE else path
+    is_of_training = "train_data_file" in recorded_settings(run_dir)
+    if is_of_training and not has_ended(run_dir, "training"):
+        log.warning(
+            "%s: the training went on and has not finished; the model that it saved before is used. %s",
+            printable(str(run_dir)),
+            _way_on(run_dir),
+        )
+
+
+def _way_on(run_dir: Path) -> str:
+    return f"Continue with ptycho train --resume {printable(str(run_dir))}."
+
+
 def _model_so_far(run_dir: Path) -> TrainedModel:
     """The model of a training that has not ended, by its latest sound checkpoint."""
     said, record = read_archive_config(run_dir) or {}, cast(dict[str, Any], read_json(run_dir / RECORD))
     found = latest(run_dir / CHECKPOINTS)
     log.warning(
-        "%s: the training has not finished; its model after %s is used, from %s",
+        "%s: the training has not finished; its model after %s is used, from %s. %s",
         printable(str(run_dir)),
         counted(found.epochs_done, "epoch"),
         printable(found.path.name),
+        _way_on(run_dir),
     )
     weights = read_checkpoint(found.path)["state_dict"]
     probes = found.content["hyper_parameters"].get("probe_guess_sha256") or []

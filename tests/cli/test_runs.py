@@ -120,7 +120,8 @@ def test_a_training_that_has_not_ended_reconstructs_by_its_latest_sound_checkpoi
     (run / "training.json").unlink()
     code, _, said = ptycho("reconstruct", *words)
     assert code == 0, said
-    assert f"{run}: the training has not finished; its model after 1 epoch is used, from last.ckpt" in said
+    assert f"{run}: the training has not finished; its model after 1 epoch is used, from last.ckpt. " in said
+    assert f"Continue with ptycho train --resume {run}." in said
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:5000])
     code, _, said = ptycho("reconstruct", *words, "--overwrite")

@@ -1,6 +1,7 @@
 """Whether a training has ended: one that has, and was resumed, has not until it ends again."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.runs.report.contents import read_contents
 from ptycho_torch.runs.report.verdict import verdict_of
 from ptycho_torch.runs.resuming import resume, train_or_resume
+from ptycho_torch.runs.trained import load_trained
 from tests.torch.runs import SMALL, refusal, trained
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("legacy")]
@@ -41,19 +43,31 @@ def is_finished(run_dir: Path) -> bool:
     return row["finished"]
 
 
+def warned(run_dir: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a reconstruction with the model of a training is warned of."""
+    caplog.clear()
+    load_trained(run_dir / "wts.h5.zip")
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_training_that_went_on_and_was_stopped_has_not_ended(
-    number: signal.Signals, tiny_file: Path, tmp_path: Path
+    number: signal.Signals, tiny_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_dir = trained(tiny_file, tmp_path / "run", nepochs=1).run_dir
     assert is_finished(run_dir)
+    assert warned(run_dir, caplog) == []
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     words = [sys.executable, "-c", RESUMES, str(run_dir), str(int(number))]
     assert subprocess.run(words, env=environ, capture_output=True).returncode != 0
     assert len((run_dir / "history.csv").read_text().splitlines()) == 2  # of the first epoch alone
     assert not is_finished(run_dir)
+    (said,) = warned(run_dir, caplog)
+    assert said.startswith(f"{run_dir}: the training went on and has not finished; ")
+    assert said.endswith(f"Continue with ptycho train --resume {run_dir}.")
     resume(run_dir)
     assert is_finished(run_dir)
+    assert warned(run_dir, caplog) == []
 
 
 def test_a_resume_that_is_refused_or_finds_nothing_to_do_leaves_it_finished(
