@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import lightning
 import numpy as np
@@ -23,7 +24,7 @@ GROUPS, FEWEST, AT_ONCE = 32, 8, 4
 
 def predicted_figures(
     module: PtychoPINN_Lightning, data: ScanDataModule, trainer: lightning.Trainer
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """R factor and deviance of a model, and those of the mean pattern, on up to 32 groups.
 
     They are validation groups where there are at least 8, else training groups; the pattern in the middle of each
@@ -35,7 +36,8 @@ def predicted_figures(
         trainer: converts the batches to the precision in force.
 
     Returns:
-        ``r_factor``, ``poisson_deviance_per_pixel``, and both with the prefix ``mean_pattern_``.
+        ``r_factor``, ``poisson_deviance_per_pixel``, and both with the prefix ``mean_pattern_``; ``patterns``,
+        'validation' or 'training', and ``n_patterns``, how many judge.
     """
     validates = data.validation is not None and len(data.validation) >= FEWEST
     dataset = data.validation if validates else data.training
@@ -50,13 +52,17 @@ def predicted_figures(
     finally:
         module.train(was_training)
     mean = metrics.agreement(lambda: metrics.mean_of_others(blocks, blocks))
-    figures = metrics.agreement(lambda: blocks) | {
-        f"mean_pattern_{name}": value for name, value in mean.items()
+    which = "validation" if validates else "training"
+    figures = {
+        "patterns": which,
+        "n_patterns": len(chosen),
+        **metrics.agreement(lambda: blocks),
+        **{f"mean_pattern_{name}": value for name, value in mean.items()},
     }
     log.info(
         "r_factor %.4g on %s, that of the mean pattern %s",
         figures["r_factor"],
-        counted(len(chosen), "validation pattern" if validates else "training pattern"),
+        counted(len(chosen), f"{which} pattern"),
         f"{reached:.4g}" if math.isfinite(reached := figures["mean_pattern_r_factor"]) else "not known",
     )
     return figures

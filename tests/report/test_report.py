@@ -1,6 +1,7 @@
 """What the report of a run holds, and how it is written."""
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -120,6 +121,18 @@ def test_the_command_repeats_the_run(home: Path, tmp_path: Path, capsys: pytest.
         np.load(tmp_path / "again" / "reconstruction.npz") as second,
     ):
         np.testing.assert_array_equal(first["object"], second["object"])
+
+
+def test_the_patterns_that_judge_a_training_are_those_of_its_log(copied: Callable[[str], Path]) -> None:
+    run = copied("trained")
+    told = re.search(r" on (\d+) (training|validation) patterns,", (run / "run.log").read_text())
+    assert told is not None
+    judged = figures_of(read_contents(run))[0]
+    assert f"not explained, on {told[1]} patterns ({told[2]});" in judged.meaning
+    figures = json.loads((run / "training.json").read_text())
+    del figures["patterns"], figures["n_patterns"]  # of an earlier version
+    (run / "training.json").write_text(json.dumps(figures))
+    assert "not explained, on some patterns;" in figures_of(read_contents(run))[0].meaning
 
 
 def test_settings_that_differ_from_the_recipe_are_named(home: Path) -> None:

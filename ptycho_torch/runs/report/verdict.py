@@ -65,9 +65,8 @@ _TOLD: Final = ("seconds", "patterns", "n_patterns", *_MEMORY)
 def _figures(run: Contents) -> Iterator[Figure]:
     judged, figures = run.judged, run.figures
     if judged:
-        which = (
-            f"{figures.get('n_patterns', 'some')} patterns ({figures.get('patterns', 'of the validation')})"
-        )
+        is_known = {"patterns", "n_patterns"} <= figures.keys()
+        which = f"{figures['n_patterns']} patterns ({figures['patterns']})" if is_known else "some patterns"
         yield Figure(
             "R factor",
             f"{judged['r_factor']:.4f}",
