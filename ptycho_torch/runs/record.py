@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
@@ -30,6 +30,11 @@ from ptycho_torch.runtime import is_first_process
 from ptycho_torch.stopping import Terminated
 
 log = logging.getLogger(__name__)
+
+ENDING: Final = "ptycho_torch.runs.ending"
+"""The logger of the lines that tell how a run ended; they are out of date once it has gone on to its end."""
+STARTED: Final = ("command_line", "working_directory")
+"""What a run that goes on keeps in its record of how it was started."""
 
 PACKAGES = ("ptychopinn", "torch", "lightning", "pydantic", "pydantic-settings", "numpy", "scipy")
 
@@ -61,7 +66,8 @@ def write_configuration(
         execution: the execution configuration.
         sources: origins of the canonical fields.
         overrides_applied: audit trail of the factory.
-        facts: further JSON values about the run (measurement domain, number of patterns ...).
+        facts: further JSON values about the run (measurement domain, number of patterns ...); of one that goes on also
+            how it was started, see `as_started`.
         scans: files that the run reads, whose SHA-256 the record holds; None for those in memory.
         kept_origins: those that an earlier part of the run recorded, of values that are still in force.
 
@@ -87,6 +93,11 @@ def write_configuration(
         **plain(facts),
     }
     return Checksums(run_dir).write_record(content, [path for path in scans if path is not None])
+
+
+def as_started(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run was started, by its record, for the record of a later part of it."""
+    return {name: record[name] for name in STARTED if name in record}
 
 
 def _with_places(values: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
@@ -243,7 +254,7 @@ def _note_end(
         level, words = logging.WARNING, "the run was ended by SIGTERM"
     elif kind is not None:
         level, words = logging.ERROR, f"the run failed: {kind.__name__}: {error}"
-    handler.handle(logging.LogRecord(__name__, level, __file__, 0, words, None, None))
+    handler.handle(logging.LogRecord(ENDING, level, __file__, 0, words, None, None))
 
 
 def _log_file(folder: RunFolder, further: bool, opened: contextlib.ExitStack) -> logging.Handler:

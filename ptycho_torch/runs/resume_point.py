@@ -32,6 +32,8 @@ class ResumePoint(NamedTuple):
     """Fingerprints of the probes that the checkpoint was trained with; None where they are not known."""
     record: Sequence[Mapping[str, Any]]
     """Every time that it went on, and what was changed; for config.json."""
+    started: Mapping[str, Any]
+    """How the run was started, for config.json."""
     origins: Mapping[str, Any]
     """Where the values that were not changed came from, as recorded."""
 

@@ -1,6 +1,7 @@
 """Going on with a training that was stopped: its recorded settings, its latest checkpoint, and what may change."""
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ from ptycho_torch.runs.changes import (
 )
 from ptycho_torch.runs.checkpoints import SECTIONS, latest
 from ptycho_torch.runs.outcome import tell_verdict, verdict_on
-from ptycho_torch.runs.record import CONFIGURATION, recorded_domains
+from ptycho_torch.runs.record import CONFIGURATION, as_started, recorded_domains
 from ptycho_torch.runs.resume_point import ResumePoint, refuse_other_scans
 from ptycho_torch.runs.shown import ShownTraining
 from ptycho_torch.runs.training import TrainingResult, check, folder_of, train_in
@@ -229,6 +230,7 @@ def _go_on(
     record = {"checkpoint": stopped.checkpoint.name, "epochs_done": stopped.epochs_done, "changed": changed}
     record |= {"batches_done": stopped.batches_done} if stopped.batches_done else {}
     record |= {"passed_over": stopped.passed_over} if stopped.passed_over else {}
+    record |= {"command_line": sys.argv}
     anew = changed.keys() | {f"execution.{name}" for name in changed}
     origins = stopped.record.get("origins", {}).items()
     point = ResumePoint(
@@ -240,6 +242,7 @@ def _go_on(
         stopped.settings.get("scan_sha256"),
         stopped.settings.get("probe_guess_sha256"),
         [*(stopped.record.get("resumed") or ()), record],
+        as_started(stopped.record),
         {name: origin for name, origin in origins if name not in anew},
     )
     data = check(payload, data, domains=recorded_domains(stopped.record))

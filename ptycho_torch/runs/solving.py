@@ -1,6 +1,7 @@
 """What happens in a reconstruction without a network: from a payload to pictures, arrays and figures in a folder."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -31,7 +32,14 @@ from ptycho_torch.runs.judging import TOLD
 from ptycho_torch.runs.pace import PREVIEW_S, Pace, PreviewPace
 from ptycho_torch.runs.product import pixel_sizes_of
 from ptycho_torch.runs.reconstruction import refuse_folder_of_model, refuse_several_objects, stem_of
-from ptycho_torch.runs.record import logged, recorded_domains, refuse_replaced, write_configuration
+from ptycho_torch.runs.record import (
+    ENDING,
+    as_started,
+    logged,
+    recorded_domains,
+    refuse_replaced,
+    write_configuration,
+)
 from ptycho_torch.runs.report.evidence import evidence
 from ptycho_torch.runs.solved import SolverResult, finish, save, save_preview, save_so_far
 from ptycho_torch.runs.solver_files import StateFile, history_of
@@ -206,8 +214,11 @@ def _write_record(
         "domains": domains_of(scans).to_json(),
         "object_pixel_size_m": pixel_sizes_of(scans),
         "fingerprints": [scan_fingerprint(scan) for scan in scans],
-        "resumed": [] if record is None else [*(record.get("resumed") or ()), {"from": STATE}],
+        "resumed": [],
     }
+    if record is not None:
+        resumed = {"from": STATE, "command_line": sys.argv}
+        facts |= {**as_started(record), "resumed": [*(record.get("resumed") or ()), resumed]}
     write_configuration(
         run_dir,
         payload.solver_config,
@@ -297,7 +308,7 @@ def _keep(
     """Write what a course that was stopped has found, and what it goes on from."""
     if course.n_done and course.fabric.world_size == 1:
         state.write(course.snapshot())
-        log.warning(
+        logging.getLogger(ENDING).warning(
             "%s: stopped after %d of %s; the current object is kept",
             printable(str(course.scan.path)),
             course.n_done,

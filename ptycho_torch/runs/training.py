@@ -298,8 +298,10 @@ def _record(
         },
         "fingerprints": scan_fingerprints(data),
         "domains": domains_of(data.scans).to_json(),
-        "resumed": [] if resumed is None else resumed.record,
+        "resumed": [],
     }
+    if resumed is not None:
+        facts |= {**resumed.started, "resumed": resumed.record}
     for changed in write_configuration(
         run_dir,
         config,

@@ -176,10 +176,10 @@ def test_a_closed_stream_does_not_end_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "end"),
     [
-        (None, "INFO ptycho_torch.runs.record: the run has finished"),
-        (KeyboardInterrupt(), "WARNING ptycho_torch.runs.record: the run was interrupted"),
-        (Terminated(), "WARNING ptycho_torch.runs.record: the run was ended by SIGTERM"),
-        (RuntimeError("no disk"), "ERROR ptycho_torch.runs.record: the run failed: RuntimeError: no disk"),
+        (None, "INFO ptycho_torch.runs.ending: the run has finished"),
+        (KeyboardInterrupt(), "WARNING ptycho_torch.runs.ending: the run was interrupted"),
+        (Terminated(), "WARNING ptycho_torch.runs.ending: the run was ended by SIGTERM"),
+        (RuntimeError("no disk"), "ERROR ptycho_torch.runs.ending: the run failed: RuntimeError: no disk"),
     ],
 )
 def test_the_log_of_a_run_tells_when_and_how_it_ended(

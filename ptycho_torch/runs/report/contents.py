@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -31,6 +31,7 @@ from ptycho.run_files import (
     holds_training,
 )
 from ptycho_torch.runs.outcome import problem_of, problem_of_picture, problem_of_prediction
+from ptycho_torch.runs.record import ENDING
 
 LARGEST_PICTURE: Final = 64 * 2**20
 """Bytes of a picture that is read; a run writes none that is larger."""
@@ -81,7 +82,7 @@ class Contents:
         arrays: those of `reconstruction.npz`, or `preview.npz` of a training.
         patterns: those of `patterns.npz`, or of `preview.npz` of a training, see `evidence.evidence`.
         comparison: the picture of the object beside the known one, where there is one: content of a PNG file.
-        warnings: lines of `run.log`.
+        warnings: lines of `run.log`; of a finished run without those of how earlier parts of it ended.
         is_training: whether it is a training.
         model: the training whose model the run used, where that is there.
     """
@@ -153,7 +154,7 @@ def read_contents(folder: Path, *, new: Path | None = None, run_dir: Path | None
     record = _record(run_dir)
     is_training = "train_data_file" in record["configuration"]
     figures = _json(place / (FIGURES if is_training else OF_RECONSTRUCTION[-1]))
-    return Contents(
+    found = Contents(
         folder=folder,
         run_dir=run_dir,
         record=record,
@@ -165,10 +166,11 @@ def read_contents(folder: Path, *, new: Path | None = None, run_dir: Path | None
         comparison=_if_there(
             lambda path: read_regular(path, LARGEST_PICTURE), place / OF_RECONSTRUCTION[2], None
         ),
-        warnings=tuple(_warnings(run_dir / LOG)),
         is_training=is_training,
         model=_model_of(record),
     )
+    told = _warnings(run_dir / LOG, without=(ENDING,) if is_finished(found) else ())
+    return replace(found, warnings=tuple(told))
 
 
 def folders_of(run_dir: Path) -> list[Path]:
@@ -271,14 +273,16 @@ def _allowed(n_axes: int, kinds: str) -> Iterator[tuple[int, str]]:
     return ((n_axes, kind) for kind in kinds)
 
 
-def _warnings(path: Path) -> Iterator[str]:
+def _warnings(path: Path, without: Collection[str]) -> Iterator[str]:
+    """What was warned of in a log, but by some of its loggers."""
     text = _if_there(lambda path: read_regular(path, LARGEST).decode("utf-8", "replace"), path, "")
-    told = dict.fromkeys(
-        printable(line.partition(word)[2].partition(": ")[2])
+    found = [
+        line.partition(word)[2].partition(": ")
         for line in text.splitlines()
         for word in _WARNINGS
         if word in line[:64]
-    )
+    ]
+    told = dict.fromkeys(printable(words) for logger, _, words in found if logger not in without)
     yield from list(told)[:_MOST_WARNINGS]
 
 

@@ -4,11 +4,11 @@ import base64
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -220,7 +220,7 @@ def _drawings(run: Contents) -> list[Markup]:
 
 
 def _commands(run: Contents) -> dict[str, str]:
-    """Command lines for a shell: what repeats the run, and what it was started with."""
+    """Command lines for a shell: what repeats the run, and what it was started and continued with."""
     configuration, home = run.record["configuration"], str(run.run_dir.resolve())
     places = [configuration.get(name) for name in ("model_path", *DATA)]
     words = [str(place) for place in places if isinstance(place, str)]
@@ -233,13 +233,21 @@ def _commands(run: Contents) -> dict[str, str]:
         commands["To reconstruct a scan with its model"] = shlex.join(
             ["ptycho", "reconstruct", home, run.data]
         )
-    started = run.record.get("command_line")
-    program, *rest = map(str, started) if isinstance(started, list) and started else [""]
-    if Path(program).name in ("ptycho", "__main__.py"):
-        commands["Started as"] = shlex.join(["ptycho", *rest])
-    elif program.endswith(".py"):
-        commands["Started by"] = shlex.join(["python", program, *rest])
+    parts = [("Started", run.record), *(("Continued", part) for part in run.record.get("resumed") or ())]
+    typed = [(f"{how} {word}", line) for how, part in parts for word, line in _typed(part)]
+    for heading, _ in typed:
+        commands[heading] = "\n".join(dict.fromkeys(line for other, line in typed if other == heading))
     return commands
+
+
+def _typed(part: object) -> Iterator[tuple[str, str]]:
+    """The command line of a part of a run, after 'as' or 'by'; nothing where none is known."""
+    told = cast(dict[str, Any], part).get("command_line") if isinstance(part, dict) else None
+    program, *rest = map(str, cast(list[Any], told)) if isinstance(told, list) and told else [""]
+    if Path(program).name in ("ptycho", "__main__.py"):
+        yield "as", shlex.join(["ptycho", *rest])
+    elif program.endswith(".py"):
+        yield "by", shlex.join(["python", program, *rest])
 
 
 def _render(template: str, **values: Any) -> str:
