@@ -18,6 +18,7 @@ from ptycho.atomic import atomic_write
 from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.record import LARGEST, RECORD
 from ptycho.json_files import read_json, write_json
+from ptycho.recorded import no_run
 from ptycho.regular_files import open_regular, read_regular, size_of
 
 CHECKSUMS: Final = "SHA256SUMS"
@@ -257,11 +258,8 @@ def _read(folder: Path) -> _Record:
     path, older = folder / RECORD, folder / CHECKSUMS
     try:
         content = read_json(path)
-    except FileNotFoundError:
-        got = "one without it" if folder.is_dir() else "no folder"
-        message = f"{folder}: expected the folder of a run, which holds {RECORD}; got {got}."
-        cure = "Name the output folder of a training or of a reconstruction."
-        raise ConfigError([Failure(str(folder), f"{message} {cure}")]) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError([Failure(str(folder), no_run(folder))]) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError([_damaged(path, f"expected JSON; got an error ({reason})")]) from None

@@ -1,11 +1,15 @@
 """What the record of a run holds, for whoever only looks at it: one that cannot be read holds nothing."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from ptycho.config.record import RECORD
 from ptycho.json_files import read_json
+
+_NAMED: Final = 3
+"""Runs that a message names."""
 
 
 def recorded_settings(folder: Path) -> Mapping[str, Any]:
@@ -17,6 +21,23 @@ def recorded_settings(folder: Path) -> Mapping[str, Any]:
 def run_dir_of(folder: Path) -> Path:
     """The folder with the record of the run that results are of: the same, or the one above, of several scans."""
     return folder if (folder / RECORD).is_file() else folder.parent
+
+
+def no_run(named: Path) -> str:
+    """Why a place without a record is no run, with the runs that may be meant.
+
+    Args:
+        named: a folder, a file, or nothing.
+    """
+    got = "one without it" if named.is_dir() else "a file" if named.exists() else "no folder"
+    above = run_dir_of(named) if named.is_dir() else named.parent
+    found = [above] if (run_dir_of(above) / RECORD).is_file() else []
+    if not found:
+        with suppress(OSError):  # some folders may not be read
+            inner = sorted(path.parent for level in ("*", "*/*") for path in named.glob(f"{level}/{RECORD}"))
+            found = [folder for folder in inner if recorded_settings(folder)]
+    cure = " or ".join(map(str, found[:_NAMED])) or "the output folder of a training or of a reconstruction"
+    return f"{named}: expected the folder of a run, which holds {RECORD}; got {got}. Name {cure}."
 
 
 def is_of_others(folder: Path) -> bool:

@@ -18,7 +18,9 @@ def add_arguments(parser: FlagParser) -> None:
         "patterns, the settings, and the command that repeats the run. It opens from the disk, without a network. A "
         "run on several scans has a page in the folder of each."
     )
-    parser.add_argument("run", metavar="RUN", help="Folder of a training or of a reconstruction.")
+    parser.add_argument(
+        "run", metavar="RUN", help="Folder of a training, of a reconstruction, or of one scan of it."
+    )
     parser.add_argument(
         "--watch",
         action="store_true",

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from ptycho.data_error import DataError, problem
 from ptycho.json_files import read_json
 from ptycho.judgement import JUDGED, Kind, goes_further, number_of
 from ptycho.npz_files import read_results
-from ptycho.recorded import run_dir_of
+from ptycho.recorded import no_run, run_dir_of
 from ptycho.regular_files import read_regular
 from ptycho.run_files import (
     CHECKPOINTS,
@@ -29,6 +30,8 @@ from ptycho.run_files import (
     RECORD,
     STATE,
     holds_training,
+    is_folder,
+    scan_folders,
 )
 from ptycho_torch.runs.outcome import problem_of, problem_of_picture, problem_of_prediction
 from ptycho_torch.runs.record import ENDING
@@ -176,9 +179,16 @@ def read_contents(folder: Path, *, new: Path | None = None, run_dir: Path | None
 def folders_of(run_dir: Path) -> list[Path]:
     """The folders with results of a run: its own, or one for each of several scans.
 
+    Args:
+        run_dir: folder of the run, or of one of its scans, which is given alone.
+
     Raises:
         ConfigError: there is no run.
     """
+    whole = Path(os.path.abspath(run_dir))
+    if run_dir_of(whole) != whole and is_folder(whole) and whole in scan_folders(whole.parent):
+        _record(whole.parent)
+        return [whole]
     _record(run_dir)
     if holds_training(run_dir) or (run_dir / OF_RECONSTRUCTION[0]).is_file():
         return [run_dir]
@@ -204,9 +214,8 @@ def _record(run_dir: Path) -> dict[str, Any]:
     path = run_dir / RECORD
     try:
         content = read_json(path)
-    except FileNotFoundError:
-        message = f"{run_dir}: expected the folder of a run, which holds {RECORD}; got {_got(run_dir)}. Name another."
-        raise ConfigError([Failure(str(run_dir), message)]) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError([Failure(str(run_dir), no_run(run_dir))]) from None
     except (OSError, ValueError) as error:
         message = f"{path}: expected the record of a run; got a damaged file ({error!s:.200})."
         raise ConfigError([Failure(str(path), message)]) from None
@@ -217,10 +226,6 @@ def _record(run_dir: Path) -> dict[str, Any]:
     if failures := damages(record, str(path)):
         raise ConfigError(failures)
     return record
-
-
-def _got(run_dir: Path) -> str:
-    return "one without it" if run_dir.is_dir() else "no folder"
 
 
 def _json(path: Path) -> object:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ptycho.atomic import atomic_write
 from ptycho.checksums import Checksums
+from ptycho.recorded import run_dir_of
 from ptycho.run_files import REPORT
 from ptycho.run_folder import RunFolder
 from ptycho_torch.runs.report.contents import Contents, folders_of, read_contents
@@ -22,11 +23,11 @@ def add_report(new: Path, folder: Path, run_dir: Path) -> None:
     write_page(new / REPORT, report_page(read_contents(folder, new=new, run_dir=run_dir)))
 
 
-def make_reports(run_dir: Path) -> dict[Path, Contents]:
+def make_reports(named: Path) -> dict[Path, Contents]:
     """Write the reports of a run anew.
 
     Args:
-        run_dir: the folder of a run.
+        named: the folder of a run, or of one of its scans.
 
     Returns:
         Report -> what it is of; one for each scan.
@@ -35,11 +36,11 @@ def make_reports(run_dir: Path) -> dict[Path, Contents]:
         ConfigError: there is no run, its record is damaged, or another process writes into it.
         DataError: an NPZ file is damaged.
     """
-    folders_of(run_dir)  # refused, where there is no run, before a lock is made
+    run_dir = run_dir_of(folders_of(named)[0])  # refused, where there is no run, before a lock is made
     made: dict[Path, Contents] = {}
     with RunFolder(run_dir):
         checksums = Checksums(run_dir)
-        for folder in folders_of(run_dir):
+        for folder in folders_of(named):
             contents = read_contents(folder, run_dir=run_dir)
             with checksums.write(folder / REPORT) as file:
                 file.write(report_page(contents).encode())
