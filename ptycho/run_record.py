@@ -40,9 +40,8 @@ def read_record(run_dir: Path, table: str) -> Mapping[str, Any]:
         record = None
     what = f"expected the folder of {_RUNS[table]}; got"
     if not isinstance(record, dict) or not is_record(content := cast(dict[str, Any], record)):
-        raise ConfigError.of(
-            name, f"{what} one without its record, {RECORD}. Name the output folder of a run."
-        )
+        got = "one without its record" if run_dir.is_dir() else "a file, which is no folder with a record"
+        raise ConfigError.of(name, f"{what} {got}, {RECORD}. Name the output folder of a run.")
     if failures := damages(content, str(path)):
         raise ConfigError(failures)
     if (found := table_of(content)) != table:

@@ -58,3 +58,11 @@ def test_the_runs_that_may_be_meant_are_named(several: Path, capsys: pytest.Capt
             capsys.readouterr()
             assert main([*command, named]) == 2
             assert cure in capsys.readouterr().err, (command, named)
+
+
+def test_a_file_in_place_of_a_run_to_resume_is_called_one(
+    scan: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("train", "reconstruct"):
+        assert main([command, "--resume", str(scan)]) == 2
+        assert "; got a file, which is no folder" in capsys.readouterr().err
