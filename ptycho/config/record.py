@@ -16,6 +16,8 @@ LARGEST: Final = 4 * 2**20
 """Bytes of the record of a run; none is larger."""
 FOUND: Final = ("inferred", "cli-default")
 """Kinds of what the command and its data say, which no user chose."""
+OF_TERMINAL: Final = "enable_progress_bar"
+"""The setting of [execution] that the terminal decides where nobody sets it: that of a run, and then of its resume."""
 PLACES: Final = (
     "training.train_data_file",
     "inference.model_path",
@@ -71,6 +73,17 @@ def is_left_open(name: str, origin: Origin | None) -> bool:
     """
     kind = origin and origin.kind
     return name.endswith(f".{FOLDER}") or kind in FOUND or (kind == "argument" and name in PLACES)
+
+
+def is_of_terminal(name: str, origin: Origin | None) -> bool:
+    """Whether a value that a run recorded was decided by its terminal.
+
+    Args:
+        name: `table.name`.
+        origin: Where the run had it from, if that is known.
+    """
+    is_set = origin is None or origin.kind not in ("cli-default", "default")
+    return name == f"execution.{OF_TERMINAL}" and not is_set
 
 
 class Recorded(NamedTuple):

@@ -9,7 +9,7 @@ from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe, read_files, suited
-from ptycho.config.record import damages, settings_in, version_of
+from ptycho.config.record import damages, is_of_terminal, settings_in, version_of
 from ptycho.config.resolve import Origins, Resolution, in_force, merge, ranked, resolve, with_ambient, worded
 from ptycho.config.rules import conflicts
 from ptycho.config.section import OF_READING, Conflict, Section, recorded, section_of, section_of_table
@@ -118,7 +118,7 @@ class Request:
         overrides: Mapping[str, Any] | None = None,
         flags: Mapping[str, Any] | None = None,
     ) -> "Request":
-        """Ask for the settings that a run recorded; the environment is not read.
+        """Ask for the settings that a run recorded, but what its terminal decided; the environment is not read.
 
         Args:
             record: Its `config.json`.
@@ -131,10 +131,15 @@ class Request:
         """
         if failures := damages(record, place):
             raise ConfigError(failures)
-        tables, told = settings_in(record).tables, written_by(version_of(record).get(VERSION_KEY), "record")
-        parts = {table: section_of_table(table) for table in tables}
+        found, told = settings_in(record), written_by(version_of(record).get(VERSION_KEY), "record")
+        parts = {table: section_of_table(table) for table in found.tables}
         request = cls([one.cls for one in parts.values()], overrides=overrides, flags=flags, environ={})
-        for table, given in tables.items():
+        for table, values in found.tables.items():
+            given = {
+                name: value
+                for name, value in values.items()
+                if not is_of_terminal(whole := f"{table}.{name}", found.origins.get(whole))
+            }
             request.add(parts[table].cls, read_saved("file", given, parts[table], place, told))
         return request
 

@@ -219,7 +219,10 @@ def read_saved(
 
 def as_flags(layer: Layer, level: int = FLAG_LEVEL) -> Layer:
     """Make a layer that of command-line flags: overrides, below those of a caller; the place of a name is its flag."""
-    places = {name: f"--{name.replace('_', '-')}" for name in layer.values}
+    places = {
+        name: f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+        for name, value in layer.values.items()
+    }
     return layer._replace(kind="override", locators=places, level=level)
 
 

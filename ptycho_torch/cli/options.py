@@ -2,16 +2,18 @@
 
 import argparse
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ptycho.config.errors import ConfigError, Failure, show
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Layer
 from ptycho.config.paths import PathError, expanded
 from ptycho.config.recipes import STANDARD, read_files, read_recipe, recipe_names
+from ptycho.config.record import OF_TERMINAL
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.sources import Environment
@@ -185,13 +187,10 @@ class CommandLine(NamedTuple):
             unread: settings of these sections that the run does nothing with.
             beside: the classes of sections that the command reads by another request.
         """
-        silent = "quiet" in self.options and "enable_progress_bar" not in self.flags
         request = Request(
             classes,
-            overrides={"enable_progress_bar": False} if silent else {},
             flags={name: text for name, text in self.flags.items() if only is None or name in only},
             files=self.read(),
-            cli_defaults={"enable_progress_bar": is_watched()},
             unread=unread,
             beside=beside,
         )
@@ -199,7 +198,15 @@ class CommandLine(NamedTuple):
         for cls in classes:
             own = {name: place for name, place in self.places.items() if name in section_of(cls).fields}
             request.add(cls, Layer("argument", own))
+        for cls, layer in self._on_terminal():
+            request.add(cls, layer)
         return request
+
+    def _on_terminal(self) -> Iterator[tuple[type, Layer]]:
+        """What decides on a progress bar beside its flag: the terminal, and `--quiet`."""
+        yield PyTorchExecutionConfig, Layer("cli-default", {OF_TERMINAL: is_watched()})
+        if "quiet" in self.options and OF_TERMINAL not in self.flags:
+            yield PyTorchExecutionConfig, Layer("override", {OF_TERMINAL: False}, {OF_TERMINAL: "--quiet"})
 
     def refuse(self, request: Request, failures: Sequence[Failure] = ()) -> None:
         """Refuse what is wrong with the line, and the settings with it, before data are looked for.
@@ -265,8 +272,7 @@ class CommandLine(NamedTuple):
                 rule = "expected without --resume, which uses settings and folder of the run"
                 raise Refusal(f"{spell(name)}: {rule}; got both. Drop one{hint}")
         run_dir = path_of_flag("--resume", self.options.resume)
-        overrides = {"enable_progress_bar": False} if "quiet" in self.options else {}
-        changes = {"overrides": overrides, "flags": self.flags, **moved}
+        changes = {"flags": self.flags, "said": [*self._on_terminal()], **moved}
         return Resumed(Path(run_dir), read_record(Path(run_dir), table), changes)
 
 

@@ -9,7 +9,7 @@ from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import absolute
-from ptycho.config.record import HELD, RECORD, table_of
+from ptycho.config.record import HELD, OF_TERMINAL, RECORD, table_of
 from ptycho.config.request import Request
 from ptycho.config.section import section_of, section_of_table
 from ptycho.config.solver import SolverConfig
@@ -56,7 +56,7 @@ def recorded_payload(
         overrides: field or knob -> value, of those in `MAY_CHANGE`.
         flags: command-line flags that were passed, by field or knob.
         train_data_file: where the scan is now; None: where it was.
-        said: what else is changed, see `layers_of`.
+        said: further settings, as layers for the classes of their sections; see `layers_of`.
 
     Raises:
         ConfigError: a setting is wrong, or cannot change.
@@ -160,10 +160,14 @@ def said_otherwise(
 
 
 def layers_of(payload: TrainingPayload | SolverPayload, names: Iterable[str]) -> list[tuple[type, Layer]]:
-    """Settings of a payload, `section.field` or knob, as layers above a record: each is from where it was set."""
+    """Settings of a payload, `section.field` or knob, as layers above a record: each is from where it was set.
+
+    What the terminal decides is always among them.
+    """
     sources = {**payload.sources, **payload.execution_config.sources}
     chosen: dict[tuple[str, str], dict[str, Origin]] = {}
-    for name in names:
+    stated = () if sources[OF_TERMINAL].kind == "default" else (OF_TERMINAL,)
+    for name in dict.fromkeys((*names, *stated)):
         table, _, field = (name if "." in name else f"execution.{name}").partition(".")
         chosen.setdefault((table, sources[name].kind), {})[field] = sources[name]
     return [

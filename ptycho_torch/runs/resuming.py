@@ -12,6 +12,8 @@ from torch import Size
 
 from ptycho.checksums import refuse_changed
 from ptycho.config.errors import ConfigError, Failure, printable, show
+from ptycho.config.origins import Layer
+from ptycho.config.record import OF_TERMINAL
 from ptycho.judgement import has_ended
 from ptycho.model_archive import ARCHIVE, PROBLEM, read_archive_config
 from ptycho.run_files import CHECKPOINTS, HISTORY, has_results
@@ -98,6 +100,7 @@ def resume(
     *,
     flags: Mapping[str, Any] | None = None,
     train_data_file: str | Path | None = None,
+    said: Sequence[tuple[type, Layer]] = (),
     data: ScanDataModule | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> TrainingResult:
@@ -112,6 +115,7 @@ def resume(
         overrides: field or knob -> value, of those in `MAY_CHANGE`.
         flags: command-line flags that were passed, by field or knob.
         train_data_file: where the scan is now; None: where it was.
+        said: further settings, as layers for the classes of their sections.
         data: scans in memory, as for `train`.
         callbacks: as for `train`.
 
@@ -124,10 +128,10 @@ def resume(
     with RunFolder(run_dir, writes=is_first_process()) as folder:
         if not has_results(folder.path):
             record = read_record(folder.path, "training")
-            payload = recorded_payload(record, folder.path, overrides, flags, train_data_file)
+            payload = recorded_payload(record, folder.path, overrides, flags, train_data_file, said)
             return _begin(folder, payload, data, callbacks)
         stopped = _read(folder.path)
-        payload = recorded_payload(stopped.record, folder.path, overrides, flags, train_data_file)
+        payload = recorded_payload(stopped.record, folder.path, overrides, flags, train_data_file, said)
         _refuse_other_training(stopped, payload)
         if left := _nothing_left(stopped, folder.path, payload):
             raise ConfigError([left])
@@ -231,7 +235,7 @@ def _go_on(
     record |= {"batches_done": stopped.batches_done} if stopped.batches_done else {}
     record |= {"passed_over": stopped.passed_over} if stopped.passed_over else {}
     record |= {"command_line": sys.argv}
-    anew = changed.keys() | {f"execution.{name}" for name in changed}
+    anew = changed.keys() | {f"execution.{name}" for name in (*changed, OF_TERMINAL)}
     origins = stopped.record.get("origins", {}).items()
     point = ResumePoint(
         stopped.checkpoint,

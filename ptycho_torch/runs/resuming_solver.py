@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.config.origins import Layer
 from ptycho.raw_data import RawData
 from ptycho.run_files import RECORD
 from ptycho.run_folder import RunFolder
@@ -77,6 +78,7 @@ def resume_solving(
     *,
     flags: Mapping[str, Any] | None = None,
     data: str | Path | None = None,
+    said: Sequence[tuple[type, Layer]] = (),
     scans: Sequence[RawData] | None = None,
 ) -> list[SolverResult]:
     """Go on with a reconstruction that was stopped, with the settings that it recorded.
@@ -89,6 +91,7 @@ def resume_solving(
         overrides: execution knob -> value; the other settings are those of the run.
         flags: command-line flags that were passed, by knob.
         data: where the scan is now; None: where it was.
+        said: further settings, as layers for the classes of their sections.
         scans: scans in memory, as for `solve`.
 
     Returns:
@@ -101,7 +104,7 @@ def resume_solving(
     """
     with RunFolder(run_dir, writes=is_first_process()) as folder:
         record = read_record(folder.path, "solver")
-        payload = recorded_solver_payload(record, folder.path, overrides, flags, data)
+        payload = recorded_solver_payload(record, folder.path, overrides, flags, data, said)
         check_solver(payload.execution_config, payload.solver_config)
         return solve_in(folder, payload, scans, record)
 

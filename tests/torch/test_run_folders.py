@@ -23,7 +23,7 @@ from ptycho.scan_checks import DataError
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.runs.checkpoints import latest
 from ptycho_torch.runs.reconstruction import reconstruct_scans
-from ptycho_torch.runs.resuming import EndedTraining, train_or_resume
+from ptycho_torch.runs.resuming import EndedTraining, resume, train_or_resume
 from ptycho_torch.runs.training import TrainingResult, train
 from ptycho_torch.simulate import simulate_scan
 from tests.legacy_dictionary import legacy_dictionary_restored
@@ -292,3 +292,20 @@ def test_a_kill_in_the_middle_of_a_replacement_loses_nothing(
     refused = started(command(tiny_file, run_dir))
     said = refused.communicate(timeout=300)[1]
     assert refused.returncode == 2, said
+
+
+def test_a_progress_bar_is_recorded_with_what_decided_on_it_last(tiny_file: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+
+    def told() -> tuple[bool, str, str]:
+        record = json.loads((run_dir / "config.json").read_text())
+        origin = record["origins"]["execution.enable_progress_bar"]
+        return record["execution"]["enable_progress_bar"], origin["kind"], origin["locator"]
+
+    for nepochs, is_watched in ((1, True), (2, False)):
+        stated = {"enable_progress_bar": is_watched}
+        settings = SMALL | {"nepochs": nepochs}
+        train_or_resume(create_training_payload(tiny_file, run_dir, settings, cli_defaults=stated))
+        assert told() == (is_watched, "cli-default", "")
+    resume(run_dir, {"nepochs": 3}, flags={"enable_progress_bar": "false"})
+    assert told() == (False, "override", "--no-enable-progress-bar")
