@@ -61,7 +61,7 @@ def test_a_training_that_goes_on_keeps_a_checkpoint(finished: Path, tmp_path: Pa
     assert refusal(run_dir, kept, flags={"save_last_checkpoint": "false"}, train_data_file=nowhere) == (
         "checkpoint_save_top_k: expected another number than 0 where save_last_checkpoint is False, since a training "
         "without checkpoints could not be resumed; got 0 from override, and False from flag "
-        "--save-last-checkpoint. Keep one."
+        "--no-save-last-checkpoint. Keep one."
     )
     assert len(resume(run_dir, kept).history) == 2
 
