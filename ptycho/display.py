@@ -112,7 +112,7 @@ def training_html(training: Training) -> str:
 def reconstruction_html(reconstruction: Reconstruction) -> str:
     """A reconstruction: its figures and its picture."""
     listed = [
-        _figure(name, value)
+        worded_figure(name, value)
         for name, value in reconstruction.metrics.items()
         if name not in (PROBLEM, NOTICED) and value not in (None, [])
     ]
@@ -152,19 +152,23 @@ def _verdict_on(reconstruction: Reconstruction) -> Judgement:
     return judgement(figures, kind, problem=reconstruction.problem)
 
 
-def _figure(name: str, value: object) -> tuple[str, object]:
-    """A figure as a table has it: its name in words, and the value with its unit."""
+def worded_figure(name: str, value: object) -> tuple[str, object]:
+    """A figure as tables have it: its name in words, and the value with its unit."""
     if isinstance(value, list):
-        return name, ", ".join(map(short, cast(list[object], value)))
+        return _in_words(name), ", ".join(map(short, cast(list[object], value)))
     if isinstance(value, int | float):
         if name == "seconds":
             return "time", duration(value)
         if name.endswith("_bytes"):
-            return name.removesuffix("_bytes"), size_text(value)
+            return _in_words(name.removesuffix("_bytes")), size_text(value)
         unit = next((unit for unit in _UNITS if name.endswith(f"_{unit}")), None)
         if unit is not None:
-            return name.removesuffix(f"_{unit}"), f"{value:.4g} {_UNITS[unit]}"
-    return name.replace("n_", "number_of_", 1) if name.startswith("n_") else name, value
+            return _in_words(name.removesuffix(f"_{unit}")), f"{value:.4g} {_UNITS[unit]}"
+    return _in_words(name), value
+
+
+def _in_words(name: str) -> str:
+    return (f"number_of_{name[2:]}" if name.startswith("n_") else name).replace("_", " ")
 
 
 def scan_html(scan: ScanView) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 
 from ptycho.config.errors import Failure, printable
+from ptycho.frame_verdicts import EQUAL
 from ptycho.judgement import CAUSES, NOTICED, dose_in_words, is_limited_by_dose, likely_causes
 from ptycho.wording import counted
 from ptycho_torch.model import PtychoPINN_Lightning
@@ -30,8 +31,6 @@ _CAUSES: Final = (
     "a probe that does not belong to the scan"
 )
 
-EQUAL: Final = 5e-5
-"""R factor of the mean pattern below which patterns are the same: no object is seen in them."""
 _EQUAL: Final = (
     "patterns: expected patterns that differ; got equal ones. They show no object: look for the right array, or for a "
     "beam that missed the object"

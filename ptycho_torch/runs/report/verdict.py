@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from ptycho.display import worded_figure
 from ptycho.judgement import NOTICED, Judgement, judgement, number_of
 from ptycho.memory import size_text
 from ptycho.model_archive import PROBLEM
@@ -37,7 +38,8 @@ def further_figures_of(run: Contents) -> list[Figure]:
         for name, value in run.figures.items()
         if name not in (*known, PROBLEM, NOTICED) and not name.endswith("_reason")
     }
-    return [Figure(name.replace("_", " "), _text(value), "") for name, value in named.items()]
+    worded = (worded_figure(name, value) for name, value in named.items())
+    return [Figure(name, _text(value) or "none", "") for name, value in worded]
 
 
 def costs_of(run: Contents) -> list[Figure]:
