@@ -136,7 +136,9 @@ def _of_picture(figures: Mapping[str, Any], kind: Kind, told: str, share: float)
         reason = f"All patterns were fitted, which a wrong picture may explain as well. {told} Set holdout above 0."
         return Judgement("open", "The picture is not judged", reason)
     if (known := _far_from_known(figures)) is not None:
-        return Judgement("doubtful", "The picture is not that of the known object", known, causes)
+        return Judgement(
+            "doubtful", "The picture differs from the known object", f"{known} {told}{noise}", causes
+        )
     is_noise = excess <= AT_NOISE or (excess <= NOISY and left <= PREDICTED)
     if (is_noise or not left > WELL) and (share <= EXPLAINED or excess <= NEAR_NOISE):
         few = "" if share < 1 else " Where a detector pixel has few photons, the R factor tells little."
@@ -173,7 +175,10 @@ def _far_from_known(figures: Mapping[str, Any]) -> str | None:
     of_amplitude, of_phase = (number_of(figures, f"{part}_psnr_db") for part in ("amplitude", "phase"))
     if not max(of_amplitude, of_phase) < KNOWN_DB:
         return None
-    return f"It differs from the known object: amplitude {of_amplitude:.1f} dB, phase {of_phase:.1f} dB."
+    return (
+        f"Amplitude {of_amplitude:.1f} dB, phase {of_phase:.1f} dB: it is another picture, or the same one, displaced "
+        "or stretched."
+    )
 
 
 def recorded_judgement(place: Path, kind: Kind) -> Judgement:

@@ -49,8 +49,10 @@ SATURATED: Final = (3, 0.05, 2)
 """Pixels of a pattern at the largest value of all, and the share and number of such patterns, from which on the
 detector saturates."""
 
-NEAR_TOP: Final = 0.8
-"""Values between this part of the largest one and it are fewer than those at it, where it is a bound."""
+NEAR_TOP: Final = 0.5
+"""Part of the largest value, from which on no other one is half as frequent where it is a bound."""
+FEWEST_AT_TOP: Final = 5.0
+"""Photons below which a largest value is that of chance."""
 
 OFF_CENTRE: Final = (2.0, 0.03)
 """Distance between the centre of the patterns and that of the probe's far field that is worth a word: in pixels, and
@@ -142,14 +144,21 @@ def of_order(mean: Array | None, probe: Array | None) -> Iterator[Verdict]:
         )
 
 
-def of_centre(light: Array, probe: Array) -> Iterator[Verdict]:
+def of_centre(light: Array, probe: Array, bad: Mask | None = None) -> Iterator[Verdict]:
     """Whether the beam is in the middle of the patterns.
 
     Args:
         light: (N, N), mean counts.
         probe: (modes, N, N); its far field tells where the middle of the patterns should be.
+        bad: bool, (N, N) or (n, N, N), pixels that were not measured; those of all patterns tell nothing.
     """
-    found, meant = _centre(without_spots(light)), _centre(far_field_light(probe))
+    meant_light = far_field_light(probe)
+    if bad is not None:
+        seen = ~(bad if bad.ndim == 2 else bad.all(axis=0))
+        light, meant_light = np.where(seen, light, 0), np.where(seen, meant_light, 0)
+    if not meant_light.any():
+        return
+    found, meant = _centre(without_spots(light)), _centre(meant_light)
     down, right = (there - here for there, here in zip(found, meant, strict=True))
     off = float(np.hypot(down, right))
     least, part = OFF_CENTRE
@@ -200,13 +209,14 @@ def saturated_share(sample: Array, top: float, power: float) -> float:
         top: the largest value of all patterns that is no flag, and none of a single bright pixel.
         power: of a stored value that is a count.
     """
-    if top**power < FEWEST_COUNTS:
+    if top**power < FEWEST_AT_TOP:
         return 0.0
     fewest, share, least = SATURATED
     n_at_top = np.count_nonzero(sample == top, axis=(1, 2))
     n_patterns = int(np.count_nonzero(n_at_top >= fewest))
-    n_near = int(np.count_nonzero((sample < top) & (sample > NEAR_TOP ** (1 / power) * top)))
-    few = n_patterns < max(least, share * len(sample)) or n_near >= n_at_top.sum()
+    near = sample[(sample < top) & (sample > NEAR_TOP ** (1 / power) * top)]
+    usual = int(np.unique(near, return_counts=True)[1].max(initial=0))
+    few = n_patterns < max(least, share * len(sample)) or 2 * usual >= n_at_top.sum()
     return 0.0 if few else n_patterns / len(sample)
 
 
@@ -317,9 +327,9 @@ def cosmic_hits(
     found: list[tuple[int, int, int]] = []
     for row in np.unique(rows):
         pattern = np.asarray(patterns[int(row)]).astype(np.float64) ** power
+        around = brightest_neighbor(pattern)  # a masked one, which may be saturated, too
         if known is not None:
             pattern[known if known.ndim == 2 else known[row]] = 0
-        around = brightest_neighbor(pattern)
         for y, x in places[rows == row]:
             if pattern[y, x] >= least and pattern[y, x] > ISOLATED * around[y, x]:
                 found.append((int(row), int(y), int(x)))

@@ -94,7 +94,7 @@ def of_positions(positions: Array, probe: Array | None, size: int) -> Iterator[V
         yield Verdict(
             "extent", "warning", extent, "px",
             f"most positions lie within {extent:.2g} pixels{width}: all patterns show the same place",
-            "If they are in micrometres or another unit, divide them by the object pixel size.",
+            "If they are in micrometres or another unit, set positions_unit, and object_pixel.",
         )  # fmt: skip
     elif extents.min() < max(SMALLEST_EXTENT * diameter, SMALLEST_RATIO * extent):
         small, large = ("x", "y") if extents[1] < extents[0] else ("y", "x")

@@ -191,7 +191,7 @@ class Checker:
             advice = "Correct that position, or their unit (positions_unit)."
             self.report("xcoords, ycoords", expected, f"a coordinate of {largest:g}", advice)
         elif 0 < extent < SMALLEST_EXTENT_PX:
-            advice = "If these are metres, divide them by the object pixel size."
+            advice = "If these are metres, set positions_unit to m, and object_pixel."
             self.report("xcoords, ycoords", "object pixels", f"an extent of {extent:g}", advice)
         elif (
             size is not None
@@ -201,7 +201,7 @@ class Checker:
         ):
             expected = f"object pixels, neighbours nearer than N = {size}"
             got = f"a median nearest-neighbour distance of {distance:.2g}"
-            advice = "Divide by the object pixel size; or scan in smaller steps, where these are pixels."
+            advice = "Set positions_unit, if it is another one; or scan in smaller steps."
             self.report("xcoords, ycoords", expected, got, advice)
         elif size is not None:
             self._canvas(positions, size)

@@ -170,7 +170,7 @@ def _of_pixels(scan: Seen, sample: Array, power: float) -> tuple[list[Verdict], 
     if bound is not None:
         bad = joined(bad, pixel_verdicts.at_least(scan.patterns, bound))
     if scan.probe is not None:
-        found += pixel_verdicts.of_centre(np.where(hot, 0, light), scan.probe)
+        found += pixel_verdicts.of_centre(np.where(hot, 0, light), scan.probe, scan.bad)
     return found, bad, float(light[hot].sum())
 
 

@@ -128,7 +128,7 @@ def open_tree(path: Path) -> Tree:
     if start.startswith((ZIP, BZIP2)):
         return NpzTree(path, packed=start.startswith(BZIP2))
     expected, advice = "an HDF5 or NPZ file", "Write the scan as HDF5 (h5py) or with numpy.savez."
-    raise DataError(problem("scan file", expected, "a file of another kind", path, advice))
+    raise DataError(problem("scan file", expected, f"one that begins with {repr(start)[1:]}", path, advice))
 
 
 def split_index(name: str) -> tuple[str, tuple[int, ...]]:

@@ -94,8 +94,8 @@ def test_a_picture_that_is_far_from_the_known_object_is_not_good() -> None:
     )
     assert levels(**near) == "good"
     found = judgement(GOOD | far, "solver")
-    assert (found.level, found.headline) == ("doubtful", "The picture is not that of the known object")
-    assert "amplitude 10.4 dB, phase 13.4 dB" in found.reason
+    assert (found.level, found.headline) == ("doubtful", "The picture differs from the known object")
+    assert "Amplitude 10.4 dB, phase 13.4 dB" in found.reason
     assert found.causes
 
 

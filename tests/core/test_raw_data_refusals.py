@@ -168,7 +168,7 @@ def test_positions_in_memory_must_be_rows(scan_file):
 
 def test_a_file_of_another_kind_is_refused_by_what_it_begins_with(tmp_path):
     (tmp_path / "scan.mat").write_bytes(b"MATLAB 5.0")
-    with pytest.raises(DataError, match=r"scan file: .*got one .* b'MATLAB 5'"):
+    with pytest.raises(DataError, match=r"scan file: .*got one .* 'MATLAB 5'"):
         RawData.from_file(tmp_path / "scan.mat")
 
 
