@@ -246,7 +246,13 @@ def is_limited_by_dose(figures: Mapping[str, Any]) -> bool:
     predicted = number_of(figures, "unexplained") <= PREDICTED and most > (1 + LEAST_TO_EXPLAIN) * noise
     told = number_of(figures, "deviance_per_unknown")
     is_little = told < LEAST_TOLD and not predicted and not found <= EXPLAINED * mean
-    return is_little or (_excess(figures) < OVERFIT and found >= mean)
+    return is_little or overfits(figures)
+
+
+def overfits(figures: Mapping[str, Any]) -> bool:
+    """Whether a picture follows the noise of the patterns that were fitted, and others less than their mean does."""
+    found, mean = (number_of(figures, name) for name in ("r_factor", "mean_pattern_r_factor"))
+    return _excess(figures) < OVERFIT and found >= mean
 
 
 def dose_in_words(figures: Mapping[str, Any]) -> str:
@@ -288,8 +294,11 @@ def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]
     """
     is_no_noise, with_model = _excess(figures) > FAR_BEYOND_NOISE, kind == "network"
     few = ["too few photons"] if is_limited_by_dose(figures) else []
+    if few and kind == "solver" and overfits(figures):
+        few = ["a prior that is too weak for so few photons (prior, prior_weight)"]
     if few and not is_unexplained(figures):
         return [*noticed, *few]
+    is_set = figures.get("prior_weight_origin") == "set" and not few
     domain = "patterns read in the wrong measurement_domain"
     refined = figures.get("refined")
     is_fixed = isinstance(refined, list) and "probe" not in refined
@@ -305,6 +314,7 @@ def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]
     return [
         *noticed,
         *few,
+        *(["a prior_weight that is too large"] if is_set else []),
         *(["too few iterations"] if _has_not_ended(figures) else []),
         *([f"{domain}, or not in photons"] if is_no_noise else []),
         *(["a model that was trained for too few epochs, or on other data"] if with_model else []),

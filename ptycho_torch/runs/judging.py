@@ -19,6 +19,7 @@ from ptycho.judgement import (
     is_unexplained,
     likely_causes,
     more_to_refine,
+    overfits,
 )
 from ptycho.probe import lit_pixels
 from ptycho.raw_data import DataError, RawData
@@ -99,8 +100,10 @@ def doubt(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:
         return Verdict(
             "dose", "warning", figures["photons_per_pattern"], "photons in a pattern",
             f"the dose limits the picture. {dose_in_words(figures)}",
-            "More photons, or more patterns of the same area, show more of the object. At this dose wrong positions or "
-            "a wrong probe may go unnoticed.",
+            "Leave prior and prior_weight to the solver: the picture follows the noise of single patterns."
+            if kind == "solver" and overfits(figures)
+            else "More photons, or more patterns of the same area, show more of the object. At this dose wrong "
+            "positions or a wrong probe may go unnoticed.",
         )  # fmt: skip
     if not is_unexplained(figures):
         return None

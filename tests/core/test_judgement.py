@@ -105,7 +105,11 @@ def test_a_picture_that_follows_the_noise_of_others_is_limited_by_the_dose() -> 
         "noise_poisson_deviance_per_pixel": 0.2835, "unexplained": 0.0, "deviance_per_unknown": 3.2,
         "photons_per_pattern": 2000.0,
     }  # fmt: skip
-    assert judgement(GOOD | noisy, "solver").headline == "The dose limits the picture"
+    found = judgement(GOOD | noisy, "solver")
+    assert (found.headline, "(prior, prior_weight)" in found.causes[0]) == (
+        "The dose limits the picture",
+        True,
+    )
     assert levels(**noisy | {"r_factor": 0.5}) == "good"
 
 
@@ -117,6 +121,8 @@ def test_causes_follow_from_what_is_left_and_from_what_was_not_refined() -> None
     }
     assert first[0.22].startswith("positions that are not exact")
     assert first[0.95].startswith("positions of the wrong sign")
+    strong = judgement(GOOD | much | alone | {"prior_weight_origin": "set"}, "solver").causes
+    assert strong[0] == "a prior_weight that is too large"
     all_refined = {"refined": ["probe", "positions", "intensities"], "probe_mode_powers": [0.9, 0.1]}
     causes = judgement(GOOD | some | all_refined, "solver").causes
     assert not any("refine_" in cause or "probe_modes" in cause for cause in causes)
