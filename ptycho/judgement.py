@@ -126,10 +126,11 @@ def _of_picture(figures: Mapping[str, Any], kind: Kind, told: str, share: float)
         reason = f"{dose_in_words(figures)}.{noise}"
         return Judgement("doubtful", "The dose limits the picture", reason, causes)
     if _has_not_ended(figures) and not excess <= NEAR_NOISE:
+        fell = number_of(figures, FALL)
         falls = (
-            f"The deviance of the fitted patterns still fell by {number_of(figures, FALL):.0%} at the end."
+            f"The deviance of the fitted patterns still fell by {fell:.0%} at the end. " if fell > 0 else ""
         )
-        return Judgement("doubtful", "The fit has not come to its end", f"{falls} {told}{noise}", causes)
+        return Judgement("doubtful", "The fit has not come to its end", f"{falls}{told}{noise}", causes)
     if is_unexplained(figures):
         return Judgement("doubtful", "The picture does not explain the patterns", told + noise, causes)
     if figures.get("patterns") == "fitted" and kind == "solver":
@@ -173,7 +174,7 @@ def _has_not_ended(figures: Mapping[str, Any]) -> bool:
 def _far_from_known(figures: Mapping[str, Any]) -> str | None:
     """How far a picture is from the known object, as a sentence; None where it is near, or none is known."""
     of_amplitude, of_phase = (number_of(figures, f"{part}_psnr_db") for part in ("amplitude", "phase"))
-    if not max(of_amplitude, of_phase) < KNOWN_DB:
+    if not (of_amplitude < KNOWN_DB and of_phase < KNOWN_DB):
         return None
     return (
         f"Amplitude {of_amplitude:.1f} dB, phase {of_phase:.1f} dB: it is another picture, or the same one, displaced "

@@ -48,7 +48,14 @@ def open_page(site: Path) -> Iterator[Open]:
 def test_axe_finds_no_fault(open_page: Open, scheme: str) -> None:
     """On pages that have between them all that pages are made of."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe, of the extra dev")
-    names = ("index", "docs/api", "docs/configuration", "docs/gallery", "examples/first_reconstruction")
+    names = (
+        "index",
+        "docs/api",
+        "docs/configuration",
+        "docs/gallery",
+        "docs/settings",
+        "examples/first_reconstruction",
+    )
     for name in names:
         sheet = open_page(f"{name}.html", scheme)
         # axe would load style sheets again, which a page on the disk may not
@@ -73,6 +80,20 @@ def test_names_and_values_of_settings_are_whole(open_page: Open, width: int) -> 
         "all => Math.max(...all.map(one => one.scrollWidth - one.clientWidth))"
     )
     assert width < 1000 or hidden == 0
+
+
+def test_settings_are_found_by_the_words_of_their_rows(open_page: Open) -> None:
+    sheet = open_page("docs/settings.html")
+    field = sheet.get_by_label("Show settings with")
+    n_rows = sheet.locator(".md-typeset tbody tr").count()
+    field.fill("probe MODES")
+    shown = sheet.locator(".md-typeset tbody tr:visible").all_inner_texts()
+    assert 0 < len(shown) < 20
+    assert any(text.startswith("probe_modes") for text in shown)
+    assert all("probe" in text.lower() and "modes" in text.lower() for text in shown)
+    assert f"{len(shown)} of {n_rows}" in sheet.locator(".settings-filter").inner_text()
+    field.fill("")
+    assert sheet.locator(".md-typeset tbody tr:visible").count() == n_rows
 
 
 def test_search_works_without_a_server(open_page: Open) -> None:
