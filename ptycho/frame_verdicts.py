@@ -40,6 +40,11 @@ FLAT: Final = 1e-8
 
 EQUAL: Final = 5e-5
 """R factor of the mean pattern below which patterns are the same."""
+OF_EQUAL: Final = (
+    "patterns: expected patterns that differ; got equal ones",
+    "They show no object: look for the right array, or for a beam that missed the object.",
+)
+"""What is said of these, and the remedy."""
 
 TINY: Final = float(np.finfo(float).tiny)
 SAME: Final = 1e-12
@@ -100,11 +105,7 @@ def of_equal(sample: Array) -> Iterator[Verdict]:
     r_factor = float(np.abs(amplitudes - amplitudes.mean(axis=0)).sum()) / max(float(amplitudes.sum()), TINY)
     if len(sample) < 2 or r_factor >= EQUAL:
         return
-    yield Verdict(
-        "equal_patterns", "warning", r_factor, "of the amplitudes",
-        "patterns: expected patterns that differ; got equal ones",
-        "They show no object: look for the right array, or for a beam that missed the object.",
-    )  # fmt: skip
+    yield Verdict("equal_patterns", "warning", r_factor, "of the amplitudes", *OF_EQUAL)
 
 
 def of_drift(totals: Array, positions: Array, times: Array | None = None) -> Iterator[Verdict]:

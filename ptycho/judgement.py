@@ -118,7 +118,7 @@ def judgement(
 
 def _of_picture(figures: Mapping[str, Any], kind: Kind, told: str, share: float) -> Judgement:
     """Whether to believe a picture that came to its end; `share`: its R factor over that of the mean pattern."""
-    excess, left = _excess(figures), number_of(figures, "unexplained")
+    excess, left = excess_of(figures), number_of(figures, "unexplained")
     noise = f" The remaining deviance is {excess:.2g} times photon noise." if math.isfinite(excess) else ""
     noise = " What is left is photon noise." if abs(excess - 1) < AT_NOISE - 1 else noise
     causes = tuple(likely_causes(figures, kind, _noticed(figures)))
@@ -228,7 +228,7 @@ def recorded_figures(place: Path, kind: Kind) -> Mapping[str, Any]:
 
 def is_unexplained(figures: Mapping[str, Any]) -> bool:
     """Whether a picture leaves more of the data unexplained than photon noise allows."""
-    excess = _excess(figures)
+    excess = excess_of(figures)
     most = next(most for beyond, most in MOST_UNEXPLAINED if excess > beyond or not beyond)
     return number_of(figures, "unexplained") > most
 
@@ -253,7 +253,7 @@ def is_limited_by_dose(figures: Mapping[str, Any]) -> bool:
 def overfits(figures: Mapping[str, Any]) -> bool:
     """Whether a picture follows the noise of the patterns that were fitted, and others less than their mean does."""
     found, mean = (number_of(figures, name) for name in ("r_factor", "mean_pattern_r_factor"))
-    return _excess(figures) < OVERFIT and found >= mean
+    return excess_of(figures) < OVERFIT and found >= mean
 
 
 def dose_in_words(figures: Mapping[str, Any]) -> str:
@@ -266,7 +266,7 @@ def dose_in_words(figures: Mapping[str, Any]) -> str:
 
 def more_to_refine(figures: Mapping[str, Any]) -> str:
     """Settings of the solver that were not set and may explain more of the data, as a sentence; empty for none."""
-    names = _unrefined(figures) if _excess(figures) > BEYOND_NOISE else {}
+    names = _unrefined(figures) if excess_of(figures) > BEYOND_NOISE else {}
     return f"{' or '.join(names)} may explain more of it." if names else ""
 
 
@@ -293,7 +293,7 @@ def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]
         kind: of the run.
         noticed: what was noticed when the scan was read.
     """
-    is_no_noise, with_model = _excess(figures) > FAR_BEYOND_NOISE, kind == "network"
+    is_no_noise, with_model = excess_of(figures) > FAR_BEYOND_NOISE, kind == "network"
     few = ["too few photons"] if is_limited_by_dose(figures) else []
     if few and kind == "solver" and overfits(figures):
         few = ["a prior that is too weak for so few photons (prior, prior_weight)"]
@@ -332,7 +332,7 @@ def number_of(figures: Mapping[str, Any], name: str) -> float:
     return math.inf if figures.get(f"{name}_reason") == "infinite" else math.nan
 
 
-def _excess(figures: Mapping[str, Any]) -> float:
+def excess_of(figures: Mapping[str, Any]) -> float:
     """Deviance over that of photon noise; NaN where it was not measured."""
     left, noise = (number_of(figures, f"{of}poisson_deviance_per_pixel") for of in ("", "noise_"))
     return left / noise if noise else math.nan

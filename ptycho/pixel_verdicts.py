@@ -201,8 +201,8 @@ def of_flags(summary: Summary, dtype: str, n_patterns: int | None = None) -> Ite
         )  # fmt: skip
 
 
-def saturated_share(sample: Array, top: float, power: float) -> float:
-    """Share of patterns that end at one largest value, which is below that of their integer; 0: no detector does that.
+def of_saturation(sample: Array, top: float, power: float) -> Verdict | None:
+    """Whether patterns end at one largest value, which is below that of their integer; None: no detector does that.
 
     Args:
         sample: (k, N, N), some of the patterns as they are stored.
@@ -210,21 +210,18 @@ def saturated_share(sample: Array, top: float, power: float) -> float:
         power: of a stored value that is a count.
     """
     if top**power < FEWEST_AT_TOP:
-        return 0.0
-    fewest, share, least = SATURATED
+        return None
+    fewest, least_share, least = SATURATED
     n_at_top = np.count_nonzero(sample == top, axis=(1, 2))
     n_patterns = int(np.count_nonzero(n_at_top >= fewest))
     near = sample[(sample < top) & (sample > NEAR_TOP ** (1 / power) * top)]
     usual = int(np.unique(near, return_counts=True)[1].max(initial=0))
-    few = n_patterns < max(least, share * len(sample)) or 2 * usual >= n_at_top.sum()
-    return 0.0 if few else n_patterns / len(sample)
-
-
-def of_saturation(share: float, top: float) -> Verdict:
-    """The verdict on a `saturated_share` that is not 0, with the largest value."""
+    if n_patterns < max(least, least_share * len(sample)) or 2 * usual >= n_at_top.sum():
+        return None
+    share = n_patterns / len(sample)
     return Verdict(
         "saturation", "warning", share, "of the patterns",
-        f"{share:.0%} of the patterns have {SATURATED[0]} or more pixels at {top:g}, which no pixel exceeds: the "
+        f"{share:.0%} of the patterns have {fewest} or more pixels at {top:g}, which no pixel exceeds: the "
         "detector saturates there, and these pixels are masked where they do",
         f"Set saturation to {top:g} to silence this warning.",
     )  # fmt: skip

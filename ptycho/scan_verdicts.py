@@ -164,8 +164,8 @@ def _of_pixels(scan: Seen, sample: Array, power: float) -> tuple[list[Verdict], 
     top = np.where(hot, 0, scan.summary.top)
     top[tuple(hits[:, 1:].T)] = 0
     level, bound = float(top.max()), scan.summary.saturated
-    if bound is None and (share := pixel_verdicts.saturated_share(np.where(hot, 0, sample), level, power)):
-        found.append(pixel_verdicts.of_saturation(share, level))
+    if bound is None and (said := pixel_verdicts.of_saturation(np.where(hot, 0, sample), level, power)):
+        found.append(said)
         bound = level
     if bound is not None:
         bad = joined(bad, pixel_verdicts.at_least(scan.patterns, bound))

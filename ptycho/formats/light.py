@@ -10,7 +10,7 @@ from ptycho.formats.frames import Images, Window, blocks_of
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
 from ptycho.pattern_statistics import LOOKED_AT, SAMPLE, Mask, summarize
-from ptycho.pixel_verdicts import BRIGHT, hot_pixels, of_flags, of_saturation, saturated_share, without_spots
+from ptycho.pixel_verdicts import BRIGHT, hot_pixels, of_flags, of_saturation, without_spots
 from ptycho.stored_array import Array
 from ptycho.verdict import Verdict
 
@@ -73,8 +73,8 @@ def marks_in(sources: Sources, tree: Tree, images: Images, window: Window, *, sq
         sample = np.where(silent, np.zeros((), seen.dtype), seen)
         hot = hot_pixels(np.square(sample, dtype=np.float32) if squares else sample, everywhere=True)
         level = float(np.where(hot, 0, summary.top).max())
-        if share := saturated_share(np.where(hot, 0, sample), level, power):
-            verdicts.append(of_saturation(share, level))
+        if said := of_saturation(np.where(hot, 0, sample), level, power):
+            verdicts.append(said)
             bound = level
     return Marks(flagged, bound if stated is None else stated, tuple(verdicts))
 

@@ -15,6 +15,7 @@ from ptycho.judgement import (
     NOTICED,
     Kind,
     dose_in_words,
+    excess_of,
     is_limited_by_dose,
     is_unexplained,
     likely_causes,
@@ -129,8 +130,7 @@ def tell_doubt(scan: RawData, figures: Mapping[str, Any], kind: Kind) -> None:
     if (verdict := doubt(figures, kind)) is not None:
         log.warning("%s: %s", name, verdict.text)
     elif kind == "solver" and (more := more_to_refine(figures)):
-        beyond = figures["poisson_deviance_per_pixel"] / figures["noise_poisson_deviance_per_pixel"]
-        log.info("%s: the remaining deviance is %.2g times photon noise. %s", name, beyond, more)
+        log.info("%s: the remaining deviance is %.2g times photon noise. %s", name, excess_of(figures), more)
 
 
 def measured_by(scan: RawData, block: Indices) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

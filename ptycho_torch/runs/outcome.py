@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from ptycho.config.errors import Failure, printable
-from ptycho.frame_verdicts import EQUAL
+from ptycho.frame_verdicts import EQUAL, OF_EQUAL
 from ptycho.judgement import CAUSES, NOTICED, dose_in_words, is_limited_by_dose, likely_causes
 from ptycho.wording import counted
 from ptycho_torch.model import PtychoPINN_Lightning
@@ -31,10 +31,7 @@ _CAUSES: Final = (
     "a probe that does not belong to the scan"
 )
 
-_EQUAL: Final = (
-    "patterns: expected patterns that differ; got equal ones. They show no object: look for the right array, or for a "
-    "beam that missed the object"
-)
+_EQUAL: Final = ". ".join(OF_EQUAL).rstrip(".")
 _DARK: Final = "r_factor: expected patterns with light to judge by; got none among"
 _LIGHT: Final = "Hold out others, or look for a closed shutter or a lost beam there"
 
