@@ -35,6 +35,14 @@ def is_sound(block: Array) -> bool:
     return not block.size or (float(block.min()) >= 0 and float(block.max()) < np.inf)
 
 
+def n_flags(block: Array) -> Array:
+    """How many values of each image of a block are such flags: int64 (k,)."""
+    if is_sound(block):
+        return np.zeros(len(block), dtype=np.int64)
+    hit = ~np.isfinite(block) | np.isin(block, FLAGS[:-1])
+    return np.count_nonzero(hit.reshape(len(block), -1), axis=1)
+
+
 class Gaps:
     """Looks for such values in images, block by block, and tells the gaps of a detector from what is wrong.
 

@@ -71,16 +71,27 @@ def empty_frames(summary: Summary) -> Array:
 
 def of_empty_frames(rows: Array, n: int) -> Iterator[Verdict]:
     """The verdict on `empty_frames` of a scan of `n` patterns."""
-    if not len(rows):
-        return
+    if len(rows):
+        held = _left_out(rows, n, "next to no light")
+        remedy = "Look for a closed shutter or a lost beam there."
+        yield Verdict("empty_frames", "warning", len(rows), "patterns", held, remedy)
+
+
+def of_unmeasured(summary: Summary) -> Iterator[Verdict]:
+    """The verdict on patterns that were not measured."""
+    rows = summary.unmeasured
+    if len(rows):
+        what = f"{summary.unmeasured_value:.0f} in most pixels, which detectors write without a measurement"
+        held = _left_out(rows, len(summary.frame_total), what)
+        remedy = "Leave such patterns out of the file to silence this warning."
+        yield Verdict("unmeasured_frames", "warning", len(rows), "patterns", held, remedy)
+
+
+def _left_out(rows: Array, n: int, what: str) -> str:
+    """A sentence on patterns that are left out of `n`, and what they hold."""
     named = ", ".join(str(row) for row in rows[:LISTED]) + (" ..." if len(rows) > LISTED else "")
-    plural = len(rows) > 1
-    yield Verdict(
-        "empty_frames", "warning", len(rows), "patterns",
-        f"{len(rows)} of {n} patterns ({named}) {'hold' if plural else 'holds'} next to no light: "
-        f"{'they are' if plural else 'it is'} left out",
-        "Look for a closed shutter or a lost beam there.",
-    )  # fmt: skip
+    held, are = ("hold", "they are") if len(rows) > 1 else ("holds", "it is")
+    return f"{len(rows)} of {n} patterns ({named}) {held} {what}: {are} left out"
 
 
 def of_photons(mean_counts: float) -> Iterator[Verdict]:

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ptycho.detector_gaps import Gaps, is_sound
-from ptycho.stored_array import Array, Stack, StoredArray
+from ptycho.detector_gaps import Gaps, is_sound, n_flags
+from ptycho.stored_array import Array, Stack, StoredArray, taken
 
 Mask = npt.NDArray[np.bool_]
 
@@ -34,6 +34,9 @@ one less."""
 
 ISOLATED: Final = 0.5
 """Where nothing between this part of the largest value and that value occurs, it is a flag and no measurement."""
+
+FEWEST_IMAGES: Final = 5
+"""With fewer images one of them is not told from the others."""
 
 FEWEST_TRIPLES: Final = 500
 """Neighbouring pixels with light in them, from which their noise is told."""
@@ -61,6 +64,9 @@ class Summary:
         flagged: bool (N, N), pixels that hold a flag instead of a measurement; None: none.
         saturated: the largest value of an integer, where it is a measurement as far as the values tell; else None.
         n_saturated: how many values are that.
+        unmeasured: int64 (k,), images that hold such values in most pixels, as others do not: they enter nothing
+            above, and their totals are 0.
+        unmeasured_value: the largest value of the first of them; NaN: it has none.
     """
 
     n_not_finite: int = 0
@@ -83,6 +89,8 @@ class Summary:
     flagged: Mask | None = None
     saturated: float | None = None
     n_saturated: int = 0
+    unmeasured: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    unmeasured_value: float = np.nan
 
 
 def blocks(array: Stack) -> Iterator[tuple[int, Array]]:
@@ -146,11 +154,47 @@ def summarize(array: Stack, ignored: Mask | None = None, *, with_gaps: bool = Tr
     Args:
         array: real (n, ...).
         ignored: bool, a pattern's shape or all of it: pixels whose values mean nothing.
-        with_gaps: whether pixels may hold what detectors write without a measurement.
+        with_gaps: whether pixels may hold what detectors write without a measurement, and whole images as well.
 
     Raises:
         DataError: the array is in a file whose bytes are damaged.
     """
+    summary, n_silent = _read(array, ignored, with_gaps=with_gaps)
+    lost = _unmeasured(n_silent, int(np.prod(array.shape[1:])))
+    if not with_gaps or not len(lost):
+        return summary
+    n, rows = len(array), np.delete(np.arange(len(array)), lost)
+    if ignored is not None and ignored.ndim == len(array.shape):
+        ignored = ignored[rows]
+    others, _ = _read(taken(array, rows), ignored)
+    totals, squares = np.zeros(n), np.zeros(n)
+    totals[rows], squares[rows] = others.frame_total, others.frame_square
+    return replace(
+        others,
+        first_not_finite_row=_of_all(rows, others.first_not_finite_row),
+        minimum_row=_of_all(rows, others.minimum_row),
+        frame_total=totals,
+        frame_square=squares,
+        top_row=rows[others.top_row],
+        unmeasured=lost,
+        unmeasured_value=float(np.asarray(array[int(lost[0])]).max()),
+    )
+
+
+def _of_all(rows: Array, row: int) -> int:
+    """A row among some, as one among all; -1 stays."""
+    return row if row < 0 else int(rows[row])
+
+
+def _unmeasured(n_silent: Array, n_pixels: int) -> Array:
+    """Images of which most pixels hold no measurement while those of others do: int64 (k,)."""
+    if len(n_silent) < FEWEST_IMAGES or np.median(n_silent) > n_pixels / 2:
+        return np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(n_silent - np.median(n_silent) > n_pixels / 2)
+
+
+def _read(array: Stack, ignored: Mask | None, *, with_gaps: bool = True) -> tuple[Summary, Array]:
+    """The `Summary` of a stack, and how many values of each image may be no measurement, int64 (n,)."""
     n, shape = len(array), array.shape[1:]
     summary = Summary(
         frame_total=np.zeros(n),
@@ -158,7 +202,7 @@ def summarize(array: Stack, ignored: Mask | None = None, *, with_gaps: bool = Tr
         top=np.full(shape, -np.inf),
         top_row=np.zeros(shape, dtype=np.int64),
     )
-    gaps = Gaps(shape)
+    gaps, n_silent = Gaps(shape), np.zeros(n, dtype=np.int64)
     for start, block in blocks(array):
         if block.size == 0:
             continue
@@ -168,11 +212,13 @@ def summarize(array: Stack, ignored: Mask | None = None, *, with_gaps: bool = Tr
                 ignored if ignored.ndim < block.ndim else ignored[start:][: len(block)], 0, block
             )
             summary.hides = summary.hides or not is_sound(block)
+        n_silent[start : start + len(block)] = n_flags(meant)
         meant = gaps.taken_out(start, meant)
         summary.whole = summary.whole and _is_whole(meant)
         _add(summary, start, _without_flags(summary, start, meant))
     _judge_gaps(summary, gaps, n if with_gaps else 0)
-    return _judge_flags(summary, array)
+    n_silent += sum(summary.frame_hits.values(), np.zeros(n, dtype=np.int64))
+    return _judge_flags(summary, array), n_silent
 
 
 def sample_of(array: Stack, ignored: Mask | None = None) -> Array:

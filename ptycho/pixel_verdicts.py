@@ -1,4 +1,4 @@
-"""What the pixels of the patterns tell: order and centre, flags, saturation, hot pixels, cosmic hits, the mask."""
+"""What the pixels of the patterns tell: order and centre, flags, saturation, the mask."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -23,28 +23,6 @@ ORDERS: Final = {
 }
 """Axes that may be in FFT order, and where the light is then."""
 
-ISOLATED: Final = 20.0
-"""A single pixel of a pattern is not a measurement if it has this many times the light of each of its neighbours."""
-
-HOT: Final = 8.0
-"""The same, in the mean of the patterns, where sound scans have 1.7 at most."""
-
-SHARP: Final = 4.0
-"""Where the far field of the probe alone has a pixel so many times as bright as its neighbours, patterns may have such
-pixels as well."""
-
-BEAM_PX: Final = 2.0
-"""Distance from the middle of the other light within which a single bright pixel may be the beam."""
-
-HOT_SHARE: Final = 1e-3
-"""Share of all light below which a pixel does not count as hot."""
-
-FEWEST_COUNTS: Final = 20.0
-"""Photons below which a single pixel may be bright by chance, and many may have the same value."""
-
-MOST_HITS: Final = 1.0
-"""Cosmic hits in a pattern, on average, beyond which single bright pixels must be photons."""
-
 SATURATED: Final = (3, 0.05, 2)
 """Pixels of a pattern at the largest value of all, and the share and number of such patterns, from which on the
 detector saturates."""
@@ -57,6 +35,8 @@ FEWEST_AT_TOP: Final = 5.0
 OFF_CENTRE: Final = (2.0, 0.03)
 """Distance between the centre of the patterns and that of the probe's far field that is worth a word: in pixels, and
 over the side of a pattern, since objects refract by as much."""
+OFF_MIDDLE: Final = (2.0, 0.04)
+"""The same between that centre and the middle of the patterns, where the probe is not known and may be uneven."""
 
 BRIGHT: Final = 0.1
 """Part of the brightest light from which on a pixel tells where the centre is."""
@@ -144,31 +124,37 @@ def of_order(mean: Array | None, probe: Array | None) -> Iterator[Verdict]:
         )
 
 
-def of_centre(light: Array, probe: Array, bad: Mask | None = None) -> Iterator[Verdict]:
+def of_centre(light: Array, probe: Array | None, bad: Mask | None = None) -> Iterator[Verdict]:
     """Whether the beam is in the middle of the patterns.
 
     Args:
         light: (N, N), mean counts.
-        probe: (modes, N, N); its far field tells where the middle of the patterns should be.
+        probe: (modes, N, N); its far field tells where the middle of the patterns should be. None: it is not known.
         bad: bool, (N, N) or (n, N, N), pixels that were not measured; those of all patterns tell nothing.
     """
-    meant_light = far_field_light(probe)
+    meant_light = np.ones_like(light) if probe is None else far_field_light(probe)
     if bad is not None:
-        seen = ~(bad if bad.ndim == 2 else bad.all(axis=0))
+        seen: Mask = ~(bad if bad.ndim == 2 else np.asarray(bad.all(axis=0)))
+        if probe is None:  # what is on the other side of the middle tells as little
+            seen &= np.roll(seen[::-1, ::-1], 1, axis=(0, 1))
         light, meant_light = np.where(seen, light, 0), np.where(seen, meant_light, 0)
     if not meant_light.any():
         return
-    found, meant = _centre(without_spots(light)), _centre(meant_light)
+    found = middle_of(without_spots(light))
+    meant = (len(light) / 2, len(light) / 2) if probe is None else middle_of(meant_light)
     down, right = (there - here for there, here in zip(found, meant, strict=True))
     off = float(np.hypot(down, right))
-    least, part = OFF_CENTRE
+    least, part = OFF_MIDDLE if probe is None else OFF_CENTRE
     if off < max(least, part * len(light)):
         return
+    where, harm = "where the probe has it", "the object gets a phase ramp"
+    if probe is None:
+        where, harm = "the middle of the patterns", "the picture may be displaced"
     yield Verdict(
         "beam_centre", "warning", off, "px",
         f"the beam hits the detector {abs(down):.1f} px {'below' if down > 0 else 'above'} and {abs(right):.1f} px "
-        f"{'right' if right > 0 else 'left'} of where the probe has it (row {meant[0]:.1f}, column {meant[1]:.1f}): "
-        "the object gets a phase ramp, and the light beyond the edge is lost",
+        f"{'right' if right > 0 else 'left'} of {where} (row {meant[0]:.1f}, column {meant[1]:.1f}): "
+        f"{harm}, and the light beyond the edge is lost",
         "Crop the patterns around the beam (centre = auto), or shift them by whole pixels.",
     )  # fmt: skip
 
@@ -235,121 +221,6 @@ def at_least(patterns: Stack, value: float) -> Mask:
     return found
 
 
-def is_sharp(probe: Array) -> bool:
-    """Whether single pixels of a pattern may outshine their neighbours, by the far field of the probe (modes, N, N)."""
-    light = far_field_light(probe)
-    lit = light >= BRIGHT * light.max()
-    return bool((light > SHARP * brightest_neighbor(light))[lit].any())
-
-
-def has_sharp_beam(usual: Array) -> bool:
-    """Whether the beam may be a single pixel, as that of a probe as wide as the patterns' field is.
-
-    Args:
-        usual: (N, N), the median of the patterns, where the probe is not known.
-    """
-    around = brightest_neighbor(usual)
-    rest = np.minimum(usual, around)
-    sharp = np.argwhere((usual > SHARP * around) & (usual >= BRIGHT * rest.max()))
-    return bool((np.hypot(*(sharp - np.array(_centre(rest))).T) <= BEAM_PX).any())
-
-
-def hot_pixels(counts: Array, *, everywhere: bool) -> Mask:
-    """Pixels that outshine their neighbours in the mean of the patterns, and hold more than a few photons there.
-
-    Args:
-        counts: (k, N, N), some patterns.
-        everywhere: False leaves the central half alone, where patterns may have such pixels.
-    """
-    light = counts.mean(axis=0)
-    least = max(HOT_SHARE * light.sum(), FEWEST_COUNTS * photon_unit(counts, light) / len(counts))
-    hot: Mask = (light > least) & (light > HOT * brightest_neighbor(light))
-    if not everywhere:
-        quarter = light.shape[-1] // 4
-        hot[quarter : light.shape[-1] - quarter, quarter : light.shape[-1] - quarter] = False
-    return hot
-
-
-def of_hot_pixels(hot: Mask, light: Array) -> Iterator[Verdict]:
-    """The verdict on `hot_pixels`."""
-    if not hot.any():
-        return
-    row, column = np.argwhere(hot)[0]
-    share, n_hot = float(light[hot].sum() / light.sum()), int(np.count_nonzero(hot))
-    place = f"row {row}, column {column}"
-    found = (
-        f"1 pixel, in {place}, holds {share:.0%} of the light, and its neighbours almost none: it is"
-        if n_hot == 1
-        else f"{n_hot} pixels, the first in {place}, hold {share:.0%} of the light, and their neighbours almost "
-        "none: they are"
-    )
-    remedy = "Mark such pixels as bad (mask_file) to silence this warning."
-    yield Verdict("hot_pixels", "warning", n_hot, "pixels", f"{found} taken as hot and masked", remedy)
-
-
-def photon_unit(counts: Array, light: Array) -> float:
-    """What a photon counts for, at least 1: the usual value in the dim half of the patterns, where it is not 0.
-
-    Args:
-        counts: (k, N, N), some patterns.
-        light: (N, N), their mean.
-    """
-    dim = counts[:, light <= np.median(light)]
-    dim = dim[dim > 0]
-    return max(1.0, float(np.median(dim))) if len(dim) else 1.0
-
-
-def cosmic_hits(
-    patterns: Stack, summary: Summary, counts: Array, light: Array, known: Mask | None, power: float
-) -> Array:
-    """Single pixels of single patterns that outshine their neighbours and their own usual value.
-
-    Args:
-        patterns: (n, N, N), as they are stored.
-        summary: of them; of each pixel, its largest value is looked at.
-        counts: (k, N, N), counts of some patterns.
-        light: (N, N), mean of these.
-        known: bool, (N, N) or (n, N, N), pixels that are masked.
-        power: of a stored value that is a count.
-
-    Returns:
-        int64 (k, 3): pattern, row, column.
-    """
-    least = FEWEST_COUNTS * photon_unit(counts, light)
-    largest = np.maximum(summary.top, 0) ** power
-    candidate = (largest >= least) & (largest > ISOLATED * np.median(counts, axis=0))
-    if known is not None and known.ndim == 2:
-        candidate &= ~known
-    places, rows = np.argwhere(candidate), summary.top_row[candidate]
-    found: list[tuple[int, int, int]] = []
-    for row in np.unique(rows):
-        pattern = np.asarray(patterns[int(row)]).astype(np.float64) ** power
-        around = brightest_neighbor(pattern)  # a masked one, which may be saturated, too
-        if known is not None:
-            pattern[known if known.ndim == 2 else known[row]] = 0
-        for y, x in places[rows == row]:
-            if pattern[y, x] >= least and pattern[y, x] > ISOLATED * around[y, x]:
-                found.append((int(row), int(y), int(x)))
-    found = found if len(found) <= MOST_HITS * len(patterns) else []
-    return np.array(found, dtype=np.int64).reshape(-1, 3)
-
-
-def of_cosmic_hits(hits: Array) -> Iterator[Verdict]:
-    """The verdict on `cosmic_hits`."""
-    if not len(hits):
-        return
-    row, y, x = hits[0]
-    place = f"pattern {row}, row {y}, column {x}"
-    found = (
-        f"1 pixel, in {place}, is much brighter than its neighbours in that pattern only: it is taken as a cosmic hit"
-        if len(hits) == 1
-        else f"{len(hits)} pixels, the first in {place}, are much brighter than their neighbours in one pattern "
-        "only: they are taken as cosmic hits"
-    )
-    remedy = "Mark them as bad pixels of these patterns to silence this warning."
-    yield Verdict("cosmic_hits", "warning", len(hits), "pixels", f"{found}, and masked there", remedy)
-
-
 def of_mask(light: Array, masked: Array, stated: Mask) -> Iterator[Verdict]:
     """Whether the bad pixels of a file are the measured ones.
 
@@ -370,7 +241,7 @@ def of_mask(light: Array, masked: Array, stated: Mask) -> Iterator[Verdict]:
         )  # fmt: skip
 
 
-def _centre(light: Array) -> tuple[float, float]:
+def middle_of(light: Array) -> tuple[float, float]:
     """Centre of mass of the bright part of an image, row and column."""
     bright = np.where(light >= BRIGHT * light.max(), light, 0)
     total = float(bright.sum()) or 1.0

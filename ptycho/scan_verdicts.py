@@ -1,7 +1,7 @@
 """What cheap statistics say of a scan whose arrays are sound one by one: all verdicts, and the pixels to mask.
 
 After an error nothing sensible can follow, and reading is refused; a warning is logged where a picture may still come
-out. The statistics are in `ptycho.pixel_verdicts`, `frame_verdicts` and `position_verdicts`.
+out. The statistics are in `ptycho.pixel_verdicts`, `spot_verdicts`, `frame_verdicts` and `position_verdicts`.
 """
 
 import logging
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ptycho import frame_verdicts, pixel_verdicts, position_verdicts
+from ptycho import frame_verdicts, pixel_verdicts, position_verdicts, spot_verdicts
 from ptycho.geometry import Geometry
 from ptycho.pattern_statistics import Mask, Summary, sample_of
 from ptycho.scan_domain import SET, Decision
@@ -62,7 +62,7 @@ class Examined(NamedTuple):
     bad_pixels: Mask | None
     """bool (N, N) or (n, N, N): those that were known, flags, hot pixels and cosmic hits; None: none."""
     rows: Array
-    """int64 (k,), patterns that are neither empty nor far away from the others."""
+    """int64 (k,), patterns that were measured, and are neither empty nor far away from the others."""
     mean_counts: float
     """Photons of one of these, without the hot pixels."""
 
@@ -81,19 +81,22 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
         decide: tells from patterns and bad pixels how the patterns are read.
     """
     patterns, summary, bad, n = scan.patterns, scan.summary, scan.bad, len(scan.patterns)
-    empty, size = frame_verdicts.empty_frames(summary), patterns.shape[-1]
+    dark, size = frame_verdicts.empty_frames(summary), patterns.shape[-1]
+    empty = np.setdiff1d(dark, summary.unmeasured)
     where = scan.positions if scan.positions is None or scan.rows is None else scan.positions[scan.rows]
     far = np.empty(0, np.int64) if where is None else position_verdicts.far_off_positions(where, size)
-    rows = np.delete(np.arange(n), np.union1d(empty, far))
+    rows = np.delete(np.arange(n), np.union1d(np.union1d(dark, summary.unmeasured), far))
     if summary.flagged is not None:
         bad = joined(bad, summary.flagged)
     if summary.hides and bad is not None:
         patterns = silenced(patterns, bad)
     elif summary.flagged is not None:
         patterns = silenced(patterns, summary.flagged)
-    decision = decide(taken(patterns, rows), bad if bad is None or bad.ndim == 2 else bad[rows])
+    measured, are_all = taken(patterns, rows), len(rows) == n
+    bad_of_rows = bad if bad is None or bad.ndim == 2 or are_all else bad[rows]
+    decision = decide(measured, bad_of_rows)
     totals = summary.frame_square if decision.domain == "amplitude" else summary.frame_total
-    sample = sample_of(patterns, bad)
+    sample = sample_of(measured, bad_of_rows)
     power = 2.0 if decision.domain == "amplitude" else 1.0
     found = [*scan.verdicts, *_of_mask(scan, patterns, sample, power)]
     is_inverted = any(one.name == "mask" for one in found)
@@ -105,19 +108,33 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
         found += of_pixels
     totals = totals[rows] - hot_counts
     mean_counts = max(float(totals.mean()), 0.0)
-    found += [*frame_verdicts.of_empty_frames(empty, n), *frame_verdicts.of_photons(mean_counts)]
+    found += [*frame_verdicts.of_unmeasured(summary), *frame_verdicts.of_photons(mean_counts)]
+    if not is_inverted:
+        found += frame_verdicts.of_empty_frames(empty, n)
     if where is not None and scan.positions is not None:
         found += position_verdicts.of_far_off(far, where)
         if is_in_order:
-            near = where[rows]
-            if scan.rows is not None:  # the positions of all patterns tell more
-                far = position_verdicts.far_off_positions(scan.positions, size)
-                near = np.delete(scan.positions, far, axis=0)
-            of_positions = [*position_verdicts.of_positions(near, scan.probe, size)]
-            times = (rows if scan.rows is None else scan.rows[rows]) / max(1, len(scan.positions) - 1)
-            found += of_positions or frame_verdicts.of_drift(totals, where[rows], times)
+            found += _of_positions(scan, scan.positions, where, rows, totals)
     found += position_verdicts.of_field(scan.geometry, None if where is None else where[rows], size)
     return Examined(decision, found, patterns, bad, rows, mean_counts)
+
+
+def _of_positions(scan: Seen, positions: Array, where: Array, rows: Array, totals: Array) -> list[Verdict]:
+    """Verdicts of the arrangement of a scan, or else of a beam that fades along it.
+
+    Args:
+        scan: as it was read.
+        positions: (m, 2), of all its patterns.
+        where: (n, 2), of those that were read.
+        rows: int64 (k,), those of them that are used.
+        totals: float64 (k,), their counts.
+    """
+    near, size, times = where[rows], scan.patterns.shape[-1], rows
+    if scan.rows is not None:  # the positions of all patterns tell more
+        near = np.delete(positions, position_verdicts.far_off_positions(positions, size), axis=0)
+        times = scan.rows[rows]
+    found = [*position_verdicts.of_positions(near, scan.probe, size)]
+    return found or [*frame_verdicts.of_drift(totals, where[rows], times / max(1, len(positions) - 1))]
 
 
 def _of_mask(scan: Seen, patterns: Stack, sample: Array, power: float) -> list[Verdict]:
@@ -149,17 +166,22 @@ def _of_pixels(scan: Seen, sample: Array, power: float) -> tuple[list[Verdict], 
     """
     counts = sample**power
     light, bad = counts.mean(axis=0), scan.bad
-    if scan.probe is None:
-        single = not pixel_verdicts.has_sharp_beam(np.median(counts, axis=0))
-    else:
-        single = not pixel_verdicts.is_sharp(scan.probe)
-    hot = pixel_verdicts.hot_pixels(counts, everywhere=single)
-    found = [*pixel_verdicts.of_hot_pixels(hot, light)]
+    usual = np.median(counts, axis=0)
+
+    def may_be_light(rank: int) -> bool:
+        if scan.probe is None:
+            return spot_verdicts.has_sharp_beam(usual, rank)
+        return spot_verdicts.is_sharp(scan.probe, rank)
+
+    hot = np.zeros(light.shape, dtype=bool)
+    for rank in spot_verdicts.SPOTS:
+        hot |= spot_verdicts.hot_pixels(counts, everywhere=not may_be_light(rank), rank=rank, bad=bad)
+    found = [*spot_verdicts.of_hot_pixels(hot, light)]
     bad = joined(bad, hot) if hot.any() else bad
     hits = np.empty((0, 3), dtype=np.int64)
-    if single:
-        hits = pixel_verdicts.cosmic_hits(scan.patterns, scan.summary, counts, light, bad, power)
-        found += pixel_verdicts.of_cosmic_hits(hits)
+    if not may_be_light(spot_verdicts.PAIR):
+        hits = spot_verdicts.cosmic_hits(scan.patterns, scan.summary, counts, light, bad, power)
+        found += spot_verdicts.of_cosmic_hits(hits)
         bad = _with_hits(bad, hits, scan.patterns.shape)
     top = np.where(hot, 0, scan.summary.top)
     top[tuple(hits[:, 1:].T)] = 0
@@ -169,8 +191,7 @@ def _of_pixels(scan: Seen, sample: Array, power: float) -> tuple[list[Verdict], 
         bound = level
     if bound is not None:
         bad = joined(bad, pixel_verdicts.at_least(scan.patterns, bound))
-    if scan.probe is not None:
-        found += pixel_verdicts.of_centre(np.where(hot, 0, light), scan.probe, scan.bad)
+    found += pixel_verdicts.of_centre(np.where(hot, 0, light), scan.probe, scan.bad)
     return found, bad, float(light[hot].sum())
 
 

@@ -1,21 +1,26 @@
 """The light on a detector, from some of its images, whole and as they are in the file."""
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
+from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
 from ptycho.formats.detector_masks import bad_of
 from ptycho.formats.frames import Images, Window, blocks_of
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
 from ptycho.pattern_statistics import LOOKED_AT, SAMPLE, Mask, summarize
-from ptycho.pixel_verdicts import BRIGHT, hot_pixels, of_flags, of_saturation, without_spots
+from ptycho.pixel_verdicts import BRIGHT, of_flags, of_saturation, without_spots
+from ptycho.spot_verdicts import hot_pixels
 from ptycho.stored_array import Array
 from ptycho.verdict import Verdict
 
 FEWEST: Final = 8
 """Images that are looked at, however large they are."""
+
+BRIDGED: Final = (1, 2, 4)
+"""Pixels on all sides whose mean stands for one without a measurement; the first that hold some."""
 
 LEAST_KEPT: Final = 0.1
 """Part of the bright light that the pixels in use should hold at least."""
@@ -31,18 +36,44 @@ class Marks(NamedTuple):
     verdicts: tuple[Verdict, ...]
 
 
-def light_of(sources: Sources, tree: Tree, images: Images) -> Array:
-    """The mean of some images (H, W), 0 in pixels that are masked, dead, or hold a flag of the detector.
+class Light(NamedTuple):
+    """The mean of some images."""
+
+    mean: Array
+    """(H, W) >= 0, of what was measured; 0 where nothing was."""
+    silent: Mask
+    """(H, W), pixels that are masked or dead, or hold a flag of the detector, in all of these images."""
+
+    def bridged(self) -> "Light":
+        """The same with what is beside them in narrow gaps; pixels farther from all that was measured stay silent."""
+        mean, silent = self.mean.copy(), self.silent.copy()
+        for radius in BRIDGED:
+            if not silent.any():
+                break
+            light, weight = (
+                cast(Array, cast(Any, ndimage).uniform_filter(one, 2 * radius + 1, mode="constant"))
+                for one in (self.mean, (~self.silent).astype(np.float64))
+            )
+            near = silent & (weight * (2 * radius + 1) ** 2 > 0.5)
+            mean[near] = light[near] / weight[near]
+            silent &= ~near
+        return Light(mean, silent)
+
+
+def light_of(sources: Sources, tree: Tree, images: Images) -> Light:
+    """The light of some images.
 
     Raises:
         DataError: they cannot be read.
     """
     seen, silent = _looked_at(sources, tree, images)
-    flagged = summarize(seen, silent).flagged
-    silent |= ~(np.isfinite(seen) & (seen > 0))
-    if flagged is not None:
-        silent |= flagged
-    return np.where(silent, np.zeros((), seen.dtype), seen).mean(axis=0, dtype=np.float64)
+    summary = summarize(seen, silent)
+    silent |= ~(np.isfinite(seen) & (seen >= 0))
+    silent[summary.unmeasured] = True
+    if summary.flagged is not None:
+        silent |= summary.flagged
+    light = np.where(silent, np.zeros((), seen.dtype), seen).sum(axis=0, dtype=np.float64)
+    return Light(light / np.maximum(1, np.count_nonzero(~silent, axis=0)), np.asarray(silent.all(axis=0)))
 
 
 def marks_in(sources: Sources, tree: Tree, images: Images, window: Window, *, squares: bool) -> Marks:
@@ -61,8 +92,9 @@ def marks_in(sources: Sources, tree: Tree, images: Images, window: Window, *, sq
     box, stated = (slice(None), *window.box), sources.settings.saturation
     seen, silent = (one[box] for one in _looked_at(sources, tree, images))
     if stated is not None:
-        silent = silent | (seen >= stated)
+        silent |= seen >= stated
     summary, flagged = summarize(seen, silent), None
+    silent[summary.unmeasured] = True
     if summary.flagged is not None:
         silent = silent | summary.flagged
         flagged = np.zeros(images.shape, bool)
@@ -102,7 +134,7 @@ def of_window(sources: Sources, tree: Tree, images: Images, window: Window) -> I
     """
     if window.wraps or window.box == (slice(0, window.shape[0]), slice(0, window.shape[1])):
         return
-    light = light_of(sources, tree, images)
+    light = light_of(sources, tree, images).mean
     bright = without_spots(light)
     bright[bright < BRIGHT * bright.max()] = 0
     kept = float(bright[window.box].sum() / (bright.sum() or 1.0))

@@ -11,10 +11,13 @@ from ptycho.formats.light import light_of
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
 from ptycho.memory import available_bytes, size_text, too_large
-from ptycho.pattern_statistics import SAMPLE
+from ptycho.pattern_statistics import SAMPLE, Mask
 from ptycho.pixel_verdicts import fft_order, without_spots
 from ptycho.stored_array import Array
 from ptycho.wording import counted
+
+ROUNDS: Final = 30
+"""Times that the middle of the light is computed of what is around the one before."""
 
 PIXEL_BYTES: Final = 16
 """Memory for each pixel of a pattern that is looked at, with what is computed of it."""
@@ -73,23 +76,32 @@ def _centre(sources: Sources, tree: Tree, images: Images) -> str | tuple[int, in
     if written == "corner":
         return written
     if written == "auto":
-        return centre_of(light_of(sources, tree, images))
+        return centre_of(*light_of(sources, tree, images).bridged())
     row, column = map(round, cast(Pair, pair_of_numbers(written)))
     if not (row < height and column < width):
         sources.refuse("centre", f"a pixel within {height} x {width}", written, "Give row, column.")
     return row, column
 
 
-def centre_of(image: Array) -> str | tuple[int, int]:
-    """The zero frequency of a mean pattern (H, W): 'corner', or row and column of the middle of its light."""
+def centre_of(image: Array, silent: Mask | None = None) -> str | tuple[int, int]:
+    """The zero frequency of a mean pattern (H, W): 'corner', or row and column of the middle of its light.
+
+    Args:
+        image: of what was measured.
+        silent: bool (H, W), pixels without a measurement; those on the other side of the middle tell as little.
+    """
     height, width = image.shape
     light = without_spots(image)
     if height == width and (order := fft_order(light)) is not None and order.axes == "(-2, -1)":
         return "corner"
+    known = np.ones(image.shape, bool) if silent is None else ~silent
     row, column, reach = (height - 1) / 2, (width - 1) / 2, float(max(height, width))
     rows, columns = np.ogrid[:height, :width]
-    for _ in range(8):  # of what is around the middle, until it stays
-        near = light * ((abs(rows - row) <= reach) & (abs(columns - column) <= reach))
+    for _ in range(ROUNDS):  # of what is around the middle, until it stays
+        there = round(2 * row) - rows, round(2 * column) - columns
+        inside = (abs(rows - row) <= reach) & (abs(columns - column) <= reach)
+        mirrored = known[there[0].clip(0, height - 1), there[1].clip(0, width - 1)]
+        near = light * (inside & known & mirrored)
         total = float(near.sum()) or 1.0
         row, column = float(np.sum(near * rows)) / total, float(np.sum(near * columns)) / total
         reach = min(row, height - 1 - row, column, width - 1 - column)

@@ -1,0 +1,177 @@
+"""Single bright pixels that are no light: hot ones, in all patterns, and cosmic hits, in one."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from ptycho.pattern_statistics import Mask, Summary, brightest_neighbor
+from ptycho.pixel_verdicts import BRIGHT, middle_of
+from ptycho.probe import far_field_light
+from ptycho.stored_array import Array, Stack
+from ptycho.verdict import Verdict
+
+ISOLATED: Final = 20.0
+"""One or two pixels of a pattern are no measurement if they have this many times the light of each neighbour."""
+
+HOT: Final = 8.0
+"""The same, in the mean of the patterns, where sound scans have 1.7 at most."""
+
+SHARP: Final = 4.0
+"""Where the far field of the probe alone has a pixel so many times as bright as its neighbours, patterns may have such
+pixels as well."""
+
+BEAM_PX: Final = 2.0
+"""Distance from the middle of the other light within which a single bright pixel may be the beam."""
+
+SPOTS: Final = (1, 4)
+"""Hot pixels side by side that are looked for: a pixel is compared with the neighbour of this rank in brightness, since
+others may be hot as well; of lines each pixel has two such neighbours."""
+
+PAIR: Final = 2
+"""Pixels side by side that a cosmic ray hits."""
+
+HOT_SHARE: Final = 1e-3
+"""Share of all light below which a pixel does not count as hot."""
+
+FEWEST_COUNTS: Final = 20.0
+"""Photons below which a single pixel may be bright by chance."""
+
+MOST_HITS: Final = 1.0
+"""Cosmic hits in a pattern, on average, beyond which single bright pixels must be photons."""
+
+
+def is_sharp(probe: Array, rank: int) -> bool:
+    """Whether so many pixels of a pattern may outshine those around, by the far field of the probe (modes, N, N)."""
+    light = far_field_light(probe)
+    lit = light >= BRIGHT * light.max()
+    return bool((light > SHARP * brightest_neighbor(light, rank))[lit].any())
+
+
+def has_sharp_beam(usual: Array, rank: int) -> bool:
+    """Whether the beam may be so few pixels, as that of a probe as wide as the patterns' field is.
+
+    Args:
+        usual: (N, N), the median of the patterns, where the probe is not known.
+        rank: number of these pixels.
+    """
+    around = brightest_neighbor(usual, rank)
+    rest = np.minimum(usual, around)
+    sharp = np.argwhere((usual > SHARP * around) & (usual >= BRIGHT * rest.max()))
+    return bool((np.hypot(*(sharp - np.array(middle_of(rest))).T) <= BEAM_PX).any())
+
+
+def hot_pixels(counts: Array, *, everywhere: bool, rank: int = 1, bad: Mask | None = None) -> Mask:
+    """Pixels that outshine those around in the mean of patterns, even without the one in which they are brightest.
+
+    Args:
+        counts: (k, N, N), some patterns.
+        everywhere: False leaves the central half alone, where patterns may have such pixels.
+        rank: pixels that may be hot side by side; several may also be the beam.
+        bad: bool, (N, N) or (n, N, N), pixels that were not measured.
+    """
+    light = (counts.sum(axis=0) - counts.max(axis=0)) / max(1, len(counts) - 1)
+    least = max(HOT_SHARE * light.sum(), FEWEST_COUNTS * photon_unit(counts, light) / len(counts))
+    silent: Mask | None = bad if bad is None or bad.ndim == 2 else np.asarray(bad.any(axis=0))
+    around = _around(light, rank, silent)
+    hot: Mask = (light > least) & (light > HOT * around)
+    if rank > 1 and hot.any():
+        row, column = middle_of(np.minimum(light, around))
+        rows, columns = np.ogrid[: len(light), : len(light)]
+        hot &= np.hypot(rows - row, columns - column) > BEAM_PX
+    if not everywhere:
+        quarter = light.shape[-1] // 4
+        hot[quarter : light.shape[-1] - quarter, quarter : light.shape[-1] - quarter] = False
+    return hot
+
+
+def _around(image: Array, rank: int, silent: Mask | None) -> Array:
+    """The light around each pixel of an image (N, N) beside which others may be as bright, so many in all.
+
+    Neighbours that were not measured, bool (N, N), may be bright as well.
+    """
+    if silent is None or rank == 1:
+        return brightest_neighbor(image, rank)
+    found = brightest_neighbor(np.where(silent, np.inf, image), rank)
+    return np.where(np.isfinite(found), found, brightest_neighbor(image))
+
+
+def of_hot_pixels(hot: Mask, light: Array) -> Iterator[Verdict]:
+    """The verdict on `hot_pixels`."""
+    if not hot.any():
+        return
+    row, column = np.argwhere(hot)[0]
+    share, n_hot = float(light[hot].sum() / light.sum()), int(np.count_nonzero(hot))
+    place = f"row {row}, column {column}"
+    found = (
+        f"1 pixel, in {place}, holds {share:.0%} of the light, and its neighbours almost none: it is"
+        if n_hot == 1
+        else f"{n_hot} pixels, the first in {place}, hold {share:.0%} of the light, and their neighbours almost "
+        "none: they are"
+    )
+    remedy = "Mark such pixels as bad (mask_file) to silence this warning."
+    yield Verdict("hot_pixels", "warning", n_hot, "pixels", f"{found} taken as hot and masked", remedy)
+
+
+def photon_unit(counts: Array, light: Array) -> float:
+    """What a photon counts for, at least 1: the usual value in the dim half of the patterns, where it is not 0.
+
+    Args:
+        counts: (k, N, N), some patterns.
+        light: (N, N), their mean.
+    """
+    dim = counts[:, light <= np.median(light)]
+    dim = dim[dim > 0]
+    return max(1.0, float(np.median(dim))) if len(dim) else 1.0
+
+
+def cosmic_hits(
+    patterns: Stack, summary: Summary, counts: Array, light: Array, known: Mask | None, power: float
+) -> Array:
+    """One or two pixels of single patterns that outshine those around and their own usual value.
+
+    Args:
+        patterns: (n, N, N), as they are stored.
+        summary: of them; of each pixel, its largest value is looked at.
+        counts: (k, N, N), counts of some patterns.
+        light: (N, N), mean of these.
+        known: bool, (N, N) or (n, N, N), pixels that are masked.
+        power: of a stored value that is a count.
+
+    Returns:
+        int64 (k, 3): pattern, row, column.
+    """
+    least = FEWEST_COUNTS * photon_unit(counts, light)
+    largest = np.maximum(summary.top, 0) ** power
+    candidate = (largest >= least) & (largest > ISOLATED * np.median(counts, axis=0))
+    if known is not None and known.ndim == 2:
+        candidate &= ~known
+    places, rows = np.argwhere(candidate), summary.top_row[candidate]
+    found: list[tuple[int, int, int]] = []
+    for row in np.unique(rows):
+        pattern = np.asarray(patterns[int(row)]).astype(np.float64) ** power
+        silent = known if known is None or known.ndim == 2 else known[row]
+        around = _around(pattern, PAIR, silent)  # a masked one, which may be saturated, too
+        if silent is not None:
+            pattern[silent] = 0
+        for y, x in places[rows == row]:
+            if pattern[y, x] >= least and pattern[y, x] > ISOLATED * around[y, x]:
+                found.append((int(row), int(y), int(x)))
+    found = found if len(found) <= MOST_HITS * len(patterns) else []
+    return np.array(found, dtype=np.int64).reshape(-1, 3)
+
+
+def of_cosmic_hits(hits: Array) -> Iterator[Verdict]:
+    """The verdict on `cosmic_hits`."""
+    if not len(hits):
+        return
+    row, y, x = hits[0]
+    place = f"pattern {row}, row {y}, column {x}"
+    found = (
+        f"1 pixel, in {place}, is much brighter than its neighbours in that pattern only: it is taken as a cosmic hit"
+        if len(hits) == 1
+        else f"{len(hits)} pixels, the first in {place}, are much brighter than their neighbours in one pattern "
+        "only: they are taken as cosmic hits"
+    )
+    remedy = "Mark them as bad pixels of these patterns to silence this warning."
+    yield Verdict("cosmic_hits", "warning", len(hits), "pixels", f"{found}, and masked there", remedy)

@@ -1,0 +1,124 @@
+"""Patterns that were not measured, spots of hot pixels, and where the beam is beside gaps and without a probe."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptycho.formats.light import Light
+from ptycho.formats.windows import centre_of
+from ptycho.raw_data import RawData
+from ptycho_torch.simulate import simulate_scan
+from tests.core.foreign_files import LENGTHS, NAMED, read, standard
+from tests.core.foreign_files import counts as counts_of_file
+
+CLEAN = simulate_scan(N=64, n_positions=100, nphotons=1e5)
+COUNTS = np.square(CLEAN.amplitude(np.arange(len(CLEAN)))).round().astype(np.uint32)
+SPOTS = {
+    "pair": [(0, 0), (0, 1)],
+    "square": [(0, 0), (0, 1), (1, 0), (1, 1)],
+    "line": [(0, column) for column in range(6)],
+    "corner": [(0, 0), (1, 0), (1, 1)],
+}
+
+
+def scan_of(counts: np.ndarray, *, with_probe: bool = True, **more: Any) -> RawData:
+    probe = CLEAN.probe if with_probe else None
+    return RawData.from_arrays(counts, CLEAN.positions_px, probe, domain="intensity", **more)
+
+
+def names(scan: RawData) -> list[str]:
+    return [verdict.name for verdict in scan.verdicts if verdict.severity != "note"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("uint16", 65535), ("float32", np.nan), ("int32", -1), ("float64", 2**32 - 1)]
+)
+@pytest.mark.parametrize("part", [slice(None), slice(0, 40)])
+def test_a_pattern_that_was_not_measured_is_left_out_alone(dtype: str, value: float, part: slice) -> None:
+    counts = COUNTS.astype(dtype)
+    counts[[3, 17], part] = value
+    scan = scan_of(counts)
+    (said,) = scan.verdicts
+    assert said.name == "unmeasured_frames"
+    assert "2 of 100 patterns (3, 17) hold" in said.sentence
+    np.testing.assert_array_equal(scan.patterns, np.delete(COUNTS, [3, 17], axis=0))
+    assert scan.bad_pixels is None
+    assert len(scan.positions_px) == 98
+
+
+def test_gaps_of_the_detector_stay_beside_a_pattern_that_was_not_measured() -> None:
+    counts = COUNTS.astype(np.uint16)
+    counts[:, 30:34], counts[5] = 65535, 65535
+    scan = scan_of(counts)
+    assert names(scan) == ["flagged_pixels", "unmeasured_frames"]
+    assert np.argwhere(np.asarray(scan.bad_pixels))[:, 0].tolist() == np.repeat(range(30, 34), 64).tolist()
+    assert len(scan) == 99
+
+
+@pytest.mark.parametrize("with_probe", [True, False])
+@pytest.mark.parametrize("spot", SPOTS)
+@pytest.mark.parametrize("at", [(6, 9), (38, 25)])
+def test_hot_pixels_side_by_side_are_masked(with_probe: bool, spot: str, at: tuple[int, int]) -> None:
+    counts, hot = COUNTS.copy(), np.zeros((64, 64), bool)
+    for row, column in SPOTS[spot]:
+        hot[at[0] + row, at[1] + column] = True
+    counts[:, hot] = 20000
+    scan = scan_of(counts, with_probe=with_probe)
+    assert names(scan) == ["hot_pixels"]
+    np.testing.assert_array_equal(scan.bad_pixels, hot)
+
+
+@pytest.mark.parametrize("n_side_by_side", [1, 2])
+def test_a_cosmic_ray_is_no_hot_pixel(n_side_by_side: int) -> None:
+    counts = COUNTS.copy()
+    counts[40, 9, 9 : 9 + n_side_by_side] = 50000
+    scan = scan_of(counts)
+    assert names(scan) == ["cosmic_hits"]
+    np.testing.assert_array_equal(scan.bad_pixels, counts != COUNTS)
+
+
+def test_a_beam_of_a_few_pixels_is_not_hot() -> None:
+    rows, columns = np.indices((32, 32)) - 16
+    light = 5.0 + 4000.0 * ((abs(rows) < 2) & (abs(columns) < 2))
+    counts = np.random.default_rng(0).poisson(light, (100, 32, 32))
+    scan = RawData.from_arrays(counts, CLEAN.positions_px / 2, None, domain="intensity")
+    assert "hot_pixels" not in names(scan)
+
+
+def test_light_beside_a_cross_of_bad_pixels_is_not_hot() -> None:
+    bad = np.zeros((64, 64), bool)
+    bad[[28, 29]], bad[:, [35, 36]] = True, True
+    assert not names(scan_of(np.where(bad, 0, COUNTS), bad_pixels=bad))
+
+
+@pytest.mark.parametrize("steps", [(3, 0), (0, -3), (4, 4)])
+def test_a_beam_off_the_middle_is_said_without_a_probe(steps: tuple[int, int]) -> None:
+    assert not names(scan_of(COUNTS, with_probe=False))
+    moved = np.roll(COUNTS, steps, axis=(1, 2))
+    assert names(scan_of(moved, with_probe=False)) == ["beam_centre"]
+
+
+@pytest.mark.parametrize("width", [2, 4, 8])
+@pytest.mark.parametrize("at", [(-9, 5), (3, -12), (-2, 0)])
+def test_gaps_do_not_move_the_centre(width: int, at: tuple[int, int]) -> None:
+    detector, (row, column) = np.zeros((90, 100)), (37, 58)
+    detector[row - 32 : row + 32, column - 32 : column + 32] = COUNTS.mean(axis=0)
+    rows, columns = np.indices(detector.shape) - np.array([row, column])[:, None, None]
+    for gap in (
+        (rows - at[0] >= 0) & (rows - at[0] < width),
+        (columns - at[1] >= 0) & (columns - at[1] < width),
+        (rows > 4) & (columns > width),
+    ):
+        light = Light(np.where(gap, 0, detector), gap).bridged()
+        found = centre_of(*light)
+        assert np.hypot(*np.subtract(found, (row, column))) < 2  # type: ignore[call-overload]
+
+
+def test_the_centre_is_found_beside_a_pattern_that_was_not_measured(tmp_path: Any) -> None:
+    counts = counts_of_file()
+    counts[6] = 65535
+    path = standard(tmp_path / "scan.h5", patterns=counts)
+    scan = read(path, **NAMED, **LENGTHS, crop=12, centre="auto")
+    np.testing.assert_array_equal(scan.patterns, np.delete(counts, 6, axis=0)[:, 5:17, 10:22])
+    assert names(scan) == ["unmeasured_frames"]
