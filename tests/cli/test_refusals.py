@@ -322,7 +322,7 @@ def test_too_little_memory_is_one_line(
 def test_every_problem_of_a_scan_has_a_line_of_its_own(ptycho: Run, tmp_path: Path) -> None:
     path, n = tmp_path / "bad.npz", 20
     patterns, probe = np.ones((n, 32, 32)), np.ones((32, 32), dtype=complex)
-    patterns[3] = np.nan
+    patterns[3, 4, 5] = np.nan
     np.savez(path, diff3d=patterns, xcoords=np.full(n, np.inf), ycoords=np.arange(n), probeGuess=probe)
     code, _, said = ptycho("train", path, "--output-dir", tmp_path / "run", "--quiet", "--accelerator", "cpu")
     assert code == 2
