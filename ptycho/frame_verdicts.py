@@ -81,7 +81,8 @@ def of_unmeasured(summary: Summary) -> Iterator[Verdict]:
     """The verdict on patterns that were not measured."""
     rows = summary.unmeasured
     if len(rows):
-        what = f"{summary.unmeasured_value:.0f} in most pixels, which detectors write without a measurement"
+        value = "no number" if np.isnan(summary.unmeasured_value) else f"{summary.unmeasured_value:.0f}"
+        what = f"{value} in most pixels, which detectors write without a measurement"
         held = _left_out(rows, len(summary.frame_total), what)
         remedy = "Leave such patterns out of the file to silence this warning."
         yield Verdict("unmeasured_frames", "warning", len(rows), "patterns", held, remedy)

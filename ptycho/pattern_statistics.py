@@ -66,7 +66,7 @@ class Summary:
         n_saturated: how many values are that.
         unmeasured: int64 (k,), images that hold such values in most pixels, as others do not: they enter nothing
             above, and their totals are 0.
-        unmeasured_value: the largest value of the first of them; NaN: it has none.
+        unmeasured_value: the one that most pixels of the first of them hold; NaN: no number, or there is none.
     """
 
     n_not_finite: int = 0
@@ -160,12 +160,13 @@ def summarize(array: Stack, ignored: Mask | None = None, *, with_gaps: bool = Tr
         DataError: the array is in a file whose bytes are damaged.
     """
     summary, n_silent = _read(array, ignored, with_gaps=with_gaps)
-    lost = _unmeasured(n_silent, int(np.prod(array.shape[1:])))
+    lost = _unmeasured(n_silent / np.maximum(1, _n_used(array.shape, ignored)))
     if not with_gaps or not len(lost):
         return summary
     n, rows = len(array), np.delete(np.arange(len(array)), lost)
+    first, of_first = np.asarray(array[int(lost[0])]), ignored
     if ignored is not None and ignored.ndim == len(array.shape):
-        ignored = ignored[rows]
+        of_first, ignored = ignored[lost[0]], ignored[rows]
     others, _ = _read(taken(array, rows), ignored)
     totals, squares = np.zeros(n), np.zeros(n)
     totals[rows], squares[rows] = others.frame_total, others.frame_square
@@ -177,7 +178,7 @@ def summarize(array: Stack, ignored: Mask | None = None, *, with_gaps: bool = Tr
         frame_square=squares,
         top_row=rows[others.top_row],
         unmeasured=lost,
-        unmeasured_value=float(np.asarray(array[int(lost[0])]).max()),
+        unmeasured_value=float(np.median(first if of_first is None else first[~of_first])),
     )
 
 
@@ -186,11 +187,19 @@ def _of_all(rows: Array, row: int) -> int:
     return row if row < 0 else int(rows[row])
 
 
-def _unmeasured(n_silent: Array, n_pixels: int) -> Array:
-    """Images of which most pixels hold no measurement while those of others do: int64 (k,)."""
-    if len(n_silent) < FEWEST_IMAGES or np.median(n_silent) > n_pixels / 2:
-        return np.zeros(0, dtype=np.int64)
-    return np.flatnonzero(n_silent - np.median(n_silent) > n_pixels / 2)
+def _n_used(shape: tuple[int, ...], ignored: Mask | None) -> int | Array:
+    """How many values of each image, or of all, are not ignored."""
+    n = int(np.prod(shape[1:]))
+    if ignored is None:
+        return n
+    own = ignored.reshape(-1, n) if ignored.ndim == len(shape) else ignored.reshape(1, n)
+    return n - np.count_nonzero(own, axis=1)
+
+
+def _unmeasured(shares: Array) -> Array:
+    """Images of which most values are no measurement while those of others are, by their share: int64 (k,)."""
+    usual = np.median(shares) if len(shares) >= FEWEST_IMAGES else 1.0
+    return np.flatnonzero(shares - usual > 0.5)
 
 
 def _read(array: Stack, ignored: Mask | None, *, with_gaps: bool = True) -> tuple[Summary, Array]:

@@ -32,16 +32,24 @@ def names(scan: RawData) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "value"), [("uint16", 65535), ("float32", np.nan), ("int32", -1), ("float64", 2**32 - 1)]
+    ("dtype", "value", "words"),
+    [
+        ("uint16", 65535, "65535"),
+        ("float32", np.nan, "no number"),
+        ("int32", -1, "-1"),
+        ("float64", 2**32 - 1, "4294967295"),
+    ],
 )
 @pytest.mark.parametrize("part", [slice(None), slice(0, 40)])
-def test_a_pattern_that_was_not_measured_is_left_out_alone(dtype: str, value: float, part: slice) -> None:
+def test_a_pattern_that_was_not_measured_is_left_out_alone(
+    dtype: str, value: float, words: str, part: slice
+) -> None:
     counts = COUNTS.astype(dtype)
     counts[[3, 17], part] = value
     scan = scan_of(counts)
     (said,) = scan.verdicts
     assert said.name == "unmeasured_frames"
-    assert "2 of 100 patterns (3, 17) hold" in said.sentence
+    assert f"2 of 100 patterns (3, 17) hold {words} in most pixels" in said.sentence
     np.testing.assert_array_equal(scan.patterns, np.delete(COUNTS, [3, 17], axis=0))
     assert scan.bad_pixels is None
     assert len(scan.positions_px) == 98
@@ -54,6 +62,15 @@ def test_gaps_of_the_detector_stay_beside_a_pattern_that_was_not_measured() -> N
     assert names(scan) == ["flagged_pixels", "unmeasured_frames"]
     assert np.argwhere(np.asarray(scan.bad_pixels))[:, 0].tolist() == np.repeat(range(30, 34), 64).tolist()
     assert len(scan) == 99
+
+
+def test_what_is_masked_anyway_does_not_hide_a_pattern_that_was_not_measured() -> None:
+    counts, bad = COUNTS.astype(np.uint16), np.zeros((64, 64), bool)
+    bad[:20], bad[-20:] = True, True
+    counts[5] = 65535
+    scan = scan_of(counts, bad_pixels=bad)
+    assert names(scan) == ["unmeasured_frames"]
+    np.testing.assert_array_equal(scan.bad_pixels, bad)
 
 
 @pytest.mark.parametrize("with_probe", [True, False])
