@@ -9,7 +9,7 @@ import numpy as np
 
 from ptycho.data_error import problem
 from ptycho.pattern_statistics import Mask, noise_over_mean, sample_of
-from ptycho.stored_array import Stack
+from ptycho.stored_array import Array, Stack
 
 Domain = Literal["amplitude", "intensity"]
 DOMAINS: Final[tuple[Domain, ...]] = ("amplitude", "intensity")
@@ -19,6 +19,18 @@ FINGERPRINTED: Final = 64
 
 LEAST_COUNTING_NOISE: Final = 0.85
 """Ratio of noise to its mean for counts, below which whole numbers are not counts."""
+
+FEWEST_VALUES: Final = 3
+"""Different values that must be multiples of one number, before they count as such."""
+
+LARGEST_MULTIPLE: Final = 1000.0
+"""Multiples up to which that is asked: larger ones are rounded too much in single precision."""
+
+SURE_MULTIPLE: Final = 20.5
+"""Multiples up to which rounding leaves no doubt of the whole number; these tell that one number."""
+
+ROUNDED: Final = 0.01
+"""Distance from a whole number that is rounding."""
 
 SET: Final = "measurement_domain is set"
 """The reason that is a setting."""
@@ -121,8 +133,8 @@ def decide_domain(
     """Amplitude or intensity, and why. The first of these decides.
 
     The caller; the training of the model in use, for a scan that it was trained on; the metadata of the file; what
-    files of its format hold; the setting of that training; whole numbers; how that training read its scans; else
-    amplitude.
+    files of its format hold; the setting of that training; whole numbers, or multiples of one number; how that training
+    read its scans; else amplitude.
 
     Args:
         setting: 'amplitude' or 'intensity'; 'auto' leaves it to the others.
@@ -169,17 +181,38 @@ def _as_usual(usual: Domain, format_name: str, by_values: Decision | None) -> De
 
 
 def _by_values(patterns: Stack, ignored: Mask | None, whole: bool) -> Decision | None:
-    """The domain of whole numbers: counts, or square roots of counts that were rounded to bytes."""
-    if not whole:
+    """The domain of whole numbers, or of multiples of one number: counts, or square roots of counts, rounded."""
+    if whole and patterns.dtype != np.uint8:
+        return Decision(
+            "intensity", f"all values are whole numbers ({patterns.dtype}): they must be counts", False
+        )
+    sample = sample_of(patterns, ignored)
+    step = 1.0 if whole else _step_of(sample)
+    if step is None:
         return None
-    if patterns.dtype == np.uint8:
-        noise = noise_over_mean(sample_of(patterns, ignored))
-        if noise is not None and noise < LEAST_COUNTING_NOISE:
-            reason = (
-                f"the unsigned bytes vary {noise:.2g} times as much as counts of that size would: they must be rounded "
-                "square roots"
-            )
-            return Decision("amplitude", reason, False)
-    return Decision(
-        "intensity", f"all values are whole numbers ({patterns.dtype}): they must be counts", False
-    )
+    noise, what = noise_over_mean(sample / step), "unsigned bytes" if whole else "values"
+    if noise is not None and noise < LEAST_COUNTING_NOISE:
+        reason = (
+            f"the {what} vary {noise:.2g} times as much as counts of that size would: they must be rounded "
+            "square roots"
+        )
+        return Decision("amplitude", reason, False)
+    found = f"whole numbers ({patterns.dtype})" if whole else f"multiples of {step:.4g}"
+    return Decision("intensity", f"all values are {found}: they must be counts", False)
+
+
+def _step_of(sample: Array) -> float | None:
+    """The number that values (k, N, N) >= 0 are whole multiples of, those of up to `LARGEST_MULTIPLE`; or None."""
+    values = np.unique(sample[sample > 0])
+    if len(values) < FEWEST_VALUES:
+        return None
+    apart = np.diff(values)
+    apart = apart[apart > 0.5 / LARGEST_MULTIPLE * values[1:]]  # others are equal but for rounding
+    step = float(min(values[0], apart.min(initial=np.inf)))
+    first = values[values <= SURE_MULTIPLE * step]
+    if not len(first):
+        return None
+    step = float(np.median(first / np.rint(first / step)))
+    ratios = values[values <= LARGEST_MULTIPLE * step] / step
+    is_whole = len(ratios) >= FEWEST_VALUES and float(np.abs(ratios - np.rint(ratios)).max()) < ROUNDED
+    return step if is_whole else None

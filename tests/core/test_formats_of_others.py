@@ -68,7 +68,7 @@ def test_what_files_of_a_format_hold_is_not_called_a_statement(tmp_path: Path, c
     scan = read(ptylab(tmp_path / "scan.h5"))
     assert (scan.domain, scan.domain_reason) == ("intensity", "as files of ptylab hold counts")
     assert "measurement_domain" not in caplog.text
-    rates = read(ptylab(tmp_path / "rates.h5", COUNTS * 0.37))
+    rates = read(ptylab(tmp_path / "rates.h5", COUNTS * np.linspace(0.9, 1.1, SIDE)))
     assert rates.domain == "intensity"
     assert rates.domain_reason == "as files of ptylab hold counts, although not all values are whole numbers"
     assert "set measurement_domain to intensity, or to amplitude if that is wrong" in caplog.text

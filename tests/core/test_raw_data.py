@@ -2,12 +2,14 @@ import copy as copying
 import json
 import logging
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ptycho.raw_data import RawData
 from ptycho.stored_array import StoredArray
+from ptycho_torch.simulate import simulate_scan
 from tests.core.scan_arrays import AMPLITUDE, COMPLEX, scan_arrays, write
 
 
@@ -76,6 +78,30 @@ def test_a_compressed_file_is_read_once(tmp_path):
     np.savez_compressed(tmp_path / "scan.npz", **arrays)
     scan = RawData.from_file(tmp_path / "scan.npz")
     np.testing.assert_array_equal(scan.patterns, arrays["diff3d"])
+
+
+@pytest.mark.parametrize("nphotons", [100.0, 1e3, 1e5, 1e7])
+@pytest.mark.parametrize(
+    ("scale", "dtype"), [(0.37, np.float32), (1e-12, np.float64), (1 / 60000, np.float32)]
+)
+def test_counts_times_a_gain_are_counts_and_their_roots_are_not(
+    nphotons: float, scale: float, dtype: Any
+) -> None:
+    scan = simulate_scan(N=32, n_positions=60, nphotons=nphotons)
+    roots = scan.amplitude(np.arange(60))
+    counts = (np.square(roots).round() * scale).astype(dtype)
+    found = RawData.from_arrays(counts, scan.positions_px, None)
+    assert (found.domain, found.domain_reason.split(":")[0][:27]) == (
+        "intensity",
+        "all values are multiples of",
+    )
+    uneven = np.random.default_rng(0).normal(1, 0.03, (32, 32))
+    for others in (roots * scale, np.square(roots) * uneven, scan.amplitude(np.arange(60)) * uneven):
+        reason = RawData.from_arrays(others, scan.positions_px, None).domain_reason
+        assert reason == "not all values are whole numbers"
+    if nphotons == 1e5:  # with more light rounding is no longer less than the noise of counts
+        rounded = RawData.from_arrays(roots.round() * scale, scan.positions_px, None)
+        assert (rounded.domain, rounded.domain_reason[:15]) == ("amplitude", "the values vary")
 
 
 def test_diffraction_is_another_name_of_diff3d(scan_file):

@@ -34,8 +34,12 @@ def test_counts_of_a_shared_scan_are_refused_as_amplitudes(
         nphotons=nphotons,
     )
     with pytest.raises(DataError, match="diff3d: expected amplitudes"):
-        RawData.from_file(path)
-    assert RawData.from_file(path, domain="intensity").domain == "intensity"
+        RawData.from_file(path, domain="amplitude")
+    scan = RawData.from_file(path)
+    assert (scan.domain, scan.domain_reason) == (
+        "intensity",
+        "all values are multiples of 1: they must be counts",
+    )
 
 
 def test_groups_of_a_shared_scan_are_near_neighbours(shared_data: Path):
