@@ -46,6 +46,9 @@ OF_EQUAL: Final = (
 )
 """What is said of these, and the remedy."""
 
+ONE: Final = 0.01
+"""Distance of a step between counts from 1 that is rounding."""
+
 TINY: Final = float(np.finfo(float).tiny)
 SAME: Final = 1e-12
 """Differences that are rounding."""
@@ -95,16 +98,27 @@ def _left_out(rows: Array, n: int, what: str) -> str:
     return f"{len(rows)} of {n} patterns ({named}) {held} {what}: {are} left out"
 
 
-def of_photons(mean_counts: float) -> Iterator[Verdict]:
-    """Whether the patterns are in photons."""
-    if mean_counts >= 1:
-        return
-    yield Verdict(
-        "photons", "warning", mean_counts, "photons",
-        f"a pattern holds {mean_counts:.2g} photons on average: these values are not photon counts, and their "
-        "noise is not the one that a reconstruction assumes",
-        "Multiply the patterns by the number of counts of one unit.",
-    )  # fmt: skip
+def of_photons(mean_counts: float, step: float | None) -> Iterator[Verdict]:
+    """Whether the patterns are in photons.
+
+    Args:
+        mean_counts: of a pattern.
+        step: number that all values are whole multiples of; None: there is none, or they are not counts.
+    """
+    if step is not None and abs(step - 1) > ONE:
+        yield Verdict(
+            "photons", "warning", step, "for a count",
+            f"all values are whole multiples of {step:.4g}: these are counts times a gain, and their noise is not the "
+            "one that a reconstruction assumes",
+            f"Divide the patterns by {step:.4g}.",
+        )  # fmt: skip
+    elif mean_counts < 1:
+        yield Verdict(
+            "photons", "warning", mean_counts, "photons",
+            f"a pattern holds {mean_counts:.2g} photons on average: these values are not photon counts, and their "
+            "noise is not the one that a reconstruction assumes",
+            "Multiply the patterns by the number of counts of one unit.",
+        )  # fmt: skip
 
 
 def of_equal(sample: Array) -> Iterator[Verdict]:

@@ -187,7 +187,7 @@ def _by_values(patterns: Stack, ignored: Mask | None, whole: bool) -> Decision |
             "intensity", f"all values are whole numbers ({patterns.dtype}): they must be counts", False
         )
     sample = sample_of(patterns, ignored)
-    step = 1.0 if whole else _step_of(sample)
+    step = 1.0 if whole else step_of(sample)
     if step is None:
         return None
     noise, what = noise_over_mean(sample / step), "unsigned bytes" if whole else "values"
@@ -201,15 +201,15 @@ def _by_values(patterns: Stack, ignored: Mask | None, whole: bool) -> Decision |
     return Decision("intensity", f"all values are {found}: they must be counts", False)
 
 
-def _step_of(sample: Array) -> float | None:
+def step_of(sample: Array) -> float | None:
     """The number that values (k, N, N) >= 0 are whole multiples of, those of up to `LARGEST_MULTIPLE`; or None."""
     values = np.unique(sample[sample > 0])
     if len(values) < FEWEST_VALUES:
         return None
     apart = np.diff(values)
     apart = apart[apart > 0.5 / LARGEST_MULTIPLE * values[1:]]  # others are equal but for rounding
-    step = float(min(values[0], apart.min(initial=np.inf)))
-    first = values[values <= SURE_MULTIPLE * step]
+    step = float(apart.min(initial=np.inf))
+    first = values[(values >= step / 2) & (values <= SURE_MULTIPLE * step)]
     if not len(first):
         return None
     step = float(np.median(first / np.rint(first / step)))

@@ -14,7 +14,7 @@ import numpy as np
 from ptycho import frame_verdicts, pixel_verdicts, position_verdicts, spot_verdicts
 from ptycho.geometry import Geometry
 from ptycho.pattern_statistics import Mask, Summary, sample_of
-from ptycho.scan_domain import SET, Decision
+from ptycho.scan_domain import SET, Decision, step_of
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack, silenced, taken
 from ptycho.verdict import Verdict
@@ -108,7 +108,8 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
         found += of_pixels
     totals = totals[rows] - hot_counts
     mean_counts = max(float(totals.mean()), 0.0)
-    found += [*frame_verdicts.of_unmeasured(summary), *frame_verdicts.of_photons(mean_counts)]
+    step = None if summary.whole or decision.domain == "amplitude" else step_of(sample)
+    found += [*frame_verdicts.of_unmeasured(summary), *frame_verdicts.of_photons(mean_counts, step)]
     if not is_inverted:
         found += frame_verdicts.of_empty_frames(empty, n)
     if where is not None and scan.positions is not None:

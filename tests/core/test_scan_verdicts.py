@@ -270,10 +270,19 @@ def test_positions_that_are_equal_but_for_one_are_said(tmp_path, caplog):
 
 
 def test_intensities_scaled_to_nothing_are_said(tmp_path, caplog):
-    RawData.from_file(write(tmp_path, diff3d=COUNTS * 1e-12))
+    RawData.from_file(
+        write(tmp_path, diff3d=COUNTS * np.random.default_rng(0).normal(1, 0.02, (32, 32)) * 1e-12)
+    )
     (warning,) = said(caplog)
-    assert "a pattern holds 1e-07 photons on average" in warning or "a pattern holds" in warning
-    assert "not photon counts" in warning
+    assert re.search(r"a pattern holds \S+ photons on average: .* not photon counts", warning)
+
+
+@pytest.mark.parametrize("gain", [1e-12, 0.25, 3.7])
+def test_counts_times_a_gain_are_said_with_it(tmp_path, caplog, gain):
+    RawData.from_file(write(tmp_path, diff3d=(COUNTS * gain).astype(np.float32)))
+    (warning,) = said(caplog)
+    assert f"all values are whole multiples of {gain:g}: these are counts times a gain" in warning
+    assert f"Divide the patterns by {gain:g}." in warning
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

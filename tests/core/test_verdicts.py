@@ -367,7 +367,7 @@ def test_verdicts_are_json():
         "name": "photons",
         "severity": "warning",
         "statistic": None,
-        "unit": "photons",
+        "unit": "for a count",
         "sentence": verdict.sentence,
         "remedy": verdict.remedy,
         "settings": {},
