@@ -1,7 +1,7 @@
 """Configuration files: TOML, YAML and JSON by suffix, with the line of every key."""
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from ptycho.config import formats
@@ -135,10 +135,24 @@ class ConfigFile(NamedTuple):
         for name in lent.keys() & written.keys():
             places = (self.place((*table, name)) for table in (where, ("data",)))
             failures.append(given_twice(section.labelled(name), *places))
-        how = _InFile(self, section, where, lent)
+
+        def key(spelling: str) -> tuple[str, ...]:
+            return (*(("data",) if spelling in lent else where), spelling)
+
+        def locate(spelling: str) -> str:
+            return self.place(key(spelling))
+
+        def line(spelling: str) -> str:
+            return self.places.excerpt(key(spelling))
+
+        def quote(spelling: str) -> str:
+            is_shown = section.scalars[section.field(spelling) or spelling].is_shown
+            return quote_line(line(spelling)) if is_shown else ""
+
+        how = Writing(not self.told, self.variable, self.path, locate, quote)
         read = read_values(self.kind, {**written, **lent}, section, how)
-        places = _Lookup(read, how.locate)
-        lines: Mapping[str, str] = {} if self.title else _Lookup(read, how.line_text)
+        places = _Lookup(read, locate)
+        lines: Mapping[str, str] = {} if self.title else _Lookup(read, line)
         return Layer(self.kind, read.values, places, lines, (*failures, *read.failures), self.level)
 
     def _of_reading(self, section: Section) -> Mapping[str, Any]:
@@ -230,38 +244,6 @@ class ConfigFile(NamedTuple):
         """The sentence about the version that wrote the file, where the file has one."""
         writer = self.content.get(VERSION_KEY)
         return "" if writer is None else f" {written_by(writer, 'file')}"
-
-
-class _InFile(Writing):
-    """How one table of a file, or one without tables, is written."""
-
-    def __init__(
-        self, file: ConfigFile, section: Section, where: tuple[str, ...], lent: Collection[str]
-    ) -> None:
-        self._file, self._section, self._where = file, section, where
-        self._lent = lent
-        super().__init__(is_text=not file.told, variable=file.variable)
-
-    @property
-    def folder(self) -> str:
-        """The folder of the file."""
-        return os.path.dirname(os.path.abspath(self._file.path))
-
-    def locate(self, spelling: str) -> str:
-        """The file and the line of a name."""
-        return self._file.place(self._key(spelling))
-
-    def line_text(self, spelling: str) -> str:
-        """What the line of a name says of it."""
-        return self._file.places.excerpt(self._key(spelling))
-
-    def quote(self, spelling: str) -> str:
-        """The line of a name, where its value may be shown."""
-        shown = self._section.scalars[self._section.field(spelling) or spelling].is_shown
-        return quote_line(self.line_text(spelling)) if shown else ""
-
-    def _key(self, spelling: str) -> tuple[str, ...]:
-        return (*(("data",) if spelling in self._lent else self._where), spelling)
 
 
 class _Lookup(Mapping[str, str]):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from ptycho.config.errors import (
     NEAR_ENOUGH,
@@ -33,29 +33,19 @@ def as_mapping(cls: type, content: object) -> dict[str, Any]:
     return dict(cast(Mapping[str, Any], content))
 
 
-class Writing:
-    """How a source writes values, and how messages speak of the places in it.
+class Writing(NamedTuple):
+    """How a source writes values, and how messages speak of the places in it."""
 
-    Args:
-        is_text: Whether str values are text to be read (flags, files), rather than values (from Python).
-        variable: Gives the text of a variable that a path in text names.
-    """
-
-    def __init__(self, *, is_text: bool = False, variable: Variable = os.environ.get) -> None:
-        self.is_text, self.variable = is_text, variable
-
-    @property
-    def folder(self) -> str:
-        """What relative paths in text are relative to; empty: the working directory."""
-        return ""
-
-    def locate(self, spelling: str) -> str:
-        """Word the place of a name as written."""
-        return spelling
-
-    def quote(self, spelling: str) -> str:
-        """Quote the line of a name as written."""
-        return ""
+    is_text: bool = False
+    """Whether str values are text to be read (flags, files), rather than values (from Python)."""
+    variable: Variable = os.environ.get
+    """Gives the text of a variable that a path in text names."""
+    file: str = ""
+    """The file that it is, from whose folder relative paths in text begin; empty: from the working directory."""
+    locate: Callable[[str], str] = str
+    """Words the place of a name as written."""
+    quote: Callable[[str], str] = lambda spelling: ""
+    """Quotes the line of a name as written."""
 
 
 PYTHON: Final = Writing()
@@ -145,7 +135,8 @@ def read_text(name: str, written: object, section: Section, how: Writing) -> obj
     """
     value = section.scalars[name].read(written)
     if name in section.paths and isinstance(value, str) and value:
-        return expanded(value, how.folder, how.variable)
+        folder = os.path.dirname(os.path.abspath(how.file)) if how.file else ""
+        return expanded(value, folder, how.variable)
     return value
 
 
