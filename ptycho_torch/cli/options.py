@@ -21,32 +21,8 @@ from ptycho_torch.cli.console import Refusal, is_first_process, is_watched
 from ptycho_torch.cli.flags import spell
 from ptycho_torch.cli.parser import FlagParser
 
-OWN = (
-    "command",
-    "config",
-    "recipe",
-    "quiet",
-    "overwrite",
-    "resume",
-    "action",
-    "of",
-    "form",
-    "json",
-    "output",
-    "unknown",
-    "whole_parser",
-)
-"""Options of the commands themselves; every other one is a field's."""
 AUTO = "auto"
 """In place of a folder to resume: go on where there is something to go on from."""
-POSITIONAL = {
-    "doctor": ("run",),
-    "inspect": ("data_file",),
-    "import": ("data_file",),
-    "train": ("train_data_file",),
-    "reconstruct": ("model_path", "test_data_file"),
-}
-"""Command -> what is given by its place in it, without a flag."""
 
 
 SHOWN: Final[Mapping[str, object]] = {
@@ -141,12 +117,10 @@ class CommandLine(NamedTuple):
             ConfigError: what stands for a folder in the path of a file is not there.
             Refusal: a run is to go on where it can, and also to be replaced.
         """
-        passed = {name: text for name, text in vars(options).items() if name not in OWN and text is not None}
-        command = vars(options).get("of", options.command)
-        places = {name: passed.pop(name) for name in POSITIONAL.get(command, ()) if name in passed}
+        places = {name: vars(options)[name] for name in options.places if name in options}
         files = [path_of_flag("--config", file) for file in vars(options).get("config", ())]
         read = partial(read_files, files, recipe_of(options, recipe), Environment(os.environ))
-        line = cls(places, passed, cache(read), options)
+        line = cls(places, passed_flags(options), cache(read), options)
         if line.is_automatic and line.overwrites:
             rule = "expected without --resume auto, which keeps the run in the folder"
             raise Refusal(f"--overwrite: {rule}; got both. Drop one.")
@@ -284,6 +258,11 @@ class Resumed(NamedTuple):
     """Its config.json."""
     changes: dict[str, Any]
     """What is changed of its settings, and where its scan is now: arguments of what goes on with it."""
+
+
+def passed_flags(options: argparse.Namespace) -> dict[str, str]:
+    """Field -> text, of the flags that were passed and set a field."""
+    return {name: text for name, text in vars(options).items() if name in options.fields}
 
 
 def _missing_places(request: Request, cls: type, places: Mapping[str, str]) -> list[Failure]:

@@ -80,11 +80,15 @@ class FlagParser(argparse.ArgumentParser):
     def add_flags(self, flags: "Sequence[Flag]", stated: Callable[[], Mapping[str, object]] = dict) -> None:
         """Add flags under the headings of their groups; the common ones of a command come first.
 
+        The namespace has the names of their fields as `fields`, and those of the arguments before them as `places`.
+
         Args:
             flags: the flags; those of one group stand together.
             stated: finds, where help is asked for, the defaults that the command line states in place of the fields'.
         """
         self._stated = stated
+        places = [action.dest for action in self._get_positional_actions()]
+        self.set_defaults(fields={flag.name for flag in flags}, places=places)
         common = COMMON.get(self.prog.rpartition(" ")[2], ())
         first = sorted((one for one in flags if one.name in common), key=lambda one: common.index(one.name))
         if first:

@@ -6,7 +6,7 @@ from pathlib import Path
 from ptycho.config.errors import ConfigError
 from ptycho.wording import counted
 from ptycho_torch.cli.console import refusing, relative, tell_next_with
-from ptycho_torch.cli.options import OWN, add_quiet, in_the_way, path_of_flag
+from ptycho_torch.cli.options import add_quiet, in_the_way, passed_flags, path_of_flag
 from ptycho_torch.cli.parameters import call, parameter_flags, read_parameters
 from ptycho_torch.cli.parser import FlagParser
 
@@ -33,9 +33,8 @@ def run(options: argparse.Namespace) -> int:
 
     path = Path(path_of_flag("--output", options.output))
     kept = in_the_way(path, options)
-    passed = {name: text for name, text in vars(options).items() if name not in (*OWN, "output")}
     try:
-        parameters = read_parameters(parameter_flags(simulate_scan, "scan"), passed)
+        parameters = read_parameters(parameter_flags(simulate_scan, "scan"), passed_flags(options))
     except ConfigError as error:
         raise ConfigError([*error.failures, *kept]) from None
     if kept:
