@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from ptycho.config import canonical
 from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
+from ptycho.config.origins import Origin
 from ptycho.config.resolve import Origins, worded
 from ptycho.config.rules import conflicts
 from ptycho_torch import config_params
@@ -110,7 +111,7 @@ def build_schedule(
     """
     values = {"scheduler": execution_config.scheduler, "nepochs": n_epochs}
     values |= {name: getattr(training_config, name) for name in ("lr_warmup_epochs", "lr_min_ratio")}
-    if failures := worded(conflicts(values), values, Origins([], otherwise="argument")):
+    if failures := worded(conflicts(values), values, Origins([], dict.fromkeys(values, Origin("argument")))):
         raise ConfigError(failures)
     scheduler = execution_config.scheduler
     followed = plan is not None and plan.epochs > plan.main

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, named, show, written_by
@@ -21,19 +22,16 @@ _MOST_NAMED: Final = 8
 """Settings of one table that a run does nothing with, told by name."""
 
 
+@dataclass(frozen=True)
 class Answer:
-    """What a request resolves to.
+    """What a request resolves to."""
 
-    Args:
-        found: Class -> its section, resolved.
-        failures: All that is wrong with any level.
-        unused: Of each file that was named, what it sets and the run does nothing with.
-    """
-
-    def __init__(
-        self, found: Mapping[type, Resolution[Any]], failures: tuple[Failure, ...], unused: tuple[str, ...]
-    ) -> None:
-        self.found, self.failures, self.unused = found, failures, unused
+    found: Mapping[type, Resolution[Any]]
+    """Class -> its section, resolved."""
+    failures: tuple[Failure, ...]
+    """All that is wrong with any level."""
+    unused: tuple[str, ...]
+    """Of each file that was named, what it sets and the run does nothing with."""
 
     def __getitem__(self, cls: type[T]) -> T:
         """The settings of a class, or of the one derived from it that was asked for."""

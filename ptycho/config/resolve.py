@@ -4,7 +4,7 @@ The winners are validated first, as that is all a sound load needs; what is wron
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar, cast, get_args
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, core_schema
@@ -122,20 +122,16 @@ def fill(instance: Any, section: Section, layers: Sequence[Layer]) -> None:
     instance._keep([layer for layer in layers if layer.values])
 
 
-class Resolution(Generic[T]):
-    """One section, resolved from layers, be they right or wrong.
+class Resolution(NamedTuple, Generic[T]):
+    """One section, resolved from layers, be they right or wrong."""
 
-    Args:
-        section: The section.
-        layers: The layers in order, the strongest first.
-        made: The settings; None where anything is wrong.
-        failures: What is wrong with the layers, in the winning and the losing values alike.
-    """
-
-    def __init__(
-        self, section: Section, layers: Sequence[Layer], made: T | None, failures: tuple[Failure, ...] = ()
-    ) -> None:
-        self.section, self.layers, self.made, self.failures = section, layers, made, failures
+    section: Section
+    layers: Sequence[Layer]
+    """The layers in order, the strongest first."""
+    made: T | None
+    """The settings; None where anything is wrong."""
+    failures: tuple[Failure, ...] = ()
+    """What is wrong with the layers, in the winning and the losing values alike."""
 
     @property
     def config(self) -> T:
@@ -323,23 +319,17 @@ def _beyond_rules(
             yield Failure.of(name, f"{own_words(why) or why['msg']}.")
 
 
-class Origins:
-    """Where values are from, and how messages speak of them: what turns a conflict into a failure.
+class Origins(NamedTuple):
+    """Where values are from, and how messages speak of them: what turns a conflict into a failure."""
 
-    Args:
-        sections: The sections that have the names, the first of several meant.
-        known: Name -> origin.
-        otherwise: The kind of the others.
-    """
-
-    def __init__(
-        self, sections: Sequence[Section], known: Mapping[str, Origin] = {}, otherwise: str = "default"
-    ) -> None:
-        self.sections, self.known, self.otherwise = sections, known, otherwise
+    sections: Sequence[Section]
+    """The sections that have the names, the first of several meant."""
+    known: Mapping[str, Origin]
+    """Name -> origin, of those that are no defaults."""
 
     def of(self, name: str) -> Origin:
         """The origin of a value."""
-        return self.known.get(name) or Origin(self.otherwise)
+        return self.known.get(name) or Origin("default")
 
     def labelled(self, name: str) -> str:
         """A name as messages say it."""

@@ -11,10 +11,11 @@ import os
 import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, NamedTuple, cast
 
 from pydantic import (
     AfterValidator,
@@ -46,37 +47,28 @@ OF_READING: Final = ("measurement_domain", "holdout")
 """Settings of how a scan is read that other sections have, and that a file may set in [data] as well."""
 
 
+@dataclass(eq=False)
 class Section:
-    """One class of settings.
+    """One class of settings."""
 
-    Args:
-        cls: The class.
-        label: What messages put before the name of a field, as in `training.batch_size`; empty: nothing. A file without
-            tables is of the section without a label.
-        table: Its table in a run file; empty: it has none.
-        renamed: Old or foreign name -> field; using one gives a DeprecationWarning.
-        also: Name that callers use -> field; it works in construction, without a word.
-        prefix: What its environment variables start with, in upper case; None: the environment is not read.
-        conflicts: Finds what does not go together among values that are valid by themselves.
-        recipe_omits: Tables that a recipe leaves alone in a run that reads this section.
-    """
-
-    def __init__(
-        self,
-        cls: type,
-        label: str = "",
-        table: str = "",
-        renamed: Mapping[str, str] = {},
-        also: Mapping[str, str] = {},
-        prefix: str | None = None,
-        conflicts: Callable[[Mapping[str, Any]], Iterable["Conflict"]] = lambda values: (),
-        recipe_omits: Collection[str] = (),
-    ) -> None:
-        self.cls, self.label, self.table, self.prefix = cls, label, table, prefix
-        self.renamed, self.also = renamed, also
-        self.conflicts, self.recipe_omits = conflicts, recipe_omits
-        self.adds_sources = False
-        """Whether the class has sources of its own, beside the environment."""
+    cls: type
+    label: str = ""
+    """What messages put before the name of a field, as in `training.batch_size`; empty: nothing. A file without tables
+    is of the section without a label."""
+    table: str = ""
+    """Its table in a run file; empty: it has none."""
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Old or foreign name -> field; using one gives a DeprecationWarning."""
+    also: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name that callers use -> field; it works in construction, without a word."""
+    prefix: str | None = None
+    """What its environment variables start with, in upper case; None: the environment is not read."""
+    conflicts: Callable[[Mapping[str, Any]], Iterable["Conflict"]] = lambda values: ()
+    """Finds what does not go together among values that are valid by themselves."""
+    recipe_omits: Collection[str] = ()
+    """Tables that a recipe leaves alone in a run that reads this section."""
+    adds_sources: bool = False
+    """Whether the class has sources of its own, beside the environment."""
 
     @property
     def is_flat(self) -> bool:
@@ -201,21 +193,17 @@ class Section:
         return None if self.prefix is None else f"{self.prefix}{name.upper()}"
 
 
-class Conflict:
-    """A value that another one contradicts, or that cannot be here; the origins come with the message.
+class Conflict(NamedTuple):
+    """A value that another one contradicts, or that cannot be here; the origins come with the message."""
 
-    Args:
-        name: The field.
-        rule: What its value needs; or, where no other value is named, what was expected.
-        other: The field that stands against it.
-        way_out: What to do.
-        instead: The nearest value that keeps the rule, where there is one; a recipe gives way to it.
-    """
-
-    def __init__(
-        self, name: str, rule: str, other: str = "", way_out: str = "", instead: tuple[Any, ...] = ()
-    ) -> None:
-        self.name, self.rule, self.other, self.way_out, self.instead = name, rule, other, way_out, instead
+    name: str
+    rule: str
+    """What its value needs; or, where no other value is named, what was expected."""
+    other: str = ""
+    """The field that stands against it."""
+    way_out: str = ""
+    instead: tuple[Any, ...] = ()
+    """The nearest value that keeps the rule, where there is one; a recipe gives way to it."""
 
 
 _BY_TABLE: Final[dict[str, Section]] = {}

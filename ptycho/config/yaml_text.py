@@ -34,15 +34,7 @@ class SyntaxFaultError(Exception):
 
 
 class _TaggedError(Exception):
-    """A YAML value is not a plain one.
-
-    Args:
-        index: Where it starts in the text.
-    """
-
-    def __init__(self, index: int) -> None:
-        super().__init__(index)
-        self.index = index
+    """A YAML value is not a plain one; the argument says where it starts in the text."""
 
 
 class _Resolver:
@@ -103,7 +95,7 @@ def parse(text: str) -> Parsed:
         content = None if root is None else _value(root, seen)
     except _TaggedError as tagged:
         reason = "a tag (!), which is not supported: quote the value if it is text"
-        raise SyntaxFaultError(text.count("\n", 0, tagged.index) + 1, reason) from None
+        raise SyntaxFaultError(text.count("\n", 0, *tagged.args) + 1, reason) from None
     is_empty = content in (None, "null", "Null", "NULL")
     return {} if is_empty else content, _REPEATED in seen, _keys_in(root, (), set(), text)
 
