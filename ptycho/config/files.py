@@ -59,16 +59,12 @@ class ConfigFile(NamedTuple):
     """Gives the text of a variable that a path in it names."""
 
     @classmethod
-    def collect(
-        cls, path: str | os.PathLike[str], level: int = 0, kind: str = "file", title: str = ""
-    ) -> "ConfigFile":
+    def collect(cls, path: str | os.PathLike[str], level: int = 0) -> "ConfigFile":
         """Read a file, and leave what is wrong to the layers to report; one that cannot be read is empty.
 
         Args:
             path: A `.toml`, `.yaml`, `.yml` or `.json` file.
             level: Standing among the files of a run.
-            kind: The kind of its layers.
-            title: What messages call it, without its lines; empty: its path.
         """
         given = path_of(path)
         name = printable(given) or "''"
@@ -88,7 +84,7 @@ class ConfigFile(NamedTuple):
             failures = error.failures
         if level < 0 and not content:
             failures = tuple(Failure(name, f"{VARIABLE}: {message}") for name, message in failures)
-        return cls(name, places, content, failures, level, kind, title)
+        return cls(name, places, content, failures, level)
 
     @property
     def is_of_run(self) -> bool:

@@ -59,12 +59,12 @@ def read_recipe(recipe: Recipe) -> list[ConfigFile]:
         words = f"expected the name of a recipe, a run file or none; got {show(path)}. {hint}"
         wrong = Failure.of("recipe", words)
         return [ConfigFile(path, formats.Places(""), {}, (wrong,), kind="recipe")]
-    return [ConfigFile.collect(path, kind="recipe")]
+    return [ConfigFile.collect(path)._replace(kind="recipe")]
 
 
 @cache
 def _shipped(name: str) -> ConfigFile:
-    return ConfigFile.collect(_FOLDER / f"{name}.toml", kind="recipe", title=name)
+    return ConfigFile.collect(_FOLDER / f"{name}.toml")._replace(kind="recipe", title=name)
 
 
 def read_files(file: Files | None, recipe: Recipe, environ: Environment) -> list[ConfigFile]:

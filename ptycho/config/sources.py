@@ -20,8 +20,6 @@ from ptycho.config.origins import Layer
 from ptycho.config.paths import PathError, Variable, expanded
 from ptycho.config.section import Section, section_of_table, tables_with
 
-FLAG_LEVEL: Final = -1
-"""Standing of flags among the overrides."""
 _BY_PLACE: Final[Mapping[str, str]] = {"train_data_file": "DATA", "model_path": "MODEL", "data_file": "DATA"}
 """Setting that a command has no flag for -> what stands for it in its usage."""
 
@@ -208,13 +206,13 @@ def read_saved(
     return layer._replace(locators=dict.fromkeys(layer.values, place), failures=failures, level=level)
 
 
-def as_flags(layer: Layer, level: int = FLAG_LEVEL) -> Layer:
+def as_flags(layer: Layer) -> Layer:
     """Make a layer that of command-line flags: overrides, below those of a caller; the place of a name is its flag."""
     places = {
         name: f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
         for name, value in layer.values.items()
     }
-    return layer._replace(kind="override", locators=places, level=level)
+    return layer._replace(kind="override", locators=places, level=-1)
 
 
 class Environment:

@@ -224,10 +224,10 @@ def _tell(source: object, state: dict[str, Any], by_source: dict[str, dict[str, 
 def _read(kind: str, source: Any, section: Section) -> Layer:
     try:
         if type(source) is DotEnvSettingsSource:
-            return _read_variables(kind, source, _of_dotenv(source), section)
+            return _read_variables(kind, _of_dotenv(source), section)
         content: object = source() or {}
         if type(source) is SecretsSettingsSource:
-            return _read_variables(kind, source, dict(_of_secrets(source)), section)
+            return _read_variables(kind, dict(_of_secrets(source)), section)
     except _unreadable() as error:
         return Layer(kind, {}, failures=_failures(error, kind))
     if not isinstance(content, Mapping):
@@ -236,20 +236,8 @@ def _read(kind: str, source: Any, section: Section) -> Layer:
     return read_values(kind, cast(Mapping[str, Any], content), section, TEXT)
 
 
-def _read_variables(
-    kind: str,
-    source: DotEnvSettingsSource | SecretsSettingsSource,
-    found: Mapping[str, tuple[str, str]],
-    section: Section,
-) -> Layer:
-    """Read variables that are kept in files, by the rules of the environment.
-
-    Args:
-        kind: The kind of the layer.
-        source: Where they are from.
-        found: Variable -> its text, and its file.
-        section: The section.
-    """
+def _read_variables(kind: str, found: Mapping[str, tuple[str, str]], section: Section) -> Layer:
+    """Read variables that are kept in files, each with its text and its file, by the rules of the environment."""
     texts = {variable: text for variable, (text, _) in found.items()}
     layer = read_environment(Environment(texts), section)
     places = {

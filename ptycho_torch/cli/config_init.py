@@ -72,4 +72,4 @@ def template(recipe: str, *, as_yaml: bool) -> str:
 def _meaning(flag: Flag) -> str:
     """What a setting does; then what it accepts, and what value a command finds."""
     found = f"; in a command: {SHOWN[flag.name]}" if flag.name in SHOWN else ""
-    return f"{flag.help}\nAccepts {flag.accepts.rule}{found}."
+    return f"{flag.help()}\nAccepts {flag.accepts.rule}{found}."

@@ -89,7 +89,7 @@ def _setting_schema(flag: Flag, described: Mapping[str, Any], info: FieldInfo) -
     words = [word for marker in markers for word, _ in marker.synonyms]
     if type(None) in flag.accepts.kinds or None in flag.accepts.words.values():
         words = [*dict.fromkeys([*words, "none"])]
-    rule = f"{flag.help} Accepts {flag.accepts.rule}."
+    rule = f"{flag.help()} Accepts {flag.accepts.rule}."
     accepted = {"anyOf": [_bounded(own), {"enum": words}]} if words else _bounded(own)
     return {"description": rule, "default": recorded(flag.default), **accepted}
 

@@ -64,7 +64,7 @@ def add_arguments(parser: FlagParser) -> None:
     """Add the flags of a training, and those of a simulation; a name of both sets both."""
     add_own_options(parser, RECIPE)
     training = [
-        flag._replace(meaning=partial(MEANINGS.__getitem__, flag.name)) if flag.name in MEANINGS else flag
+        flag._replace(help=partial(MEANINGS.__getitem__, flag.name)) if flag.name in MEANINGS else flag
         for flag in (*_training_flags(), *flags_of(PyTorchExecutionConfig))
     ]
     shared, simulated = {flag.name for flag in training}, {flag.name: flag.default for flag in _scan_flags()}

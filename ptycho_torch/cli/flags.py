@@ -30,19 +30,14 @@ class Flag(NamedTuple):
     """The field."""
     accepts: Scalar
     """What the field accepts."""
-    meaning: Callable[[], str]
-    """Finds `help`: it is looked for where somebody asks."""
+    help: Callable[[], str]
+    """Finds what the field says, in one sentence or two; it is looked for where somebody asks."""
     default: object
     """The field's default."""
     group: str
     """The heading it is listed under."""
     variable: str | None = None
     """The environment variable that sets the field as well."""
-
-    @property
-    def help(self) -> str:
-        """What the field says, in one sentence or two."""
-        return self.meaning()
 
     @property
     def spelling(self) -> str:
@@ -82,7 +77,7 @@ class Flag(NamedTuple):
         shown += [f"default: {f'{default:g}' if isinstance(default, float) else text(default)}"]
         if self.variable:
             shown.append(f"env: {self.variable}")
-        return f"{self.help} [{'; '.join(shown)}]".replace("%", "%%")
+        return f"{self.help()} [{'; '.join(shown)}]".replace("%", "%%")
 
 
 def flags_of(cls: type, groups: Collection[str] = (), *, without: Collection[str] = ()) -> list[Flag]:
@@ -101,7 +96,7 @@ def flags_of(cls: type, groups: Collection[str] = (), *, without: Collection[str
         Flag(
             name,
             section.scalars[name],
-            partial(_meaning, section, name),
+            partial(_help, section, name),
             section.defaults.get(name),
             group[name],
             section.variable(name),
@@ -112,5 +107,5 @@ def flags_of(cls: type, groups: Collection[str] = (), *, without: Collection[str
     return sorted(flags, key=lambda flag: order.index(flag.group))
 
 
-def _meaning(section: Section, name: str) -> str:
+def _help(section: Section, name: str) -> str:
     return section.help[name]

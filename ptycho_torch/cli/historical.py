@@ -23,12 +23,7 @@ RENAMED: Final[Mapping[str, str]] = {
 } | {spell(old): spell(new) for old, new in PyTorchExecutionConfig.old_names.items()}
 """Old option -> the flag that replaces it."""
 
-_DEVICE, _ACCELERATOR, _DISABLE_MLFLOW, _DETERMINISTIC = (
-    "--device",
-    "--accelerator",
-    "--disable-mlflow",
-    "--deterministic",
-)
+_DEVICE, _ACCELERATOR = "--device", "--accelerator"
 
 
 def run_door(command: str, argv: Sequence[str] | None = None) -> int:
@@ -93,10 +88,10 @@ def _pairs(argv: Sequence[str]) -> list[tuple[str, str | None]]:
 
 def _today(option: str, value: str | None) -> list[str]:
     """One option in today's words."""
-    if option == _DISABLE_MLFLOW:
+    if option == "--disable-mlflow":
         _deprecate(option, "--logger-backend none")
         return [option, "--no-enable-progress-bar"]
-    if option == _DETERMINISTIC and value is None:
+    if option == "--deterministic" and value is None:
         return [f"{option}=true"]
     if option in RENAMED:
         _deprecate(option, RENAMED[option])

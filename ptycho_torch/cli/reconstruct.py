@@ -154,7 +154,7 @@ def _with_model(line: CommandLine) -> Request:
     classes = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
     request = line.request(
         *classes,
-        only=line.flags.keys() - solve.only_here(),
+        only=line.flags.keys() - solve.foreign(with_model=True),
         unread=unread_by_reconstructions(with_model=True),
     )
     model, data = request.path("model_path"), request.path("test_data_file")

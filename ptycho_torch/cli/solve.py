@@ -45,21 +45,16 @@ if TYPE_CHECKING:
     from ptycho_torch.runs.solved import SolverResult
 
 
-def only_here() -> set[str]:
-    """Fields and knobs that a reconstruction without a model reads alone."""
-    others = {*section_of(SolverConfig).fields}.difference(section_of(InferenceConfig).fields)
-    return others.union(ONLY_WITHOUT_A_MODEL)
-
-
-def only_with_a_model() -> set[str]:
-    """Fields and knobs that a reconstruction with a model reads alone."""
-    others = {*section_of(InferenceConfig).fields}.difference(section_of(SolverConfig).fields)
-    return others.union(ONLY_WITH_A_MODEL)
+def foreign(*, with_model: bool) -> set[str]:
+    """Fields and knobs that only the other kind of reconstruction reads."""
+    own, other = (InferenceConfig, SolverConfig) if with_model else (SolverConfig, InferenceConfig)
+    knobs = ONLY_WITHOUT_A_MODEL if with_model else ONLY_WITH_A_MODEL
+    return {*section_of(other).fields}.difference(section_of(own).fields).union(knobs)
 
 
 def misplaced(line: CommandLine, *, with_model: bool) -> list[Failure]:
     """Flags that were passed and belong to the other kind of reconstruction."""
-    strange = only_here() if with_model else only_with_a_model()
+    strange = foreign(with_model=with_model)
     rule = "without MODEL" if with_model else "with MODEL before DATA"
     cure = "Leave MODEL out, or drop the flag." if with_model else "Name MODEL, or drop the flag."
     return [
@@ -120,7 +115,8 @@ def _payload(request: Request) -> "SolverPayload":
 
 def asked(line: CommandLine) -> Request:
     """The request of a command line; its output folder is called after the scan, where that is known."""
-    passed, unread = line.flags.keys() - only_with_a_model(), unread_by_reconstructions(with_model=False)
+    passed = line.flags.keys() - foreign(with_model=False)
+    unread = unread_by_reconstructions(with_model=False)
     request = line.request(SolverConfig, PyTorchExecutionConfig, only=passed, unread=unread)
     if data := request.path("data_file"):
         place = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
