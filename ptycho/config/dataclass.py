@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Self, cast, dataclass_transform
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from ptycho.config.errors import ConfigError, unknown_name
+from ptycho.config.errors import ConfigError, given_twice, unknown_name, warn_renamed
 from ptycho.config.origins import Layer, Origin, laid_over
 from ptycho.config.paths import Files
 from ptycho.config.resolve import Resolution, fill, ranked, refusal, resolve
 from ptycho.config.section import Section, recorded, register, section_of
-from ptycho.config.sources import given_twice, read_arguments, warn_renamed
+from ptycho.config.sources import read_arguments
 from ptycho.config.views import Shown, Views
 
 

@@ -200,6 +200,16 @@ def unknown_name(written: str, suggestion: str | None, *, place: str = "") -> Fa
     return Failure(written, f"{named(written)}: no such setting{place}.{hint}")
 
 
+def warn_renamed(written: str, name: str) -> None:
+    """Warn that a name is an old or foreign one."""
+    warn_caller(f"{written} is an old name; use {name}.", DeprecationWarning)
+
+
+def given_twice(name: str, first: str, second: str, lines: str = "") -> Failure:
+    """Word the failure for a name that one source gives twice, above the lines where it does."""
+    return Failure.of(name, f"given twice, as {first} and as {second}. Keep one of them.{lines}")
+
+
 def written_by(version: object, what: str) -> str:
     """Word which version wrote something, and which one reads it.
 

@@ -10,6 +10,7 @@ from ptycho.config.errors import (
     VERSION_KEY,
     ConfigError,
     Failure,
+    given_twice,
     named,
     near,
     path_of,
@@ -24,7 +25,7 @@ from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import VARIABLE, Files, Variable, paths_in
 from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
 from ptycho.config.section import OF_READING, TABLES, Section, tables_with
-from ptycho.config.sources import Environment, Writing, given_twice, read_values
+from ptycho.config.sources import Environment, Writing, read_values
 from ptycho.config.yaml_text import SyntaxFaultError
 
 ORIGINS_KEY: Final = "origins"

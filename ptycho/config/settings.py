@@ -8,7 +8,16 @@ from pydantic import ValidationError, model_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ptycho.config.errors import VERSION_KEY, ConfigError, Failure, path_of, unknown_name, written_by
+from ptycho.config.errors import (
+    VERSION_KEY,
+    ConfigError,
+    Failure,
+    given_twice,
+    path_of,
+    unknown_name,
+    warn_renamed,
+    written_by,
+)
 from ptycho.config.origins import Layer, Origin, laid_over
 from ptycho.config.paths import VARIABLE, Files, written
 from ptycho.config.resolve import Origins, Resolution, fill, refused, resolve, with_ambient, worded
@@ -19,10 +28,8 @@ from ptycho.config.sources import (
     Writing,
     as_flags,
     as_mapping,
-    given_twice,
     read_arguments,
     read_values,
-    warn_renamed,
 )
 from ptycho.config.views import Shown, Views
 from ptycho.version import installed_version

@@ -9,12 +9,14 @@ from ptycho.config.errors import (
     ConfigError,
     Failure,
     UnknownVariableWarning,
+    given_twice,
     named,
     names_meant,
     near,
     show,
     unknown_name,
     warn_caller,
+    warn_renamed,
 )
 from ptycho.config.origins import Layer
 from ptycho.config.paths import PathError, Variable, expanded
@@ -309,13 +311,3 @@ def _of_no_setting(variable: str, spelling: str, section: Section, *, strict: bo
         return [unknown_name(variable, meant)]
     warn_caller(f"{named(variable)}: no such setting; the variable is ignored.", UnknownVariableWarning)
     return []
-
-
-def warn_renamed(written: str, name: str) -> None:
-    """Warn that a name is an old or foreign one."""
-    warn_caller(f"{written} is an old name; use {name}.", DeprecationWarning)
-
-
-def given_twice(name: str, first: str, second: str, lines: str = "") -> Failure:
-    """Word the failure for a name that one source gives twice, above the lines where it does."""
-    return Failure.of(name, f"given twice, as {first} and as {second}. Keep one of them.{lines}")

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
-from ptycho.config.errors import Failure, names_meant, near, printable, show
+from ptycho.config.errors import Failure, given_twice, names_meant, near, printable, show, warn_renamed
 from ptycho_torch.cli.commands import COMMON, Command, spell
 
 if TYPE_CHECKING:
@@ -194,34 +194,22 @@ class FlagParser(argparse.ArgumentParser):
         meant = renamed().get(flag)
         if meant is None or meant not in known:
             return word
-        from ptycho.config.sources import warn_renamed
-
         warn_renamed(flag, meant)
         return f"{meant}{equals}{value}"
 
-    def _given_twice(self, typed: Sequence[str], written: Sequence[str]) -> list[Failure]:
-        """Find the flags that are given more than once; only one that appends may be.
-
-        Args:
-            typed: the words of the command line.
-            written: the same, with flags by their current names.
-        """
+    def _given_twice(self, typed: Sequence[str], written: Sequence[str]) -> Iterator[Failure]:
+        """Find the flags, as typed and by their current names, that are repeated; only one that appends may be."""
         if isinstance(self._subparsers, argparse._ArgumentGroup):  # what follows the command is its parser's
-            return []
+            return
         places: dict[str, list[int]] = {}
         end = written.index("--") if "--" in written else len(written)
         for place, word in enumerate(written[:end]):
             action = self._option_string_actions.get(word.partition("=")[0])
             if action is not None and not isinstance(action, argparse._AppendAction):
                 places.setdefault(action.dest, []).append(place)
-        pairs = [pair for repeats in places.values() for pair in itertools.pairwise(repeats)]
-        return [self._repeated(typed, written, pair) for pair in pairs]
-
-    def _repeated(self, typed: Sequence[str], written: Sequence[str], pair: tuple[int, int]) -> Failure:
-        from ptycho.config.sources import given_twice
-
-        name = written[pair[0]].partition("=")[0]
-        return given_twice(name, *(self._as_typed(typed, written, place) for place in pair))
+        for first, second in itertools.chain.from_iterable(map(itertools.pairwise, places.values())):
+            name, described = written[first].partition("=")[0], partial(self._as_typed, typed, written)
+            yield given_twice(name, described(first), described(second))
 
     def _as_typed(self, typed: Sequence[str], written: Sequence[str], place: int) -> str:
         """A flag of the command line with its value."""
@@ -245,12 +233,7 @@ class FlagParser(argparse.ArgumentParser):
         self.error(f"{first.partition('=')[0]}: expected {article} {what} ({choices}) first; got a flag.")
 
     def _switched(self, word: str, wrong: dict[str, str]) -> str:
-        """Write `--pin-memory=false` as `--no-pin-memory`.
-
-        Args:
-            word: a word of the command line.
-            wrong: what is neither true nor false is kept here, by field, for the settings layer to refuse.
-        """
+        """Write `--pin-memory=false` as `--no-pin-memory`; `wrong` keeps, by field, what is neither true nor false."""
         flag, equals, value = word.partition("=")
         action = self._option_string_actions.get(flag) if equals else None
         if action is None or action.nargs != 0:
@@ -310,12 +293,7 @@ class FlagParser(argparse.ArgumentParser):
 
 
 class _Later:
-    """The parser of a command, made when it is first asked for anything.
-
-    Args:
-        fill: adds its arguments.
-        **options: as of `FlagParser`.
-    """
+    """The parser of a command, made when it is first asked for anything."""
 
     def __init__(self, *, fill: Callable[[FlagParser], None], **options: Any) -> None:
         self._fill, self._options = fill, options
