@@ -107,9 +107,6 @@ def _hands_on(module: str) -> bool:
 def show(value: object) -> str:
     """Word a value for a message: short, on one line, and never through a foreign `__repr__`.
 
-    Args:
-        value: Any object.
-
     Returns:
         The literal for plain scalars (long text is cut), the type's name for anything else.
     """
@@ -163,16 +160,7 @@ def names_meant(written: str) -> tuple[str, ...]:
 
 
 def near(name: str, known: tuple[str, ...], cutoff: float = 0.6) -> str | None:
-    """Find the known name that a misspelt one probably means.
-
-    Args:
-        name: The name as written.
-        known: The names there are.
-        cutoff: Least similarity, from 0 (anything) to 1 (equal).
-
-    Returns:
-        The nearest known name, or None where nothing is near enough.
-    """
+    """Find the known name that a misspelt one probably means, or None; the cutoff is a similarity from 0 to 1."""
     return None if len(name) > LINE_LENGTH else _nearest(fold(name), known, cutoff)
 
 
@@ -186,16 +174,7 @@ def _nearest(folded: str, known: tuple[str, ...], cutoff: float) -> str | None:
 
 
 def unknown_name(written: str, suggestion: str | None, *, place: str = "") -> Failure:
-    """Word the failure for a name that does not exist.
-
-    Args:
-        written: The name as the user wrote it.
-        suggestion: What it probably means.
-        place: Where it was written (` (exec.toml:7)`), empty for an argument.
-
-    Returns:
-        The failure.
-    """
+    """Word the failure for a name that does not exist, with its place, as in ` (exec.toml:7)`, if it has one."""
     hint = f" Did you mean {suggestion}?" if suggestion else ""
     return Failure(written, f"{named(written)}: no such setting{place}.{hint}")
 
@@ -211,21 +190,13 @@ def given_twice(name: str, first: str, second: str, lines: str = "") -> Failure:
 
 
 def written_by(version: object, what: str) -> str:
-    """Word which version wrote something, and which one reads it.
-
-    Args:
-        version: What is under `VERSION_KEY`.
-        what: What was written: `snapshot`, `file`.
-    """
+    """Word which version wrote something (`snapshot`, `file`), by its `VERSION_KEY`, and which one reads it."""
     writer = f"ptychopinn {version}" if isinstance(version, str) else "an unknown version"
     return f"The {what} was written by {writer}; this is {installed_version()}."
 
 
 def path_of(path: object) -> str:
-    """Return the text of a path.
-
-    Args:
-        path: A str or a path object.
+    """Return the text of a path, which is a str or a path object.
 
     Raises:
         ConfigError: It is anything else; no path is no file, rather than the choice of none.

@@ -78,16 +78,7 @@ ONLY_WITHOUT_A_MODEL: Final = ("preview_every",)
 
 
 def knob(default: object, group: str, description: str) -> Any:
-    """Declare a knob.
-
-    Args:
-        default: Its default.
-        group: The heading it is shown under.
-        description: What it does; the help text of its flag and its entry in the documentation.
-
-    Returns:
-        A pydantic field.
-    """
+    """Declare a field with the heading it is shown under, and with the help text of its flag."""
     return Field(default, description=description, json_schema_extra={"group": group})
 
 

@@ -39,9 +39,6 @@ LARGEST = (1 << 63) - 1
 def plain(value: object) -> object:
     """Turn a number or text of a foreign type (numpy, an enum) into the plain Python scalar.
 
-    Args:
-        value: Any object.
-
     Returns:
         bool, int, float or str where the value is one of these in other clothes; else the value itself.
     """

@@ -31,11 +31,7 @@ _NUMERIC: Final = r"[-+.\d\s\[\]{},\"']*"
 
 
 def text_of(path: str, name: str) -> str:
-    """Read the text of a file whose ending tells its format.
-
-    Args:
-        path: The file.
-        name: What messages call it.
+    """Read the text of a file whose ending tells its format; messages call it by its name.
 
     Raises:
         ConfigError: It is missing, of another kind, too large, or no UTF-8 text.

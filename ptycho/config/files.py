@@ -61,12 +61,7 @@ class ConfigFile(NamedTuple):
 
     @classmethod
     def collect(cls, path: str | os.PathLike[str], level: int = 0) -> "ConfigFile":
-        """Read a file, and leave what is wrong to the layers to report; one that cannot be read is empty.
-
-        Args:
-            path: A `.toml`, `.yaml`, `.yml` or `.json` file.
-            level: Standing among the files of a run.
-        """
+        """Read a file, and leave what is wrong to the layers to report; one that cannot be read is empty."""
         given = path_of(path)
         name = printable(given) or "''"
         places, content, failures = formats.Places(""), dict[str, Any](), ()

@@ -46,10 +46,6 @@ def suffix(path: str) -> str | None:
 def parse(path: str, text: str) -> Parsed:
     """Parse a file's text in the format that its name says.
 
-    Args:
-        path: The file.
-        text: Its text.
-
     Returns:
         The content, mostly a mapping, in which YAML scalars stay text; whether a key is repeated; and the keys with
         their places. Of a repeated key the first value counts; a TOML file that repeats one gives nothing.
@@ -72,12 +68,7 @@ def parse(path: str, text: str) -> Parsed:
 
 
 class Places:
-    """Where the keys of a file stand in its text; looked for when somebody asks, and no further than is needed.
-
-    Args:
-        text: Its text.
-        keys: Its keys, as `parse` gives them.
-    """
+    """Where the keys of a file, as `parse` gives them, stand in its text; looked for no further than is needed."""
 
     def __init__(self, text: str, keys: Iterable[Named] = ()) -> None:
         self.text, self._ahead = text, iter(keys)

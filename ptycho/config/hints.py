@@ -15,11 +15,7 @@ _SWITCHES: Final = frozenset({"true", "false"})
 
 
 def hint_for(line: str, language: str) -> tuple[str, str]:
-    """Read a line that is not valid.
-
-    Args:
-        line: The line, without blanks around it.
-        language: `TOML`, `YAML` or `JSON`.
+    """Read a line that is not valid `TOML`, `YAML` or `JSON`, without blanks around it.
 
     Returns:
         The setting and what to do about it; two empty texts where the line is not just one setting with a word or a

@@ -38,10 +38,7 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def read_recipe(recipe: Recipe) -> list[ConfigFile]:
-    """Read a recipe.
-
-    Args:
-        recipe: Its name, or a run file.
+    """Read a recipe, by its name or from a run file.
 
     Returns:
         The file, where there is a recipe; what is wrong with it is among the failures of its layers.
@@ -68,12 +65,7 @@ def _shipped(name: str) -> ConfigFile:
 
 
 def read_files(file: Files | None, recipe: Recipe, environ: Environment) -> list[ConfigFile]:
-    """Read all files of a run: those that are named, those of the variable PTYCHO_CONFIG, and the recipe.
-
-    Args:
-        file: As of `collect_files`.
-        recipe: As of `read_recipe`.
-        environ: What has the variable, and those in paths.
+    """Read all files of a run, as of `collect_files`, and the recipe, as of `read_recipe`, the weakest.
 
     Raises:
         ConfigError: What is named is no path.

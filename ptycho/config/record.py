@@ -41,12 +41,7 @@ def table_of(record: Mapping[str, Any]) -> str:
 
 
 def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
-    """Find the parts of a record that are damaged.
-
-    Args:
-        record: A `config.json`.
-        place: The path of that, for messages.
-    """
+    """Find the parts of a record that are damaged; messages call it by its place."""
     configuration, versions = record.get("configuration"), record.get("versions")
     parts = {name: record.get(name) for name in ("configuration", "execution", "origins")}
     parts["versions"] = {} if versions is None else versions
@@ -65,23 +60,13 @@ def damages(record: Mapping[str, Any], place: str) -> list[Failure]:
 
 
 def is_left_open(name: str, origin: Origin | None) -> bool:
-    """Whether a file leaves a setting to the command and its data.
-
-    Args:
-        name: `table.name`.
-        origin: Where a run had its value from, if that is known.
-    """
+    """Whether a file leaves a setting (`table.name`) to the command and its data, by its origin if that is known."""
     kind = origin and origin.kind
     return name.endswith(f".{FOLDER}") or kind in FOUND or (kind == "argument" and name in PLACES)
 
 
 def is_of_terminal(name: str, origin: Origin | None) -> bool:
-    """Whether a value that a run recorded was decided by its terminal.
-
-    Args:
-        name: `table.name`.
-        origin: Where the run had it from, if that is known.
-    """
+    """Whether a value in a record (`table.name`) was decided by the terminal, by its origin if that is known."""
     is_set = origin is None or origin.kind not in ("cli-default", "default")
     return name == f"execution.{OF_TERMINAL}" and not is_set
 

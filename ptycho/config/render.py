@@ -135,12 +135,7 @@ class Line(NamedTuple):
 
 
 def table(head: Sequence[str], lines: Sequence[Line]) -> str:
-    """Write a table as aligned text, without blanks at the ends of lines; nothing in it steers a terminal.
-
-    Args:
-        head: Headings of the columns.
-        lines: The lines, with as many cells.
-    """
+    """Write a table as aligned text, without blanks at the ends of lines; nothing in it steers a terminal."""
     is_marked = any(line.marked for line in lines)
     cells: list[tuple[str, ...]] = [tuple(map(printable, head))]
     for group, members in groupby(lines, key=lambda line: line.group):

@@ -116,13 +116,9 @@ class Request:
         overrides: Mapping[str, Any] | None = None,
         flags: Mapping[str, Any] | None = None,
     ) -> "Request":
-        """Ask for the settings that a run recorded, but what its terminal decided; the environment is not read.
+        """Ask for the settings in the record of a run, below overrides and flags, but what its terminal decided.
 
-        Args:
-            record: Its `config.json`.
-            place: The path of that, for messages.
-            overrides: Setting -> value, above what was recorded.
-            flags: Flags that were passed, above what was recorded.
+        The environment is not read.
 
         Raises:
             ConfigError: The record is damaged.

@@ -27,13 +27,6 @@ _OURS: Final = {*get_args(core_schema.ErrorType), *OWN_ERRORS} - {"value_error",
 def ranked(layers: Sequence[Layer], order: Sequence[str] = PRECEDENCE) -> tuple[Layer, ...]:
     """Put layers in order, the strongest first, whatever order they are listed in.
 
-    Args:
-        layers: The layers; two of one kind need different levels.
-        order: The kinds of layer, the strongest first.
-
-    Returns:
-        The layers in order.
-
     Raises:
         ValueError: A kind is not in the order, or two layers have the same standing.
     """
@@ -46,14 +39,7 @@ def ranked(layers: Sequence[Layer], order: Sequence[str] = PRECEDENCE) -> tuple[
 
 
 def merge(layers: Iterable[Layer]) -> dict[str, Origin]:
-    """Pick the winner for every name that a layer speaks of.
-
-    Args:
-        layers: The layers in order, the strongest first.
-
-    Returns:
-        Name -> the winning origin, with its value and the origins it shadows.
-    """
+    """Pick the winner of layers, the strongest first, for every name that one speaks of, with those it shadows."""
     stacked: dict[str, list[Layer]] = {}
     for layer in layers:
         for name in layer.values:
@@ -69,11 +55,7 @@ def with_ambient(
 ) -> tuple[Layer, ...]:
     """Add the sources that no call names, the environment and those of a subclass, and put all in order.
 
-    Args:
-        section: The section; one whose environment is not read gets nothing.
-        layers: The layers that were named in the call.
-        environ: The environment.
-        strict: Whether an unknown variable is always an error.
+    A section whose environment is not read gets nothing. If strict, an unknown variable is always an error.
     """
     if section.prefix is None:
         return ranked(layers)
@@ -89,12 +71,7 @@ def with_ambient(
 
 
 def fill(instance: Any, section: Section, layers: Sequence[Layer]) -> None:
-    """Validate the winners into an instance of a section, and every value that lost.
-
-    Args:
-        instance: Made, but without values.
-        section: Its section.
-        layers: The layers in order, the strongest first.
+    """Validate the winners of layers, the strongest first, into a bare instance, and every value that lost.
 
     Raises:
         ConfigError: Everything that is wrong with any of the layers.
@@ -163,12 +140,7 @@ class Resolution(NamedTuple, Generic[T]):
 
 
 def resolve(cls: type[T], layers: Sequence[Layer]) -> Resolution[T]:
-    """Resolve one section.
-
-    Args:
-        cls: Its class.
-        layers: The layers in order, the strongest first.
-    """
+    """Resolve one section, from layers in order, the strongest first."""
     section, made = section_of(cls), cls.__new__(cls)
     try:
         fill(made, section, layers)
@@ -178,13 +150,7 @@ def resolve(cls: type[T], layers: Sequence[Layer]) -> Resolution[T]:
 
 
 def sources_of(section: Section, layers: Sequence[Layer], values: object) -> dict[str, Origin]:
-    """Say where every value of a section came from, and what it shadowed.
-
-    Args:
-        section: The section.
-        layers: The layers in order, the strongest first.
-        values: The settings, which have the values in force.
-    """
+    """Say where every value in force came from, and what it shadowed, by the layers, the strongest first."""
     merged = merge(layers)
     sources: dict[str, Origin] = {}
     for name, accepts in section.scalars.items():
@@ -212,10 +178,7 @@ def in_force(found: Iterable[Resolution[Any]]) -> tuple[dict[str, Any], dict[str
 def refused(section: Section, layers: Sequence[Layer], error: ValidationError | None = None) -> ConfigError:
     """Everything that is wrong with the layers of a section, or else what pydantic found of all values together.
 
-    Args:
-        section: The section.
-        layers: The layers in order, the strongest first. A value that loses is checked as one that wins.
-        error: What pydantic found.
+    A value that loses is checked as one that wins.
 
     Returns:
         The failures of reading and of single values, layer by layer; then values that do not go together, judged over
@@ -267,13 +230,7 @@ def _wrong(section: Section, layer: Layer) -> list[ErrorDetails]:
 
 
 def refusal(section: Section, origin: Origin, why: ErrorDetails) -> Failure:
-    """Word the failure of one value; one that may be a secret is not repeated.
-
-    Args:
-        section: Whose value it is.
-        origin: Where the value is from.
-        why: What pydantic says of it.
-    """
+    """Word what pydantic says of one value; one that may be a secret is not repeated."""
     name, *inner = (str(part) for part in why["loc"])
     held = section.nested.get(name)
     if held and inner:

@@ -184,16 +184,7 @@ def _called(spelling: str, locate: Callable[[str], str]) -> str:
 def read_saved(
     kind: str, saved: Mapping[str, Any], section: Section, place: str, writer: str, *, level: int = 0
 ) -> Layer:
-    """Read what a run or a model recorded of one section.
-
-    Args:
-        kind: The kind of the layer.
-        saved: Name -> value.
-        section: The section.
-        place: Where it was recorded.
-        writer: The sentence about the version that wrote it, for unknown names.
-        level: Standing among layers of one kind.
-    """
+    """Read what a run or a model recorded at a place; a sentence about the writer follows unknown names."""
     known = {name: value for name, value in saved.items() if section.field(name)}
     layer = read_values(kind, known, section)
     strange = (
@@ -218,11 +209,7 @@ def as_flags(layer: Layer) -> Layer:
 
 
 class Environment:
-    """The variables of a process, listed once.
-
-    Args:
-        variables: Name -> text.
-    """
+    """The variables of a process, by name, listed once."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.variables = variables
@@ -245,16 +232,8 @@ def _names_in(variables: object) -> str:
 def read_environment(environ: Environment, section: Section, *, strict: bool = False) -> Layer:
     """Read the variables that start with the prefix of a section, in either case.
 
-    An empty or blank variable counts as unset. A variable of no setting is an error where its name is
-    near a setting's, else a warning (people keep variables of their own); its value is never repeated.
-
-    Args:
-        environ: The environment.
-        section: The section.
-        strict: Whether any unknown variable is an error.
-
-    Returns:
-        The environment layer.
+    An empty or blank variable counts as unset. A variable of no setting is an error where its name is near a
+    setting's, or if strict, else a warning (people keep variables of their own); its value is never repeated.
     """
     if not environ.names:
         words = f"expected a mapping of variables to text; got {show(environ.variables)}."

@@ -121,11 +121,6 @@ def add_sources(
     The sources of a subclass stand between the command line and the file; each is one kind of layer, named
     by its class.
 
-    Args:
-        section: The section.
-        layers: The layers that were named in the call.
-        environment: That of the environment.
-
     Returns:
         The layers, and the order of their kinds, the strongest first.
     """

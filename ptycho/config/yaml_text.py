@@ -21,12 +21,7 @@ _REPEATED: Final = 0
 
 
 class SyntaxFaultError(Exception):
-    """The text of a file is not valid.
-
-    Args:
-        line: The line, counted from 1.
-        reason: What the parser says.
-    """
+    """The text of a file is not valid, by what the parser says of a line, counted from 1."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(line, reason)

@@ -39,14 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def template(recipe: str, *, as_yaml: bool) -> str:
-    """Write a run file in which every setting is a comment; read as it is, it changes nothing.
-
-    Args:
-        recipe: the name of the recipe that it is read with, or its file; or none.
-        as_yaml: YAML; otherwise TOML.
-
-    Returns:
-        The text of the file.
+    """Write a run file in which every setting is a comment; read with the same recipe, it changes nothing.
 
     Raises:
         ConfigError: what is wrong with the recipe.

@@ -41,11 +41,7 @@ UNLEARNED = 3
 
 
 class Refusal(Exception):
-    """Wrong input, in the words a person reads.
-
-    Args:
-        *problems: what is wrong, each on a line of its own.
-    """
+    """Wrong input, in the words a person reads, one problem on a line."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -53,12 +49,7 @@ class Refusal(Exception):
 
 
 class Interruption(Exception):
-    """A run was stopped from outside, or came to nothing; the message says what is kept.
-
-    Args:
-        message: for the person at the terminal.
-        code: the exit code.
-    """
+    """A run was stopped from outside, or came to nothing; the message says what is kept."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -194,12 +185,7 @@ def tell_next(*words: str | os.PathLike[str], otherwise: str = "") -> None:
 
 
 def tell_next_with(scan: Path, side: int) -> None:
-    """Say which commands take a scan that was just written.
-
-    Args:
-        scan: its file.
-        side: of its patterns, in pixels.
-    """
+    """Say which commands take a scan that was just written, by the side of its patterns in pixels."""
     from ptycho.config.field_types import is_pattern_size  # with pydantic, which --help does not wait for
 
     tell_next("reconstruct", scan)
@@ -214,11 +200,7 @@ def tell_next_with(scan: Path, side: int) -> None:
 
 
 def tell_report(path: Path) -> None:
-    """Say how to look at the report of a run.
-
-    Args:
-        path: of the report.
-    """
+    """Say how to look at the report of a run."""
     from ptycho.recorded import run_dir_of
 
     tell_next(
@@ -227,11 +209,7 @@ def tell_report(path: Path) -> None:
 
 
 def tell_page(path: Path) -> None:
-    """Say which page to open.
-
-    Args:
-        path: of the page.
-    """
+    """Say which page to open."""
     log.info("next: open %s in a browser", relative(path))
 
 
@@ -270,11 +248,7 @@ def plain_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def plain_log(*, quiet: bool) -> Iterator[None]:
-    """Write the packages' log to the error stream meanwhile, from INFO up.
-
-    Args:
-        quiet: only warnings and worse, which is all that the other processes of a run say.
-    """
+    """Write the packages' log to the error stream meanwhile, from INFO up; if quiet, from WARNING up."""
     handler = _Handler(sys.stderr)
     handler.setLevel(logging.INFO if is_first_process() and not quiet else logging.WARNING)
     handler.setFormatter(_MessageFormatter())

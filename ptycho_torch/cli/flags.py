@@ -67,11 +67,7 @@ class Flag(NamedTuple):
         return "N" if int in self.accepts.kinds else "TEXT" if str in self.accepts.kinds else "PATH"
 
     def describe(self, stated: Mapping[str, object]) -> str:
-        """The help text with the default and the variable.
-
-        Args:
-            stated: defaults that the command line states in place of the fields'.
-        """
+        """The help text with the variable and the default, or what the command line states in its place."""
         default = stated.get(self.name, self.default)
         shown = [f"one of: {', '.join(self.words)}"] if self.metavar == "WORD" else []
         shown += [f"default: {f'{default:g}' if isinstance(default, float) else text(default)}"]

@@ -43,10 +43,6 @@ def run_door(command: str, argv: Sequence[str] | None = None) -> int:
 def translate(command: str, argv: Sequence[str]) -> list[str]:
     """Write a historical command line as one of today.
 
-    Args:
-        command: the command of today.
-        argv: the historical arguments; today's flags may be among them.
-
     Returns:
         Today's arguments, the command first. Deprecated options warn, naming the new one.
 

@@ -34,13 +34,7 @@ SHOWN: Final[Mapping[str, object]] = {
 
 
 def shown_values(recipe: str, *classes: type, **others: object) -> dict[str, object]:
-    """What help texts show in place of the defaults of the fields: the values of a recipe, and what a run finds.
-
-    Args:
-        recipe: the recipe.
-        *classes: those of the tables that are read.
-        **others: further values.
-    """
+    """What help texts show in place of the defaults of the fields: the values of a recipe, and what a run finds."""
     (file,) = read_recipe(recipe)
     stated: dict[str, object] = {}
     for cls in classes:
@@ -107,11 +101,7 @@ class CommandLine(NamedTuple):
 
     @classmethod
     def of(cls, options: argparse.Namespace, *, recipe: str = STANDARD) -> "CommandLine":
-        """Read a parsed namespace.
-
-        Args:
-            options: the namespace.
-            recipe: that of the command, where `--recipe` was not passed.
+        """Read a parsed namespace; the recipe is that of the command, where `--recipe` was not passed.
 
         Raises:
             ConfigError: what stands for a folder in the path of a file is not there.

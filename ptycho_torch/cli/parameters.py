@@ -32,14 +32,7 @@ def _argument_texts(docstring: str) -> dict[str, str]:
 
 
 def read_parameters(flags: Iterable[Flag], passed: Mapping[str, str]) -> dict[str, Any]:
-    """Read what was passed for a function's parameters.
-
-    Args:
-        flags: the flags of the function.
-        passed: flag name -> text.
-
-    Returns:
-        Parameter -> value.
+    """Read the text that was passed for a function's parameters into their values, by name.
 
     Raises:
         ConfigError: everything that does not read as its parameter.

@@ -9,12 +9,7 @@ from ptycho.config.render import Line, table
 
 
 def print_table(head: Sequence[str], rows: Sequence[Line]) -> None:
-    """Print a table in the way that suits where it goes.
-
-    Args:
-        head: headings of the columns.
-        rows: the lines, with as many cells.
-    """
+    """Print a table in the way that suits where it goes."""
     if sys.stdout.isatty():
         _print_coloured(head, rows)
     else:
