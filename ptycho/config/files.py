@@ -113,7 +113,7 @@ class ConfigFile(NamedTuple):
         """
         written, where, failures = self.settings, (), [*self.failures]
         if self.has_tables or not section.is_flat:
-            failures += self._strays
+            failures += self._first_of([name for name in self.settings if name not in TABLES], self._stray)
             where = (section.table,)
             written = self._table(section.table, failures)
             if section.table == "data":
@@ -173,11 +173,6 @@ class ConfigFile(NamedTuple):
             what = f"{table}: expected a table; got {got}"
             failures.append(self._failure(what, (table,), hint or " Give it a line for each setting."))
         return {}
-
-    @property
-    def _strays(self) -> list[Failure]:
-        """What is wrong with the names outside the tables of a run file."""
-        return self._first_of([name for name in self.settings if name not in TABLES], self._stray)
 
     def _first_of(self, names: Sequence[str], wrong: Callable[[str], Failure]) -> list[Failure]:
         """What is wrong with names that are no settings; of very many, the first, and how many more there are."""

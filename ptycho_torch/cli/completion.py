@@ -43,18 +43,11 @@ def run(options: argparse.Namespace) -> int:
         for action in command._actions:
             if action.metavar in PATHS:
                 vars(action)["complete"] = shtab.FILE
-            elif action.choices is None and (words := _words(action)):
-                action.choices = words
+            elif action.choices is None:
+                action.choices = vars(action).get("words") or None
     script = shtab.complete(parser, options.shell)
     print("\n".join(_own_words(script, parser)) if options.shell == "zsh" else script)
     return 0
-
-
-def _words(action: argparse.Action) -> list[str]:
-    """The words that an argument takes."""
-    if action.choices is not None:
-        return [str(word) for word in action.choices]
-    return list(vars(action).get("words", ()))
 
 
 def _own_words(script: str, parser: FlagParser) -> Iterator[str]:
