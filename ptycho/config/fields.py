@@ -7,6 +7,7 @@ import math
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import astuple
 from functools import lru_cache
 from numbers import Integral, Real
 from pathlib import Path
@@ -296,25 +297,17 @@ def _alternatives(annotation: Any, metadata: tuple[Any, ...]) -> Iterator[tuple[
         yield annotation, metadata
 
 
+_BOUNDS: Final = {Ge: ">=", Gt: ">", Le: "<=", Lt: "<", MinLen: "of length >=", MaxLen: "of length <="}
+"""Marker of a bound -> its words."""
+
+
 def _rule(base: Any, metadata: tuple[Any, ...]) -> str:
     """Word the rule of one alternative."""
-    bounds: list[str] = []
-    for bound in metadata:
-        match bound:
-            case Ge(ge=limit):
-                bounds.append(f">= {limit}")
-            case Gt(gt=limit):
-                bounds.append(f"> {limit}")
-            case Le(le=limit) if limit != LARGEST:
-                bounds.append(f"<= {limit}")
-            case Lt(lt=limit):
-                bounds.append(f"< {limit}")
-            case MinLen(min_length=limit):
-                bounds.append(f"of length >= {limit}")
-            case MaxLen(max_length=limit):
-                bounds.append(f"of length <= {limit}")
-            case _:
-                pass
+    bounds = [
+        f"{_BOUNDS[type(marker)]} {astuple(marker)[0]}"
+        for marker in metadata
+        if type(marker) in _BOUNDS and marker != Le(LARGEST)
+    ]
     names = {
         int: "an integer",
         float: "a finite number",
