@@ -2,14 +2,14 @@
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
-from ptycho.config.errors import ConfigError
+from ptycho.config.errors import ConfigError, Failure
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Layer
 from ptycho.config.paths import RUNS
@@ -79,6 +79,7 @@ def add_arguments(parser: FlagParser) -> None:
         output_dir=f"{RUNS}/demo",
     )
     parser.add_flags(scan + training, shown)
+    parser.hands_on_unknown = True
 
 
 def _training_flags() -> list[Flag]:
@@ -99,9 +100,8 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options, recipe=RECIPE)
-    parameters = read_parameters(_scan_flags(), line.flags)
-    request = _training(line, parameters)
-    run_dir = Path(request.path("output_dir") or "")
+    requests = _Requests(_training(line), _with_network(line), _by_solver(line))
+    run_dir = Path(requests.training.path("output_dir") or "")
     scan, image, folders = run_dir / SCAN, run_dir / PICTURE, (run_dir, run_dir / NETWORK, run_dir / SOLVER)
 
     tell_loading()
@@ -118,8 +118,8 @@ def run(options: argparse.Namespace) -> int:
     with refusing(DataError, BundleError), watching_for_interrupt(run_dir):
         kept = [failure for folder in folders for failure in run_in_the_way(folder, options)]
         kept = kept or (in_the_way(scan, options) if is_first_process() else [])
-        answer = request.outcome()
-        if failures := [*kept, *refused_trainings(answer, n_is_known=True)]:
+        answer, (parameters, wrong) = requests.training.outcome(), _parameters(line)
+        if failures := [*kept, *wrong, *refused_trainings(answer, n_is_known=True), *requests.wrong_later()]:
             raise ConfigError(failures)
         simulated = call(simulate_scan, parameters)
         with RunFolder(run_dir, writes=is_first_process()) as home:
@@ -129,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
             simulated.to_file(scan)
             payload = training_payload(answer)
             trained = train_in(home, payload, check(payload, None))
-        by_network, by_solver = _reconstructed(line, run_dir, overwrite=overwrite)
+        by_network, by_solver = _reconstructed(requests, run_dir, overwrite=overwrite)
     if is_first_process():
         found = {"solver": by_solver.reconstruction, "network": by_network.reconstruction}
         save_beside(image, simulated, found)
@@ -141,24 +141,66 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _training(line: CommandLine, parameters: Mapping[str, Any]) -> Request:
+class _Requests(NamedTuple):
+    """What the three runs are asked with, one after the other."""
+
+    training: Request
+    network: Request
+    solver: Request
+
+    def wrong_later(self) -> Iterator[Failure]:
+        """What is wrong with the settings of the runs that follow the training, each section by itself.
+
+        With what the network was trained with they are compared when it is there.
+        """
+        for request in (self.network, self.solver):
+            for section in request.outcome().found.values():
+                yield from section.failures
+
+
+def _parameters(line: CommandLine) -> tuple[dict[str, Any], list[Failure]]:
+    """The parameters of the simulation, and what is wrong with those that are no settings of the training as well."""
+    try:
+        return read_parameters(_scan_flags(), line.flags), []
+    except ConfigError as error:
+        return {}, [failure for failure in error.failures if failure.name not in _training_names()]
+
+
+def _training_names() -> set[str]:
+    return {flag.name for flag in _training_flags()} | {*section_of(PyTorchExecutionConfig).names}
+
+
+def _training(line: CommandLine) -> Request:
     """The request of the training, with what the simulated scan will tell where no flag does."""
-    fields = {flag.name for flag in _training_flags()} | {*section_of(PyTorchExecutionConfig).names}
     classes = (ModelConfig, TrainingConfig, PyTorchExecutionConfig)
-    request = line.request(*classes, only=fields, beside=(InferenceConfig, SolverConfig))
+    request = line.request(*classes, only=_training_names(), beside=(InferenceConfig, SolverConfig))
     request.add(TrainingConfig, Layer("cli-default", {"output_dir": str(Path(RUNS) / "demo")}))
     if folder := request.path("output_dir"):
         place = {"train_data_file": str(Path(folder, SCAN))}
         request.add(TrainingConfig, Layer("argument", place, level=1))
-    defaults = {flag.name: flag.default for flag in _scan_flags() if flag.name not in parameters}
+    defaults = {flag.name: flag.default for flag in _scan_flags() if flag.name not in line.flags}
     for cls, name in ((ModelConfig, "N"), (TrainingConfig, "nphotons")):
         told = {name: defaults[name]} if name in defaults else {}
         request.add(cls, Layer("inferred", told, {name: "the simulated scan"}))
     return request
 
 
+def _with_network(line: CommandLine) -> Request:
+    classes = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
+    knobs = section_of(PyTorchExecutionConfig).names
+    request = line.request(*classes, only=knobs, beside=(TrainingConfig, SolverConfig))
+    if not request.speaks_of("n_groups"):  # which a reconstruction with a model has to be told
+        request.add(InferenceConfig, Layer("cli-default", {"n_groups": None}))
+    return request
+
+
+def _by_solver(line: CommandLine) -> Request:
+    knobs, others = section_of(PyTorchExecutionConfig).names, (ModelConfig, TrainingConfig, InferenceConfig)
+    return line.request(SolverConfig, PyTorchExecutionConfig, only=knobs, beside=others)
+
+
 def _reconstructed(
-    line: CommandLine, run_dir: Path, *, overwrite: bool
+    requests: _Requests, run_dir: Path, *, overwrite: bool
 ) -> "tuple[ReconstructionResult, SolverResult]":
     """Reconstruct the scan with the network, and by the solver alone."""
     from ptycho_torch.config_factory import create_inference_payload
@@ -166,16 +208,10 @@ def _reconstructed(
     from ptycho_torch.runs.reconstruction import reconstruct_scans
     from ptycho_torch.runs.solving import solve
 
-    scan, knobs = str(run_dir / SCAN), section_of(PyTorchExecutionConfig).names
-    of_network = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
-    request = line.request(*of_network, only=knobs, beside=(TrainingConfig, SolverConfig))
-    if not request.speaks_of("n_groups"):  # which a reconstruction with a model has to be told
-        request.add(InferenceConfig, Layer("cli-default", {"n_groups": None}))
-    inference = create_inference_payload(str(run_dir), scan, str(run_dir / NETWORK), request=request)
+    scan, network, solver = (str(run_dir / name) for name in (SCAN, NETWORK, SOLVER))
+    inference = create_inference_payload(str(run_dir), scan, network, request=requests.network)
     by_network = reconstruct_scans(inference, overwrite=overwrite)[0]
-    others = (ModelConfig, TrainingConfig, InferenceConfig)
-    request = line.request(SolverConfig, PyTorchExecutionConfig, only=knobs, beside=others)
-    alone = _for_solver(create_solver_payload(scan, str(run_dir / SOLVER), request=request))
+    alone = _for_solver(create_solver_payload(scan, solver, request=requests.solver))
     return by_network, solve(alone, overwrite=overwrite)[0]
 
 

@@ -106,6 +106,18 @@ def test_a_demo_that_is_refused_simulates_nothing(ptycho: Run) -> None:
     assert list(Path().iterdir()) == []
 
 
+def test_a_demo_refuses_what_any_of_its_runs_would_refuse_before_it_trains(ptycho: Run) -> None:
+    Path("run.toml").write_text("[inference]\nn_groups = 'x'\n[solver]\nn_iterations = 0\nspeed = 3\n")
+    words = ("--n-positions", "many", "--nepochs", "0", "--N", "wide", "--n-iteration", "3")
+    code, _, said = ptycho("demo", "--config", "run.toml", *words)
+    assert code == 2
+    assert {name for name, *_ in refusals.told(said)} == {
+        *("--n-iteration", "n_positions", "training.nepochs", "model.N"),
+        *("inference.n_groups", "solver.n_iterations", "speed"),
+    }
+    assert [path.name for path in Path().iterdir()] == ["run.toml"]
+
+
 def run_with(*names: str) -> None:
     Path("run/checkpoints").mkdir(parents=True)
     Path("run/config.json").write_text('{"configuration": {}}')
