@@ -1,12 +1,11 @@
 """Configuration files: TOML, YAML and JSON by suffix, with the line of every key."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from ptycho.config import formats
 from ptycho.config.errors import (
-    MOST_SHOWN,
     VERSION_KEY,
     ConfigError,
     Failure,
@@ -25,7 +24,7 @@ from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import VARIABLE, Files, Variable, paths_in
 from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
 from ptycho.config.section import OF_READING, TABLES, Section, tables_with
-from ptycho.config.sources import Environment, Writing, read_values
+from ptycho.config.sources import Environment, Writing, first_of, read_values
 from ptycho.config.yaml_text import SyntaxFaultError
 
 ORIGINS_KEY: Final = "origins"
@@ -33,8 +32,6 @@ ORIGINS_KEY: Final = "origins"
 SCHEMA_KEY: Final = "$schema"
 """The key by which a JSON file names its schema, for editors."""
 _NO_SETTINGS: Final = (VERSION_KEY, SCHEMA_KEY, ORIGINS_KEY)
-_MOST_TOLD: Final = MOST_SHOWN - 1
-"""Unknown names of a table that are told one by one."""
 
 
 class ConfigFile(NamedTuple):
@@ -113,7 +110,8 @@ class ConfigFile(NamedTuple):
         """
         written, where, failures = self.settings, (), [*self.failures]
         if self.has_tables or not section.is_flat:
-            failures += self._first_of([name for name in self.settings if name not in TABLES], self._stray)
+            strays = [name for name in self.settings if name not in TABLES]
+            failures += first_of(strays, self._stray, self.path)
             where = (section.table,)
             written = self._table(section.table, failures)
             if section.table == "data":
@@ -121,7 +119,7 @@ class ConfigFile(NamedTuple):
         if not written.keys() <= section.scalars.keys():
             known = {name: value for name, value in written.items() if section.field(name)}
             unknown = [name for name in written if name not in known]
-            failures += self._first_of(unknown, lambda name: self._unknown((*where, name), section))
+            failures += first_of(unknown, lambda name: self._unknown((*where, name), section), self.path)
             written = known
         lent = self._of_reading(section)
         for name in lent.keys() & written.keys():
@@ -173,14 +171,6 @@ class ConfigFile(NamedTuple):
             what = f"{table}: expected a table; got {got}"
             failures.append(self._failure(what, (table,), hint or " Give it a line for each setting."))
         return {}
-
-    def _first_of(self, names: Sequence[str], wrong: Callable[[str], Failure]) -> list[Failure]:
-        """What is wrong with names that are no settings; of very many, the first, and how many more there are."""
-        failures = [wrong(name) for name in names[:_MOST_TOLD]]
-        if more := len(names) - len(failures):
-            words = f"{more} more names that are not settings. Name a file with settings."
-            failures.insert(0, Failure.of(self.path, words))
-        return failures
 
     def place(self, key: tuple[str, ...]) -> str:
         """Return `exec.toml:7` for a key given by its path of names."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from ptycho.config.errors import (
+    MOST_SHOWN,
     NEAR_ENOUGH,
     ConfigError,
     Failure,
@@ -185,18 +186,26 @@ def read_saved(
     kind: str, saved: Mapping[str, Any], section: Section, place: str, writer: str, *, level: int = 0
 ) -> Layer:
     """Read what a run or a model recorded at a place; a sentence about the writer follows unknown names."""
+
+    def strange(spelling: str) -> Failure:
+        name, message = unknown_name(
+            section.labelled(spelling), section.suggest(spelling), place=f" at {place}"
+        )
+        return Failure(name, f"{message} {writer}".rstrip())
+
     known = {name: value for name, value in saved.items() if section.field(name)}
     layer = read_values(kind, known, section)
-    strange = (
-        unknown_name(section.labelled(name), section.suggest(name), place=f" at {place}")
-        for name in saved
-        if name not in known
-    )
-    failures = (
-        *(Failure(name, f"{message} {writer}".rstrip()) for name, message in strange),
-        *layer.failures,
-    )
+    failures = (*first_of([name for name in saved if name not in known], strange, place), *layer.failures)
     return layer._replace(locators=dict.fromkeys(layer.values, place), failures=failures, level=level)
+
+
+def first_of(names: Sequence[str], wrong: Callable[[str], Failure], place: str) -> list[Failure]:
+    """What is wrong with names that are no settings in a place; of very many, the first, and how many more there are."""
+    failures = [wrong(name) for name in names[: MOST_SHOWN - 1]]
+    if more := len(names) - len(failures):
+        words = f"{more} more names that are not settings here. Correct the others, or name another file."
+        failures.insert(0, Failure.of(place, words))
+    return failures
 
 
 def as_flags(layer: Layer) -> Layer:

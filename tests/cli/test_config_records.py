@@ -1,6 +1,7 @@
 """`ptycho config check` and `diff` of records of runs, damaged ones too, and of canonical files."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ def test_what_a_record_holds_beyond_this_version_is_named_with_its_file(ptycho: 
     assert said.count(f" {place}.") == 4
     assert said.count(" ptychopinn 9.9; ") == 3
     assert "Did you mean model.gridsize? " in said
+
+
+def test_of_countless_names_in_a_record_a_few_are_told_at_once(ptycho: Run) -> None:
+    names = {f"name_{number}": number for number in range(100_000)}
+    place, started_s = written(configuration=names, execution={"num_workers": -1}), time.process_time()
+    code, _, said = ptycho("config", "check", place)
+    assert time.process_time() - started_s < 1
+    assert (code, said.count("no such setting")) == (2, 19)
+    assert f"{place}: 99981 more names" in said
 
 
 @pytest.mark.parametrize("part", ["configuration", "execution", "origins", "versions"])
