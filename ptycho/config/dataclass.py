@@ -14,7 +14,7 @@ from ptycho.config.errors import ConfigError, given_twice, unknown_name, warn_re
 from ptycho.config.origins import Layer, Origin, laid_over
 from ptycho.config.paths import Files
 from ptycho.config.resolve import Resolution, fill, ranked, refusal, resolve
-from ptycho.config.section import Section, recorded, register, section_of
+from ptycho.config.section import Section, jsonable, register, section_of
 from ptycho.config.sources import read_arguments
 from ptycho.config.views import Shown, Views
 
@@ -124,10 +124,14 @@ class CheckedDataclass(Views, metaclass=Shown):
             return [Layer("argument", {name: values[name] for name in stated})]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return field -> plain value, paths as text; a section that is held is a mapping of its own."""
+        """Return field -> plain value, paths as text; a section that is held is a mapping of its own.
+
+        Of a subclass, secrets are left out.
+        """
         section = section_of(type(self))
         held = {name: getattr(self, name).to_dict() for name in section.nested}
-        return held | {name: recorded(getattr(self, name)) for name in section.fields}
+        shown = [name for name in section.fields if name not in section.secrets]
+        return held | {name: jsonable(getattr(self, name)) for name in shown}
 
 
 def _construct(self: CheckedDataclass, *values: Any, **named: Any) -> None:

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails, core_schema
 from ptycho.config.errors import ConfigError, Failure, quote_line, show, unknown_name
 from ptycho.config.fields import OWN_ERRORS, plain, scalar, text
 from ptycho.config.origins import PRECEDENCE, Layer, Origin
-from ptycho.config.section import Conflict, Section, annotation_of, recorded, section_of
+from ptycho.config.section import Conflict, Section, annotation_of, jsonable, recorded, section_of
 from ptycho.config.sources import Environment, read_environment
 
 T = TypeVar("T")
@@ -158,7 +158,7 @@ def sources_of(section: Section, layers: Sequence[Layer], values: object) -> dic
         if not accepts.is_shown:
             raw, shadowed = None, ()
         beaten = tuple(loser._replace(value=recorded(accepts.exact(loser.value))) for loser in shadowed)
-        sources[name] = Origin(kind, locator, raw, beaten, recorded(getattr(values, name)))
+        sources[name] = Origin(kind, locator, raw, beaten, jsonable(getattr(values, name)))
     return sources
 
 

@@ -27,6 +27,7 @@ from pydantic import (
     WrapValidator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
 from ptycho.config.errors import NEAR_ENOUGH, names_meant, near
@@ -209,6 +210,9 @@ class Conflict(NamedTuple):
 _BY_TABLE: Final[dict[str, Section]] = {}
 
 
+_JSONABLE: Final = {bool, int, float, str, tuple, type(None)}
+
+
 def register(section: Section) -> None:
     """Make a section known; files and suggestions ask for the first class of a table."""
     section.cls.__section__ = section  # pyright: ignore[reportAttributeAccessIssue]
@@ -244,6 +248,12 @@ def _homes_in_files() -> dict[str, str]:
 def recorded(value: Any) -> Any:
     """A value as a record of it holds it: paths are text, numbers plain Python."""
     return os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else plain(value)
+
+
+def jsonable(value: Any) -> Any:
+    """A value as origins and dictionaries tell it: what JSON has no word for is text; a secret is asterisks."""
+    held: Any = recorded(value)
+    return held if type(held) in _JSONABLE else to_jsonable_python(held, fallback=str)
 
 
 def annotation_of(field: FieldInfo) -> Any:

@@ -200,7 +200,7 @@ def read_saved(
 
 
 def first_of(names: Sequence[str], wrong: Callable[[str], Failure], place: str) -> list[Failure]:
-    """What is wrong with names that are no settings in a place; of very many, the first, and how many more there are."""
+    """What is wrong with names that are no settings in a place; of very many, the first, and how many more are left."""
     failures = [wrong(name) for name in names[: MOST_SHOWN - 1]]
     if more := len(names) - len(failures):
         words = f"{more} more names that are not settings here. Correct the others, or name another file."

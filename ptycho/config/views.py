@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from ptycho.config.errors import ConfigError
 from ptycho.config.origins import Layer, Origin, laid_over
 from ptycho.config.resolve import fill, sources_of
-from ptycho.config.section import recorded, section_of
+from ptycho.config.section import jsonable, recorded, section_of
 from ptycho.config.sources import read_arguments
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Views:
     def _rows(self) -> "list[Row]":
         """The rows of the table; those of a section that is held come last."""
         section, sources, row = section_of(type(self)), self.sources, _render().Row
-        defaults = {name: recorded(value) for name, value in section.defaults.items()}
+        defaults = {name: jsonable(value) for name, value in section.defaults.items()}
         rows = [
             row(section.group(name), name, sources[name], sources[name].value != defaults.get(name))
             for name in _shown_order(type(self))

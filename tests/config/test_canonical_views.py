@@ -3,12 +3,15 @@
 import copy
 import dataclasses
 import inspect
+import json
 import pickle
 import pydoc
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig, validate_training_config
 from ptycho.config.errors import ConfigError
@@ -56,6 +59,31 @@ def test_a_class_that_declares_a_section_of_its_own_reads_it_back(tmp_path: Path
     path.write_text(deep.to_toml())
     assert DeepTraining.from_file(path) == deep
     assert deep.diff(DeepTraining()) == {"model.depth": (7, 1)}
+
+
+class Locked(TrainingConfig):
+    """A training that needs a key."""
+
+    key: SecretStr | None = None
+    """Opens the beamline."""
+    day: date | None = None
+    """When it was measured."""
+
+
+def test_no_file_or_dictionary_is_given_a_secret(tmp_path: Path):
+    config, path = Locked(key="swordfish", day=date(2026, 1, 2), nepochs=3), tmp_path / "run.toml"
+    path.write_text(config.to_toml())
+    again = Locked.from_file(path)
+    assert (again.key, again.day, again.nepochs) == (None, date(2026, 1, 2), 3)
+    assert "key" not in config.to_dict()
+    assert json.loads(json.dumps(config.to_dict()))["day"] == "2026-01-02"
+
+
+def test_origins_of_any_value_can_be_written_as_json():
+    config = Locked(key="swordfish", day=date(2026, 1, 2))
+    told = json.dumps({name: origin.to_dict() for name, origin in config.sources.items()})
+    assert "swordfish" not in told
+    assert json.loads(told)["day"]["value"] == "2026-01-02"
 
 
 def test_a_value_tells_where_it_came_from_and_what_it_beat(tmp_path: Path):

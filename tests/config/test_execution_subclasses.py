@@ -1,5 +1,6 @@
 """What a subclass adds: sources, and checks of its own."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -147,6 +148,8 @@ def test_no_file_or_record_is_given_a_secret(tmp_path: Path):
     ):
         assert (again.seed, again.token.get_secret_value()) == (7, "")
     assert config.replace(seed=8).token.get_secret_value() == "swordfish"
+    told = json.dumps({name: origin.to_dict() for name, origin in config.sources.items()})
+    assert "swordfish" not in told
 
 
 def test_what_stands_for_a_secret_is_not_read_as_one(tmp_path: Path):
