@@ -134,7 +134,7 @@ def _hint(line: str, language: str) -> tuple[str, str]:
     from ptycho.config.hints import hint_for  # loads with the first mistake
 
     inner = re.split(r"[\[\]{},]", line, maxsplit=_MOST_PARTS) if language != "YAML" else []
-    for part in (line, *inner[:_MOST_PARTS]):
+    for part in (line, line.partition(" #")[0], *inner[:_MOST_PARTS]):
         name, hint = hint_for(part.strip(), language)
         if hint and tables_with(name):
             return part.strip(), hint

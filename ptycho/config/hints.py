@@ -4,13 +4,16 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from ptycho.config.errors import LINE_LENGTH
 from ptycho.config.fields import DECIMAL_COMMA
 
 _LINE: Final = (
     r"""(?P<quote>["']?)(?P<name>[\w-]+)(?P=quote)[ \t]*(?P<sign>[=:])(?P<gap>[ \t]*)"""
-    r"""(?P<value>[\w.,+/~$-]+)[ \t]*"""
+    r"""(?P<value>[\w.,+/~$-]+|[\d.]+ [A-Za-z]{1,3})[ \t]*"""
 )
-"""A setting and one word or number, with nothing beside it that might be a secret."""
+"""A setting and one word, number or quantity, with nothing beside it that might be a secret."""
+_TEXT: Final = r"[A-Za-z/~$.][\w./~$-]*|\d[\d.]*-?[A-Za-z]{2,}|[\d.]+ [A-Za-z]+"
+"""A word or a path; or what begins with a number, as `16-mixed` and `8 keV`."""
 _SWITCHES: Final = frozenset({"true", "false"})
 
 
@@ -19,9 +22,9 @@ def hint_for(line: str, language: str) -> tuple[str, str]:
 
     Returns:
         The setting and what to do about it; two empty texts where the line is not just one setting with a word or a
-        number.
+        number, or too long to quote.
     """
-    found = re.fullmatch(_LINE, line)
+    found = re.fullmatch(_LINE, line) if len(line) <= LINE_LENGTH else None
     return (found["name"], " ".join(_ways_out(found, language))) if found else ("", "")
 
 
@@ -44,5 +47,5 @@ def _ways_out(found: re.Match[str], language: str) -> Iterator[str]:
         yield f"Write {value.lower()}, in lower case."
     elif re.fullmatch(r"[+-]?0\d+", value):
         yield f"Write the number without the leading zero: {int(value)}."
-    elif language != "YAML" and re.fullmatch(r"[A-Za-z/~$.][\w./~$-]*", value) and value not in _SWITCHES:
+    elif language != "YAML" and re.fullmatch(_TEXT, value) and value not in _SWITCHES:
         yield f'Text needs quotes: "{value}".'

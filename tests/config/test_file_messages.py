@@ -402,6 +402,9 @@ def test_a_toml_file_that_repeats_a_key_is_read_no_further():
     ("name", "line", "hint"),
     [
         ("a.toml", "accelerator = cpu", 'Text needs quotes: "cpu".'),
+        ("a.toml", "precision = 16-mixed", 'Text needs quotes: "16-mixed".'),
+        ("a.toml", "energy = 8 keV", 'Text needs quotes: "8 keV".'),
+        ("a.toml", "detector_pixel = 75um", 'Text needs quotes: "75um".'),
         ("a.toml", "pin_memory = True", "Write true, in lower case."),
         ("a.toml", "num_workers = 08", "Write the number without the leading zero: 8."),
         ("a.toml", "num_workers = 3,", "Remove the comma at the end."),
@@ -440,6 +443,18 @@ def test_a_line_that_is_not_valid_is_quoted_with_what_to_do(name: str, line: str
 def test_of_many_settings_on_a_line_the_wrong_one_is_quoted(name: str, text: str, wrong: str):
     head, _, line = refusal(name, text).partition("\n")
     assert (told(head)[0][0], line.strip()) == (f"{name}:1", wrong)
+
+
+def test_a_comment_beside_a_wrong_value_is_not_quoted():
+    said = refusal("a.toml", "accelerator = gpu # hunter2")
+    assert said.endswith('Text needs quotes: "gpu".\n    accelerator = gpu')
+
+
+@pytest.mark.parametrize("value", [f"0{'1' * 5000}", f"1,{'1' * 5000}", "x" * 5000])
+def test_a_value_that_is_too_long_to_repeat_is_refused_shortly(value: str):
+    said = refusal("a.toml", f"seed = {value}")
+    assert told(said) == [("a.toml:1",)]
+    assert len(said) < 400
 
 
 @pytest.mark.parametrize("line", ["password = hunter2", "password = 08,", "seed = 1, password = hunter2"])
