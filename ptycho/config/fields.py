@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema, from_json
 
-from ptycho.config.errors import near
+from ptycho.config.errors import SHOWN_LENGTH, near
 
 BOOL_WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
     ("false", "no", "off", "0"), False
@@ -223,7 +223,9 @@ class Scalar(NamedTuple):
         return tuple(dict.fromkeys(word for word in self.words.values() if word is not None))
 
     def meant_by(self, value: object) -> str | None:
-        """The word nearest to a misspelt or shortened one, if any, never one with another number; or the number."""
+        """The word nearest to a misspelt or shortened one, if any, or the number; never one of another meaning."""
+        if isinstance(value, str) and len(value) > SHOWN_LENGTH:
+            return None
         if float in self.kinds and isinstance(value, str) and re.fullmatch(DECIMAL_COMMA, value.strip()):
             return value.strip().replace(",", ".")
         written = str(value).strip().lower() if isinstance(value, str | int) and self.words else ""
@@ -232,8 +234,8 @@ class Scalar(NamedTuple):
         if close is None:
             return None
         numbers = re.findall(r"\d+", written)
-        # another number is another meaning
-        return self.words[close] if numbers in ([], re.findall(r"\d+", close)) else None
+        is_same = numbers in ([], re.findall(r"\d+", close)) and ("false" in written) == ("false" in close)
+        return self.words[close] if is_same else None
 
 
 @lru_cache(maxsize=512)

@@ -23,7 +23,7 @@ from ptycho.config.origins import Layer
 from ptycho.config.paths import PathError, Variable, expanded
 from ptycho.config.section import Section, section_of_table, tables_with
 
-_BY_PLACE: Final[Mapping[str, str]] = {"train_data_file": "DATA", "model_path": "MODEL", "data_file": "DATA"}
+BY_PLACE: Final[Mapping[str, str]] = {"train_data_file": "DATA", "model_path": "MODEL", "data_file": "DATA"}
 """Setting that a command has no flag for -> what stands for it in its usage."""
 
 
@@ -290,7 +290,7 @@ def _of_no_setting(variable: str, spelling: str, section: Section, *, strict: bo
     names = names_meant(spelling)
     if section.field(names[0]) is None and (homes := tables_with(names[0])):
         name = section_of_table(homes[0]).field(names[0]) or spelling
-        way = _BY_PLACE.get(name) or f"--{name.replace('_', '-')}"
+        way = BY_PLACE.get(name) or f"--{name.replace('_', '-')}"
         ways = f"Use {way}, or {name} in [{homes[0]}] of a file."
         return [Failure(variable, f"{named(variable)}: {name} is not read from the environment. {ways}")]
     close = (near(name, section.names, NEAR_ENOUGH) for name in names)

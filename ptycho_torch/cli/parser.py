@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
-from ptycho.config.errors import Failure, given_twice, names_meant, near, printable, show, warn_renamed
+from ptycho.config.errors import Failure, fold, given_twice, names_meant, near, printable, show, warn_renamed
 from ptycho_torch.cli.commands import COMMON, Command, spell
 
 if TYPE_CHECKING:
@@ -266,14 +266,21 @@ class FlagParser(argparse.ArgumentParser):
             self.error(f"{value}: no such {str(action.metavar).lower()}. {hint}")
 
     def _no_such_flag(self, word: str) -> str:
+        from ptycho.config.section import tables_with  # loads the settings, which the help does without
+        from ptycho.config.sources import BY_PLACE
+
         name = word.partition("=")[0]
-        if place := next(
-            (one for one in self._actions if [spell(one.dest)] == [name, *one.option_strings]), None
-        ):
-            return f"{name}: no such flag. Give the path as {place.metavar}, without a flag."
+        field = fold(name.removeprefix("--"))
+        meant = {field, BY_PLACE.get(field, field)}
+        if places := [
+            one.metavar for one in self._get_positional_actions() if meant & {one.dest, one.metavar}
+        ]:
+            return f"{name}: no such flag. Give the path as {places[0]}, without a flag."
         known = tuple(spelling for spelling in self._option_string_actions if spelling.startswith("--"))
         if name in known:
             return f"{name}: expected a flag before --; got it after. Move it, or drop the --."
+        if tables := tables_with(field):
+            return f"{name}: no such flag here. It is a setting of [{'] and ['.join(tables)}]."
         close = (near(spell(meant), known, 0.7) for meant in names_meant(name.removeprefix("--")))
         meant = " or ".join(filter(None, close))
         hint = f" Did you mean {meant}?" if meant else f" See {self.prog} --help."

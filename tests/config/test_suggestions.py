@@ -25,6 +25,11 @@ from tests.refusals import message
         (lambda: PyTorchExecutionConfig(precision=16), " Did you mean 16-mixed?"),
         (lambda: PyTorchExecutionConfig(precision="BF16"), " Did you mean bf16-mixed?"),
         (lambda: PyTorchExecutionConfig(precision="64"), " Did you mean 64-true?"),
+        (
+            lambda: PyTorchExecutionConfig(strategy="ddp_find_unused_parameters_false"),
+            "got 'ddp_find_unused_parameters_false' from argument.",
+        ),
+        (lambda: PyTorchExecutionConfig(precision="32"), " Did you mean 32-true?"),
         (lambda: PyTorchExecutionConfig(batchsize=2), " Did you mean [training] batch_size?"),
         (lambda: PyTorchExecutionConfig(nepochs=3), " Did you mean [training] nepochs?"),
         (lambda: TrainingConfig(seed=3), " Did you mean [execution] seed?"),
@@ -36,15 +41,27 @@ def test_a_suggestion_has_the_meaning_of_what_was_written(build: Callable[[], ob
 
 
 @pytest.mark.parametrize(
-    ("flag", "end"),
+    ("words", "end"),
     [
-        ("--train-data-file", " Give the path as DATA, without a flag."),
-        ("--device", " Did you mean --accelerator or --n-devices?"),
+        ("train --train-data-file", ". Give the path as DATA, without a flag."),
+        ("train --data-file", ". Give the path as DATA, without a flag."),
+        ("reconstruct --model_path", ". Give the path as MODEL, without a flag."),
+        ("reconstruct --train-data-file", ". Give the path as DATA, without a flag."),
+        ("train --device", ". Did you mean --accelerator or --n-devices?"),
+        ("train --model-path", " here. It is a setting of [inference]."),
+        ("train --n-iterations", " here. It is a setting of [solver]."),
+        ("demo --n-iterations", " here. It is a setting of [solver]."),
+        ("reconstruct --nepochs", " here. It is a setting of [training]."),
     ],
 )
-def test_a_foreign_flag_is_told_by_its_meaning(flag: str, end: str, capsys: pytest.CaptureFixture[str]):
-    main(["train", flag, "x"])
-    assert f"{flag}: no such flag.{end}" in capsys.readouterr().err
+def test_a_foreign_flag_is_told_by_its_meaning(words: str, end: str, capsys: pytest.CaptureFixture[str]):
+    main([*words.split(), "x"])
+    assert f"{words.split()[1].replace('_', '-')}: no such flag{end}" in capsys.readouterr().err
+
+
+def test_a_long_value_is_not_repeated_in_a_suggestion():
+    flags = {"learning_rate": f"1,{'1' * 5000}"}
+    assert len(message(lambda: PyTorchExecutionConfig.resolve(flags=flags))) < 200
 
 
 @pytest.mark.parametrize(
