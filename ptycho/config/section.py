@@ -10,7 +10,7 @@ import itertools
 import os
 import re
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib import import_module
@@ -30,7 +30,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
-from ptycho.config.errors import NEAR_ENOUGH, names_meant, near
+from ptycho.config.errors import NEAR_ENOUGH, ConfigError, Failure, names_meant, near, show
 from ptycho.config.fields import Scalar, plain, scalar
 from ptycho.config.paths import absolute, written
 
@@ -214,9 +214,26 @@ _JSONABLE: Final = {bool, int, float, str, tuple, type(None)}
 
 
 def register(section: Section) -> None:
-    """Make a section known; files and suggestions ask for the first class of a table."""
+    """Make a section known; files and suggestions ask for the first class of a table.
+
+    Raises:
+        ConfigError: An old or other name stands for no setting, or is a setting itself.
+    """
+    wrong = [Failure.of(f"{section.cls.__name__}: {old}", words) for old, words in _wrong_names(section)]
+    if wrong:
+        raise ConfigError(wrong)
     section.cls.__section__ = section  # pyright: ignore[reportAttributeAccessIssue]
     _BY_TABLE.setdefault(section.table, section)
+
+
+def _wrong_names(section: Section) -> Iterator[tuple[str, str]]:
+    """The old and the other names of a section that cannot be, and why."""
+    for old, name in {**section.renamed, **section.also}.items():
+        if name not in section.all_fields:
+            hint = f" Did you mean {close}?" if (close := near(name, tuple(section.all_fields))) else ""
+            yield old, f"expected the name of a setting that it stands for; got {show(name)}.{hint}"
+        elif old in section.all_fields:
+            yield old, f"expected a name that is no setting, to stand for {name}; got a setting. Drop it."
 
 
 def section_of(cls: Any) -> Section:

@@ -53,7 +53,12 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", validate_default=False, defer_build=True, hide_input_in_errors=True
+        frozen=True,
+        extra="forbid",
+        validate_default=False,
+        defer_build=True,
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
     )
 
     old_names: ClassVar[Mapping[str, str]] = {}

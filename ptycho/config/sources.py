@@ -285,8 +285,11 @@ def read_environment(environ: Environment, section: Section, *, strict: bool = F
 def _of_no_setting(variable: str, spelling: str, section: Section, *, strict: bool) -> list[Failure]:
     """What is wrong with a variable that sets nothing; one that is near no name is warned of, if not strict.
 
-    What is trained on what is never read from the environment: it does not depend on a shell.
+    What is trained on what is never read from the environment: it does not depend on a shell. Without a prefix, a
+    variable may be of any program.
     """
+    if not section.prefix:
+        return []
     names = names_meant(spelling)
     if section.field(names[0]) is None and (homes := tables_with(names[0])):
         name = section_of_table(homes[0]).field(names[0]) or spelling

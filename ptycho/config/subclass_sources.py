@@ -12,6 +12,7 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SecretsSettingsSource,
+    SettingsConfigDict,
     SettingsError,
 )
 
@@ -44,21 +45,25 @@ def refuse_without_effect(cls: type[BaseSettings]) -> None:
 
 
 def _options_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
-    config = cast(Mapping[str, object], cls.model_config)
+    """Refuse options that change nothing, but for those that are as in the class above."""
+    config = cast(Mapping[str, Any], cls.model_config)
+    above = cast(Mapping[str, Any], cast(Any, super(cls, cls)).model_config)
     idle = (f"{source}_" for source in ("env_file", "secrets_dir") if not config.get(source))
     of_sources = () if _has_hook(cls) else (*_OF_OTHER_SOURCES, *idle)
-    without_effect = (name for name in config if name.startswith((*_WITHOUT_EFFECT, *of_sources)))
-    refused = sorted(name for name in without_effect if not _is_as_in_any(name, config[name]))
-    refused += [name for name, value in _FIXED.items() if config.get(name) != value]
-    if refused:
+    stated = [name for name, value in config.items() if not _is_as_above(name, value, above)]
+    if refused := sorted(
+        name for name in stated if name.startswith((*_WITHOUT_EFFECT, *of_sources)) or name not in _OPTIONS
+    ):
         words = f"model_config sets {', '.join(refused)}, which has no effect here. Drop it."
+        yield Failure.of(cls.__name__, words)
+    if not isinstance(prefix := config.get("env_prefix"), str):
+        words = f"expected text for env_prefix in model_config; got {show(prefix)}. Drop it, or write text."
         yield Failure.of(cls.__name__, words)
 
 
-def _is_as_in_any(name: str, value: object) -> bool:
-    """Whether an option is as in any settings: not set, or off as pydantic-settings has it."""
-    plain = cast(Mapping[str, object], BaseSettings.model_config)
-    return value is None or (name in plain and (value or None) == (plain[name] or None))
+def _is_as_above(name: str, value: object, above: Mapping[str, object]) -> bool:
+    """Whether an option says nothing, or what the class above says; the words for off are one."""
+    return (value or None) == (above[name] or None) if name in above else value is None
 
 
 def _fields_without_effect(cls: type[BaseSettings]) -> Iterator[Failure]:
@@ -88,7 +93,10 @@ _WITHOUT_EFFECT: Final = (
     "env_nested",
     "env_parse",
     "env_prefix_target",
+    "extra",
     "from_attributes",
+    "frozen",
+    "hide_input_in_errors",
     "loc_by_alias",
     "nested_model_default_partial_update",
     "populate_by_name",
@@ -109,8 +117,8 @@ _OF_OTHER_SOURCES: Final = (
     "yaml_",
 )
 """How options begin of sources that a class has only where `settings_customise_sources` names them."""
-_FIXED: Final[Mapping[str, object]] = {"extra": "forbid", "frozen": True, "hide_input_in_errors": True}
-"""Options that have no effect but as they are."""
+_OPTIONS: Final = SettingsConfigDict.__optional_keys__ | SettingsConfigDict.__required_keys__
+"""All options that there are."""
 
 
 def add_sources(

@@ -9,7 +9,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, Field, Json, TypeAdapte
 from pydantic.alias_generators import to_camel
 from pydantic_settings import SettingsConfigDict, TomlConfigSettingsSource
 
-from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from tests.refusals import message, refused, told
 
 PREFIX = "PTYCHO_EXEC_"
@@ -177,6 +177,48 @@ def test_text_that_is_no_unicode_is_refused_as_other_text_is():
     assert wrong == [("beams", f"environment variable {PREFIX}BEAMS")]
 
 
+def test_an_option_that_says_what_holds_anyway_is_taken():
+    class Plain(PyTorchExecutionConfig):
+        model_config = SettingsConfigDict(**{**PyTorchExecutionConfig.model_config, "case_sensitive": False})
+
+    class Same(Plain):
+        model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, extra="forbid")
+
+    assert Same(num_workers=3).num_workers == 3
+
+
+@pytest.mark.parametrize("prefix", [None, 3])
+def test_a_prefix_that_is_no_text_is_refused_at_class_creation(prefix: Any):
+    def create() -> None:
+        class Silent(PyTorchExecutionConfig):
+            model_config = SettingsConfigDict(env_prefix=prefix)
+
+    assert message(create).startswith("Silent: expected text for env_prefix in model_config; got ")
+
+
+def test_without_a_prefix_only_the_names_of_settings_are_read(recwarn: pytest.WarningsRecorder):
+    class Bare(PyTorchExecutionConfig):
+        model_config = SettingsConfigDict(env_prefix="")
+
+    shell = {"OMP_NUM_THREADS": "2", "PATH": "/bin", "NEPOCHS": "3", "NUM_WORKERS": "4"}
+    assert Bare.resolve(environ=shell, strict=True).num_workers == 4
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("names", [{"workers": "num_worker"}, {"seed": "num_workers"}])
+def test_an_old_name_that_cannot_be_is_refused_at_class_creation(names: dict[str, str]):
+    def execution() -> None:
+        class Mine(PyTorchExecutionConfig):
+            old_names: ClassVar[dict[str, str]] = names
+
+    def training() -> None:
+        class Mine(TrainingConfig, renamed={old: f"{name}s" for old, name in names.items()}):
+            pass
+
+    for create in (execution, training):
+        assert message(create).startswith(f"Mine: {next(iter(names))}: expected ")
+
+
 @pytest.mark.parametrize("option", ["cli_parse_args", "env_nested_delimiter", "env_parse_none_str"])
 def test_an_option_that_is_off_is_taken(option: str):
     class Plain(PyTorchExecutionConfig):
@@ -193,7 +235,7 @@ def test_an_option_that_is_off_is_taken(option: str):
         {"enable_decoding": False},
         {"env_nested_delimiter": "__"},
         {"env_file_encoding": "utf-8"},
-        {"env_ignore_empty": True},
+        {"env_ignore_empty": False},
         {"env_parse_none_str": "nil"},
         {"env_prefix_target": "all"},
         {"extra": "allow"},
@@ -203,6 +245,8 @@ def test_an_option_that_is_off_is_taken(option: str):
         {"env_nested_max_split": 1},
         {"env_parse_enums": True},
         {"frozen": False},
+        {"frozen": None},
+        {"case_sensitve": False},
         {"from_attributes": True},
         {"hide_input_in_errors": False},
         {"json_file": "a.json"},
