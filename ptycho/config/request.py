@@ -137,6 +137,12 @@ class Request:
             request.add(parts[table].cls, read_saved("file", given, parts[table], place, told))
         return request
 
+    def for_other(self, classes: Sequence[type]) -> "Request":
+        """Ask for the settings of another run from the same files; what both read is resolved once."""
+        other = Request(classes, files=self.files, environ=self._environ.variables, strict=self._strict)
+        other._known = self._known
+        return other
+
     @property
     def _sections(self) -> list[Section]:
         return [section_of(cls) for cls in self._layers]

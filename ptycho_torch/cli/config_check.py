@@ -88,7 +88,9 @@ def _failures(
     if file is not None and file.is_of_run:
         return [*_of_record(file)]
     files = [*site, *filter(None, [file]), *recipe]
-    requests = [Request(sections, files=files, strict=strict) for sections in _OF_A_RUN]
+    training, *others = _OF_A_RUN
+    request = Request(training, files=files, strict=strict)
+    requests = [request, *map(request.for_other, others)]
     return [failure for request in requests for failure in request.outcome().failures]
 
 
