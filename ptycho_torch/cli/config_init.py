@@ -4,7 +4,9 @@ import argparse
 from typing import Final
 
 from ptycho.config.errors import ConfigError, printable
+from ptycho.config.paths import RECONSTRUCTIONS, RUNS
 from ptycho.config.recipes import read_recipe
+from ptycho.config.record import FOLDER
 from ptycho.config.render import Entry, comment, file_text, schema_line
 from ptycho.config.resolve import resolve
 from ptycho.config.section import TABLES, section_of_table
@@ -19,6 +21,13 @@ HEAD: Final = (
     "ptycho config schema > ptycho.schema.json, in the folder of this file, lets editors complete and check it.\n"
     "ptycho config check FILE finds mistakes; ptycho config show train --config FILE shows the outcome."
 )
+
+_FOLDERS: Final = {
+    "training": f"{RUNS}/NAME-OF-DATA",
+    "inference": "FOLDER-OF-MODEL/NAME-OF-DATA",
+    "solver": f"{RECONSTRUCTIONS}/NAME-OF-DATA",
+}
+"""Table -> where its command writes if no folder is set."""
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -55,14 +64,14 @@ def template(recipe: str, *, as_yaml: bool) -> str:
         heads[table] = f"{section.summary}{beats}"
         sources = resolve(section.cls, [file.layer(section) for file in files]).sources
         entries += [
-            Entry(table, flag.group, flag.name, sources[flag.name].value, _meaning(flag), is_set=False)
+            Entry(table, flag.group, flag.name, sources[flag.name].value, _meaning(flag, table), is_set=False)
             for flag in flags_of(section.cls)
         ]
     head = f"{schema_line(as_yaml=as_yaml)}{comment(HEAD.format(recipe=printable(recipe)))}"
     return f"{head}\n{file_text(entries, as_yaml=as_yaml, heads=heads)}"
 
 
-def _meaning(flag: Flag) -> str:
+def _meaning(flag: Flag, table: str) -> str:
     """What a setting does; then what it accepts, and what value a command finds."""
-    found = f"; in a command: {SHOWN[flag.name]}" if flag.name in SHOWN else ""
-    return f"{flag.help()}\nAccepts {flag.accepts.rule}{found}."
+    found = _FOLDERS.get(table) if flag.name == FOLDER else SHOWN.get(flag.name)
+    return f"{flag.help()}\nAccepts {flag.accepts.rule}{f'; in a command: {found}' if found else ''}."

@@ -123,6 +123,11 @@ def test_a_check_reads_a_named_pipe_once(ptycho: Run) -> None:
 # init and schema
 
 
+def test_a_new_file_tells_where_a_command_writes(ptycho: Run) -> None:
+    folders = re.findall(r"in a command: (\S*NAME-OF-DATA)\.", ptycho("config", "init")[1])
+    assert folders == [f"{place}/NAME-OF-DATA" for place in ("runs", "FOLDER-OF-MODEL", "reconstructions")]
+
+
 @pytest.mark.parametrize(("suffix", "words"), FORMATS)
 @pytest.mark.parametrize("edited", [False, True], ids=["as written", "every line set"])
 def test_a_new_file_passes_its_check_and_means_what_a_command_takes_without_it(
