@@ -236,7 +236,7 @@ class Request:
         failures += [failure for one in found.values() for failure in one.failures]
         values, origins = in_force(found.values())
         failures += worded(self._conflicts(values), values, Origins(self._sections, origins))
-        return Answer(found, tuple(dict.fromkeys(failures)), tuple(self._unused()))
+        return Answer(found, tuple(dict.fromkeys(failures)), tuple(dict.fromkeys(self._unused())))
 
     def _unused(self) -> Iterator[str]:
         read = {section_of(cls).table for cls in (*self._layers, *self._beside)}

@@ -57,6 +57,11 @@ def test_what_a_run_does_not_use_of_a_file_is_named_once(words: list[str], unuse
     assert f"mine.toml: this run does not use {unused}.\n" in said
 
 
+def test_a_file_that_is_given_twice_is_told_once(ptycho: Run) -> None:
+    said = ptycho("config", "show", "train", "--config", "mine.toml", "--config", "mine.toml")[2]
+    assert said.count("does not use") == 1
+
+
 def test_a_file_of_execution_settings_alone_is_looked_at_as_well(ptycho: Run) -> None:
     Path("knobs.toml").write_text("seed = 3\nnum_workers = 0\n")
     said = ptycho("config", "show", "reconstruct", "--config", "knobs.toml")[2]
