@@ -195,14 +195,14 @@ def written_by(version: object, what: str) -> str:
     return f"The {what} was written by {writer}; this is {installed_version()}."
 
 
-def path_of(path: object) -> str:
-    """Return the text of a path, which is a str or a path object.
+def path_of(path: object, name: str = "file") -> str:
+    """Return the text of a path, which is a str or a path object; messages call it by its name.
 
     Raises:
         ConfigError: It is anything else; no path is no file, rather than the choice of none.
     """
     is_path = isinstance(path, (str, os.PathLike))
-    name = os.fspath(cast(os.PathLike[Any], path)) if is_path else None
-    if not isinstance(name, str):
-        raise ConfigError.of("file", f"expected a path; got {show(path)}.")
-    return name
+    text = os.fspath(cast(os.PathLike[Any], path)) if is_path else None
+    if not isinstance(text, str):
+        raise ConfigError.of(name, f"expected a path; got {show(path)}.")
+    return text

@@ -12,7 +12,7 @@ from typing import Any, Final
 from ptycho.config import formats
 from ptycho.config.errors import Failure, near, path_of, show
 from ptycho.config.fields import text
-from ptycho.config.files import ConfigFile, collect_files
+from ptycho.config.files import ConfigFile, collect_files, file_or_record
 from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import Files
 from ptycho.config.resolve import Resolution, in_force, resolve
@@ -38,7 +38,7 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def read_recipe(recipe: Recipe) -> list[ConfigFile]:
-    """Read a recipe, by its name or from a run file.
+    """Read a recipe, by its name or from a run file; a run (folder or config.json) stands for what it recorded.
 
     Returns:
         The file, where there is a recipe; what is wrong with it is among the failures of its layers.
@@ -46,17 +46,18 @@ def read_recipe(recipe: Recipe) -> list[ConfigFile]:
     Raises:
         ConfigError: It is neither text nor a path.
     """
-    if recipe is None or (path := path_of(recipe)) == NONE:
+    if recipe is None or (path := path_of(recipe, "recipe")) == NONE:
         return []
     if path in recipe_names():
         return [_shipped(path)]
-    if formats.suffix(path) is None and os.sep not in path:
+    if formats.suffix(path) is None and os.sep not in path and not os.path.isdir(path):
         close = near(path, (*recipe_names(), NONE))
         hint = f"Did you mean {close}?" if close else f"Choose one of {', '.join(recipe_names())}."
         words = f"expected the name of a recipe, a run file or none; got {show(path)}. {hint}"
         wrong = Failure.of("recipe", words)
         return [ConfigFile(path, formats.Places(""), {}, (wrong,), kind="recipe")]
-    return [ConfigFile.collect(path)._replace(kind="recipe")]
+    file = file_or_record(path)
+    return [(file.as_of_run() if file.is_of_run else file)._replace(kind="recipe")]
 
 
 @cache

@@ -53,6 +53,16 @@ def test_a_run_is_a_file_of_what_it_recorded(place: str):
     assert str(knobs.sources["pin_memory"]) == f"{path} (default)"
 
 
+@pytest.mark.parametrize("place", ["run", "run/config.json"])
+def test_a_run_may_be_a_recipe(place: str):
+    answer = Request(CLASSES, flags={"nepochs": "3"}, recipe=place).answer()
+    path = str(Path("run", "config.json"))
+    assert (answer[TrainingConfig].nepochs, answer[PyTorchExecutionConfig].seed) == (3, 3)
+    origin = answer.sources["training.nepochs"]
+    assert [str(beaten) for beaten in origin.shadowed] == [f"recipe {path} (flag --nepochs)"]
+    assert answer.sources["training.output_dir"].kind == "default"
+
+
 def test_data_and_folder_of_the_run_are_left_to_the_command():
     answer = Request(CLASSES, file="run").answer()
     for name in ("train_data_file", "output_dir", "nphotons"):

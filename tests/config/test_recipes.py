@@ -78,7 +78,7 @@ def test_any_run_file_may_be_a_recipe_and_its_mistakes_have_lines():
         ("absent.toml", "absent.toml", ""),
         ("./standard", "./standard", ""),
         ("", "recipe", "best, demo, fast, standard."),
-        (3, "file", ""),
+        (3, "recipe", ""),
     ],
 )
 def test_a_recipe_that_there_is_not_is_refused(recipe: Any, name: str, ways: str):
