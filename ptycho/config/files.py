@@ -38,7 +38,7 @@ class ConfigFile(NamedTuple):
     """One configuration file, read and parsed."""
 
     path: str
-    """The path as the user gave it, as messages show it."""
+    """The path as messages show it, with what does not print spelled out."""
     places: formats.Places
     """Where in its text the keys stand."""
     content: Mapping[str, Any]
@@ -55,6 +55,8 @@ class ConfigFile(NamedTuple):
     """`table.name` -> where the run whose record this is had a value from; empty: it is no record."""
     variable: Variable = os.environ.get
     """Gives the text of a variable that a path in it names."""
+    given: str = ""
+    """The path as the user gave it."""
 
     @classmethod
     def collect(cls, path: str | os.PathLike[str], level: int = 0) -> "ConfigFile":
@@ -77,7 +79,7 @@ class ConfigFile(NamedTuple):
             failures = error.failures
         if level < 0 and not content:
             failures = tuple(Failure(name, f"{VARIABLE}: {message}") for name, message in failures)
-        return cls(name, places, content, failures, level)
+        return cls(name, places, content, failures, level, given=given)
 
     @property
     def is_of_run(self) -> bool:
@@ -139,7 +141,7 @@ class ConfigFile(NamedTuple):
             is_shown = section.scalars[section.field(spelling) or spelling].is_shown
             return quote_line(line(spelling)) if is_shown else ""
 
-        how = Writing(not self.told, self.variable, self.path, locate, quote)
+        how = Writing(not self.told, self.variable, self.given, locate, quote)
         read = read_values(self.kind, {**written, **lent}, section, how)
         places = _Lookup(read, locate)
         lines: Mapping[str, str] = {} if self.title else _Lookup(read, line)

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
             warnings.warn(message, category, stacklevel=2)
     failures = tuple(dict.fromkeys(failure for failures in found for failure in failures))
     if "json" in options:
-        told = {"files": [file.path for file in named], "failures": [one._asdict() for one in failures]}
+        told = {"files": [file.given for file in named], "failures": [one._asdict() for one in failures]}
         print(json.dumps(told, indent=2))
         return WRONG_INPUT if failures else 0
     if failures:

@@ -95,6 +95,16 @@ def test_elsewhere_it_is_relative_to_the_working_directory(monkeypatch: pytest.M
     assert Cluster().scratch == Path("tmp")
 
 
+@pytest.mark.parametrize("folder", ["no\u00a0break", "soft\u00ad", "bell\x07"])
+def test_a_path_in_a_folder_whose_name_does_not_print_is_relative_to_it(folder: str, tmp_path: Path):
+    Path(folder).mkdir()
+    Path(folder, "run.toml").write_text("[training]\noutput_dir = 'runs'\n")
+    for levels in ({"file": Path(folder, "run.toml")}, {"recipe": Path(folder, "run.toml")}):
+        answer = Request(SECTIONS, **levels).answer()
+        assert answer[TrainingConfig].output_dir == Path.cwd() / folder / "runs"
+        assert str(answer.sources["training.output_dir"]).isprintable()
+
+
 def test_home_and_variables_are_replaced_in_files_flags_and_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
