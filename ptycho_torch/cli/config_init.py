@@ -16,8 +16,8 @@ from ptycho_torch.cli.parser import FlagParser
 
 HEAD: Final = (
     "Settings of ptycho; ptycho train and ptycho reconstruct read them with --config FILE.\n"
-    "Every setting is shown with the value that it has unless you set it: that of the recipe {recipe}, otherwise its "
-    "default. To set one, remove the # before its name; settings in comments are not set.\n"
+    "Every setting is shown with the value that it has unless you set it: {value}. "
+    "To set one, remove the # before its name; settings in comments are not set.\n"
     "ptycho config schema > ptycho.schema.json, in the folder of this file, lets editors complete and check it.\n"
     "ptycho config check FILE finds mistakes; ptycho config show train --config FILE shows the outcome."
 )
@@ -67,7 +67,8 @@ def template(recipe: str, *, as_yaml: bool) -> str:
             Entry(table, flag.group, flag.name, sources[flag.name].value, _meaning(flag, table), is_set=False)
             for flag in flags_of(section.cls)
         ]
-    head = f"{schema_line(as_yaml=as_yaml)}{comment(HEAD.format(recipe=printable(recipe)))}"
+    value = f"that of the recipe {printable(recipe)}, otherwise its default" if files else "its default"
+    head = f"{schema_line(as_yaml=as_yaml)}{comment(HEAD.format(value=value))}"
     return f"{head}\n{file_text(entries, as_yaml=as_yaml, heads=heads)}"
 
 

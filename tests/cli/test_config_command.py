@@ -123,6 +123,12 @@ def test_a_check_reads_a_named_pipe_once(ptycho: Run) -> None:
 # init and schema
 
 
+@pytest.mark.parametrize(("recipe", "value"), [("none", "its default"), ("fast", "that of the recipe fast,")])
+def test_a_new_file_tells_whose_values_it_shows(ptycho: Run, recipe: str, value: str) -> None:
+    words = " ".join(ptycho("config", "init", "--recipe", recipe)[1].replace("\n# ", " ").split())
+    assert f"unless you set it: {value}" in words
+
+
 def test_a_new_file_tells_where_a_command_writes(ptycho: Run) -> None:
     folders = re.findall(r"in a command: (\S*NAME-OF-DATA)\.", ptycho("config", "init")[1])
     assert folders == [f"{place}/NAME-OF-DATA" for place in ("runs", "FOLDER-OF-MODEL", "reconstructions")]
