@@ -191,7 +191,7 @@ class Checker:
             advice = "Correct that position, or their unit (positions_unit)."
             self.report("xcoords, ycoords", expected, f"a coordinate of {largest:g}", advice)
         elif 0 < extent < SMALLEST_EXTENT_PX:
-            advice = "If these are metres, set positions_unit to m, and object_pixel."
+            advice = "Set positions_unit (to m if these are metres) and object_pixel, or correct them."
             self.report("xcoords, ycoords", "object pixels", f"an extent of {extent:g}", advice)
         elif (
             size is not None

@@ -61,7 +61,8 @@ def read_scan_file(
     stated = _stated(file.arrays)
     written = (stated or {}).get("measurement_domain")
     domain = written if domain == "auto" and written in ("amplitude", "intensity") else domain
-    found = read_foreign(path, _with_lengths(settings, stated or {}), domain, some=some)
+    lengths = _stated_lengths(settings, stated or {})
+    found = read_foreign(path, settings, domain, some=some, lengths=lengths)
     is_changed = any(_is_set(settings, name) for name in (*_SIZE, *_PLACES))
     kept = _KEPT if is_changed else (*_KEPT, *_OF_GEOMETRY)
     arrays = {key: array for key, array in file.arrays.items() if key in kept}
@@ -77,8 +78,8 @@ def read_scan_file(
     return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names}, found.rows, found.verdicts)
 
 
-def _with_lengths(settings: DataConfig, stated: Mapping[str, Any]) -> DataConfig:
-    """The settings with the lengths that the metadata of a file state, where they are not set."""
+def _stated_lengths(settings: DataConfig, stated: Mapping[str, Any]) -> dict[str, str]:
+    """Settings for the lengths that the metadata of a file state, where they are not set."""
     known = Geometry.of(stated, 0)
     lengths: dict[str, float | tuple[float, float] | None] = {
         "wavelength": None if settings.energy or known.energy_J else known.wavelength_m,
@@ -93,7 +94,7 @@ def _with_lengths(settings: DataConfig, stated: Mapping[str, Any]) -> DataConfig
     }
     if known.energy_J and not settings.energy and not settings.wavelength:
         told["energy"] = f"{known.energy_J!r} J"  # whose wavelength depends on the particle
-    return settings.replace(**told)
+    return told
 
 
 def _stated(arrays: Mapping[str, Stack]) -> dict[str, Any] | None:

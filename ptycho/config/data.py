@@ -109,7 +109,7 @@ class DataConfig(CheckedDataclass, table="data"):
 
     positions_unit: Annotated[Literal["m", "mm", "um", "nm", "A", "pm", "px"], Exact()] | None = None
     """Unit of the positions; px are object pixels of the patterns as they are in the file, before crop, bin and pad.
-    none: as in the format, else px in NPZ files and m in others."""
+    none: as the file states it (attribute units), or as in the format, else px in NPZ files and m in others."""
 
     scan_step: Step | None = None
     """Step of a raster scan without a list of positions, along rows and columns."""

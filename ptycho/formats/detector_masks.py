@@ -52,8 +52,23 @@ def bad_of(sources: Sources, images: Images, which: npt.NDArray[np.int64]) -> Ma
         return whole
     box = (slice(0, images.shape[0]), slice(0, images.shape[1]))
     found = np.concatenate([block for _, block in blocks_of(single.path, single.images, box, which)])
-    bad = (found == 0) == single.marks_good
+    bad = single.marks.bad(found)
     return bad if whole is None else bad | whole
+
+
+class _Marks(NamedTuple):
+    """What the values of a mask mean."""
+
+    good: bool
+    """Whether those that are not zero mark good pixels."""
+    harmless_bits: int
+    """Bits that mark neither."""
+
+    def bad(self, values: Array) -> Mask:
+        """Which of the values mark bad pixels."""
+        if self.harmless_bits and values.dtype.kind in "iu":
+            values = values & ~np.array(self.harmless_bits).astype(values.dtype)
+        return (values == 0) == self.good
 
 
 class _Single(NamedTuple):
@@ -61,7 +76,7 @@ class _Single(NamedTuple):
 
     path: Path
     images: Images
-    marks_good: bool
+    marks: _Marks
 
 
 def _stated(sources: Sources, images: Images) -> tuple[Mask | None, _Single | None]:
@@ -72,18 +87,21 @@ def _stated(sources: Sources, images: Images) -> tuple[Mask | None, _Single | No
     """
     whole = _from_file(sources, images)
     marks_good = (sources.settings.mask_marks or sources.layout.mask_marks) == "good"
+    marks = _Marks(marks_good, sources.layout.harmless_bits)
     found = sources.stored("mask", sources.layout.mask, "biuf", "a mask, numbers or True and False")
     if found is None:
         return whole, None
     tree, stored = found
     name = sources.called(tree, stored.name)
+    if len(stored.parts) > 1 and stored.parts[0].shape == images.shape:
+        stored = stored._replace(parts=stored.parts[:1])  # of each chunk the same
     if stored.shape == images.stored.shape:
-        return whole, _Single(tree.path, Images(stored, images.axes, images.rows), marks_good)
+        return whole, _Single(tree.path, Images(stored, images.axes, images.rows), marks)
     if stored.shape not in (images.shape, (1, *images.shape)):
         expected = f"a mask of {images.shape[0]} x {images.shape[1]} pixels, or one for each pattern"
         sources.refuse(name, expected, f"shape {stored.shape}", "Name another one: --mask.", tree.path)
     with reading(name, tree.path):
-        values = (stored.read(slice(None)) == 0).reshape(images.shape) == marks_good
+        values = marks.bad(stored.read(slice(None)).reshape(images.shape))
     if values.all():
         way_out = "bad" if marks_good else "good"
         expected, advice = "some measured pixels", f"Set --mask-marks {way_out}, or invert the mask."
@@ -103,7 +121,7 @@ def _of_each(single: _Single, window: Window) -> Array:
     n = window.n_pixels
     found = np.empty((len(single.images), n, n), bool)
     for start, block in blocks_of(single.path, single.images, window.box):
-        bad = (block == 0) == single.marks_good
+        bad = single.marks.bad(block)
         found[start : start + len(block)] = window.any_of(window.cut(bad, True))
     is_common = all((one == found[0]).all() for one in found)
     return cast(Array, found[0].copy() if is_common else found)

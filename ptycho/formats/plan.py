@@ -8,8 +8,9 @@ import numpy.typing as npt
 from ptycho.data_error import DataError
 from ptycho.formats.detector_masks import masks
 from ptycho.formats.frames import Images, Reading, Window
-from ptycho.formats.geometry import Pair, Scale, object_pixel, positions
+from ptycho.formats.geometry import Pair, object_pixel
 from ptycho.formats.light import Marks, marks_in
+from ptycho.formats.positions import Scale, positions
 from ptycho.formats.sources import Found, Sources
 from ptycho.formats.trees import Entry, Tree
 from ptycho.formats.windows import window_of

@@ -1,7 +1,7 @@
 """Reading a scan of any layout into the arrays and units of the data contract."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -13,6 +13,7 @@ from ptycho.formats.frames import load
 from ptycho.formats.geometry import detector_pixel, wavelength
 from ptycho.formats.light import of_window
 from ptycho.formats.plan import Plan, images_of, object_in, planned, raise_problems
+from ptycho.formats.positions import of_reading
 from ptycho.formats.probes import probe_in
 from ptycho.formats.sources import Sources, opened
 from ptycho.formats.windows import window_of
@@ -27,7 +28,14 @@ LOOKED_AT: Final = 16
 """Images that tell whether a mask is inverted."""
 
 
-def read_foreign(path: Path, settings: DataConfig, domain: str = "auto", *, some: bool = False) -> ScanFile:
+def read_foreign(
+    path: Path,
+    settings: DataConfig,
+    domain: str = "auto",
+    *,
+    some: bool = False,
+    lengths: Mapping[str, str] | None = None,
+) -> ScanFile:
     """A scan in a file of any layout; see `DataConfig`.
 
     Args:
@@ -35,12 +43,13 @@ def read_foreign(path: Path, settings: DataConfig, domain: str = "auto", *, some
         settings: of [data].
         domain: 'amplitude' or 'intensity' where it is set; 'auto' leaves it to the file.
         some: whether some of the patterns are enough.
+        lengths: settings that its metadata state, beside those.
 
     Raises:
         FileNotFoundError: no such file.
         DataError: everything that is wrong with the file, together.
     """
-    with opened(path, settings) as sources:
+    with opened(path, settings, lengths) as sources:
         plan = planned(sources, domain, some=some)
         arrays: dict[str, Stack] = {}
         probe = sources.attempt(lambda: probe_in(sources, plan))
@@ -50,7 +59,7 @@ def read_foreign(path: Path, settings: DataConfig, domain: str = "auto", *, some
             raise AssertionError("an array is missing, but no problem was found")
         verdicts = [*_of_mask(sources, plan)]
         verdicts = verdicts or [*of_window(sources, plan.tree, plan.images, plan.reading.window)]
-        verdicts += _of_turn(sources)
+        verdicts += (*_of_turn(sources), *of_reading(sources))
         verdicts += () if plan.marks is None else plan.marks.verdicts
         patterns, marks = load(plan.tree.path, plan.images, plan.reading)
         arrays["diff3d"] = patterns
@@ -163,7 +172,7 @@ def _offset(sources: Sources, plan: Plan) -> Array:
     known = object_in(sources)
     places = sources.layout.object_centre
     if known is not None and places is not None and plan.pixel_m is not None and not _is_changed(sources):
-        centre = [sources.numbers([place], positive=False) or (0.0, 0.0) for place in places]
+        centre = [sources.numbers(one, positive=False) or (0.0, 0.0) for one in places]
         shape = known.values.shape[-2:]
         return np.array([(n - 1) / 2 - c[0] / m for n, c, m in zip(shape, centre, plan.pixel_m, strict=True)])
     return plan.reading.window.n_pixels // 2 - cast(Array, plan.positions).min(axis=0)

@@ -1,7 +1,7 @@
 """Files that hold one scan together, and what is looked up in them: arrays and numbers, by the settings or a table."""
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar, cast
 
@@ -10,16 +10,14 @@ import numpy as np
 from ptycho.config.data import DataConfig
 from ptycho.config.quantities import LENGTHS, is_magnitude, quantities
 from ptycho.data_error import DataError, problem
-from ptycho.formats.layouts import Layout, layout_of, recognized
-from ptycho.formats.trees import Entry, Stored, Tree, open_tree
+from ptycho.formats.layouts import Layout, layout_of, recognized, refuse_no_scan
+from ptycho.formats.trees import Entry, Stored, Tree, open_tree, split_index
+from ptycho.formats.units import UNIT_ATTRIBUTES, plain_unit
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.stored_array import Array
 
 LISTED: Final = 24
 """Arrays of a file that a message lists."""
-
-NOT_MEANT: Final = {"positions": ((2,), (3,))}
-"""Setting -> shapes of arrays that are something else, unless they are named: one point is where a detector stands."""
 
 T = TypeVar("T")
 
@@ -31,6 +29,8 @@ class Found(NamedTuple):
     values: Array
     path: Path
     """Of the file that it is in."""
+    unit: str = ""
+    """As the file states it; empty: it does not."""
 
 
 class Sources:
@@ -40,18 +40,20 @@ class Sources:
         path: the file that was named.
         format: a word of the setting `format`, never `auto`.
         layout: the table.
-        settings: of [data].
+        own: the settings of [data] as they are set.
+        settings: these, with lengths that the metadata of a file state.
         problems: what is wrong so far, one line each.
     """
 
-    def __init__(self, trees: list[Tree], settings: DataConfig) -> None:
+    def __init__(self, trees: list[Tree], settings: DataConfig, lengths: Mapping[str, str]) -> None:
         self._trees = trees
         self.path = trees[0].path
-        self.settings = settings
+        self.own, self.settings = settings, settings.replace(**lengths)
         found = recognized(trees[0])
         self.format = found if settings.format == "auto" else settings.format
         self.layout: Layout = layout_of(self.format, trees[0])
         self.problems: list[str] = []
+        self._listed_for: str | None = None
 
     @property
     def settings_orientation(self) -> str:
@@ -77,16 +79,23 @@ class Sources:
         if named is not None and named not in ("auto", "file", "estimate", "optics"):
             tree, name = self._elsewhere(named)
             if not tree.has(name):
-                self.refuse(
-                    setting, "the name of an array in the file", f"{named!r}", self._listing(tree), tree.path
-                )
+                advice = self._listing(setting, tree.entries()) or "Correct the name"
+                advice = f"{advice[0].upper()}{advice[1:]}."
+                self.refuse(setting, "the name of an array in the file", f"{named!r}", advice, tree.path)
             return tree, name
-        others = NOT_MEANT.get(setting, ())
         for tree in self._trees:
             for place in places:
-                if tree.has(place) and not (others and tree.stored(place).shape in others):
+                if tree.has(place) and self._is_meant(setting, tree, place):
                     return tree, place
         return None
+
+    def _is_meant(self, setting: str, tree: Tree, place: str) -> bool:
+        """Whether an array in a place that nobody has named is what the setting means."""
+        if setting == "positions":
+            return tree.stored(place).shape not in ((2,), (3,))  # one point is where a detector stands
+        if setting == "mask" and self.layout.mask_may_be_none:
+            return int(np.prod(tree.stored(place).shape)) > 1
+        return True
 
     def stored(
         self, setting: str, places: Iterable[str], kinds: str, meaning: str
@@ -122,25 +131,58 @@ class Sources:
             got = f"{size_text(n_bytes)} (shape {stored.shape}, {stored.dtype})"
             raise DataError(problem(stored.name, expected, got, tree.path, "Split the scan."))
         with reading(stored.name, tree.path):
-            return Found(stored.name, stored.read(*([slice(None)] if stored.shape else [])), tree.path)
+            values = stored.read(*([slice(None)] if stored.shape else []))
+        return Found(stored.name, values, tree.path, self.unit(tree, stored.name))
 
-    def numbers(self, places: Iterable[str], *, positive: bool = True) -> tuple[float, float] | None:
+    def unit(self, tree: Tree, name: str) -> str:
+        """The unit of an array, as an attribute of it states it; empty where none does."""
+        for attribute in UNIT_ATTRIBUTES:
+            with contextlib.suppress(DataError):
+                stated = tree.value(f"{split_index(name)[0]}@{attribute}")
+                if stated is not None:
+                    return plain_unit(stated)
+        return ""
+
+    def numbers(
+        self,
+        places: Iterable[str],
+        units: Mapping[str, float] | None = None,
+        unit: str = "",
+        *,
+        positive: bool = True,
+    ) -> tuple[float, float] | None:
         """One or two finite numbers that the file states, the first and the last; None where it states none.
 
+        Args:
+            places: where they may be.
+            units: unit -> its value in the one of the result; None: numbers are taken as they are.
+            unit: theirs where the file states none that is known; empty: that of the result.
+            positive: whether they must be > 0.
+
         Raises:
-            DataError: they are something else.
+            DataError: they are something else. In a file of no format that has a name, such numbers, and those
+                without a unit, are none: their names may mean something else.
         """
+        if self.format != "hdf5":
+            return self._numbers(places, units or {}, unit, positive=positive)
+        with contextlib.suppress(DataError):
+            found = self.place("", places)
+            if found is None or not units or self.unit(*found) in units:
+                return self._numbers(places, units or {}, unit, positive=positive)
+        return None
+
+    def _numbers(
+        self, places: Iterable[str], units: Mapping[str, float], unit: str, *, positive: bool
+    ) -> tuple[float, float] | None:
         found = self.place("", places)
         if found is None:
             return None
         tree, name = found
-        if "@" in name:
-            values = np.asarray(tree.value(name))
-        else:
-            values = tree.stored(name).read()
+        values = np.asarray(tree.value(name)) if "@" in name else tree.stored(name).read()
         numbers = values.reshape(-1)
-        if positive and "@" in name and numbers.size == 1 and numbers.dtype.kind in "iuf" and numbers[0] == 0:
-            return None  # programs write 0 into attributes that they do not know
+        is_zero = numbers.size == 1 and numbers.dtype.kind in "iuf" and numbers[0] == 0
+        if positive and is_zero and ("@" in name or tree.value(f"{name}@type") == "None"):
+            return None  # programs write 0 for what they do not know; those of ptypy say so
         sound = (
             numbers.size in (1, 2)
             and numbers.dtype.kind in "iuf"
@@ -151,12 +193,13 @@ class Sources:
             got = f"{numbers[0]}"[:60] if numbers.size == 1 else f"shape {values.shape}"
             what = name.replace("@", " attribute ")
             raise DataError(problem(what, expected, got, tree.path, "Correct it in the file, or set it."))
-        return float(numbers[0]), float(numbers[-1])
+        factor = units.get(self.unit(tree, name), units.get(unit, 1.0))
+        return float(numbers[0]) * factor, float(numbers[-1]) * factor
 
     def length(self, setting: str, places: Iterable[str]) -> tuple[float, float] | None:
         """A length in metres, for rows and columns: as set, or else as the file states it."""
         written = cast(str | None, getattr(self.settings, setting))
-        return self.numbers(places) if written is None else quantities(written, LENGTHS)
+        return self.numbers(places, LENGTHS) if written is None else quantities(written, LENGTHS)
 
     def value(self, places: Iterable[str]) -> Any:
         """The first of these values that there is, as it is; None where there is none."""
@@ -178,11 +221,17 @@ class Sources:
         likely = next((entry for entry in map(_squeezed, entries) if fits(entry)), None)
         flag = f"--{setting.replace('_', '-')}"
         advice = f"Name it, as in {flag} {likely.name}." if likely else f"Name it ({flag})."
-        open_ones = {tree.path.name for tree in self._trees}
-        absent = [name for name in self.layout.beside if name not in open_ones]
-        if absent and len(open_ones) == 1:
+        absent = [group[0] for group in self.layout.beside if self.path.name not in group]
+        if absent and len(self._trees) == 1:
             advice += f" If it is in {' or '.join(absent)}, copy that into the folder of this file."
-        raise DataError(problem(setting, expected, f"none ({listed(entries)})", self.path, advice))
+        held = self._listing(setting, entries)
+        got = f"none ({held})" if held else "none"
+        raise DataError(problem(setting, expected, got, self.path, advice))
+
+    def _listing(self, setting: str, entries: list[Entry]) -> str:
+        """What is held, as `listed` has it, for the problem of one setting; empty for those of others."""
+        self._listed_for = self._listed_for or setting
+        return listed(entries) if self._listed_for == setting else ""
 
     def refuse(self, what: str, expected: str, got: str, advice: str, path: Path | None = None) -> NoReturn:
         """Refuse something of the file, in the house format.
@@ -209,10 +258,6 @@ class Sources:
         self._trees.append(tree)
         return tree, name
 
-    def _listing(self, tree: Tree) -> str:
-        held = listed(tree.entries())
-        return f"{held[0].upper()}{held[1:]}."
-
     def close(self) -> None:
         """Close every file."""
         for tree in self._trees:
@@ -220,8 +265,13 @@ class Sources:
 
 
 @contextlib.contextmanager
-def opened(path: Path, settings: DataConfig) -> Generator[Sources]:
+def opened(path: Path, settings: DataConfig, lengths: Mapping[str, str] | None = None) -> Generator[Sources]:
     """The files of a scan.
+
+    Args:
+        path: the one that is named.
+        settings: of [data].
+        lengths: settings that its metadata state, beside those.
 
     Raises:
         FileNotFoundError: no such file.
@@ -231,10 +281,12 @@ def opened(path: Path, settings: DataConfig) -> Generator[Sources]:
     trees = [first]
     sources: Sources | None = None
     try:
-        sources = Sources(trees, settings)
-        for name in sources.layout.beside:
-            other = path.with_name(name)
-            if name != path.name and other.is_file():
+        if settings.format == "auto":
+            refuse_no_scan(first)
+        sources = Sources(trees, settings, lengths or {})
+        for group in sources.layout.beside:
+            others = [path.with_name(name) for name in group if path.name not in group]
+            if other := next(filter(Path.is_file, others), None):
                 trees.append(open_tree(other))
         yield sources
     finally:

@@ -33,6 +33,10 @@ def test_all_that_a_file_does_not_say_comes_in_one_error(file: Path) -> None:
     assert "/entry/patterns (20 x 24 x 30, uint16), /entry/x (20, float64)" in patterns
     assert patterns.endswith("Name it, as in --patterns /entry/patterns.")
     assert positions.startswith("positions: expected scan positions")
+    assert "got none from" in positions  # what is held is said once
+    with pytest.raises(DataError) as caught:
+        read(file, patterns="/entry/no", positions_y="/entry/nor", positions_x="/entry/x")
+    assert [one.count("The file holds") for one in caught.value.problems] == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,212 @@
+"""Scan positions in the object: where the arrays are, their unit and order, and rasters that have no list of them."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho.config.quantities import ANGLES, LENGTHS, quantities
+from ptycho.formats.geometry import Pair, detector_axes, spacing, unknown_lengths
+from ptycho.formats.orientation import oriented
+from ptycho.formats.sources import Found, Sources
+from ptycho.formats.trees import Entry
+from ptycho.stored_array import Array
+from ptycho.verdict import Verdict
+
+UNITS: Final = (*LENGTHS, "px")
+"""Of positions."""
+
+
+class Scale(NamedTuple):
+    """What brings positions to object pixels."""
+
+    pixel_m: Pair | None
+    """The object's pixel in metres; None: it is not known."""
+    of_px: Pair = (1.0, 1.0)
+    """Pixels for each pixel of patterns as they are in the file, before cropping, binning and padding."""
+
+
+def positions(
+    sources: Sources, scale: Scale, n: int, grid: tuple[int, ...], counted: str = "patterns"
+) -> Array | None:
+    """Where the beam is, float64 (n, 2), rows (y, x), in object pixels, from an origin of the file's.
+
+    Args:
+        sources: the files.
+        scale: what brings them to object pixels.
+        n: how many positions there must be; 0: any number.
+        grid: scan rows and columns of a raster; or that number alone.
+        counted: what there are n of, for messages.
+
+    Returns:
+        None where the file has none.
+
+    Raises:
+        DataError: they are something else, or their unit needs lengths that the file does not state.
+    """
+    found = _arrays(sources)
+    if not found:
+        return _raster(sources, scale, grid)
+    unit = _unit(sources, found)
+    listed = _listed(sources, found, n, grid, counted)
+    if not np.isfinite(listed).all():
+        got = f"{np.count_nonzero(~np.isfinite(listed))} NaN or infinite values"
+        sources.refuse(_names(sources), "finite positions", got, "Correct them in the file.")
+    return oriented(_in_pixels(sources, listed, unit, scale), sources.settings_orientation)
+
+
+def _in_pixels(sources: Sources, listed: Array, unit: str, scale: Scale) -> Array:
+    if unit == "px":
+        return listed * np.array(scale.of_px)
+    if scale.pixel_m is None:
+        got = f"positions in {unit}, and no size of an object pixel"
+        reciprocal = spacing(sources, sources.layout.reciprocal, sources.layout.reciprocal_size)
+        if reciprocal is not None and reciprocal[1] not in ANGLES:
+            got += f" (detector in '{reciprocal[1]}')"
+        sources.refuse("object_pixel", "the divisor of positions", got, unknown_lengths(sources))
+    return listed * LENGTHS[unit] / np.array(scale.pixel_m)
+
+
+def _arrays(sources: Sources) -> tuple[Found, ...]:
+    """The arrays of positions: those of y and x, or the one of both; none where there is no list.
+
+    Raises:
+        DataError: one of y and x is missing, or is something else.
+    """
+    settings, layout = sources.settings, sources.layout
+    meaning = "scan positions, real numbers"
+    y, x = (
+        sources.array(f"positions_{axis}", () if settings.positions else places, "iuf", meaning)
+        for axis, places in (("y", layout.positions_y), ("x", layout.positions_x))
+    )
+    if y is not None and x is not None:
+        return y, x
+    if y is not None or x is not None:
+        there, lacks = ("y", "x") if y is not None else ("x", "y")
+        name = f"positions_{lacks}"
+        sources.missing(name, f"scan positions along {lacks}, beside positions_{there}", _is_list)
+    both = sources.array("positions", layout.positions, "iuf", meaning)
+    return () if both is None else (both,)
+
+
+def _unit(sources: Sources, arrays: tuple[Found, ...]) -> str:
+    """The unit of positions: as set, as the file states it, or as its format has it.
+
+    Raises:
+        DataError: the file states one for y and another for x.
+    """
+    settings, layout = sources.settings, sources.layout
+    stated = list(dict.fromkeys(found.unit for found in arrays if found.unit in UNITS))
+    if settings.positions_unit is None and len(stated) > 1:
+        advice = "Set --positions-unit, or write the file again."
+        sources.refuse(_names(sources), "positions in one unit", " and ".join(stated), advice)
+    return settings.positions_unit or (stated[0] if stated else layout.positions_unit)
+
+
+def of_reading(sources: Sources) -> Iterator[Verdict]:
+    """How positions are read, as far as no setting says it: their unit, and which of two columns is which."""
+    settings, layout = sources.settings, sources.layout
+    found, names = _arrays(sources), _names(sources)
+    for unit in dict.fromkeys(one.unit for one in found if settings.positions_unit is None):
+        if unit and unit not in UNITS:
+            text = f"{names}: the file has the unit {unit!r}, which is not known: {layout.positions_unit} is taken"
+            yield Verdict("positions_unit", "warning", None, "", text, "Set positions_unit.")
+        elif unit and unit != layout.positions_unit:
+            yield Verdict("positions_unit", "note", None, "", f"{names}: in {unit}, as the file states", "")
+    if len(found) == 1 and not layout.positions and not layout.basis and settings.positions_axes is None:
+        text = f"{names}: the first coordinate is taken as y (rows), the second as x (columns)"
+        remedy = "Set positions_axes to xy if x comes first."
+        yield Verdict("positions_axes", "note", None, "", text, remedy)
+
+
+def _listed(
+    sources: Sources, arrays: tuple[Found, ...], n: int, grid: tuple[int, ...], counted: str
+) -> npt.NDArray[np.float64]:
+    """Positions from a list, (n, 2), rows (y, x), in their unit."""
+    settings, layout = sources.settings, sources.layout
+    if len(arrays) == 2:
+        return _joined(sources, (arrays[0], arrays[1]), n, grid, counted)
+    (found,) = arrays
+    array = found.values.astype(np.float64)
+    if array.ndim > 2:
+        array = array.reshape(-1, array.shape[-1])
+    if array.ndim == 2 and array.shape[0] in (2, 3) and array.shape[1] not in (2, 3):
+        array = array.T
+    if array.ndim != 2 or array.shape[1] not in (2, 3) or (n and len(array) != n):
+        expected = f"{n} positions, shape ({n}, 2)" if n else "positions, shape (n, 2)"
+        sources.refuse(
+            found.name,
+            expected,
+            f"shape {found.values.shape}",
+            "Name another array: --positions.",
+            found.path,
+        )
+    if layout.basis and settings.positions_axes is None:
+        return _on_detector(sources, array)
+    order = settings.positions_axes or layout.positions_axes
+    return array[:, :2] if order == "yx" else array[:, 1::-1]
+
+
+def _joined(
+    sources: Sources, apart: tuple[Found, Found], n: int, grid: tuple[int, ...], counted: str
+) -> npt.NDArray[np.float64]:
+    """Both coordinates of every position, also from the coordinates of scan rows and columns."""
+    y, x = (found.values.astype(np.float64).reshape(-1) for found in apart)
+    if len(grid) == 2 and (len(y), len(x)) == grid and len(y) != n:
+        y, x = (array.reshape(-1) for array in np.meshgrid(y, x, indexing="ij"))
+    for found, array in zip(apart, (y, x), strict=True):
+        if n and len(array) != n:
+            advice = "Name another array, or write the file again."
+            expected = f"one for each of the {n} {counted}"
+            sources.refuse(found.name, expected, str(len(array)), advice, found.path)
+    return np.stack((y, x), axis=1)
+
+
+def _on_detector(sources: Sources, moved: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Where the beam hits the sample, along detector rows and columns.
+
+    CXI gives translations of the sample, so on it the beam moves against them. Without basis vectors the detector's
+    rows run along -y and its columns along -x (CXI's x axis points left when looking downstream).
+    """
+    axes = detector_axes(sources)
+    axes = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]]) if axes is None else axes
+    axes = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+    return -moved @ axes[:, : moved.shape[1]].T
+
+
+def _raster(sources: Sources, scale: Scale, grid: tuple[int, ...]) -> Array | None:
+    """Positions of a raster whose steps are set, or stated in the file; None where the patterns are no raster."""
+    if len(grid) != 2:
+        return None
+    written, step_px, got = sources.settings.scan_step, None, "none"
+    if written is not None:
+        step_px = quantities(written, {"px": 1.0})
+        metres = quantities(written, LENGTHS)
+    else:
+        layout = sources.layout
+        along = [
+            spacing(sources, places, layout.scan_size, axis)
+            for axis, places in enumerate(layout.scan_step or ())
+        ]
+        known = [one[0] * LENGTHS[one[1]] for one in along if one and one[1] in LENGTHS]
+        metres = (known[0], known[1]) if len(known) == 2 else None
+        got = " and ".join(f"{one[0]:g} '{one[1]}'" for one in along if one) or got
+    step = step_px or metres
+    if step is None:
+        advice = "Set it, as in --scan-step '4 px' or '30 nm'."
+        sources.refuse("scan_step", f"the step of the {grid[0]} x {grid[1]} raster", got, advice)
+    step_px = _in_pixels(sources, np.array([step]), "px" if step_px else "m", scale)[0]
+    y, x = np.meshgrid(*(np.arange(length) for length in grid), indexing="ij")
+    found = np.stack((y.reshape(-1), x.reshape(-1)), axis=1) * step_px
+    return oriented(found, sources.settings_orientation)
+
+
+def _is_list(entry: Entry) -> bool:
+    return len(entry.shape) in (1, 2) and entry.dtype.kind == "f" and max(entry.shape) > 1
+
+
+def _names(sources: Sources) -> str:
+    settings, layout = sources.settings, sources.layout
+    named = settings.positions or settings.positions_x or next(iter(layout.positions), "")
+    return named or "positions"

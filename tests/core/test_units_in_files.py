@@ -1,0 +1,140 @@
+"""Units that files state beside their arrays and numbers, and lengths that contradict each other."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from ptycho.data_error import DataError
+from ptycho.formats.units import plain_unit
+from ptycho.raw_data import RawData
+from tests.core.foreign_files import ALL, LENGTHS, NAMED, SQUARE, counts, positions_px, read, standard
+from tests.core.test_formats_of_others import cxi, moved, names
+
+PIXEL = {"object_pixel": "20 nm"}
+
+
+def said(scan: RawData, name: str) -> tuple[str, str]:
+    (found,) = [one for one in scan.verdicts if one.name == name]
+    return found.severity, found.text
+
+
+def with_units(path: Path, values: float, unit: Any, attribute: str = "units") -> Path:
+    """Positions in some unit, which both arrays state."""
+    where = positions_px() * 2e-8 * values
+    standard(path, y=where[:, 0], x=where[:, 1])
+    with h5py.File(path, "a") as file:
+        for axis in "yx":
+            file[f"entry/{axis}"].attrs[attribute] = unit
+    return path
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("um", "um"), ("\u00b5m", "um"), ("\u03bcm", "um"), ("Microns", "um"), ("micrometre", "um"), ("meters", "m"),
+        ("mm", "mm"), ("[n_m]", "nm"), ("[1/n_m]", "1/nm"), ("Angstrom", "A"), ("\u212b", "A"), ("pixels", "px"),
+        ("KeV", "keV"), ("steps", "steps"),
+    ],
+)  # fmt: skip
+def test_units_have_names_and_letters_of_other_alphabets(written: str, plain: str) -> None:
+    assert plain_unit(written) == plain
+
+
+@pytest.mark.parametrize(
+    ("per_metre", "unit", "attribute"),
+    [(1e6, "um", "units"), (1e3, b"mm", "unit"), (1e6, ["\u00b5m"], "units"), (1.0, "meters", "Units")],
+)
+def test_positions_are_read_in_the_unit_that_the_file_states(
+    tmp_path: Path, per_metre: float, unit: Any, attribute: str
+) -> None:
+    path = with_units(tmp_path / "scan.h5", per_metre, unit, attribute)
+    scan = read(path, **NAMED, **SQUARE, **PIXEL)
+    np.testing.assert_allclose(moved(scan), positions_px(), atol=1e-6)
+    assert ("positions_unit" in names(scan)) == (per_metre != 1)
+
+
+def test_a_unit_that_is_set_counts_before_that_of_the_file(tmp_path: Path) -> None:
+    path = with_units(tmp_path / "scan.h5", 1e6, "mm")
+    scan = read(path, **NAMED, **SQUARE, **PIXEL, positions_unit="um")
+    np.testing.assert_allclose(moved(scan), positions_px(), atol=1e-6)
+
+
+def test_a_unit_of_positions_that_is_not_known_is_said(tmp_path: Path) -> None:
+    path = with_units(tmp_path / "scan.h5", 1.0, "steps")
+    severity, text = said(read(path, **NAMED, **SQUARE, **PIXEL), "positions_unit")
+    assert severity == "warning"
+    assert "'steps', which is not known: m is taken. Set positions_unit." in text
+    assert "positions_unit" not in names(read(path, **NAMED, **SQUARE, **PIXEL, positions_unit="m"))
+    with h5py.File(path, "a") as file:
+        file["entry/y"].attrs["units"], file["entry/x"].attrs["units"] = "um", "mm"
+    with pytest.raises(DataError, match="expected positions in one unit; got um and mm"):
+        read(path, **NAMED, **SQUARE, **PIXEL)
+
+
+def test_columns_that_nobody_has_named_are_said(tmp_path: Path) -> None:
+    path = standard(tmp_path / "scan.h5", both=positions_px() * 2e-8)
+    settings = {"patterns": "/entry/patterns", "positions": "/entry/both", **SQUARE, **PIXEL}
+    severity, text = said(read(path, **settings), "positions_axes")
+    assert severity == "note"
+    assert text.startswith("/entry/both: the first coordinate is taken as y (rows), the second as x")
+    assert "positions_axes" not in names(read(path, **settings, positions_axes="yx"))
+
+
+def test_lengths_and_energies_are_read_in_the_unit_that_the_file_states(tmp_path: Path) -> None:
+    path = cxi(tmp_path / "scan.cxi")
+    expected = read(path).metadata
+    with h5py.File(path, "a") as file:
+        detector, source = file["entry_1/instrument_1/detector_1"], file["entry_1/instrument_1/source_1"]
+        del source["wavelength"], detector["distance"], detector["x_pixel_size"], detector["y_pixel_size"]
+        for group, name, value, unit in (
+            (source, "energy", 12398.42, "eV"),
+            (detector, "distance", 1200.0, "mm"),
+            (detector, "x_pixel_size", 250.0, "microns"),
+            (detector, "y_pixel_size", 0.25, "mm"),
+        ):
+            group[name] = value
+            group[name].attrs["units"] = unit
+    found = read(path).metadata
+    for name in ("wavelength_m", "distance_m", "detector_pixel_size_m", "object_pixel_size_m"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-5), name
+
+
+def test_a_file_of_no_format_states_lengths_as_nexus_does_with_their_unit(tmp_path: Path) -> None:
+    path = standard(tmp_path / "scan.h5")
+    with h5py.File(path, "a") as file:
+        for name, value, unit in (
+            ("beam/incident_wavelength", 1.0, "angstrom"),
+            ("detector/distance", 1200.0, "mm"),
+            ("detector/x_pixel_size", 250.0, "um"),
+        ):
+            file[f"entry/instrument/{name}"] = value
+            file[f"entry/instrument/{name}"].attrs["units"] = unit
+    assert read(path, **NAMED, **SQUARE).metadata == read(path, **ALL).metadata
+    with h5py.File(path, "a") as file:
+        del file["entry/instrument/detector/distance"].attrs["units"]
+    with pytest.raises(DataError, match=r"object_pixel: .* Set --distance, or"):
+        read(path, **NAMED, **SQUARE)
+
+
+def test_an_object_pixel_that_contradicts_the_lengths_beside_it_is_refused(tmp_path: Path) -> None:
+    path = standard(tmp_path / "scan.h5")
+    pixel = 1e-10 * 1.2 / (20 * 250e-6)
+    assert read(path, **ALL, object_pixel=f"{1.005 * pixel * 1e9} nm").has_probe is False
+    with pytest.raises(
+        DataError, match=r"object_pixel: expected the 24 nm of 1 A, 1.2 m, 250 um and 20 pixels; got 20 nm"
+    ):
+        read(path, **ALL, **PIXEL)
+    with pytest.raises(DataError, match="object_pixel: expected the 12 nm of"):
+        read(path, **NAMED, **LENGTHS, crop=20, centre="11, 16", pad=40, **PIXEL)
+    assert read(path, **NAMED, **SQUARE, **PIXEL, wavelength="1 A", distance="1.2 m").domain == "intensity"
+
+
+def test_an_object_pixel_that_is_set_replaces_what_metadata_state(tmp_path: Path) -> None:
+    where = positions_px() + 10
+    stated = '{"wavelength_m": 1e-10, "distance_m": 1.2, "detector_pixel_size_m": 250e-6}'
+    path, patterns = tmp_path / "scan.npz", counts()[:, 2:22, 6:26]
+    np.savez(path, diff3d=patterns, ycoords=where[:, 0], xcoords=where[:, 1], metadata=np.array(stated))
+    assert read(path, **PIXEL).metadata["object_pixel_size_m"] == pytest.approx([2e-8] * 2)
