@@ -189,6 +189,8 @@ class Reading(NamedTuple):
     """Whether binning adds up squares."""
     bad: Mask | None = None
     """(H, W), pixels whose values mean nothing, before cropping."""
+    clips: bool = False
+    """Whether values as those of `below_zero` become 0."""
 
     @property
     def marks_single_values(self) -> bool:
@@ -204,6 +206,8 @@ class Reading(NamedTuple):
 
     def patterns(self, block: Array) -> tuple[Array, Mask | None]:
         """Patterns of images read within the window's box, and what of each means nothing; None: nothing more."""
+        if self.clips:
+            block = np.where(below_zero(block), np.zeros((), block.dtype), block)
         marked: Mask = np.zeros(block.shape if self.marks_single_values else block.shape[-2:], bool)
         if self.dead is not None:
             marked |= block == self.dead
@@ -215,6 +219,11 @@ class Reading(NamedTuple):
         found = self.window.added_up(self.window.cut(block, 0), squares=self.squares)
         found = found.astype(self.dtype(block.dtype), copy=False)
         return found, self.window.any_of(self.window.cut(marked, True)) if self.marks_single_values else None
+
+
+def below_zero(block: Array) -> Mask:
+    """Which values are below 0 and no whole numbers, as the flags of detectors are: a background was taken off."""
+    return (block < 0) & (block != np.rint(block))
 
 
 class StoredFrames(StoredArray):

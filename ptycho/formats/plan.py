@@ -1,21 +1,24 @@
 """What is to be read of a scan: its patterns and which of their pixels, bad pixels, positions in the object."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ptycho.data_error import DataError
 from ptycho.formats.detector_masks import masks
-from ptycho.formats.frames import Images, Reading, Window
+from ptycho.formats.frames import Images, Reading, Window, below_zero
 from ptycho.formats.geometry import Pair, object_pixel
 from ptycho.formats.light import Marks, marks_in
-from ptycho.formats.positions import Scale, positions
+from ptycho.formats.positions import Scale, missing_positions, positions
 from ptycho.formats.sources import Found, Sources
 from ptycho.formats.trees import Entry, Tree
 from ptycho.formats.windows import window_of
 from ptycho.pattern_statistics import some_rows
 from ptycho.stored_array import Array
+
+LOOKED_AT: Final = 8
+"""Images that tell whether a background was taken off."""
 
 
 class Plan(NamedTuple):
@@ -51,7 +54,7 @@ def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Pl
         n_problems = len(sources.problems)
         where = sources.attempt(lambda: positions(sources, Scale((1.0, 1.0)), 0, (0,)))
         if found is None and where is None and len(sources.problems) == n_problems:
-            sources.attempt(lambda: _miss_positions(sources, 0))
+            sources.attempt(lambda: missing_positions(sources, 0))
         return None
     tree, images = found
     n = window.n_pixels * window.bin
@@ -67,7 +70,7 @@ def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Pl
     if kept is not None and kept[0] is not None:
         images = images.taken(kept[0])
     if kept is not None and where is None:
-        sources.attempt(lambda: _miss_positions(sources, len(images)))
+        sources.attempt(lambda: missing_positions(sources, len(images)))
     places = np.zeros((len(images), 2)) if where is None else where
     rows = some_rows(places, images.row_bytes, images.n_at_once) if some else None
     if rows is not None:
@@ -81,7 +84,10 @@ def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Pl
         flagged, saturation, _ = marks
     masked = sources.attempt(lambda: masks(sources, images, window, flagged))
     silent, bad = (None, None) if masked is None else masked
-    reading = Reading(window, sources.settings.dead_value, saturation, squares, silent)
+    clips = (domain if domain != "auto" else sources.layout.domain) == "intensity" and _has_below_zero(
+        images, window
+    )
+    reading = Reading(window, sources.settings.dead_value, saturation, squares, silent, clips)
     return Plan(tree, images, reading, bad, pixel, where, rows, marks)
 
 
@@ -144,21 +150,6 @@ def _matched(
     return chosen, found[kept]
 
 
-def _miss_positions(sources: Sources, n: int) -> None:
-    expected = "scan positions, (n, 2) or positions_x and positions_y"
-
-    def fits(entry: Entry) -> bool:
-        shape = sorted(entry.shape)
-        return (
-            entry.dtype.kind in "iuf"
-            and len(shape) == 2
-            and shape[0] in (2, 3)
-            and shape[1] in ((n,) if n else range(4, shape[1] + 1))
-        )
-
-    sources.missing("positions", expected, fits)
-
-
 def _adds_squares(sources: Sources, images: Images, window: Window, domain: str) -> bool:
     """Whether binning adds up squares: where the patterns are amplitudes.
 
@@ -174,6 +165,14 @@ def _adds_squares(sources: Sources, images: Images, window: Window, domain: str)
         advice = "Set --measurement-domain."
         sources.refuse("bin", expected, "numbers that are not whole, without a measurement_domain", advice)
     return False
+
+
+def _has_below_zero(images: Images, window: Window) -> bool:
+    """Whether some of the images have values from which a background was taken off."""
+    if images.stored.dtype.kind != "f":
+        return False
+    some = np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).astype(np.int64))
+    return bool(below_zero(images.read(some, window.box)).any())
 
 
 def object_in(sources: Sources) -> Found | None:

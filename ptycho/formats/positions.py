@@ -110,14 +110,40 @@ def of_reading(sources: Sources) -> Iterator[Verdict]:
     found, names = _arrays(sources), _names(sources)
     for unit in dict.fromkeys(one.unit for one in found if settings.positions_unit is None):
         if unit and unit not in UNITS:
-            text = f"{names}: the file has the unit {unit!r}, which is not known: {layout.positions_unit} is taken"
+            text = (
+                f"the unit of the positions, {unit!r}, is not known: {layout.positions_unit} is taken for it"
+            )
             yield Verdict("positions_unit", "warning", None, "", text, "Set positions_unit.")
         elif unit and unit != layout.positions_unit:
-            yield Verdict("positions_unit", "note", None, "", f"{names}: in {unit}, as the file states", "")
+            text = f"positions are in {unit}, as the file states"
+            yield Verdict("positions_unit", "note", None, "", text, "")
     if len(found) == 1 and not layout.positions and not layout.basis and settings.positions_axes is None:
-        text = f"{names}: the first coordinate is taken as y (rows), the second as x (columns)"
+        text = f"the first coordinate in {names} is taken as y (rows), the second as x (columns)"
         remedy = "Set positions_axes to xy if x comes first."
         yield Verdict("positions_axes", "note", None, "", text, remedy)
+
+
+def missing_positions(sources: Sources, n: int) -> None:
+    """Refuse a file without positions, for n patterns; 0: for a number that is not known.
+
+    Raises:
+        DataError: always.
+    """
+
+    def of_both(entry: Entry) -> bool:
+        shape = sorted(entry.shape)
+        of_each = (n,) if n else range(4, shape[-1] + 1 if shape else 0)
+        return entry.dtype.kind in "iuf" and len(shape) == 2 and shape[0] in (2, 3) and shape[1] in of_each
+
+    def of_one(entry: Entry) -> bool:
+        return (
+            entry.dtype.kind in "iuf"
+            and entry.size > 3
+            and max(entry.shape) == entry.size == (n or entry.size)
+        )
+
+    expected = "scan positions, (n, 2) or positions_x and positions_y"
+    sources.missing("positions", expected, of_both, of_one)
 
 
 def _listed(

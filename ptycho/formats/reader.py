@@ -13,7 +13,7 @@ from ptycho.formats.frames import load
 from ptycho.formats.geometry import detector_pixel, wavelength
 from ptycho.formats.light import of_window
 from ptycho.formats.plan import Plan, images_of, object_in, planned, raise_problems
-from ptycho.formats.positions import of_reading
+from ptycho.formats.positions import UNITS, of_reading
 from ptycho.formats.probes import probe_in
 from ptycho.formats.sources import Sources, opened
 from ptycho.formats.windows import window_of
@@ -26,6 +26,12 @@ from ptycho.verdict import Verdict
 
 LOOKED_AT: Final = 16
 """Images that tell whether a mask is inverted."""
+
+BELOW_ZERO: Final = Verdict(
+    "below_zero", "warning", None, "",
+    "patterns have values below 0 that are no whole numbers, as where a background was taken off: 0 is taken for them",
+    "Leave the background in counts for a better picture.",
+)  # fmt: skip
 
 
 def read_foreign(
@@ -61,6 +67,7 @@ def read_foreign(
         verdicts = verdicts or [*of_window(sources, plan.tree, plan.images, plan.reading.window)]
         verdicts += (*_of_turn(sources), *of_reading(sources))
         verdicts += () if plan.marks is None else plan.marks.verdicts
+        verdicts += [BELOW_ZERO] if plan.reading.clips else []
         patterns, marks = load(plan.tree.path, plan.images, plan.reading)
         arrays["diff3d"] = patterns
         bad = plan.bad if marks is None else joined(_like(plan.bad, marks), marks)
@@ -211,4 +218,6 @@ def _names(sources: Sources, plan: Plan) -> dict[str, str]:
         place = sources.place(setting, places)
         if place is not None:
             found[key] = sources.called(*place)
+            unit = sources.unit(*place) if "coords" in key and settings.positions_unit is None else ""
+            found[key] += f" (unit {unit!r})" if unit and unit not in UNITS else ""
     return found

@@ -206,13 +206,20 @@ class Sources:
         found = self.place("", places)
         return None if found is None else found[0].value(found[1])
 
-    def missing(self, setting: str, expected: str, fits: Callable[[Entry], bool]) -> NoReturn:
+    def missing(
+        self,
+        setting: str,
+        expected: str,
+        fits: Callable[[Entry], bool],
+        of_one: Callable[[Entry], bool] | None = None,
+    ) -> NoReturn:
         """Refuse a file in which an array is not where its format has it.
 
         Args:
             setting: what names it.
             expected: what it is.
             fits: whether an array of the file may be it.
+            of_one: whether it may be one coordinate of it, where no array may be all.
 
         Raises:
             DataError: always.
@@ -221,6 +228,8 @@ class Sources:
         likely = next((entry for entry in map(_squeezed, entries) if fits(entry)), None)
         flag = f"--{setting.replace('_', '-')}"
         advice = f"Name it, as in {flag} {likely.name}." if likely else f"Name it ({flag})."
+        if likely is None and of_one is not None and (pair := _x_and_y(filter(of_one, entries))):
+            advice = f"Name them, as in {flag}-x {pair[0]} {flag}-y {pair[1]}."
         absent = [group[0] for group in self.layout.beside if self.path.name not in group]
         if absent and len(self._trees) == 1:
             advice += f" If it is in {' or '.join(absent)}, copy that into the folder of this file."
@@ -315,6 +324,17 @@ def _squeezed(entry: Entry) -> Entry:
     while len(entry.shape) > 2 and entry.shape[0] == 1:
         entry = Entry(f"{entry.name}[0]", entry.shape[1:], entry.dtype)
     return entry
+
+
+def _x_and_y(entries: Iterable[Entry]) -> tuple[str, str] | None:
+    """The names of the first two arrays of one shape that differ by an x and a y alone."""
+    names = {(entry.name, entry.shape) for entry in entries}
+    for name, shape in sorted(names):
+        for place in reversed([at for at, letter in enumerate(name) if letter in "xX"]):
+            other = f"{name[:place]}{'y' if name[place] == 'x' else 'Y'}{name[place + 1 :]}"
+            if (other, shape) in names:
+                return name, other
+    return None
 
 
 def listed(entries: list[Entry]) -> str:

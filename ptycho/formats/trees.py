@@ -6,6 +6,7 @@ one `*` in it stands for any name, and what it finds is joined. `name@attribute`
 
 import bz2
 import io
+import math
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,8 @@ from ptycho.stored_array import Array
 
 ZIP: Final = b"PK\x03\x04"
 BZIP2: Final = b"BZh"
-HDF5: Final = b"\x89HDF\r\n\x1a\n"
+HDF5: Final = (b"\x89HDF\r\n\x1a\n", b"MATLAB 7")
+"""Files of MATLAB 7.3 are HDF5 files behind a text."""
 _PART: Final = 2**24
 """Bytes that are unpacked at once."""
 _INDEXED: Final = re.compile(r"(.*?)((?:\[\d+(?:,\s*\d+)*\])*)")
@@ -35,6 +37,11 @@ class Entry(NamedTuple):
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """How many values it has."""
+        return math.prod(self.shape)
 
     def __str__(self) -> str:
         shape = " x ".join(map(str, self.shape)) or "one value"
@@ -122,8 +129,8 @@ def open_tree(path: Path) -> Tree:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
         raise FileNotFoundError(problem("scan file", "a file", found, path, "Check the path."))
-    start = first_bytes(path, len(HDF5))
-    if start == HDF5:
+    start = first_bytes(path, len(HDF5[0]))
+    if start in HDF5:
         return Hdf5Tree(path)
     if start.startswith((ZIP, BZIP2)):
         return NpzTree(path, packed=start.startswith(BZIP2))

@@ -412,6 +412,18 @@ def test_settings_that_change_no_place_leave_positions_in_their_object(tmp_path:
     assert turned.object_truth is None  # it lies as the positions of the file do
 
 
+def test_files_of_matlab_are_hdf5_behind_a_text(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "scan.mat", "w", userblock_size=512) as file:
+        where = positions_px() * 2e-8
+        file["frames"], file["y"], file["x"] = counts().transpose(0, 2, 1), where[:, :1].T, where[:, 1:].T
+    with (tmp_path / "scan.mat").open("r+b") as start:
+        start.write(b"MATLAB 7.3 MAT-file")
+    named = {"patterns": "frames", "axes": "nWH", "positions_y": "y", "positions_x": "x"}
+    np.testing.assert_array_equal(
+        read(tmp_path / "scan.mat", **named, **LENGTHS, **SQUARE).patterns, cut(counts())
+    )
+
+
 # What is wrong ----------------------------------------------------------------------------------------------
 
 

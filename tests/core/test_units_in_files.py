@@ -66,8 +66,10 @@ def test_a_unit_of_positions_that_is_not_known_is_said(tmp_path: Path) -> None:
     path = with_units(tmp_path / "scan.h5", 1.0, "steps")
     severity, text = said(read(path, **NAMED, **SQUARE, **PIXEL), "positions_unit")
     assert severity == "warning"
-    assert "'steps', which is not known: m is taken. Set positions_unit." in text
+    assert text.endswith("'steps', is not known: m is taken for it. Set positions_unit.")
     assert "positions_unit" not in names(read(path, **NAMED, **SQUARE, **PIXEL, positions_unit="m"))
+    with pytest.raises(DataError, match=r"/entry/x \(unit 'steps'\).*: expected object pixels, neighbours"):
+        read(with_units(path, 1e6, "steps"), **NAMED, **SQUARE, **PIXEL)
     with h5py.File(path, "a") as file:
         file["entry/y"].attrs["units"], file["entry/x"].attrs["units"] = "um", "mm"
     with pytest.raises(DataError, match="expected positions in one unit; got um and mm"):
@@ -79,7 +81,7 @@ def test_columns_that_nobody_has_named_are_said(tmp_path: Path) -> None:
     settings = {"patterns": "/entry/patterns", "positions": "/entry/both", **SQUARE, **PIXEL}
     severity, text = said(read(path, **settings), "positions_axes")
     assert severity == "note"
-    assert text.startswith("/entry/both: the first coordinate is taken as y (rows), the second as x")
+    assert text.startswith("the first coordinate in /entry/both is taken as y (rows), the second as x")
     assert "positions_axes" not in names(read(path, **settings, positions_axes="yx"))
 
 

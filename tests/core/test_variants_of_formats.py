@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ptycho.data_error import DataError
+from ptycho.formats import frames
 from tests.core.foreign_files import N, positions_px, read
 from tests.core.test_formats_of_others import COUNTS, RASTER, SIDE, cube, cxi, moved, names, ptylab
 
@@ -62,6 +63,20 @@ def test_the_wavelength_counts_where_the_energy_is_zero(tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         file["entry_1/instrument_1/source_1/energy"] = 0.0
     assert read(path).metadata["wavelength_m"] == pytest.approx(1e-10)
+
+
+def test_a_background_that_was_taken_off_leaves_no_counts_below_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.6, COUNTS.shape).astype(np.float32)
+    path = replaced(cxi(tmp_path / "scan.cxi"), data=COUNTS + noise)
+    scan = read(path)
+    assert "below_zero" in names(scan)
+    np.testing.assert_array_equal(scan.patterns, np.maximum(COUNTS + noise, 0))
+    monkeypatch.setattr(frames, "IN_MEMORY", (0.25, 1))
+    np.testing.assert_array_equal(read(path).patterns[3:5], scan.patterns[3:5])
+    with pytest.raises(DataError, match=r"expected values >= 0; got -7"):
+        read(replaced(path, data=np.where(np.indices(COUNTS.shape)[0] == 3, -7.0, COUNTS)))
 
 
 # ptypy and PtyLab
