@@ -96,7 +96,7 @@ class DataConfig(CheckedDataclass, table="data"):
     none: nHW, and yxHW of four axes."""
 
     positions: Place | None = None
-    """Where the scan positions are, with both coordinates in one array; given like patterns."""
+    """Where the scan positions are: one array with both coordinates, or a group with x and y; given like patterns."""
 
     positions_axes: Annotated[Literal["yx", "xy"], Exact()] | None = None
     """Which coordinate comes first in positions; none: as in the format, else yx."""

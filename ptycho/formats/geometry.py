@@ -55,7 +55,7 @@ def wavelength(sources: Sources) -> float | None:
     places, unit = layout.energy
     stated = sources.numbers(places, ENERGIES, unit)
     if stated is not None and stated[0] > LARGEST_ENERGY_J:
-        advice = "Multiply electronvolts by 1.602176634e-19 in the file, or set the energy."
+        advice = f"If it is in electronvolts, set --energy '{stated[0]:g} eV'."
         sources.refuse(places[0], "the photon energy in joules", f"{stated[0]:g}", advice)
     return None if stated is None else wavelength_of(stated[0], particle)
 
@@ -205,17 +205,14 @@ def spacing(
     Args:
         sources: the files.
         places: of the coordinates.
-        size: of the step, and its unit, which count where the coordinates are in no unit that is known.
+        size: of the step, and its unit, which count before those of the coordinates where the unit is known.
         axis: which of two steps.
     """
-    along = _step_along(sources, places)
-    if along is not None and along[1] in OF_AXES:
-        return along
     with contextlib.suppress(DataError):
         stated, unit = sources.numbers(size[0]), plain_unit(sources.value(size[1]))
-        if stated is not None and (along is None or unit in OF_AXES):
+        if stated is not None and unit in OF_AXES:
             return stated[axis], unit
-    return along
+    return _step_along(sources, places)
 
 
 def _step_along(sources: Sources, places: Places) -> tuple[float, str] | None:

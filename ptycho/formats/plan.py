@@ -104,6 +104,8 @@ def images_of(sources: Sources) -> tuple[Tree, Images]:
         sources.missing("patterns", meaning, _may_be_patterns)
     tree, stored = found
     default = layout.axes if len(stored.shape) == len(layout.axes) else ""
+    if not sources.settings.axes and len(stored.shape) == 4 and stored.shape[-1] == 1 < stored.shape[-2]:
+        default = "yHWx"  # an axis of colours that detectors and cameras write
     axes = sources.settings.axes or default or {3: "nHW", 4: "yxHW"}.get(len(stored.shape), "")
     if not axes or len(axes) != len(stored.shape):
         expected = f"{len(axes)} axes ({axes})" if axes else "an array of 3 or 4 axes"

@@ -48,7 +48,7 @@ def positions(
     found = _arrays(sources)
     if not found:
         return _raster(sources, scale, grid)
-    unit = _unit(sources, found)
+    found, unit = _in_one_unit(sources, found)
     listed = _listed(sources, found, n, grid, counted)
     if not np.isfinite(listed).all():
         got = f"{np.count_nonzero(~np.isfinite(listed))} NaN or infinite values"
@@ -64,20 +64,23 @@ def _in_pixels(sources: Sources, listed: Array, unit: str, scale: Scale) -> Arra
         reciprocal = spacing(sources, sources.layout.reciprocal, sources.layout.reciprocal_size)
         if reciprocal is not None and reciprocal[1] not in ANGLES:
             got += f" (detector in '{reciprocal[1]}')"
-        sources.refuse("object_pixel", "the divisor of positions", got, unknown_lengths(sources))
+        advice = unknown_lengths(sources)
+        if sources.format == "hdf5" and sources.settings.positions_unit is None:
+            advice += " If positions are in object pixels, set --positions-unit px."
+        sources.refuse("object_pixel", "the divisor of positions", got, advice)
     return listed * LENGTHS[unit] / np.array(scale.pixel_m)
 
 
 def _arrays(sources: Sources) -> tuple[Found, ...]:
-    """The arrays of positions: those of y and x, or the one of both; none where there is no list.
+    """The arrays of positions: those of y and x, also in a group that is named, or the one of both; or none.
 
     Raises:
         DataError: one of y and x is missing, or is something else.
     """
-    settings, layout = sources.settings, sources.layout
+    layout, group = sources.layout, sources.settings.positions
     meaning = "scan positions, real numbers"
     y, x = (
-        sources.array(f"positions_{axis}", () if settings.positions else places, "iuf", meaning)
+        sources.array(f"positions_{axis}", (f"{group}/{axis}",) if group else places, "iuf", meaning)
         for axis, places in (("y", layout.positions_y), ("x", layout.positions_x))
     )
     if y is not None and x is not None:
@@ -90,18 +93,24 @@ def _arrays(sources: Sources) -> tuple[Found, ...]:
     return () if both is None else (both,)
 
 
-def _unit(sources: Sources, arrays: tuple[Found, ...]) -> str:
-    """The unit of positions: as set, as the file states it, or as its format has it.
+def _in_one_unit(sources: Sources, arrays: tuple[Found, ...]) -> tuple[tuple[Found, ...], str]:
+    """Positions and their unit: as set, as the file states it, or as its format has it.
 
     Raises:
-        DataError: the file states one for y and another for x.
+        DataError: one coordinate is in pixels, and the other is a length.
     """
-    settings, layout = sources.settings, sources.layout
-    stated = list(dict.fromkeys(found.unit for found in arrays if found.unit in UNITS))
-    if settings.positions_unit is None and len(stated) > 1:
-        advice = "Set --positions-unit, or write the file again."
-        sources.refuse(_names(sources), "positions in one unit", " and ".join(stated), advice)
-    return settings.positions_unit or (stated[0] if stated else layout.positions_unit)
+    written, default = sources.settings.positions_unit, sources.layout.positions_unit
+    stated = [found.unit for found in arrays if found.unit in UNITS]
+    units = list(dict.fromkeys(stated))
+    if written or len(units) < 2:
+        return arrays, written or (units[0] if units else default)
+    if "px" in units:
+        sources.refuse(_names(sources), "positions in one unit", " and ".join(units), "Set --positions-unit.")
+    metres = [
+        found._replace(values=found.values * LENGTHS[unit])
+        for found, unit in zip(arrays, stated, strict=True)
+    ]
+    return tuple(metres), "m"
 
 
 def of_reading(sources: Sources) -> Iterator[Verdict]:

@@ -19,6 +19,9 @@ from ptycho.stored_array import Array
 LISTED: Final = 24
 """Arrays of a file that a message lists."""
 
+NO_VALUE: Final = ("_None", "None", "")
+"""Texts that programs write in place of a number."""
+
 T = TypeVar("T")
 
 
@@ -178,6 +181,9 @@ class Sources:
         if found is None:
             return None
         tree, name = found
+        with contextlib.suppress(DataError):
+            if tree.value(name) in NO_VALUE:
+                return None
         values = np.asarray(tree.value(name)) if "@" in name else tree.stored(name).read()
         numbers = values.reshape(-1)
         is_zero = numbers.size == 1 and numbers.dtype.kind in "iuf" and numbers[0] == 0

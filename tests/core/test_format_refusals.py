@@ -44,7 +44,7 @@ def test_all_that_a_file_does_not_say_comes_in_one_error(file: Path) -> None:
     ("settings", "message"),
     [
         ({**NAMED}, r"/entry/patterns: .*got 24 x 30 pixels .*Set --crop, to 24 or less"),
-        ({**NAMED, **SQUARE}, r"object_pixel: .*Set --energy and --distance and --detector-pixel, or --object-pixel"),
+        ({**NAMED, **SQUARE}, r"object_pixel: .*Set --energy and .*, or --object-pixel\. If .* --positions-unit px"),
         ({**ALL, "crop": 32}, r"crop: .*got 32"),
         ({**ALL, "bin": 3}, r"bin: .*got 3"),
         ({**ALL, "pad": 16}, r"pad: .*got 16"),

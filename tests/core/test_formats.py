@@ -114,6 +114,11 @@ def test_an_index_chooses_among_arrays(tmp_path: Path) -> None:
         read(path, **{**ALL, "patterns": "/entry/patterns[1]"})
 
 
+def test_a_last_axis_of_one_colour_is_none_of_the_detector(tmp_path: Path) -> None:
+    path = standard(tmp_path / "scan.h5", patterns=counts()[..., None])
+    np.testing.assert_array_equal(read(path, **ALL).patterns, cut(counts()))
+
+
 @pytest.mark.proves("data.scan_step", seen="the raster has that step along rows and columns")
 def test_a_raster_needs_its_step_alone(tmp_path: Path) -> None:
     path = write_hdf5(tmp_path / "scan.h5", patterns=counts().reshape(4, 5, *counts().shape[1:]))

@@ -71,9 +71,19 @@ def test_a_unit_of_positions_that_is_not_known_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"/entry/x \(unit 'steps'\).*: expected object pixels, neighbours"):
         read(with_units(path, 1e6, "steps"), **NAMED, **SQUARE, **PIXEL)
     with h5py.File(path, "a") as file:
-        file["entry/y"].attrs["units"], file["entry/x"].attrs["units"] = "um", "mm"
-    with pytest.raises(DataError, match="expected positions in one unit; got um and mm"):
+        file["entry/y"].attrs["units"], file["entry/x"].attrs["units"] = "um", "px"
+    with pytest.raises(DataError, match="expected positions in one unit; got um and px"):
         read(path, **NAMED, **SQUARE, **PIXEL)
+
+
+def test_each_coordinate_may_have_its_own_unit_and_both_may_be_in_a_group(tmp_path: Path) -> None:
+    path, where = standard(tmp_path / "scan.h5"), positions_px() * 2e-8
+    with h5py.File(path, "a") as file:
+        for axis, unit, values in (("y", "um", where[:, 0] * 1e6), ("x", "mm", where[:, 1] * 1e3)):
+            file[f"stage/{axis}"] = values
+            file[f"stage/{axis}"].attrs["units"] = unit
+    scan = read(path, patterns="/entry/patterns", positions="/stage", **SQUARE, **PIXEL)
+    np.testing.assert_allclose(moved(scan), positions_px(), atol=1e-6)
 
 
 def test_columns_that_nobody_has_named_are_said(tmp_path: Path) -> None:

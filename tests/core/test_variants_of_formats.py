@@ -153,6 +153,7 @@ def test_the_calibration_counts_where_coordinates_are_in_pixels(tmp_path: Path, 
         for name, value in (("R_pixel_size", 2.0), ("R_pixel_units", "A"), ("Q_pixel_size", 0.05)):
             file[f"{group}/calibration/{name}"] = value
         file[f"{group}/calibration/Q_pixel_units"] = b"A^-1"
+        file[f"{group}/calibration/QR_rotation"] = b"_None"
     scan, pixel_m = read(path), 1e-10 / (SIDE * 0.05)
     np.testing.assert_allclose(scan.metadata["object_pixel_size_m"], pixel_m)
     np.testing.assert_allclose(moved(scan).max(axis=0), (np.array(RASTER) - 1) * 2e-10 / pixel_m)
