@@ -353,7 +353,7 @@ def _require(cls: type, values: Mapping[str, Any], *names: str) -> None:
     section = section_of(cls).label
     given = _names(cls, [written for written, value in values.items() if value is not None])
     missing = [
-        Failure.of(f"{section}.{name}", f"{name} is required; got none. Set it in overrides.")
+        Failure.of(f"{section}.{name}", f"{name} is required; got nothing. Set it in overrides.")
         for name in names
         if name not in given
     ]

@@ -111,7 +111,9 @@ def create_training_payload(
     places = settled(request, TrainingConfig, places)
     _require_n_groups(request, TrainingConfig)
     with after_the_rest(request, execution_config):
-        files = files_of(places["train_data_file"], "Training data file not found")
+        files = files_of(
+            places["train_data_file"], f"Training data file not found{request.file_of('train_data_file')}"
+        )
         inferred = from_data(request, files)
     request.add(ModelConfig, inferred_layer(inferred, "N"))
     request.add(TrainingConfig, inferred_layer(inferred, "nphotons"))
@@ -208,7 +210,9 @@ def create_inference_payload(
     places = settled(request, InferenceConfig, places)
     _require_n_groups(request, InferenceConfig)
     with after_the_rest(request, execution_config):
-        archive, files = model_and_files(places["model_path"], places["test_data_file"])
+        archive, files = model_and_files(
+            places["model_path"], places["test_data_file"], request.file_of("test_data_file")
+        )
         trained = trained_layers(archive)
         add_model(request, trained, files)
     training = resolve(TrainingConfig, [trained["training"]])
@@ -304,5 +308,5 @@ def _require_n_groups(request: Request, cls: type) -> None:
     if not request.speaks_of("n_groups") and not request.unread:
         field = section_of(cls).labelled("n_groups")
         rule = "expected an integer >= 1, or none for one group at every scan position"
-        words = f"n_groups is required: {rule}; got none. Set it as an override, as a flag or in a file."
+        words = f"n_groups is required: {rule}; got nothing. Set it as an override, as a flag or in a file."
         request.fail([Failure.of(field, words)])

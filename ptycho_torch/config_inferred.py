@@ -44,8 +44,13 @@ def files_of(path: object, complaint: str) -> list[Path]:
         raise FileNotFoundError(f"{complaint}: {error}") from None
 
 
-def model_and_files(model_path: str | Path | None, data: object) -> tuple[Path, list[Path]]:
+def model_and_files(model_path: str | Path | None, data: object, place: str = "") -> tuple[Path, list[Path]]:
     """The archive of a model and the files of a scan to reconstruct.
+
+    Args:
+        model_path: of the model.
+        data: the scan.
+        place: where the scan is named, for the message where there is none.
 
     Raises:
         ConfigError: there is no such model, or neither of the two.
@@ -58,7 +63,7 @@ def model_and_files(model_path: str | Path | None, data: object) -> tuple[Path, 
     except ConfigError as error:
         archive, missing = Path(), error.failures
     try:
-        files = files_of(data, "Scan file not found")
+        files = files_of(data, f"Scan file not found{place}")
     except FileNotFoundError as error:
         if not missing:
             raise

@@ -61,7 +61,7 @@ def create_solver_payload(
     request = asked([SolverConfig, PyTorchExecutionConfig], overrides, levels, unread)
     places = settled(request, SolverConfig, {"data_file": data, "output_dir": output_dir})
     with after_the_rest(request, execution_config):
-        files_of(places["data_file"], "Scan file not found")
+        files_of(places["data_file"], f"Scan file not found{request.file_of('data_file')}")
     return solver_payload(request.answer({PyTorchExecutionConfig: execution_config}))
 
 

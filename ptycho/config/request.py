@@ -180,6 +180,11 @@ class Request:
         path = self.says(name)
         return path if isinstance(path, str) else None
 
+    def file_of(self, name: str) -> str:
+        """The file and line of what the strongest level says, as ` (run.toml:7)`; empty where that is no file."""
+        origin = self._merged(name).get(name)
+        return f" ({origin.locator})" if origin and origin.in_file else ""
+
     def speaks_of(self, name: str) -> bool:
         """Whether any level names a setting."""
         return name in self._merged(name)

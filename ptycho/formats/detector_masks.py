@@ -137,6 +137,8 @@ def _from_file(sources: Sources, images: Images) -> Mask | None:
     if path is None:
         return None
     path = Path(path)
+    if not path.exists():
+        sources.refuse("mask_file", "a mask", "no such file", "Check the path.", path)
     if path.suffix == ".npy":
         try:
             with open_regular(path) as file:

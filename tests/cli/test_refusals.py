@@ -346,3 +346,17 @@ def test_a_run_in_place_of_its_scan_is_refused_with_its_name(
 def test_a_scan_in_place_of_the_model_is_refused_as_one(ptycho: Run, scan: Path) -> None:
     code, _, said = ptycho("reconstruct", scan, scan, "--accelerator", "cpu")
     assert (code, told(said)) == (2, [("inference.model_path",)])
+
+
+@pytest.mark.parametrize(
+    ("command", "table", "name"),
+    [("train", "training", "train_data_file"), ("reconstruct", "solver", "data_file")],
+)
+def test_a_scan_that_a_file_names_and_is_not_there_is_refused_with_its_line(
+    ptycho: Run, tmp_path: Path, command: str, table: str, name: str
+) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(f'[{table}]\n{name} = "missing.npz"\n')
+    code, _, said = ptycho(command, "--config", file, "--output-dir", tmp_path / "run", "--quiet")
+    assert code == 2
+    assert f"not found ({file}:2): {tmp_path / 'missing.npz'}: " in said

@@ -120,6 +120,12 @@ def test_a_mask_file_without_a_mask_is_refused(file: Path, tmp_path: Path, conte
         read(file, **(ALL | {"mask_file": str(mask)}))
 
 
+@pytest.mark.parametrize("name", ["mask.npy", "mask.h5"])
+def test_a_mask_file_that_is_not_there_is_told_as_such(file: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=rf"mask_file: expected a mask; got no such file from .*{name}"):
+        read(file, **(ALL | {"mask_file": str(tmp_path / name)}))
+
+
 @pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="needs Linux")
 @pytest.mark.parametrize("name", ["scan.npz", "scan.h5"])
 def test_a_file_without_an_end_keeps_no_reader_waiting(tmp_path: Path, name: str) -> None:
