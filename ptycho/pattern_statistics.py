@@ -167,6 +167,7 @@ def summarize(array: Stack, ignored: Mask | None = None, *, with_gaps: bool = Tr
     first, of_first = np.asarray(array[int(lost[0])]), ignored
     if ignored is not None and ignored.ndim == len(array.shape):
         of_first, ignored = ignored[lost[0]], ignored[rows]
+    held = np.sort(first if of_first is None else first[~of_first], axis=None)
     others, _ = _read(taken(array, rows), ignored)
     totals, squares = np.zeros(n), np.zeros(n)
     totals[rows], squares[rows] = others.frame_total, others.frame_square
@@ -178,7 +179,7 @@ def summarize(array: Stack, ignored: Mask | None = None, *, with_gaps: bool = Tr
         frame_square=squares,
         top_row=rows[others.top_row],
         unmeasured=lost,
-        unmeasured_value=float(np.median(first if of_first is None else first[~of_first])),
+        unmeasured_value=float(held[len(held) // 2]),
     )
 
 

@@ -103,6 +103,7 @@ def test_odd_arrays_raise_nothing_else(folder: Path, odd: dict[str, Any], missin
     st.integers(0, 255) | st.sampled_from(b"()[]{}'#,"),
     st.sampled_from([".npz", ".h5", ".cxi"]),
 )
+@example(b"", 323, False, 127, ".npz")
 def test_damaged_files_raise_nothing_else(
     folder: Path, content: bytes, place: int, in_header: bool, byte: int, suffix: str
 ):
