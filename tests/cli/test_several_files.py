@@ -74,7 +74,7 @@ def test_data_may_stand_in_any_of_the_files(ptycho: Any):
     Path("data.toml").write_text("[training]\ntrain_data_file = 'nowhere.npz'\n")
     code, _, err = ptycho("train", "--config", "data.toml", "--config", "site.toml")
     assert code == 2
-    assert "Training data file not found: " in err
+    assert "Training data file not found (data.toml:2): " in err
     code, _, err = ptycho("train", "--config", "absent.toml", "--config", "site.toml")
     assert (code, told(err)) == (2, [("absent.toml",)])
 

@@ -106,7 +106,7 @@ def test_a_file_may_name_the_model_or_the_scan(ptycho: Run, scan: Path, tmp_path
     Path("scan.toml").write_text("[solver]\ndata_file = 'nowhere.npz'\nn_iterations = 0\n")
     code, _, said = ptycho("reconstruct", "--config", "scan.toml")
     assert code == 2
-    assert [name for name, *_ in told(said)] == ["solver.n_iterations", "Scan file not found"]
+    assert [name for name, *_ in told(said)] == ["solver.n_iterations", "Scan file not found (scan.toml:2)"]
 
 
 def test_what_does_not_go_with_resume_is_refused(ptycho: Run) -> None:
