@@ -75,6 +75,8 @@ def hot_pixels(counts: Array, *, everywhere: bool, rank: int = 1, bad: Mask | No
     silent: Mask | None = bad if bad is None or bad.ndim == 2 else np.asarray(bad.any(axis=0))
     around = _around(light, rank, silent)
     hot: Mask = (light > least) & (light > HOT * around)
+    while rank > 1 and (edge := hot & (light <= HOT * brightest_neighbor(np.where(hot, 0, light)))).any():
+        hot &= ~edge  # beside light that is not hot, as the corner of an aperture is
     if rank > 1 and hot.any():
         row, column = middle_of(np.minimum(light, around))
         rows, columns = np.ogrid[: len(light), : len(light)]

@@ -103,6 +103,14 @@ def test_a_beam_of_a_few_pixels_is_not_hot() -> None:
     assert "hot_pixels" not in names(scan)
 
 
+@pytest.mark.parametrize("shape", ["disc", "square"])
+def test_the_edge_of_an_aperture_is_not_hot(shape: str) -> None:
+    rows, columns = np.mgrid[:64, :64] - 32
+    lit = np.hypot(rows, columns) <= 12 if shape == "disc" else np.maximum(abs(rows), abs(columns)) <= 8
+    counts = np.random.default_rng(0).poisson(300.0 * lit, (100, 64, 64))
+    assert "hot_pixels" not in names(scan_of(counts, with_probe=False))
+
+
 def test_light_beside_a_cross_of_bad_pixels_is_not_hot() -> None:
     bad = np.zeros((64, 64), bool)
     bad[[28, 29]], bad[:, [35, 36]] = True, True
