@@ -108,7 +108,7 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
         found += of_pixels
     totals = totals[rows] - hot_counts
     mean_counts = max(float(totals.mean()), 0.0)
-    step = None if summary.whole or decision.domain == "amplitude" else step_of(sample)
+    step = None if decision.domain == "amplitude" else step_of(sample)
     found += [*frame_verdicts.of_unmeasured(summary), *frame_verdicts.of_photons(mean_counts, step)]
     if not is_inverted:
         found += frame_verdicts.of_empty_frames(empty, n)

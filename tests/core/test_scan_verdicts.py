@@ -277,9 +277,11 @@ def test_intensities_scaled_to_nothing_are_said(tmp_path, caplog):
     assert re.search(r"a pattern holds \S+ photons on average: .* not photon counts", warning)
 
 
-@pytest.mark.parametrize("gain", [1e-12, 0.25, 3.7])
-def test_counts_times_a_gain_are_said_with_it(tmp_path, caplog, gain):
-    RawData.from_file(write(tmp_path, diff3d=(COUNTS * gain).astype(np.float32)))
+@pytest.mark.parametrize(
+    ("gain", "dtype"), [(1e-12, np.float32), (0.25, np.float32), (3.7, np.float32), (10, np.uint32)]
+)
+def test_counts_times_a_gain_are_said_with_it(tmp_path, caplog, gain, dtype):
+    RawData.from_file(write(tmp_path, diff3d=(COUNTS * gain).astype(dtype)))
     (warning,) = said(caplog)
     assert f"all values are whole multiples of {gain:g}: these are counts times a gain" in warning
     assert f"Divide the patterns by {gain:g}." in warning

@@ -99,7 +99,8 @@ def test_a_cosmic_hit_is_masked_in_its_pattern_alone_and_said(domain, caplog):
 
 
 def test_single_photons_of_a_detector_that_counts_in_other_units_are_no_cosmic_hits():
-    assert read(sound(n_positions=100, nphotons=1e4).patterns * np.uint32(70)).verdicts == ()
+    (verdict,) = read(sound(n_positions=100, nphotons=1e4).patterns * np.uint32(70)).verdicts
+    assert (verdict.name, verdict.statistic) == ("photons", 70)
 
 
 def test_a_detector_that_saturates_far_below_its_largest_integer_is_said(domain, caplog):
