@@ -38,6 +38,9 @@ ISOLATED: Final = 0.5
 FEWEST_IMAGES: Final = 5
 """With fewer images one of them is not told from the others."""
 
+USUAL: Final = 0.1
+"""Quantile of how much of an image is no measurement: as much is none in all, where so few images were measured."""
+
 FEWEST_TRIPLES: Final = 500
 """Neighbouring pixels with light in them, from which their noise is told."""
 
@@ -199,7 +202,7 @@ def _n_used(shape: tuple[int, ...], ignored: Mask | None) -> int | Array:
 
 def _unmeasured(shares: Array) -> Array:
     """Images of which most values are no measurement while those of others are, by their share: int64 (k,)."""
-    usual = np.median(shares) if len(shares) >= FEWEST_IMAGES else 1.0
+    usual = np.quantile(shares, USUAL) if len(shares) >= FEWEST_IMAGES else 1.0
     return np.flatnonzero(shares - usual > 0.5)
 
 

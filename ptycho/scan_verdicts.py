@@ -176,7 +176,8 @@ def _of_pixels(scan: Seen, sample: Array, power: float) -> tuple[list[Verdict], 
 
     hot = np.zeros(light.shape, dtype=bool)
     for rank in spot_verdicts.SPOTS:
-        hot |= spot_verdicts.hot_pixels(counts, everywhere=not may_be_light(rank), rank=rank, bad=bad)
+        everywhere = not may_be_light(rank)
+        hot |= spot_verdicts.hot_pixels(counts, everywhere=everywhere, rank=rank, bad=bad, probe=scan.probe)
     found = [*spot_verdicts.of_hot_pixels(hot, light)]
     bad = joined(bad, hot) if hot.any() else bad
     hits = np.empty((0, 3), dtype=np.int64)

@@ -21,6 +21,9 @@ SHARP: Final = 4.0
 """Where the far field of the probe alone has a pixel so many times as bright as its neighbours, patterns may have such
 pixels as well."""
 
+DIMMEST: Final = 1e-6
+"""Part of the brightest light of a probe's far field below which it tells nothing."""
+
 BEAM_PX: Final = 2.0
 """Distance from the middle of the other light within which a single bright pixel may be the beam."""
 
@@ -33,6 +36,12 @@ PAIR: Final = 2
 
 HOT_SHARE: Final = 1e-3
 """Share of all light below which a pixel does not count as hot."""
+
+MOST_SILENT: Final = 5
+"""Neighbours without a measurement from which on those of a pixel tell nothing."""
+
+LEAST_PERCENT: Final = 0.005
+"""Share of all light that rounds to one percent."""
 
 FEWEST_COUNTS: Final = 20.0
 """Photons below which a single pixel may be bright by chance."""
@@ -61,7 +70,14 @@ def has_sharp_beam(usual: Array, rank: int) -> bool:
     return bool((np.hypot(*(sharp - np.array(middle_of(rest))).T) <= BEAM_PX).any())
 
 
-def hot_pixels(counts: Array, *, everywhere: bool, rank: int = 1, bad: Mask | None = None) -> Mask:
+def hot_pixels(
+    counts: Array,
+    *,
+    everywhere: bool,
+    rank: int = 1,
+    bad: Mask | None = None,
+    probe: Array | None = None,
+) -> Mask:
     """Pixels that outshine those around in the mean of patterns, even without the one in which they are brightest.
 
     Args:
@@ -69,12 +85,14 @@ def hot_pixels(counts: Array, *, everywhere: bool, rank: int = 1, bad: Mask | No
         everywhere: False leaves the central half alone, where patterns may have such pixels.
         rank: pixels that may be hot side by side; several may also be the beam.
         bad: bool, (N, N) or (n, N, N), pixels that were not measured.
+        probe: (modes, N, N); where its own far field outshines what is around, a pixel must do so the more.
     """
     light = (counts.sum(axis=0) - counts.max(axis=0)) / max(1, len(counts) - 1)
     least = max(HOT_SHARE * light.sum(), FEWEST_COUNTS * photon_unit(counts, light) / len(counts))
     silent: Mask | None = bad if bad is None or bad.ndim == 2 else np.asarray(bad.any(axis=0))
     around = _around(light, rank, silent)
-    hot: Mask = (light > least) & (light > HOT * around)
+    times = HOT if probe is None else HOT * _sharpness(far_field_light(probe), rank)
+    hot: Mask = (light > least) & (light > times * around)
     while rank > 1 and (edge := hot & (light <= HOT * brightest_neighbor(np.where(hot, 0, light)))).any():
         hot &= ~edge  # beside light that is not hot, as the corner of an aperture is
     if rank > 1 and hot.any():
@@ -87,15 +105,25 @@ def hot_pixels(counts: Array, *, everywhere: bool, rank: int = 1, bad: Mask | No
     return hot
 
 
+def _sharpness(light: Array, rank: int) -> Array:
+    """How many times as bright each pixel of light (N, N) is as those around, at least 1."""
+    least = DIMMEST * light.max()
+    return np.maximum(
+        1, np.where(light > least, light / np.maximum(brightest_neighbor(light, rank), least), 1)
+    )
+
+
 def _around(image: Array, rank: int, silent: Mask | None) -> Array:
     """The light around each pixel of an image (N, N) beside which others may be as bright, so many in all.
 
-    Neighbours that were not measured, bool (N, N), may be bright as well.
+    Neighbours that were not measured, bool (N, N), may be bright as well; where most are, the light is infinite.
     """
-    if silent is None or rank == 1:
+    if silent is None:
         return brightest_neighbor(image, rank)
-    found = brightest_neighbor(np.where(silent, np.inf, image), rank)
-    return np.where(np.isfinite(found), found, brightest_neighbor(image))
+    beside, filled = brightest_neighbor(image), np.where(silent, np.inf, image)
+    beside = np.where(np.isfinite(brightest_neighbor(filled, MOST_SILENT)), beside, np.inf)
+    found = brightest_neighbor(filled, rank) if rank > 1 else beside
+    return np.where(np.isfinite(found), found, beside)
 
 
 def of_hot_pixels(hot: Mask, light: Array) -> Iterator[Verdict]:
@@ -103,12 +131,13 @@ def of_hot_pixels(hot: Mask, light: Array) -> Iterator[Verdict]:
     if not hot.any():
         return
     row, column = np.argwhere(hot)[0]
-    share, n_hot = float(light[hot].sum() / light.sum()), int(np.count_nonzero(hot))
+    part, n_hot = float(light[hot].sum() / light.sum()), int(np.count_nonzero(hot))
+    share = f"{part:.0%}" if part >= LEAST_PERCENT else "less than 1%"
     place = f"row {row}, column {column}"
     found = (
-        f"1 pixel, in {place}, holds {share:.0%} of the light, and its neighbours almost none: it is"
+        f"1 pixel, in {place}, holds {share} of the light, and its neighbours almost none: it is"
         if n_hot == 1
-        else f"{n_hot} pixels, the first in {place}, hold {share:.0%} of the light, and their neighbours almost "
+        else f"{n_hot} pixels, the first in {place}, hold {share} of the light, and their neighbours almost "
         "none: they are"
     )
     remedy = "Mark such pixels as bad (mask_file) to silence this warning."

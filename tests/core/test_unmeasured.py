@@ -73,6 +73,14 @@ def test_what_is_masked_anyway_does_not_hide_a_pattern_that_was_not_measured() -
     np.testing.assert_array_equal(scan.bad_pixels, bad)
 
 
+def test_patterns_that_were_not_measured_may_be_most() -> None:
+    counts = COUNTS.astype(np.uint16)
+    counts[20:80] = 65535
+    scan = scan_of(counts)
+    assert names(scan) == ["unmeasured_frames"]
+    np.testing.assert_array_equal(scan.patterns, np.delete(COUNTS, slice(20, 80), axis=0))
+
+
 @pytest.mark.parametrize("with_probe", [True, False])
 @pytest.mark.parametrize("spot", SPOTS)
 @pytest.mark.parametrize("at", [(6, 9), (38, 25)])
@@ -111,10 +119,34 @@ def test_the_edge_of_an_aperture_is_not_hot(shape: str) -> None:
     assert "hot_pixels" not in names(scan_of(counts, with_probe=False))
 
 
+def test_the_cross_of_a_rectangular_probe_is_not_hot() -> None:
+    probe = np.zeros((64, 64), complex)
+    probe[26:38, 20:44] = 1
+    light = np.abs(np.fft.fftshift(np.fft.fft2(probe, norm="ortho"))) ** 2
+    counts = np.random.default_rng(0).poisson(np.tile(light * 1e6 / light.sum(), (100, 1, 1)))
+    for known in (probe[None].astype(np.complex64), None):
+        scan = RawData.from_arrays(counts, CLEAN.positions_px, known, domain="intensity")
+        assert "hot_pixels" not in names(scan)
+    counts[:, 7, 9] = counts[:, 7, 8] = 20000
+    scan = RawData.from_arrays(
+        counts, CLEAN.positions_px, probe[None].astype(np.complex64), domain="intensity"
+    )
+    assert np.argwhere(np.asarray(scan.bad_pixels)).tolist() == [[7, 8], [7, 9]]
+
+
 def test_light_beside_a_cross_of_bad_pixels_is_not_hot() -> None:
     bad = np.zeros((64, 64), bool)
     bad[[28, 29]], bad[:, [35, 36]] = True, True
     assert not names(scan_of(np.where(bad, 0, COUNTS), bad_pixels=bad))
+
+
+def test_the_corner_of_an_aperture_between_gaps_is_not_hot() -> None:
+    light, bad = np.full((64, 64), 5.0), np.zeros((64, 64), bool)
+    light[12:40, 12:50] = 2000
+    bad[[40, 41]], bad[:, [10, 11]] = True, True
+    light[39, 12], light[20:39, 12:50], light[39, 13:] = 2000, 230, 230
+    counts = np.random.default_rng(0).poisson(np.tile(np.where(bad, 0, light), (100, 1, 1)))
+    assert "hot_pixels" not in names(scan_of(counts, bad_pixels=bad))
 
 
 @pytest.mark.parametrize("steps", [(3, 0), (0, -3), (4, 4)])
