@@ -35,25 +35,20 @@ def is_sound(block: Array) -> bool:
     return not block.size or (float(block.min()) >= 0 and float(block.max()) < np.inf)
 
 
-def n_flags(block: Array) -> Array:
-    """How many values of each image of a block are such flags: int64 (k,)."""
-    if is_sound(block):
-        return np.zeros(len(block), dtype=np.int64)
-    finite = np.isfinite(block)
-    meant = np.where(finite, block, np.zeros((), block.dtype))
-    hit = ~finite | (meant == FLAGS[0]) | (meant == FLAGS[1])
-    return np.count_nonzero(hit.reshape(len(block), -1), axis=1)
-
-
 class Gaps:
     """Looks for such values in images, block by block, and tells the gaps of a detector from what is wrong.
 
     Args:
         shape: of one image.
+        n: number of images.
+
+    Attributes:
+        n_flags: how many of the flags each image has, int64 (n,).
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], n: int) -> None:
         self._shape = shape
+        self.n_flags = np.zeros(n, dtype=np.int64)
         self._hits = np.zeros((len(FLAGS), 0), np.int32)  # in how many images each pixel has each flag
         self._lowest = self._row = np.zeros(0)  # of each pixel, and the first image that has it
         self._highest = np.zeros(0)  # of each pixel, of its values below 0; -inf where it has none
@@ -71,7 +66,11 @@ class Gaps:
         finite, zero = np.isfinite(block), np.zeros((), block.dtype)
         low = np.where(finite & (block < 0), block, zero)
         for hits, flag in zip(self._hits, FLAGS, strict=True):
-            hits += np.count_nonzero(~finite if math.isnan(flag) else low == flag, axis=0)
+            hit = ~finite if math.isnan(flag) else low == flag
+            hits += np.count_nonzero(hit, axis=0)
+            self.n_flags[first_row : first_row + len(block)] += np.count_nonzero(
+                hit.reshape(len(block), -1), axis=1
+            )
         lower = low.min(axis=0) < self._lowest
         self._lowest = np.where(lower, low.min(axis=0), self._lowest)
         self._row = np.where(lower, first_row + low.argmin(axis=0), self._row)

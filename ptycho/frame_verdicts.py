@@ -44,7 +44,7 @@ OF_EQUAL: Final = (
     "patterns: expected patterns that differ; got equal ones",
     "They show no object: look for the right array, or for a beam that missed the object.",
 )
-"""What is said of these, and the remedy."""
+"""The sentence on these, and the remedy."""
 
 ONE: Final = 0.01
 """Distance of a step between counts from 1 that is rounding."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ptycho.detector_gaps import Gaps, is_sound, n_flags
+from ptycho.detector_gaps import Gaps, is_sound
 from ptycho.stored_array import Array, Stack, StoredArray, taken
 
 Mask = npt.NDArray[np.bool_]
@@ -215,7 +215,7 @@ def _read(array: Stack, ignored: Mask | None, *, with_gaps: bool = True) -> tupl
         top=np.full(shape, -np.inf),
         top_row=np.zeros(shape, dtype=np.int64),
     )
-    gaps, n_silent = Gaps(shape), np.zeros(n, dtype=np.int64)
+    gaps = Gaps(shape, n)
     for start, block in blocks(array):
         if block.size == 0:
             continue
@@ -225,12 +225,11 @@ def _read(array: Stack, ignored: Mask | None, *, with_gaps: bool = True) -> tupl
                 ignored if ignored.ndim < block.ndim else ignored[start:][: len(block)], 0, block
             )
             summary.hides = summary.hides or not is_sound(block)
-        n_silent[start : start + len(block)] = n_flags(meant)
         meant = gaps.taken_out(start, meant)
         summary.whole = summary.whole and _is_whole(meant)
         _add(summary, start, _without_flags(summary, start, meant))
     _judge_gaps(summary, gaps, n if with_gaps else 0)
-    n_silent += sum(summary.frame_hits.values(), np.zeros(n, dtype=np.int64))
+    n_silent = sum(summary.frame_hits.values(), gaps.n_flags)
     return _judge_flags(summary, array), n_silent
 
 

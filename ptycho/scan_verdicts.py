@@ -14,6 +14,7 @@ import numpy as np
 from ptycho import frame_verdicts, pixel_verdicts, position_verdicts, spot_verdicts
 from ptycho.geometry import Geometry
 from ptycho.pattern_statistics import Mask, Summary, sample_of
+from ptycho.probe import far_field_light
 from ptycho.scan_domain import SET, Decision, step_of
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack, silenced, taken
@@ -167,17 +168,18 @@ def _of_pixels(scan: Seen, sample: Array, power: float) -> tuple[list[Verdict], 
     """
     counts = sample**power
     light, bad = counts.mean(axis=0), scan.bad
-    usual = np.median(counts, axis=0)
+    meant = None if scan.probe is None else far_field_light(scan.probe)
+    usual = np.median(counts, axis=0) if meant is None else meant
 
     def may_be_light(rank: int) -> bool:
-        if scan.probe is None:
+        if meant is None:
             return spot_verdicts.has_sharp_beam(usual, rank)
-        return spot_verdicts.is_sharp(scan.probe, rank)
+        return spot_verdicts.is_sharp(meant, rank)
 
     hot = np.zeros(light.shape, dtype=bool)
     for rank in spot_verdicts.SPOTS:
         everywhere = not may_be_light(rank)
-        hot |= spot_verdicts.hot_pixels(counts, everywhere=everywhere, rank=rank, bad=bad, probe=scan.probe)
+        hot |= spot_verdicts.hot_pixels(counts, everywhere=everywhere, rank=rank, bad=bad, meant=meant)
     found = [*spot_verdicts.of_hot_pixels(hot, light)]
     bad = joined(bad, hot) if hot.any() else bad
     hits = np.empty((0, 3), dtype=np.int64)

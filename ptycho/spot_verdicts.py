@@ -7,7 +7,6 @@ import numpy as np
 
 from ptycho.pattern_statistics import Mask, Summary, brightest_neighbor
 from ptycho.pixel_verdicts import BRIGHT, middle_of
-from ptycho.probe import far_field_light
 from ptycho.stored_array import Array, Stack
 from ptycho.verdict import Verdict
 
@@ -50,11 +49,10 @@ MOST_HITS: Final = 1.0
 """Cosmic hits in a pattern, on average, beyond which single bright pixels must be photons."""
 
 
-def is_sharp(probe: Array, rank: int) -> bool:
-    """Whether so many pixels of a pattern may outshine those around, by the far field of the probe (modes, N, N)."""
-    light = far_field_light(probe)
-    lit = light >= BRIGHT * light.max()
-    return bool((light > SHARP * brightest_neighbor(light, rank))[lit].any())
+def is_sharp(meant: Array, rank: int) -> bool:
+    """Whether so many pixels of a pattern may outshine those around, by the light of the probe's far field (N, N)."""
+    lit = meant >= BRIGHT * meant.max()
+    return bool((_sharpness(meant, rank) > SHARP)[lit].any())
 
 
 def has_sharp_beam(usual: Array, rank: int) -> bool:
@@ -76,7 +74,7 @@ def hot_pixels(
     everywhere: bool,
     rank: int = 1,
     bad: Mask | None = None,
-    probe: Array | None = None,
+    meant: Array | None = None,
 ) -> Mask:
     """Pixels that outshine those around in the mean of patterns, even without the one in which they are brightest.
 
@@ -85,13 +83,13 @@ def hot_pixels(
         everywhere: False leaves the central half alone, where patterns may have such pixels.
         rank: pixels that may be hot side by side; several may also be the beam.
         bad: bool, (N, N) or (n, N, N), pixels that were not measured.
-        probe: (modes, N, N); where its own far field outshines what is around, a pixel must do so the more.
+        meant: (N, N), light of the probe's far field; where it outshines what is around, a pixel must do so the more.
     """
     light = (counts.sum(axis=0) - counts.max(axis=0)) / max(1, len(counts) - 1)
     least = max(HOT_SHARE * light.sum(), FEWEST_COUNTS * photon_unit(counts, light) / len(counts))
     silent: Mask | None = bad if bad is None or bad.ndim == 2 else np.asarray(bad.any(axis=0))
     around = _around(light, rank, silent)
-    times = HOT if probe is None else HOT * _sharpness(far_field_light(probe), rank)
+    times = HOT if meant is None else HOT * _sharpness(meant, rank)
     hot: Mask = (light > least) & (light > times * around)
     while rank > 1 and (edge := hot & (light <= HOT * brightest_neighbor(np.where(hot, 0, light)))).any():
         hot &= ~edge  # beside light that is not hot, as the corner of an aperture is

@@ -61,7 +61,7 @@ class Section:
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
     """Old or foreign name -> field; using one gives a DeprecationWarning."""
     also: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Name that callers use -> field; it works in construction, without a word."""
+    """Name that callers use -> field; it works in construction, and gives no warning."""
     prefix: str | None = None
     """What its environment variables start with, in upper case; None: the environment is not read."""
     conflicts: Callable[[Mapping[str, Any]], Iterable["Conflict"]] = lambda values: ()

@@ -45,7 +45,7 @@ class Layout(NamedTuple):
     mask: Places = ()
     mask_marks: str = "bad"
     mask_may_be_none: bool = False
-    """Whether an array of no or one value in the place of a mask says that there is none."""
+    """Whether an array of no or one value in the place of a mask means that there is no mask."""
     harmless_bits: int = 0
     """Bits of a mask that say something else than that a pixel is bad."""
     energy: tuple[Places, str] = ((), "J")

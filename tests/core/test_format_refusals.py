@@ -33,7 +33,7 @@ def test_all_that_a_file_does_not_say_comes_in_one_error(file: Path) -> None:
     assert "/entry/patterns (20 x 24 x 30, uint16), /entry/x (20, float64)" in patterns
     assert patterns.endswith("Name it, as in --patterns /entry/patterns.")
     assert positions.startswith("positions: expected scan positions")
-    assert "got none from" in positions  # what is held is said once
+    assert "got none from" in positions  # the arrays of the file are listed once
     assert positions.endswith("Name them, as in --positions-x /entry/x --positions-y /entry/y.")
     with pytest.raises(DataError) as caught:
         read(file, patterns="/entry/no", positions_y="/entry/nor", positions_x="/entry/x")
