@@ -1,16 +1,17 @@
 """Where the archive of a trained model is, and what it says the model is; the weights in it are not read here."""
 
+import contextlib
 import json
 import struct
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
 from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.record import RECORD, damages, is_record, settings_in, version_of
 from ptycho.memory import available_bytes, size_text, too_large
-from ptycho.regular_files import first_bytes, read_regular
+from ptycho.regular_files import open_regular, read_regular
 
 ARCHIVE: Final = "wts.h5.zip"
 """The file of a trained model in the output folder of its training."""
@@ -86,12 +87,14 @@ def _refuse_scan(path: Path) -> None:
 
 def _holds_arrays(path: Path) -> bool:
     """Whether a file is one of HDF5 or an NPZ; False of one that is damaged."""
-    if not zipfile.is_zipfile(path):
-        return first_bytes(path, len(_HDF5)) == _HDF5
     try:
-        with zipfile.ZipFile(path) as packed:
-            names = packed.namelist()
-    except UNREADABLE:
+        with open_regular(path) as file:
+            if not zipfile.is_zipfile(file):
+                file.seek(0)
+                return file.read(len(_HDF5)) == _HDF5
+            with zipfile.ZipFile(file) as packed:
+                names = packed.namelist()
+    except (*UNREADABLE, FileNotFoundError):
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -118,12 +121,13 @@ def read_archive_config(archive: Path) -> dict[str, Any] | None:
         archive: the archive, or the folder of its unpacked members.
 
     Raises:
-        BundleError: it is damaged, its configuration is not stored as it is, or that is no JSON mapping that holds
-            the mappings `model` and `training`.
+        BundleError: it is not there, or no longer; it is damaged, its configuration is not stored as it is, or that
+            is no JSON mapping that holds the mappings `model` and `training`.
     """
-    if is_unfinished(archive):
-        return _recorded_config(archive)
-    content = _config_content(archive)
+    with refused_if_gone(archive):
+        if is_unfinished(archive):
+            return _recorded_config(archive)
+        content = _config_content(archive)
     if content is None:
         return None
     said = decode_config(archive, content)
@@ -148,6 +152,16 @@ def refuse(source: Path, expected: str, found: str, way_out: str) -> NoReturn:
     """Raise the BundleError of a file: the rule, what was found, what to do."""
     message = printable(f"{source}: expected {expected}; got {found}. {way_out}")
     raise BundleError([Failure(str(source), message)])
+
+
+@contextlib.contextmanager
+def refused_if_gone(source: Path) -> Generator[None]:
+    """While a model is read: the BundleError where it is not there, or no longer, since another run replaces it."""
+    try:
+        yield
+    except FileNotFoundError:
+        advice = f"Model archive not found: give the output folder of a training run, which holds {ARCHIVE}."
+        refuse(source, "a model archive", "no such path", advice)
 
 
 def refuse_damaged(source: Path, found: str) -> NoReturn:
@@ -203,20 +217,21 @@ def _config_content(archive: Path) -> bytes | None:
         place = archive / ARCHIVE_CONFIG
         _check_size(archive, place.stat().st_size)
         return read_regular(place, LARGEST_CONFIG)
-    if not archive.is_file() or not zipfile.is_zipfile(archive):
-        return None
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            if ARCHIVE_CONFIG not in packed.namelist():
-                return None
-            member = packed.getinfo(ARCHIVE_CONFIG)
-            check_stored(archive, [member])
-            _check_size(archive, member.file_size)
-            return packed.read(member)
-    except BundleError:
-        raise
-    except UNREADABLE as error:
-        refuse_damaged(archive, f"a file that is not a complete zip archive ({error})")
+    with open_regular(archive) as file:
+        if not zipfile.is_zipfile(file):
+            return None
+        try:
+            with zipfile.ZipFile(file) as packed:
+                if ARCHIVE_CONFIG not in packed.namelist():
+                    return None
+                member = packed.getinfo(ARCHIVE_CONFIG)
+                check_stored(archive, [member])
+                _check_size(archive, member.file_size)
+                return packed.read(member)
+        except BundleError:
+            raise
+        except UNREADABLE as error:
+            refuse_damaged(archive, f"a file that is not a complete zip archive ({error})")
 
 
 def _check_size(source: Path, n_bytes: int) -> None:

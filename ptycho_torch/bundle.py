@@ -33,6 +33,7 @@ from ptycho.model_archive import (
     refuse,
     refuse_damaged,
     refuse_too_large,
+    refused_if_gone,
 )
 from ptycho.regular_files import read_regular
 from ptycho.version import installed_version
@@ -163,21 +164,16 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
             else "no such path",
             "Model archive not found: give the output folder of a training run.",
         )
-    for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS):
-        refuse_too_large(folder / name)
-    return {name: read_regular(folder / name) for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)}
+    with refused_if_gone(folder):
+        for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS):
+            refuse_too_large(folder / name)
+        return {name: read_regular(folder / name) for name in (ARCHIVE_CONFIG, ARCHIVE_WEIGHTS)}
 
 
 def _read_archive(source: Path) -> dict[str, bytes]:
-    if not source.is_file():
-        refuse(
-            source,
-            "a model archive",
-            "no such path",
-            f"Model archive not found: give the output folder of a training run, which holds {ARCHIVE}.",
-        )
-    refuse_too_large(source)
-    content = read_regular(source)
+    with refused_if_gone(source):
+        refuse_too_large(source)
+        content = read_regular(source)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_members(source, archive.infolist())

@@ -99,6 +99,8 @@ def latest(folder: Path, n_processes: int | None = None) -> Checkpoint:
         except CheckpointError as fault:
             faults.append(fault)
             continue
+        except FileNotFoundError:
+            continue  # a training removed it meanwhile
         for fault in faults:
             log.warning("passed over: %s", fault)
         if faults:
@@ -133,7 +135,7 @@ def best(folder: Path) -> Path:
     for _, checkpoint in scored:
         try:
             _refuse_unsound(checkpoint)
-        except CheckpointError:
+        except (CheckpointError, FileNotFoundError):
             continue
         return checkpoint.path
     return last.path

@@ -1,5 +1,6 @@
 """What the bundle of a training holds, checked as a whole before a model is built from it."""
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ from ptycho.wording import counted
 from ptycho_torch.bundle import Bundle, load_bundle
 from ptycho_torch.config_params import DataConfig, ModelConfig
 from ptycho_torch.forward_model import PtychoPINN
-from ptycho_torch.runs.checkpoints import latest
+from ptycho_torch.runs.checkpoints import Checkpoint, latest
 from ptycho_torch.runtime import read_checkpoint
 
 SECTIONS: Final = ("model", "training", "execution", "data")
@@ -104,7 +105,7 @@ def _way_on(run_dir: Path) -> str:
 def _model_so_far(run_dir: Path) -> TrainedModel:
     """The model of a training that has not ended, by its latest sound checkpoint."""
     said, record = read_archive_config(run_dir) or {}, cast(dict[str, Any], read_json(run_dir / RECORD))
-    found = latest(run_dir / CHECKPOINTS)
+    found, weights = _latest_weights(run_dir / CHECKPOINTS)
     log.warning(
         "%s: the training has not finished; its model after %s is used, from %s. %s",
         printable(str(run_dir)),
@@ -112,7 +113,6 @@ def _model_so_far(run_dir: Path) -> TrainedModel:
         printable(found.path.name),
         _way_on(run_dir),
     )
-    weights = read_checkpoint(found.path)["state_dict"]
     probes = found.content["hyper_parameters"].get("probe_guess_sha256") or []
     setting = said["training"].get("measurement_domain", "auto")
     return TrainedModel(
@@ -160,3 +160,11 @@ def _differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
 
 def _text(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _latest_weights(folder: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
+    """The latest sound checkpoint and what its file holds of the model, read whole."""
+    while True:
+        found = latest(folder)
+        with contextlib.suppress(FileNotFoundError):  # a training that goes on removed it meanwhile
+            return found, read_checkpoint(found.path)["state_dict"]

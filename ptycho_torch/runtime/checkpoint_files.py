@@ -14,6 +14,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from ptycho.checksums import Checksums
 from ptycho.config.errors import ConfigError, Failure, printable
 from ptycho.model_archive import UNREADABLE
+from ptycho.regular_files import open_regular
 
 _UNREADABLE: Final = (*UNREADABLE, OSError, zlib.error, torch.serialization.pickle.UnpicklingError)
 """What zipfile and torch raise for a file that is damaged, or holds more than plain values and tensors."""
@@ -84,6 +85,8 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     refuse_damaged(path)
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
+    except FileNotFoundError:
+        raise
     except _UNREADABLE as error:
         raise unreadable(path, _worded(error)) from None
 
@@ -98,6 +101,8 @@ def read_description(path: Path) -> dict[str, Any]:
     _compare(path, with_tensors=False)
     try:
         return torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise
     except _UNREADABLE as error:
         raise unreadable(path, _worded(error)) from None
 
@@ -129,15 +134,14 @@ def unreadable(path: Path, reason: Exception | str) -> CheckpointError:
 
 
 def _worded(error: Exception) -> Exception | str:
-    refused = isinstance(error, torch.serialization.pickle.UnpicklingError)
-    return "it holds objects other than plain values and tensors" if refused else error
+    if isinstance(error, torch.serialization.pickle.UnpicklingError):
+        return "it holds objects other than plain values and tensors"
+    return (isinstance(error, OSError) and error.strerror) or error
 
 
 def _compare(path: Path, *, with_tensors: bool) -> None:
-    if path.exists() and not path.is_file():
-        raise unreadable(path, "it is not a regular file")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 if member.compress_type != zipfile.ZIP_STORED or member.external_attr:
                     # of what is marked as a folder, torch reads nothing and gives what lies in memory
@@ -149,4 +153,4 @@ def _compare(path: Path, *, with_tensors: bool) -> None:
     except (CheckpointError, FileNotFoundError):
         raise
     except _UNREADABLE as error:
-        raise unreadable(path, error) from None
+        raise unreadable(path, _worded(error)) from None

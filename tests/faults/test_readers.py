@@ -1,16 +1,25 @@
 """Readers beside writers: whoever looks into a run while it is written never sees half a file."""
 
 import contextlib
+import itertools
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ptycho.config.errors import ConfigError
+from ptycho.model_archive import read_archive_config
 from ptycho_torch.bundle import load_bundle
+from ptycho_torch.config_factory import create_inference_payload
+from ptycho_torch.runs.checkpoints import best, latest
+from ptycho_torch.runs.trained import load_trained
 from tests.faults.children import Child, command
 from tests.faults.conftest import SMALL, Tally
+from tests.faults.hostile_models import MODEL, members, trained
+from tests.faults.vanishing import taken_before
 from tests.faults.whole import TEXTS, fault_of
 
 WORKING = ("train", "resume", "reconstruct", "simulate")
@@ -91,3 +100,75 @@ def test_a_model_that_is_being_replaced_is_whole_or_not_there(
         readings += 1
     tally("readings beside a writer", readings)
     assert child.ended().code == 0
+
+
+def _packed(folder: Path) -> list[Path]:
+    shutil.copytree(trained(), folder)
+    return [folder / MODEL]
+
+
+def _unpacked(folder: Path) -> list[Path]:
+    folder.mkdir(parents=True)
+    for name, content in members().items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in members()]
+
+
+READING: dict[str, Callable[[Path, Path], Any]] = {
+    "load_bundle": lambda folder, _: load_bundle(folder),
+    "read_archive_config": lambda folder, _: read_archive_config(
+        folder / MODEL if (folder / MODEL).is_file() else folder
+    ),
+    "create_inference_payload": lambda folder, scan: create_inference_payload(
+        folder, scan, folder / "new", {"n_groups": 8}
+    ),
+}
+
+
+def _without(
+    made: Callable[[Path], Path], read: Callable[[Path], Any], tally: Tally, folder: Path
+) -> list[str]:
+    """Read with a file taken away before every look at it, one after the other; what each reading raised."""
+    said: list[str] = []
+    for look in itertools.count(1):
+        file = made(folder / str(look))
+        with taken_before(file, look) as looks:
+            try:
+                read(folder / str(look))
+            except ConfigError as error:
+                said.append(str(error) if looks.is_gone else f"refused while it is there: {error}")
+        if not looks.is_gone:
+            assert look > 1
+            tally("files taken away", look - 1)
+            return said
+    raise AssertionError
+
+
+@pytest.mark.parametrize("door", READING)
+@pytest.mark.parametrize("kind", [_packed, _unpacked])
+def test_a_model_that_is_taken_away_while_it_is_read_is_not_found(
+    kind: Callable[[Path], list[Path]], door: str, scan: Path, tmp_path: Path, tally: Tally
+) -> None:
+    for part in range(len(kind(tmp_path / "counted"))):
+        said = _without(
+            lambda folder, part=part: kind(folder)[part],
+            lambda folder: READING[door](folder, scan),
+            tally,
+            tmp_path / str(part),
+        )
+        assert all("Model archive not found" in one for one in said), said
+
+
+@pytest.mark.parametrize(
+    "read", [load_trained, lambda run: latest(run / "checkpoints"), lambda run: best(run / "checkpoints")]
+)
+@pytest.mark.parametrize("name", ["last", "epoch"])
+def test_a_checkpoint_that_a_training_removes_is_passed_over(
+    name: str, read: Callable[[Path], Any], tmp_path: Path, tally: Tally
+) -> None:
+    def made(run: Path) -> Path:
+        shutil.copytree(trained(), run)
+        (run / MODEL).unlink()
+        return sorted((run / "checkpoints").glob(f"{name}*.ckpt"))[0]
+
+    assert not _without(made, read, tally, tmp_path)
