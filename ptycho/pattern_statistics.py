@@ -35,6 +35,9 @@ one less."""
 ISOLATED: Final = 0.5
 """Where nothing between this part of the largest value and that value occurs, it is a flag and no measurement."""
 
+UNRELIABLE: Final = 0.5
+"""Share of the patterns from which on a pixel that holds a flag in them is not relied on in the others."""
+
 FEWEST_IMAGES: Final = 5
 """With fewer images one of them is not told from the others."""
 
@@ -64,7 +67,10 @@ class Summary:
         hits: of each value that may be a flag, in how many patterns each pixel has it, int64 (N, N).
         frame_hits: of each such value, how many pixels of each image have it, int64 (n,).
         flags: the values that are flags, ascending.
-        flagged: bool (N, N), pixels that hold a flag instead of a measurement; None: none.
+        flagged: bool (N, N), pixels that hold a flag instead of a measurement, in all patterns or so often that they
+            are not relied on; None: none.
+        stray, n_stray: the lowest flag that other pixels hold in some patterns, from which on nothing is a
+            measurement, and how many values are such; None: there is none.
         saturated: the largest value of an integer, where it is a measurement as far as the values tell; else None.
         n_saturated: how many values are that.
         unmeasured: int64 (k,), images that hold such values in most pixels, as others do not: they enter nothing
@@ -90,6 +96,8 @@ class Summary:
     frame_hits: dict[float, Array] = field(default_factory=dict[float, Array])
     flags: tuple[float, ...] = ()
     flagged: Mask | None = None
+    stray: float | None = None
+    n_stray: int = 0
     saturated: float | None = None
     n_saturated: int = 0
     unmeasured: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -358,11 +366,16 @@ def _judge_flags(summary: Summary, array: Stack) -> Summary:
     for flag, hits in sorted(summary.hits.items()):
         value = float(flag)  # squares of the largest integers are none of 64 bits
         isolated = summary.maximum < ISOLATED * value
-        flagged = (hits > 0) if isolated and n > 2 else (hits == n) & (n > 2)
-        n_measured = int(hits[~flagged].sum())
+        isolated &= n > 2
+        flagged = (hits >= (UNRELIABLE * n if isolated else n)) & (n > 2)
+        n_others = int(hits[~flagged].sum())
+        n_measured = 0 if isolated else n_others
         if flagged.any():
             summary.flagged = flagged if summary.flagged is None else summary.flagged | flagged
             summary.flags = (*summary.flags, flag)
+        if isolated and n_others:
+            summary.stray = value if summary.stray is None else summary.stray
+            summary.n_stray += n_others
         if n_measured:
             of_frames = summary.frame_hits[flag] - int(np.count_nonzero(flagged))
             summary.frame_total += of_frames * value

@@ -176,9 +176,18 @@ def of_flags(summary: Summary, dtype: str, n_patterns: int | None = None) -> Ite
             f"without a measurement: {'it is' if n_flagged == 1 else 'they are'} masked",
             "Mark such pixels as bad (mask_file), or set dead_value, to silence this warning.",
         )  # fmt: skip
+    n_seen = len(summary.frame_total)
+    some = f" of the {n_seen} patterns that were looked at" if n_seen < (n_patterns or 0) else ""
+    if summary.stray is not None:
+        value, is_one = f"{summary.stray:.0f}", summary.n_stray == 1
+        yield Verdict(
+            "flagged_values", "warning", summary.n_stray, "values",
+            f"{counted(summary.n_stray, 'value')}{some} {'is' if is_one else 'are'} {value} or more, which detectors "
+            f"write without a measurement: {'it is masked in its' if is_one else 'they are masked in their'} "
+            f"{'pattern' if is_one else 'patterns'} alone",
+            f"Set saturation to {value} to silence this warning.",
+        )  # fmt: skip
     if summary.n_saturated:
-        n_seen = len(summary.frame_total)
-        some = f" of the {n_seen} patterns that were looked at" if n_seen < (n_patterns or 0) else ""
         yield Verdict(
             "saturation", "warning", summary.n_saturated, "values",
             f"{counted(summary.n_saturated, 'value')}{some} reached {summary.saturated:.0f}, the largest of {dtype}: "

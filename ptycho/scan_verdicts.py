@@ -89,10 +89,12 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
     rows = np.delete(np.arange(n), np.union1d(np.union1d(dark, summary.unmeasured), far))
     if summary.flagged is not None:
         bad = joined(bad, summary.flagged)
-    if summary.hides and bad is not None:
-        patterns = silenced(patterns, bad)
-    elif summary.flagged is not None:
-        patterns = silenced(patterns, summary.flagged)
+    silent = bad if summary.hides else summary.flagged
+    if summary.stray is not None:
+        strays = pixel_verdicts.at_least(patterns, summary.stray)
+        bad, silent = joined(bad, strays), joined(silent, strays)
+    if silent is not None:
+        patterns = silenced(patterns, silent)
     measured, are_all = taken(patterns, rows), len(rows) == n
     bad_of_rows = bad if bad is None or bad.ndim == 2 or are_all else bad[rows]
     decision = decide(measured, bad_of_rows)

@@ -72,6 +72,8 @@ def light_of(sources: Sources, tree: Tree, images: Images) -> Light:
     silent[summary.unmeasured] = True
     if summary.flagged is not None:
         silent |= summary.flagged
+    if summary.stray is not None:
+        silent |= seen >= summary.stray
     light = np.where(silent, np.zeros((), seen.dtype), seen).sum(axis=0, dtype=np.float64)
     return Light(light / np.maximum(1, np.count_nonzero(~silent, axis=0)), np.asarray(silent.all(axis=0)))
 
@@ -100,7 +102,9 @@ def marks_in(sources: Sources, tree: Tree, images: Images, window: Window, *, sq
         flagged = np.zeros(images.shape, bool)
         flagged[window.box] = summary.flagged
     verdicts = [*of_flags(summary, str(seen.dtype), len(images))]
-    bound, power = summary.saturated, 2.0 if squares else 1.0
+    if summary.stray is not None:
+        silent = silent | (seen >= summary.stray)
+    bound, power = summary.saturated or summary.stray, 2.0 if squares else 1.0
     if bound is None and stated is None:
         sample = np.where(silent, np.zeros((), seen.dtype), seen)
         hot = hot_pixels(np.square(sample, dtype=np.float32) if squares else sample, everywhere=True)

@@ -180,6 +180,19 @@ def test_binning_adds_no_flags_to_counts(tmp_path: Path, dtype: str, value: floa
 
 
 @pytest.mark.parametrize("bin_", [1, 2])
+def test_flags_in_a_part_of_one_image_are_masked_there_alone(tmp_path: Path, bin_: int) -> None:
+    stack = counts().astype(np.uint16)
+    stack[4, :9], stack[7, 12, 15] = 65535, 65535
+    path = standard(tmp_path / "scan.h5", patterns=stack)
+    scan = read(path, **NAMED, **LENGTHS, crop=16, centre="11, 16", bin=bin_)
+    (said,) = scan.verdicts
+    assert said.name == "flagged_values"
+    side = 16 // bin_
+    marked = (stack == 65535)[:, 3:19, 8:24].reshape(N, side, bin_, side, bin_).any((2, 4))
+    np.testing.assert_array_equal(scan.bad_pixels, marked)
+
+
+@pytest.mark.parametrize("bin_", [1, 2])
 @pytest.mark.parametrize(("dtype", "bound"), [("uint16", 65535), ("uint16", 16383), ("int32", 4095)])
 def test_a_detector_that_saturates_is_said_before_pixels_are_binned(
     tmp_path: Path, dtype: str, bound: int, bin_: int

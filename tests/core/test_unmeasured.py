@@ -64,6 +64,17 @@ def test_gaps_of_the_detector_stay_beside_a_pattern_that_was_not_measured() -> N
     assert len(scan) == 99
 
 
+@pytest.mark.parametrize(("dtype", "value"), [("uint16", 65535), ("uint32", 2**32 - 1), ("float32", 65535)])
+def test_a_part_of_a_pattern_that_was_not_measured_is_masked_there_alone(dtype: str, value: int) -> None:
+    counts = COUNTS.astype(dtype)
+    counts[5, :20], counts[8, 40, 40] = value, value
+    scan = scan_of(counts)
+    (said,) = scan.verdicts
+    assert (said.name, said.statistic) == ("flagged_values", 20 * 64 + 1)
+    np.testing.assert_array_equal(scan.bad_pixels, counts == value)
+    np.testing.assert_array_equal(scan.patterns, np.where(counts == value, 0, counts))
+
+
 def test_what_is_masked_anyway_does_not_hide_a_pattern_that_was_not_measured() -> None:
     counts, bad = COUNTS.astype(np.uint16), np.zeros((64, 64), bool)
     bad[:20], bad[-20:] = True, True
