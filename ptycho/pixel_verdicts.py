@@ -42,6 +42,14 @@ BRIGHT: Final = 0.1
 """Part of the brightest light from which on a pixel tells where the centre is."""
 
 
+DARK: Final = (0.01, 0.1)
+"""Parts of the pixels, the darkest ones, whose light is nearly equal where it is a background."""
+
+BACKGROUND: Final = (0.03, 1.25, 0.25)
+"""Light of the darkest pixels over that of all, from which on it is worth a word; how many times as bright as the first
+part the second may be; and the variance of their light over patterns, beyond photon noise, over the square of its mean.
+Of sound scans whose light fills the detector, one of the last two is 1.7 or 0.5 at least."""
+
 FLAT: Final = 0.5
 """Part of the lit pixels from which on those that are bright are no pattern, but a background."""
 
@@ -157,6 +165,34 @@ def of_centre(light: Array, probe: Array | None, bad: Mask | None = None) -> Ite
         f"{harm}, and the light beyond the edge is lost",
         "Crop the patterns around the beam (centre = auto), or shift them by whole pixels.",
     )  # fmt: skip
+
+
+def of_background(counts: Array, bad: Mask | None = None) -> Iterator[Verdict]:
+    """Whether a background lies under the patterns: no pixel is dark, and the darkest are equally bright in all.
+
+    Args:
+        counts: (k, N, N), some patterns.
+        bad: bool, (N, N) or (n, N, N), pixels that were not measured; what is so in any pattern tells nothing.
+    """
+    seen = counts.reshape(len(counts), -1)
+    if bad is not None:
+        seen = seen[:, ~np.asarray(bad if bad.ndim == 2 else bad.any(axis=0)).ravel()]
+    light = seen.mean(axis=0)
+    if not light.any():
+        return
+    level, next_level = (float(np.quantile(light, part)) for part in DARK)
+    least, times, most_varied = BACKGROUND
+    share = level / float(light.mean())
+    if share < least or next_level > times * level:
+        return
+    varied = float(seen[:, light <= next_level].var(axis=0).mean())
+    if varied - next_level <= most_varied * level**2:
+        yield Verdict(
+            "background", "warning", share, "of the light",
+            f"the darkest pixels hold {level:.3g} on average, all of them alike: a background or the dark level of the "
+            f"detector lies under the patterns, {share:.0%} of their light, which no object explains",
+            "Subtract it from the patterns, and write 0 where less is left.",
+        )  # fmt: skip
 
 
 def of_flags(summary: Summary, dtype: str, n_patterns: int | None = None) -> Iterator[Verdict]:

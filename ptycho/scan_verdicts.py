@@ -197,6 +197,7 @@ def _of_pixels(scan: Seen, sample: Array, power: float) -> tuple[list[Verdict], 
         bound = level
     if bound is not None:
         bad = joined(bad, pixel_verdicts.at_least(scan.patterns, bound))
+    found += pixel_verdicts.of_background(counts, bad)
     found += pixel_verdicts.of_centre(np.where(hot, 0, light), scan.probe, scan.bad)
     return found, bad, float(light[hot].sum())
 

@@ -74,6 +74,18 @@ def test_counts_read_as_amplitudes_are_told(tmp_path, caplog):
     )
 
 
+@pytest.mark.parametrize("level", [60, 300])
+def test_a_dark_level_of_the_detector_is_told_first(tmp_path, caplog, level):
+    noise = np.random.default_rng(0).normal(level, 2, np.shape(SOUND.patterns))
+    dark = np.asarray(SOUND.patterns) + np.rint(noise).astype(int)
+    result, scan = made(tmp_path, patterns=dark)
+    assert [verdict.name for verdict in scan.verdicts] == ["background"]
+    assert result.problem is not None
+    assert "Likely causes, the likeliest first: what was noticed when the scan was read (background)" in said(
+        caplog
+    )
+
+
 @pytest.mark.parametrize("turn", [lambda p: p * [1, -1], lambda p: -p, lambda p: p[:, ::-1]])
 def test_mirrored_and_exchanged_positions_are_told(tmp_path, caplog, turn):
     result, _ = made(tmp_path, positions_px=np.ascontiguousarray(turn(SOUND.positions_px)))
