@@ -81,20 +81,13 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
         scan: as it was read.
         decide: tells from patterns and bad pixels how the patterns are read.
     """
-    patterns, summary, bad, n = scan.patterns, scan.summary, scan.bad, len(scan.patterns)
-    dark, size = frame_verdicts.empty_frames(summary), patterns.shape[-1]
+    summary, n, size = scan.summary, len(scan.patterns), scan.patterns.shape[-1]
+    dark = frame_verdicts.empty_frames(summary)
     empty = np.setdiff1d(dark, summary.unmeasured)
     where = scan.positions if scan.positions is None or scan.rows is None else scan.positions[scan.rows]
     far = np.empty(0, np.int64) if where is None else position_verdicts.far_off_positions(where, size)
     rows = np.delete(np.arange(n), np.union1d(np.union1d(dark, summary.unmeasured), far))
-    if summary.flagged is not None:
-        bad = joined(bad, summary.flagged)
-    silent = bad if summary.hides else summary.flagged
-    if summary.stray is not None:
-        strays = pixel_verdicts.at_least(patterns, summary.stray)
-        bad, silent = joined(bad, strays), joined(silent, strays)
-    if silent is not None:
-        patterns = silenced(patterns, silent)
+    patterns, bad = _without_flags(scan)
     measured, are_all = taken(patterns, rows), len(rows) == n
     bad_of_rows = bad if bad is None or bad.ndim == 2 or are_all else bad[rows]
     decision = decide(measured, bad_of_rows)
@@ -121,6 +114,18 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
             found += _of_positions(scan, scan.positions, where, rows, totals)
     found += position_verdicts.of_field(scan.geometry, None if where is None else where[rows], size)
     return Examined(decision, found, patterns, bad, rows, mean_counts)
+
+
+def _without_flags(scan: Seen) -> tuple[Stack, Mask | None]:
+    """The patterns with flags of the detector as 0, and the bad pixels with them."""
+    patterns, summary, bad = scan.patterns, scan.summary, scan.bad
+    if summary.flagged is not None:
+        bad = joined(bad, summary.flagged)
+    silent = bad if summary.hides else summary.flagged
+    if summary.stray is not None:
+        strays = pixel_verdicts.at_least(patterns, summary.stray)
+        bad, silent = joined(bad, strays), joined(silent, strays)
+    return patterns if silent is None else silenced(patterns, silent), bad
 
 
 def _of_positions(scan: Seen, positions: Array, where: Array, rows: Array, totals: Array) -> list[Verdict]:
