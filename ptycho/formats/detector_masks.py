@@ -1,6 +1,7 @@
 """Bad pixels of a scan: the mask in its file, and one in a file of its own."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -10,9 +11,10 @@ import numpy.typing as npt
 from ptycho.data_error import DataError, problem
 from ptycho.formats.frames import Images, Mask, Window, blocks_of
 from ptycho.formats.sources import Sources, listed, reading
-from ptycho.formats.trees import open_tree
+from ptycho.formats.trees import Stored, Tree, open_tree
 from ptycho.regular_files import open_regular, size_of
 from ptycho.stored_array import Array
+from ptycho.verdict import Verdict
 
 
 def masks(
@@ -88,18 +90,12 @@ def _stated(sources: Sources, images: Images) -> tuple[Mask | None, _Single | No
     whole = _from_file(sources, images)
     marks_good = (sources.settings.mask_marks or sources.layout.mask_marks) == "good"
     marks = _Marks(marks_good, sources.layout.harmless_bits)
-    found = sources.stored("mask", sources.layout.mask, "biuf", "a mask, numbers or True and False")
-    if found is None:
+    tree, stored = _in_file(sources, images)[0] or (None, None)
+    if tree is None or stored is None:
         return whole, None
-    tree, stored = found
     name = sources.called(tree, stored.name)
-    if len(stored.parts) > 1 and stored.parts[0].shape == images.shape:
-        stored = stored._replace(parts=stored.parts[:1])  # of each chunk the same
     if stored.shape == images.stored.shape:
         return whole, _Single(tree.path, Images(stored, images.axes, images.rows), marks)
-    if stored.shape not in (images.shape, (1, *images.shape)):
-        expected = f"a mask of {images.shape[0]} x {images.shape[1]} pixels, or one for each pattern"
-        sources.refuse(name, expected, f"shape {stored.shape}", "Name another one: --mask.", tree.path)
     with reading(name, tree.path):
         values = marks.bad(stored.read(slice(None)).reshape(images.shape))
     if values.all():
@@ -107,6 +103,51 @@ def _stated(sources: Sources, images: Images) -> tuple[Mask | None, _Single | No
         expected, advice = "some measured pixels", f"Set --mask-marks {way_out}, or invert the mask."
         sources.refuse(name, expected, "none", advice, tree.path)
     return values if whole is None else whole | values, None
+
+
+def _in_file(sources: Sources, images: Images) -> tuple[tuple[Tree, Stored] | None, list[str]]:
+    """The mask that is named, or the first that is found and fits; and what was found and does not fit.
+
+    Raises:
+        DataError: the one that is named does not fit, or is none.
+    """
+    named, layout, others = sources.settings.mask, sources.layout, list[str]()
+    folder = images.stored.name.rpartition("/")[0]
+    beside = (f"{folder}/{name}" for name in layout.mask_beside)
+    for place in (named,) if named else (*beside, *layout.mask):
+        found = sources.stored("mask", (place,), "biuf", "a mask, numbers or True and False")
+        if found is None:
+            continue
+        tree, stored = found
+        if len(stored.parts) > 1 and stored.parts[0].shape == images.shape:
+            stored = stored._replace(parts=stored.parts[:1])  # of each chunk the same
+        if stored.shape in (images.shape, (1, *images.shape), images.stored.shape):
+            return (tree, stored), others
+        name = sources.called(tree, stored.name)
+        if named or sources.format == "npz":
+            expected = f"a mask of {images.shape[0]} x {images.shape[1]} pixels, or one for each pattern"
+            sources.refuse(name, expected, f"shape {stored.shape}", "Name another one: --mask.", tree.path)
+        others.append(f"{name} has shape {stored.shape}")
+    return None, others
+
+
+def of_masks(sources: Sources, images: Images) -> Iterator[Verdict]:
+    """Which mask of the file is used though no setting names it, and which are not.
+
+    Raises:
+        DataError: as `masks`.
+    """
+    if sources.settings.mask or sources.format == "npz":
+        return
+    found, others = _in_file(sources, images)
+    if found is not None:
+        name = sources.called(found[0], found[1].name)
+        text = f"bad pixels are those that the mask {name} of the file marks"
+        yield Verdict("mask_found", "note", None, "", text, "Set mask to use another one.")
+    elif others:
+        size = f"{images.shape[0]} x {images.shape[1]} pixels"
+        text = f"{' and '.join(others)}, and the patterns have {size}: no mask of the file is used"
+        yield Verdict("mask_found", "warning", None, "", text, "Name one that fits (mask, mask_file).")
 
 
 def _within(whole: Mask | None, window: Window) -> Mask | None:

@@ -43,6 +43,8 @@ class Layout(NamedTuple):
     object_centre: tuple[Places, Places] | None = None
     object_pixel: tuple[Places, Places] | None = None
     mask: Places = ()
+    mask_beside: Places = ()
+    """Where a mask may be in the group of the patterns, which is looked at before those places."""
     mask_marks: str = "bad"
     mask_may_be_none: bool = False
     """Whether an array of no or one value in the place of a mask means that there is no mask."""
@@ -73,6 +75,10 @@ def _nexus(*names: str) -> Places:
     return tuple(f"{entry}/{name}" for entry in ("entry", "entry1") for name in names)
 
 
+_TAGS: Final = 0xFFFF0000
+"""Bits of a mask of NeXus that mark a special pixel, as one that is interpolated; none of them marks a bad one."""
+
+
 LAYOUTS: Final[Mapping[str, Layout]] = {
     "hdf5": Layout(
         energy=(_nexus("instrument/beam/incident_energy", "instrument/monochromator/energy"), "J"),
@@ -86,6 +92,13 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
             _nexus("instrument/detector/y_pixel_size"),
             _nexus("instrument/detector/x_pixel_size"),
         ),
+        mask=_nexus(
+            "instrument/detector/pixel_mask",
+            "instrument/detector/detectorSpecific/pixel_mask",
+            "data/pixel_mask",
+        ),
+        mask_beside=("pixel_mask", "detectorSpecific/pixel_mask"),
+        harmless_bits=_TAGS,
     ),
     "npz": Layout(
         patterns=("diff3d", "diffraction"),
@@ -106,7 +119,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         basis=(f"{_CXI_DETECTOR}/basis_vectors",),
         indexes=(("entry_1/ptychodus/probe_position_indexes",), ()),
         probe=(f"{_CXI_SOURCE}/illumination", f"{_CXI_SOURCE}/probe"),
-        mask=(f"{_CXI_DETECTOR}/mask",),
+        mask=(f"{_CXI_DETECTOR}/mask", "entry_1/data_1/mask"),
         harmless_bits=0x1000,  # CXI_PIXEL_HAS_SIGNAL
         energy=((f"{_CXI_SOURCE}/energy",), "J"),
         wavelength=(f"{_CXI_SOURCE}/wavelength",),

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from ptycho.config.data import DataConfig
-from ptycho.formats.detector_masks import bad_of
+from ptycho.formats.detector_masks import bad_of, of_masks
 from ptycho.formats.frames import load
 from ptycho.formats.geometry import detector_pixel, wavelength
 from ptycho.formats.light import of_window
@@ -65,7 +65,7 @@ def read_foreign(
             raise AssertionError("an array is missing, but no problem was found")
         verdicts = [*_of_mask(sources, plan)]
         verdicts = verdicts or [*of_window(sources, plan.tree, plan.images, plan.reading.window)]
-        verdicts += (*_of_turn(sources), *of_reading(sources))
+        verdicts += (*of_masks(sources, plan.images), *_of_turn(sources), *of_reading(sources))
         verdicts += () if plan.marks is None else plan.marks.verdicts
         verdicts += [BELOW_ZERO] if plan.reading.clips else []
         patterns, marks = load(plan.tree.path, plan.images, plan.reading)

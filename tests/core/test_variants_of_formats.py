@@ -9,10 +9,11 @@ import pytest
 
 from ptycho.data_error import DataError
 from ptycho.formats import frames
-from tests.core.foreign_files import N, positions_px, read
+from tests.core.foreign_files import ALL, H, N, W, positions_px, read, standard
 from tests.core.test_formats_of_others import COUNTS, RASTER, SIDE, cube, cxi, moved, names, ptylab
 
 DETECTOR = "entry_1/instrument_1/detector_1"
+GOOD = np.indices((SIDE, SIDE))[0] != 3
 PIXEL_M = 1e-10 * 1.2 / (SIDE * 250e-6)
 
 
@@ -49,6 +50,54 @@ def test_a_pixel_with_a_signal_is_not_bad(tmp_path: Path) -> None:
         scan = read(cxi(tmp_path / "scan.cxi", mask=mask.astype(np.uint32)))
         np.testing.assert_array_equal(scan.bad_pixels, bad)
         assert "mask" not in names(scan)
+
+
+# Masks of NeXus and CXI
+
+
+def marked(path: Path, place: str, mask: np.ndarray) -> Path:
+    with h5py.File(path, "a") as file:
+        file[place] = mask
+    return path
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "entry/instrument/detector/pixel_mask",
+        "entry/instrument/detector/detectorSpecific/pixel_mask",
+        "entry1/instrument/detector/pixel_mask",
+        "entry/data/pixel_mask",
+        "entry/pixel_mask",
+        "entry/detectorSpecific/pixel_mask",
+    ],
+)
+def test_the_mask_of_a_detector_is_found_beside_its_data(tmp_path: Path, place: str) -> None:
+    mask = np.zeros((H, W), np.uint32)
+    mask[9, 9], mask[10, 10], mask[11, 11] = 1, 1 << 4, 1 << 31  # the last is interpolated
+    scan = read(marked(standard(tmp_path / "scan.h5"), place, mask), **ALL)
+    assert np.argwhere(np.asarray(scan.bad_pixels)).tolist() == [[8, 3], [9, 4]]
+    (said,) = [one for one in scan.verdicts if one.name == "mask_found"]
+    assert said.severity == "note"
+    assert place in said.text
+
+
+def test_a_mask_of_another_detector_is_said_and_not_used(tmp_path: Path) -> None:
+    path = marked(standard(tmp_path / "scan.h5"), "entry/instrument/detector/pixel_mask", np.ones((H + 1, W)))
+    scan = read(path, **ALL)
+    assert scan.bad_pixels is None
+    (said,) = [one for one in scan.verdicts if one.name == "mask_found"]
+    assert said.severity == "warning"
+    assert "pixel_mask has shape (25, 30), and the patterns have 24 x 30 pixels" in said.text
+    scan = read(marked(path, "entry/data/pixel_mask", np.indices((H, W))[0] == 10), **ALL)
+    assert np.argwhere(np.asarray(scan.bad_pixels).all(axis=1)).tolist() == [[9]]
+    with pytest.raises(DataError, match=r"expected a mask of 24 x 30 pixels, .*; got shape \(25, 30\)"):
+        read(path, **ALL, mask="entry/instrument/detector/pixel_mask")
+
+
+def test_a_mask_of_cxi_may_be_beside_its_data(tmp_path: Path) -> None:
+    path = marked(cxi(tmp_path / "scan.cxi"), "entry_1/data_1/mask", ~GOOD)
+    np.testing.assert_array_equal(read(path).bad_pixels, ~GOOD)
 
 
 def test_an_image_in_a_file_is_no_probe(tmp_path: Path) -> None:
@@ -96,9 +145,6 @@ def ptyd(path: Path, weights: Any = None, **more: Any) -> Path:
         for name, value in more.items():
             file[name.replace("__", "/")] = value
     return path
-
-
-GOOD = np.indices((SIDE, SIDE))[0] != 3
 
 
 @pytest.mark.parametrize(
