@@ -23,7 +23,8 @@ def advice_on(value: float | None) -> str:
     """
     if value is None or value != round(value):
         return (
-            "Set them to 0, if a background was taken off, and mark pixels without a measurement (mask_file)."
+            "If a background was taken off counts, set measurement_domain to intensity, or these values to 0. "
+            "Mark pixels without a measurement (mask_file)."
         )
     return (
         f"If it marks pixels without a measurement, set dead_value to {value:g}, or name a mask (mask_file)."

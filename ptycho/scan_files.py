@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from ptycho.config.data import DataConfig
 from ptycho.data_error import DataError, problem
+from ptycho.formats.background import background_of
+from ptycho.formats.light import FEW
 from ptycho.formats.reader import read_foreign, read_photons, read_size
 from ptycho.formats.trees import ZIP
 from ptycho.geometry import Geometry
@@ -56,7 +58,8 @@ def read_scan_file(
     if not _follows_contract(path, settings):
         return read_foreign(path, settings, domain, some=some)
     file = read_npz(path)
-    if settings == DataConfig(format=settings.format):
+    lacks_background = domain == "intensity" and _lacks_background(file.arrays)
+    if settings == DataConfig(format=settings.format) and not lacks_background:
         return _some_of(file) if some else file
     stated = _stated(file.arrays)
     written = (stated or {}).get("measurement_domain")
@@ -76,6 +79,19 @@ def read_scan_file(
         stated |= {name: value for name, value in (_stated(found.arrays) or {}).items() if name != "format"}
         arrays["metadata"] = np.array(json.dumps(stated))
     return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names}, found.rows, found.verdicts)
+
+
+def _lacks_background(arrays: Mapping[str, Stack]) -> bool:
+    """Whether a background was taken off counts in the data contract, as some of them show."""
+    patterns, bad = arrays.get("diff3d"), arrays.get("bad_pixels")
+    if patterns is None or len(patterns.shape) != 3 or patterns.dtype.kind not in "if" or not patterns.size:
+        return False
+    rows = np.unique(np.linspace(0, len(patterns) - 1, FEW).astype(np.int64))
+    seen = np.asarray(patterns[rows])
+    silent = np.zeros(seen.shape, bool)
+    if bad is not None and bad.shape in (patterns.shape, patterns.shape[1:]):
+        silent |= np.asarray(bad[rows] if len(bad.shape) == 3 else bad).astype(bool)
+    return background_of(seen, silent, are_counts=True) is not None
 
 
 def _stated_lengths(settings: DataConfig, stated: Mapping[str, Any]) -> dict[str, str]:

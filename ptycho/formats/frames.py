@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.data_error import DataError, problem
+from ptycho.formats.background import without_background
 from ptycho.formats.trees import Stored, open_tree
 from ptycho.memory import available_bytes
 from ptycho.pattern_statistics import BLOCK_BYTES
@@ -189,8 +190,8 @@ class Reading(NamedTuple):
     """Whether binning adds up squares."""
     bad: Mask | None = None
     """(H, W), pixels whose values mean nothing, before cropping."""
-    clips: bool = False
-    """Whether values as those of `below_zero` become 0."""
+    lowest: float = 0.0
+    """Values from this one up to 0 are counts of 0, see `ptycho.formats.background`."""
 
     @property
     def marks_single_values(self) -> bool:
@@ -206,24 +207,19 @@ class Reading(NamedTuple):
 
     def patterns(self, block: Array) -> tuple[Array, Mask | None]:
         """Patterns of images read within the window's box, and what of each means nothing; None: nothing more."""
-        if self.clips:
-            block = np.where(below_zero(block), np.zeros((), block.dtype), block)
         marked: Mask = np.zeros(block.shape if self.marks_single_values else block.shape[-2:], bool)
         if self.dead is not None:
             marked |= block == self.dead
         if self.saturation is not None:
             marked |= block >= self.saturation
         silent = marked if self.bad is None else marked | self.bad[self.window.box]
+        if self.lowest < 0:
+            block = without_background(block, self.lowest, silent)
         if silent.any():
             block = np.where(silent, np.zeros((), block.dtype), block)
         found = self.window.added_up(self.window.cut(block, 0), squares=self.squares)
         found = found.astype(self.dtype(block.dtype), copy=False)
         return found, self.window.any_of(self.window.cut(marked, True)) if self.marks_single_values else None
-
-
-def below_zero(block: Array) -> Mask:
-    """Which values are below 0 and no whole numbers, as the flags of detectors are: a background was taken off."""
-    return (block < 0) & (block != np.rint(block))
 
 
 class StoredFrames(StoredArray):

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
+from ptycho.formats.background import Background, background_of
 from ptycho.formats.detector_masks import bad_of
 from ptycho.formats.frames import Images, Window, blocks_of
 from ptycho.formats.sources import Sources
@@ -18,6 +19,9 @@ from ptycho.verdict import Verdict
 
 FEWEST: Final = 8
 """Images that are looked at, however large they are."""
+
+FEW: Final = 16
+"""Images that tell whether a background was taken off."""
 
 BRIDGED: Final = (1, 2, 4)
 """Pixels on all sides whose mean stands for one without a measurement; the first that hold some."""
@@ -78,7 +82,32 @@ def light_of(sources: Sources, tree: Tree, images: Images) -> Light:
     return Light(light / np.maximum(1, np.count_nonzero(~silent, axis=0)), np.asarray(silent.all(axis=0)))
 
 
-def marks_in(sources: Sources, tree: Tree, images: Images, window: Window, *, squares: bool) -> Marks:
+def background_in(sources: Sources, tree: Tree, images: Images, domain: str) -> Background | None:
+    """Whether a background was taken off counts; None where nothing is below 0, or something else.
+
+    Args:
+        sources: the files.
+        tree: the one of the images.
+        images: some of them are looked at.
+        domain: 'amplitude' or 'intensity' where it is stated.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    if domain == "amplitude" or images.stored.dtype.kind == "u":
+        return None
+    return background_of(*_looked_at(sources, tree, images, FEW), are_counts=domain == "intensity")
+
+
+def marks_in(
+    sources: Sources,
+    tree: Tree,
+    images: Images,
+    window: Window,
+    *,
+    squares: bool,
+    flagged: Mask | None = None,
+) -> Marks:
     """What holds flags of the detector, and where it saturates, as far as the settings do not say it.
 
     Args:
@@ -87,6 +116,7 @@ def marks_in(sources: Sources, tree: Tree, images: Images, window: Window, *, sq
         images: some of them are looked at.
         window: which of their pixels are used.
         squares: whether they are amplitudes.
+        flagged: bool (H, W), pixels that are known to hold flags; None: none.
 
     Raises:
         DataError: they cannot be read.
@@ -95,12 +125,14 @@ def marks_in(sources: Sources, tree: Tree, images: Images, window: Window, *, sq
     seen, silent = (one[box] for one in _looked_at(sources, tree, images))
     if stated is not None:
         silent |= seen >= stated
-    summary, flagged = summarize(seen, silent), None
+    if flagged is not None:
+        silent |= flagged[window.box]
+    summary = summarize(seen, silent)
     silent[summary.unmeasured] = True
     if summary.flagged is not None:
         silent = silent | summary.flagged
-        flagged = np.zeros(images.shape, bool)
-        flagged[window.box] = summary.flagged
+        flagged = np.zeros(images.shape, bool) if flagged is None else flagged.copy()
+        flagged[window.box] |= summary.flagged
     verdicts = [*of_flags(summary, str(seen.dtype), len(images))]
     if summary.stray is not None:
         silent = silent | (seen >= summary.stray)
@@ -115,9 +147,9 @@ def marks_in(sources: Sources, tree: Tree, images: Images, window: Window, *, sq
     return Marks(flagged, bound if stated is None else stated, tuple(verdicts))
 
 
-def _looked_at(sources: Sources, tree: Tree, images: Images) -> tuple[Array, Mask]:
+def _looked_at(sources: Sources, tree: Tree, images: Images, most: int = SAMPLE) -> tuple[Array, Mask]:
     """Some images, whole (k, H, W), and what of them is masked or dead."""
-    n_seen = min(SAMPLE, max(FEWEST, LOOKED_AT // images.row_bytes))
+    n_seen = min(most, max(FEWEST, LOOKED_AT // images.row_bytes))
     which = np.unique(np.linspace(0, len(images) - 1, n_seen).astype(np.int64))
     whole = (slice(0, images.shape[0]), slice(0, images.shape[1]))
     seen = np.concatenate([block for _, block in blocks_of(tree.path, images, whole, which)])

@@ -1,24 +1,22 @@
 """What is to be read of a scan: its patterns and which of their pixels, bad pixels, positions in the object."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ptycho.data_error import DataError
+from ptycho.formats.background import Background
 from ptycho.formats.detector_masks import masks
-from ptycho.formats.frames import Images, Reading, Window, below_zero
+from ptycho.formats.frames import Images, Reading, Window
 from ptycho.formats.geometry import Pair, object_pixel
-from ptycho.formats.light import Marks, marks_in
+from ptycho.formats.light import Marks, background_in, marks_in
 from ptycho.formats.positions import Scale, missing_positions, positions
 from ptycho.formats.sources import Found, Sources
 from ptycho.formats.trees import Entry, Tree
 from ptycho.formats.windows import window_of
 from ptycho.pattern_statistics import some_rows
 from ptycho.stored_array import Array
-
-LOOKED_AT: Final = 8
-"""Images that tell whether a background was taken off."""
 
 
 class Plan(NamedTuple):
@@ -38,6 +36,8 @@ class Plan(NamedTuple):
     """Those of the positions that `images` are at; None: all."""
     marks: Marks | None = None
     """Pixels without a measurement, by some of the images; None: they are looked for in the patterns."""
+    background: Background | None = None
+    """What one leaves that was taken off; None: none was."""
 
 
 def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Plan | None:
@@ -75,20 +75,29 @@ def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Pl
     rows = some_rows(places, images.row_bytes, images.n_at_once) if some else None
     if rows is not None:
         images = images.taken(rows)
+    plan = Plan(tree, images, Reading(window), None, pixel, where, rows)
+    return _with_pixels(plan, sources, domain)
+
+
+def _with_pixels(plan: Plan, sources: Sources, domain: str) -> Plan:
+    """The plan, with what its pixels hold that is no measurement."""
+    tree, images, window = plan.tree, plan.images, plan.reading.window
     squares = sources.attempt(lambda: _adds_squares(sources, images, window, domain)) or False
+    stated = domain if domain != "auto" else sources.layout.domain
+    background = sources.attempt(lambda: background_in(sources, tree, images, stated))
+    flagged = None if background is None else background.flagged
     marks, saturation = None, sources.settings.saturation
     if window.bin > 1:
-        marks = sources.attempt(lambda: marks_in(sources, tree, images, window, squares=squares))
-    flagged = None
+        marks = sources.attempt(
+            lambda: marks_in(sources, tree, images, window, squares=squares, flagged=flagged)
+        )
     if marks is not None:
         flagged, saturation, _ = marks
     masked = sources.attempt(lambda: masks(sources, images, window, flagged))
     silent, bad = (None, None) if masked is None else masked
-    clips = (domain if domain != "auto" else sources.layout.domain) == "intensity" and _has_below_zero(
-        images, window
-    )
-    reading = Reading(window, sources.settings.dead_value, saturation, squares, silent, clips)
-    return Plan(tree, images, reading, bad, pixel, where, rows, marks)
+    lowest = 0.0 if background is None else background.lowest
+    reading = Reading(window, sources.settings.dead_value, saturation, squares, silent, lowest)
+    return plan._replace(reading=reading, bad=bad, marks=marks, background=background)
 
 
 def images_of(sources: Sources) -> tuple[Tree, Images]:
@@ -167,14 +176,6 @@ def _adds_squares(sources: Sources, images: Images, window: Window, domain: str)
         advice = "Set --measurement-domain."
         sources.refuse("bin", expected, "numbers that are not whole, without a measurement_domain", advice)
     return False
-
-
-def _has_below_zero(images: Images, window: Window) -> bool:
-    """Whether some of the images have values from which a background was taken off."""
-    if images.stored.dtype.kind != "f":
-        return False
-    some = np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).astype(np.int64))
-    return bool(below_zero(images.read(some, window.box)).any())
 
 
 def object_in(sources: Sources) -> Found | None:

@@ -19,7 +19,8 @@ from ptycho.formats.sources import Sources, opened
 from ptycho.formats.windows import window_of
 from ptycho.geometry import PLANCK_TIMES_LIGHT_J_M
 from ptycho.npz_files import ScanFile
-from ptycho.pixel_verdicts import of_mask
+from ptycho.pattern_statistics import Summary
+from ptycho.pixel_verdicts import of_flags, of_mask
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack
 from ptycho.verdict import Verdict
@@ -29,7 +30,7 @@ LOOKED_AT: Final = 16
 
 BELOW_ZERO: Final = Verdict(
     "below_zero", "warning", None, "",
-    "patterns have values below 0 that are no whole numbers, as where a background was taken off: 0 is taken for them",
+    "patterns have values below 0, as where a background was taken off: 0 is taken for them",
     "Leave the background in counts for a better picture.",
 )  # fmt: skip
 
@@ -67,7 +68,7 @@ def read_foreign(
         verdicts = verdicts or [*of_window(sources, plan.tree, plan.images, plan.reading.window)]
         verdicts += (*of_masks(sources, plan.images), *_of_turn(sources), *of_reading(sources))
         verdicts += () if plan.marks is None else plan.marks.verdicts
-        verdicts += [BELOW_ZERO] if plan.reading.clips else []
+        verdicts += _of_background(plan)
         patterns, marks = load(plan.tree.path, plan.images, plan.reading)
         arrays["diff3d"] = patterns
         bad = plan.bad if marks is None else joined(_like(plan.bad, marks), marks)
@@ -90,6 +91,17 @@ def _of_mask(sources: Sources, plan: Plan) -> Iterator[Verdict]:
     images, bad = plan.images.read(which, box).astype(np.float64), stated[..., *box]
     known = bad if silent is None else bad | silent[box]
     yield from of_mask(np.where(known, 0, images).mean(axis=0), np.where(bad, images, 0), bad)
+
+
+def _of_background(plan: Plan) -> Iterator[Verdict]:
+    """Whether a background was taken off, and the flags of the detector that stand beside its values."""
+    found = plan.background
+    if found is None:
+        return
+    yield BELOW_ZERO
+    flagged = None if found.flagged is None else found.flagged[plan.reading.window.box]
+    if flagged is not None and flagged.any():
+        yield from of_flags(Summary(flagged=flagged, flags=found.flags), str(plan.images.stored.dtype))
 
 
 def _of_turn(sources: Sources) -> Iterator[Verdict]:

@@ -73,7 +73,7 @@ def test_values_of_bad_pixels_do_not_count(tmp_path, caplog, dtype, value, each)
     ("value", "message"),
     [
         (-1, "diff3d: expected values >= 0; got -1 in pattern 7 from .*set dead_value to -1, or name a mask"),
-        (-0.5, "diff3d: expected values >= 0; got -0.5 in pattern 7 .*if a background was taken off"),
+        (-0.5, "diff3d: expected values >= 0; got -0.5 in pattern 7 .*If a background was taken off"),
         (np.nan, "got 1 NaN or infinite values, the first in pattern 7 from .*mask_file"),
     ],
 )
@@ -93,9 +93,7 @@ def test_a_value_is_named_only_if_all_below_0_are_that_one(tmp_path, others):
     with pytest.raises(DataError, match=r"got -3 in pattern") as caught:
         RawData.from_file(write(tmp_path, diff3d=counts))
     assert ("set dead_value to -3, or name a mask" in str(caught.value)) == (others == (-3,))
-    assert ("Set them to 0, if a background was taken off, and mark" in str(caught.value)) != (
-        others == (-3,)
-    )
+    assert ("If a background was taken off" in str(caught.value)) != (others == (-3,))
 
 
 @pytest.mark.parametrize(("bin_", "names_it"), [(1, True), (2, False)])

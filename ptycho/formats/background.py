@@ -1,0 +1,90 @@
+"""Counts below 0, as they remain where a background was taken off, and what else detectors write below 0."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from ptycho.detector_gaps import FLAGS
+from ptycho.pattern_statistics import LARGEST_INTEGERS, Mask
+from ptycho.stored_array import Array
+
+MOST: Final = 0.9
+"""Part of the images from which on a pixel holds a flag, and of the pixels from which on an image was not measured:
+noise around 0 is less often one of the flags."""
+
+LARGEST: Final = 0.5
+"""Part of the largest count that no background exceeds, as integers that ran over and values that mark pixels do."""
+
+MARGIN: Final = 2.0
+"""Times that the lowest value of all images may be that of those that are looked at."""
+
+
+class Background(NamedTuple):
+    """What a background that was taken off leaves."""
+
+    lowest: float
+    """Values from this one up to 0 are counts of 0."""
+    flagged: Mask | None
+    """bool (H, W), pixels that hold a flag of the detector in most images; None: none."""
+    flags: tuple[float, ...]
+    """The values that are flags, ascending."""
+
+
+def background_of(seen: Array, silent: Mask, *, are_counts: bool) -> Background | None:
+    """Whether a background was taken off some images; None where nothing is below 0, or something else.
+
+    Args:
+        seen: real (k, H, W), as they are in a file.
+        silent: bool (k, H, W), pixels without a measurement.
+        are_counts: whether that is stated; otherwise whole numbers are.
+    """
+    if not (seen < 0).any():
+        return None
+    known = ~silent & np.isfinite(seen)
+    hit = known & is_flag(seen)
+    flagged = hit.mean(axis=0) > MOST
+    hit &= ~flagged
+    known &= ~flagged
+    known &= ~_unmeasured(hit, known)
+    counts = seen[known]
+    low = counts[counts < 0]
+    if not len(low) or not (are_counts or _is_whole(counts).all()):
+        return None
+    top = counts[~np.isin(counts, [flag - less for flag in LARGEST_INTEGERS for less in (0, 1)])].max()
+    bound, parts = -LARGEST * float(top), low[~_is_whole(low)]
+    is_one = low.min() == low.max() and not is_flag(low[:1]).all()
+    if not len(parts) and (float(low.min()) < bound or is_one):
+        return None
+    lowest = min(bound, MARGIN * float(parts.min(initial=0)))
+    held = seen[:, flagged]
+    flags = tuple(float(flag) for flag in np.unique(held[is_flag(held)]))
+    return Background(lowest, flagged if flags else None, flags)
+
+
+def without_background(block: Array, lowest: float, silent: Mask) -> Array:
+    """Images (k, h, w) with 0 for values below 0, except in those that were not measured, which hold flags.
+
+    Args:
+        block: real (k, h, w).
+        lowest: as of `Background`.
+        silent: bool (k, h, w) or (h, w), pixels without a measurement.
+    """
+    low = (block < 0) & (block >= lowest)
+    if low.any():
+        low &= ~_unmeasured(is_flag(block) & ~silent, np.broadcast_to(~silent, block.shape))
+    return np.where(low, np.zeros((), block.dtype), block)
+
+
+def _unmeasured(hit: Mask, known: Mask) -> Mask:
+    """Which images hold flags in most of the pixels that are known, bool (k, 1, 1)."""
+    n_hit, n_known = (np.count_nonzero(one, axis=(1, 2), keepdims=True) for one in (hit, known))
+    return np.asarray(n_hit > MOST * n_known)
+
+
+def is_flag(values: Array) -> Mask:
+    """Which values detectors write below 0 without a measurement."""
+    return (values == FLAGS[0]) | (values == FLAGS[1])
+
+
+def _is_whole(values: Array) -> Mask:
+    return values == np.rint(values)
