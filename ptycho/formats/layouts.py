@@ -38,6 +38,8 @@ class Layout(NamedTuple):
     """Their step and its unit, where they are in pixels."""
     turned: tuple[Places, Places] = ((), ())
     """Whether the detector's axes are exchanged against those of the scan, and the angle that they are turned by."""
+    orientation: Places = ()
+    """A number for how patterns are turned and mirrored, of which programs disagree: it is said, and not applied."""
     probe: Places = ()
     object_: Places = ()
     object_centre: tuple[Places, Places] | None = None
@@ -169,6 +171,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
     "ptylab": Layout(
         patterns=("ptychogram",),
         positions=("encoder",),
+        orientation=("orientation", "/@orientation"),
         wavelength=("wavelength",),
         distance=("zo",),
         detector_pixel=(("dxd",), ("dxd",)),

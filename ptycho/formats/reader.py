@@ -109,7 +109,12 @@ def _of_turn(sources: Sources) -> Iterator[Verdict]:
     exchanged, turned = sources.layout.turned
     flip, angle = sources.value(exchanged), sources.numbers(turned, positive=False)
     angle = angle[0] if angle else 0.0
-    if sources.settings.orientation != "identity" or not (flip or angle):
+    number = sources.attempt(lambda: sources.value(sources.layout.orientation))
+    if sources.settings.orientation != "identity" or not (flip or angle or number):
+        return
+    if number:
+        text = f"the file states orientation {number!s:.20}, which is not applied"
+        yield Verdict("turned", "warning", None, "", text, "Set orientation to auto, or to what undoes it.")
         return
     seen = "exchanged" if flip else "turned"
     advice = "auto, or to what undoes it" if angle else "transpose, if the picture is wrong, or to auto"

@@ -259,6 +259,21 @@ def test_what_holds_no_scan_is_refused_by_what_it_is(tmp_path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("value", [5, np.array([[5]]), np.array([5], np.uint8)])
+def test_an_orientation_of_ptylab_is_said_and_not_applied(tmp_path: Path, value: Any) -> None:
+    path = ptylab(tmp_path / "scan.h5")
+    with h5py.File(path, "a") as file:
+        file["orientation"] = value
+    scan = read(path)
+    np.testing.assert_allclose(moved(scan), positions_px(), atol=1e-6)
+    (said,) = [one.text for one in scan.verdicts if one.name == "turned"]
+    assert said.startswith("the file states orientation 5, which is not applied. Set orientation to auto")
+    assert "turned" not in names(read(path, orientation="flip-x"))
+    with h5py.File(path, "a") as file:
+        file["orientation"][...] = 0
+    assert "turned" not in names(read(path))
+
+
 # EMD
 
 
