@@ -31,6 +31,7 @@ _KINDS: Final = {
     "iu": "integers",
     "biu": "integers or True and False",
     "biufc": "numbers",
+    "V": "a table",
 }
 _LISTED: Final = 8
 _LEAST_WRITTEN: Final = 100
@@ -94,6 +95,8 @@ class Hdf5File:
                 self._refuse(place, wanted, f"a group ({members})")
             if found.shape is None:
                 self._refuse(place, wanted, "an empty dataset")
+            if found.dtype.names and kinds != "V":
+                raise is_table(place, found.dtype.names, self.path)
             if found.dtype.kind not in kinds or len(found.shape) not in ndim:
                 self._refuse(place, wanted, f"dtype {_dtype_text(found.dtype)}, shape {found.shape}")
             if found.external:
@@ -363,6 +366,12 @@ class Hdf5File:
             with self._named(asked, named) as other:
                 other._resolved(place, place, n_links + 1)
             self._followed.add((named, place))
+
+
+def is_table(place: str, fields: tuple[str, ...], path: Path) -> DataError:
+    """The error of a table where an array of numbers is meant."""
+    got, advice = f"a table with the fields {', '.join(fields)}", f"Name a field, as in {place}[{fields[0]}]."
+    return DataError(problem(place, "an array of numbers", got, path, advice))
 
 
 def _listed_axes(ndim: tuple[int, ...]) -> str:

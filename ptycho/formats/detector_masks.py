@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,13 @@ from ptycho.formats.trees import Stored, Tree, open_tree
 from ptycho.regular_files import open_regular, size_of
 from ptycho.stored_array import Array
 from ptycho.verdict import Verdict
+
+OF_OWN: Final = ("npz", "ptychodus")
+"""Formats whose masks are made for their patterns: one of another shape is a fault, and no other detector's."""
+
+
+MOST_AXES: Final = 4
+"""Of a mask, for each image of a raster."""
 
 
 def masks(
@@ -124,7 +131,7 @@ def _in_file(sources: Sources, images: Images) -> tuple[tuple[Tree, Stored] | No
         if stored.shape in (images.shape, (1, *images.shape), images.stored.shape):
             return (tree, stored), others
         name = sources.called(tree, stored.name)
-        if named or sources.format == "npz":
+        if named or sources.format in OF_OWN or len(stored.shape) > MOST_AXES:
             expected = f"a mask of {images.shape[0]} x {images.shape[1]} pixels, or one for each pattern"
             sources.refuse(name, expected, f"shape {stored.shape}", "Name another one: --mask.", tree.path)
         others.append(f"{name} has shape {stored.shape}")
@@ -137,7 +144,7 @@ def of_masks(sources: Sources, images: Images) -> Iterator[Verdict]:
     Raises:
         DataError: as `masks`.
     """
-    if sources.settings.mask or sources.format == "npz":
+    if sources.settings.mask or sources.format in OF_OWN:
         return
     found, others = _in_file(sources, images)
     if found is not None:

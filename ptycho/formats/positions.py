@@ -72,7 +72,7 @@ def _in_pixels(sources: Sources, listed: Array, unit: str, scale: Scale) -> Arra
 
 
 def _arrays(sources: Sources) -> tuple[Found, ...]:
-    """The arrays of positions: those of y and x, also in a group that is named, or the one of both; or none.
+    """The arrays of positions: those of y and x, also in a group or table that is named, or one of both; or none.
 
     Raises:
         DataError: one of y and x is missing, or is something else.
@@ -80,7 +80,9 @@ def _arrays(sources: Sources) -> tuple[Found, ...]:
     layout, group = sources.layout, sources.settings.positions
     meaning = "scan positions, real numbers"
     y, x = (
-        sources.array(f"positions_{axis}", (f"{group}/{axis}",) if group else places, "iuf", meaning)
+        sources.array(
+            f"positions_{axis}", (f"{group}/{axis}", f"{group}[{axis}]") if group else places, "iuf", meaning
+        )
         for axis, places in (("y", layout.positions_y), ("x", layout.positions_x))
     )
     if y is not None and x is not None:

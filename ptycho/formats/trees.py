@@ -1,7 +1,8 @@
 """What is in a file, by name: the datasets of an HDF5 file, or the arrays of an NPZ file, packed with bzip2 or not.
 
-A name is a path in the HDF5 tree or a key. Behind it may stand an index along the first axes, as in `/entry/data[0]`;
-one `*` in it stands for any name, and what it finds is joined. `name@attribute` is an attribute of HDF5.
+A name is a path in the HDF5 tree or a key. Behind it may stand an index along the first axes, as in `/entry/data[0]`,
+or a field of a table, as in `/entry/motors[x]`; one `*` in it stands for any name, and what it finds is joined.
+`name@attribute` is an attribute of HDF5.
 """
 
 import bz2
@@ -9,14 +10,14 @@ import io
 import math
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 
 from ptycho.data_error import DataError, problem
-from ptycho.hdf5_files import Hdf5File
+from ptycho.hdf5_files import Hdf5File, is_table
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.npz_files import open_npz, read_header, read_member
 from ptycho.regular_files import first_bytes
@@ -29,6 +30,7 @@ HDF5: Final = (b"\x89HDF\r\n\x1a\n", b"MATLAB 7")
 _PART: Final = 2**24
 """Bytes that are unpacked at once."""
 _INDEXED: Final = re.compile(r"(.*?)((?:\[\d+(?:,\s*\d+)*\])*)")
+_FIELD: Final = re.compile(r"(.+)\[([^\[\]]+)\]")
 
 
 class Entry(NamedTuple):
@@ -151,7 +153,7 @@ class Hdf5Tree(Hdf5File):
 
     def entries(self) -> list[Entry]:
         """Every dataset that lies in the file, by path; links to one that is listed are left out."""
-        return [Entry(name, tuple(found.shape), found.dtype) for name, found in self.datasets()]
+        return _with_fields(Entry(name, tuple(found.shape), found.dtype) for name, found in self.datasets())
 
     def has(self, name: str) -> bool:
         """Whether there is something by this name."""
@@ -160,21 +162,42 @@ class Hdf5Tree(Hdf5File):
             return bool(self._matching(place))
         if attribute:
             return self.value(name) is not None
-        return self.find(place) is not None
+        return self.find(place) is not None or self._table(place) is not None
 
     def stored(self, name: str) -> Stored:
-        """A dataset, or those that a `*` finds; see `Tree`."""
+        """A dataset, or those that a `*` finds; a field of a table is read. See `Tree`."""
         place, index = split_index(name)
         places = self._matching(place) if "*" in place else [place]
-        parts = [self.dataset(one, ndim=tuple(range(9)), kinds="biufc") for one in places or [place]]
-        for part in parts:
-            self.check_written(part)
+        parts = [self._part(one) for one in places or [place]]
         return _indexed(parts, index, name, self.path)
 
     def value(self, name: str) -> Any:
         """One value; see `Tree`."""
         place, _, attribute = name.partition("@")
-        return self.plain_attribute(place or "/", attribute) if attribute else self.plain_value(place)
+        if not attribute:
+            return self.plain_value(place)
+        table = self._table(place)
+        return self.plain_attribute((table[0] if table else place) or "/", attribute)
+
+    def _part(self, place: str) -> Any:
+        """A dataset, or a field of a table, which is read."""
+        table, all_axes = self._table(place), tuple(range(9))
+        part = self.dataset(table[0] if table else place, ndim=all_axes, kinds="V" if table else "biufc")
+        self.check_written(part)
+        if table is None:
+            return part
+        self._check_values(part, part.size * part.dtype[table[1]].itemsize)
+        with self._reading(place):
+            return np.asarray(part[table[1]])
+
+    def _table(self, place: str) -> tuple[str, str] | None:
+        """The path of a table and the field of it that is named; None: it is none."""
+        found = _FIELD.fullmatch(place)
+        if found is None or self.find(place) is not None or self.find(found[1]) is None:
+            return None
+        with self._reading(place):
+            dtype = getattr(self._file[self._resolved(found[1], place)], "dtype", None)
+        return (found[1], found[2]) if found[2] in (getattr(dtype, "names", None) or ()) else None
 
     def _matching(self, place: str) -> list[str]:
         """The paths that a pattern with one `*` finds, numbers in their order."""
@@ -213,22 +236,36 @@ class NpzTree:
 
     def entries(self) -> list[Entry]:
         """Every array, from its header."""
-        return [
+        return _with_fields(
             Entry(key, *read_header(self.path, self._archive, info)) for key, info in self._members.items()
-        ]
+        )
 
     def has(self, name: str) -> bool:
-        """Whether there is an array of this key."""
-        return split_index(name)[0] in self._members
+        """Whether there is an array of this key, or a field of a table."""
+        key, field = self._key(split_index(name)[0])
+        if key not in self._members or not field:
+            return key in self._members
+        dtype = read_header(self.path, self._archive, self._members[key])[1]
+        return field in (dtype.names or ())
 
     def stored(self, name: str) -> Stored:
         """An array, which is read; see `Tree`."""
-        key, index = split_index(name)
+        place, index = split_index(name)
+        key, field = self._key(place) if self.has(name) else (place, "")
         if key not in self._members:
             keys = ", ".join([*self._members][:20]) or "nothing"
             raise DataError(problem(key, "an array of this name", f"{keys}", self.path, "Correct the name."))
         array = read_member(self.path, self._archive, self._members[key])
+        if field:
+            array = array[field]
+        elif array.dtype.names:
+            raise is_table(key, array.dtype.names, self.path)
         return _indexed([array], index, name, self.path)
+
+    def _key(self, place: str) -> tuple[str, str]:
+        """A key, and the field behind it; empty: there is none."""
+        found = None if place in self._members else _FIELD.fullmatch(place)
+        return (found[1], found[2]) if found else (place, "")
 
     def value(self, name: str) -> Any:
         """One value; see `Tree`."""
@@ -239,6 +276,16 @@ class NpzTree:
             got = f"shape {array.shape}"
             raise DataError(problem(name, "one value", got, self.path, "Correct it in the file."))
         return array.reshape(-1)[0].item()
+
+
+def _with_fields(entries: Iterable[Entry]) -> list[Entry]:
+    """Arrays, and of tables each field."""
+    found: list[Entry] = []
+    for entry in entries:
+        own = [(f"{entry.name}[{name}]", entry.dtype[name]) for name in entry.dtype.names or ()]
+        found += [Entry(name, (*entry.shape, *field.shape), field.base) for name, field in own]
+        found += [] if own else [entry]
+    return found
 
 
 def _indexed(parts: list[Any], index: tuple[int, ...], name: str, path: Path) -> Stored:

@@ -9,8 +9,7 @@ import pytest
 
 from ptycho.data_error import DataError
 from ptycho.formats import frames
-from ptycho.raw_data import RawData
-from tests.core.foreign_files import ALL, LENGTHS, NAMED, H, N, W, positions_px, read, standard
+from tests.core.foreign_files import N, positions_px, read
 from tests.core.test_formats_of_others import COUNTS, RASTER, SIDE, cube, cxi, moved, names, ptylab
 
 DETECTOR = "entry_1/instrument_1/detector_1"
@@ -53,54 +52,6 @@ def test_a_pixel_with_a_signal_is_not_bad(tmp_path: Path) -> None:
         assert "mask" not in names(scan)
 
 
-# Masks of NeXus and CXI
-
-
-def marked(path: Path, place: str, mask: np.ndarray) -> Path:
-    with h5py.File(path, "a") as file:
-        file[place] = mask
-    return path
-
-
-@pytest.mark.parametrize(
-    "place",
-    [
-        "entry/instrument/detector/pixel_mask",
-        "entry/instrument/detector/detectorSpecific/pixel_mask",
-        "entry1/instrument/detector/pixel_mask",
-        "entry/data/pixel_mask",
-        "entry/pixel_mask",
-        "entry/detectorSpecific/pixel_mask",
-    ],
-)
-def test_the_mask_of_a_detector_is_found_beside_its_data(tmp_path: Path, place: str) -> None:
-    mask = np.zeros((H, W), np.uint32)
-    mask[9, 9], mask[10, 10], mask[11, 11] = 1, 1 << 4, 1 << 31  # the last is interpolated
-    scan = read(marked(standard(tmp_path / "scan.h5"), place, mask), **ALL)
-    assert np.argwhere(np.asarray(scan.bad_pixels)).tolist() == [[8, 3], [9, 4]]
-    (said,) = [one for one in scan.verdicts if one.name == "mask_found"]
-    assert said.severity == "note"
-    assert place in said.text
-
-
-def test_a_mask_of_another_detector_is_said_and_not_used(tmp_path: Path) -> None:
-    path = marked(standard(tmp_path / "scan.h5"), "entry/instrument/detector/pixel_mask", np.ones((H + 1, W)))
-    scan = read(path, **ALL)
-    assert scan.bad_pixels is None
-    (said,) = [one for one in scan.verdicts if one.name == "mask_found"]
-    assert said.severity == "warning"
-    assert "pixel_mask has shape (25, 30), and the patterns have 24 x 30 pixels" in said.text
-    scan = read(marked(path, "entry/data/pixel_mask", np.indices((H, W))[0] == 10), **ALL)
-    assert np.argwhere(np.asarray(scan.bad_pixels).all(axis=1)).tolist() == [[9]]
-    with pytest.raises(DataError, match=r"expected a mask of 24 x 30 pixels, .*; got shape \(25, 30\)"):
-        read(path, **ALL, mask="entry/instrument/detector/pixel_mask")
-
-
-def test_a_mask_of_cxi_may_be_beside_its_data(tmp_path: Path) -> None:
-    path = marked(cxi(tmp_path / "scan.cxi"), "entry_1/data_1/mask", ~GOOD)
-    np.testing.assert_array_equal(read(path).bad_pixels, ~GOOD)
-
-
 def test_an_image_in_a_file_is_no_probe(tmp_path: Path) -> None:
     path = cxi(tmp_path / "scan.cxi")
     with h5py.File(path, "a") as file:
@@ -127,75 +78,6 @@ def test_a_background_that_was_taken_off_leaves_no_counts_below_zero(
     np.testing.assert_array_equal(read(path).patterns[3:5], scan.patterns[3:5])
     with pytest.raises(DataError, match=r"expected values >= 0; got -7"):
         read(replaced(path, data=np.where(np.indices(COUNTS.shape)[0] == 3, -7.0, COUNTS)))
-
-
-def on_dark(dark: float = 0.4) -> np.ndarray:
-    """Counts int32 of which a dark image was taken off, with a pixel that was hot in it."""
-    noise = np.random.default_rng(0).poisson(dark, COUNTS.shape)
-    found = COUNTS.astype(np.int32) - noise
-    found[:, 1, 2] = -19
-    return found
-
-
-@pytest.mark.parametrize("dtype", ["int16", ">i4", "int64", "float32"])
-def test_whole_counts_below_zero_are_read_as_others_are(tmp_path: Path, dtype: str) -> None:
-    counts = on_dark().astype(dtype)
-    for scan in (
-        read(replaced(cxi(tmp_path / "scan.cxi"), data=counts)),
-        read(standard(tmp_path / "scan.h5", patterns=counts), **NAMED, **LENGTHS),
-    ):
-        assert scan.domain == "intensity"
-        assert scan.bad_pixels is None
-        assert "below_zero" in names(scan)
-        np.testing.assert_array_equal(scan.patterns, np.maximum(counts, 0))
-
-
-def test_flags_stay_flags_beside_counts_below_zero(tmp_path: Path) -> None:
-    counts, gap = on_dark(), np.zeros((SIDE, SIDE), bool)
-    gap[20:22] = True
-    counts[:, gap] = -1
-    counts[:7, 22, 3], gap[22, 3] = -2, True
-    counts[7:, 22, 3] = -1
-    scan = read(replaced(cxi(tmp_path / "scan.cxi"), data=counts))
-    np.testing.assert_array_equal(scan.bad_pixels, gap)
-    assert [name for name in names(scan) if name != "turned"] == ["below_zero", "flagged_pixels"]
-    np.testing.assert_array_equal(scan.patterns, np.where(gap, 0, np.maximum(counts, 0)))
-    counts[3] = -1
-    lost = read(replaced(cxi(tmp_path / "scan.cxi"), data=counts))
-    assert "unmeasured_frames" in names(lost)
-    assert len(lost.patterns) == N - 1
-    counts[3] = COUNTS[3]
-    summed = read(replaced(cxi(tmp_path / "scan.cxi"), data=counts), bin=2)
-    np.testing.assert_array_equal(summed.bad_pixels, gap.reshape(12, 2, 12, 2).any((1, 3)))
-    assert names(summed).count("flagged_pixels") == 1
-
-
-@pytest.mark.parametrize(
-    ("counts", "got"),
-    [
-        ((COUNTS.astype(np.int64) * 300).astype(np.int16), "-3"),  # ran over
-        (np.where(np.indices(COUNTS.shape)[1] == 3, np.int16(-99), COUNTS), "-99"),
-        (np.where(np.indices(COUNTS.shape)[1] == 3, np.int16(-999), on_dark()), "-999"),
-    ],
-)
-def test_other_values_below_zero_are_refused(tmp_path: Path, counts: np.ndarray, got: str) -> None:
-    with pytest.raises(DataError, match=f"expected values >= 0; got {got}"):
-        read(replaced(cxi(tmp_path / "scan.cxi"), data=counts))
-
-
-def test_counts_that_are_set_are_read_from_the_data_contract_as_well(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).normal(0, 0.6, COUNTS.shape)
-    bad = ~GOOD
-    y, x = positions_px().T
-    for counts in (on_dark(), COUNTS + noise):
-        np.savez(tmp_path / "scan.npz", diff3d=counts, xcoords=x, ycoords=y, bad_pixels=bad)
-        scan = RawData.from_file(tmp_path / "scan.npz", domain="intensity")
-        assert "below_zero" in names(scan)
-        np.testing.assert_array_equal(scan.patterns, np.where(bad, 0, np.maximum(counts, 0)))
-        np.testing.assert_array_equal(scan.bad_pixels, bad)
-        for domain in ("auto", "amplitude"):
-            with pytest.raises(DataError, match="expected values >= 0"):
-                RawData.from_file(tmp_path / "scan.npz", domain=domain)
 
 
 # ptypy and PtyLab
