@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple, Self, cast
 
 import numpy as np
 
 from ptycho.data_error import problem
-from ptycho.pattern_statistics import Mask, noise_over_mean, sample_of
+from ptycho.pattern_statistics import noise_over_mean
 from ptycho.stored_array import Array, Stack
 
 Domain = Literal["amplitude", "intensity"]
@@ -36,6 +37,22 @@ SET: Final = "measurement_domain is set"
 """The reason that is a setting."""
 AS_TRAINED: Final = "as in the earlier run: "
 """The beginning of a reason that comes from an earlier run on the same patterns."""
+
+
+class Sample:
+    """Some patterns of a scan.
+
+    Args:
+        values: float64 (k, N, N) >= 0; pixels without a measurement are 0.
+    """
+
+    def __init__(self, values: Array) -> None:
+        self.values = values
+
+    @cached_property
+    def step(self) -> float | None:
+        """The number that their values are multiples of, see `step_of`."""
+        return step_of(self.values)
 
 
 class Decision(NamedTuple):
@@ -126,7 +143,7 @@ def decide_domain(
     setting: str,
     metadata: Mapping[str, Any],
     patterns: Stack,
-    ignored: Mask | None,
+    sample: Sample,
     whole: bool,
     trained: TrainedDomains | None = None,
 ) -> Decision:
@@ -140,7 +157,7 @@ def decide_domain(
         setting: 'amplitude' or 'intensity'; 'auto' leaves it to the others.
         metadata: may hold `measurement_domain`, or `usual_domain`, that of files of its `format`.
         patterns: (n, N, N).
-        ignored: bool, (N, N) or (n, N, N), pixels without a measurement.
+        sample: some of them.
         whole: whether all other values are whole numbers.
         trained: the domains of the training of the model in use.
 
@@ -155,7 +172,7 @@ def decide_domain(
         return Decision(known.domain, AS_TRAINED + known.reason.removeprefix(AS_TRAINED), True)
     if metadata.get("measurement_domain") in DOMAINS:
         return Decision(metadata["measurement_domain"], "stated in the metadata", True)
-    by_values = _by_values(patterns, ignored, whole)
+    by_values = _by_values(patterns.dtype, sample, whole)
     if metadata.get("usual_domain") in DOMAINS:
         return _as_usual(metadata["usual_domain"], str(metadata.get("format")), by_values)
     if trained is not None and trained.stated is not None:
@@ -180,24 +197,21 @@ def _as_usual(usual: Domain, format_name: str, by_values: Decision | None) -> De
     return Decision(usual, f"{reason}, although {doubt}", False)
 
 
-def _by_values(patterns: Stack, ignored: Mask | None, whole: bool) -> Decision | None:
+def _by_values(dtype: np.dtype[Any], sample: Sample, whole: bool) -> Decision | None:
     """The domain of whole numbers, or of multiples of one number: counts, or square roots of counts, rounded."""
-    if whole and patterns.dtype != np.uint8:
-        return Decision(
-            "intensity", f"all values are whole numbers ({patterns.dtype}): they must be counts", False
-        )
-    sample = sample_of(patterns, ignored)
-    step = 1.0 if whole else step_of(sample)
+    if whole and dtype != np.uint8:
+        return Decision("intensity", f"all values are whole numbers ({dtype}): they must be counts", False)
+    step = 1.0 if whole else sample.step
     if step is None:
         return None
-    noise, what = noise_over_mean(sample / step), "unsigned bytes" if whole else "values"
+    noise, what = noise_over_mean(sample.values / step), "unsigned bytes" if whole else "values"
     if noise is not None and noise < LEAST_COUNTING_NOISE:
         reason = (
             f"the {what} vary {noise:.2g} times as much as counts of that size would: they must be rounded "
             "square roots"
         )
         return Decision("amplitude", reason, False)
-    found = f"whole numbers ({patterns.dtype})" if whole else f"multiples of {step:.4g}"
+    found = f"whole numbers ({dtype})" if whole else f"multiples of {step:.4g}"
     return Decision("intensity", f"all values are {found}: they must be counts", False)
 
 

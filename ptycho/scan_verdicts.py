@@ -15,7 +15,7 @@ from ptycho import frame_verdicts, pixel_verdicts, position_verdicts, spot_verdi
 from ptycho.geometry import Geometry
 from ptycho.pattern_statistics import Mask, Summary, sample_of
 from ptycho.probe import far_field_light
-from ptycho.scan_domain import SET, Decision, step_of
+from ptycho.scan_domain import SET, Decision, Sample
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack, silenced, taken
 from ptycho.verdict import Verdict
@@ -74,12 +74,12 @@ class Examined(NamedTuple):
         return bad if bad is None or bad.ndim == 2 else bad[self.rows]
 
 
-def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Examined:
+def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined:
     """All verdicts on a scan.
 
     Args:
         scan: as it was read.
-        decide: tells from patterns and bad pixels how the patterns are read.
+        decide: tells from patterns, and some of them in memory, how the patterns are read.
     """
     summary, n, size = scan.summary, len(scan.patterns), scan.patterns.shape[-1]
     dark = frame_verdicts.empty_frames(summary)
@@ -90,9 +90,9 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
     patterns, bad = _without_flags(scan)
     measured, are_all = taken(patterns, rows), len(rows) == n
     bad_of_rows = bad if bad is None or bad.ndim == 2 or are_all else bad[rows]
-    decision = decide(measured, bad_of_rows)
+    looked_at = Sample(sample_of(measured, bad_of_rows))
+    decision, sample = decide(measured, looked_at), looked_at.values
     totals = summary.frame_square if decision.domain == "amplitude" else summary.frame_total
-    sample = sample_of(measured, bad_of_rows)
     power = 2.0 if decision.domain == "amplitude" else 1.0
     found = [*scan.verdicts, *_of_mask(scan, patterns, sample, power)]
     is_inverted = any(one.name == "mask" for one in found)
@@ -104,7 +104,7 @@ def examine(scan: Seen, decide: Callable[[Stack, Mask | None], Decision]) -> Exa
         found += of_pixels
     totals = totals[rows] - hot_counts
     mean_counts = max(float(totals.mean()), 0.0)
-    step = None if decision.domain == "amplitude" else step_of(sample)
+    step = None if decision.domain == "amplitude" else looked_at.step
     found += [*frame_verdicts.of_unmeasured(summary), *frame_verdicts.of_photons(mean_counts, step)]
     if not is_inverted:
         found += frame_verdicts.of_empty_frames(empty, n)

@@ -57,6 +57,7 @@ class Sources:
         self.layout: Layout = layout_of(self.format, trees[0])
         self.problems: list[str] = []
         self._listed_for: str | None = None
+        self._read: dict[tuple[Path, str], Found] = {}
 
     @property
     def settings_orientation(self) -> str:
@@ -119,7 +120,7 @@ class Sources:
         return tree, stored
 
     def array(self, setting: str, places: Iterable[str], kinds: str, meaning: str) -> Found | None:
-        """An array, read; arguments as of `stored`.
+        """An array, read once; arguments as of `stored`.
 
         Raises:
             DataError: as of `stored`; or it is larger than the memory there is.
@@ -128,6 +129,9 @@ class Sources:
         if found is None:
             return None
         tree, stored = found
+        known = self._read.get((tree.path, stored.name))
+        if known is not None:
+            return known
         n_bytes = int(np.prod(stored.shape, dtype=object)) * stored.dtype.itemsize
         if too_large(n_bytes):
             expected = f"values that fit into the available memory, {size_text(available_bytes())}"
@@ -135,7 +139,9 @@ class Sources:
             raise DataError(problem(stored.name, expected, got, tree.path, "Split the scan."))
         with reading(stored.name, tree.path):
             values = stored.read(*([slice(None)] if stored.shape else []))
-        return Found(stored.name, values, tree.path, self.unit(tree, stored.name))
+        read = Found(stored.name, values, tree.path, self.unit(tree, stored.name))
+        self._read[tree.path, stored.name] = read
+        return read
 
     def unit(self, tree: Tree, name: str) -> str:
         """The unit of an array, as an attribute of it states it; empty where none does."""

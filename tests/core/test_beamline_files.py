@@ -1,5 +1,7 @@
 """What raw files of beamlines hold beside counts: masks of detectors, counts below 0, tables of positions."""
 
+import cProfile
+import pstats
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +199,28 @@ def test_a_name_with_brackets_is_a_name(tmp_path: Path) -> None:
     named = {f"positions_{axis}": f"/entry/stage {axis} [um]" for axis in "yx"}
     scan = read(path, **LENGTHS_ALONE, **named)
     np.testing.assert_allclose(moved(scan), positions_px(), atol=1e-6)
+
+
+# Once each
+
+
+def test_arrays_are_read_once_and_the_value_of_one_count_is_looked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, n_read, as_it_is = (
+        standard(tmp_path / "scan.h5", patterns=COUNTS * 0.37),
+        [],
+        h5py.Dataset.__getitem__,
+    )
+
+    def counting(dataset: h5py.Dataset, *place: Any, **more: Any) -> Any:
+        n_read.append(dataset.name)
+        return as_it_is(dataset, *place, **more)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", counting)
+    profile = cProfile.Profile()
+    scan = profile.runcall(read, path, **NAMED, **LENGTHS)
+    assert scan.domain_reason == "all values are multiples of 0.37: they must be counts"
+    assert [n_read.count(f"/entry/{axis}") for axis in "yx"] == [1, 1]
+    calls = {name: n for (_, _, name), (n, *_) in pstats.Stats(profile).stats.items()}  # pyright: ignore
+    assert calls["step_of"] == 1
