@@ -8,7 +8,7 @@ import numpy as np
 from scipy import spatial  # pyright: ignore[reportMissingTypeStubs]
 
 from ptycho.pattern_statistics import Summary
-from ptycho.stored_array import Array
+from ptycho.stored_array import Array, Stack
 from ptycho.verdict import Verdict
 
 FEWEST: Final = 5
@@ -19,6 +19,14 @@ EMPTY: Final = (0.75, 0.03)
 
 SPREAD: Final = 10
 """Pixels that share the light of a pattern, at least, before it counts as lit: a hit of a cosmic ray is no light."""
+
+BRIGHT: Final = (5.0, 8, 3)
+"""How many times the light of a pattern is that of the one with the last of these ranks among so many neighbours in
+space, from which on it was not measured as they were; 1.6 at most in 800 simulated scans. Light is taken as the root of
+the sum of squares of what is stored."""
+
+FEWEST_EQUAL: Final = (30.0, 0.1)
+"""Counts from which on two patterns are not equal by chance, and pixels between them from which on they differ."""
 
 FEWEST_DRIFTING: Final = 20
 """With fewer patterns a drift is not judged."""
@@ -89,6 +97,55 @@ def of_unmeasured(summary: Summary) -> Iterator[Verdict]:
         held = _left_out(rows, len(summary.frame_total), what)
         remedy = "Leave such patterns out of the file to silence this warning."
         yield Verdict("unmeasured_frames", "warning", len(rows), "patterns", held, remedy)
+
+
+def bright_frames(summary: Summary, positions: Array, rows: Array) -> Array:
+    """Rows of patterns that are far brighter than those around them, which overlap: int64 (k,).
+
+    Args:
+        summary: of the patterns.
+        positions: float64 (n, 2), object pixels.
+        rows: int64 (m,), patterns that are looked at.
+    """
+    times, n_around, rank = BRIGHT
+    if len(rows) <= n_around:
+        return rows[:0]
+    light, near = np.sqrt(summary.frame_square[rows]), _neighbors(positions[rows], n_around)[1][:, 1:]
+    is_spread = summary.frame_total[rows] ** 2 > SPREAD * summary.frame_square[rows]
+    return rows[is_spread & (light >= times * np.sort(light[near], axis=1)[:, -rank])]
+
+
+def of_bright_frames(rows: Array, n: int) -> Iterator[Verdict]:
+    """The verdict on `bright_frames` of a scan of `n` patterns."""
+    if len(rows):
+        held = _left_out(rows, n, "many times the light of the patterns around")
+        remedy = "Look for a wrong exposure there, or for counts that were not reset."
+        yield Verdict("bright_frames", "warning", len(rows), "patterns", held, remedy)
+
+
+def repeated_frames(patterns: Stack, summary: Summary, positions: Array) -> Array:
+    """Rows of patterns that equal the one before in every count, although the scan has moved: int64 (k,).
+
+    Args:
+        patterns: (n, N, N).
+        summary: of them; those that are no whole numbers may have no noise, and are not judged.
+        positions: float64 (n, 2), object pixels.
+    """
+    least, moved = FEWEST_EQUAL
+    totals, squares = summary.frame_total, summary.frame_square
+    may_be = (np.diff(totals) == 0) & (np.diff(squares) == 0) & (totals[1:] >= least) & summary.whole
+    may_be &= np.hypot(*np.diff(positions, axis=0).T) >= moved
+    rows = 1 + np.flatnonzero(may_be)
+    equal = [np.array_equal(patterns[int(row)], patterns[int(row) - 1]) for row in rows]
+    return rows[np.array(equal, dtype=bool)]
+
+
+def of_repeated_frames(rows: Array, n: int) -> Iterator[Verdict]:
+    """The verdict on `repeated_frames` of a scan of `n` patterns."""
+    if len(rows):
+        held = _left_out(rows, n, "exactly the counts of the pattern before, at another position")
+        remedy = "Look for a detector that sent its last image again."
+        yield Verdict("repeated_frames", "warning", len(rows), "patterns", held, remedy)
 
 
 def _left_out(rows: Array, n: int, what: str) -> str:

@@ -127,7 +127,9 @@ NEAR_FIELD_SERVES: Final = (
 )
 
 
-def of_field(geometry: Geometry, positions: Array | None, n_pixels: int) -> Iterator[Verdict]:
+def of_field(
+    geometry: Geometry, positions: Array | None, n_pixels: int, probe: Array | None = None
+) -> Iterator[Verdict]:
     """Whether the patterns can be far fields of beams that overlap.
 
     The far field on N pixels describes a field of side wavelength * distance / detector pixel; a beam wider than that,
@@ -137,6 +139,7 @@ def of_field(geometry: Geometry, positions: Array | None, n_pixels: int) -> Iter
         geometry: the lengths of the experiment.
         positions: (n, 2), rows (y, x), object pixels; or None.
         n_pixels: side of the patterns.
+        probe: complex (modes, N, N); of one that is narrower than the steps, `of_positions` tells. None: not known.
     """
     if geometry.far_field is False:
         expected = "patterns in the far field"
@@ -152,6 +155,8 @@ def of_field(geometry: Geometry, positions: Array | None, n_pixels: int) -> Iter
         return
     step_m, field_m = step * max(pixel), n_pixels * max(pixel)
     fresnel = geometry.fresnel_number(2 * step_m)
+    if probe is not None and probe_diameter_px(probe) < step and not (fresnel and fresnel > 1):
+        return
     number = f" (Fresnel number {fresnel:.2g})" if fresnel is not None and fresnel > 1 else ""
     got = (
         f"steps of {step_m * 1e6:.3g} um, and beams that overlap at such steps are wider than the "

@@ -63,7 +63,8 @@ class Examined(NamedTuple):
     bad_pixels: Mask | None
     """bool (N, N) or (n, N, N): those that were known, flags, hot pixels and cosmic hits; None: none."""
     rows: Array
-    """int64 (k,), patterns that were measured, and are neither empty nor far away from the others."""
+    """int64 (k,), patterns that were measured, are neither empty, far brighter than those around nor repeated, and not
+    far away from the others."""
     mean_counts: float
     """Photons of one of these, without the hot pixels."""
 
@@ -87,6 +88,11 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
     where = scan.positions if scan.positions is None or scan.rows is None else scan.positions[scan.rows]
     far = np.empty(0, np.int64) if where is None else position_verdicts.far_off_positions(where, size)
     rows = np.delete(np.arange(n), np.union1d(np.union1d(dark, summary.unmeasured), far))
+    bright = repeated = rows[:0]
+    if where is not None and n >= FEWEST_PATTERNS:
+        bright = frame_verdicts.bright_frames(summary, where, rows)
+        repeated = frame_verdicts.repeated_frames(scan.patterns, summary, where)
+        rows = np.setdiff1d(rows, np.union1d(bright, repeated))
     patterns, bad = _without_flags(scan)
     measured, are_all = taken(patterns, rows), len(rows) == n
     bad_of_rows = bad if bad is None or bad.ndim == 2 or are_all else bad[rows]
@@ -100,19 +106,24 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
     is_in_order, hot_counts = not of_order, 0.0
     found += [*of_order, *pixel_verdicts.of_flags(summary, str(patterns.dtype))]
     if n >= FEWEST_PATTERNS and is_in_order and not is_inverted:
-        of_pixels, bad, hot_counts = _of_pixels(replace(scan, patterns=patterns, bad=bad), sample, power)
+        of_pixels, bad, hot_counts = _of_pixels(
+            replace(scan, patterns=patterns, bad=bad), rows, sample, power
+        )
         found += of_pixels
     totals = totals[rows] - hot_counts
     mean_counts = max(float(totals.mean()), 0.0)
     step = None if decision.domain == "amplitude" else looked_at.step
     found += [*frame_verdicts.of_unmeasured(summary), *frame_verdicts.of_photons(mean_counts, step)]
+    found += [*frame_verdicts.of_bright_frames(bright, n), *frame_verdicts.of_repeated_frames(repeated, n)]
     if not is_inverted:
         found += frame_verdicts.of_empty_frames(empty, n)
     if where is not None and scan.positions is not None:
         found += position_verdicts.of_far_off(far, where)
         if is_in_order:
             found += _of_positions(scan, scan.positions, where, rows, totals)
-    found += position_verdicts.of_field(scan.geometry, None if where is None else where[rows], size)
+    found += position_verdicts.of_field(
+        scan.geometry, None if where is None else where[rows], size, scan.probe
+    )
     return Examined(decision, found, patterns, bad, rows, mean_counts)
 
 
@@ -165,11 +176,14 @@ def _of_mask(scan: Seen, patterns: Stack, sample: Array, power: float) -> list[V
     return [*pixel_verdicts.of_mask((sample**power).mean(axis=0), masked, scan.bad)]
 
 
-def _of_pixels(scan: Seen, sample: Array, power: float) -> tuple[list[Verdict], Mask | None, float]:
+def _of_pixels(
+    scan: Seen, rows: Array, sample: Array, power: float
+) -> tuple[list[Verdict], Mask | None, float]:
     """Verdicts of single pixels, the bad pixels with those that are hot or hit, and the counts of the hot ones.
 
     Args:
         scan: as it was read, without flags.
+        rows: int64 (m,), patterns that are used.
         sample: (k, N, N), some of its patterns.
         power: of a stored value that is a count.
     """
@@ -192,6 +206,7 @@ def _of_pixels(scan: Seen, sample: Array, power: float) -> tuple[list[Verdict], 
     hits = np.empty((0, 3), dtype=np.int64)
     if not may_be_light(spot_verdicts.PAIR):
         hits = spot_verdicts.cosmic_hits(scan.patterns, scan.summary, counts, light, bad, power)
+        hits = hits[np.isin(hits[:, 0], rows)]
         found += spot_verdicts.of_cosmic_hits(hits)
         bad = _with_hits(bad, hits, scan.patterns.shape)
     top = np.where(hot, 0, scan.summary.top)

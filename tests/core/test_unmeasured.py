@@ -190,3 +190,29 @@ def test_the_centre_is_found_beside_a_pattern_that_was_not_measured(tmp_path: An
     scan = read(path, **NAMED, **LENGTHS, crop=12, centre="auto")
     np.testing.assert_array_equal(scan.patterns, np.delete(counts, 6, axis=0)[:, 5:17, 10:22])
     assert names(scan) == ["unmeasured_frames"]
+
+
+@pytest.mark.parametrize("times", [10, 10**6])
+@pytest.mark.parametrize("with_probe", [True, False])
+def test_patterns_far_brighter_than_those_around_are_left_out(with_probe: bool, times: int) -> None:
+    counts = COUNTS.astype(np.uint64)
+    counts[[7, 40]] *= times
+    scan = scan_of(counts, with_probe=with_probe)
+    assert names(scan) == ["bright_frames"]
+    np.testing.assert_array_equal(scan.patterns, np.delete(COUNTS, [7, 40], axis=0))
+    assert scan.bad_pixels is None
+
+
+def test_patterns_of_a_detector_that_sent_its_last_image_again_are_left_out() -> None:
+    counts = COUNTS.copy()
+    counts[20:80] = counts[20]
+    scan = scan_of(counts)
+    assert names(scan) == ["repeated_frames"]
+    np.testing.assert_array_equal(scan.patterns, np.delete(COUNTS, slice(21, 80), axis=0))
+
+
+def test_a_pattern_taken_twice_at_one_position_is_kept() -> None:
+    twice = np.repeat(np.arange(len(COUNTS)), 2)
+    scan = RawData.from_arrays(COUNTS[twice], CLEAN.positions_px[twice], CLEAN.probe, domain="intensity")
+    assert names(scan) == []
+    assert len(scan) == 2 * len(COUNTS)
