@@ -35,7 +35,7 @@ def files_of(path: object, complaint: str) -> list[Path]:
         FileNotFoundError: the file does not exist.
         DataError: it is the folder of a run.
     """
-    if not isinstance(path, str | os.PathLike):
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path).strip():
         raise FileNotFoundError(f"{complaint}: expected a path; got {path!r}. Name the scan.")
     refuse_run(path)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 from ptycho.config.errors import ConfigError
 from ptycho.data_error import DataError
 from ptycho_torch.cli.console import Refusal, refusing, relative, tell_loading
-from ptycho_torch.cli.options import in_the_way
+from ptycho_torch.cli.options import in_the_way, output_of
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.report import add_output
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError, Refusal, OSError: wrong input.
     """
-    path = Path(vars(options).get("output", PAGE))
+    path = output_of(options) or Path(PAGE)
     if kept := in_the_way(path, options):
         raise ConfigError(kept)
 

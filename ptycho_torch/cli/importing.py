@@ -9,7 +9,7 @@ from ptycho.config.recipes import NONE
 from ptycho.wording import counted
 from ptycho_torch.cli.console import refusing, relative, tell_next_with
 from ptycho_torch.cli.inspect import add_reading, reading
-from ptycho_torch.cli.options import CommandLine, add_quiet, in_the_way
+from ptycho_torch.cli.options import CommandLine, add_quiet, in_the_way, path_of_flag
 from ptycho_torch.cli.parser import FlagParser
 
 _NOT_FOUND_HERE: Final = Failure.of(
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError, Refusal, OSError: wrong input, or the file is there already.
     """
-    target = Path(options.output)
+    target = Path(path_of_flag("--output", options.output))
     kept = in_the_way(target, options)
     try:
         path, settings, domain = reading(CommandLine.of(options, recipe=NONE))

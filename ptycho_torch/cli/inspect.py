@@ -14,7 +14,7 @@ from ptycho.config.solver import SolverConfig
 from ptycho.run_names import name_of_file
 from ptycho_torch.cli.console import refusing, relative, tell_next
 from ptycho_torch.cli.flags import flags_of, spell
-from ptycho_torch.cli.options import CommandLine, add_config, add_json, add_quiet, in_the_way
+from ptycho_torch.cli.options import CommandLine, add_config, add_json, add_quiet, in_the_way, output_of
 from ptycho_torch.cli.parser import FlagParser
 
 PICTURES: Final = "inspections"
@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> int:
     """
     line = CommandLine.of(options, recipe=NONE)
     path, settings, domain = reading(line)
-    named = vars(options).get("output")
-    if named is not None and (failures := in_the_way(Path(named), options)):
+    named = output_of(options)
+    if named and (failures := in_the_way(named, options)):
         raise ConfigError(failures)
 
     from ptycho.atomic import atomic_write
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
             else:
                 print("\n".join(f"  {printable(str(entry))}" for entry in error.entries))
             raise
-    picture = Path(named or Path(PICTURES) / f"{name_of_file(path)}.png")
+    picture = named or Path(PICTURES, f"{name_of_file(path)}.png")
     picture.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(picture) as stream:
         stream.write(found.picture())

@@ -272,8 +272,10 @@ def path_of_flag(flag: str, written: str) -> str:
     """The path that a flag of a command itself gives, with `~` and `$NAME` replaced as in those of settings.
 
     Raises:
-        ConfigError: what stands for a folder in it is not there.
+        ConfigError: it is blank, or what stands for a folder in it is not there.
     """
+    if not written.strip():
+        raise ConfigError.of(flag, f"expected a path or a name; got {show(written)}. Write one.")
     try:
         return expanded(written)
     except PathError as error:
@@ -284,6 +286,11 @@ def path_of_flag(flag: str, written: str) -> str:
 def recipe_of(options: argparse.Namespace, default: str = STANDARD) -> str:
     """The recipe that `--recipe` names, or that of the command."""
     return path_of_flag("--recipe", vars(options).get("recipe", default))
+
+
+def output_of(options: argparse.Namespace) -> Path | None:
+    """The file that `--output` names; None where it was not passed."""
+    return Path(path_of_flag("--output", options.output)) if "output" in options else None
 
 
 def in_the_way(path: Path, options: argparse.Namespace) -> list[Failure]:

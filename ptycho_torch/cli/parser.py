@@ -162,9 +162,8 @@ class FlagParser(argparse.ArgumentParser):
         self.refuse_flags_before_a_command(written)
         repeated = self._given_twice(list(args), written)
         wrong: dict[str, str] = {}
-        parsed, unknown = super().parse_known_args(
-            [self._switched(word, wrong) for word in written], namespace
-        )
+        words = [self._switched(word, wrong) for word in self._places_first(written)]
+        parsed, unknown = super().parse_known_args(words, namespace)
         for name, value in wrong.items():
             setattr(parsed, name, value)
         strange = [word for word in unknown if word.startswith("-")]
@@ -180,6 +179,23 @@ class FlagParser(argparse.ArgumentParser):
             rule = f"expected only {' and '.join(places)}" if places else "expected flags alone"
             self.error(f"{unknown[0]}: {rule}; got a further argument. {self.cure_of_more}".rstrip())
         return parsed, []
+
+    def _places_first(self, words: Sequence[str]) -> Sequence[str]:
+        """Put places before flags, which end them in argparse until Python 3.12; join negative values to their flags."""
+        if isinstance(self._subparsers, argparse._ArgumentGroup):  # what follows the command is its parser's
+            return words
+        end = words.index("--") if "--" in words else len(words)
+        places: list[str] = []
+        flags: list[str] = []
+        takes_next = False
+        for word in words[:end]:
+            if takes_next and re.match(r"-\.?\d", word):  # which argparse takes for a flag, as it does -1.5um
+                flags[-1] += f"={word}"
+            else:
+                (flags if takes_next or word.startswith("-") else places).append(word)
+            action = self._option_string_actions.get(word)
+            takes_next = action is not None and action.nargs != 0
+        return [*flags, "--", *places, *words[end + 1 :]] if "--" in words else [*places, *flags]
 
     def _current(self, word: str) -> str:
         """Write a flag of an old or foreign name (`--lr`) by the current one, with a DeprecationWarning."""
@@ -271,11 +287,10 @@ class FlagParser(argparse.ArgumentParser):
 
         name = word.partition("=")[0]
         field = fold(name.removeprefix("--"))
-        meant = {field, BY_PLACE.get(field, field)}
-        if places := [
-            one.metavar for one in self._get_positional_actions() if meant & {one.dest, one.metavar}
-        ]:
-            return f"{name}: no such flag. Give the path as {places[0]}, without a flag."
+        meant = {field, fold(BY_PLACE.get(field, field))}
+        places = self._get_positional_actions()
+        if named := [one.metavar for one in places if meant & {one.dest, fold(str(one.metavar))}]:
+            return f"{name}: no such flag. Give the path as {named[0]}, without a flag."
         known = tuple(spelling for spelling in self._option_string_actions if spelling.startswith("--"))
         if name in known:
             return f"{name}: expected a flag before --; got it after. Move it, or drop the --."

@@ -7,7 +7,7 @@ from pathlib import Path
 from ptycho.config.errors import ConfigError
 from ptycho.data_error import DataError
 from ptycho_torch.cli.console import Refusal, refusing, relative, tell_loading
-from ptycho_torch.cli.options import in_the_way
+from ptycho_torch.cli.options import in_the_way, output_of
 from ptycho_torch.cli.parser import FlagParser
 
 
@@ -42,12 +42,12 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError, Refusal, OSError: wrong input.
     """
-    place = vars(options).get("output")
+    place = output_of(options)
     if "watch" in options:
         if place is not None:
             raise Refusal("--watch: expected without --output; got both. Drop one.")
         return _watch(Path(options.run))
-    if kept := in_the_way(Path(place), options) if place is not None else []:
+    if kept := in_the_way(place, options) if place else []:
         raise ConfigError(kept)
 
     tell_loading()
@@ -63,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
             if others:
                 raise Refusal("--output: expected a run on one scan; got several. Leave it out.")
             contents = read_contents(folder)
-            write_page(Path(place), report_page(contents))
-            made = {Path(place): contents}
+            write_page(place, report_page(contents))
+            made = {place: contents}
     for path in made:
         print(relative(path))
     return 0

@@ -74,6 +74,24 @@ def test_every_flag_of_a_field_is_handed_on(command: str) -> None:
             assert parsed(command, *words).keys() == {action.dest}
 
 
+@pytest.mark.parametrize(
+    ("words", "places"),
+    [
+        (["model", "--overwrite", "scan.npz"], ("model", "scan.npz")),
+        (["model", "--num-workers", "4", "scan.npz"], ("model", "scan.npz")),
+        (["--num-workers=4", "model", "--overwrite", "--", "-scan.npz"], ("model", "-scan.npz")),
+    ],
+)
+def test_flags_may_stand_between_places(words: list[str], places: tuple[str, str]) -> None:
+    options = build_parser().parse_args(["reconstruct", *words])
+    assert (options.model_path, options.test_data_file) == places
+
+
+@pytest.mark.parametrize("text", ["-1", "-1.5um", "-.5 um"])
+def test_a_value_may_be_negative(text: str) -> None:
+    assert parsed("train", "--defocus", text) == {"defocus": text}
+
+
 def test_underscores_are_hyphens_in_names_and_stay_in_values() -> None:
     assert parsed("train", "--output_dir", "my_run", "--num_workers=4") == {
         "output_dir": "my_run",

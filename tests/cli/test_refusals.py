@@ -24,6 +24,9 @@ Run = Callable[..., tuple[int, str, str]]
         (["train", "a.npz", "b.npz"], [("b.npz",)]),
         (["train", "a.npz", "--num-worker", "4"], [("--num-worker",)]),
         (["train"], [("DATA",)]),
+        (["train", ""], [("training.train_data_file", "argument"), ("Training data file not found",)]),
+        (["simulate", "--output", ""], [("--output",)]),
+        (["reconstruct", "--data", "a.npz"], [("--data",)]),
         (["reconstruct", "runs"], [("Scan file not found",)]),
         (
             ["train", "--config", "none.toml", "--nepochs=x"],

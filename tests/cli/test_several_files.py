@@ -138,3 +138,9 @@ def test_what_follows_two_dashes_is_no_flag(ptycho: Any):
     code, _, err = ptycho("config", "check", "--strict", "--", "--strict")
     assert code == 2
     assert "given twice" not in err
+
+
+@pytest.mark.parametrize("words", ["import a.npz", "inspect a.npz", "report a", "compare a b"])
+def test_a_variable_that_is_not_set_is_refused_in_every_output(words: str, ptycho: Any):
+    code, _, err = ptycho(*words.split(), "--output", "$GONE/a")
+    assert (code, told(err)) == (2, [("--output",)])
