@@ -50,7 +50,7 @@ EvenSize = Annotated[int, Strict(), Ge(2), Le(LARGEST_SIDE), _EVEN, Exact()]
 Place = Annotated[
     TextLine,
     Rule(
-        "a line of text that is not empty or none",
+        "a line of text that is not empty",
         lambda value: value.lower() not in NONE_WORDS,
         "Set None itself: in files the word stands for it.",
     ),

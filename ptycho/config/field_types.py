@@ -1,5 +1,6 @@
 """Types of the fields of the canonical configurations, and what a field that holds a path takes."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -43,7 +44,11 @@ PositionsProvided = Annotated[
 
 
 def _is_path(value: Path | None) -> bool:
-    return value is None or "\0" not in str(value)
+    """Whether the system can take a path: not with a NUL, or a half of a surrogate pair."""
+    try:
+        return value is None or b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def _not_blank(value: Any) -> Any:
@@ -69,7 +74,7 @@ if TYPE_CHECKING:
 
 else:
     File = Annotated[Path, BeforeValidator(_not_blank), Rule("a path", _is_path)]
-    OptionalFile = Annotated[Path | None, BeforeValidator(_not_blank), Rule("a path or none", _is_path)]
+    OptionalFile = Annotated[Path | None, BeforeValidator(_not_blank), Rule("a path", _is_path)]
 
 
 def path(default: str | None) -> Any:

@@ -274,7 +274,10 @@ def scalar(annotation: Any) -> Scalar:
     reads_json = reads_json and str not in kinds
     spelled = BOOL_WORDS if bool in kinds else {}
     spelled = spelled | (dict.fromkeys(NONE_WORDS) if type(None) in kinds else {}) | words | synonyms
-    rule, advice = (own.text, own.advice) if own else (rule, "")
+    if own:
+        also = " or none" if type(None) in kinds else ""
+        rule = f"{own.text}{',' if also and ',' in own.text else ''}{also}"
+    advice = own.advice if own else ""
     return Scalar(frozenset(kinds), words | synonyms, rule, spelled, reads_json, advice)
 
 

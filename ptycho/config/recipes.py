@@ -114,7 +114,7 @@ def _given_way(
     places: dict[str, str] = {}
     for conflict in conflicts:
         name, other = conflict.name, conflict.other
-        if name not in one.section.fields or not {name, other} <= origins.keys():
+        if name in changed or name not in one.section.fields or not {name, other} <= origins.keys():
             continue
         origin, is_stated = origins[name], origins[other].kind not in _UNSTATED
         gave_way = any(beaten.kind == "recipe" for beaten in origin.shadowed)

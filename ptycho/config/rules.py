@@ -63,7 +63,7 @@ def _warm_up_without_plateaus(run: Values) -> Iterator[Conflict]:
 
 def _warm_up_within_the_training(run: Values) -> Iterator[Conflict]:
     warm_up, epochs = run["lr_warmup_epochs"], run["nepochs"]
-    if warm_up >= epochs and run["scheduler"] != "Adaptive":
+    if warm_up >= epochs:
         way_out = "Shorten the warm-up, or train longer."
         yield Conflict("lr_warmup_epochs", f"nepochs > {warm_up}", "nepochs", way_out, (epochs - 1,))
 
@@ -141,7 +141,7 @@ def _trim_within_the_patch(run: Values) -> Iterator[Conflict]:
 
 _RULES: Final[Mapping[tuple[str, ...], Callable[[Values], Iterator[Conflict]]]] = {
     ("lr_warmup_epochs", "scheduler"): _warm_up_without_plateaus,
-    ("lr_warmup_epochs", "scheduler", "nepochs"): _warm_up_within_the_training,
+    ("lr_warmup_epochs", "nepochs"): _warm_up_within_the_training,
     ("lr_min_ratio", "scheduler"): _decay_above_zero,
     ("model_type", "torch_loss_mode", "nll_weight", "mae_weight"): _some_loss,
     ("probe_trainable", "model_type", "architecture"): _probe_that_is_used,

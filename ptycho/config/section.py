@@ -189,6 +189,11 @@ class Section:
         """The names that start with the prefix, in any case, in alphabetic order; of names with a NUL before each."""
         return sorted(self._variable.findall(names))
 
+    @cached_property
+    def names_in_lower_case(self) -> Mapping[str, str]:
+        """Name in lower case, as it is read off a variable -> the name."""
+        return {name.lower(): name for name in self.names}
+
     def variable(self, name: str) -> str | None:
         """The environment variable of a field."""
         return None if self.prefix is None else f"{self.prefix}{name.upper()}"

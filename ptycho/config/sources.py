@@ -200,12 +200,12 @@ def read_saved(
 
 
 def first_of(names: Sequence[str], wrong: Callable[[str], Failure], place: str) -> list[Failure]:
-    """What is wrong with names that are no settings in a place; of very many, the first, and how many more are left."""
+    """What is wrong with names that are no settings in a place; of very many, how many they are, and the first."""
     failures = [wrong(name) for name in names[: MOST_SHOWN - 1]]
-    if more := len(names) - len(failures):
-        words = f"{more} more names that are not settings here. Correct the others, or name another file."
-        failures.insert(0, Failure.of(place, words))
-    return failures
+    if len(names) == len(failures):
+        return failures
+    words = "names are not settings here. Correct the first, which follow, or name another file."
+    return [Failure.of(place, f"{len(names)} {words}"), *failures]
 
 
 def as_flags(layer: Layer) -> Layer:
@@ -253,7 +253,8 @@ def read_environment(environ: Environment, section: Section, *, strict: bool = F
     raw: dict[str, str] = {}
     failures: list[Failure] = []
     for variable in section.variables_in(environ.names):
-        spelling = variable[len(prefix) :].lower()
+        lower = variable[len(prefix) :].lower()
+        spelling = section.names_in_lower_case.get(lower, lower)
         try:
             text = environ.variables[variable]
         except KeyError:  # another thread has removed it since it was listed
@@ -291,8 +292,9 @@ def _of_no_setting(variable: str, spelling: str, section: Section, *, strict: bo
     if not section.prefix:
         return []
     names = names_meant(spelling)
-    if section.field(names[0]) is None and (homes := tables_with(names[0])):
-        name = section_of_table(homes[0]).field(names[0]) or spelling
+    setting = names[0] if tables_with(names[0]) else names[0].upper()  # as N
+    if section.field(setting) is None and (homes := tables_with(setting)):
+        name = section_of_table(homes[0]).field(setting) or setting
         way = BY_PLACE.get(name) or f"--{name.replace('_', '-')}"
         ways = f"Use {way}, or {name} in [{homes[0]}] of a file."
         return [Failure(variable, f"{named(variable)}: {name} is not read from the environment. {ways}")]

@@ -415,5 +415,7 @@ def test_a_field_cannot_be_deleted():
     assert config.nepochs == 50
 
 
-def test_a_path_holds_no_null_character():
-    assert refused(lambda: TrainingConfig(output_dir="a\0b")) == [("training.output_dir", "argument")]
+@pytest.mark.parametrize("path", ["a\0b", "a\ud800b"])
+def test_a_path_is_one_that_the_system_can_take(path: str):
+    assert refused(lambda: TrainingConfig(output_dir=path)) == [("training.output_dir", "argument")]
+    assert TrainingConfig(output_dir="a\udcffb").output_dir == Path("a\udcffb")  # of bytes that are no text

@@ -260,6 +260,7 @@ def test_every_source_may_be_given_at_once_and_leaves_the_environment_alone(file
     [
         ("PTYCHO_EXEC_NEPOCHS", ("--nepochs", "nepochs in [training]")),
         ("PTYCHO_EXEC_GRIDSIZE", ("--gridsize", "gridsize in [model]")),
+        ("PTYCHO_EXEC_N", ("--N", "N in [model]")),
         ("PTYCHO_EXEC_N_IMAGES", ("--n-groups", "n_groups in [training]")),
     ],
 )

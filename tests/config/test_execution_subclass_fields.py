@@ -67,6 +67,14 @@ class WithLists(PyTorchExecutionConfig):
     texts: list[str] = Field([])
 
 
+def test_a_field_with_capitals_is_read_from_its_variable():
+    class Queue(PyTorchExecutionConfig):
+        Hours: int = 1
+
+    assert Queue.resolve(environ={f"{PREFIX}HOURS": "3"}).Hours == 3
+    assert Queue.resolve(environ=Queue(Hours=4).to_env()).Hours == 4
+
+
 def test_a_list_of_a_subclass_is_json_where_it_is_text():
     environ = {f"{PREFIX}BEAMS": " [1, 2] ", f"{PREFIX}WORDS": '{"a": null}'}
     config = WithLists.resolve(environ=environ)

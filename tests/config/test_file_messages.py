@@ -80,7 +80,7 @@ def test_a_long_name_and_a_long_line_are_cut():
 def test_of_countless_unknown_names_a_few_are_told():
     said = refusal("a.json", json.dumps({f"name_{number}": number for number in range(20_000)}))
     assert said.count("no such setting") == 19
-    assert "a.json: 19981 more names" in said
+    assert said.startswith("a.json: 20000 names are not settings here.")
 
 
 def test_of_countless_names_outside_tables_a_few_are_told():
@@ -89,7 +89,7 @@ def test_of_countless_names_outside_tables_a_few_are_told():
     with pytest.raises(ConfigError) as caught:
         Request([ModelConfig, TrainingConfig, PyTorchExecutionConfig], file="a.json").answer()
     assert sum(failure.name in names for failure in caught.value.failures) == 19
-    assert "a.json: 19981 more names" in str(caught.value)
+    assert "a.json: 20000 names are not settings here." in str(caught.value)
 
 
 def test_of_a_name_given_countless_times_a_few_places_are_told():

@@ -127,6 +127,20 @@ def test_a_stated_value_does_not_give_way_to_the_recipe():
     assert wrong == [("training.lr_warmup_epochs", "flag --lr-warmup-epochs", "recipe standard")]
 
 
+def test_a_value_gives_way_once_where_two_others_contradict_it():
+    Path("own.toml").write_text("[training]\nlr_warmup_epochs = 4\n")
+    answer = Request(TRAINING, flags={"scheduler": "Adaptive", "nepochs": "3"}, recipe="own.toml").answer()
+    assert answer[TrainingConfig].lr_warmup_epochs == 0
+
+
+def test_each_contradiction_of_one_value_is_told():
+    flags = {"lr_warmup_epochs": "4", "scheduler": "Adaptive", "nepochs": "3"}
+    assert refused(lambda: Request(TRAINING, flags=flags).answer()) == [
+        ("training.lr_warmup_epochs", "flag --lr-warmup-epochs", "flag --scheduler"),
+        ("training.lr_warmup_epochs", "flag --lr-warmup-epochs", "flag --nepochs"),
+    ]
+
+
 def test_a_recipe_that_contradicts_itself_is_refused():
     Path("own.toml").write_text("[training]\nnepochs = 2\nlr_warmup_epochs = 2\n")
     wrong = refused(lambda: Request(TRAINING, recipe="own.toml").answer())
