@@ -181,7 +181,7 @@ class FlagParser(argparse.ArgumentParser):
         return parsed, []
 
     def _places_first(self, words: Sequence[str]) -> Sequence[str]:
-        """Put places before flags, which end them in argparse until Python 3.12; join negative values to their flags."""
+        """Put places before flags, which end them in argparse until Python 3.12; join negative values to flags."""
         if isinstance(self._subparsers, argparse._ArgumentGroup):  # what follows the command is its parser's
             return words
         end = words.index("--") if "--" in words else len(words)
