@@ -13,7 +13,15 @@ from ptycho.config.recipes import Recipe, read_files, suited
 from ptycho.config.record import damages, is_of_terminal, settings_in, version_of
 from ptycho.config.resolve import Origins, Resolution, in_force, merge, ranked, resolve, with_ambient, worded
 from ptycho.config.rules import conflicts
-from ptycho.config.section import OF_READING, Conflict, Section, recorded, section_of, section_of_table
+from ptycho.config.section import (
+    OF_READING,
+    TABLES,
+    Conflict,
+    Section,
+    recorded,
+    section_of,
+    section_of_table,
+)
 from ptycho.config.sources import Environment, Writing, as_flags, read_saved, sort_values
 
 T = TypeVar("T")
@@ -245,12 +253,13 @@ class Request:
 
     def _unused(self) -> Iterator[str]:
         read = {section_of(cls).table for cls in (*self._layers, *self._beside)}
-        for file in self.files:
+        lent = {*OF_READING}.difference(*(section_of(cls).fields for cls in self._layers))
+        for file in filter(_is_chosen, self.files):
             told: list[str] = []
             tables = file.settings if file.has_tables else {"execution": file.settings}
-            for table, content in tables.items() if _is_chosen(file) else ():
+            for table in TABLES:
+                content = tables.get(table)
                 names = [*cast(Mapping[str, Any], content)] if isinstance(content, Mapping) else list[str]()
-                lent = {*OF_READING}.difference(*(section_of(cls).fields for cls in self._layers))
                 idle = [
                     named(name)
                     for name in names

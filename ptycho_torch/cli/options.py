@@ -12,7 +12,7 @@ from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Layer
 from ptycho.config.paths import PathError, expanded
-from ptycho.config.recipes import STANDARD, read_files, read_recipe, recipe_names
+from ptycho.config.recipes import NONE, STANDARD, read_files, read_recipe, recipe_names
 from ptycho.config.record import OF_TERMINAL
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
@@ -67,12 +67,13 @@ def add_config(parser: FlagParser) -> None:
 
 def add_recipe(parser: FlagParser, default: str = STANDARD) -> None:
     """Add `--recipe`."""
-    parser.add_argument(
+    recipe = parser.add_argument(
         "--recipe",
         metavar="NAME",
         help=f"Values for settings that no flag, variable or file sets: {', '.join(recipe_names())}, or a file like "
         f"those of --config; none: the defaults of the settings. [default: {default}]",
     )
+    vars(recipe)["words"] = (*recipe_names(), NONE)  # for completion
 
 
 def add_json(parser: FlagParser) -> None:

@@ -1,6 +1,7 @@
 """`ptycho completion`: what the shells offer."""
 
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (["compl"], {"completion"}),
         (["train", "--num-w"], {"--num-workers"}),
         (["train", "--accelerator", "c"], {"cpu", "cuda"}),
+        (["train", "--recipe", ""], {"best", "demo", "fast", "standard", "none"}),
         (["config", "sh"], {"show"}),
         (["config", "show", "reconstruct", "--middle"], {"--middle-trim"}),
         (["completion", "f"], {"fish"}),
@@ -31,7 +33,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_bash_completes(ptycho: Run, typed: list[str], offered: set[str]) -> None:
     Path("completion.sh").write_text(ptycho("completion", "bash")[1])
-    words = " ".join(["ptycho", *typed])
+    words = shlex.join(["ptycho", *typed])
     script = (
         f"source ./completion.sh; COMP_WORDS=({words}); COMP_CWORD={len(typed)}; "
         '_shtab_ptycho; printf "%s\\n" "${COMPREPLY[@]}"'

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -468,3 +469,10 @@ def test_env_lists_the_files_of_a_site(ptycho: Run, monkeypatch: pytest.MonkeyPa
         "gone.toml",
     )
     assert [failure["name"] for failure in told_of["failures"]] == ["gone.toml"]
+
+
+def test_a_check_of_very_many_tables_takes_less_than_a_second(ptycho: Run) -> None:
+    Path("a.json").write_text(json.dumps({"model": {}} | {f"table_{n}": {} for n in range(200_000)}))
+    started_s = time.process_time()
+    assert ptycho("config", "check", "a.json")[0] == 2
+    assert time.process_time() - started_s < 1
