@@ -215,23 +215,26 @@ class CommandLine(NamedTuple):
         self.refuse(request, failures)
         return run_dir
 
-    def resuming(self, table: str, hint: str = ".", **moved: str | None) -> "Resumed":
+    def resuming(
+        self, table: str, hint: str = ".", wrong: Sequence[Failure] = (), **moved: str | None
+    ) -> "Resumed":
         """What every run that goes on is asked with.
 
         Args:
             table: the table of the run's own settings: `training` or `solver`.
             hint: ends the refusal of an option that does not go with `--resume`.
+            wrong: what is wrong with the flags.
             **moved: where the scan is now; None: where it was.
 
         Raises:
-            ConfigError: a flag that does not exist, or what stands for a folder in the path of the run; or there is no
-                such run to go on.
+            ConfigError: a flag that does not exist or is wrong, or what stands for a folder in the path of the run; or
+                there is no such run to go on.
             Refusal: an option that does not go with `--resume`.
         """
         from ptycho.run_record import read_record
 
-        if self.unknown:
-            raise ConfigError(self.unknown)
+        if failures := [*self.unknown, *wrong]:
+            raise ConfigError(failures)
         for name in ("config", "recipe", "overwrite", "output_dir"):
             if name in self.options:
                 rule = "expected without --resume, which uses settings and folder of the run"

@@ -4,11 +4,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from ptycho.config.execution import RECONSTRUCTION_GROUPS, PyTorchExecutionConfig
+from ptycho.config.canonical import InferenceConfig, TrainingConfig
+from ptycho.config.execution import PyTorchExecutionConfig, unread_by_reconstructions
 from ptycho.config.fields import text
 from ptycho.config.origins import Origin
 from ptycho.config.request import Request
-from ptycho.config.training import TrainingConfig
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +28,11 @@ class Settled(NamedTuple):
     """What is not known yet: `section.field` -> where it will come from, and words for the value."""
 
     @property
-    def groups(self) -> tuple[str, ...]:
-        """Groups of execution settings that the run reads; empty: all."""
-        return () if TrainingConfig in self.classes else RECONSTRUCTION_GROUPS
+    def unread(self) -> frozenset[str]:
+        """Execution settings that the run does nothing with."""
+        if TrainingConfig in self.classes:
+            return frozenset()
+        return unread_by_reconstructions(with_model=InferenceConfig in self.classes)
 
     @classmethod
     def of(cls, payload: Any, *classes: type) -> "Settled":

@@ -57,6 +57,7 @@ def misplaced(line: CommandLine, *, with_model: bool) -> list[Failure]:
     strange = foreign(with_model=with_model)
     rule = "without MODEL" if with_model else "with MODEL before DATA"
     cure = "Leave MODEL out, or drop the flag." if with_model else "Name MODEL, or drop the flag."
+    cure = "Drop it." if line.resumes else cure
     return [
         Failure(name, f"{spell(name)}: expected in a reconstruction {rule}; got it in one "
                 f"{'with' if with_model else 'without'} a model. {cure}")
@@ -142,7 +143,8 @@ def _asked_to_resume(line: CommandLine) -> Resumed:
     if len(line.places) > 1:
         rule = "expected with DATA alone, where the scan was moved"
         raise Refusal(f"--resume: {rule}; got MODEL as well. Drop MODEL: a run keeps its settings.")
-    return line.resuming("solver", data=next(iter(line.places.values()), None))
+    wrong = misplaced(line, with_model=False)
+    return line.resuming("solver", wrong=wrong, data=next(iter(line.places.values()), None))
 
 
 def _tell_resumed(results: "Sequence[SolverResult]", run_dir: Path) -> int:

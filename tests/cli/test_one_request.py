@@ -127,9 +127,9 @@ def test_the_settings_of_a_run_that_goes_on_are_shown_from_one_look_at_its_recor
         "assert not {'torch', 'lightning'} & sys.modules.keys()\n"
     )
     for of, run in (("train", trained), ("reconstruct", Path("solved"))):
-        words = ("config", "show", of, "--resume", run, "--num-workers=1")
+        words = ("config", "show", of, "--resume", run, "--preview-every=1")
         done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
-        assert (done.returncode, "--num-workers" in done.stdout) == (0, True), done.stderr
+        assert (done.returncode, "--preview-every" in done.stdout) == (0, True), done.stderr
 
 
 def test_a_check_resolves_each_section_once(ptycho: Run, watched: Watched) -> None:

@@ -110,7 +110,8 @@ def test_a_file_may_name_the_model_or_the_scan(ptycho: Run, scan: Path, tmp_path
 
 
 def test_what_does_not_go_with_resume_is_refused(ptycho: Run) -> None:
-    for words in (("--overwrite",), ("--output-dir", "x"), ("--config", "x.toml"), ("--recipe", "best")):
+    options = ("--overwrite",), ("--output-dir", "x"), ("--config", "x.toml"), ("--recipe", "best")
+    for words in (*options, ("--num-workers", "1")):
         code, _, said = ptycho("reconstruct", "--resume", "run", *words)
         assert (code, told(said)) == (2, [(words[0],)])
     for words, name in ((("--resume", "run"), "--resume"), (("--resume", "auto"), "--resume")):

@@ -68,6 +68,12 @@ def test_a_file_of_execution_settings_alone_is_looked_at_as_well(ptycho: Run) ->
     assert said == "knobs.toml: this run does not use [execution] num_workers.\n"
 
 
+@pytest.mark.parametrize("words", [["train"], ["reconstruct"], ["reconstruct", "model"]])
+def test_the_settings_that_are_shown_are_used(ptycho: Run, words: list[str]) -> None:
+    Path("shown.toml").write_text(ptycho("config", "show", *words, "--toml")[1])
+    assert "does not use" not in ptycho("config", "show", *words, "--config", "shown.toml")[2]
+
+
 def test_of_many_settings_some_are_named(ptycho: Run) -> None:
     lines = "".join(
         f"{name} = 1\n" for name in ("nepochs", "batch_size", "neighbor_count", "nphotons", "momentum")
