@@ -242,7 +242,8 @@ def refusal(section: Section, origin: Origin, why: ErrorDetails) -> Failure:
     accepts, label = scalar(annotation_of(section.all_fields[name])), section.labelled(name)
     value = plain(origin.value if origin.in_file or origin.raw is None else origin.raw)
     meant = accepts.meant_by(value)
-    hint = f" Did you mean {meant}?" if meant else f" {accepts.advice}".rstrip()
+    advice = accepts.advice if why["type"] == "not_accepted" else ""
+    hint = f" Did you mean {meant}?" if meant else f" {advice}".rstrip()
     may_show = accepts.is_shown or not isinstance(value, (str, int, float))
     shown = show(value) if may_show else "another value"
     line = quote_line(origin.raw or "") if origin.in_file and may_show else ""

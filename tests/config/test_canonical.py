@@ -409,6 +409,11 @@ def test_an_inference_needs_a_model_and_data():
     assert wrong == [("inference.model_path",), ("inference.test_data_file",)]
 
 
+def test_advice_is_for_a_value_of_the_right_kind():
+    assert "[data]" in message(lambda: ModelConfig(N=33))
+    assert "[data]" not in message(lambda: ModelConfig(N="x"))  # pyright: ignore[reportArgumentType]
+
+
 def test_a_field_cannot_be_deleted():
     config = TrainingConfig()
     assert refused(lambda: delattr(config, "nepochs")) == [("training.nepochs",)]
