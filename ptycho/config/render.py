@@ -151,13 +151,8 @@ def table(head: Sequence[str], lines: Sequence[Line]) -> str:
     )
 
 
-def explanation(rows: Iterable[Row]) -> str:
-    """Write a table of setting, value, origin and shadowed values; `*` marks values other than the default."""
-    return table(HEAD, lines(rows))
-
-
 def lines(rows: Iterable[Row]) -> list[Line]:
-    """The lines of that table, group by group."""
+    """The lines of a table of settings, group by group; values other than the default are marked."""
     ordered = (row for _, members in _by_group(rows) for row in members)
     return [Line(_cells(row), row.group, row.changed) for row in ordered]
 

@@ -129,11 +129,6 @@ class Resolution(NamedTuple, Generic[T]):
         return {name: getattr(self.made, name) for name in self.section.fields}
 
     @property
-    def origins(self) -> dict[str, Origin]:
-        """The origin of what the layers gave, by field."""
-        return merge(self.layers)
-
-    @property
     def sources(self) -> dict[str, Origin]:
         """Every field's origin, with the value in force."""
         return sources_of(self.section, self.layers, self.config)
@@ -168,7 +163,7 @@ def in_force(found: Iterable[Resolution[Any]]) -> tuple[dict[str, Any], dict[str
     origins: dict[str, Origin] = {}
     for one in found:
         values |= one.valid
-        origins |= one.origins
+        origins |= merge(one.layers)
     return values, origins
 
 

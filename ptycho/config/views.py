@@ -67,7 +67,8 @@ class Views:
 
     def explain(self) -> str:
         """Return a table of every setting: its value, where it came from, and what that shadowed."""
-        return _render().explanation(self._rows())
+        render = _render()
+        return render.table(render.HEAD, render.lines(self._rows()))
 
     def diff(self, other: Self) -> dict[str, tuple[Any, Any]]:
         """Return the settings that differ: name -> (value here, value there), None where one of the two lacks it.

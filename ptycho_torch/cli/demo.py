@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
@@ -100,8 +100,8 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, Refusal, OSError: wrong input.
     """
     line = CommandLine.of(options, recipe=RECIPE)
-    requests = _Requests(_training(line), _with_network(line), _by_solver(line))
-    run_dir = Path(requests.training.path("output_dir") or "")
+    training, later = _training(line), (_with_network(line), _by_solver(line))
+    run_dir = Path(training.path("output_dir") or "")
     scan, image, folders = run_dir / SCAN, run_dir / PICTURE, (run_dir, run_dir / NETWORK, run_dir / SOLVER)
 
     tell_loading()
@@ -118,8 +118,8 @@ def run(options: argparse.Namespace) -> int:
     with refusing(DataError, BundleError), watching_for_interrupt(run_dir):
         kept = [failure for folder in folders for failure in run_in_the_way(folder, options)]
         kept = kept or (in_the_way(scan, options) if is_first_process() else [])
-        answer, (parameters, wrong) = requests.training.outcome(), _parameters(line)
-        if failures := [*kept, *wrong, *refused_trainings(answer, n_is_known=True), *requests.wrong_later()]:
+        answer, (parameters, wrong) = training.outcome(), _parameters(line)
+        if failures := [*kept, *wrong, *refused_trainings(answer, n_is_known=True), *_wrong_later(*later)]:
             raise ConfigError(failures)
         simulated = call(simulate_scan, parameters)
         with RunFolder(run_dir, writes=is_first_process()) as home:
@@ -129,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
             simulated.to_file(scan)
             payload = training_payload(answer)
             trained = train_in(home, payload, check(payload, None))
-        by_network, by_solver = _reconstructed(requests, run_dir, overwrite=overwrite)
+        by_network, by_solver = _reconstructed(run_dir, *later, overwrite=overwrite)
     if is_first_process():
         found = {"solver": by_solver.reconstruction, "network": by_network.reconstruction}
         save_beside(image, simulated, found)
@@ -141,21 +141,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-class _Requests(NamedTuple):
-    """What the three runs are asked with, one after the other."""
+def _wrong_later(*requests: Request) -> Iterator[Failure]:
+    """What is wrong with the settings of the runs that follow the training, each section by itself.
 
-    training: Request
-    network: Request
-    solver: Request
-
-    def wrong_later(self) -> Iterator[Failure]:
-        """What is wrong with the settings of the runs that follow the training, each section by itself.
-
-        With what the network was trained with they are compared when it is there.
-        """
-        for request in (self.network, self.solver):
-            for section in request.outcome().found.values():
-                yield from section.failures
+    With what the network was trained with they are compared when it is there.
+    """
+    for request in requests:
+        for section in request.outcome().found.values():
+            yield from section.failures
 
 
 def _parameters(line: CommandLine) -> tuple[dict[str, Any], list[Failure]]:
@@ -200,7 +193,7 @@ def _by_solver(line: CommandLine) -> Request:
 
 
 def _reconstructed(
-    requests: _Requests, run_dir: Path, *, overwrite: bool
+    run_dir: Path, with_network: Request, by_solver: Request, *, overwrite: bool
 ) -> "tuple[ReconstructionResult, SolverResult]":
     """Reconstruct the scan with the network, and by the solver alone."""
     from ptycho_torch.config_factory import create_inference_payload
@@ -209,10 +202,10 @@ def _reconstructed(
     from ptycho_torch.runs.solving import solve
 
     scan, network, solver = (str(run_dir / name) for name in (SCAN, NETWORK, SOLVER))
-    inference = create_inference_payload(str(run_dir), scan, network, request=requests.network)
-    by_network = reconstruct_scans(inference, overwrite=overwrite)[0]
-    alone = _for_solver(create_solver_payload(scan, solver, request=requests.solver))
-    return by_network, solve(alone, overwrite=overwrite)[0]
+    inference = create_inference_payload(str(run_dir), scan, network, request=with_network)
+    network_result = reconstruct_scans(inference, overwrite=overwrite)[0]
+    alone = _for_solver(create_solver_payload(scan, solver, request=by_solver))
+    return network_result, solve(alone, overwrite=overwrite)[0]
 
 
 def _for_solver(payload: "SolverPayload") -> "SolverPayload":
