@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, cast, dataclass_transform
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from ptycho.config.errors import ConfigError, given_twice, unknown_name, warn_renamed
+from ptycho.config.errors import ConfigError, given_twice, path_of, unknown_name, warn_renamed
 from ptycho.config.origins import Layer, Origin, laid_over
 from ptycho.config.paths import Files
 from ptycho.config.resolve import Resolution, fill, ranked, refusal, resolve
@@ -99,7 +99,8 @@ class CheckedDataclass(Views, metaclass=Shown):
         """
         from ptycho.config.files import collect_files  # the parsers load with the first file
 
-        files, section = collect_files(path), section_of(cls)
+        files = collect_files(path if isinstance(path, (list, tuple)) else [path_of(path)])
+        section = section_of(cls)
         found: dict[str, Resolution[Any]] = {
             name: resolve(part.cls, ranked([file.layer(part) for file in files]))
             for name, part in {**section.nested, "": section}.items()

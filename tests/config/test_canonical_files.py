@@ -93,6 +93,11 @@ def test_a_missing_run_file_is_refused_by_name(tmp_path: Path):
     assert refused(lambda: TrainingConfig.from_file(path)) == [(f"{path}",)]
 
 
+@pytest.mark.parametrize("path", [None, 3])
+def test_what_is_no_path_is_no_file(path: Any):
+    assert refused(lambda: TrainingConfig.from_file(path)) == [("file",)]
+
+
 def test_load_yaml_config_gives_plain_values(tmp_path: Path):
     path = tmp_path / "a.yaml"
     path.write_text("N: 64\nnested: {a: [1, 2.5, yes]}\n")
