@@ -22,13 +22,18 @@ _QUOTED = "\n    "
 
 
 _FOREIGN = {
-    "device": ("accelerator", "n_devices"),
-    "gpus": ("accelerator", "n_devices"),
-    "bf16": ("precision",),
-    "fp16": ("precision",),
-    "16": ("precision",),
-    "max_epochs": ("nepochs",),
-    "epochs": ("nepochs",),
+    **dict.fromkeys(
+        ("device", "gpu", "gpus", "n_gpus", "num_gpus", "ngpus", "cuda"), ("accelerator", "n_devices")
+    ),
+    **dict.fromkeys(("device_count", "num_devices"), ("n_devices",)),
+    **dict.fromkeys(("bf16", "fp16", "16", "amp"), ("precision",)),
+    **dict.fromkeys(("max_epochs", "epochs"), ("nepochs",)),
+    **dict.fromkeys(("iterations", "num_iterations", "n_iter", "max_iter"), ("n_iterations",)),
+    **dict.fromkeys(("modes", "n_modes", "num_modes"), ("probe_modes",)),
+    "patience": ("early_stop_patience",),
+    "random_seed": ("seed",),
+    "detector_distance": ("distance",),
+    "pixel_size": ("detector_pixel", "object_pixel"),
 }
 """What others call a setting -> the names here that may be meant."""
 

@@ -166,19 +166,19 @@ class Section:
             in_file: Whether it stands in the table of this section, where names have no label.
 
         Returns:
-            The nearest name; of another table, such as `[training] nepochs`, only one that is very near.
+            The nearest name; an old one, or one of another table, as `[training] nepochs`, only if it is very near.
         """
         here = {name: held.labelled(name) for held in self.nested.values() for name in held.fields}
         here = {} if in_file else here
         label = str if in_file else self.labelled
-        here |= {name: label(self.renamed.get(name, name)) for name in self.names}
+        here |= {name: label(name) for name in self.fields}
         here |= {name: f"[{held.table}]" if in_file else label(name) for name, held in self.nested.items()}
-        elsewhere = _homes_in_files()
+        farther = _homes_in_files() | {old: label(name) for old, name in self.renamed.items()}
         found: list[str] = []
         for name in names_meant(written):
-            own, other = near(name, tuple(here)), near(name, tuple(elsewhere), NEAR_ENOUGH)
+            own, other = near(name, tuple(here)), near(name, tuple(farther), NEAR_ENOUGH)
             close = near(name, tuple(filter(None, (own, other))))
-            found += [(elsewhere | here)[close]] if close else []
+            found += [(farther | here)[close]] if close else []
         return " or ".join(found) or None
 
     @cached_property

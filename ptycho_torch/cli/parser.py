@@ -294,9 +294,11 @@ class FlagParser(argparse.ArgumentParser):
         known = tuple(spelling for spelling in self._option_string_actions if spelling.startswith("--"))
         if name in known:
             return f"{name}: expected a flag before --; got it after. Move it, or drop the --."
-        if tables := tables_with(field):
-            return f"{name}: no such flag here. It is a setting of [{'] and ['.join(tables)}]."
-        close = (near(spell(meant), known, 0.7) for meant in names_meant(name.removeprefix("--")))
+        names = names_meant(field)
+        if spell(names[0]) not in known and (tables := tables_with(names[0])):
+            what = "It" if names == (field,) else names[0]
+            return f"{name}: no such flag here. {what} is a setting of [{'] and ['.join(tables)}]."
+        close = (near(spell(one), known, 0.7) for one in names)
         meant = " or ".join(filter(None, close))
         hint = f" Did you mean {meant}?" if meant else f" See {self.prog} --help."
         return f"{name}: no such flag.{hint}"

@@ -34,6 +34,12 @@ from tests.refusals import message
         (lambda: PyTorchExecutionConfig(nepochs=3), " Did you mean [training] nepochs?"),
         (lambda: TrainingConfig(seed=3), " Did you mean [execution] seed?"),
         (lambda: TrainingConfig(worker=3), "training.worker: no such setting."),
+        (lambda: PyTorchExecutionConfig(n_gpus=1), " Did you mean accelerator or n_devices?"),
+        (lambda: PyTorchExecutionConfig(patience=1), " Did you mean early_stop_patience?"),
+        (lambda: PyTorchExecutionConfig(max_iter=1), " Did you mean [solver] n_iterations?"),
+        (lambda: PyTorchExecutionConfig(n_modes=1), " Did you mean [solver] probe_modes?"),
+        (lambda: PyTorchExecutionConfig(limit_train_batches=1), "limit_train_batches: no such setting."),
+        (lambda: PyTorchExecutionConfig(max_lr_=1), " Did you mean learning_rate?"),
     ],
 )
 def test_a_suggestion_has_the_meaning_of_what_was_written(build: Callable[[], object], end: str):
@@ -52,6 +58,8 @@ def test_a_suggestion_has_the_meaning_of_what_was_written(build: Callable[[], ob
         ("train --n-iterations", " here. It is a setting of [solver]."),
         ("demo --n-iterations", " here. It is a setting of [solver]."),
         ("reconstruct --nepochs", " here. It is a setting of [training]."),
+        ("reconstruct --epochs", " here. nepochs is a setting of [training]."),
+        ("train --n-modes", " here. probe_modes is a setting of [solver]."),
     ],
 )
 def test_a_foreign_flag_is_told_by_its_meaning(words: str, end: str, capsys: pytest.CaptureFixture[str]):
