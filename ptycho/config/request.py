@@ -22,7 +22,7 @@ from ptycho.config.section import (
     section_of,
     section_of_table,
 )
-from ptycho.config.sources import Environment, Writing, as_flags, read_saved, sort_values
+from ptycho.config.sources import Environment, Writing, as_flags, as_mapping, read_saved, sort_values
 
 T = TypeVar("T")
 
@@ -288,14 +288,9 @@ class Request:
 
     def _take(self, kind: str, given: Mapping[str, Any], synonyms: Mapping[str, str]) -> None:
         """Sort the names of one level by their sections."""
-        if not isinstance(cast(object, given), Mapping):
-            raise ConfigError.of(kind, f"expected a mapping of names to values; got {show(given)}.")
-        for name in given:
-            if not isinstance(cast(object, name), str):
-                raise ConfigError.of(kind, f"expected names that are text; got {show(name)}.")
         is_flag = kind == "flag"
         how = Writing(is_text=is_flag, variable=self._environ.get)
-        layers = sort_values(kind, given, self._sections, how, synonyms)
+        layers = sort_values(kind, as_mapping(kind, given), self._sections, how, synonyms)
         for cls, layer in zip(self._layers, layers, strict=True):
             self.add(cls, as_flags(layer) if is_flag else layer)
 

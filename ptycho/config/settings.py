@@ -164,10 +164,10 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         layers: list[Layer] = []
         for kind, given in (("override", overrides), ("argument", arguments), ("cli-default", cli_defaults)):
             if given is not None:
-                layers.append(read_values(kind, as_mapping(cls, given), section))
+                layers.append(read_values(kind, as_mapping(cls.__name__, given), section))
         if flags is not None:
             text = Writing(is_text=True, variable=environment.get)
-            layers.append(as_flags(read_values("override", as_mapping(cls, flags), section, text)))
+            layers.append(as_flags(read_values("override", as_mapping(cls.__name__, flags), section, text)))
         layers += _file_layers(section, file, environment, recipe)
         standing = with_ambient(section, layers, environment, strict=strict)
         if recipe is None:
@@ -204,7 +204,7 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
             ConfigError: A value is invalid, or a knob is unknown to this version; the message says which
                 version wrote the snapshot.
         """
-        content = as_mapping(cls, snapshot)
+        content = as_mapping(cls.__name__, snapshot)
         writer = content.pop(VERSION_KEY, None)
         layer, told = read_values("argument", content, section_of(cls)), written_by(writer, "snapshot")
         failures = tuple(Failure(name, f"{message} {told}") for name, message in layer.failures)
@@ -224,17 +224,17 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
         """
         section = section_of(cls)
         if not isinstance(obj, cls) and not options:
-            return cls._from_layers([read_values("argument", as_mapping(cls, obj), section)])
+            return cls._from_layers([read_values("argument", as_mapping(cls.__name__, obj), section)])
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
-            given = as_mapping(cls, cast(object, obj)) if isinstance(obj, Mapping) else {}
+            given = as_mapping(cls.__name__, cast(object, obj)) if isinstance(obj, Mapping) else {}
             raise refused(section, [read_values("argument", given, section)], error) from None
 
     @classmethod
     def model_validate_strings(cls, obj: Any, **options: Any) -> Self:
         """Validate a mapping of knobs to text, which is read as that of a variable is."""
-        layer = read_values("argument", as_mapping(cls, obj), section_of(cls), TEXT)
+        layer = read_values("argument", as_mapping(cls.__name__, obj), section_of(cls), TEXT)
         return cls._from_layers([layer]) if layer.failures else cls.model_validate(layer.values, **options)
 
     @classmethod
@@ -257,8 +257,8 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
             ConfigError: Everything that is wrong with the result.
         """
         cls, section = type(self), section_of(type(self))
-        passed = as_flags(read_values("override", as_mapping(cls, flags or {}), section, TEXT))
-        given = read_arguments("override", as_mapping(cls, overrides), section)
+        passed = as_flags(read_values("override", as_mapping(cls.__name__, flags or {}), section, TEXT))
+        given = read_arguments("override", as_mapping(cls.__name__, overrides), section)
         return self._from_layers(laid_over(given, [passed, *self._spoken()]))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

@@ -27,11 +27,14 @@ BY_PLACE: Final[Mapping[str, str]] = {"train_data_file": "DATA", "model_path": "
 """Setting that a command has no flag for -> what stands for it in its usage."""
 
 
-def as_mapping(cls: type, content: object) -> dict[str, Any]:
-    """Return a copy of a mapping of settings to values, or refuse anything else."""
+def as_mapping(what: str, content: object) -> dict[str, Any]:
+    """Return a copy of a mapping of names to values, or refuse anything else; messages call it what it is."""
     if not isinstance(content, Mapping):
-        raise ConfigError.of(cls.__name__, f"expected a mapping of settings to values; got {show(content)}.")
-    return dict(cast(Mapping[str, Any], content))
+        raise ConfigError.of(what, f"expected a mapping of names to values; got {show(content)}.")
+    found = dict(cast(Mapping[Any, Any], content))
+    if odd := [name for name in found if not isinstance(name, str)]:
+        raise ConfigError.of(what, f"expected names that are text; got {show(odd[0])}.")
+    return found
 
 
 class Writing(NamedTuple):

@@ -19,7 +19,7 @@ from pydantic_settings import (
 from ptycho.config.errors import ConfigError, Failure, printable, show
 from ptycho.config.origins import PRECEDENCE, Layer
 from ptycho.config.section import Section
-from ptycho.config.sources import TEXT, Environment, read_environment, read_values
+from ptycho.config.sources import TEXT, Environment, as_mapping, read_environment, read_values
 
 
 def adds_sources(cls: type[BaseSettings]) -> bool:
@@ -228,15 +228,12 @@ def _read(kind: str, source: Any, section: Section) -> Layer:
     try:
         if type(source) is DotEnvSettingsSource:
             return _read_variables(kind, _of_dotenv(source), section)
-        content: object = source() or {}
+        content = as_mapping(kind, source() or {})
         if type(source) is SecretsSettingsSource:
             return _read_variables(kind, dict(_of_secrets(source)), section)
     except _unreadable() as error:
         return Layer(kind, {}, failures=_failures(error, kind))
-    if not isinstance(content, Mapping):
-        words = f"expected a mapping of names to values; got {show(content)}."
-        return Layer(kind, {}, failures=(Failure.of(kind, words),))
-    return read_values(kind, cast(Mapping[str, Any], content), section, TEXT)
+    return read_values(kind, content, section, TEXT)
 
 
 def _read_variables(kind: str, found: Mapping[str, tuple[str, str]], section: Section) -> Layer:

@@ -278,3 +278,10 @@ def test_an_override_laid_over_settings_beats_a_flag_laid_over_them():
     told = [(origin.kind, origin.locator, origin.value) for origin in config.sources["seed"].shadowed]
     assert (config.seed, config.num_workers) == (2, 4)
     assert told == [("override", "--seed", 3), ("argument", "", 1)]
+
+
+@pytest.mark.parametrize("level", ["overrides", "flags", "arguments"])
+def test_names_are_text(level: str):
+    with pytest.raises(ConfigError) as caught:
+        resolve(**{level: {3: 4}})
+    assert [failure.name for failure in caught.value.failures] == ["PyTorchExecutionConfig"]
