@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     if not 2 <= len(folders) <= MOST:
         way_out = "Name fewer." if len(folders) > MOST else "Name one more."
         raise Refusal(f"RUN: expected 2 to {MOST} runs; got {len(folders)}. {way_out}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with refusing(DataError):
         write_comparison(path, folders)
     print(relative(path))

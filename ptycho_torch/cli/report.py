@@ -63,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
             if others:
                 raise Refusal("--output: expected a run on one scan; got several. Leave it out.")
             contents = read_contents(folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
             write_page(place, report_page(contents))
             made = {place: contents}
     for path in made:

@@ -361,3 +361,11 @@ def test_a_signal_before_a_command_has_begun_gives_no_traceback(number: int, cod
     words = [sys.executable, "-c", EARLY.replace("{number}", str(int(number)))]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.parametrize("words", [["report"], ["compare", "{run}"]])
+def test_a_page_may_be_in_a_new_folder(ptycho: Run, trained: Path, tmp_path: Path, words: list[str]) -> None:
+    page = tmp_path / "new" / "page.html"
+    told = [word.format(run=trained) for word in words]
+    assert ptycho(*told, trained, "--output", page)[0] == 0
+    assert page.is_file()
