@@ -27,7 +27,8 @@ class CheckedDataclass(Views, metaclass=Shown):
 
         label: What messages put before a field's name: `label.field`.
         table: Its table in a run file, where it has one; it is the label as well.
-        renamed: Old name -> field; the old name still works everywhere, with a DeprecationWarning.
+        renamed: Old name -> field; the old name still works in every source and as an attribute, with a
+            DeprecationWarning.
         also: Name that callers use -> field; it works in construction, and gives no warning.
         recipe_omits: Tables that a recipe leaves alone in a run that reads this section.
     """

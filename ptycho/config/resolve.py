@@ -239,7 +239,7 @@ def refusal(section: Section, origin: Origin, why: ErrorDetails) -> Failure:
     meant = accepts.meant_by(value)
     advice = accepts.advice if why["type"] == "not_accepted" else ""
     hint = f" Did you mean {meant}?" if meant else f" {advice}".rstrip()
-    may_show = accepts.is_shown or not isinstance(value, (str, int, float))
+    may_show = held is not None or accepts.is_shown or not isinstance(value, (str, int, float))
     shown = show(value) if may_show else "another value"
     line = quote_line(origin.raw or "") if origin.in_file and may_show else ""
     rule = own_words(why) or f"expected {f'a {held.cls.__name__}' if held else accepts.broken_by(value)}"

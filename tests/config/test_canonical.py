@@ -414,6 +414,10 @@ def test_advice_is_for_a_value_of_the_right_kind():
     assert "[data]" not in message(lambda: ModelConfig(N="x"))  # pyright: ignore[reportArgumentType]
 
 
+def test_a_value_in_place_of_a_section_is_shown():
+    assert "got 3 from argument" in message(lambda: TrainingConfig(model=3))  # pyright: ignore[reportArgumentType]
+
+
 def test_a_field_cannot_be_deleted():
     config = TrainingConfig()
     assert refused(lambda: delattr(config, "nepochs")) == [("training.nepochs",)]
