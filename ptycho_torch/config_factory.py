@@ -104,12 +104,12 @@ def create_training_payload(
     Raises:
         FileNotFoundError: there is no such data.
         DataError: neither the data nor a setting gives N; or the data contradict each other.
-        ConfigError: all that is wrong with the values; or n_groups, which is required, is missing.
+        ConfigError: all that is wrong with the values; or n_groups, which is required without a request, is missing.
     """
     request = asked([ModelConfig, TrainingConfig, PyTorchExecutionConfig], overrides, levels)
     places = {"train_data_file": train_data_file, "output_dir": output_dir}
     places = settled(request, TrainingConfig, places)
-    _require_n_groups(request, TrainingConfig)
+    _require_n_groups(request, TrainingConfig, levels)
     with after_the_rest(request, execution_config):
         files = files_of(
             places["train_data_file"], f"Training data file not found{request.file_of('train_data_file')}"
@@ -202,13 +202,13 @@ def create_inference_payload(
         FileNotFoundError: there is no such data.
         DataError: neither the model nor the data nor a setting gives N.
         ConfigError: there is no such model; its patterns have another size than the data; n_groups, which is
-            required, is missing; or all that is wrong with the values.
+            required without a request, is missing; or all that is wrong with the values.
     """
     unread = unread_by_reconstructions(with_model=True)
     request = asked([ModelConfig, InferenceConfig, PyTorchExecutionConfig], overrides, levels, unread)
     places = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
     places = settled(request, InferenceConfig, places)
-    _require_n_groups(request, InferenceConfig)
+    _require_n_groups(request, InferenceConfig, levels)
     with after_the_rest(request, execution_config):
         archive, files = model_and_files(
             places["model_path"], places["test_data_file"], request.file_of("test_data_file")
@@ -304,8 +304,9 @@ def after_the_rest(request: Request, execution_config: PyTorchExecutionConfig | 
         raise
 
 
-def _require_n_groups(request: Request, cls: type) -> None:
-    if not request.speaks_of("n_groups") and not request.unread:
+def _require_n_groups(request: Request, cls: type, levels: Levels) -> None:
+    """Ask callers from Python for n_groups, as ever; a command takes its default."""
+    if levels.get("request") is None and not request.speaks_of("n_groups") and not request.unread:
         field = section_of(cls).labelled("n_groups")
         rule = "expected an integer >= 1, or none for one group at every scan position"
         words = f"n_groups is required: {rule}; got nothing. Set it as an override, as a flag or in a file."

@@ -181,10 +181,7 @@ def _training(line: CommandLine) -> Request:
 def _with_network(line: CommandLine) -> Request:
     classes = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
     knobs = section_of(PyTorchExecutionConfig).names
-    request = line.request(*classes, only=knobs, beside=(TrainingConfig, SolverConfig))
-    if not request.speaks_of("n_groups"):  # which a reconstruction with a model has to be told
-        request.add(InferenceConfig, Layer("cli-default", {"n_groups": None}))
-    return request
+    return line.request(*classes, only=knobs, beside=(TrainingConfig, SolverConfig))
 
 
 def _by_solver(line: CommandLine) -> Request:

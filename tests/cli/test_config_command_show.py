@@ -205,3 +205,9 @@ def test_a_trim_is_not_held_against_a_size_that_the_data_will_say(ptycho: Run) -
     code, _, said = ptycho("config", "show", "train", "--middle-trim", "99", "--N", "64")
     assert code == 2
     assert "middle_trim: 99" in said
+
+
+def test_without_a_recipe_the_defaults_hold_and_nothing_is_missed(ptycho: Run, scan: Path) -> None:
+    code, out, said = ptycho("config", "show", "train", scan, "--recipe", "none")
+    assert code == 0, said
+    assert re.search(r"^  n_groups +none +default$", out, re.MULTILINE)
