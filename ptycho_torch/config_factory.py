@@ -104,7 +104,8 @@ def create_training_payload(
     Raises:
         FileNotFoundError: there is no such data.
         DataError: neither the data nor a setting gives N; or the data contradict each other.
-        ConfigError: all that is wrong with the values; or n_groups, which is required without a request, is missing.
+        ConfigError: all that is wrong with the values; or n_groups, which is required without request and recipe, is
+            missing.
     """
     request = asked([ModelConfig, TrainingConfig, PyTorchExecutionConfig], overrides, levels)
     places = {"train_data_file": train_data_file, "output_dir": output_dir}
@@ -202,7 +203,7 @@ def create_inference_payload(
         FileNotFoundError: there is no such data.
         DataError: neither the model nor the data nor a setting gives N.
         ConfigError: there is no such model; its patterns have another size than the data; n_groups, which is
-            required without a request, is missing; or all that is wrong with the values.
+            required without request and recipe, is missing; or all that is wrong with the values.
     """
     unread = unread_by_reconstructions(with_model=True)
     request = asked([ModelConfig, InferenceConfig, PyTorchExecutionConfig], overrides, levels, unread)
@@ -305,8 +306,10 @@ def after_the_rest(request: Request, execution_config: PyTorchExecutionConfig | 
 
 
 def _require_n_groups(request: Request, cls: type, levels: Levels) -> None:
-    """Ask callers from Python for n_groups, as ever; a command takes its default."""
-    if levels.get("request") is None and not request.speaks_of("n_groups") and not request.unread:
+    """Ask for n_groups, as ever, where there is neither the request of a command nor a choice of the recipe."""
+    if levels.keys() & {"request", "recipe"}:
+        return
+    if not request.speaks_of("n_groups") and not request.unread:
         field = section_of(cls).labelled("n_groups")
         rule = "expected an integer >= 1, or none for one group at every scan position"
         words = f"n_groups is required: {rule}; got nothing. Set it as an override, as a flag or in a file."

@@ -211,3 +211,4 @@ def test_without_a_recipe_the_defaults_hold_and_nothing_is_missed(ptycho: Run, s
     code, out, said = ptycho("config", "show", "train", scan, "--recipe", "none")
     assert code == 0, said
     assert re.search(r"^  n_groups +none +default$", out, re.MULTILINE)
+    assert create_training_payload(scan, "out", recipe=None).tf_training_config.n_groups is None
