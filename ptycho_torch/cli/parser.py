@@ -273,6 +273,11 @@ class FlagParser(argparse.ArgumentParser):
                 way_out = f"Write {flag}={value}." if isinstance(action, _Switch) else "Leave it out."
                 self.error(f"{flag}: expected no word after it; got {value}. {way_out}")
 
+    def _get_values(self, action: argparse.Action, arg_strings: Any) -> Any:
+        """Take the -- of `--recipe=--` for the value that it is; argparse drops it (until Python 3.12)."""
+        is_value = action.option_strings and arg_strings == ["--"]
+        return arg_strings[0] if is_value else super()._get_values(action, arg_strings)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a word that is none of an argument's choices."""
         if action.choices is not None and value not in action.choices:

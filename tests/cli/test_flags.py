@@ -87,6 +87,10 @@ def test_flags_may_stand_between_places(words: list[str], places: tuple[str, str
     assert (options.model_path, options.test_data_file) == places
 
 
+def test_two_dashes_may_be_a_value() -> None:
+    assert parsed("train", "--scheduler=--") == {"scheduler": "--"}
+
+
 @pytest.mark.parametrize("text", ["-1", "-1.5um", "-.5 um"])
 def test_a_value_may_be_negative(text: str) -> None:
     assert parsed("train", "--defocus", text) == {"defocus": text}
