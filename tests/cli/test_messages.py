@@ -56,6 +56,8 @@ LINES: Final = (
     "train missing.npz --lr-warmup-epochs 5 --nepochs 3 --persistent-workers",
     "train missing.npz --train-data-file x",
     "train missing.npz --device cpu",
+    "reconstruct missing.npz --epochs 3",
+    "report run --output $GONE/a.html",
     "train missing.npz --precision 16-true",
     "train missing.npz --seed 3 --seed 4",
     "train missing.npz --nepochs",
