@@ -147,11 +147,8 @@ def missing_positions(sources: Sources, n: int) -> None:
         return entry.dtype.kind in "iuf" and len(shape) == 2 and shape[0] in (2, 3) and shape[1] in of_each
 
     def of_one(entry: Entry) -> bool:
-        return (
-            entry.dtype.kind in "iuf"
-            and entry.size > 3
-            and max(entry.shape) == entry.size == (n or entry.size)
-        )
+        fits = entry.size == n and len(entry.shape) < 3 if n else max(entry.shape, default=0) == entry.size
+        return entry.dtype.kind in "iuf" and entry.size > 3 and fits
 
     expected = "scan positions, (n, 2) or positions_x and positions_y"
     sources.missing("positions", expected, of_both, of_one)

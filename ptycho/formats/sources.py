@@ -87,10 +87,11 @@ class Sources:
                 advice = f"{advice[0].upper()}{advice[1:]}."
                 self.refuse(setting, "the name of an array in the file", f"{named!r}", advice, tree.path)
             return tree, name
-        for tree in self._trees:
-            for place in places:
-                if tree.has(place) and self._is_meant(setting, tree, place):
-                    return tree, place
+        wanted = [*places]
+        stated = [self._elsewhere(place) for place in wanted if ":" in place]  # within a group that is named
+        for tree, place in (*stated, *((tree, place) for tree in self._trees for place in wanted)):
+            if tree.has(place) and self._is_meant(setting, tree, place):
+                return tree, place
         return None
 
     def _is_meant(self, setting: str, tree: Tree, place: str) -> bool:
@@ -239,7 +240,9 @@ class Sources:
         entries = [entry for tree in self._trees for entry in tree.entries()]
         likely = next((entry for entry in map(_squeezed, entries) if fits(entry)), None)
         flag = f"--{setting.replace('_', '-')}"
-        advice = f"Name it, as in {flag} {likely.name}." if likely else f"Name it ({flag})."
+        advice = f"Name it ({flag}), if it is in another file of the folder as in {flag} FILE:PATH."
+        if likely is not None:
+            advice = f"Name it, as in {flag} {_with_others(likely, entries)}."
         if likely is None and of_one is not None and (pair := _x_and_y(filter(of_one, entries))):
             advice = f"Name them, as in {flag}-x {pair[0]} {flag}-y {pair[1]}."
         absent = [group[0] for group in self.layout.beside if self.path.name not in group]
@@ -336,6 +339,17 @@ def _squeezed(entry: Entry) -> Entry:
     while len(entry.shape) > 2 and entry.shape[0] == 1:
         entry = Entry(f"{entry.name}[0]", entry.shape[1:], entry.dtype)
     return entry
+
+
+def _with_others(entry: Entry, entries: Iterable[Entry]) -> str:
+    """The name of an array, or of all that differ from it by a number at the end, as parts of a stack do."""
+    stem = entry.name.rstrip("0123456789")
+    parts = [
+        one
+        for one in entries
+        if one.name.rstrip("0123456789") == stem != one.name and one.shape[1:] == entry.shape[1:]
+    ]
+    return f"{stem}*" if len(parts) > 1 and len(entry.shape) > 2 else entry.name
 
 
 def _x_and_y(entries: Iterable[Entry]) -> tuple[str, str] | None:

@@ -191,6 +191,36 @@ def test_a_table_that_is_named_as_an_array_is_refused_with_its_fields(tmp_path: 
         read(path, **settings, positions_x=f"{place}[m]", positions_y=f"{place}[my]")
 
 
+@pytest.mark.parametrize("place", ["table", "group"])
+def test_positions_may_be_in_a_table_or_group_of_another_file(tmp_path: Path, place: str) -> None:
+    with h5py.File(tmp_path / "stage.h5", "w") as file:
+        columns = table("y", "x", "frame")
+        file["table"] = columns[["frame", "x", "y"]]
+        for axis in "yx":
+            file[f"group/{axis}"] = columns[axis]
+    path = standard(tmp_path / "scan.h5", patterns=COUNTS)
+    scan = read(path, **LENGTHS_ALONE, positions=f"stage.h5:/{place}")
+    np.testing.assert_allclose(moved(scan), positions_px(), atol=1e-6)
+
+
+def test_parts_of_a_stack_grids_of_positions_and_other_files_are_proposed(tmp_path: Path) -> None:
+    parts = {f"data_{number:06d}": COUNTS[10 * number :][:10] for number in range(2)}
+    y, x = positions_px().T.reshape(2, 4, 5) * PIXEL_M
+    path = standard(tmp_path / "scan.h5", patterns=None, y=None, x=None, stage_y=y, stage_x=x, **parts)
+    with pytest.raises(DataError, match=r"Name it, as in --patterns /entry/data_\*\."):
+        read(path, **LENGTHS)
+    with pytest.raises(DataError, match="--positions-x /entry/stage_x --positions-y /entry/stage_y"):
+        read(path, **LENGTHS, patterns="/entry/data_*")
+    named = {"positions_x": "/entry/stage_x", "positions_y": "/entry/stage_y"}
+    np.testing.assert_array_equal(read(path, **LENGTHS, patterns="/entry/data_*", **named).patterns, COUNTS)
+    with pytest.raises(DataError, match=r"in another file of the folder as in --positions FILE:PATH\."):
+        read(
+            standard(tmp_path / "a.h5", patterns=COUNTS, y=None, x=None),
+            **LENGTHS,
+            patterns="/entry/patterns",
+        )
+
+
 def test_a_name_with_brackets_is_a_name(tmp_path: Path) -> None:
     path = standard(tmp_path / "scan.h5", patterns=COUNTS)
     with h5py.File(path, "a") as file:
