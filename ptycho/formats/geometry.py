@@ -1,25 +1,35 @@
 """Lengths of an experiment: the wavelength, and the pixels of detector and object."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ptycho.config.quantities import ANGLES, ENERGIES, LENGTHS, quantities, quantity
+from ptycho.config.quantities import ANGLES, LENGTHS, quantities
 from ptycho.data_error import DataError
 from ptycho.formats.layouts import Places
+from ptycho.formats.lengths import (
+    DETECTOR_PIXEL,
+    DISTANCE,
+    ENERGY,
+    WAVELENGTH,
+    Length,
+    Pair,
+    as_set,
+    as_stated,
+    differ,
+    particle_of,
+    unused,
+)
 from ptycho.formats.sources import Sources
 from ptycho.formats.units import OF_AXES, RECIPROCAL, plain_unit
-from ptycho.geometry import LARGEST_ENERGY_J, PLANCK_TIMES_LIGHT_J_M
+from ptycho.geometry import PLANCK_TIMES_LIGHT_J_M
+from ptycho.verdict import Verdict
 
 ELECTRON_REST_J: Final = 9.1093837015e-31 * 299792458.0**2
 
-SAME: Final = 0.01
-"""Relative difference up to which two lengths are the same one, rounded."""
-
-Pair = tuple[float, float]
-"""Of rows and columns."""
 LARGEST_PIXEL_M: Final = 0.01
 """No detector has larger pixels; longer vectors of a detector are directions."""
 
@@ -35,29 +45,90 @@ def wavelength(sources: Sources) -> float | None:
     """The wavelength, as set or as the file states it; None where neither does.
 
     Raises:
-        DataError: what the file states is none; or energy and wavelength are set, and contradict each other.
+        DataError: what the file states is none; or energy and wavelength contradict each other.
     """
-    settings, layout = sources.settings, sources.layout
-    particle = settings.particle or layout.particle
-    energy = quantity(settings.energy, ENERGIES) if settings.energy else None
-    of_energy = energy and wavelength_of(energy, particle)
-    if settings.wavelength is not None:
-        found = quantities(settings.wavelength, LENGTHS)
-        if found and of_energy and abs(found[0] / of_energy - 1) > SAME:
-            expected = f"the {of_energy * 1e10:.4g} A of {settings.energy} ({particle})"
-            sources.refuse("wavelength", expected, settings.wavelength, "Set energy or wavelength, not both.")
-        return found and found[0]
-    if of_energy:
-        return of_energy
-    stated = sources.numbers(layout.wavelength, LENGTHS)
-    if stated is not None:
-        return stated[0]
-    places, unit = layout.energy
-    stated = sources.numbers(places, ENERGIES, unit)
-    if stated is not None and stated[0] > LARGEST_ENERGY_J:
-        advice = f"If it is in electronvolts, set --energy '{stated[0]:g} eV'."
-        sources.refuse(places[0], "the photon energy in joules", f"{stated[0]:g}", advice)
-    return None if stated is None else wavelength_of(stated[0], particle)
+    found = _set_wavelength(sources) or _stated_wavelength(sources)
+    return None if found is None else found.values[0]
+
+
+def _set_wavelength(sources: Sources) -> Length | None:
+    length, of_energy = as_set(sources, WAVELENGTH), _of_energy(sources, as_set(sources, ENERGY))
+    if length is not None and of_energy is not None and differ(length.values, of_energy.values):
+        expected = f"the {_shown(of_energy.values, 'A')} of {of_energy.text} ({particle_of(sources)})"
+        sources.refuse("wavelength", expected, length.text, "Set energy or wavelength, not both.")
+    return length or of_energy
+
+
+def _stated_wavelength(sources: Sources) -> Length | None:
+    """The wavelength as the file states it, by itself or by the energy."""
+    places, unit = sources.layout.energy
+    length, energy = as_stated(sources, WAVELENGTH, sources.layout.wavelength), None
+    if length is None:
+        return _of_energy(sources, as_stated(sources, ENERGY, places, unit))
+    with contextlib.suppress(DataError):  # what is no energy contradicts nothing
+        energy = as_stated(sources, ENERGY, places, unit)
+    of_energy = _of_energy(sources, energy)
+    if of_energy is not None and differ(length.values, of_energy.values):
+        expected = f"the {_shown(of_energy.values, 'A')} of {of_energy.text} ({particle_of(sources)})"
+        advice = "Set --energy or --wavelength to the one that is right."
+        sources.refuse(length.name, expected, length.text, advice, length.path)
+    return length
+
+
+def _of_energy(sources: Sources, energy: Length | None) -> Length | None:
+    """The wavelength of an energy, in the words of the energy."""
+    if energy is None:
+        return None
+    length = wavelength_of(energy.values[0], particle_of(sources))
+    return energy._replace(values=(length, length))
+
+
+def distance(sources: Sources) -> float | None:
+    """The distance from sample to detector in metres; None where neither settings nor file say.
+
+    Raises:
+        DataError: what the file states is no such length.
+    """
+    found = _distance(sources)
+    return None if found is None else found.values[0]
+
+
+def _distance(sources: Sources) -> Length | None:
+    return as_set(sources, DISTANCE) or _stated_distance(sources)
+
+
+def _stated_distance(sources: Sources) -> Length | None:
+    return as_stated(sources, DISTANCE, sources.layout.distance)
+
+
+def detector_pixel(sources: Sources) -> Pair | None:
+    """The detector's pixel in metres, before binning; None where neither settings nor file say.
+
+    Raises:
+        DataError: what the file states is no such length, or contradicts itself.
+    """
+    found = _pixel(sources)
+    return None if found is None else found.values
+
+
+def _pixel(sources: Sources) -> Length | None:
+    return as_set(sources, DETECTOR_PIXEL) or _stated_pixel(sources)
+
+
+def _stated_pixel(sources: Sources) -> Length | None:
+    """The detector's pixel as the file states it: by its sides, or by the vectors from one to the next."""
+    places = sources.layout.detector_pixel
+    sides = [as_stated(sources, DETECTOR_PIXEL, one) for one in places]
+    found, basis = sides[0] or sides[1], _of_basis(sources)
+    if found is None:
+        return basis
+    if places[0] != places[1] and sides[0] and sides[1]:
+        text = ", ".join(dict.fromkeys(side.text for side in (sides[0], sides[1])))
+        found = found._replace(values=(sides[0].values[0], sides[1].values[-1]), text=text)
+    if basis is not None and differ(found.values, basis.values):
+        advice = f"Set {DETECTOR_PIXEL.flag} to the one that is right."
+        sources.refuse(found.name, f"the {basis.text}", found.text, advice, found.path)
+    return found
 
 
 def object_pixel(sources: Sources, n_pixels: int, binning: int, of_px: Pair) -> Pair | None:
@@ -73,50 +144,87 @@ def object_pixel(sources: Sources, n_pixels: int, binning: int, of_px: Pair) -> 
         None where the file does not say enough.
 
     Raises:
-        DataError: what the file states is no such number.
+        DataError: what the file states is no such number, or contradicts itself.
     """
-    settings, layout = sources.settings, sources.layout
+    settings, layout, own = sources.settings, sources.layout, sources.own
     if settings.object_pixel is not None:
-        _refuse_contradiction(sources, n_pixels * binning)
-        return quantities(settings.object_pixel, LENGTHS)
-    if layout.object_pixel is not None and sources.place("", layout.object_) is not None:
-        rows, columns = (_of_whole(sources, places) for places in layout.object_pixel)
-        return rows / of_px[0], columns / of_px[1]
+        stated, lengths = quantities(settings.object_pixel, LENGTHS), None
+        if own.object_pixel and (own.energy or own.wavelength) and own.distance and own.detector_pixel:
+            lengths = _of_lengths(sources, n_pixels * binning)
+        if stated and lengths and differ(stated, lengths.values):
+            expected, advice = f"the {lengths.text}", "Set it or those lengths, not both."
+            sources.refuse("object_pixel", expected, settings.object_pixel, advice)
+        return stated
+    followed = _followed(sources, n_pixels * binning)
+    if layout.object_pixel is None or sources.place("", layout.object_) is None:
+        return None if followed is None else followed.values
+    rows, columns = (_of_whole(sources, places) for places in layout.object_pixel)
+    stated = rows / of_px[0], columns / of_px[1]
+    is_far = sources.value(layout.far_field) in (None, True)
+    if is_far and followed is not None and differ(stated, followed.values):
+        name = layout.object_pixel[0][0].replace("@", " attribute ")
+        advice = "Set --object-pixel, or the length that is wrong."
+        sources.refuse(name, f"the {followed.text}", _shown(stated, "nm"), advice)
+    return stated
+
+
+def _followed(sources: Sources, n_pixels: int) -> Length | None:
+    """The object's pixel that follows from other lengths, with these in words."""
+    layout = sources.layout
     reciprocal = spacing(sources, layout.reciprocal, layout.reciprocal_size)
-    if reciprocal is not None and reciprocal[1] in RECIPROCAL:
-        side = 1 / (n_pixels * binning * reciprocal[0] * RECIPROCAL[reciprocal[1]])
-        return side, side
-    length = wavelength(sources)
-    if reciprocal is not None and reciprocal[1] in ANGLES and length:
-        side = length / (n_pixels * binning * reciprocal[0] * ANGLES[reciprocal[1]])
-        return side, side
-    distance = sources.length("distance", layout.distance)
-    detector = detector_pixel(sources)
-    if length is None or distance is None or detector is None:
+    if reciprocal is None:
+        return _of_lengths(sources, n_pixels)
+    step, unit = reciprocal
+    side, length = None, wavelength(sources)
+    if unit in RECIPROCAL:
+        side = 1 / (n_pixels * step * RECIPROCAL[unit])
+    elif unit in ANGLES and length:
+        side = length / (n_pixels * step * ANGLES[unit])
+    if side is None:
+        return _of_lengths(sources, n_pixels)
+    text = f"{_shown((side, side), 'nm')} of {n_pixels} pixels of {step:g} {unit}"
+    return Length((side, side), text, "object_pixel", sources.path)
+
+
+def _of_lengths(sources: Sources, n_pixels: int) -> Length | None:
+    """The object's pixel by wavelength, distance and detector."""
+    light = _set_wavelength(sources) or _stated_wavelength(sources)
+    far, detector = _distance(sources), _pixel(sources)
+    if light is None or far is None or detector is None:
         return None
-    rows, columns = (length * distance[0] / (n_pixels * binning * pixel) for pixel in detector)
-    return rows, columns
+    rows, columns = (light.values[0] * far.values[0] / (n_pixels * side) for side in detector.values)
+    lengths = f"{light.text}, {far.text}, {detector.text} and {n_pixels} pixels"
+    text = f"{_shown((rows, columns), 'nm')} of {lengths}"
+    return Length((rows, columns), text, "object_pixel", sources.path)
 
 
-def _refuse_contradiction(sources: Sources, n_pixels: int) -> None:
-    """Refuse an object pixel that is set beside lengths that give another one.
+def of_settings(sources: Sources, n_pixels: int) -> Iterator[Verdict]:
+    """Lengths that are set and differ from what the file states, or from what follows from the others.
 
-    Raises:
-        DataError: they do.
+    Args:
+        sources: the files.
+        n_pixels: detector pixels along the side of the patterns as they are used.
     """
     own = sources.own
-    energy = own.energy or own.wavelength
-    if not (energy and own.distance and own.detector_pixel and own.object_pixel):
+    for name, is_set, of_setting, of_file in (
+        ("wavelength", own.energy or own.wavelength, _set_wavelength, _stated_wavelength),
+        ("distance", own.distance, _distance, _stated_distance),
+        ("detector_pixel", own.detector_pixel, _pixel, _stated_pixel),
+    ):
+        with contextlib.suppress(DataError):  # of the file, which does not count
+            used, other = (of_setting(sources), of_file(sources)) if is_set else (None, None)
+            if used is not None and other is not None and differ(used.values, other.values):
+                what = name.replace("_", " ")
+                text = f"the {what} is set to {used.text}, and the file states {other.text}"
+                yield Verdict(name, "note", None, "", f"{text}: what is set counts", "")
+    if own.object_pixel is None:
         return
-    length, distance = wavelength(sources), quantities(own.distance, LENGTHS)
-    detector, stated = (quantities(text, LENGTHS) for text in (own.detector_pixel, own.object_pixel))
-    if length is None or distance is None or detector is None or stated is None:
-        return
-    found = [length * distance[0] / (n_pixels * pixel) for pixel in detector]
-    if any(abs(one / other - 1) > SAME for one, other in zip(stated, found, strict=True)):
-        sides = ", ".join(f"{side * 1e9:.4g} nm" for side in dict.fromkeys(found))
-        expected = f"the {sides} of {energy}, {own.distance}, {own.detector_pixel} and {n_pixels} pixels"
-        sources.refuse("object_pixel", expected, own.object_pixel, "Set it or those lengths, not both.")
+    with contextlib.suppress(DataError):
+        pixel, followed = quantities(own.object_pixel, LENGTHS), _followed(sources, n_pixels)
+        if pixel is not None and followed is not None and differ(pixel, followed.values):
+            text = f"object_pixel is set to {own.object_pixel}, and other lengths give the {followed.text}"
+            remedy = "Leave object_pixel out, or set the length that is wrong."
+            yield Verdict("object_pixel", "warning", None, "", f"{text}: what is set counts", remedy)
 
 
 def _of_whole(sources: Sources, places: Places) -> float:
@@ -134,25 +242,21 @@ def _of_whole(sources: Sources, places: Places) -> float:
     return found[0]
 
 
-def detector_pixel(sources: Sources) -> Pair | None:
-    """The detector's pixel in metres, before binning; None where neither settings nor file say."""
-    rows, columns = sources.layout.detector_pixel
-    found = sources.length("detector_pixel", rows) or sources.length("detector_pixel", columns)
-    if found is None:
-        return _of_basis(sources)
-    if sources.settings.detector_pixel is not None or rows == columns:
-        return found
-    other = sources.numbers(columns, LENGTHS)
-    return (found[0], other[0]) if other else (found[0], found[0])
-
-
-def _of_basis(sources: Sources) -> Pair | None:
+def _of_basis(sources: Sources) -> Length | None:
     """The detector's pixel by the vectors from one to the next; None where there are none, or directions alone."""
     vectors = detector_axes(sources)
     if vectors is None:
         return None
     rows, columns = map(float, np.linalg.norm(vectors, axis=1))
-    return (rows, columns) if max(rows, columns) < LARGEST_PIXEL_M else None
+    if max(rows, columns) >= LARGEST_PIXEL_M:
+        return None
+    name = sources.layout.basis[0]
+    return Length((rows, columns), f"{_shown((rows, columns), 'um')} ({name})", name, sources.path)
+
+
+def _shown(sides: Pair, unit: str) -> str:
+    """Lengths of rows and columns in a unit, or one for both."""
+    return ", ".join(dict.fromkeys(f"{side / LENGTHS[unit]:.4g} {unit}" for side in sides))
 
 
 def detector_axes(sources: Sources) -> npt.NDArray[np.float64] | None:
@@ -185,16 +289,21 @@ def unknown_lengths(sources: Sources) -> str:
         return (
             "Set --object-pixel: 1 / (side of the patterns x size of a detector pixel in reciprocal space)."
         )
+    of_energy = unused(sources, WAVELENGTH, layout.wavelength) or unused(sources, ENERGY, layout.energy[0])
     lacking = [
-        name
-        for name, found in (
-            ("energy", wavelength(sources)),
-            ("distance", sources.length("distance", sources.layout.distance)),
-            ("detector-pixel", detector_pixel(sources)),
+        f"{kind.flag}{of_file}"
+        for kind, found, of_file in (
+            (ENERGY, wavelength(sources), of_energy),
+            (DISTANCE, distance(sources), unused(sources, DISTANCE, layout.distance)),
+            (
+                DETECTOR_PIXEL,
+                detector_pixel(sources),
+                unused(sources, DETECTOR_PIXEL, sum(layout.detector_pixel, ())),
+            ),
         )
         if found is None
     ]
-    return f"Set {' and '.join(f'--{name}' for name in lacking)}, or --object-pixel." if lacking else ""
+    return f"Set {' and '.join(lacking)}, or --object-pixel." if lacking else ""
 
 
 def spacing(

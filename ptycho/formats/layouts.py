@@ -74,7 +74,7 @@ _CXI_DETECTOR: Final = "entry_1/instrument_1/detector_1"
 
 
 def _nexus(*names: str) -> Places:
-    return tuple(f"{entry}/{name}" for entry in ("entry", "entry1") for name in names)
+    return tuple(f"{entry}/{name}" for entry in ("entry", "entry1", "entry_1") for name in names)
 
 
 _TAGS: Final = 0xFFFF0000
@@ -183,7 +183,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
 
 _ANY_OF: Final[Mapping[str, Places]] = {
     "ptychodus": ("probe_position_x_m", "probe_position_y_m", "probe_position_indexes"),
-    "cxi": ("cxi_version", "entry_1"),
+    "cxi": ("cxi_version", *(f"entry_1/{name}_1" for name in ("instrument", "data", "image", "sample"))),
     "ptypy": ("chunks",),
     "ptylab": ("ptychogram",),
 }

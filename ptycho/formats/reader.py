@@ -10,7 +10,8 @@ import numpy as np
 from ptycho.config.data import DataConfig
 from ptycho.formats.detector_masks import bad_of, of_masks
 from ptycho.formats.frames import load
-from ptycho.formats.geometry import detector_pixel, wavelength
+from ptycho.formats.geometry import detector_pixel, distance, of_settings, wavelength
+from ptycho.formats.lengths import particle_of
 from ptycho.formats.light import of_window
 from ptycho.formats.plan import Plan, images_of, object_in, planned, raise_problems
 from ptycho.formats.positions import UNITS, of_reading
@@ -67,6 +68,7 @@ def read_foreign(
         verdicts = [*_of_mask(sources, plan)]
         verdicts = verdicts or [*of_window(sources, plan.tree, plan.images, plan.reading.window)]
         verdicts += (*of_masks(sources, plan.images), *_of_turn(sources), *of_reading(sources))
+        verdicts += of_settings(sources, plan.reading.window.n_pixels * plan.reading.window.bin)
         verdicts += () if plan.marks is None else plan.marks.verdicts
         verdicts += _of_background(plan)
         patterns, marks = load(plan.tree.path, plan.images, plan.reading)
@@ -172,11 +174,11 @@ def _stated(sources: Sources, plan: Plan | None, arrays: dict[str, Stack]) -> No
     length = sources.attempt(lambda: wavelength(sources))
     if length:
         stated["wavelength_m"] = length
-        if (sources.settings.particle or sources.layout.particle) == "photon":
+        if particle_of(sources) == "photon":
             stated["energy_J"] = PLANCK_TIMES_LIGHT_J_M / length
-    distance = sources.attempt(lambda: sources.length("distance", sources.layout.distance))
-    if distance:
-        stated["distance_m"] = distance[0]
+    far_m = sources.attempt(lambda: distance(sources))
+    if far_m:
+        stated["distance_m"] = far_m
     detector = sources.attempt(lambda: detector_pixel(sources))
     if detector:
         stated["detector_pixel_size_m"] = [side * sources.settings.bin for side in detector]

@@ -1,14 +1,14 @@
 """Files that hold one scan together, and what is looked up in them: arrays and numbers, by the settings or a table."""
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar, cast
 
 import numpy as np
 
 from ptycho.config.data import DataConfig
-from ptycho.config.quantities import LENGTHS, is_magnitude, quantities
+from ptycho.config.quantities import is_magnitude
 from ptycho.data_error import DataError, problem
 from ptycho.formats.layouts import Layout, layout_of, recognized, refuse_no_scan
 from ptycho.formats.trees import Entry, Stored, Tree, open_tree, split_index
@@ -22,6 +22,9 @@ LISTED: Final = 24
 NO_VALUE: Final = ("_None", "None", "")
 """Texts that programs write in place of a number."""
 
+EQUAL: Final = 1e-3
+"""Relative difference up to which numbers of single patterns are one."""
+
 T = TypeVar("T")
 
 
@@ -34,6 +37,18 @@ class Found(NamedTuple):
     """Of the file that it is in."""
     unit: str = ""
     """As the file states it; empty: it does not."""
+
+
+class Stated(NamedTuple):
+    """One number or two that a file states."""
+
+    values: tuple[float, float]
+    """The first and the last."""
+    unit: str
+    """As the file states it; empty: it does not."""
+    name: str
+    path: Path
+    """Of the file that it is in."""
 
 
 class Sources:
@@ -153,20 +168,21 @@ class Sources:
                     return plain_unit(stated)
         return ""
 
-    def numbers(
-        self,
-        places: Iterable[str],
-        units: Mapping[str, float] | None = None,
-        unit: str = "",
-        *,
-        positive: bool = True,
-    ) -> tuple[float, float] | None:
-        """One or two finite numbers that the file states, the first and the last; None where it states none.
+    def numbers(self, places: Iterable[str], *, positive: bool = True) -> tuple[float, float] | None:
+        """One or two finite numbers, as of `stated`, without their unit; None where the file states none."""
+        found = self.stated(places, positive=positive)
+        return None if found is None else found.values
+
+    def stated(
+        self, places: Iterable[str], units: Collection[str] = (), *, positive: bool = True
+    ) -> Stated | None:
+        """One or two finite numbers that the file states; None where it states none.
+
+        Of more than two, as where each pattern has its own, all must be equal.
 
         Args:
             places: where they may be.
-            units: unit -> its value in the one of the result; None: numbers are taken as they are.
-            unit: theirs where the file states none that is known; empty: that of the result.
+            units: those of such a number; without them it has none.
             positive: whether they must be > 0.
 
         Raises:
@@ -174,16 +190,14 @@ class Sources:
                 without a unit, are none: their names may mean something else.
         """
         if self.format != "hdf5":
-            return self._numbers(places, units or {}, unit, positive=positive)
+            return self._stated(places, positive=positive)
         with contextlib.suppress(DataError):
             found = self.place("", places)
             if found is None or not units or self.unit(*found) in units:
-                return self._numbers(places, units or {}, unit, positive=positive)
+                return self._stated(places, positive=positive)
         return None
 
-    def _numbers(
-        self, places: Iterable[str], units: Mapping[str, float], unit: str, *, positive: bool
-    ) -> tuple[float, float] | None:
+    def _stated(self, places: Iterable[str], *, positive: bool) -> Stated | None:
         found = self.place("", places)
         if found is None:
             return None
@@ -192,27 +206,21 @@ class Sources:
             if tree.value(name) in NO_VALUE:
                 return None
         values = np.asarray(tree.value(name)) if "@" in name else tree.stored(name).read()
-        numbers = values.reshape(-1)
+        numbers, what, unit = values.reshape(-1), name.replace("@", " attribute "), self.unit(tree, name)
         is_zero = numbers.size == 1 and numbers.dtype.kind in "iuf" and numbers[0] == 0
         if positive and is_zero and ("@" in name or tree.value(f"{name}@type") == "None"):
             return None  # programs write 0 for what they do not know; those of ptypy say so
-        sound = (
-            numbers.size in (1, 2)
-            and numbers.dtype.kind in "iuf"
-            and all(map(is_magnitude, numbers.tolist()))
-        )
+        sound = numbers.size > 0 and numbers.dtype.kind in "iuf" and all(map(is_magnitude, numbers.tolist()))
         if not sound or (positive and not (numbers > 0).all()):
             expected = f"one finite number{' > 0' if positive else ''}, in SI units"
             got = f"{numbers[0]}"[:60] if numbers.size == 1 else f"shape {values.shape}"
-            what = name.replace("@", " attribute ")
             raise DataError(problem(what, expected, got, tree.path, "Correct it in the file, or set it."))
-        factor = units.get(self.unit(tree, name), units.get(unit, 1.0))
-        return float(numbers[0]) * factor, float(numbers[-1]) * factor
-
-    def length(self, setting: str, places: Iterable[str]) -> tuple[float, float] | None:
-        """A length in metres, for rows and columns: as set, or else as the file states it."""
-        written = cast(str | None, getattr(self.settings, setting))
-        return self.numbers(places, LENGTHS) if written is None else quantities(written, LENGTHS)
+        lowest, highest = float(numbers.min()), float(numbers.max())
+        if numbers.size > 2 and highest - lowest > EQUAL * max(abs(lowest), abs(highest)):
+            expected, got = "equal numbers", f"{lowest:g} to {highest:g} {unit}".rstrip()
+            raise DataError(problem(what, expected, got, tree.path, "Correct them in the file, or set one."))
+        ends = (numbers[0], numbers[-1]) if numbers.size <= 2 else (np.median(numbers),) * 2
+        return Stated((float(ends[0]), float(ends[1])), unit, what, tree.path)
 
     def value(self, places: Iterable[str]) -> Any:
         """The first of these values that there is, as it is; None where there is none."""

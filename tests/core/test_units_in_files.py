@@ -127,7 +127,7 @@ def test_a_file_of_no_format_states_lengths_as_nexus_does_with_their_unit(tmp_pa
     assert read(path, **NAMED, **SQUARE).metadata == read(path, **ALL).metadata
     with h5py.File(path, "a") as file:
         del file["entry/instrument/detector/distance"].attrs["units"]
-    with pytest.raises(DataError, match=r"object_pixel: .* Set --distance, or"):
+    with pytest.raises(DataError, match=r"Set --distance \(.* states 1200 without a unit\), or"):
         read(path, **NAMED, **SQUARE)
 
 
@@ -142,6 +142,109 @@ def test_an_object_pixel_that_contradicts_the_lengths_beside_it_is_refused(tmp_p
     with pytest.raises(DataError, match="object_pixel: expected the 12 nm of"):
         read(path, **NAMED, **LENGTHS, crop=20, centre="11, 16", pad=40, **PIXEL)
     assert read(path, **NAMED, **SQUARE, **PIXEL, wavelength="1 A", distance="1.2 m").domain == "intensity"
+
+
+def nexus(path: Path, entry: str = "entry", **changes: tuple[Any, str]) -> Path:
+    """A file of no format, with lengths where NeXus has them, which give an object pixel of 24 nm."""
+    standard(path)
+    found = {
+        "beam/incident_wavelength": (1.0, "angstrom"),
+        "detector/distance": (1200.0, "mm"),
+        "detector/x_pixel_size": (250.0, "um"),
+    } | changes
+    with h5py.File(path, "a") as file:
+        for name, (value, unit) in found.items():
+            file[f"{entry}/instrument/{name}"] = value
+            file[f"{entry}/instrument/{name}"].attrs["units"] = unit
+    return path
+
+
+def test_an_energy_and_a_wavelength_of_a_file_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    path = nexus(tmp_path / "scan.h5", **{"beam/incident_energy": (8.0, "keV")})
+    with pytest.raises(
+        DataError,
+        match=r"incident_wavelength: expected the 1.55 A of 8 keV \(.*incident_energy\) \(photon\); "
+        r"got 1 A .* Set --energy or --wavelength",
+    ):
+        read(path, **NAMED, **SQUARE)
+    scan = read(path, **NAMED, **SQUARE, wavelength="1 A")
+    assert scan.metadata["wavelength_m"] == pytest.approx(1e-10)
+
+
+def test_a_pixel_and_basis_vectors_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    path = cxi(tmp_path / "scan.cxi")
+    with h5py.File(path, "a") as file:
+        file["entry_1/instrument_1/detector_1/basis_vectors"][...] *= 125e-6
+    with pytest.raises(
+        DataError,
+        match=r"y_pixel_size: expected the 125 um \(.*basis_vectors\); got 0.00025 m \(.*pixel_size\)",
+    ):
+        read(path)
+    assert read(path, detector_pixel="250 um").metadata["detector_pixel_size_m"] == [250e-6] * 2
+
+
+def test_a_length_that_is_set_counts_and_that_of_the_file_is_said(tmp_path: Path) -> None:
+    path = nexus(tmp_path / "scan.h5")
+    severity, text = said(read(path, **NAMED, **SQUARE, **PIXEL), "object_pixel")
+    assert severity == "warning"
+    assert text.startswith("object_pixel is set to 20 nm, and other lengths give the 24 nm of 1 A (")
+    severity, text = said(read(path, **NAMED, **SQUARE, energy="12 keV", distance="1195 mm"), "wavelength")
+    assert severity == "note"
+    assert text.startswith("the wavelength is set to 12 keV, and the file states 1 A (entry/instrument/beam")
+    found = read(path, **NAMED, **SQUARE, distance="1195 mm", detector_pixel="250 um", wavelength="1 A")
+    assert not {"wavelength", "distance", "detector_pixel", "object_pixel"} & {*names(found)}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("detector_1/x_pixel_size", 75.0, "got 75 m .* If it is in um, set --detector-pixel '75 um'"),
+        ("detector_1/x_pixel_size", 0.055, "got 0.055 m .* set --detector-pixel '0.055 mm'"),
+        ("detector_1/distance", 1000.0, "got 1000 m .* set --distance '1000 mm'"),
+        ("source_1/wavelength", 1.55, "got 1.55 m .* set --wavelength '1.55 A'"),
+        ("source_1/wavelength", 0.155, "got 0.155 m .* set --wavelength '0.155 nm'"),
+        ("source_1/wavelength", 632.8, "got 632.8 m .* set --wavelength '632.8 nm'"),
+        ("source_1/energy", 8.0, "got 8 J .* set --energy '8 keV'"),
+        ("source_1/energy", 8000.0, "got 8000 J .* set --energy '8000 eV'"),
+        ("source_1/energy", 1e-30, "got 1e-30 J .* Set --energy with its unit, as in '8 keV'"),
+    ],
+)
+def test_lengths_that_no_experiment_has_are_refused_with_the_likely_unit(
+    tmp_path: Path, place: str, value: float, message: str
+) -> None:
+    path = cxi(tmp_path / "scan.cxi")
+    with h5py.File(path, "a") as file:
+        instrument = file["entry_1/instrument_1"]
+        if place.endswith("energy"):
+            del instrument["source_1/wavelength"]
+        if place in instrument:
+            del instrument[place]
+        instrument[place] = value
+    with pytest.raises(DataError, match=f"{place}: expected .* from .* to .*; {message}"):
+        read(path)
+    with pytest.raises(DataError, match=r"distance: expected a distance from 1 um to 200 m; got 1200 m"):
+        read(cxi(tmp_path / "set.cxi"), distance="1200 m")
+
+
+def test_an_unknown_unit_of_a_length_is_named(tmp_path: Path) -> None:
+    path = cxi(tmp_path / "scan.cxi")
+    with h5py.File(path, "a") as file:
+        file["entry_1/instrument_1/detector_1/distance"].attrs["units"] = "steps"
+    with pytest.raises(DataError, match=r"distance: expected a unit that is known: .*; got 1.2 'steps'"):
+        read(path)
+    changed = {"detector/distance": (1.2, "steps")}
+    with pytest.raises(DataError, match=r"Set --distance \(.*/distance states 1.2 'steps'\)"):
+        read(nexus(tmp_path / "scan.h5", **changed), **NAMED, **SQUARE)
+
+
+@pytest.mark.parametrize("entry", ["entry", "entry1", "entry_1"])
+def test_lengths_of_single_patterns_are_one_if_they_are_equal(tmp_path: Path, entry: str) -> None:
+    each = np.linspace(1199.5, 1200.5, 20)
+    path = nexus(tmp_path / "scan.h5", entry, **{"detector/distance": (each, "mm")})
+    assert read(path, **NAMED, **SQUARE).metadata["distance_m"] == pytest.approx(1.2)
+    path = nexus(tmp_path / "scan.h5", entry, **{"detector/distance": (each * np.linspace(1, 1.2, 20), "mm")})
+    with pytest.raises(DataError, match=r"Set --distance \(.*/distance states 1199.5 to 1440.6 'mm'\)"):
+        read(path, **NAMED, **SQUARE)
 
 
 def test_an_object_pixel_that_is_set_replaces_what_metadata_state(tmp_path: Path) -> None:
