@@ -308,8 +308,8 @@ def _is_whole(block: Array) -> bool:
     return bool((first == np.rint(first)).all()) and bool((block == np.rint(block)).all())
 
 
-def _candidates(dtype: np.dtype[Any]) -> dict[float, bool]:
-    """Values that may be flags in this dtype, and whether an integer of some kind has no larger one."""
+def may_be_flags(dtype: np.dtype[Any]) -> dict[float, bool]:
+    """Large values that may be flags in this dtype, and whether an integer of some kind has no larger one."""
     known: dict[float, bool] = {value - less: not less for less in (1, 0) for value in LARGEST_INTEGERS}
     if dtype.kind == "f":
         return {
@@ -322,14 +322,20 @@ def _candidates(dtype: np.dtype[Any]) -> dict[float, bool]:
 
 
 def _without_flags(summary: Summary, start: int, block: Array) -> Array:
-    """A block with 0 in place of what may be flags, which are counted."""
-    candidates = _candidates(block.dtype)
-    while (largest := block.max().item()) in candidates:
-        hit = block == largest
-        summary.hits[largest] = summary.hits.get(largest, 0) + hit.sum(axis=0)
-        of_frames = summary.frame_hits.setdefault(largest, np.zeros(len(summary.frame_total), dtype=np.int64))
-        of_frames[start : start + len(block)] = hit.reshape(len(hit), -1).sum(axis=1)
+    """A block with 0 in place of what may be flags, which are counted: the largest, or most of an image."""
+    n, of_image = len(block), tuple(range(1, block.ndim))
+    tops = block.max(axis=of_image)
+    for flag in sorted(may_be_flags(block.dtype), reverse=True):
+        if not (tops == flag).any():
+            continue
+        hit = block == flag
+        if flag < tops.max():
+            hit[hit.mean(axis=of_image) <= UNRELIABLE] = False
+        summary.hits[flag] = summary.hits.get(flag, 0) + hit.sum(axis=0)
+        of_frames = summary.frame_hits.setdefault(flag, np.zeros(len(summary.frame_total), dtype=np.int64))
+        of_frames[start : start + n] = hit.reshape(n, -1).sum(axis=1)
         block = np.where(hit, np.zeros((), block.dtype), block)
+        tops = block.max(axis=of_image)
     return block
 
 
@@ -362,7 +368,7 @@ def _judge_gaps(summary: Summary, gaps: Gaps, n: int) -> None:
 
 def _judge_flags(summary: Summary, array: Stack) -> Summary:
     """Tell flags, which hold no measurement, from pixels that saturate now and then, and from counts by chance."""
-    n, candidates = len(array), _candidates(array.dtype) if summary.hits else {}
+    n, candidates = len(array), may_be_flags(array.dtype) if summary.hits else {}
     for flag, hits in sorted(summary.hits.items()):
         value = float(flag)  # squares of the largest integers are none of 64 bits
         isolated = summary.maximum < ISOLATED * value
@@ -382,7 +388,7 @@ def _judge_flags(summary: Summary, array: Stack) -> Summary:
             summary.frame_square += of_frames * value**2
             summary.total += n_measured * value
             summary.total_square += n_measured * value**2
-            summary.maximum = value
-        if n_measured and candidates[flag] and summary.whole:
+            summary.maximum = max(summary.maximum, value)
+        if n_measured and candidates[flag] and summary.whole and value == summary.maximum:
             summary.saturated, summary.n_saturated = flag, n_measured
     return summary

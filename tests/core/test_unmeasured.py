@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ptycho.config.data import DataConfig
 from ptycho.formats.light import Light
 from ptycho.formats.windows import centre_of
 from ptycho.raw_data import RawData
@@ -216,3 +217,33 @@ def test_a_pattern_taken_twice_at_one_position_is_kept() -> None:
     scan = RawData.from_arrays(COUNTS[twice], CLEAN.positions_px[twice], CLEAN.probe, domain="intensity")
     assert names(scan) == []
     assert len(scan) == 2 * len(COUNTS)
+
+
+@pytest.mark.parametrize("bin_", [1, 2])
+@pytest.mark.parametrize(
+    ("dtype", "value", "words"),
+    [
+        ("uint16", 65535, "65535"),
+        ("uint32", 2**32 - 1, "4294967295"),
+        ("int32", -1, "-1"),
+        ("float32", np.nan, "no number"),
+    ],
+)
+def test_a_pattern_that_was_not_measured_is_left_out_of_any_size_of_pixels(
+    tmp_path: Any, dtype: str, value: float, words: str, bin_: int
+) -> None:
+    counts = (COUNTS.astype(np.float64) * 25000 / COUNTS.max()).round().astype(dtype)
+    sampled, others = np.unique(np.linspace(0, 99, 64).astype(int)), [5, 65]
+    assert not np.isin(others, sampled).any()
+    lost = [*others, int(sampled[20])]
+    counts[lost] = value
+    places = CLEAN.positions_px * 7.5e-9
+    path = standard(tmp_path / "scan.h5", patterns=counts, y=places[:, 0], x=places[:, 1])
+    scan = RawData.from_file(path, "intensity", reading=DataConfig(**NAMED, **LENGTHS, bin=bin_))
+    assert names(scan) == ["unmeasured_frames"]
+    assert f"3 of 100 patterns (5, 31, 65) hold {words} in most pixels" in scan.verdicts[0].sentence
+    rows = np.setdiff1d(np.arange(100), lost)
+    n = 64 // bin_
+    wanted = counts[rows].reshape(97, n, bin_, n, bin_).sum((2, 4))
+    np.testing.assert_array_equal(scan.patterns, wanted)
+    assert bin_ == 1 or wanted.max() > 65535
