@@ -33,6 +33,10 @@ SURE_MULTIPLE: Final = 20.5
 ROUNDED: Final = 0.01
 """Distance from a whole number that is rounding."""
 
+OF_ROOTS: Final = (2.5e-7, 1e4, 2.0)
+"""Relative error of a root in single precision, the largest count whose root tells by it, and how many times the step
+between the roots of whole numbers must be that to which they are rounded, before it tells."""
+
 SET: Final = "measurement_domain is set"
 """The reason that is a setting."""
 AS_TRAINED: Final = "as in the earlier run: "
@@ -53,6 +57,11 @@ class Sample:
     def step(self) -> float | None:
         """The number that their values are multiples of, see `step_of`."""
         return step_of(self.values)
+
+    @cached_property
+    def are_roots(self) -> bool:
+        """Whether their values are square roots of whole numbers, see `are_roots`."""
+        return are_roots(self.values)
 
 
 class Decision(NamedTuple):
@@ -150,8 +159,8 @@ def decide_domain(
     """Amplitude or intensity, and why. The first of these decides.
 
     The caller; the training of the model in use, for a scan that it was trained on; the metadata of the file; what
-    files of its format hold; the setting of that training; whole numbers, or multiples of one number; how that training
-    read its scans; else amplitude.
+    files of its format hold, unless all values are square roots of whole numbers; the setting of that training; whole
+    numbers, or multiples of one number, or such roots; how that training read its scans; else amplitude.
 
     Args:
         setting: 'amplitude' or 'intensity'; 'auto' leaves it to the others.
@@ -173,7 +182,7 @@ def decide_domain(
     if metadata.get("measurement_domain") in DOMAINS:
         return Decision(metadata["measurement_domain"], "stated in the metadata", True)
     by_values = _by_values(patterns.dtype, sample, whole)
-    if metadata.get("usual_domain") in DOMAINS:
+    if metadata.get("usual_domain") in DOMAINS and not sample.are_roots:
         return _as_usual(metadata["usual_domain"], str(metadata.get("format")), by_values)
     if trained is not None and trained.stated is not None:
         reason = "measurement_domain was set in the training of the model"
@@ -199,20 +208,39 @@ def _as_usual(usual: Domain, format_name: str, by_values: Decision | None) -> De
 
 def _by_values(dtype: np.dtype[Any], sample: Sample, whole: bool) -> Decision | None:
     """The domain of whole numbers, or of multiples of one number: counts, or square roots of counts, rounded."""
-    if whole and dtype != np.uint8:
-        return Decision("intensity", f"all values are whole numbers ({dtype}): they must be counts", False)
+    if sample.are_roots:
+        return Decision("amplitude", "all values are square roots of whole numbers", False)
     step = 1.0 if whole else sample.step
     if step is None:
         return None
-    noise, what = noise_over_mean(sample.values / step), "unsigned bytes" if whole else "values"
-    if noise is not None and noise < LEAST_COUNTING_NOISE:
-        reason = (
-            f"the {what} vary {noise:.2g} times as much as counts of that size would: they must be rounded "
-            "square roots"
-        )
+    if not whole and are_roots(sample.values, step):
+        reason = f"all values are square roots of whole numbers, rounded to multiples of {step:.4g}"
         return Decision("amplitude", reason, False)
     found = f"whole numbers ({dtype})" if whole else f"multiples of {step:.4g}"
+    noise = noise_over_mean(sample.values / step) if np.ptp(sample.values) > 0 else None
+    if noise is not None and noise < LEAST_COUNTING_NOISE:
+        what = f"the {found}" if whole else "the values"
+        reason = (
+            f"{what} vary {noise:.2g} times as much as counts of that size would: they must be rounded roots"
+        )
+        return Decision("amplitude", reason, False)
     return Decision("intensity", f"all values are {found}: they must be counts", False)
+
+
+def are_roots(sample: Array, step: float | None = None) -> bool:
+    """Whether values (k, N, N) >= 0 are square roots of whole numbers, and some of them not whole.
+
+    Args:
+        sample: the values; those whose roots lie too close together tell nothing.
+        step: the number to whose multiples the roots are rounded; None: they are in single precision.
+    """
+    values = np.unique(sample[sample > 0])
+    error, most, apart = OF_ROOTS
+    off = error * values if step is None else np.full_like(values, (0.5 + ROUNDED) * step)
+    told = values**2 <= most if step is None else values * 2 * apart * step <= 1
+    values, off = values[told], off[told]
+    n_parts = int(np.count_nonzero(np.abs(values - np.rint(values)) > off))
+    return n_parts >= FEWEST_VALUES and bool((np.abs(np.sqrt(np.rint(values**2)) - values) <= off).all())
 
 
 def step_of(sample: Array) -> float | None:

@@ -104,6 +104,29 @@ def test_counts_times_a_gain_are_counts_and_their_roots_are_not(
         assert (rounded.domain, rounded.domain_reason[:15]) == ("amplitude", "the values vary")
 
 
+@pytest.mark.parametrize("nphotons", [3e3, 1e5])
+def test_roots_of_counts_are_amplitudes_however_they_are_rounded(nphotons: float) -> None:
+    scan = simulate_scan(N=32, n_positions=60, nphotons=nphotons)
+    roots = np.sqrt(np.square(scan.amplitude(np.arange(60)).astype(np.float64)).round())
+    for rounded, words in (
+        (np.rint(roots).astype(np.uint16), "the whole numbers (uint16) vary"),
+        (np.rint(roots).astype(np.float32), "the whole numbers (float32) vary"),
+        (roots.round(1), "all values are square roots of whole numbers, rounded to multiples of 0.1"),
+        (roots.round(1).astype(np.float32), "all values are square roots of whole numbers, rounded to"),
+        (roots.astype(np.float32), "all values are square roots of whole numbers"),
+    ):
+        found = RawData.from_arrays(rounded, scan.positions_px, None)
+        assert (found.domain, words in found.domain_reason) == ("amplitude", True)
+        assert "photons" not in [one.name for one in found.verdicts]
+    usual = {"usual_domain": "intensity", "format": "cxi"}
+    assert RawData.from_arrays(roots, scan.positions_px, None, metadata=usual).domain == "amplitude"
+    for counts in (roots**2, (roots**2).round() * 0.1, (roots**2).round().astype(np.uint16)):
+        assert (
+            RawData.from_arrays(counts, scan.positions_px, None, metadata=usual).domain_reason
+            == "as files of cxi hold counts"
+        )
+
+
 def test_diffraction_is_another_name_of_diff3d(scan_file):
     patterns = scan_arrays()["diff3d"]
     scan = RawData.from_file(scan_file(diff3d=None, diffraction=patterns))
@@ -113,10 +136,14 @@ def test_diffraction_is_another_name_of_diff3d(scan_file):
 @pytest.mark.parametrize(
     ("changes", "domain", "reason"),
     [
-        ({}, "amplitude", "not all values are whole numbers"),
+        ({}, "amplitude", "all values are square roots of whole numbers"),
         ({"diff3d": np.ones((6, 8, 8), np.uint8)}, "intensity", "uint8"),
-        ({"bad_pixels": np.zeros((8, 8), dtype=bool)}, "amplitude", "not all values are whole numbers"),
-        ({"bad_pixels": np.eye(8, dtype=bool)}, "amplitude", "not all values are whole numbers"),
+        (
+            {"bad_pixels": np.zeros((8, 8), dtype=bool)},
+            "amplitude",
+            "all values are square roots of whole numbers",
+        ),
+        ({"bad_pixels": np.eye(8, dtype=bool)}, "amplitude", "all values are square roots of whole numbers"),
         ({"metadata": json.dumps({"measurement_domain": "intensity"})}, "intensity", "metadata"),
         (
             {
@@ -144,7 +171,10 @@ def test_the_domain_and_its_reason_are_logged_once(scan_file, caplog):
     caplog.set_level(logging.INFO, logger="ptycho")
     RawData.from_file(scan_file())
     assert caplog.text.count("patterns are read as") == 1
-    assert "read as amplitude (not all values are whole numbers). The file does not state it" in caplog.text
+    assert (
+        "read as amplitude (all values are square roots of whole numbers). The file does not state it"
+        in caplog.text
+    )
 
 
 def test_an_unknown_domain_is_refused(scan_file):

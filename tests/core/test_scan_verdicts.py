@@ -69,7 +69,7 @@ def test_nothing_is_said_of_another_size_or_pattern(tmp_path, caplog, N):
 def test_nothing_but_the_domain_is_said_of_the_shared_scans(shared_data: Path, caplog, name):
     scan = RawData.from_file(shared_data / f"{name}.npz")
     (warning,) = said(caplog)  # these files do not state their domain
-    assert "patterns are read as amplitude (not all values are whole numbers)" in warning
+    assert "patterns are read as amplitude (all values are square roots of whole numbers)" in warning
     assert scan.bad_pixels is None
     RawData.from_file(shared_data / f"{name}.npz", domain="amplitude")
     assert len(said(caplog)) == 1
