@@ -1,9 +1,10 @@
 """What the pixels of the patterns tell: order and centre, flags, saturation, the mask."""
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
+from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
 from ptycho.pattern_statistics import Mask, Summary, blocks, brightest_neighbor, shares
 from ptycho.probe import far_field_light
@@ -54,6 +55,14 @@ FLAT: Final = 0.5
 """Part of the lit pixels from which on those that are bright are no pattern, but a background."""
 
 
+HOT: Final = 8.0
+"""Spots are no light if they have this many times that of what is around, in the mean of the patterns, where sound
+scans have 1.7 at most."""
+
+RING: Final = np.pad(np.zeros((3, 3), bool), 1, constant_values=True)
+"""What is around a block of 3 x 3 pixels."""
+
+
 class FFTOrder(NamedTuple):
     """An image of which some axes are in FFT order."""
 
@@ -65,12 +74,24 @@ class FFTOrder(NamedTuple):
     """Of the light, in the central half of that order."""
 
 
-def without_spots(light: Array) -> Array:
-    """The light (H, W), of which spots of up to 2 x 2 pixels, which may be hot, are as dark as what is around them.
+def around_blocks(image: Array) -> Array:
+    """The brightest pixel around a block of 3 x 3 pixels of an image (N, N), across its edges.
 
-    Where nothing but a background is left, a spot may be the beam: single pixels alone are darkened.
+    Of the nine blocks that a pixel is in, the one with the darkest surroundings.
+    """
+    rings = cast(Any, ndimage).maximum_filter(image, footprint=RING, mode="wrap")
+    return np.asarray(cast(Any, ndimage).minimum_filter(rings, 3, mode="wrap"))
+
+
+def without_spots(light: Array) -> Array:
+    """The light (H, W), of which spots that may be hot are as dark as what is around them.
+
+    These are up to 2 x 2 pixels, or up to 3 x 3 that outshine all around them. Where nothing but a background is left,
+    a spot may be the beam: single pixels alone are darkened.
     """
     rest = np.minimum(light, brightest_neighbor(light, 4))  # three others may be of the same spot
+    around = around_blocks(light)
+    rest = np.where(light > HOT * around, np.minimum(rest, around), rest)
     is_flat = np.count_nonzero(rest >= BRIGHT * rest.max()) > FLAT * np.count_nonzero(light)
     return np.minimum(light, brightest_neighbor(light)) if is_flat else rest
 

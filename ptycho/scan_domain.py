@@ -220,9 +220,8 @@ def _by_values(dtype: np.dtype[Any], sample: Sample, whole: bool) -> Decision | 
     noise = noise_over_mean(sample.values / step) if np.ptp(sample.values) > 0 else None
     if noise is not None and noise < LEAST_COUNTING_NOISE:
         what = f"the {found}" if whole else "the values"
-        reason = (
-            f"{what} vary {noise:.2g} times as much as counts of that size would: they must be rounded roots"
-        )
+        found = f"{noise:.2g} times as much as counts of that size would"
+        reason = f"{what} vary {found}: they must be rounded square roots"
         return Decision("amplitude", reason, False)
     return Decision("intensity", f"all values are {found}: they must be counts", False)
 

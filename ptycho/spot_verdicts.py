@@ -6,15 +6,12 @@ from typing import Final
 import numpy as np
 
 from ptycho.pattern_statistics import Mask, Summary, brightest_neighbor
-from ptycho.pixel_verdicts import BRIGHT, middle_of
+from ptycho.pixel_verdicts import BRIGHT, HOT, around_blocks, middle_of
 from ptycho.stored_array import Array, Stack
 from ptycho.verdict import Verdict
 
 ISOLATED: Final = 20.0
 """One or two pixels of a pattern are no measurement if they have this many times the light of each neighbour."""
-
-HOT: Final = 8.0
-"""The same, in the mean of the patterns, where sound scans have 1.7 at most."""
 
 SHARP: Final = 4.0
 """Where the far field of the probe alone has a pixel so many times as bright as its neighbours, patterns may have such
@@ -26,7 +23,10 @@ DIMMEST: Final = 1e-6
 BEAM_PX: Final = 2.0
 """Distance from the middle of the other light within which a single bright pixel may be the beam."""
 
-SPOTS: Final = (1, 4)
+BLOCK: Final = 9
+"""Hot pixels of a block of 3 x 3, which are compared with what is around it."""
+
+SPOTS: Final = (1, 4, BLOCK)
 """Hot pixels side by side that are looked for: a pixel is compared with the neighbour of this rank in brightness, since
 others may be hot as well; of lines each pixel has two such neighbours."""
 
@@ -46,7 +46,13 @@ FEWEST_COUNTS: Final = 20.0
 """Photons below which a single pixel may be bright by chance."""
 
 MOST_HITS: Final = 1.0
-"""Cosmic hits in a pattern, on average, beyond which single bright pixels must be photons."""
+"""Cosmic hits in a pattern, on average, beyond which single bright pixels may be photons, unless they are brighter."""
+
+SURELY: Final = 5.0
+"""How many times as bright they must be then, beside their neighbours and in photons."""
+
+MOST_HIT: Final = 0.5
+"""Part of the pixels that are hit in some pattern, beyond which they must be photons."""
 
 
 def is_sharp(meant: Array, rank: int) -> bool:
@@ -62,10 +68,13 @@ def has_sharp_beam(usual: Array, rank: int) -> bool:
         usual: (N, N), the median of the patterns, where the probe is not known.
         rank: number of these pixels.
     """
-    around = brightest_neighbor(usual, rank)
+    around = _beside(usual, rank)
     rest = np.minimum(usual, around)
     sharp = np.argwhere((usual > SHARP * around) & (usual >= BRIGHT * rest.max()))
-    return bool((np.hypot(*(sharp - np.array(middle_of(rest))).T) <= BEAM_PX).any())
+    middles = [middle_of(rest)]
+    if rank == BLOCK:  # of several, as those of a crystal are, the one in the middle is the beam
+        middles.append((len(usual) / 2, len(usual) / 2))
+    return any(bool((np.hypot(*(sharp - np.array(one)).T) <= BEAM_PX).any()) for one in middles)
 
 
 def hot_pixels(
@@ -80,7 +89,7 @@ def hot_pixels(
 
     Args:
         counts: (k, N, N), some patterns.
-        everywhere: False leaves the central half alone, where patterns may have such pixels.
+        everywhere: False leaves the central half alone, where patterns may have such pixels, and all blocks.
         rank: pixels that may be hot side by side; several may also be the beam.
         bad: bool, (N, N) or (n, N, N), pixels that were not measured.
         meant: (N, N), light of the probe's far field; where it outshines what is around, a pixel must do so the more.
@@ -97,7 +106,9 @@ def hot_pixels(
         row, column = middle_of(np.minimum(light, around))
         rows, columns = np.ogrid[: len(light), : len(light)]
         hot &= np.hypot(rows - row, columns - column) > BEAM_PX
-    if not everywhere:
+    if not everywhere and rank == BLOCK:
+        hot[:] = False
+    elif not everywhere:
         quarter = light.shape[-1] // 4
         hot[quarter : light.shape[-1] - quarter, quarter : light.shape[-1] - quarter] = False
     return hot
@@ -106,9 +117,12 @@ def hot_pixels(
 def _sharpness(light: Array, rank: int) -> Array:
     """How many times as bright each pixel of light (N, N) is as those around, at least 1."""
     least = DIMMEST * light.max()
-    return np.maximum(
-        1, np.where(light > least, light / np.maximum(brightest_neighbor(light, rank), least), 1)
-    )
+    return np.maximum(1, np.where(light > least, light / np.maximum(_beside(light, rank), least), 1))
+
+
+def _beside(image: Array, rank: int) -> Array:
+    """The light beside so many pixels of an image (N, N) that may be as bright as each other."""
+    return around_blocks(image) if rank == BLOCK else brightest_neighbor(image, rank)
 
 
 def _around(image: Array, rank: int, silent: Mask | None) -> Array:
@@ -117,10 +131,10 @@ def _around(image: Array, rank: int, silent: Mask | None) -> Array:
     Neighbours that were not measured, bool (N, N), may be bright as well; where most are, the light is infinite.
     """
     if silent is None:
-        return brightest_neighbor(image, rank)
+        return _beside(image, rank)
     beside, filled = brightest_neighbor(image), np.where(silent, np.inf, image)
     beside = np.where(np.isfinite(brightest_neighbor(filled, MOST_SILENT)), beside, np.inf)
-    found = brightest_neighbor(filled, rank) if rank > 1 else beside
+    found = _beside(filled, rank) if rank > 1 else beside
     return np.where(np.isfinite(found), found, beside)
 
 
@@ -143,7 +157,9 @@ def of_hot_pixels(hot: Mask, light: Array) -> Iterator[Verdict]:
 
 
 def photon_unit(counts: Array, light: Array) -> float:
-    """What a photon counts for, at least 1: the usual value in the dim half of the patterns, where it is not 0.
+    """What a photon counts for, at least 1: the usual value > 0 in the dim half of the patterns.
+
+    Where that half holds nothing, the smallest value, or the smallest difference between two.
 
     Args:
         counts: (k, N, N), some patterns.
@@ -151,7 +167,11 @@ def photon_unit(counts: Array, light: Array) -> float:
     """
     dim = counts[:, light <= np.median(light)]
     dim = dim[dim > 0]
-    return max(1.0, float(np.median(dim))) if len(dim) else 1.0
+    if len(dim):
+        return max(1.0, float(np.median(dim)))
+    values = np.unique(counts[counts > 0])
+    apart = np.diff(values)
+    return max(1.0, float(min(values[0], apart.min()))) if len(apart) else 1.0
 
 
 def cosmic_hits(
@@ -176,7 +196,7 @@ def cosmic_hits(
     if known is not None and known.ndim == 2:
         candidate &= ~known
     places, rows = np.argwhere(candidate), summary.top_row[candidate]
-    found: list[tuple[int, int, int]] = []
+    found: list[tuple[int, int, int, float]] = []
     for row in np.unique(rows):
         pattern = np.asarray(patterns[int(row)]).astype(np.float64) ** power
         silent = known if known is None or known.ndim == 2 else known[row]
@@ -184,10 +204,13 @@ def cosmic_hits(
         if silent is not None:
             pattern[silent] = 0
         for y, x in places[rows == row]:
-            if pattern[y, x] >= least and pattern[y, x] > ISOLATED * around[y, x]:
-                found.append((int(row), int(y), int(x)))
-    found = found if len(found) <= MOST_HITS * len(patterns) else []
-    return np.array(found, dtype=np.int64).reshape(-1, 3)
+            times = float(pattern[y, x]) / max(least, ISOLATED * float(around[y, x]))
+            if times >= 1:
+                found.append((int(row), int(y), int(x), times))
+    if len(found) > MOST_HITS * len(patterns):
+        found = [one for one in found if one[-1] > SURELY]
+    found = found if len(found) <= MOST_HIT * largest.size else []
+    return np.array([one[:3] for one in found], dtype=np.int64).reshape(-1, 3)
 
 
 def of_cosmic_hits(hits: Array) -> Iterator[Verdict]:

@@ -247,3 +247,50 @@ def test_a_pattern_that_was_not_measured_is_left_out_of_any_size_of_pixels(
     wanted = counts[rows].reshape(97, n, bin_, n, bin_).sum((2, 4))
     np.testing.assert_array_equal(scan.patterns, wanted)
     assert bin_ == 1 or wanted.max() > 65535
+
+
+@pytest.mark.parametrize("with_probe", [True, False])
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2), (3, 3)])
+@pytest.mark.parametrize("at", [(5, 5), (44, 20)])
+def test_a_block_of_hot_pixels_is_masked_and_no_order_nor_centre(
+    with_probe: bool, shape: tuple[int, int], at: tuple[int, int]
+) -> None:
+    counts, hot = COUNTS.copy(), np.zeros((64, 64), bool)
+    hot[at[0] : at[0] + shape[0], at[1] : at[1] + shape[1]] = True
+    counts[:, hot] += np.random.default_rng(0).poisson(20000, (100, hot.sum())).astype(np.uint32)
+    scan = scan_of(counts, with_probe=with_probe)
+    assert names(scan) == ["hot_pixels"]
+    np.testing.assert_array_equal(scan.bad_pixels, hot)
+
+
+def test_a_beam_of_a_block_of_pixels_is_not_hot() -> None:
+    rows, columns = np.indices((32, 32)) - 16
+    light = (
+        5.0
+        + 4000.0 * ((abs(rows) < 2) & (abs(columns) < 2))
+        + 400.0 * ((abs(rows - 7) < 2) & (abs(columns + 8) < 2))
+    )
+    counts = np.random.default_rng(0).poisson(light, (100, 32, 32))
+    scan = RawData.from_arrays(counts, CLEAN.positions_px / 2, None, domain="intensity")
+    assert not {"hot_pixels", "beam_centre"} & {*names(scan)}
+
+
+@pytest.mark.parametrize("n_hits", [40, 150, 300])
+def test_cosmic_hits_may_be_more_than_patterns(n_hits: int) -> None:
+    rng, counts = np.random.default_rng(2), COUNTS.copy()
+    places = rng.choice(64 * 64, n_hits, replace=False)
+    counts[rng.integers(0, 100, n_hits), places // 64, places % 64] += 50000
+    scan = scan_of(counts)
+    assert names(scan) == ["cosmic_hits"]
+    masked = np.asarray(scan.bad_pixels)
+    assert not masked[counts == COUNTS].any()
+    assert np.count_nonzero(masked) > 0.9 * n_hits
+
+
+@pytest.mark.parametrize("gain", [1, 7, 20])
+@pytest.mark.parametrize("nphotons", [300.0, 2000.0])
+def test_few_photons_times_a_gain_are_no_cosmic_hits(gain: int, nphotons: float) -> None:
+    rows, columns = np.indices((64, 64)) - 32
+    light = np.exp(-(rows**2 + columns**2) / 128.0)
+    counts = np.random.default_rng(1).poisson(np.tile(light * nphotons / light.sum(), (100, 1, 1)))
+    assert not {"cosmic_hits", "hot_pixels"} & {*names(scan_of(counts * gain, with_probe=False))}
