@@ -20,7 +20,7 @@ from ptycho.formats.reader import read_foreign, read_photons, read_size
 from ptycho.formats.trees import ZIP
 from ptycho.geometry import Geometry
 from ptycho.npz_files import NPZ_KEYS, ScanFile, open_npz, read_header, read_member, read_npz
-from ptycho.pattern_statistics import some_rows
+from ptycho.pattern_statistics import SAMPLE, some_rows
 from ptycho.regular_files import first_bytes
 from ptycho.scan_checks import Checker
 from ptycho.stored_array import Stack, taken
@@ -86,7 +86,9 @@ def _lacks_background(arrays: Mapping[str, Stack]) -> bool:
     patterns, bad = arrays.get("diff3d"), arrays.get("bad_pixels")
     if patterns is None or len(patterns.shape) != 3 or patterns.dtype.kind not in "if" or not patterns.size:
         return False
-    rows = np.unique(np.linspace(0, len(patterns) - 1, FEW).astype(np.int64))
+    few, rows = (np.unique(np.linspace(0, len(patterns) - 1, n).astype(np.int64)) for n in (FEW, SAMPLE))
+    if not (np.asarray(patterns[few]) < 0).any():
+        return False
     seen = np.asarray(patterns[rows])
     silent = np.zeros(seen.shape, bool)
     if bad is not None and bad.shape in (patterns.shape, patterns.shape[1:]):

@@ -18,6 +18,8 @@ LARGEST: Final = 0.5
 MARGIN: Final = 2.0
 """Times that the lowest value of all images may be that of those that are looked at."""
 
+_TOPS: Final = tuple(float(value - less) for value in LARGEST_INTEGERS for less in (0, 1))
+
 
 class Background(NamedTuple):
     """What a background that was taken off leaves."""
@@ -50,7 +52,7 @@ def background_of(seen: Array, silent: Mask, *, are_counts: bool) -> Background 
     low = counts[counts < 0]
     if not len(low) or not (are_counts or _is_whole(counts).all()):
         return None
-    top = counts[~np.isin(counts, [flag - less for flag in LARGEST_INTEGERS for less in (0, 1)])].max()
+    top = counts[~np.isin(counts, _TOPS)].max()
     bound, parts = -LARGEST * float(top), low[~_is_whole(low)]
     is_one = low.min() == low.max() and not is_flag(low[:1]).all()
     if not len(parts) and (float(low.min()) < bound or is_one):

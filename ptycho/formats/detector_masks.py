@@ -122,7 +122,13 @@ def _in_file(sources: Sources, images: Images) -> tuple[tuple[Tree, Stored] | No
     folder = images.stored.name.rpartition("/")[0]
     beside = (f"{folder}/{name}" for name in layout.mask_beside)
     for place in (named,) if named else (*beside, *layout.mask):
-        found = sources.stored("mask", (place,), "biuf", "a mask, numbers or True and False")
+        try:
+            found = sources.stored("mask", (place,), "biuf", "a mask, numbers or True and False")
+        except DataError:
+            if named or sources.format != "hdf5":
+                raise
+            others.append(f"{place} is no mask that can be read")
+            continue
         if found is None:
             continue
         tree, stored = found
@@ -131,7 +137,7 @@ def _in_file(sources: Sources, images: Images) -> tuple[tuple[Tree, Stored] | No
         if stored.shape in (images.shape, (1, *images.shape), images.stored.shape):
             return (tree, stored), others
         name = sources.called(tree, stored.name)
-        if named or sources.format in OF_OWN or len(stored.shape) > MOST_AXES:
+        if named or sources.format in OF_OWN or (len(stored.shape) > MOST_AXES and sources.format != "hdf5"):
             expected = f"a mask of {images.shape[0]} x {images.shape[1]} pixels, or one for each pattern"
             sources.refuse(name, expected, f"shape {stored.shape}", "Name another one: --mask.", tree.path)
         others.append(f"{name} has shape {stored.shape}")

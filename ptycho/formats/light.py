@@ -21,7 +21,7 @@ FEWEST: Final = 8
 """Images that are looked at, however large they are."""
 
 FEW: Final = 16
-"""Images that tell whether a background was taken off."""
+"""Images that tell whether values are below 0."""
 
 BRIDGED: Final = (1, 2, 4)
 """Pixels on all sides whose mean stands for one without a measurement; the first that hold some."""
@@ -96,7 +96,9 @@ def background_in(sources: Sources, tree: Tree, images: Images, domain: str) -> 
     """
     if domain == "amplitude" or images.stored.dtype.kind == "u":
         return None
-    return background_of(*_looked_at(sources, tree, images, FEW), are_counts=domain == "intensity")
+    if not (_looked_at(sources, tree, images, FEW)[0] < 0).any():
+        return None
+    return background_of(*_looked_at(sources, tree, images), are_counts=domain == "intensity")
 
 
 def marks_in(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ptycho.data_error import DataError
+from ptycho.formats import frames
 from ptycho.raw_data import RawData
 from tests.core.foreign_files import ALL, LENGTHS, NAMED, PIXEL_M, H, N, W, positions_px, read, standard
 from tests.core.test_formats_of_others import COUNTS, SIDE, cxi, moved, names
@@ -56,6 +57,17 @@ def test_a_mask_of_another_detector_is_said_and_not_used(tmp_path: Path) -> None
     assert np.argwhere(np.asarray(scan.bad_pixels).all(axis=1)).tolist() == [[9]]
     with pytest.raises(DataError, match=r"expected a mask of 24 x 30 pixels, .*; got shape \(25, 30\)"):
         read(path, **ALL, mask="entry/instrument/detector/pixel_mask")
+
+
+@pytest.mark.parametrize(
+    "mask",
+    ["none", np.zeros(0), np.zeros((2,) * 5), h5py.SoftLink("/nowhere"), h5py.ExternalLink("no.h5", "/m")],
+)
+def test_what_only_has_the_name_of_a_mask_is_said_and_not_used(tmp_path: Path, mask: Any) -> None:
+    path = marked(standard(tmp_path / "scan.h5"), "entry/data/pixel_mask", mask)
+    (said,) = [one for one in read(path, **ALL).verdicts if one.name == "mask_found"]
+    assert "entry/data/pixel_mask" in said.text
+    assert said.text.endswith("no mask of the file is used. Name one that fits (mask, mask_file).")
 
 
 def test_a_mask_of_cxi_may_be_beside_its_data(tmp_path: Path) -> None:
@@ -133,6 +145,24 @@ def test_counts_that_are_set_are_read_from_the_data_contract_as_well(tmp_path: P
         for domain in ("auto", "amplitude"):
             with pytest.raises(DataError, match="expected values >= 0"):
                 RawData.from_file(tmp_path / "scan.npz", domain=domain)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "flag"),
+    [("int32", -1), ("int16", -2), ("uint16", 65535), ("uint32", 2**32 - 1), ("uint8", 255), ("float32", -1)],
+)
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_pattern_that_was_not_measured_is_left_out_where_pixels_are_binned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, flag: float, in_memory: bool
+) -> None:
+    counts = COUNTS.astype(dtype)
+    counts[3] = flag
+    if not in_memory:
+        monkeypatch.setattr(frames, "IN_MEMORY", (0.25, 1))
+    scan = read(standard(tmp_path / "scan.h5", patterns=counts), **NAMED, **LENGTHS, bin=2)
+    assert [one for one in names(scan) if one != "positions_axes"] == ["unmeasured_frames"]
+    summed = np.delete(COUNTS.astype(dtype), 3, axis=0).astype(int).reshape(N - 1, 12, 2, 12, 2).sum((2, 4))
+    np.testing.assert_array_equal(scan.patterns, summed)
 
 
 # Tables
