@@ -126,6 +126,8 @@ def of_bright_frames(rows: Array, n: int) -> Iterator[Verdict]:
 def repeated_frames(patterns: Stack, summary: Summary, positions: Array) -> Array:
     """Rows of patterns that equal the one before in every count, although the scan has moved: int64 (k,).
 
+    Patterns that are all equal are left to `of_equal`.
+
     Args:
         patterns: (n, N, N).
         summary: of them; those that are no whole numbers may have no noise, and are not judged.
@@ -137,7 +139,8 @@ def repeated_frames(patterns: Stack, summary: Summary, positions: Array) -> Arra
     may_be &= np.hypot(*np.diff(positions, axis=0).T) >= moved
     rows = 1 + np.flatnonzero(may_be)
     equal = [np.array_equal(patterns[int(row)], patterns[int(row) - 1]) for row in rows]
-    return rows[np.array(equal, dtype=bool)]
+    found = rows[np.array(equal, dtype=bool)]
+    return found if len(found) < len(totals) - 1 else rows[:0]
 
 
 def of_repeated_frames(rows: Array, n: int) -> Iterator[Verdict]:
