@@ -218,12 +218,14 @@ def _by_values(dtype: np.dtype[Any], sample: Sample, whole: bool) -> Decision | 
         return Decision("amplitude", reason, False)
     found = f"whole numbers ({dtype})" if whole else f"multiples of {step:.4g}"
     noise = noise_over_mean(sample.values / step) if np.ptp(sample.values) > 0 else None
-    if noise is not None and noise < LEAST_COUNTING_NOISE:
-        what = f"the {found}" if whole else "the values"
-        found = f"{noise:.2g} times as much as counts of that size would"
-        reason = f"{what} vary {found}: they must be rounded square roots"
-        return Decision("amplitude", reason, False)
-    return Decision("intensity", f"all values are {found}: they must be counts", False)
+    if noise is None or noise >= LEAST_COUNTING_NOISE:
+        return Decision("intensity", f"all values are {found}: they must be counts", False)
+    what = f"the {found}" if whole else "the values"
+    varied = f"vary {noise:.2g} times as much as counts of that size would"
+    if dtype == np.uint8 or not whole:
+        return Decision("amplitude", f"{what} {varied}: they must be rounded square roots", False)
+    doubt = f"although they {varied}, as rounded square roots or averages do"
+    return Decision("intensity", f"all values are {found}: they must be counts, {doubt}", False)
 
 
 def are_roots(sample: Array, step: float | None = None) -> bool:
