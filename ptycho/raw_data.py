@@ -30,7 +30,7 @@ from ptycho.scan_domain import Domain, TrainedDomains, check_word, decide_domain
 from ptycho.scan_files import read_scan_file
 from ptycho.scan_masks import as_plain
 from ptycho.scan_objects import Labels, object_index
-from ptycho.scan_verdicts import Seen, examine, tell
+from ptycho.scan_verdicts import Seen, examine, tell, tell_each
 from ptycho.stored_array import Stack, taken
 from ptycho.verdict import Verdict
 from ptycho.wording import counted
@@ -240,8 +240,7 @@ class RawData:
         n_expected, has_lengths = n if rows is None else None, geometry.distance_m is not None
         positions = check.positions(n_expected, size, from_lengths=has_lengths)
         probe = check.probe("probeGuess", size)
-        nphotons = check.photon_number(metadata)
-        stated = check.bad_pixels(n, size)
+        nphotons, stated = check.photon_number(metadata), check.bad_pixels(n, size)
         holdout, half = check.flags("holdout", (n,)), check.flags("half", (n,))
         objects = {name: check.object_(key) for name, key in _OBJECTS.items()}
         probe_truth = check.probe("probeTruth", size)
@@ -258,6 +257,7 @@ class RawData:
             if check.wrong & {"xcoords", "ycoords"}:  # lengths tell nothing of wrong positions
                 errors = [one for one in errors if one.name != "far_field" or geometry.far_field is False]
             check.problems += [one.problem(origin, file.names) for one in errors]
+        tell_each(file.verdicts if check.problems else (), origin)  # which problems may follow from
         check.raise_problems()
         if found is None or positions is None:
             raise AssertionError("an array is missing, but no problem was reported")

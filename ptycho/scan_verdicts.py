@@ -5,7 +5,7 @@ out. The statistics are in `ptycho.pixel_verdicts`, `spot_verdicts`, `frame_verd
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -243,6 +243,11 @@ def tell(found: Examined, origin: str) -> None:
             decision.reason,
             decision.way_out,
         )
-    for verdict in found.verdicts:
+    tell_each(found.verdicts, origin)
+
+
+def tell_each(verdicts: Iterable[Verdict], origin: str) -> None:
+    """Log verdicts on the file `origin`: notes as information, others as warnings."""
+    for verdict in verdicts:
         level = logging.INFO if verdict.severity == "note" else logging.WARNING
         logger.log(level, "%s: %s", origin, verdict.text)

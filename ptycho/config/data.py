@@ -107,7 +107,7 @@ class DataConfig(CheckedDataclass, table="data"):
     positions_y: Place | None = None
     """Where the y coordinates (rows) of the positions are; given like patterns."""
 
-    positions_unit: Annotated[Literal["m", "mm", "um", "nm", "A", "pm", "px"], Exact()] | None = None
+    positions_unit: Annotated[Literal["m", "cm", "mm", "um", "nm", "A", "pm", "px"], Exact()] | None = None
     """Unit of the positions; px are object pixels of the patterns as they are in the file, before crop, bin and pad.
     none: as the file states it (attribute units), or as in the format, else px in NPZ files and m in others."""
 

@@ -5,6 +5,7 @@ from typing import Final
 
 LENGTHS: Final = {
     "m": 1.0,
+    "cm": 1e-2,
     "mm": 1e-3,
     "um": 1e-6,
     "nm": 1e-9,

@@ -60,7 +60,11 @@ def _in_pixels(sources: Sources, listed: Array, unit: str, scale: Scale) -> Arra
     if unit == "px":
         return listed * np.array(scale.of_px)
     if scale.pixel_m is None:
-        got = f"positions in {unit}, and no size of an object pixel"
+        unknown = _unknown_units(sources)
+        of_file = (
+            f" (the file states {' and '.join(map(repr, unknown))}, which is not known)" if unknown else ""
+        )
+        got = f"positions in {unit}{of_file}, and no size of an object pixel"
         reciprocal = spacing(sources, sources.layout.reciprocal, sources.layout.reciprocal_size)
         if reciprocal is not None and reciprocal[1] not in ANGLES:
             got += f" (detector in '{reciprocal[1]}')"
@@ -115,17 +119,21 @@ def _in_one_unit(sources: Sources, arrays: tuple[Found, ...]) -> tuple[tuple[Fou
     return tuple(metres), "m"
 
 
+def _unknown_units(sources: Sources) -> list[str]:
+    """Units of positions that the file states and that are not known, where none is set."""
+    found = () if sources.settings.positions_unit else _arrays(sources)
+    return [*dict.fromkeys(one.unit for one in found if one.unit and one.unit not in UNITS)]
+
+
 def of_reading(sources: Sources) -> Iterator[Verdict]:
     """How positions are read, as far as no setting says it: their unit, and which of two columns is which."""
     settings, layout = sources.settings, sources.layout
     found, names = _arrays(sources), _names(sources)
+    for unit in _unknown_units(sources):
+        text = f"the unit of the positions, {unit!r}, is not known: {layout.positions_unit} is taken for it"
+        yield Verdict("positions_unit", "warning", None, "", text, "Set positions_unit.")
     for unit in dict.fromkeys(one.unit for one in found if settings.positions_unit is None):
-        if unit and unit not in UNITS:
-            text = (
-                f"the unit of the positions, {unit!r}, is not known: {layout.positions_unit} is taken for it"
-            )
-            yield Verdict("positions_unit", "warning", None, "", text, "Set positions_unit.")
-        elif unit and unit != layout.positions_unit:
+        if unit in UNITS and unit != layout.positions_unit:
             text = f"positions are in {unit}, as the file states"
             yield Verdict("positions_unit", "note", None, "", text, "")
     if len(found) == 1 and not layout.positions and not layout.basis and settings.positions_axes is None:

@@ -144,7 +144,7 @@ def test_cxi_metres_become_object_pixels_along_rows_and_columns(tmp_path, counts
 
 def test_cxi_basis_vectors_orient_the_positions(tmp_path, counts):
     default = RawData.from_file(write_cxi(tmp_path / "a.cxi", counts)).positions_px
-    basis = np.array([[0, 60e-6, 0], [-60e-6, 0, 0]])
+    basis = np.array([[0, 75e-6, 0], [-60e-6, 0, 0]])
     turned = RawData.from_file(write_cxi(tmp_path / "b.cxi", counts, basis_vectors=basis)).positions_px
     np.testing.assert_allclose(turned[:, 1], default[:, 1])
     np.testing.assert_allclose(turned[:, 0] - turned[0, 0], default[0, 0] - default[:, 0])

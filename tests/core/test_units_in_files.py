@@ -36,7 +36,9 @@ def with_units(path: Path, values: float, unit: Any, attribute: str = "units") -
     [
         ("um", "um"), ("\u00b5m", "um"), ("\u03bcm", "um"), ("Microns", "um"), ("micrometre", "um"), ("meters", "m"),
         ("mm", "mm"), ("[n_m]", "nm"), ("[1/n_m]", "1/nm"), ("Angstrom", "A"), ("\u212b", "A"), ("pixels", "px"),
-        ("KeV", "keV"), ("steps", "steps"),
+        ("KeV", "keV"), ("steps", "steps"), ("cm", "cm"), ("MM", "mm"), ("UM", "um"), ("PX", "px"), ("ANGSTROM", "A"),
+        ("\u00c5ngstr\u00f6m", "A"), ("A\u030a", "A"), ("\u00c5\u207b\u00b9", "A-1"), ("(um)", "um"), ("mum", "um"),
+        ("$\\mu$m", "um"), ("um.", "um"), ("A", "A"), ("MeV", "MeV"), ("ms", "ms"), ("M", "m"), ("1/nm", "1/nm"),
     ],
 )  # fmt: skip
 def test_units_have_names_and_letters_of_other_alphabets(written: str, plain: str) -> None:
@@ -45,7 +47,14 @@ def test_units_have_names_and_letters_of_other_alphabets(written: str, plain: st
 
 @pytest.mark.parametrize(
     ("per_metre", "unit", "attribute"),
-    [(1e6, "um", "units"), (1e3, b"mm", "unit"), (1e6, ["\u00b5m"], "units"), (1.0, "meters", "Units")],
+    [
+        (1e6, "um", "units"),
+        (1e3, b"mm", "unit"),
+        (1e6, ["\u00b5m"], "units"),
+        (1.0, "meters", "Units"),
+        (1e2, "cm", "UNITS"),
+        (1e3, "MM", "Unit"),
+    ],
 )
 def test_positions_are_read_in_the_unit_that_the_file_states(
     tmp_path: Path, per_metre: float, unit: Any, attribute: str
@@ -74,6 +83,19 @@ def test_a_unit_of_positions_that_is_not_known_is_said(tmp_path: Path) -> None:
         file["entry/y"].attrs["units"], file["entry/x"].attrs["units"] = "um", "px"
     with pytest.raises(DataError, match="expected positions in one unit; got um and px"):
         read(path, **NAMED, **SQUARE, **PIXEL)
+
+
+def test_a_unit_that_is_not_known_is_said_before_what_follows_from_it_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = with_units(tmp_path / "scan.h5", 25.0, "furlong")
+    with pytest.raises(DataError, match="this is the near field"):
+        read(path, **ALL)
+    assert "the unit of the positions, 'furlong', is not known: m is taken for it" in caplog.text
+    with pytest.raises(
+        DataError, match=r"positions in m \(the file states 'furlong', which is not known\), and no"
+    ):
+        read(path, **NAMED, **SQUARE)
 
 
 def test_each_coordinate_may_have_its_own_unit_and_both_may_be_in_a_group(tmp_path: Path) -> None:
