@@ -152,7 +152,7 @@ RULES: dict[type, dict[str, tuple[list[Any], list[Any]]]] = {
         "positions_axes": ([None, "yx", "xy"], ["x", 1]),
         "positions_x": NAME,
         "positions_y": NAME,
-        "positions_unit": ([None, "m", "um", "A", "px"], ["cm", 1]),
+        "positions_unit": ([None, "m", "cm", "um", "A", "px"], ["inch", 1]),
         "scan_step": ([None, "4 px", "30 nm", "30nm, 40 nm"], ["4", "0 px", "4 px, 4 px, 4 px", 4]),
         "orientation": (["identity", "flip-x", "Rotate-90", "anti-transpose", "auto"], ["flip", None, 90]),
         "probe": (["auto", "file", "estimate", "optics", "/a/b"], ["", None, 1]),
