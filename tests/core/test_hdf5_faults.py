@@ -73,7 +73,7 @@ FAULTS = {
 def scan_file(folder, name):
     """The file to load and the file to spoil, both sound."""
     if name == "scan.cxi":
-        mask, basis = np.zeros((8, 8), np.uint32), np.array([[0, 60e-6, 0], [-60e-6, 0, 0]])
+        mask, basis = np.zeros((8, 8), np.uint32), np.array([[0, 75e-6, 0], [-60e-6, 0, 0]])
         path = write_cxi(folder / name, COUNTS, mask=mask, basis_vectors=basis)
     else:
         path = write_product(folder, COUNTS)
