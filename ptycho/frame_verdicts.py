@@ -20,10 +20,10 @@ EMPTY: Final = (0.75, 0.03)
 SPREAD: Final = 10
 """Pixels that share the light of a pattern, at least, before it counts as lit: a hit of a cosmic ray is no light."""
 
-BRIGHT: Final = (5.0, 8, 3)
+BRIGHT: Final = (6.0, 8, 2)
 """How many times the light of a pattern is that of the one with the last of these ranks among so many neighbours in
-space, from which on it was not measured as they were; 1.6 at most in 800 simulated scans. Light is taken as the root of
-the sum of squares of what is stored."""
+space, from which on it was not measured as they were: a pinhole gives 5 where half of a beam overlaps. Light is the
+root of the sum of squares of what is stored."""
 
 FEWEST_EQUAL: Final = (30.0, 0.1)
 """Counts from which on two patterns are not equal by chance, and pixels between them from which on they differ."""
@@ -118,12 +118,12 @@ def bright_frames(summary: Summary, positions: Array, rows: Array) -> Array:
 def of_bright_frames(rows: Array, n: int) -> Iterator[Verdict]:
     """The verdict on `bright_frames` of a scan of `n` patterns."""
     if len(rows):
-        held = _left_out(rows, n, "many times the light of the patterns around")
+        held = _left_out(rows, n, "many times the light of the patterns around them")
         remedy = "Look for a wrong exposure there, or for counts that were not reset."
         yield Verdict("bright_frames", "warning", len(rows), "patterns", held, remedy)
 
 
-def repeated_frames(patterns: Stack, summary: Summary, positions: Array) -> Array:
+def repeated_frames(patterns: Stack, summary: Summary, positions: Array, rows: Array) -> Array:
     """Rows of patterns that equal the one before in every count, although the scan has moved: int64 (k,).
 
     Patterns that are all equal are left to `of_equal`.
@@ -132,15 +132,17 @@ def repeated_frames(patterns: Stack, summary: Summary, positions: Array) -> Arra
         patterns: (n, N, N).
         summary: of them; those that are no whole numbers may have no noise, and are not judged.
         positions: float64 (n, 2), object pixels.
+        rows: int64 (m,), patterns that are looked at.
     """
     least, moved = FEWEST_EQUAL
     totals, squares = summary.frame_total, summary.frame_square
     may_be = (np.diff(totals) == 0) & (np.diff(squares) == 0) & (totals[1:] >= least) & summary.whole
-    may_be &= np.hypot(*np.diff(positions, axis=0).T) >= moved
-    rows = 1 + np.flatnonzero(may_be)
-    equal = [np.array_equal(patterns[int(row)], patterns[int(row) - 1]) for row in rows]
-    found = rows[np.array(equal, dtype=bool)]
-    return found if len(found) < len(totals) - 1 else rows[:0]
+    may_be &= (np.hypot(*np.diff(positions, axis=0).T) >= moved) & (totals**2 > SPREAD * squares)[1:]
+    found = np.intersect1d(1 + np.flatnonzero(may_be), rows)
+    nan = patterns.dtype.kind == "f"
+    equal = [np.array_equal(patterns[int(row)], patterns[int(row) - 1], equal_nan=nan) for row in found]
+    found = found[np.array(equal, dtype=bool)]
+    return found if len(found) < len(rows) - 1 else found[:0]
 
 
 def of_repeated_frames(rows: Array, n: int) -> Iterator[Verdict]:

@@ -38,6 +38,10 @@ ISOLATED: Final = 0.5
 UNRELIABLE: Final = 0.5
 """Share of the patterns from which on a pixel that holds a flag in them is not relied on in the others."""
 
+FEW_STRAY: Final = 0.01
+"""Share of the pixels up to which those that ever hold a flag are given up in all patterns: masks of patterns take more
+memory than they are worth."""
+
 FEWEST_IMAGES: Final = 5
 """With fewer images one of them is not told from the others."""
 
@@ -374,6 +378,8 @@ def _judge_flags(summary: Summary, array: Stack) -> Summary:
         isolated = summary.maximum < ISOLATED * value
         isolated &= n > 2
         flagged = (hits >= (UNRELIABLE * n if isolated else n)) & (n > 2)
+        if isolated and np.count_nonzero(hits) <= FEW_STRAY * hits.size:
+            flagged = hits > 0
         n_others = int(hits[~flagged].sum())
         n_measured = 0 if isolated else n_others
         if flagged.any():

@@ -123,7 +123,8 @@ class RawData:
         path = Path(path)
         check_word(domain)
         reading = reading or DataConfig()
-        file = read_scan_file(path, reading, domain, some=some)
+        known = domain if domain != "auto" or trained is None else trained.stated or domain
+        file = read_scan_file(path, reading, known, some=some)
         return cls._build(file, domain, printable(str(path)), path, trained, reading)
 
     @classmethod
@@ -249,7 +250,9 @@ class RawData:
         found = None
         if patterns is not None and summary is not None and check.is_sound(summary):
             decide = partial(decide_domain, domain, metadata, whole=summary.whole, trained=trained)
-            seen = Seen(patterns, summary, stated, positions, probe, geometry, rows, file.verdicts)
+            seen = Seen(
+                patterns, summary, stated, positions, probe, geometry, rows, file.verdicts, scan_index
+            )
             found = examine(seen, decide)
             if found.decision.domain == "amplitude" and nphotons is not None:
                 check.not_intensity(found.mean_counts, nphotons)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ptycho import frame_verdicts, pixel_verdicts, position_verdicts, spot_verdicts
 from ptycho.geometry import Geometry
-from ptycho.pattern_statistics import Mask, Summary, sample_of
+from ptycho.pattern_statistics import Mask, Summary, sample_of, summarize
 from ptycho.probe import far_field_light
 from ptycho.scan_domain import SET, Decision, Sample
 from ptycho.scan_masks import joined
@@ -39,6 +39,7 @@ class Seen:
         geometry: lengths of the experiment.
         rows: int64 (n,), the positions that the patterns are at; None: those of the same number.
         verdicts: what was noticed before.
+        objects: int64 (n,), which object a pattern is of; None: all of one.
     """
 
     patterns: Stack
@@ -49,6 +50,7 @@ class Seen:
     geometry: Geometry
     rows: Array | None = None
     verdicts: tuple[Verdict, ...] = ()
+    objects: Array | None = None
 
 
 class Examined(NamedTuple):
@@ -88,11 +90,8 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
     where = scan.positions if scan.positions is None or scan.rows is None else scan.positions[scan.rows]
     far = np.empty(0, np.int64) if where is None else position_verdicts.far_off_positions(where, size)
     rows = np.delete(np.arange(n), np.union1d(np.union1d(dark, summary.unmeasured), far))
-    bright = repeated = rows[:0]
-    if where is not None and n >= FEWEST_PATTERNS:
-        bright = frame_verdicts.bright_frames(summary, where, rows)
-        repeated = frame_verdicts.repeated_frames(scan.patterns, summary, where)
-        rows = np.setdiff1d(rows, np.union1d(bright, repeated))
+    bright, repeated = _wrong_frames(scan, where, rows)
+    rows = np.setdiff1d(rows, np.union1d(bright, repeated))
     patterns, bad = _without_flags(scan)
     measured, are_all = taken(patterns, rows), len(rows) == n
     bad_of_rows = bad if bad is None or bad.ndim == 2 or are_all else bad[rows]
@@ -106,17 +105,20 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
     is_in_order, hot_counts = not of_order, 0.0
     found += [*of_order, *pixel_verdicts.of_flags(summary, str(patterns.dtype))]
     if n >= FEWEST_PATTERNS and is_in_order and not is_inverted:
-        of_pixels, bad, hot_counts = _of_pixels(
-            replace(scan, patterns=patterns, bad=bad), rows, sample, power
-        )
+        used = replace(scan, patterns=patterns, bad=bad)
+        if len(bright):  # which have the largest values of most pixels
+            rest = summarize(measured, bad_of_rows)
+            used = replace(used, summary=replace(summary, top=rest.top, top_row=rows[rest.top_row]))
+        of_pixels, bad, hot_counts = _of_pixels(used, rows, sample, power)
         found += of_pixels
     totals = totals[rows] - hot_counts
     mean_counts = max(float(totals.mean()), 0.0)
     step = None if decision.domain == "amplitude" else looked_at.step
     found += [*frame_verdicts.of_unmeasured(summary), *frame_verdicts.of_photons(mean_counts, step)]
-    found += [*frame_verdicts.of_bright_frames(bright, n), *frame_verdicts.of_repeated_frames(repeated, n)]
+    found += frame_verdicts.of_bright_frames(_numbers(scan, bright), n)
+    found += frame_verdicts.of_repeated_frames(_numbers(scan, repeated), n)
     if not is_inverted:
-        found += frame_verdicts.of_empty_frames(empty, n)
+        found += frame_verdicts.of_empty_frames(_numbers(scan, empty), n)
     if where is not None and scan.positions is not None:
         found += position_verdicts.of_far_off(far, where)
         if is_in_order:
@@ -127,6 +129,26 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
     return Examined(decision, found, patterns, bad, rows, mean_counts)
 
 
+def _numbers(scan: Seen, rows: Array) -> Array:
+    """Rows of the patterns that were read, as numbers of the scan."""
+    return rows if scan.rows is None else scan.rows[rows]
+
+
+def _wrong_frames(scan: Seen, where: Array | None, rows: Array) -> tuple[Array, Array]:
+    """Rows of patterns that are far brighter than those around, and of those that repeat the one before.
+
+    Args:
+        scan: as it was read.
+        where: (n, 2), positions of its patterns; None: they are not known.
+        rows: int64 (m,), patterns that are looked at.
+    """
+    if where is None or len(where) < FEWEST_PATTERNS:
+        return rows[:0], rows[:0]
+    has_several = scan.objects is not None and 1 < len(np.unique(scan.objects)) < len(scan.objects)
+    bright = rows[:0] if has_several else frame_verdicts.bright_frames(scan.summary, where, rows)
+    return bright, frame_verdicts.repeated_frames(scan.patterns, scan.summary, where, rows)
+
+
 def _without_flags(scan: Seen) -> tuple[Stack, Mask | None]:
     """The patterns with flags of the detector as 0, and the bad pixels with them."""
     patterns, summary, bad = scan.patterns, scan.summary, scan.bad
@@ -135,7 +157,9 @@ def _without_flags(scan: Seen) -> tuple[Stack, Mask | None]:
     silent = bad if summary.hides else summary.flagged
     if summary.stray is not None:
         strays = pixel_verdicts.at_least(patterns, summary.stray)
-        bad, silent = joined(bad, strays), joined(silent, strays)
+        is_same = silent is bad
+        bad = joined(bad, strays)
+        silent = bad if is_same else joined(silent, strays)
     return patterns if silent is None else silenced(patterns, silent), bad
 
 

@@ -54,8 +54,7 @@ def background_of(seen: Array, silent: Mask, *, are_counts: bool) -> Background 
         return None
     top = counts[~np.isin(counts, _TOPS)].max()
     bound, parts = -LARGEST * float(top), low[~_is_whole(low)]
-    is_one = low.min() == low.max() and not is_flag(low[:1]).all()
-    if not len(parts) and (float(low.min()) < bound or is_one):
+    if not len(parts) and (float(low.min()) < bound or low.min() == low.max() or is_flag(low).all()):
         return None
     lowest = min(bound, MARGIN * float(parts.min(initial=0)))
     held = seen[:, flagged]

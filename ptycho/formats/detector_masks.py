@@ -157,9 +157,10 @@ def of_masks(sources: Sources, images: Images) -> Iterator[Verdict]:
         name = sources.called(found[0], found[1].name)
         text = f"bad pixels are those that the mask {name} of the file marks"
         yield Verdict("mask_found", "note", None, "", text, "Set mask to use another one.")
-    elif others:
+    elif others and sources.settings.mask_file is None:
         size = f"{images.shape[0]} x {images.shape[1]} pixels"
-        text = f"{' and '.join(others)}, and the patterns have {size}: no mask of the file is used"
+        told = {other.lstrip("/"): other for other in others}.values()
+        text = f"{' and '.join(told)}, and the patterns have {size}: no mask of the file is used"
         yield Verdict("mask_found", "warning", None, "", text, "Name one that fits (mask, mask_file).")
 
 

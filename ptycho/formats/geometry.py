@@ -14,6 +14,7 @@ from ptycho.formats.lengths import (
     DETECTOR_PIXEL,
     DISTANCE,
     ENERGY,
+    ROUNDED,
     WAVELENGTH,
     Length,
     Pair,
@@ -68,7 +69,7 @@ def _stated_wavelength(sources: Sources) -> Length | None:
     with contextlib.suppress(DataError):  # what is no energy contradicts nothing
         energy = as_stated(sources, ENERGY, places, unit)
     of_energy = _of_energy(sources, energy)
-    if of_energy is not None and differ(length.values, of_energy.values):
+    if of_energy is not None and differ(length.values, of_energy.values, ROUNDED):
         expected = f"the {_shown(of_energy.values, 'A')} of {of_energy.text} ({particle_of(sources)})"
         advice = "Set --energy or --wavelength to the one that is right."
         sources.refuse(length.name, expected, length.text, advice, length.path)
@@ -125,7 +126,7 @@ def _stated_pixel(sources: Sources) -> Length | None:
     if places[0] != places[1] and sides[0] and sides[1]:
         text = ", ".join(dict.fromkeys(side.text for side in (sides[0], sides[1])))
         found = found._replace(values=(sides[0].values[0], sides[1].values[-1]), text=text)
-    if basis is not None and differ(found.values, basis.values):
+    if basis is not None and differ(found.values, basis.values, ROUNDED):
         advice = f"Set {DETECTOR_PIXEL.flag} to the one that is right."
         sources.refuse(found.name, f"the {basis.text}", found.text, advice, found.path)
     return found
@@ -161,7 +162,7 @@ def object_pixel(sources: Sources, n_pixels: int, binning: int, of_px: Pair) -> 
     rows, columns = (_of_whole(sources, places) for places in layout.object_pixel)
     stated = rows / of_px[0], columns / of_px[1]
     is_far = sources.value(layout.far_field) in (None, True)
-    if is_far and followed is not None and differ(stated, followed.values):
+    if is_far and followed is not None and differ(stated, followed.values, ROUNDED):
         name = layout.object_pixel[0][0].replace("@", " attribute ")
         advice = "Set --object-pixel, or the length that is wrong."
         sources.refuse(name, f"the {followed.text}", _shown(stated, "nm"), advice)

@@ -18,6 +18,8 @@ Pair = tuple[float, float]
 
 SAME: Final = 0.01
 """Relative difference up to which two lengths are the same one, rounded."""
+ROUNDED: Final = 0.05
+"""The same of two that a file states, perhaps with two digits."""
 
 
 class Kind(NamedTuple):
@@ -143,9 +145,9 @@ def unused(sources: Sources, kind: Kind, places: Places) -> str:
     return ""
 
 
-def differ(first: Pair, second: Pair) -> bool:
+def differ(first: Pair, second: Pair, most: float = SAME) -> bool:
     """Whether two lengths are not the same one."""
-    return any(abs(one / other - 1) > SAME for one, other in zip(first, second, strict=True))
+    return any(abs(one / other - 1) > most for one, other in zip(first, second, strict=True))
 
 
 def _limits(sources: Sources, kind: Kind) -> Pair:

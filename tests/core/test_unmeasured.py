@@ -1,11 +1,13 @@
 """Patterns that were not measured, spots of hot pixels, and where the beam is beside gaps and without a probe."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ptycho.config.data import DataConfig
+from ptycho.data_error import DataError
 from ptycho.formats.light import Light
 from ptycho.formats.windows import centre_of
 from ptycho.raw_data import RawData
@@ -294,3 +296,34 @@ def test_few_photons_times_a_gain_are_no_cosmic_hits(gain: int, nphotons: float)
     light = np.exp(-(rows**2 + columns**2) / 128.0)
     counts = np.random.default_rng(1).poisson(np.tile(light * nphotons / light.sum(), (100, 1, 1)))
     assert not {"cosmic_hits", "hot_pixels"} & {*names(scan_of(counts * gain, with_probe=False))}
+
+
+@pytest.mark.parametrize("with_bright", [False, True])
+def test_a_bright_pattern_hides_neither_cosmic_hits_nor_saturation(with_bright: bool) -> None:
+    counts = np.minimum(COUNTS, int(0.3 * COUNTS.max())).astype(np.uint64)
+    counts[40, 9, 9] = 50000
+    if with_bright:
+        counts[7] = COUNTS[7] * np.uint64(10**6)
+    scan = scan_of(counts)
+    assert names(scan) == ["cosmic_hits", "saturation", *["bright_frames"] * with_bright]
+
+
+def test_objects_of_other_exposures_are_kept() -> None:
+    labels = np.arange(len(COUNTS)) % 2
+    counts = COUNTS * np.where(labels, 20, 1)[:, None, None]
+    assert "bright_frames" not in names(scan_of(counts, scan_index=labels))
+
+
+def test_flags_of_few_pixels_take_no_mask_of_each_pattern() -> None:
+    counts = COUNTS.astype(np.uint16)
+    counts[8, 40, 40] = 65535
+    assert np.argwhere(scan_of(counts).bad_pixels).tolist() == [[40, 40]]
+
+
+def test_minus_one_alone_is_no_background_that_was_taken_off(tmp_path: Path) -> None:
+    counts = COUNTS.astype(np.int32)
+    counts[:30, :32] = -1
+    places = CLEAN.positions_px * 7.5e-9
+    path = standard(tmp_path / "scan.h5", patterns=counts, y=places[:, 0], x=places[:, 1])
+    with pytest.raises(DataError, match="set dead_value to -1"):
+        RawData.from_file(path, "intensity", reading=DataConfig(**NAMED, **LENGTHS))
