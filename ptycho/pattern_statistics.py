@@ -375,8 +375,7 @@ def _judge_flags(summary: Summary, array: Stack) -> Summary:
     n, candidates = len(array), may_be_flags(array.dtype) if summary.hits else {}
     for flag, hits in sorted(summary.hits.items()):
         value = float(flag)  # squares of the largest integers are none of 64 bits
-        isolated = summary.maximum < ISOLATED * value
-        isolated &= n > 2
+        isolated = n > 2 and summary.maximum < ISOLATED * value
         flagged = (hits >= (UNRELIABLE * n if isolated else n)) & (n > 2)
         if isolated and np.count_nonzero(hits) <= FEW_STRAY * hits.size:
             flagged = hits > 0

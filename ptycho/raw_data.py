@@ -154,10 +154,8 @@ class RawData:
         """
         positions = np.asanyarray(positions_px)
         if positions.ndim != 2 or positions.shape[1] != 2:
-            got = f"shape {positions.shape}"
-            raise DataError(
-                problem("positions_px", "rows (y, x), shape (n, 2)", got, "scan", "Stack y and x.")
-            )
+            got, advice = f"shape {positions.shape}", "Stack y and x."
+            raise DataError(problem("positions_px", "rows (y, x), shape (n, 2)", got, "scan", advice))
         label_amp, label_phase = labels or (None, None)
         given = {
             "diff3d": patterns,

@@ -105,10 +105,8 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
     is_in_order, hot_counts = not of_order, 0.0
     found += [*of_order, *pixel_verdicts.of_flags(summary, str(patterns.dtype))]
     if n >= FEWEST_PATTERNS and is_in_order and not is_inverted:
-        used = replace(scan, patterns=patterns, bad=bad)
-        if len(bright):  # which have the largest values of most pixels
-            rest = summarize(measured, bad_of_rows)
-            used = replace(used, summary=replace(summary, top=rest.top, top_row=rows[rest.top_row]))
+        tops = _of_others(summary, measured, bad_of_rows, rows) if len(bright) else summary
+        used = replace(scan, patterns=patterns, bad=bad, summary=tops)
         of_pixels, bad, hot_counts = _of_pixels(used, rows, sample, power)
         found += of_pixels
     totals = totals[rows] - hot_counts
@@ -127,6 +125,12 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
         scan.geometry, None if where is None else where[rows], size, scan.probe
     )
     return Examined(decision, found, patterns, bad, rows, mean_counts)
+
+
+def _of_others(summary: Summary, measured: Stack, bad: Mask | None, rows: Array) -> Summary:
+    """The same, with the largest values of pixels in the patterns that are used: (m, N, N), of these rows."""
+    rest = summarize(measured, bad)
+    return replace(summary, top=rest.top, top_row=rows[rest.top_row])
 
 
 def _numbers(scan: Seen, rows: Array) -> Array:
