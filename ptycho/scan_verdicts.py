@@ -15,6 +15,7 @@ from ptycho import frame_verdicts, pixel_verdicts, position_verdicts, spot_verdi
 from ptycho.geometry import Geometry
 from ptycho.pattern_statistics import Mask, Summary, sample_of, summarize
 from ptycho.probe import far_field_light
+from ptycho.scan_checks import LARGEST_POSITION_PX
 from ptycho.scan_domain import SET, Decision, Sample
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack, silenced, taken
@@ -146,7 +147,8 @@ def _wrong_frames(scan: Seen, where: Array | None, rows: Array) -> tuple[Array, 
         where: (n, 2), positions of its patterns; None: they are not known.
         rows: int64 (m,), patterns that are looked at.
     """
-    if where is None or len(where) < FEWEST_PATTERNS:
+    is_known = where is not None and np.abs(where).max(initial=0) <= LARGEST_POSITION_PX  # others are refused
+    if where is None or not is_known or len(where) < FEWEST_PATTERNS:
         return rows[:0], rows[:0]
     has_several = scan.objects is not None and 1 < len(np.unique(scan.objects)) < len(scan.objects)
     bright = rows[:0] if has_several else frame_verdicts.bright_frames(scan.summary, where, rows)
