@@ -39,7 +39,7 @@ class Layout(NamedTuple):
     turned: tuple[Places, Places] = ((), ())
     """Whether the detector's axes are exchanged against those of the scan, and the angle that they are turned by."""
     orientation: Places = ()
-    """A number for how patterns are turned and mirrored, of which programs disagree: it is said, and not applied."""
+    """A number for how patterns are turned and mirrored, of which programs disagree: a warning names it, and it is not applied."""
     probe: Places = ()
     object_: Places = ()
     object_centre: tuple[Places, Places] | None = None
@@ -49,7 +49,7 @@ class Layout(NamedTuple):
     """Where a mask may be in the group of the patterns, which is looked at before those places."""
     mask_marks: str = "bad"
     mask_may_be_none: bool = False
-    """Whether an array of no or one value in the place of a mask means that there is no mask."""
+    """Whether an array of no or one value in the place of a mask means no mask."""
     harmless_bits: int = 0
     """Bits of a mask that say something else than that a pixel is bad."""
     energy: tuple[Places, str] = ((), "J")
