@@ -15,6 +15,7 @@ from ptycho.formats.lengths import (
     DISTANCE,
     ENERGY,
     ROUNDED,
+    SAME,
     WAVELENGTH,
     Length,
     Pair,
@@ -54,9 +55,8 @@ def wavelength(sources: Sources) -> float | None:
 
 def _set_wavelength(sources: Sources) -> Length | None:
     length, of_energy = as_set(sources, WAVELENGTH), _of_energy(sources, as_set(sources, ENERGY))
-    if length is not None and of_energy is not None and differ(length.values, of_energy.values):
-        expected = f"the {_shown(of_energy.values, 'A')} of {of_energy.text} ({particle_of(sources)})"
-        sources.refuse("wavelength", expected, length.text, "Set energy or wavelength, not both.")
+    if length is not None and of_energy is not None:
+        _refuse_other(sources, length, of_energy, SAME, "Set energy or wavelength, not both.")
     return length or of_energy
 
 
@@ -69,11 +69,17 @@ def _stated_wavelength(sources: Sources) -> Length | None:
     with contextlib.suppress(DataError):  # what is no energy contradicts nothing
         energy = as_stated(sources, ENERGY, places, unit)
     of_energy = _of_energy(sources, energy)
-    if of_energy is not None and differ(length.values, of_energy.values, ROUNDED):
-        expected = f"the {_shown(of_energy.values, 'A')} of {of_energy.text} ({particle_of(sources)})"
+    if of_energy is not None:
         advice = "Set --energy or --wavelength to the one that is right."
-        sources.refuse(length.name, expected, length.text, advice, length.path)
+        _refuse_other(sources, length, of_energy, ROUNDED, advice)
     return length
+
+
+def _refuse_other(sources: Sources, length: Length, of_energy: Length, most: float, advice: str) -> None:
+    """Refuse a wavelength that differs by more from that of an energy."""
+    if differ(length.values, of_energy.values, most):
+        expected = f"the {_shown(of_energy.values, 'A')} of {of_energy.text} ({particle_of(sources)})"
+        sources.refuse(length.name, expected, length.text, advice, length.path)
 
 
 def _of_energy(sources: Sources, energy: Length | None) -> Length | None:

@@ -39,7 +39,7 @@ class Layout(NamedTuple):
     turned: tuple[Places, Places] = ((), ())
     """Whether the detector's axes are exchanged against those of the scan, and the angle that they are turned by."""
     orientation: Places = ()
-    """A number for how patterns are turned and mirrored, of which programs disagree: a warning names it, and it is not applied."""
+    """A number for how patterns are turned and mirrored, of which programs disagree; a warning names it."""
     probe: Places = ()
     object_: Places = ()
     object_centre: tuple[Places, Places] | None = None
