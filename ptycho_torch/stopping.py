@@ -229,6 +229,24 @@ def take_signals(others: list[subprocess.Popen[Any]]) -> None:
             threading.Thread(target=stop.watch_others, name="ptycho-processes", daemon=True).start()
 
 
+@contextlib.contextmanager
+def starting_processes() -> Iterator[None]:
+    """Let a signal wait until the processes that are started meanwhile can hear of it; it stops the run at the end.
+
+    Raises:
+        KeyboardInterrupt, Terminated: a signal has come meanwhile, and the run does not wait for the end of a step.
+    """
+    with contextlib.ExitStack() as after:
+        for stop in _here():
+            after.callback(setattr, stop, "waits", stop.waits)
+            stop.waits = True
+        yield
+    for stop in _here():
+        if stop.received is not None:
+            stop.tell_others(signal.SIGTERM)
+    stop_if_asked()
+
+
 def lost_process(wait_s: float = 2.0) -> str | None:
     """What ended another process of the run, in words, where one fails within a time; None where none does."""
     for stop in _active:

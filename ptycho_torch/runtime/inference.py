@@ -6,11 +6,10 @@ import sys
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
-from lightning.fabric.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.devices import require_accelerator, resolve_n_devices
-from ptycho_torch.stopping import take_signals
+from ptycho_torch.runtime.launching import end_together
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +42,8 @@ def build_fabric(config: PyTorchExecutionConfig) -> Fabric:
         strategy=DDPStrategy(process_group_backend=backend),
         precision=config.precision,
     )
+    end_together(fabric.strategy.launcher)
     fabric.launch()
-    launcher = fabric.strategy.launcher
-    take_signals(launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else [])
     return fabric
 
 

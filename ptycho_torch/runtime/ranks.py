@@ -10,6 +10,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
 from ptycho_torch.runtime.environment import variables
+from ptycho_torch.stopping import starting_processes
 
 POLL_S = 0.1
 
@@ -92,9 +93,9 @@ class Ranks:
         signs = [context.Event() for _ in range(1, self.n_processes)]
         for rank, ready in enumerate(signs, 1):
             process = context.Process(target=work, args=(*arguments, ready))
-            with variables(self._told(rank)):
+            with variables(self._told(rank)), starting_processes():
                 process.start()
-            others.append(process)
+                others.append(process)
         while not all(sign.wait(POLL_S) for sign in signs):
             _require_sound(others)
 

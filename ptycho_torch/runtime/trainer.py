@@ -9,7 +9,6 @@ import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.callbacks import build_callbacks
@@ -20,10 +19,10 @@ from ptycho_torch.runtime.devices import (
     require_accelerator,
     resolve_n_devices,
 )
+from ptycho_torch.runtime.launching import end_together
 from ptycho_torch.runtime.loggers import build_logger
 from ptycho_torch.runtime.lost import begin_to_load
 from ptycho_torch.runtime.processes import launch
-from ptycho_torch.stopping import take_signals
 
 _START_METHODS = {
     "ddp": "popen",
@@ -102,7 +101,7 @@ def build_trainer(
     logged_metrics: Collection[str],
 ) -> Trainer:
     """The Trainer of a training, for use inside `run_environment`; arguments as `trainer_arguments`."""
-    return Trainer(
+    trainer = Trainer(
         **trainer_arguments(
             config,
             run_dir=run_dir,
@@ -112,6 +111,8 @@ def build_trainer(
             logged_metrics=logged_metrics,
         )
     )
+    end_together(trainer.strategy.launcher)
+    return trainer
 
 
 def loader_arguments(config: PyTorchExecutionConfig, *, training: bool, batch_size: int) -> dict[str, Any]:
@@ -138,15 +139,6 @@ def loader_arguments(config: PyTorchExecutionConfig, *, training: bool, batch_si
     }
 
 
-class _Ddp(DDPStrategy):
-    """ddp that ends with its processes by our rules from the moment they are started."""
-
-    def setup_environment(self) -> None:
-        launcher = self.launcher
-        take_signals(launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else [])
-        super().setup_environment()
-
-
 def _strategy(config: PyTorchExecutionConfig, accelerator: str, n_devices: int) -> str | DDPStrategy:
     """One device on one node trains in this process, several train with DistributedDataParallel."""
     if config.strategy in ("fsdp", "deepspeed"):
@@ -155,7 +147,7 @@ def _strategy(config: PyTorchExecutionConfig, accelerator: str, n_devices: int) 
         return "auto"
     interactive = hasattr(sys, "ps1")
     name = ("ddp_notebook" if interactive else "ddp") if config.strategy == "auto" else config.strategy
-    return _Ddp(
+    return DDPStrategy(
         start_method=_START_METHODS[name],
         process_group_backend=None if config.ddp_backend == "auto" else config.ddp_backend,
         find_unused_parameters=finds_unused_parameters(config),

@@ -128,6 +128,44 @@ def test_a_signal_before_the_first_epoch_ends_it_as_well(tiny_file: Path, tmp_pa
     said_at_the_end(run, 143)
 
 
+AS_ONE_STARTS = """
+import multiprocessing.popen_spawn_posix as spawned, os, signal, subprocess, sys
+from ptycho_torch.cli.main import main
+
+def asked_to_end(begin):
+    def begun(self, *arguments, **settings):
+        begin(self, *arguments, **settings)
+        if "as_one_starts" in str(arguments) or "SpawnProcess" in str(arguments):
+            os.kill(os.getpid(), signal.SIGTERM)
+    return begun
+
+if __name__ == "__main__":
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        for kind in (subprocess.Popen, spawned.Popen):
+            kind.__init__ = asked_to_end(kind.__init__)
+    sys.exit(main())
+"""
+"""The first process is asked to end before it knows the second one, which it has just started."""
+
+
+@pytest.mark.integration
+@LINUX
+@pytest.mark.parametrize("work", ["training", "of a model", "without a model"])
+def test_a_signal_while_the_second_process_starts_leaves_none(
+    work: str, tiny_file: Path, tmp_path: Path
+) -> None:
+    command = ["train", *FLAGS] if work == "training" else ["reconstruct", "--accelerator=cpu"]
+    if work == "of a model":
+        with legacy_dictionary_restored():
+            command.append(str(trained(tiny_file, tmp_path / "model", nepochs=1).bundle))
+    script = tmp_path / "as_one_starts.py"
+    script.write_text(AS_ONE_STARTS)
+    run = grouped(
+        sys.executable, str(script), *command, str(tiny_file), f"--output-dir={tmp_path / 'run'}", *TWO
+    )
+    assert "ended by SIGTERM" in said_at_the_end(run, 143, START_S)
+
+
 @pytest.mark.integration
 @LINUX
 def test_a_signal_ends_a_reconstruction(tiny_file: Path, tmp_path: Path) -> None:
