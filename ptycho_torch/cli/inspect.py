@@ -28,7 +28,10 @@ def add_arguments(parser: FlagParser) -> None:
     parser.add_argument("data_file", metavar="FILE", nargs="?", help="The file to inspect.")
     add_json(parser)
     parser.add_argument(
-        "--output", metavar="FILE", help=f"PNG file of the picture. [default: {PICTURES}/NAME-OF-FILE.png]"
+        "--output",
+        "-o",
+        metavar="FILE",
+        help=f"PNG file of the picture. [default: {PICTURES}/NAME-OF-FILE.png]",
     )
     parser.add_argument("--overwrite", action="store_true", help="Replace the file of --output if it exists.")
     add_reading(parser)

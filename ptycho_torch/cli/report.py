@@ -32,7 +32,7 @@ def add_arguments(parser: FlagParser) -> None:
 
 def add_output(parser: FlagParser, words: str) -> None:
     """Add where to write a page."""
-    parser.add_argument("--output", metavar="FILE", help=words)
+    parser.add_argument("--output", "-o", metavar="FILE", help=words)
     parser.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
 
 

@@ -15,7 +15,7 @@ def add_arguments(parser: FlagParser) -> None:
     """Add the flags: the parameters of `simulate_scan`."""
     from ptycho.simulation import simulate_scan
 
-    parser.add_argument("--output", metavar="FILE", required=True, help="NPZ file to write.")
+    parser.add_argument("--output", "-o", metavar="FILE", required=True, help="NPZ file to write.")
     parser.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
     add_quiet(parser)
     parser.add_flags(parameter_flags(simulate_scan, "scan"))
