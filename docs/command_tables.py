@@ -27,9 +27,8 @@ class _Recorded(FlagParser):
     def add_argument(self, *names: str, **options: Any) -> Any:
         """Remember an argument or option of the command itself."""
         action = super().add_argument(*names, **options)
-        shown = " ".join(
-            filter(None, (*action.option_strings, action.metavar if action.nargs != 0 else None))
-        )
+        value = action.metavar if action.nargs != 0 else None
+        shown = " ".join(filter(None, (", ".join(action.option_strings), value)))
         self.own.append((str(shown), action.help or ""))
         return action
 
