@@ -213,20 +213,28 @@ def stoppable(*numbers: int) -> Iterator[None]:
         stop.disarm()
 
 
-def take_signals(others: list[subprocess.Popen[Any]]) -> None:
-    """Take the signals back from a library that took them, and the processes that it started.
+def take_others(others: list[subprocess.Popen[Any]]) -> None:
+    """Take the other processes of the run from a library that started them.
 
     Args:
-        others: the other processes of the run; they end with this one, and this one ends where one of them fails. The
-            list is emptied, so that nobody else watches them.
+        others: they end with this one, and this one ends where one of them fails. The list is emptied, so that nobody
+            else watches them.
     """
-    for stop in _active:
-        if threading.current_thread() is threading.main_thread():
-            stop.arm()
-        if others:
-            stop.others = tuple(others)
-            others.clear()
-            threading.Thread(target=stop.watch_others, name="ptycho-processes", daemon=True).start()
+    for stop in _active if others else ():
+        stop.others = tuple(others)
+        others.clear()
+        threading.Thread(target=stop.watch_others, name="ptycho-processes", daemon=True).start()
+
+
+def end_with_the_run() -> None:
+    """End this process at once at a signal, where multiprocessing started it as one of a run.
+
+    No other process of a run is without a `stoppable` here. The first one hears of the signal as well, or of the end of
+    this one, and tells how to go on.
+    """
+    if not _active and threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _leave)
 
 
 @contextlib.contextmanager

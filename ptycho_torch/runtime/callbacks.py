@@ -23,7 +23,7 @@ from ptycho_torch.runtime.checkpoint_files import is_readable
 from ptycho_torch.runtime.metrics import metric_interval, monitored_metric
 from ptycho_torch.runtime.progress import EpochBar
 from ptycho_torch.runtime.stopped_step import STOPPED, StoppedStep, are_finite
-from ptycho_torch.stopping import stop_if_asked, take_signals
+from ptycho_torch.stopping import stop_if_asked
 
 log = logging.getLogger(__name__)
 
@@ -117,10 +117,7 @@ class LossHistory(Callback):
 
 
 class _Signals(Callback):
-    """Ends a run at a signal by our rules, in place of Lightning's, which wait for a process that may be gone."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        take_signals([])  # which the Trainer took since
+    """Ends a run at a signal that was lost on the way."""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
         stop_if_asked()

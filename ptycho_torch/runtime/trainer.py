@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import DDPStrategy
 
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho_torch.runtime.callbacks import build_callbacks
@@ -19,7 +18,7 @@ from ptycho_torch.runtime.devices import (
     require_accelerator,
     resolve_n_devices,
 )
-from ptycho_torch.runtime.launching import end_together
+from ptycho_torch.runtime.launching import Ddp, end_together, keep_signals
 from ptycho_torch.runtime.loggers import build_logger
 from ptycho_torch.runtime.lost import begin_to_load
 from ptycho_torch.runtime.processes import launch
@@ -112,6 +111,7 @@ def build_trainer(
         )
     )
     end_together(trainer.strategy.launcher)
+    keep_signals(trainer)
     return trainer
 
 
@@ -139,7 +139,7 @@ def loader_arguments(config: PyTorchExecutionConfig, *, training: bool, batch_si
     }
 
 
-def _strategy(config: PyTorchExecutionConfig, accelerator: str, n_devices: int) -> str | DDPStrategy:
+def _strategy(config: PyTorchExecutionConfig, accelerator: str, n_devices: int) -> str | Ddp:
     """One device on one node trains in this process, several train with DistributedDataParallel."""
     if config.strategy in ("fsdp", "deepspeed"):
         return config.strategy
@@ -147,7 +147,7 @@ def _strategy(config: PyTorchExecutionConfig, accelerator: str, n_devices: int) 
         return "auto"
     interactive = hasattr(sys, "ps1")
     name = ("ddp_notebook" if interactive else "ddp") if config.strategy == "auto" else config.strategy
-    return DDPStrategy(
+    return Ddp(
         start_method=_START_METHODS[name],
         process_group_backend=None if config.ddp_backend == "auto" else config.ddp_backend,
         find_unused_parameters=finds_unused_parameters(config),

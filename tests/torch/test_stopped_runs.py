@@ -28,6 +28,7 @@ FLAGS = (
     *("--n-groups=24", "--batch-size=6", "--accelerator=cpu"),
 )
 TWO = ("--n-devices=2", "--strategy=ddp")
+SPAWNED = ("--n-devices=2", "--strategy=ddp_spawn")
 ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT)}
 LINUX = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux")
 
@@ -89,12 +90,16 @@ def said_at_the_end(run: subprocess.Popen[str], code: int, limit_s: float = LIMI
         ((signal.SIGTERM,), 143, "first", TWO),
         ((signal.SIGTERM,), 143, "group", TWO),
         ((signal.SIGINT, signal.SIGINT), 130, "group", TWO),
+        ((signal.SIGTERM,), 143, "group", SPAWNED),
+        ((signal.SIGINT,), 130, "group", SPAWNED),
     ],
     ids=[
         "group with loading processes",
         "first of two processes",
         "group of two processes",
         "^C twice, two processes",
+        "group of spawned processes",
+        "^C, spawned processes",
     ],
 )
 def test_a_signal_ends_every_process_of_a_training(
