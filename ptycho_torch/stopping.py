@@ -23,8 +23,11 @@ GRACE_S = 5.0
 to come to the end of the step it is in."""
 WRITE_S = 15.0
 """Time for the checkpoint of that step. Together this is less than the 30 s after which most schedulers kill."""
+START_S = 60.0
+"""Time for processes to start, of which a spawned one takes some 5 s: it loads torch before it has read what to do."""
 POLL_S = 0.1
 LAST_WORDS_S = 1.0
+_OF_RANKS = (signal.SIGINT, signal.SIGTERM)
 
 
 class RunError(RuntimeError):
@@ -227,32 +230,46 @@ def take_others(others: list[subprocess.Popen[Any]]) -> None:
 
 
 def end_with_the_run() -> None:
-    """End this process at once at a signal, where multiprocessing started it as one of a run.
+    """Let a signal end this process at once, where multiprocessing started it as one of a run.
 
-    No other process of a run is without a `stoppable` here. The first one hears of the signal as well, or of the end of
-    this one, and tells how to go on.
+    No other process of a run is without a `stoppable` here. The one that started it hears of the signal as well, or of
+    the end of this one, and tells how to go on. A handler would not be called while torch waits for the others.
     """
     if not _active and threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _leave)
+        for number in _OF_RANKS:
+            signal.signal(number, signal.SIG_DFL)
+        if sys.platform != "win32":
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_RANKS)
 
 
 @contextlib.contextmanager
-def starting_processes() -> Iterator[None]:
-    """Let a signal wait until the processes that are started meanwhile can hear of it; it stops the run at the end.
+def starting_processes(*, deaf: bool = False) -> Iterator[None]:
+    """Let a signal wait until the processes that are started meanwhile can hear of it, and stop the run then.
+
+    Args:
+        deaf: they hear of signals from `end_with_the_run` on, so that none ends them in the middle of their start.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal has come meanwhile, and the run does not wait for the end of a step.
     """
     with contextlib.ExitStack() as after:
         for stop in _here():
+            after.callback(_tell_of_signal, stop)
             after.callback(setattr, stop, "waits", stop.waits)
-            stop.waits = True
+            stop.waits, stop.deadline = True, time.monotonic() + START_S
+            if deaf and sys.platform != "win32":
+                # they inherit what this thread blocks; this process hears of signals in the thread that watches
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_RANKS)
+                after.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         yield
-    for stop in _here():
-        if stop.received is not None:
-            stop.tell_others(signal.SIGTERM)
     stop_if_asked()
+
+
+def _tell_of_signal(stop: _Stop) -> None:
+    """Tell the processes that have just been started of a signal that came before."""
+    stop.deadline = 0.0
+    if stop.received is not None:
+        stop.tell_others(signal.SIGTERM)
 
 
 def lost_process(wait_s: float = 2.0) -> str | None:

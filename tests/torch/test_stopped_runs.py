@@ -155,18 +155,23 @@ if __name__ == "__main__":
 
 @pytest.mark.integration
 @LINUX
-@pytest.mark.parametrize("work", ["training", "of a model", "without a model"])
+@pytest.mark.parametrize("work", ["training", "spawned", "of a model", "without a model"])
 def test_a_signal_while_the_second_process_starts_leaves_none(
     work: str, tiny_file: Path, tmp_path: Path
 ) -> None:
-    command = ["train", *FLAGS] if work == "training" else ["reconstruct", "--accelerator=cpu"]
+    command = ["train", *FLAGS] if work in ("training", "spawned") else ["reconstruct", "--accelerator=cpu"]
     if work == "of a model":
         with legacy_dictionary_restored():
             command.append(str(trained(tiny_file, tmp_path / "model", nepochs=1).bundle))
     script = tmp_path / "as_one_starts.py"
     script.write_text(AS_ONE_STARTS)
     run = grouped(
-        sys.executable, str(script), *command, str(tiny_file), f"--output-dir={tmp_path / 'run'}", *TWO
+        sys.executable,
+        str(script),
+        *command,
+        str(tiny_file),
+        f"--output-dir={tmp_path / 'run'}",
+        *(SPAWNED if work == "spawned" else TWO),
     )
     assert "ended by SIGTERM" in said_at_the_end(run, 143, START_S)
 
