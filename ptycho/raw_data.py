@@ -25,6 +25,7 @@ from ptycho.grouped_data import GroupedData, grouped_data
 from ptycho.inspection import Inspection, inspected
 from ptycho.npz_files import ScanFile, write_npz
 from ptycho.photon_scale import focus_of, photon_scale
+from ptycho.scan_arrays import ORIGIN, columns_of, scan_of_arrays
 from ptycho.scan_checks import Checker
 from ptycho.scan_domain import Domain, TrainedDomains, check_word, decide_domain
 from ptycho.scan_files import read_scan_file
@@ -146,21 +147,18 @@ class RawData:
         nphotons: float | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Make a scan from arrays (see the class for shapes); the patterns are kept, not copied. A probe may be None.
+        """Make a scan from arrays (see the class for shapes); a probe may be None.
+
+        The patterns are kept, not copied, unless they are stated to be counts and some are below 0, which become 0.
 
         Raises:
             DataError: everything that is wrong with the arrays, together.
             ValueError: another word for the domain.
         """
-        positions = np.asanyarray(positions_px)
-        if positions.ndim != 2 or positions.shape[1] != 2:
-            got, advice = f"shape {positions.shape}", "Stack y and x."
-            raise DataError(problem("positions_px", "rows (y, x), shape (n, 2)", got, "scan", advice))
         label_amp, label_phase = labels or (None, None)
         given = {
             "diff3d": patterns,
-            "ycoords": positions[:, 0],
-            "xcoords": positions[:, 1],
+            **columns_of(positions_px),
             "probeGuess": probe,
             "bad_pixels": bad_pixels,
             "holdout": holdout,
@@ -174,8 +172,7 @@ class RawData:
             "nphotons": nphotons,
             "metadata": None if metadata is None else json.dumps(dict(metadata)),
         }
-        arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
-        return cls._build(ScanFile(arrays, {}), domain, "scan")
+        return cls._build(scan_of_arrays(given, domain), domain, ORIGIN)
 
     @classmethod
     def from_coords_without_pc(
@@ -198,8 +195,7 @@ class RawData:
         """
         given = {"diff3d": diff3d, "xcoords": xcoords, "ycoords": ycoords, "probeGuess": probeGuess}
         given |= {"scan_index": scan_index, "objectGuess": objectGuess}
-        arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
-        return cls._build(ScanFile(arrays, {}), domain, "scan")
+        return cls._build(scan_of_arrays(given, domain), domain, ORIGIN)
 
     def generate_grouped_data(self, N: int, K: int = 4, nsamples: int = 1, gridsize: int = 1) -> GroupedData:
         """The scan in the form that `ptycho.loader.load` takes (historical name).

@@ -14,15 +14,13 @@ import numpy.typing as npt
 
 from ptycho.config.data import DataConfig
 from ptycho.data_error import DataError, problem
-from ptycho.formats.background import background_of
-from ptycho.formats.light import FEW
 from ptycho.formats.reader import read_foreign, read_photons, read_size
 from ptycho.formats.trees import ZIP
 from ptycho.geometry import Geometry
 from ptycho.npz_files import NPZ_KEYS, ScanFile, open_npz, read_header, read_member, read_npz
-from ptycho.pattern_statistics import SAMPLE, some_rows
+from ptycho.pattern_statistics import some_rows
 from ptycho.regular_files import first_bytes
-from ptycho.scan_checks import Checker
+from ptycho.scan_background import background_in, domain_stated, metadata_of
 from ptycho.stored_array import Stack, taken
 
 _KEPT: Final = ("holdout", "half", "scan_index", "nphotons", "metadata")
@@ -58,12 +56,10 @@ def read_scan_file(
     if not _follows_contract(path, settings):
         return read_foreign(path, settings, domain, some=some)
     file = read_npz(path)
-    lacks_background = domain == "intensity" and _lacks_background(file.arrays)
-    if settings == DataConfig(format=settings.format) and not lacks_background:
+    stated = metadata_of(file.arrays)
+    domain = domain_stated(domain, stated)
+    if settings == DataConfig(format=settings.format) and background_in(file.arrays, domain) is None:
         return _some_of(file) if some else file
-    stated = _stated(file.arrays)
-    written = (stated or {}).get("measurement_domain")
-    domain = written if domain == "auto" and written in ("amplitude", "intensity") else domain
     lengths = _stated_lengths(settings, stated or {})
     found = read_foreign(path, settings, domain, some=some, lengths=lengths)
     is_changed = any(_is_set(settings, name) for name in (*_SIZE, *_PLACES))
@@ -76,24 +72,11 @@ def read_scan_file(
         pixel = Geometry.of(stated, sides[-1]).object_pixel_m
         if pixel is not None and sides != (now, now):
             stated["object_pixel_size_m"] = [one * side / now for one, side in zip(pixel, sides, strict=True)]
-        stated |= {name: value for name, value in (_stated(found.arrays) or {}).items() if name != "format"}
+        stated |= {
+            name: value for name, value in (metadata_of(found.arrays) or {}).items() if name != "format"
+        }
         arrays["metadata"] = np.array(json.dumps(stated))
     return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names}, found.rows, found.verdicts)
-
-
-def _lacks_background(arrays: Mapping[str, Stack]) -> bool:
-    """Whether a background was taken off counts in the data contract, as some of them show."""
-    patterns, bad = arrays.get("diff3d"), arrays.get("bad_pixels")
-    if patterns is None or len(patterns.shape) != 3 or patterns.dtype.kind not in "if" or not patterns.size:
-        return False
-    few, rows = (np.unique(np.linspace(0, len(patterns) - 1, n).astype(np.int64)) for n in (FEW, SAMPLE))
-    if not (np.asarray(patterns[few]) < 0).any():
-        return False
-    seen = np.asarray(patterns[rows])
-    silent = np.zeros(seen.shape, bool)
-    if bad is not None and bad.shape in (patterns.shape, patterns.shape[1:]):
-        silent |= np.asarray(bad[rows] if len(bad.shape) == 3 else bad).astype(bool)
-    return background_of(seen, silent, are_counts=True) is not None
 
 
 def _stated_lengths(settings: DataConfig, stated: Mapping[str, Any]) -> dict[str, str]:
@@ -113,15 +96,6 @@ def _stated_lengths(settings: DataConfig, stated: Mapping[str, Any]) -> dict[str
     if known.energy_J and not settings.energy and not settings.wavelength:
         told["energy"] = f"{known.energy_J!r} J"  # whose wavelength depends on the particle
     return told
-
-
-def _stated(arrays: Mapping[str, Stack]) -> dict[str, Any] | None:
-    """The metadata of a scan; empty where there are none, None where they are wrong, which is found later."""
-    if "metadata" not in arrays:
-        return {}
-    check = Checker(arrays, "", {})
-    stated = check.metadata()
-    return None if check.problems else stated
 
 
 def _some_of(file: ScanFile) -> ScanFile:

@@ -1,12 +1,21 @@
 """Counts below 0, as they remain where a background was taken off, and what else detectors write below 0."""
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from ptycho.detector_gaps import FLAGS
-from ptycho.pattern_statistics import LARGEST_INTEGERS, Mask
+from ptycho.pattern_statistics import LARGEST_INTEGERS, Mask, Summary
+from ptycho.pixel_verdicts import of_flags
 from ptycho.stored_array import Array
+from ptycho.verdict import Verdict
+
+BELOW_ZERO: Final = Verdict(
+    "below_zero", "warning", None, "",
+    "patterns have values below 0, as where a background was taken off: 0 is taken for them",
+    "Leave the background in counts for a better picture.",
+)  # fmt: skip
 
 MOST: Final = 0.9
 """Part of the images from which on a pixel holds a flag, and of the pixels from which on an image was not measured:
@@ -74,6 +83,19 @@ def without_background(block: Array, lowest: float, silent: Mask) -> Array:
     if low.any():
         low &= ~_unmeasured(is_flag(block) & ~silent, np.broadcast_to(~silent, block.shape))
     return np.where(low, np.zeros((), block.dtype), block)
+
+
+def of_counts_below(found: Background, flagged: Mask | None, dtype: str) -> Iterator[Verdict]:
+    """That a background was taken off, and the flags of the detector that stand beside its values.
+
+    Args:
+        found: what it leaves.
+        flagged: bool, pixels that are used and hold such flags; None: none.
+        dtype: the name of the dtype of the patterns.
+    """
+    yield BELOW_ZERO
+    if flagged is not None and flagged.any():
+        yield from of_flags(Summary(flagged=flagged, flags=found.flags), dtype)
 
 
 def _unmeasured(hit: Mask, known: Mask) -> Mask:

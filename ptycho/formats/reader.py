@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from ptycho.config.data import DataConfig
+from ptycho.formats.background import of_counts_below
 from ptycho.formats.detector_masks import bad_of, of_masks
 from ptycho.formats.frames import load
 from ptycho.formats.geometry import detector_pixel, distance, of_settings, wavelength
@@ -20,20 +21,13 @@ from ptycho.formats.sources import Sources, opened
 from ptycho.formats.windows import window_of
 from ptycho.geometry import PLANCK_TIMES_LIGHT_J_M
 from ptycho.npz_files import ScanFile
-from ptycho.pattern_statistics import Summary
-from ptycho.pixel_verdicts import of_flags, of_mask
+from ptycho.pixel_verdicts import of_mask
 from ptycho.scan_masks import joined
 from ptycho.stored_array import Array, Stack
 from ptycho.verdict import Verdict
 
 LOOKED_AT: Final = 16
 """Images that tell whether a mask is inverted."""
-
-BELOW_ZERO: Final = Verdict(
-    "below_zero", "warning", None, "",
-    "patterns have values below 0, as where a background was taken off: 0 is taken for them",
-    "Leave the background in counts for a better picture.",
-)  # fmt: skip
 
 
 def read_foreign(
@@ -98,12 +92,9 @@ def _of_mask(sources: Sources, plan: Plan) -> Iterator[Verdict]:
 def _of_background(plan: Plan) -> Iterator[Verdict]:
     """Whether a background was taken off, and the flags of the detector that stand beside its values."""
     found = plan.background
-    if found is None:
-        return
-    yield BELOW_ZERO
-    flagged = None if found.flagged is None else found.flagged[plan.reading.window.box]
-    if flagged is not None and flagged.any():
-        yield from of_flags(Summary(flagged=flagged, flags=found.flags), str(plan.images.stored.dtype))
+    if found is not None:
+        flagged = None if found.flagged is None else found.flagged[plan.reading.window.box]
+        yield from of_counts_below(found, flagged, str(plan.images.stored.dtype))
 
 
 def _of_turn(sources: Sources) -> Iterator[Verdict]:

@@ -1,7 +1,9 @@
 """What raw files of beamlines hold beside counts: masks of detectors, counts below 0, tables of positions."""
 
 import cProfile
+import json
 import pstats
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+import ptycho
 from ptycho.data_error import DataError
 from ptycho.formats import frames
 from ptycho.raw_data import RawData
@@ -145,6 +148,67 @@ def test_counts_that_are_set_are_read_from_the_data_contract_as_well(tmp_path: P
         for domain in ("auto", "amplitude"):
             with pytest.raises(DataError, match="expected values >= 0"):
                 RawData.from_file(tmp_path / "scan.npz", domain=domain)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("door", ["file", "export", "load", "arrays", "metadata", "columns", "masked"])
+def test_every_door_takes_0_for_counts_below_zero(tmp_path: Path, whole: bool, door: str) -> None:
+    counts = on_dark() if whole else COUNTS + np.random.default_rng(0).normal(0, 0.6, COUNTS.shape)
+    (y, x), probe, bad = positions_px().T, np.ones((SIDE, SIDE), complex), ~GOOD
+    counts[:, bad] = -5
+    arrays = {"diff3d": counts, "xcoords": x, "ycoords": y, "bad_pixels": bad}
+    stated: dict[str, Any] = {"measurement_domain": "intensity"}
+    if door in ("file", "load"):
+        np.savez(tmp_path / "scan.npz", **arrays, metadata=np.array(json.dumps(stated)))
+    elif door == "export":
+        more = {
+            "objectGuess": np.ones((64, 64), complex),
+            "scan_index": np.zeros(N, int),
+            "probeGuess": probe,
+        }
+        np.savez(tmp_path / "scan.npz", **arrays, **more, xcoords_start=x, ycoords_start=y)
+    scans: dict[str, Callable[[], RawData]] = {
+        "file": lambda: RawData.from_file(tmp_path / "scan.npz"),
+        "export": lambda: RawData.from_file(tmp_path / "scan.npz"),
+        "load": lambda: ptycho.load(tmp_path / "scan.npz", bin=1, mask_marks="bad"),
+        "arrays": lambda: RawData.from_arrays(
+            counts, positions_px(), None, domain="intensity", bad_pixels=bad
+        ),
+        "metadata": lambda: RawData.from_arrays(
+            counts, positions_px(), probe, bad_pixels=bad, metadata=stated
+        ),
+        "columns": lambda: RawData.from_coords_without_pc(x, y, np.where(bad, 0, counts), probe),
+        "masked": lambda: RawData.from_arrays(
+            np.ma.array(counts, mask=np.broadcast_to(bad, counts.shape)),
+            positions_px(),
+            None,
+            domain="intensity",
+        ),
+    }
+    before, scan = counts.copy(), scans[door]()
+    assert names(scan).count("below_zero") == 1
+    np.testing.assert_array_equal(scan.patterns, np.where(bad, 0, np.maximum(counts, 0)))
+    np.testing.assert_array_equal(counts, before)
+
+
+def test_flags_stay_flags_beside_counts_below_zero_in_memory() -> None:
+    counts, gap = on_dark(), np.zeros((SIDE, SIDE), bool)
+    gap[20:22] = True
+    counts[:, gap] = -1
+    counts[7:, 22, 3], gap[22, 3] = -1, True
+    counts[:7, 22, 3] = -2
+    scan = RawData.from_arrays(counts, positions_px(), None, domain="intensity")
+    np.testing.assert_array_equal(scan.bad_pixels, gap)
+    assert [name for name in names(scan) if name != "turned"] == ["below_zero", "flagged_pixels"]
+    np.testing.assert_array_equal(scan.patterns, np.where(gap, 0, np.maximum(counts, 0)))
+    counts[3] = -1
+    assert len(RawData.from_arrays(counts, positions_px(), None, domain="intensity")) == N - 1
+
+
+@pytest.mark.parametrize("domain", ["auto", "amplitude"])
+def test_arrays_that_are_not_stated_to_be_counts_are_refused_below_zero(domain: str) -> None:
+    with pytest.raises(DataError, match=r"expected values >= 0; .* set measurement_domain to intensity"):
+        RawData.from_arrays(on_dark(), positions_px(), None, domain=domain)
 
 
 @pytest.mark.parametrize(

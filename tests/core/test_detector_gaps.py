@@ -81,7 +81,7 @@ def test_such_a_value_in_some_patterns_is_refused_by_name_of_what_says_it(tmp_pa
     counts = COUNTS.astype("float32")
     counts[7, 3, 9] = value
     with pytest.raises(DataError, match=message):
-        RawData.from_file(write(tmp_path, diff3d=counts))
+        RawData.from_file(write(tmp_path, diff3d=counts, metadata=None))
 
 
 @pytest.mark.parametrize("others", [(-3,), (-1, -2)])
@@ -91,7 +91,7 @@ def test_a_value_is_named_only_if_all_below_0_are_that_one(tmp_path, others):
     for row, value in enumerate(others):
         counts[row, 5, 5 + row] = value
     with pytest.raises(DataError, match=r"got -3 in pattern") as caught:
-        RawData.from_file(write(tmp_path, diff3d=counts))
+        RawData.from_file(write(tmp_path, diff3d=counts, metadata=None))
     assert ("set dead_value to -3, or name a mask" in str(caught.value)) == (others == (-3,))
     assert ("If a background was taken off" in str(caught.value)) != (others == (-3,))
 
