@@ -31,7 +31,7 @@ from ptycho.scan_domain import Domain, TrainedDomains, check_word, decide_domain
 from ptycho.scan_files import read_scan_file
 from ptycho.scan_masks import as_plain
 from ptycho.scan_objects import Labels, object_index
-from ptycho.scan_verdicts import Seen, examine, tell, tell_each
+from ptycho.scan_verdicts import Seen, examine, problems_of, tell, tell_each
 from ptycho.stored_array import Stack, taken
 from ptycho.verdict import Verdict
 from ptycho.wording import counted
@@ -241,7 +241,7 @@ class RawData:
         probe_truth = check.probe("probeTruth", size)
         scan_index = check.scan_index(n)
         labels = check.labels(n, size)
-        found = None
+        found, verdicts = None, [*file.verdicts]
         if patterns is not None and summary is not None and check.is_sound(summary):
             decide = partial(decide_domain, domain, metadata, whole=summary.whole, trained=trained)
             seen = Seen(
@@ -250,11 +250,10 @@ class RawData:
             found = examine(seen, decide)
             if found.decision.domain == "amplitude" and nphotons is not None:
                 check.not_intensity(found.mean_counts, nphotons)
-            errors = [one for one in found.verdicts if one.severity == "error"]
-            if check.wrong & {"xcoords", "ycoords"}:  # lengths tell nothing of wrong positions
-                errors = [one for one in errors if one.name != "far_field" or geometry.far_field is False]
-            check.problems += [one.problem(origin, file.names) for one in errors]
-        tell_each(file.verdicts if check.problems else (), origin)  # which problems may follow from
+            verdicts = found.verdicts
+        check.problems += problems_of(verdicts, check.wrong, geometry, origin, file.names)
+        noticed = [one for one in file.verdicts if one.severity != "error"]
+        tell_each(noticed if check.problems else (), origin)  # which problems may follow from
         check.raise_problems()
         if found is None or positions is None:
             raise AssertionError("an array is missing, but no problem was reported")

@@ -9,6 +9,7 @@ from ptycho.data_error import DataError, problem
 from ptycho.npz_files import ScanFile
 from ptycho.scan_background import with_counts
 from ptycho.scan_masks import as_plain
+from ptycho.stated_lengths import with_sound_lengths
 from ptycho.stored_array import Array
 
 ORIGIN = "scan"
@@ -29,7 +30,9 @@ def columns_of(positions_px: npt.ArrayLike) -> dict[str, Array]:
 
 
 def scan_of_arrays(given: Mapping[str, npt.ArrayLike | None], domain: str) -> ScanFile:
-    """A scan in memory. Its patterns are kept, or copied where counts below 0 become 0 (`ptycho.scan_background`).
+    """A scan in memory, with verdicts on counts below 0 and on lengths in its metadata.
+
+    Its patterns are kept, or copied where counts below 0 become 0 (`ptycho.scan_background`).
 
     Args:
         given: by their key in the data contract; None: not given.
@@ -39,4 +42,4 @@ def scan_of_arrays(given: Mapping[str, npt.ArrayLike | None], domain: str) -> Sc
         DataError: values of other arrays than the patterns are masked.
     """
     arrays = {key: np.asanyarray(value) for key, value in given.items() if value is not None}
-    return with_counts(as_plain(arrays, ORIGIN), domain)
+    return with_sound_lengths(with_counts(as_plain(arrays, ORIGIN), domain), None)

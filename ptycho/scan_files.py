@@ -21,6 +21,7 @@ from ptycho.npz_files import NPZ_KEYS, ScanFile, open_npz, read_header, read_mem
 from ptycho.pattern_statistics import some_rows
 from ptycho.regular_files import first_bytes
 from ptycho.scan_background import background_in, domain_stated, metadata_of
+from ptycho.stated_lengths import with_sound_lengths
 from ptycho.stored_array import Stack, taken
 
 _KEPT: Final = ("holdout", "half", "scan_index", "nphotons", "metadata")
@@ -55,7 +56,7 @@ def read_scan_file(
     settings = settings or DataConfig()
     if not _follows_contract(path, settings):
         return read_foreign(path, settings, domain, some=some)
-    file = read_npz(path)
+    file = with_sound_lengths(read_npz(path), settings)
     stated = metadata_of(file.arrays)
     domain = domain_stated(domain, stated)
     if settings == DataConfig(format=settings.format) and background_in(file.arrays, domain) is None:
@@ -76,7 +77,12 @@ def read_scan_file(
             name: value for name, value in (metadata_of(found.arrays) or {}).items() if name != "format"
         }
         arrays["metadata"] = np.array(json.dumps(stated))
-    return ScanFile({**found.arrays, **arrays}, {**file.names, **found.names}, found.rows, found.verdicts)
+    return ScanFile(
+        {**found.arrays, **arrays},
+        {**file.names, **found.names},
+        found.rows,
+        (*found.verdicts, *file.verdicts),
+    )
 
 
 def _stated_lengths(settings: DataConfig, stated: Mapping[str, Any]) -> dict[str, str]:
@@ -106,7 +112,7 @@ def _some_of(file: ScanFile) -> ScanFile:
         return file
     places = np.stack([np.asarray(one, dtype=np.float64) for one in positions], axis=-1)
     rows = some_rows(places, patterns.nbytes // max(1, len(patterns)))
-    return file if rows is None else ScanFile(_of_rows(arrays, rows, len(patterns)), file.names, rows)
+    return file if rows is None else file._replace(arrays=_of_rows(arrays, rows, len(patterns)), rows=rows)
 
 
 def _is_list(array: Stack | None, patterns: Stack) -> bool:

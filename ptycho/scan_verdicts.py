@@ -5,7 +5,7 @@ out. The statistics are in `ptycho.pixel_verdicts`, `spot_verdicts`, `frame_verd
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -259,6 +259,24 @@ def _with_hits(bad: Mask | None, hits: Array, shape: tuple[int, ...]) -> Mask | 
     each = np.zeros(shape, dtype=bool)
     each[tuple(hits.T)] = True
     return joined(bad, each)
+
+
+def problems_of(
+    verdicts: Iterable[Verdict], wrong: Set[str], geometry: Geometry, origin: str, names: Mapping[str, str]
+) -> list[str]:
+    """Errors among verdicts, in the house format.
+
+    Args:
+        verdicts: all of them.
+        wrong: keys of arrays that were reported; lengths tell nothing of wrong positions.
+        geometry: the lengths.
+        origin: the file.
+        names: key of the data contract -> what the file calls it.
+    """
+    errors = [one for one in verdicts if one.severity == "error"]
+    if wrong & {"xcoords", "ycoords"} and geometry.far_field is not False:
+        errors = [one for one in errors if one.name != "far_field"]
+    return [one.problem(origin, names) for one in errors]
 
 
 def tell(found: Examined, origin: str) -> None:

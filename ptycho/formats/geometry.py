@@ -1,7 +1,7 @@
 """Lengths of an experiment: the wavelength, and the pixels of detector and object."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -49,8 +49,23 @@ def wavelength(sources: Sources) -> float | None:
     Raises:
         DataError: what the file states is none; or energy and wavelength contradict each other.
     """
-    found = _set_wavelength(sources) or _stated_wavelength(sources)
+    found = _wavelength(sources)
     return None if found is None else found.values[0]
+
+
+def _wavelength(sources: Sources) -> Length | None:
+    return _set_wavelength(sources) or _of_file(sources, _stated_wavelength)
+
+
+def _of_file(sources: Sources, find: Callable[[Sources], Length | None]) -> Length | None:
+    """A length as the file states it; none where it is wrong and the object's pixel is set, see `of_settings`.
+
+    Raises:
+        DataError: it is wrong, and that pixel is not set.
+    """
+    with contextlib.suppress(*([] if sources.own.object_pixel is None else [DataError])):
+        return find(sources)
+    return None
 
 
 def _set_wavelength(sources: Sources) -> Length | None:
@@ -78,7 +93,7 @@ def _stated_wavelength(sources: Sources) -> Length | None:
 def _refuse_other(sources: Sources, length: Length, of_energy: Length, most: float, advice: str) -> None:
     """Refuse a wavelength that differs by more from that of an energy."""
     if differ(length.values, of_energy.values, most):
-        expected = f"the {_shown(of_energy.values, 'A')} of {of_energy.text} ({particle_of(sources)})"
+        expected = f"the {shown(of_energy.values, 'A')} of {of_energy.text} ({particle_of(sources)})"
         sources.refuse(length.name, expected, length.text, advice, length.path)
 
 
@@ -101,7 +116,7 @@ def distance(sources: Sources) -> float | None:
 
 
 def _distance(sources: Sources) -> Length | None:
-    return as_set(sources, DISTANCE) or _stated_distance(sources)
+    return as_set(sources, DISTANCE) or _of_file(sources, _stated_distance)
 
 
 def _stated_distance(sources: Sources) -> Length | None:
@@ -119,7 +134,7 @@ def detector_pixel(sources: Sources) -> Pair | None:
 
 
 def _pixel(sources: Sources) -> Length | None:
-    return as_set(sources, DETECTOR_PIXEL) or _stated_pixel(sources)
+    return as_set(sources, DETECTOR_PIXEL) or _of_file(sources, _stated_pixel)
 
 
 def _stated_pixel(sources: Sources) -> Length | None:
@@ -171,7 +186,7 @@ def object_pixel(sources: Sources, n_pixels: int, binning: int, of_px: Pair) -> 
     if is_far and followed is not None and differ(stated, followed.values, ROUNDED):
         name = layout.object_pixel[0][0].replace("@", " attribute ")
         advice = "Set --object-pixel, or the length that is wrong."
-        sources.refuse(name, f"the {followed.text}", _shown(stated, "nm"), advice)
+        sources.refuse(name, f"the {followed.text}", shown(stated, "nm"), advice)
     return stated
 
 
@@ -189,24 +204,23 @@ def _followed(sources: Sources, n_pixels: int) -> Length | None:
         side = length / (n_pixels * step * ANGLES[unit])
     if side is None:
         return _of_lengths(sources, n_pixels)
-    text = f"{_shown((side, side), 'nm')} of {n_pixels} pixels of {step:g} {unit}"
+    text = f"{shown((side, side), 'nm')} of {n_pixels} pixels of {step:g} {unit}"
     return Length((side, side), text, "object_pixel", sources.path)
 
 
 def _of_lengths(sources: Sources, n_pixels: int) -> Length | None:
     """The object's pixel by wavelength, distance and detector."""
-    light = _set_wavelength(sources) or _stated_wavelength(sources)
-    far, detector = _distance(sources), _pixel(sources)
+    light, far, detector = _wavelength(sources), _distance(sources), _pixel(sources)
     if light is None or far is None or detector is None:
         return None
     rows, columns = (light.values[0] * far.values[0] / (n_pixels * side) for side in detector.values)
     lengths = f"{light.text}, {far.text}, {detector.text} and {n_pixels} pixels"
-    text = f"{_shown((rows, columns), 'nm')} of {lengths}"
+    text = f"{shown((rows, columns), 'nm')} of {lengths}"
     return Length((rows, columns), text, "object_pixel", sources.path)
 
 
 def of_settings(sources: Sources, n_pixels: int) -> Iterator[Verdict]:
-    """Lengths that are set and differ from what the file states, or from what follows from the others.
+    """Lengths that are set and differ from what the file states, or from what follows from the others; wrong ones.
 
     Args:
         sources: the files.
@@ -218,12 +232,17 @@ def of_settings(sources: Sources, n_pixels: int) -> Iterator[Verdict]:
         ("distance", own.distance, _distance, _stated_distance),
         ("detector_pixel", own.detector_pixel, _pixel, _stated_pixel),
     ):
-        with contextlib.suppress(DataError):  # of the file, which does not count
-            used, other = (of_setting(sources), of_file(sources)) if is_set else (None, None)
-            if used is not None and other is not None and differ(used.values, other.values):
-                what = name.replace("_", " ")
-                text = f"the {what} is set to {used.text}, and the file states {other.text}"
-                yield Verdict(name, "note", None, "", f"{text}: what is set counts", "")
+        what = name.replace("_", " ")
+        try:
+            used, other = of_setting(sources) if is_set else None, of_file(sources)
+        except DataError as error:  # of the file, which does not count
+            if not is_set:
+                text = f"the {what} of the file is left out, as object_pixel is set: {error}"
+                yield Verdict(name, "warning", None, "", text.removesuffix("."), "")
+            continue
+        if used is not None and other is not None and differ(used.values, other.values):
+            text = f"the {what} is set to {used.text}, and the file states {other.text}"
+            yield Verdict(name, "note", None, "", f"{text}: what is set counts", "")
     if own.object_pixel is None:
         return
     with contextlib.suppress(DataError):
@@ -258,10 +277,10 @@ def _of_basis(sources: Sources) -> Length | None:
     if max(rows, columns) >= LARGEST_PIXEL_M:
         return None
     name = sources.layout.basis[0]
-    return Length((rows, columns), f"{_shown((rows, columns), 'um')} ({name})", name, sources.path)
+    return Length((rows, columns), f"{shown((rows, columns), 'um')} ({name})", name, sources.path)
 
 
-def _shown(sides: Pair, unit: str) -> str:
+def shown(sides: Pair, unit: str) -> str:
     """Lengths of rows and columns in a unit, or one for both."""
     return ", ".join(dict.fromkeys(f"{side / LENGTHS[unit]:.4g} {unit}" for side in sides))
 

@@ -16,6 +16,8 @@ from ptycho.formats.sources import EQUAL, Sources
 Pair = tuple[float, float]
 """Of rows and columns."""
 
+PARTICLES: Final = ("photon", "electron")
+
 SAME: Final = 0.01
 """Relative difference up to which two lengths are the same one, rounded."""
 ROUNDED: Final = 0.05
@@ -55,7 +57,7 @@ DISTANCE: Final = Kind(
     (("mm", 1e5), ("um", 1e8)), "1.2 m",
 )  # fmt: skip
 DETECTOR_PIXEL: Final = Kind(
-    "detector_pixel", LENGTHS, dict.fromkeys(("photon", "electron"), ("10 nm", "10 mm")),
+    "detector_pixel", LENGTHS, dict.fromkeys(PARTICLES, ("10 nm", "10 mm")),
     (("mm", 0.5), ("um", 5000.0), ("nm", 1e6)), "75 um", is_pair=True,
 )  # fmt: skip
 
@@ -88,7 +90,7 @@ def as_set(sources: Sources, kind: Kind) -> Length | None:
     if written is None or values is None:
         return None
     found = Length(values, written, kind.setting, sources.path)
-    if not _is_possible(sources, kind, values):
+    if not is_possible(kind, values, particle_of(sources)):
         advice = f"Set {kind.flag} with its unit, as in '{kind.example}'."
         _refuse(sources, kind, found, written, advice)
     return found
@@ -120,8 +122,8 @@ def as_stated(sources: Sources, kind: Kind, places: Places, unit: str = "m") -> 
     sides = dict.fromkeys(f"{side:g} {unit}" for side in found.values)
     written, factor = ", ".join(sides), kind.units[unit]
     length = Length((first * factor, last * factor), f"{written} ({found.name})", found.name, found.path)
-    if not _is_possible(sources, kind, length.values):
-        if (likely := _likely_unit(sources, kind, first)) is not None:
+    if not is_possible(kind, length.values, particle_of(sources)):
+        if (likely := likely_unit(kind, first, particle_of(sources))) is not None:
             one_of = f"If it is in {likely}, set {kind.flag} '{first:g} {likely}'."
         _refuse(sources, kind, length, f"{written}{'' if found.unit else ' (no unit is stated)'}", one_of)
     return length
@@ -150,26 +152,31 @@ def differ(first: Pair, second: Pair, most: float = SAME) -> bool:
     return any(abs(one / other - 1) > most for one, other in zip(first, second, strict=True))
 
 
-def _limits(sources: Sources, kind: Kind) -> Pair:
-    lowest, highest = (quantity(limit, kind.units) for limit in kind.limits[particle_of(sources)])
+def _limits(kind: Kind, particle: str) -> Pair:
+    lowest, highest = (quantity(limit, kind.units) for limit in kind.limits[particle])
     return cast(float, lowest), cast(float, highest)
 
 
-def _is_possible(sources: Sources, kind: Kind, values: Pair) -> bool:
-    lowest, highest = _limits(sources, kind)
+def is_possible(kind: Kind, values: Pair, particle: str) -> bool:
+    """Whether experiments with a particle have such values, in joules or metres."""
+    lowest, highest = _limits(kind, particle)
     return lowest <= min(values) and max(values) <= highest
 
 
-def _likely_unit(sources: Sources, kind: Kind, number: float) -> str | None:
+def likely_unit(kind: Kind, number: float, particle: str) -> str | None:
     """The unit that a number without a known one is likely to be in; None: there is none."""
     unit = next((unit for unit, below in kind.likely if number < below), None)
     value = number * kind.units[unit] if unit else 0.0
-    return unit if _is_possible(sources, kind, (value, value)) else None
+    return unit if is_possible(kind, (value, value), particle) else None
+
+
+def range_of(kind: Kind, particle: str) -> str:
+    """What experiments with a particle have, in words."""
+    lowest, highest = kind.limits[particle]
+    what = kind.setting.replace("_", " ")
+    of_particle = f" of {particle}s" if kind in (ENERGY, WAVELENGTH) else ""
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what}{of_particle} from {lowest} to {highest}"
 
 
 def _refuse(sources: Sources, kind: Kind, found: Length, got: str, advice: str) -> None:
-    lowest, highest = kind.limits[particle_of(sources)]
-    what = kind.setting.replace("_", " ")
-    of_particle = f" of {particle_of(sources)}s" if kind in (ENERGY, WAVELENGTH) else ""
-    expected = f"{'an' if what[0] in 'aeiou' else 'a'} {what}{of_particle} from {lowest} to {highest}"
-    sources.refuse(found.name, expected, got, advice, found.path)
+    sources.refuse(found.name, range_of(kind, particle_of(sources)), got, advice, found.path)

@@ -275,3 +275,39 @@ def test_an_object_pixel_that_is_set_replaces_what_metadata_state(tmp_path: Path
     path, patterns = tmp_path / "scan.npz", counts()[:, 2:22, 6:26]
     np.savez(path, diff3d=patterns, ycoords=where[:, 0], xcoords=where[:, 1], metadata=np.array(stated))
     assert read(path, **PIXEL).metadata["object_pixel_size_m"] == pytest.approx([2e-8] * 2)
+
+
+# Lengths that are not needed
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "name"),
+    [
+        ("detector_1/distance", 1000.0, "distance"),
+        ("detector_1/x_pixel_size", 75.0, "detector_pixel"),
+        ("source_1/wavelength", 632.8, "wavelength"),
+        ("source_1/energy", 1e-15, "wavelength"),  # of another wavelength than is stated
+        ("detector_1/basis_vectors", np.array([[0, 1e-3, 0], [1e-3, 0, 0]]), "detector_pixel"),
+    ],
+)
+def test_wrong_lengths_of_a_file_are_left_out_where_the_object_pixel_is_set(
+    tmp_path: Path, place: str, value: Any, name: str
+) -> None:
+    path = cxi(tmp_path / "scan.cxi")
+    sound = read(path, **PIXEL)
+    with h5py.File(path, "a") as file:
+        instrument = file["entry_1/instrument_1"]
+        if place in instrument:
+            del instrument[place]
+        instrument[place] = value
+    scan = read(path, **PIXEL)
+    severity, text = said(scan, name)
+    assert severity == "warning"
+    assert text.startswith(
+        f"the {name.replace('_', ' ')} of the file is left out, as object_pixel is set: entry_1"
+    )
+    assert scan.metadata["object_pixel_size_m"] == pytest.approx([2e-8] * 2)
+    assert len(scan.metadata) < len(sound.metadata)
+    np.testing.assert_allclose(moved(scan), moved(sound))
+    with pytest.raises(DataError, match="distance: expected a distance from 1 um to 200 m; got 1200 m"):
+        read(path, **PIXEL, distance="1200 m")
