@@ -178,7 +178,9 @@ def _follows_contract(path: Path, settings: DataConfig) -> bool:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
         raise FileNotFoundError(problem("scan file", "a file", found, path, "Check the path."))
-    if settings.format not in ("auto", "npz") or any(_is_set(settings, name) for name in _WHERE):
+    if settings.format not in ("auto", "npz"):
+        return False
+    if any(getattr(settings, name) not in (None, "auto") for name in _WHERE):
         return False
     if not first_bytes(path, len(ZIP)).startswith(ZIP):
         return path.suffix.lower() == ".npz"

@@ -178,8 +178,9 @@ class DataConfig(CheckedDataclass, table="data"):
     """Where the zero frequency is, in detector pixels. none: in the middle, at [H//2, W//2]; corner: at [0, 0]; auto:
     found from the mean pattern."""
 
-    mask: Place | None = None
-    """Where the detector's mask is in the file, one image for all patterns or one for each; given like patterns."""
+    mask: Place | None = "auto"
+    """Where the detector's mask is in the file, one image for all patterns or one for each; given like patterns.
+    auto: where the format has one, or NeXus; none: no mask of the file is used."""
 
     mask_marks: Annotated[Literal["bad", "good"], Exact()] | None = None
     """Pixels where the mask is not zero: bad or good ones; none: as in the format, else bad."""

@@ -112,13 +112,18 @@ def _stated(sources: Sources, images: Images) -> tuple[Mask | None, _Single | No
     return values if whole is None else whole | values, None
 
 
+def _named(sources: Sources) -> str | None:
+    """The mask that a setting names; None: none is."""
+    return None if sources.settings.mask == "auto" else sources.settings.mask
+
+
 def _in_file(sources: Sources, images: Images) -> tuple[tuple[Tree, Stored] | None, list[str]]:
     """The mask that is named, or the first that is found and fits; and what was found and does not fit.
 
     Raises:
         DataError: the one that is named does not fit, or is none.
     """
-    named, layout, others = sources.settings.mask, sources.layout, list[str]()
+    named, layout, others = _named(sources), sources.layout, list[str]()
     folder = images.stored.name.rpartition("/")[0]
     beside = (f"{folder}/{name}" for name in layout.mask_beside)
     for place in (named,) if named else (*beside, *layout.mask):
@@ -150,13 +155,13 @@ def of_masks(sources: Sources, images: Images) -> Iterator[Verdict]:
     Raises:
         DataError: as `masks`.
     """
-    if sources.settings.mask or sources.format in OF_OWN:
+    if _named(sources) or sources.format in OF_OWN:
         return
     found, others = _in_file(sources, images)
     if found is not None:
         name = sources.called(found[0], found[1].name)
         text = f"bad pixels are those that the mask {name} of the file marks"
-        yield Verdict("mask_found", "note", None, "", text, "Set mask to use another one.")
+        yield Verdict("mask_found", "note", None, "", text, "Set mask to use another one, or to none.")
     elif others and sources.settings.mask_file is None:
         size = f"{images.shape[0]} x {images.shape[1]} pixels"
         told = {other.lstrip("/"): other for other in others}.values()

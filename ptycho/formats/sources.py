@@ -91,10 +91,14 @@ class Sources:
     def place(self, setting: str, places: Iterable[str]) -> tuple[Tree, str] | None:
         """The tree and the name of what a setting names, or else of the first of the places that is there.
 
+        None where there is none of them, and for a mask that is switched off.
+
         Raises:
             DataError: the setting names something that is not there, or something is in that place that is no array.
         """
         named = cast(str | None, getattr(self.settings, setting, None))
+        if setting == "mask" and named is None:
+            return None
         if named is not None and named not in ("auto", "file", "estimate", "optics"):
             tree, name = self._elsewhere(named)
             if not tree.has(name):

@@ -169,7 +169,7 @@ RULES: dict[type, dict[str, tuple[list[Any], list[Any]]]] = {
         "bin": ONE_UP,
         "pad": EVEN,
         "centre": (["none", "auto", "corner", "256.5, 243"], ["", "3", "-1, 3", "1, 2, 3", None, 3]),
-        "mask": NAME,
+        "mask": ([None, "auto", "/entry/mask[0]"], NAME[1]),
         "mask_marks": ([None, "bad", "Good"], ["ok", True]),
         "mask_file": PATH_OR_NONE,
         "dead_value": ([None, -1, 65535.0], [math.nan, math.inf, True, "1"]),

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import ptycho
+from ptycho.config.config import DataConfig, SolverConfig
+from ptycho.config.request import Request
 from ptycho.data_error import DataError
 from ptycho.formats import frames
 from ptycho.raw_data import RawData
@@ -76,6 +78,29 @@ def test_what_only_has_the_name_of_a_mask_is_said_and_not_used(tmp_path: Path, m
 def test_a_mask_of_cxi_may_be_beside_its_data(tmp_path: Path) -> None:
     path = marked(cxi(tmp_path / "scan.cxi"), "entry_1/data_1/mask", ~GOOD)
     np.testing.assert_array_equal(read(path).bad_pixels, ~GOOD)
+
+
+def test_a_mask_of_the_file_can_be_switched_off(tmp_path: Path) -> None:
+    path = marked(standard(tmp_path / "scan.h5"), "entry/instrument/detector/pixel_mask", np.eye(H, W))
+    (said,) = [one for one in read(path, **ALL).verdicts if one.name == "mask_found"]
+    assert said.text.endswith("Set mask to use another one, or to none.")
+    y, x = positions_px().T
+    held = {"diff3d": COUNTS, "xcoords": x, "ycoords": y, "bad_pixels": ~GOOD, "holdout": np.arange(N) < 3}
+    np.savez(tmp_path / "scan.npz", **held, metadata=np.array('{"measurement_domain": "intensity"}'))
+    (tmp_path / "off.toml").write_text('[data]\nmask = "none"\n')
+    off = Request([SolverConfig], file=tmp_path / "off.toml", environ={}).answer()[DataConfig]
+    assert off == DataConfig(mask=None)
+    for file, settings in (
+        (path, ALL),
+        (marked(cxi(tmp_path / "scan.cxi"), "entry_1/data_1/mask", ~GOOD), {}),
+        (tmp_path / "scan.npz", {}),
+    ):
+        assert read(file, **settings).bad_pixels is not None
+        scan = RawData.from_file(file, reading=off.replace(**settings))
+        assert scan.bad_pixels is None
+        assert "mask_found" not in names(scan)
+    assert scan.holdout is not None
+    assert scan.metadata["measurement_domain"] == "intensity"
 
 
 # Counts below 0
