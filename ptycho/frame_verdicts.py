@@ -88,11 +88,22 @@ def of_empty_frames(rows: Array, n: int) -> Iterator[Verdict]:
         yield Verdict("empty_frames", "warning", len(rows), "patterns", held, remedy)
 
 
-def of_unmeasured(summary: Summary) -> Iterator[Verdict]:
-    """The verdict on patterns that were not measured."""
-    rows = summary.unmeasured
+def of_unmeasured(
+    summary: Summary, dtype: np.dtype[Any], in_file: np.dtype[Any] | None = None
+) -> Iterator[Verdict]:
+    """The verdict on patterns that were not measured.
+
+    Args:
+        summary: of the patterns.
+        dtype: of the patterns.
+        in_file: of those in their file, whose largest integer becomes that of this dtype, or NaN; None: the same.
+    """
+    rows, held = summary.unmeasured, summary.unmeasured_value
+    largest = float(np.iinfo(dtype).max) if dtype.kind in "iu" else np.nan
+    if in_file not in (None, dtype) and in_file.kind in "iu" and (np.isnan(held) or held == largest):
+        held = float(np.iinfo(in_file).max)
     if len(rows):
-        value = "no number" if np.isnan(summary.unmeasured_value) else f"{summary.unmeasured_value:.0f}"
+        value = "no number" if np.isnan(held) else f"{held:.0f}"
         what = f"{value} in most pixels, which detectors write without a measurement"
         held = _left_out(rows, len(summary.frame_total), what)
         remedy = "Leave such patterns out of the file to silence this warning."

@@ -69,6 +69,8 @@ class ScanFile(NamedTuple):
     """Patterns that were read, increasing; None: all. Positions are always all there."""
     verdicts: tuple[Verdict, ...] = ()
     """What was noticed before pixels were masked."""
+    dtype: np.dtype[Any] | None = None
+    """Of the patterns in the file, where it is another one than here."""
 
 
 def read_npz(path: Path) -> ScanFile:

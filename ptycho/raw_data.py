@@ -244,10 +244,8 @@ class RawData:
         found, verdicts = None, [*file.verdicts]
         if patterns is not None and summary is not None and check.is_sound(summary):
             decide = partial(decide_domain, domain, metadata, whole=summary.whole, trained=trained)
-            seen = Seen(
-                patterns, summary, stated, positions, probe, geometry, rows, file.verdicts, scan_index
-            )
-            found = examine(seen, decide)
+            of_file = (rows, file.verdicts, scan_index, file.dtype)
+            found = examine(Seen(patterns, summary, stated, positions, probe, geometry, *of_file), decide)
             if found.decision.domain == "amplitude" and nphotons is not None:
                 check.not_intensity(found.mean_counts, nphotons)
             verdicts = found.verdicts

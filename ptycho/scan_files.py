@@ -77,11 +77,10 @@ def read_scan_file(
             name: value for name, value in (metadata_of(found.arrays) or {}).items() if name != "format"
         }
         arrays["metadata"] = np.array(json.dumps(stated))
-    return ScanFile(
-        {**found.arrays, **arrays},
-        {**file.names, **found.names},
-        found.rows,
-        (*found.verdicts, *file.verdicts),
+    return found._replace(
+        arrays={**found.arrays, **arrays},
+        names={**file.names, **found.names},
+        verdicts=(*found.verdicts, *file.verdicts),
     )
 
 

@@ -7,7 +7,7 @@ out. The statistics are in `ptycho.pixel_verdicts`, `spot_verdicts`, `frame_verd
 import logging
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Seen:
         rows: int64 (n,), the positions that the patterns are at; None: those of the same number.
         verdicts: what was noticed before.
         objects: int64 (n,), which object a pattern is of; None: all of one.
+        dtype: of the patterns in their file; None: as they are here.
     """
 
     patterns: Stack
@@ -52,6 +53,7 @@ class Seen:
     rows: Array | None = None
     verdicts: tuple[Verdict, ...] = ()
     objects: Array | None = None
+    dtype: np.dtype[Any] | None = None
 
 
 class Examined(NamedTuple):
@@ -113,7 +115,10 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
     totals = totals[rows] - hot_counts
     mean_counts = max(float(totals.mean()), 0.0)
     step = None if decision.domain == "amplitude" else looked_at.step
-    found += [*frame_verdicts.of_unmeasured(summary), *frame_verdicts.of_photons(mean_counts, step)]
+    found += [
+        *frame_verdicts.of_unmeasured(summary, patterns.dtype, scan.dtype),
+        *frame_verdicts.of_photons(mean_counts, step),
+    ]
     found += frame_verdicts.of_bright_frames(_numbers(scan, bright), n)
     found += frame_verdicts.of_repeated_frames(_numbers(scan, repeated), n)
     if not is_inverted:

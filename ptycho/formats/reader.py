@@ -74,7 +74,7 @@ def read_foreign(
             arrays["probeGuess"] = probe
         offset = _offset(sources, plan)
         arrays["ycoords"], arrays["xcoords"] = (plan.positions + offset).T
-        return ScanFile(arrays, _names(sources, plan), plan.rows, tuple(verdicts))
+        return ScanFile(arrays, _names(sources, plan), plan.rows, tuple(verdicts), plan.images.stored.dtype)
 
 
 def _of_mask(sources: Sources, plan: Plan) -> Iterator[Verdict]:

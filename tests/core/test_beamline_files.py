@@ -238,7 +238,10 @@ def test_arrays_that_are_not_stated_to_be_counts_are_refused_below_zero(domain: 
 
 @pytest.mark.parametrize(
     ("dtype", "flag"),
-    [("int32", -1), ("int16", -2), ("uint16", 65535), ("uint32", 2**32 - 1), ("uint8", 255), ("float32", -1)],
+    [
+        *(("int32", -1), ("int16", -2), ("uint16", 65535), ("uint32", 2**32 - 1), ("uint8", 255)),
+        *(("float32", -1), ("int16", 32767), ("int64", 2**31 - 1)),
+    ],
 )
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_pattern_that_was_not_measured_is_left_out_where_pixels_are_binned(
@@ -249,7 +252,9 @@ def test_a_pattern_that_was_not_measured_is_left_out_where_pixels_are_binned(
     if not in_memory:
         monkeypatch.setattr(frames, "IN_MEMORY", (0.25, 1))
     scan = read(standard(tmp_path / "scan.h5", patterns=counts), **NAMED, **LENGTHS, bin=2)
-    assert [one for one in names(scan) if one != "positions_axes"] == ["unmeasured_frames"]
+    (said,) = [one for one in scan.verdicts if one.name not in ("positions_axes", "turned")]
+    assert said.name == "unmeasured_frames"
+    assert f"{flag} in most pixels" in said.sentence
     summed = np.delete(COUNTS.astype(dtype), 3, axis=0).astype(int).reshape(N - 1, 12, 2, 12, 2).sum((2, 4))
     np.testing.assert_array_equal(scan.patterns, summed)
 
