@@ -124,8 +124,8 @@ class RawData:
         path = Path(path)
         check_word(domain)
         reading = reading or DataConfig()
-        known = domain if domain != "auto" or trained is None else trained.stated or domain
-        file = read_scan_file(path, reading, known, some=some)
+        expected = "auto" if trained is None else trained.expected
+        file = read_scan_file(path, reading, domain, expected, some=some)
         return cls._build(file, domain, printable(str(path)), path, trained, reading)
 
     @classmethod

@@ -128,6 +128,11 @@ class TrainedDomains:
         domains: list[Domain] = [scan.domain for scan in self.scans]
         return domains[0] if len(set(domains)) == 1 else None
 
+    @property
+    def expected(self) -> str:
+        """What a scan is taken to be that states nothing, before its values are known; 'auto': they decide."""
+        return self.stated or ("intensity" if self.usual == "intensity" else "auto")
+
 
 def patterns_fingerprint(patterns: Stack) -> str:
     """SHA-256 of patterns as stored: dtype, shape and up to 64 of them, whatever they are read as."""

@@ -39,7 +39,12 @@ _PLACES: Final = ("orientation", "positions_unit")
 
 
 def read_scan_file(
-    path: Path, settings: DataConfig | None = None, domain: str = "auto", *, some: bool = False
+    path: Path,
+    settings: DataConfig | None = None,
+    domain: str = "auto",
+    expected: str = "auto",
+    *,
+    some: bool = False,
 ) -> ScanFile:
     """Read one scan: NPZ in the data contract, or any layout that the settings or a known format describe.
 
@@ -47,6 +52,7 @@ def read_scan_file(
         path: the file.
         settings: of [data]; None: their defaults.
         domain: 'amplitude' or 'intensity' where that is set.
+        expected: the same where neither a setting nor the file states it; see `TrainedDomains.expected`.
         some: whether some of the patterns of a large scan are enough, see `some_rows`.
 
     Raises:
@@ -55,14 +61,15 @@ def read_scan_file(
     """
     settings = settings or DataConfig()
     if not _follows_contract(path, settings):
-        return read_foreign(path, settings, domain, some=some)
+        return read_foreign(path, settings, domain, expected, some=some)
     file = with_sound_lengths(read_npz(path), settings)
     stated = metadata_of(file.arrays)
     domain = domain_stated(domain, stated)
-    if settings == DataConfig(format=settings.format) and background_in(file.arrays, domain) is None:
+    lacks_background = background_in(file.arrays, expected if domain == "auto" else domain) is not None
+    if settings == DataConfig(format=settings.format) and not lacks_background:
         return _some_of(file) if some else file
     lengths = _stated_lengths(settings, stated or {})
-    found = read_foreign(path, settings, domain, some=some, lengths=lengths)
+    found = read_foreign(path, settings, domain, expected, some=some, lengths=lengths)
     is_changed = any(_is_set(settings, name) for name in (*_SIZE, *_PLACES))
     kept = _KEPT if is_changed else (*_KEPT, *_OF_GEOMETRY)
     arrays = {key: array for key, array in file.arrays.items() if key in kept}

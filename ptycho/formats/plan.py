@@ -45,7 +45,7 @@ def planned(sources: Sources, domain: str = "auto", *, some: bool = False) -> Pl
 
     Args:
         sources: the files.
-        domain: 'amplitude' or 'intensity' where it is set.
+        domain: 'amplitude' or 'intensity' where it is stated; 'auto': it is not.
         some: whether some of the patterns are enough, see `some_rows`.
     """
     found = sources.attempt(lambda: images_of(sources))
@@ -83,8 +83,7 @@ def _with_pixels(plan: Plan, sources: Sources, domain: str) -> Plan:
     """The plan, with what its pixels hold that is no measurement."""
     tree, images, window = plan.tree, plan.images, plan.reading.window
     squares = sources.attempt(lambda: _adds_squares(sources, images, window, domain)) or False
-    stated = domain if domain != "auto" else sources.layout.domain
-    background = sources.attempt(lambda: background_in(sources, tree, images, stated))
+    background = sources.attempt(lambda: background_in(sources, tree, images, domain))
     flagged = None if background is None else background.flagged
     marks, saturation = None, sources.settings.saturation
     if window.bin > 1:
@@ -167,9 +166,8 @@ def _adds_squares(sources: Sources, images: Images, window: Window, domain: str)
     Raises:
         DataError: nobody states what they are, and they are not whole numbers.
     """
-    stated = domain if domain != "auto" else sources.layout.domain
-    if window.bin == 1 or stated:
-        return stated == "amplitude"
+    if window.bin == 1 or domain != "auto":
+        return domain == "amplitude"
     some = images.read(np.arange(min(8, len(images))), window.box)
     if not (some == np.rint(some))[np.isfinite(some)].all():
         expected = "counts, which are added up, or amplitudes, whose squares are"

@@ -34,6 +34,7 @@ def read_foreign(
     path: Path,
     settings: DataConfig,
     domain: str = "auto",
+    expected: str = "auto",
     *,
     some: bool = False,
     lengths: Mapping[str, str] | None = None,
@@ -44,6 +45,7 @@ def read_foreign(
         path: the file.
         settings: of [data].
         domain: 'amplitude' or 'intensity' where it is set; 'auto' leaves it to the file.
+        expected: the same where files of its format hold either; 'auto' leaves it to the values.
         some: whether some of the patterns are enough.
         lengths: settings that its metadata state, beside those.
 
@@ -52,7 +54,8 @@ def read_foreign(
         DataError: everything that is wrong with the file, together.
     """
     with opened(path, settings, lengths) as sources:
-        plan = planned(sources, domain, some=some)
+        stated = domain if domain != "auto" else sources.layout.domain or expected
+        plan = planned(sources, stated, some=some)
         arrays: dict[str, Stack] = {}
         probe = sources.attempt(lambda: probe_in(sources, plan))
         _stated(sources, plan, arrays)
