@@ -11,7 +11,7 @@ from ptycho.config.data import DataConfig
 from ptycho.config.quantities import is_magnitude
 from ptycho.data_error import DataError, problem
 from ptycho.formats.layouts import Layout, layout_of, recognized, refuse_no_scan
-from ptycho.formats.trees import Entry, Stored, Tree, open_tree, split_index
+from ptycho.formats.trees import Entry, Stored, Tree, open_tree, split_file, split_index
 from ptycho.formats.units import UNIT_ATTRIBUTES, plain_unit
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.stored_array import Array
@@ -107,7 +107,8 @@ class Sources:
                 self.refuse(setting, "the name of an array in the file", f"{named!r}", advice, tree.path)
             return tree, name
         wanted = [*places]
-        stated = [self._elsewhere(place) for place in wanted if ":" in place]  # within a group that is named
+        of_others = ((place, split_file(self.path.parent, place)) for place in wanted)
+        stated = [self._elsewhere(place) for place, other in of_others if other and other[0].is_file()]
         for tree, place in (*stated, *((tree, place) for tree in self._trees for place in wanted)):
             if tree.has(place) and self._is_meant(setting, tree, place):
                 return tree, place
@@ -282,11 +283,16 @@ class Sources:
         return name if tree.path == self.path else f"{name} ({tree.path.name})"
 
     def _elsewhere(self, named: str) -> tuple[Tree, str]:
-        """The tree and the name in it; `positions.h5:/x` is in another file of the folder."""
-        file, colon, name = named.rpartition(":")
-        if not colon:
-            return next((tree for tree in self._trees if tree.has(named)), self._trees[0]), named
-        path = self.path.parent / file
+        """The tree and the name in it; `positions.h5:/x` is in another file of the folder.
+
+        A name that one of the files has is what it is, with or without a colon in it.
+        """
+        if found := next((tree for tree in self._trees if tree.has(named)), None):
+            return found, named
+        elsewhere = split_file(self.path.parent, named)
+        if elsewhere is None:
+            return self._trees[0], named
+        path, name = elsewhere
         for tree in self._trees:
             if tree.path == path:
                 return tree, name

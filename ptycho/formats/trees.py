@@ -146,6 +146,16 @@ def split_index(name: str) -> tuple[str, tuple[int, ...]]:
     return found[1], tuple(int(number) for number in re.findall(r"\d+", found[2]))
 
 
+def split_file(folder: Path, named: str) -> tuple[Path, str] | None:
+    """The other file of a folder and the name in it, of `stage.h5:/x`; None: there is no colon.
+
+    Of several colons the first one behind the name of a file that exists.
+    """
+    ends = [at for at, letter in enumerate(named) if letter == ":"]
+    at = next((at for at in ends if (folder / named[:at]).is_file()), ends[-1] if ends else 0)
+    return (folder / named[:at], named[at + 1 :]) if ends else None
+
+
 class Hdf5Tree(Hdf5File):
     """An HDF5 file."""
 

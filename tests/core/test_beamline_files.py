@@ -13,7 +13,20 @@ from ptycho.config.config import DataConfig, SolverConfig
 from ptycho.config.request import Request
 from ptycho.data_error import DataError
 from ptycho.raw_data import RawData
-from tests.core.foreign_files import ALL, LENGTHS, NAMED, PIXEL_M, H, N, W, positions_px, read, standard
+from tests.core.foreign_files import (
+    ALL,
+    LENGTHS,
+    NAMED,
+    PIXEL_M,
+    SQUARE,
+    H,
+    N,
+    W,
+    counts,
+    positions_px,
+    read,
+    standard,
+)
 from tests.core.test_formats_of_others import COUNTS, cxi, moved, names
 from tests.core.test_variants_of_formats import GOOD
 
@@ -97,6 +110,34 @@ def test_a_mask_of_the_file_can_be_switched_off(tmp_path: Path) -> None:
         assert "mask_found" not in names(scan)
     assert scan.holdout is not None
     assert scan.metadata["measurement_domain"] == "intensity"
+
+
+# Names with a colon
+
+
+@pytest.mark.parametrize("in_group", [True, False])
+def test_names_may_have_a_colon(tmp_path: Path, in_group: bool) -> None:
+    where, path = positions_px() * PIXEL_M, tmp_path / "scan.h5"
+    with h5py.File(path, "w") as file:
+        file["entry/DET:cam1:image"] = counts()
+        file["entry/M:1/x"], file["entry/M:1/y"] = where[:, 1], where[:, 0]
+        file["entry/M:both"] = where
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["M:1/x"], file["M:1/y"] = where[:, 1], where[:, 0]
+    expected = read(standard(tmp_path / "standard.h5"), **ALL)
+    settings = {**SQUARE, **LENGTHS, "patterns": "/entry/DET:cam1:image"}
+    for places in (
+        [{"positions": "/entry/M:1"}, {"positions": "/entry/M:both"}, {"positions": "other.h5:/M:1"}]
+        if in_group
+        else [
+            {f"positions_{axis}": f"{file}M:1/{axis}" for axis in "xy"} for file in ("/entry/", "other.h5:")
+        ]
+    ):
+        scan = read(path, **settings, **places)
+        np.testing.assert_array_equal(scan.patterns, expected.patterns)
+        np.testing.assert_allclose(scan.positions_px, expected.positions_px)
+    with pytest.raises(DataError, match=r"Name it, as in --patterns /entry/DET:cam1:image\."):
+        read(path, **SQUARE, **LENGTHS, positions="/entry/M:1")
 
 
 # Tables
