@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ptycho.logarithms import logarithm_of, undone
 from ptycho.stored_array import Array
 
 FLAGS: Final = (-2.0, -1.0, math.nan)
@@ -29,6 +30,17 @@ def advice_on(value: float | None) -> str:
     return (
         f"If it marks pixels without a measurement, set dead_value to {value:g}, or name a mask (mask_file)."
     )
+
+
+def advice_on_not_finite(values: Array) -> str:
+    """What to do about values that are not finite and no gap of the detector.
+
+    Args:
+        values: (k, ...), some images.
+    """
+    if np.isneginf(values).any() and (name := logarithm_of(values)):
+        return f"These are logarithms of counts ({name}), of which those of 0 are infinite. {undone(name)}."
+    return "Mark such pixels as bad (mask_file), or leave the patterns out."
 
 
 def is_sound(block: Array) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
+from ptycho.logarithms import logarithm_of, undone
 from ptycho.pattern_statistics import Mask, Summary, blocks, brightest_neighbor, shares
 from ptycho.probe import far_field_light
 from ptycho.stored_array import Array, Stack
@@ -116,6 +117,17 @@ def fft_order(image: Array) -> FFTOrder | None:
     order = "" if len(axes) == 2 else " along one axis"
     got = f"{share:.0%} of the light {ORDERS[axes]} and {centred:.0%} around the centre (FFT order{order})"
     return FFTOrder(got, "(-2, -1)" if len(axes) == 2 else str(axes[0]), share)
+
+
+def of_logarithm(sample: Array) -> Iterator[Verdict]:
+    """Whether patterns are logarithms of counts.
+
+    Args:
+        sample: (k, N, N), some of them.
+    """
+    if name := logarithm_of(sample):
+        expected, got = "counts or their square roots", f"logarithms of whole numbers ({name})"
+        yield refusal("logarithm", "diff3d", expected, got, f"{undone(name)}.")
 
 
 def of_order(mean: Array | None, probe: Array | None) -> Iterator[Verdict]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from ptycho.data_error import DataError, called, problem
-from ptycho.detector_gaps import advice_on
+from ptycho.detector_gaps import advice_on, advice_on_not_finite
 from ptycho.geometry import LARGEST_ENERGY_J
 from ptycho.memory import available_bytes, size_text, too_large
 from ptycho.pattern_statistics import Mask, Summary, summarize
@@ -119,7 +119,7 @@ class Checker:
         summary = summarize(array, ignored, with_gaps=key == "diff3d")
         if summary.n_not_finite:
             got = f"{summary.n_not_finite} NaN or infinite values, the first in pattern "
-            advice = "Mark such pixels as bad (mask_file), or leave the patterns out."
+            advice = advice_on_not_finite(np.asarray(array[: 1 + 2**20 // max(1, array[0].size)]))
             self.report(key, "finite values", got + str(summary.first_not_finite_row), advice)
         if summary.minimum < 0 and not negative_ok:
             got = f"{summary.minimum:g} in pattern {summary.minimum_row}"

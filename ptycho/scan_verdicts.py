@@ -102,7 +102,11 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
     decision, sample = decide(measured, looked_at), looked_at.values
     totals = summary.frame_square if decision.domain == "amplitude" else summary.frame_total
     power = 2.0 if decision.domain == "amplitude" else 1.0
-    found = [*scan.verdicts, *_of_mask(scan, patterns, sample, power)]
+    found = [
+        *scan.verdicts,
+        *pixel_verdicts.of_logarithm(sample),
+        *_of_mask(scan, patterns, sample, power),
+    ]
     is_inverted = any(one.name == "mask" for one in found)
     of_order = [*pixel_verdicts.of_order(None if is_inverted else sample.mean(axis=0), scan.probe)]
     is_in_order, hot_counts = not of_order, 0.0
