@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -58,7 +59,7 @@ def _wavelength(sources: Sources) -> Length | None:
 
 
 def _of_file(sources: Sources, find: Callable[[Sources], Length | None]) -> Length | None:
-    """A length as the file states it; none where it is wrong and the object's pixel is set, see `of_settings`.
+    """A length as the file states it; none where it is wrong and the object's pixel is set, see `of_lengths`.
 
     Raises:
         DataError: it is wrong, and that pixel is not set.
@@ -77,17 +78,21 @@ def _set_wavelength(sources: Sources) -> Length | None:
 
 def _stated_wavelength(sources: Sources) -> Length | None:
     """The wavelength as the file states it, by itself or by the energy."""
-    places, unit = sources.layout.energy
-    length, energy = as_stated(sources, WAVELENGTH, sources.layout.wavelength), None
-    if length is None:
-        return _of_energy(sources, as_stated(sources, ENERGY, places, unit))
-    with contextlib.suppress(DataError):  # what is no energy contradicts nothing
-        energy = as_stated(sources, ENERGY, places, unit)
-    of_energy = _of_energy(sources, energy)
-    if of_energy is not None:
+    length, of_energy = _stated_wavelengths(sources)
+    if length is not None and of_energy is not None:
         advice = "Set --energy or --wavelength to the one that is right."
         _refuse_other(sources, length, of_energy, ROUNDED, advice)
-    return length
+    return length or of_energy
+
+
+def _stated_wavelengths(sources: Sources) -> tuple[Length | None, Length | None]:
+    """The wavelength as the file states it, and that of the energy."""
+    places, unit = sources.layout.energy
+    length, energy = as_stated(sources, WAVELENGTH, sources.layout.wavelength), None
+    # beside a wavelength what is no energy contradicts nothing
+    with contextlib.suppress(*([] if length is None else [DataError])):
+        energy = as_stated(sources, ENERGY, places, unit)
+    return length, _of_energy(sources, energy)
 
 
 def _refuse_other(sources: Sources, length: Length, of_energy: Length, most: float, advice: str) -> None:
@@ -139,18 +144,22 @@ def _pixel(sources: Sources) -> Length | None:
 
 def _stated_pixel(sources: Sources) -> Length | None:
     """The detector's pixel as the file states it: by its sides, or by the vectors from one to the next."""
-    places = sources.layout.detector_pixel
-    sides = [as_stated(sources, DETECTOR_PIXEL, one) for one in places]
-    found, basis = sides[0] or sides[1], _of_basis(sources)
-    if found is None:
-        return basis
-    if places[0] != places[1] and sides[0] and sides[1]:
-        text = ", ".join(dict.fromkeys(side.text for side in (sides[0], sides[1])))
-        found = found._replace(values=(sides[0].values[0], sides[1].values[-1]), text=text)
-    if basis is not None and differ(found.values, basis.values, ROUNDED):
+    found, basis = _stated_pixels(sources)
+    if found is not None and basis is not None and differ(found.values, basis.values, ROUNDED):
         advice = f"Set {DETECTOR_PIXEL.flag} to the one that is right."
         sources.refuse(found.name, f"the {basis.text}", found.text, advice, found.path)
-    return found
+    return found or basis
+
+
+def _stated_pixels(sources: Sources) -> tuple[Length | None, Length | None]:
+    """The detector's pixel by its sides, and by the vectors from one to the next."""
+    places = sources.layout.detector_pixel
+    sides = [as_stated(sources, DETECTOR_PIXEL, one) for one in places]
+    found = sides[0] or sides[1]
+    if places[0] != places[1] and sides[0] and sides[1]:
+        text = ", ".join(dict.fromkeys(side.text for side in (sides[0], sides[1])))
+        found = sides[0]._replace(values=(sides[0].values[0], sides[1].values[-1]), text=text)
+    return found, _of_basis(sources)
 
 
 def object_pixel(sources: Sources, n_pixels: int, binning: int, of_px: Pair) -> Pair | None:
@@ -168,7 +177,7 @@ def object_pixel(sources: Sources, n_pixels: int, binning: int, of_px: Pair) -> 
     Raises:
         DataError: what the file states is no such number, or contradicts itself.
     """
-    settings, layout, own = sources.settings, sources.layout, sources.own
+    settings, own = sources.settings, sources.own
     if settings.object_pixel is not None:
         stated, lengths = quantities(settings.object_pixel, LENGTHS), None
         if own.object_pixel and (own.energy or own.wavelength) and own.distance and own.detector_pixel:
@@ -177,17 +186,26 @@ def object_pixel(sources: Sources, n_pixels: int, binning: int, of_px: Pair) -> 
             expected, advice = f"the {lengths.text}", "Set it or those lengths, not both."
             sources.refuse("object_pixel", expected, settings.object_pixel, advice)
         return stated
-    followed = _followed(sources, n_pixels * binning)
-    if layout.object_pixel is None or sources.place("", layout.object_) is None:
+    stated, followed = _object_pixels(sources, n_pixels * binning, of_px)
+    if stated is None:
         return None if followed is None else followed.values
-    rows, columns = (_of_whole(sources, places) for places in layout.object_pixel)
-    stated = rows / of_px[0], columns / of_px[1]
-    is_far = sources.value(layout.far_field) in (None, True)
-    if is_far and followed is not None and differ(stated, followed.values, ROUNDED):
-        name = layout.object_pixel[0][0].replace("@", " attribute ")
+    is_set = own.energy or own.wavelength or own.distance or own.detector_pixel
+    if followed is not None and differ(stated.values, followed.values, SAME if is_set else ROUNDED):
         advice = "Set --object-pixel, or the length that is wrong."
-        sources.refuse(name, f"the {followed.text}", shown(stated, "nm"), advice)
-    return stated
+        sources.refuse(stated.name, f"the {followed.text}", stated.text, advice)
+    return stated.values
+
+
+def _object_pixels(sources: Sources, n_pixels: int, of_px: Pair) -> tuple[Length | None, Length | None]:
+    """The object's pixel as the file states it, and as it follows from other lengths in the far field."""
+    layout, followed = sources.layout, _followed(sources, n_pixels)
+    if layout.object_pixel is None or sources.place("", layout.object_) is None:
+        return None, followed
+    rows, columns = (_of_whole(sources, places) for places in layout.object_pixel)
+    values = rows / of_px[0], columns / of_px[1]
+    name = layout.object_pixel[0][0].replace("@", " attribute ")
+    stated = Length(values, shown(values, "nm"), name, sources.path)
+    return stated, followed if sources.value(layout.far_field) in (None, True) else None
 
 
 def _followed(sources: Sources, n_pixels: int) -> Length | None:
@@ -219,14 +237,32 @@ def _of_lengths(sources: Sources, n_pixels: int) -> Length | None:
     return Length((rows, columns), text, "object_pixel", sources.path)
 
 
-def of_settings(sources: Sources, n_pixels: int) -> Iterator[Verdict]:
+def of_lengths(sources: Sources, n_pixels: int, of_px: Pair) -> Iterator[Verdict]:
     """Lengths that are set and differ from what the file states, or from what follows from the others; wrong ones.
 
     Args:
         sources: the files.
         n_pixels: detector pixels along the side of the patterns as they are used.
+        of_px: as of `Scale`.
     """
     own = sources.own
+    for name, is_set, pair in (
+        ("wavelength", own.energy or own.wavelength, _stated_wavelengths),
+        ("detector_pixel", own.detector_pixel, _stated_pixels),
+        ("object_pixel", own.object_pixel, partial(_object_pixels, n_pixels=n_pixels, of_px=of_px)),
+    ):
+        with contextlib.suppress(DataError):
+            used, other = (None, None) if is_set else pair(sources)
+            if (
+                used
+                and other
+                and differ(used.values, other.values)
+                and not differ(used.values, other.values, ROUNDED)
+            ):
+                text = (
+                    f"the file states {name.replace('_', ' ')} {used.text} and {other.text}: the first counts"
+                )
+                yield Verdict(name, "warning", None, "", text, f"Set {name} if that is wrong.")
     for name, is_set, of_setting, of_file in (
         ("wavelength", own.energy or own.wavelength, _set_wavelength, _stated_wavelength),
         ("distance", own.distance, _distance, _stated_distance),

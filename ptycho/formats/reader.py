@@ -11,7 +11,7 @@ from ptycho.config.data import DataConfig
 from ptycho.formats.background import of_counts_below
 from ptycho.formats.detector_masks import bad_of, of_masks
 from ptycho.formats.frames import load
-from ptycho.formats.geometry import detector_pixel, distance, of_settings, wavelength
+from ptycho.formats.geometry import detector_pixel, distance, of_lengths, wavelength
 from ptycho.formats.lengths import particle_of
 from ptycho.formats.light import of_window
 from ptycho.formats.plan import Plan, images_of, object_in, planned, raise_problems
@@ -65,7 +65,9 @@ def read_foreign(
         verdicts = [*_of_mask(sources, plan)]
         verdicts = verdicts or [*of_window(sources, plan.tree, plan.images, plan.reading.window)]
         verdicts += (*of_masks(sources, plan.images), *_of_turn(sources), *of_reading(sources))
-        verdicts += of_settings(sources, plan.reading.window.n_pixels * plan.reading.window.bin)
+        window = plan.reading.window
+        side = window.n_pixels * window.bin
+        verdicts += of_lengths(sources, side, (side / window.shape[0], side / window.shape[1]))
         verdicts += () if plan.marks is None else plan.marks.verdicts
         verdicts += _of_background(plan)
         patterns, marks = load(plan.tree.path, plan.images, plan.reading)

@@ -7,11 +7,14 @@ import h5py
 import numpy as np
 import pytest
 
+from ptycho.config.quantities import ENERGIES
 from ptycho.data_error import DataError
+from ptycho.formats.geometry import wavelength_of
 from ptycho.formats.units import plain_unit
 from ptycho.raw_data import RawData
 from tests.core.foreign_files import ALL, LENGTHS, NAMED, SQUARE, counts, positions_px, read, standard
-from tests.core.test_formats_of_others import cxi, moved, names
+from tests.core.test_formats_of_others import SIDE, cxi, moved, names
+from tests.core.test_variants_of_formats import ptychodus
 
 PIXEL = {"object_pixel": "20 nm"}
 
@@ -191,6 +194,37 @@ def test_an_energy_and_a_wavelength_of_a_file_that_contradict_each_other_are_ref
         read(path, **NAMED, **SQUARE)
     scan = read(path, **NAMED, **SQUARE, wavelength="1 A")
     assert scan.metadata["wavelength_m"] == pytest.approx(1e-10)
+
+
+def test_lengths_of_a_file_that_differ_by_a_few_percent_are_said(tmp_path: Path) -> None:
+    path = nexus(tmp_path / "scan.h5", **{"beam/incident_energy": (12.0, "keV")})
+    severity, text = said(read(path, **NAMED, **SQUARE), "wavelength")
+    assert severity == "warning"
+    words = "the file states wavelength 1 A (entry/instrument/beam/incident_wavelength) and 12 keV (entry/"
+    assert text.startswith(words)
+    assert text.endswith(": the first counts. Set wavelength if that is wrong.")
+    path = cxi(tmp_path / "scan.cxi")
+    with h5py.File(path, "a") as file:
+        file["entry_1/instrument_1/detector_1/basis_vectors"][...] *= 0.97 * 250e-6
+    assert said(read(path), "detector_pixel")[0] == "warning"
+
+
+def test_an_object_pixel_that_a_length_which_is_set_contradicts_is_refused(tmp_path: Path) -> None:
+    ptychodus(tmp_path, "product.h5", "diffraction.h5")
+    path, distance = tmp_path / "product.h5", 1.2
+    with h5py.File(path, "a") as file:
+        file.attrs["detector_object_distance_m"] = distance
+    with h5py.File(tmp_path / "diffraction.h5", "a") as file:
+        side = wavelength_of(8.0 * ENERGIES["keV"], "photon") * distance / (SIDE * 2e-8)
+        file["patterns"].attrs.update(
+            dict.fromkeys(("detector_pixel_height_m", "detector_pixel_width_m"), side)
+        )
+    assert "object_pixel" not in names(read(path))
+    with pytest.raises(DataError, match=r"got 20 nm from .*Set --object-pixel, or the length that is wrong"):
+        read(path, energy="8.3 keV")
+    with h5py.File(path, "a") as file:
+        file["object"].attrs.update(dict.fromkeys(("pixel_height_m", "pixel_width_m"), 1.93e-8))
+    assert said(read(path), "object_pixel")[0] == "warning"
 
 
 def test_a_pixel_and_basis_vectors_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
