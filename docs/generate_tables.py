@@ -16,12 +16,13 @@ from typing import Any, Final
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.data import DataConfig
-from ptycho.config.execution import OLD_NAMES, RECONSTRUCTION_GROUPS, PyTorchExecutionConfig
+from ptycho.config.execution import OLD_NAMES, PyTorchExecutionConfig
 from ptycho.config.fields import text
 from ptycho.config.legacy import KEY_MAPPINGS
 from ptycho.config.origins import PRECEDENCE
 from ptycho.config.paths import RECONSTRUCTIONS, RUNS
 from ptycho.config.recipes import STANDARD, read_recipe, recipe_names
+from ptycho.config.reconstructions import RECONSTRUCTION_GROUPS
 from ptycho.config.section import section_of, section_of_table
 from ptycho.config.solver import SolverConfig
 from ptycho_torch import config_params

@@ -8,17 +8,18 @@ import contextlib
 import copy
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
 from ptycho.config.canonical import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.config.errors import ConfigError, Failure
-from ptycho.config.execution import PyTorchExecutionConfig, unread_by_reconstructions
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Layer
 from ptycho.config.paths import Files
 from ptycho.config.recipes import Recipe
+from ptycho.config.reconstructions import unread_by_reconstructions
 from ptycho.config.request import Answer, Request
 from ptycho.config.resolve import resolve
 from ptycho.config.section import section_of
@@ -243,7 +244,7 @@ def asked(
     sections: list[type],
     overrides: Mapping[str, Any] | None,
     levels: Levels,
-    unread: Collection[str] = (),
+    unread: Mapping[str, str] = {},
 ) -> Request:
     """The request that is given; or one of the levels, in which overrides and arguments may have other names.
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from ptycho.config.execution import PyTorchExecutionConfig, unread_by_reconstructions
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Origin
+from ptycho.config.reconstructions import unread_by_reconstructions
 from ptycho.config.request import Answer
 from ptycho.config.solver import SolverConfig
 from ptycho_torch.config_factory import Levels, after_the_rest, asked, settled

@@ -56,26 +56,6 @@ OLD_NAMES: Final[Mapping[str, str]] = {
 }
 """Old or foreign name -> knob."""
 
-RECONSTRUCTION_GROUPS: Final = ("hardware", "data loading", "logging", "inference")
-"""Groups of settings that a reconstruction reads."""
-ONLY_WITH_A_MODEL: Final = (
-    "num_workers",
-    "pin_memory",
-    "persistent_workers",
-    "prefetch_factor",
-    "middle_trim",
-    "pad_eval",
-    "ddp_find_unused_parameters",
-    "ddp_static_graph",
-    "ddp_gradient_as_bucket_view",
-    "val_split",
-    "val_split_seed",
-    "drop_last_batch",
-)
-"""Settings of these groups that a reconstruction without a model does nothing with."""
-ONLY_WITHOUT_A_MODEL: Final = ("preview_every",)
-"""Settings of these groups that a reconstruction with a model does nothing with."""
-
 
 def knob(default: object, group: str, description: str) -> Any:
     """Declare a field with the heading it is shown under, and with the help text of its flag."""
@@ -239,10 +219,3 @@ class PyTorchExecutionConfig(AdditionalKnobs):
                 if values.get(name, without) != without:
                     way_out = f"Set num_workers, or drop {name}."
                     yield Conflict(name, "num_workers > 0", "num_workers", way_out, (without,))
-
-
-def unread_by_reconstructions(*, with_model: bool) -> frozenset[str]:
-    """The settings that a reconstruction does nothing with."""
-    section = section_of(PyTorchExecutionConfig)
-    idle = {name for name in section.fields if section.group(name) not in RECONSTRUCTION_GROUPS}
-    return frozenset(idle.union(ONLY_WITHOUT_A_MODEL if with_model else ONLY_WITH_A_MODEL))

@@ -78,7 +78,7 @@ class Request:
         environ: The environment, for the sections that read it; None: that of the process.
         strict: Whether any unknown variable is an error.
         n_is_settled: Whether N is as it says, and not waiting for the data or a model.
-        unread: Settings of these sections that the run does nothing with.
+        unread: Settings that the run does nothing with: name -> why one that is asked for by name is refused.
         beside: Classes of sections that the same command reads by another request.
     """
 
@@ -97,7 +97,7 @@ class Request:
         environ: Mapping[str, str] | None = None,
         strict: bool = False,
         n_is_settled: bool = False,
-        unread: Collection[str] = (),
+        unread: Mapping[str, str] = {},
         beside: Collection[type] = (),
     ) -> None:
         self._environ = Environment(os.environ if environ is None else environ)
@@ -123,6 +123,7 @@ class Request:
         *,
         overrides: Mapping[str, Any] | None = None,
         flags: Mapping[str, Any] | None = None,
+        unread: Mapping[str, str] = {},
     ) -> "Request":
         """Ask for the settings in the record of a run, below overrides and flags, but what its terminal decided.
 
@@ -135,7 +136,8 @@ class Request:
             raise ConfigError(failures)
         found, told = settings_in(record), written_by(version_of(record).get(VERSION_KEY), "record")
         parts = {table: section_of_table(table) for table in found.tables}
-        request = cls([one.cls for one in parts.values()], overrides=overrides, flags=flags, environ={})
+        classes = [one.cls for one in parts.values()]
+        request = cls(classes, overrides=overrides, flags=flags, environ={}, unread=unread)
         for table, values in found.tables.items():
             given = {
                 name: value
@@ -288,9 +290,13 @@ class Request:
 
     def _take(self, kind: str, given: Mapping[str, Any], synonyms: Mapping[str, str]) -> None:
         """Sort the names of one level by their sections."""
-        is_flag = kind == "flag"
+        is_flag, given = kind == "flag", as_mapping(kind, given)
+        for name in filter(self._unread.get, given):
+            written = f"--{name.replace('_', '-')}" if is_flag else name
+            self._failures.append(Failure(name, f"{written}: {self._unread[name]}. Drop it."))
+        read = {name: value for name, value in given.items() if name not in self._unread}
         how = Writing(is_text=is_flag, variable=self._environ.get)
-        layers = sort_values(kind, as_mapping(kind, given), self._sections, how, synonyms)
+        layers = sort_values(kind, read, self._sections, how, synonyms)
         for cls, layer in zip(self._layers, layers, strict=True):
             self.add(cls, as_flags(layer) if is_flag else layer)
 

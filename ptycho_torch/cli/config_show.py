@@ -73,7 +73,7 @@ def _settings(settled: Settled) -> list[Row]:
     settings: list[Row] = []
     for cls in (*settled.classes, PyTorchExecutionConfig):
         table = section_of(cls).table
-        for flag in flags_of(cls, without=settled.unread if cls is PyTorchExecutionConfig else ()):
+        for flag in flags_of(cls, without=settled.unread):
             name = f"{table}.{flag.name}"
             origin, words = settled.open.get(name, (sources[name], ""))
             changed = not words and text(origin.value) != text(flag.default)

@@ -141,7 +141,7 @@ class CommandLine(NamedTuple):
         self,
         *classes: type,
         only: Collection[str] | None = None,
-        unread: Collection[str] = (),
+        unread: Mapping[str, str] = {},
         beside: Collection[type] = (),
     ) -> Request:
         """Ask for the settings of a command.
@@ -149,7 +149,7 @@ class CommandLine(NamedTuple):
         Args:
             *classes: the classes of its sections.
             only: names of the flags that are settings; None: all.
-            unread: settings of these sections that the run does nothing with.
+            unread: settings that the run does nothing with, see `Request`.
             beside: the classes of sections that the command reads by another request.
         """
         request = Request(
@@ -215,26 +215,23 @@ class CommandLine(NamedTuple):
         self.refuse(request, failures)
         return run_dir
 
-    def resuming(
-        self, table: str, hint: str = ".", wrong: Sequence[Failure] = (), **moved: str | None
-    ) -> "Resumed":
+    def resuming(self, table: str, hint: str = ".", **moved: str | None) -> "Resumed":
         """What every run that goes on is asked with.
 
         Args:
             table: the table of the run's own settings: `training` or `solver`.
             hint: ends the refusal of an option that does not go with `--resume`.
-            wrong: what is wrong with the flags.
             **moved: where the scan is now; None: where it was.
 
         Raises:
-            ConfigError: a flag that does not exist or is wrong, or what stands for a folder in the path of the run; or
+            ConfigError: a flag that does not exist, or what stands for a folder in the path of the run; or
                 there is no such run to go on.
             Refusal: an option that does not go with `--resume`.
         """
         from ptycho.run_record import read_record
 
-        if failures := [*self.unknown, *wrong]:
-            raise ConfigError(failures)
+        if self.unknown:
+            raise ConfigError(self.unknown)
         for name in ("config", "recipe", "overwrite", "output_dir"):
             if name in self.options:
                 rule = "expected without --resume, which uses settings and folder of the run"

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from ptycho.config.canonical import InferenceConfig, ModelConfig
 from ptycho.config.data import DataConfig
 from ptycho.config.errors import Failure, show
-from ptycho.config.execution import RECONSTRUCTION_GROUPS, PyTorchExecutionConfig, unread_by_reconstructions
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.files import ConfigFile
 from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import RECONSTRUCTIONS
 from ptycho.config.recipes import STANDARD
+from ptycho.config.reconstructions import RECONSTRUCTION_GROUPS, unread_by_reconstructions
 from ptycho.config.request import Request
 from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
@@ -84,8 +85,7 @@ def run(options: argparse.Namespace) -> int:
     line, request, is_alone = asked(line)
     if is_alone:
         return solve.run(line, request)
-    wrong = [*_swapped(line), *solve.misplaced(line, with_model=True)]
-    wrong += [_ONE_PASS] if line.is_automatic else []
+    wrong = [*_swapped(line), *([_ONE_PASS] if line.is_automatic else [])]
     places = {"model_path": "MODEL", "test_data_file": "DATA"}
     run_dir = line.ready(request, InferenceConfig, places, wrong)
     with refusing(DataError), watching_for_interrupt(run_dir):
@@ -108,7 +108,7 @@ def settled(line: CommandLine) -> Settled:
     if line.resumes:
         return solve.settled_again(line)
     line, request, is_alone = asked(line)
-    line.refuse(request, solve.misplaced(line, with_model=not is_alone))
+    line.refuse(request)
     if is_alone:
         return solve.settled(request)
     classes, model = (ModelConfig, InferenceConfig, DataConfig), request.path("model_path")
@@ -152,11 +152,7 @@ def asked(line: CommandLine) -> tuple[CommandLine, Request, bool]:
 def _with_model(line: CommandLine) -> Request:
     """The request with a model, in whose folder the output folder is, where that and the scan are known."""
     classes = (ModelConfig, InferenceConfig, PyTorchExecutionConfig)
-    request = line.request(
-        *classes,
-        only=line.flags.keys() - solve.foreign(with_model=True),
-        unread=unread_by_reconstructions(with_model=True),
-    )
+    request = line.request(*classes, unread=unread_by_reconstructions(with_model=True))
     model, data = request.path("model_path"), request.path("test_data_file")
     if model and data and not model.endswith(".ckpt"):  # which is refused
         place = {"output_dir": str(reconstruction_folder(model, data))}

@@ -1,13 +1,14 @@
 """What a command line comes to, for `ptycho config show`: the settings of a run that is not started."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 from ptycho.config.canonical import InferenceConfig, TrainingConfig
-from ptycho.config.execution import PyTorchExecutionConfig, unread_by_reconstructions
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.fields import text
 from ptycho.config.origins import Origin
+from ptycho.config.reconstructions import unread_by_reconstructions
 from ptycho.config.request import Request
 
 log = logging.getLogger(__name__)
@@ -28,10 +29,10 @@ class Settled(NamedTuple):
     """What is not known yet: `section.field` -> where it will come from, and words for the value."""
 
     @property
-    def unread(self) -> frozenset[str]:
-        """Execution settings that the run does nothing with."""
+    def unread(self) -> Collection[str]:
+        """Settings that the run does nothing with."""
         if TrainingConfig in self.classes:
-            return frozenset()
+            return ()
         return unread_by_reconstructions(with_model=InferenceConfig in self.classes)
 
     @classmethod

@@ -3,19 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptycho.config.canonical import InferenceConfig
 from ptycho.config.data import DataConfig
-from ptycho.config.errors import Failure
-from ptycho.config.execution import (
-    ONLY_WITH_A_MODEL,
-    ONLY_WITHOUT_A_MODEL,
-    PyTorchExecutionConfig,
-    unread_by_reconstructions,
-)
+from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import RECONSTRUCTIONS
+from ptycho.config.reconstructions import unread_by_reconstructions
 from ptycho.config.request import Request
-from ptycho.config.section import section_of
 from ptycho.config.solver import SolverConfig
 from ptycho.data_error import DataError
 from ptycho.judgement import judgement
@@ -33,7 +26,6 @@ from ptycho_torch.cli.console import (
     tell_report,
     watching_for_interrupt,
 )
-from ptycho_torch.cli.flags import spell
 from ptycho_torch.cli.options import CommandLine, Resumed
 from ptycho_torch.cli.settled import Settled
 
@@ -45,35 +37,13 @@ if TYPE_CHECKING:
     from ptycho_torch.runs.solved import SolverResult
 
 
-def foreign(*, with_model: bool) -> set[str]:
-    """Fields and knobs that only the other kind of reconstruction reads."""
-    own, other = (InferenceConfig, SolverConfig) if with_model else (SolverConfig, InferenceConfig)
-    knobs = ONLY_WITHOUT_A_MODEL if with_model else ONLY_WITH_A_MODEL
-    return {*section_of(other).fields}.difference(section_of(own).fields).union(knobs)
-
-
-def misplaced(line: CommandLine, *, with_model: bool) -> list[Failure]:
-    """Flags that were passed and belong to the other kind of reconstruction."""
-    strange = foreign(with_model=with_model)
-    rule = "without MODEL" if with_model else "with MODEL before DATA"
-    cure = "Leave MODEL out, or drop the flag." if with_model else "Name MODEL, or drop the flag."
-    cure = "Drop it." if line.resumes else cure
-    return [
-        Failure(name, f"{spell(name)}: expected in a reconstruction {rule}; got it in one "
-                f"{'with' if with_model else 'without'} a model. {cure}")
-        for name in line.flags
-        if name in strange
-    ]  # fmt: skip
-
-
 def run(line: CommandLine, request: Request) -> int:
     """Reconstruct without a model, and print one line for every scan.
 
     Raises:
         ConfigError, Refusal, OSError: wrong input.
     """
-    wrong = misplaced(line, with_model=False)
-    run_dir = line.ready(request, SolverConfig, {"data_file": "DATA"}, wrong)
+    run_dir = line.ready(request, SolverConfig, {"data_file": "DATA"})
     with refusing(DataError), watching_for_interrupt(run_dir):
         payload = _payload(request)
         tell_loading()
@@ -116,9 +86,8 @@ def _payload(request: Request) -> "SolverPayload":
 
 def asked(line: CommandLine) -> Request:
     """The request of a command line; its output folder is called after the scan, where that is known."""
-    passed = line.flags.keys() - foreign(with_model=False)
     unread = unread_by_reconstructions(with_model=False)
-    request = line.request(SolverConfig, PyTorchExecutionConfig, only=passed, unread=unread)
+    request = line.request(SolverConfig, PyTorchExecutionConfig, unread=unread)
     if data := request.path("data_file"):
         place = {"output_dir": str(default_folder(Path(RECONSTRUCTIONS), data))}
         request.add(SolverConfig, Layer("cli-default", place))
@@ -143,8 +112,7 @@ def _asked_to_resume(line: CommandLine) -> Resumed:
     if len(line.places) > 1:
         rule = "expected with DATA alone, where the scan was moved"
         raise Refusal(f"--resume: {rule}; got MODEL as well. Drop MODEL: a run keeps its settings.")
-    wrong = misplaced(line, with_model=False)
-    return line.resuming("solver", wrong=wrong, data=next(iter(line.places.values()), None))
+    return line.resuming("solver", data=next(iter(line.places.values()), None))
 
 
 def _tell_resumed(results: "Sequence[SolverResult]", run_dir: Path) -> int:

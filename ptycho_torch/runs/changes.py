@@ -9,6 +9,7 @@ from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import absolute
+from ptycho.config.reconstructions import unread_by_reconstructions
 from ptycho.config.record import HELD, OF_TERMINAL, RECORD, table_of
 from ptycho.config.request import Request
 from ptycho.config.section import section_of, section_of_table
@@ -93,7 +94,11 @@ def recorded_solver_payload(
         raise ConfigError([Failure(name, f"solver.{name}: {rule}. Drop it.") for name in fixed])
     place = {"output_dir": folder} if data is None else {"data_file": data, "output_dir": folder}
     request = Request.of_record(
-        record, str(folder / RECORD), overrides={**(overrides or {}), **place}, flags=flags
+        record,
+        str(folder / RECORD),
+        overrides={**(overrides or {}), **place},
+        flags=flags,
+        unread=unread_by_reconstructions(with_model=False),
     )
     for cls, layer in said:
         request.add(cls, layer)

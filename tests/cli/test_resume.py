@@ -116,3 +116,12 @@ def test_a_progress_bar_that_somebody_sets_does_not_depend_on_the_terminal(bar: 
         ):
             shown = bar(*flags, begun=begun, is_watched=True)
             assert (shown["value"], shown["locator"]) == (value, locator)
+
+
+def test_a_flag_that_a_reconstruction_does_nothing_with_is_refused_when_it_goes_on(
+    ptycho: Run, scan: Path, tmp_path: Path
+) -> None:
+    few = ("--n-iterations=2", "--accelerator=cpu", "--output-dir", tmp_path / "run")
+    assert ptycho("reconstruct", scan, *few)[0] in (0, 3)
+    code, _, said = ptycho("reconstruct", "--resume", tmp_path / "run", "--num-workers=1")
+    assert (code, told(said)) == (2, [("--num-workers",)])

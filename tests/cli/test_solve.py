@@ -77,10 +77,9 @@ def test_a_flag_of_the_other_kind_is_refused(ptycho: Run, scan: Path, tmp_path: 
     code, _, said = ptycho("reconstruct", scan, "--n-groups=3", "--num-workers=2", "--holdout=2")
     assert code == 2
     assert {name for name, *_ in told(said)} == {"--n-groups", "--num-workers", "solver.holdout"}
-    assert "MODEL" in said
     code, _, said = ptycho("reconstruct", model_in(tmp_path / "model"), scan, "--prior=tv", "--n-groups=x")
     assert code == 2
-    assert {name for name, *_ in told(said)} >= {"--prior", "inference.n_groups"}
+    assert all(f" {name}: " in said.replace("\n", " ") for name in ("--prior", "inference.n_groups"))
 
 
 def test_swapped_places_are_told(ptycho: Run, scan: Path, tmp_path: Path) -> None:
@@ -111,7 +110,7 @@ def test_a_file_may_name_the_model_or_the_scan(ptycho: Run, scan: Path, tmp_path
 
 def test_what_does_not_go_with_resume_is_refused(ptycho: Run) -> None:
     options = ("--overwrite",), ("--output-dir", "x"), ("--config", "x.toml"), ("--recipe", "best")
-    for words in (*options, ("--num-workers", "1")):
+    for words in options:
         code, _, said = ptycho("reconstruct", "--resume", "run", *words)
         assert (code, told(said)) == (2, [(words[0],)])
     for words, name in ((("--resume", "run"), "--resume"), (("--resume", "auto"), "--resume")):

@@ -49,13 +49,13 @@ def test_the_stronger_level_wins_and_keeps_what_it_beat(scan: Path, tmp_path: Pa
 def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
     text = message(
         lambda: create_solver_payload(
-            tmp_path / "none.npz", None, {"holdout": 1, "num_workers": -1, "lerning_rate": 1}
+            tmp_path / "none.npz", None, {"holdout": 1, "num_threads": -1, "lerning_rate": 1}
         )
     )
     assert [line.split(":")[0] for line in text.splitlines()] == [
         "lerning_rate",
         "solver.holdout",
-        "num_workers",
+        "num_threads",
         "Scan file not found",
     ]
 

@@ -14,7 +14,7 @@ from ptycho_torch.runs.resuming import train_or_resume
 from ptycho_torch.runs.solving import solve
 from ptycho_torch.runs.training import train
 from tests.legacy_dictionary import legacy_dictionary_restored
-from tests.torch.factory_calls import save_scan
+from tests.torch.factory_calls import save_model, save_scan
 
 QUICK = {"nepochs": 1, "accelerator": "cpu", "gridsize": 1, "architecture": "cnn"}
 
@@ -103,6 +103,24 @@ def test_a_name_that_is_no_setting_is_refused_as_an_argument(
         ptycho.train(scan, "new", **{name: 1})
     (message,) = caught.value.messages
     assert message.startswith(f"{name}: no such setting.{hint}")
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        (None, {"middle_trim": 3, "n_groups": 4, "learning_rate": 0.1, "lr": 0.1, "n_iterations": 0}),
+        ("model", {"preview_every": 3, "holdout": 0.1, "scheduler": "Adaptive", "n_groups": 0}),
+    ],
+)
+def test_a_setting_that_a_reconstruction_does_nothing_with_is_refused(
+    place: Path, model: str | None, settings: dict[str, Any]
+):
+    save_scan(Path("small.npz"))
+    save_model(Path("model"))
+    with pytest.raises(ptycho.ConfigError) as caught:
+        ptycho.reconstruct("small.npz", model, **settings)
+    assert [failure.name.rpartition(".")[2] for failure in caught.value.failures] == [*settings]
+    assert not Path("reconstructions").exists()
 
 
 def test_a_setting_of_the_call_is_an_argument_above_the_data_and_an_old_word_still_works(place: Path):
