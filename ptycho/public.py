@@ -130,14 +130,17 @@ def load(path: str | Path, domain: str = "auto", **settings: Any) -> RawData:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: everything that is wrong with the settings.
+        ConfigError: everything that is wrong with the settings, or both names give the domain.
         DataError: everything that is wrong with the file; or it is a folder.
         ValueError: another word for the domain.
     """
-    domain = settings.pop("measurement_domain", domain)
+    other = settings.pop("measurement_domain", domain)
+    if domain not in ("auto", other):
+        words = f"given twice, as domain={show(domain)} and as measurement_domain={show(other)}. Keep one of them."
+        raise ConfigError.of("domain", words)
     reading = DataConfig(**settings)
     _refuse_folder(path)
-    return RawData.from_file(path, domain, reading=reading)
+    return RawData.from_file(path, other, reading=reading)
 
 
 def train(
@@ -153,8 +156,9 @@ def train(
     """Train a model on a scan.
 
     Args:
-        scan: a scan in memory; or the path of a scan, or of a folder of NPZ files that are one data set. A scan in
-            memory that no file holds is written into the folder of the run.
+        scan: a scan in memory, which settings of `load` cannot read in another way; or the path of a scan, or of a
+            folder of NPZ files that are one data set. A scan in memory that no file holds is written into the folder
+            of the run.
         output_dir: folder for everything the training writes; None: `runs/NAME`, after the scan.
         recipe: the settings to begin with: a name (`standard` works well out of the box), or a run file; None: the
             defaults of the settings.
@@ -215,7 +219,7 @@ def reconstruct(
     """Reconstruct a scan, by itself or with a trained model.
 
     Args:
-        scan: a scan in memory, or the path of one.
+        scan: a scan in memory, which settings of `load` cannot read in another way; or the path of one.
         model: what `train` returned, or the folder of a training, or its `wts.h5.zip`; None: the iterative solver
             reconstructs the scan by itself.
         output_dir: folder for everything the reconstruction writes; None: `reconstructions/NAME`, after the scan, or

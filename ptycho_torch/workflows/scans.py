@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ptycho.config.data import DataConfig
-from ptycho.config.errors import ConfigError
+from ptycho.config.errors import ConfigError, Failure, show
 from ptycho.config.paths import RECONSTRUCTIONS, RUNS, Files
 from ptycho.config.recipes import Recipe
-from ptycho.config.section import section_of
+from ptycho.config.section import jsonable, section_of
 from ptycho.display import in_notebook
 from ptycho.folder_lock import locked, make_folder
 from ptycho.raw_data import RawData
@@ -43,7 +43,7 @@ def train_scan(
     _refuse_both(overwrite, resume)
     name = _name_of(scan)
     stated = _stated(default_folder(Path(RUNS), name, is_own=_is_nameless(scan)))
-    settings = {**_reading(scan), **settings}
+    settings = _with_reading(scan, settings, is_read=not _is_nameless(scan))
     with _on_disk(scan, name, output_dir, stated) as (path, folder):
         payload = create_training_payload(
             path, folder, arguments=settings, file=file, recipe=recipe, cli_defaults=stated
@@ -70,7 +70,7 @@ def reconstruct_scan(
     """Reconstruct a scan with a trained model; see `ptycho.reconstruct`."""
     name = _name_of(scan)
     stated = _stated(reconstruction_folder(model, name, is_own=_is_nameless(scan)))
-    settings = {**_reading(scan), **settings}
+    settings = _with_reading(scan, settings, is_read=True)
     with _on_disk(scan, name, output_dir, stated) as (path, folder):
         payload = create_inference_payload(
             model, path, folder, arguments=settings, file=file, recipe=recipe, cli_defaults=stated
@@ -92,7 +92,7 @@ def solve_scan(
     """Reconstruct a scan without a model; see `ptycho.reconstruct`."""
     _refuse_both(overwrite, resume)
     own = {name: value for name, value in settings.items() if name != "backend"}  # there is one solver
-    own = {**_reading(scan), **own}
+    own = _with_reading(scan, own, is_read=not _is_nameless(scan))
     name = _name_of(scan)
     stated = _stated(default_folder(Path(RECONSTRUCTIONS), name, is_own=_is_nameless(scan)))
     with _on_disk(scan, name, output_dir, stated) as (path, folder):
@@ -118,12 +118,35 @@ def _stated(folder: Path) -> dict[str, Any]:
     return {"output_dir": str(folder), "enable_progress_bar": in_notebook() or sys.stderr.isatty()}
 
 
-def _reading(scan: RawData | str | Path) -> dict[str, Any]:
-    """The settings that the file of a scan was read with, so that the run can read it again."""
-    if not isinstance(scan, RawData) or scan.path is None:
-        return {}
+def _with_reading(
+    scan: RawData | str | Path, settings: Mapping[str, Any], *, is_read: bool
+) -> dict[str, Any]:
+    """Settings, below them those that the file of a scan was read with, so that the run can read it again.
+
+    Args:
+        scan: the scan.
+        settings: those of the call.
+        is_read: whether the run takes a scan in memory as it is, and not from a file.
+
+    Raises:
+        ConfigError: a setting of how a scan is read that one that is read was not read with.
+    """
+    if not isinstance(scan, RawData) or not is_read:
+        return dict(settings)
+    read = {**scan.reading.to_dict(), "measurement_domain": scan.domain}
+    wrong = [
+        Failure.of(
+            name,
+            f"expected {show(read[name])}, with which the scan was loaded; got {show(value)} from argument. "
+            "Load the scan with it, or give its path.",
+        )
+        for name, value in settings.items()
+        if name in read and jsonable(value) != read[name] and (name, value) != ("measurement_domain", "auto")
+    ]
+    if wrong:
+        raise ConfigError(wrong)
     defaults = section_of(DataConfig).defaults
-    return {name: value for name, value in scan.reading.to_dict().items() if value != defaults[name]}
+    return {name: read[name] for name in defaults if read[name] != defaults[name]} | dict(settings)
 
 
 def _is_nameless(scan: RawData | str | Path) -> bool:

@@ -1,5 +1,6 @@
 """`ptycho.train` and `ptycho.reconstruct`, on a scan in memory and on files."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,6 +122,28 @@ def test_a_setting_that_a_reconstruction_does_nothing_with_is_refused(
         ptycho.reconstruct("small.npz", model, **settings)
     assert [failure.name.rpartition(".")[2] for failure in caught.value.failures] == [*settings]
     assert not Path("reconstructions").exists()
+
+
+def test_a_scan_that_is_loaded_is_not_read_in_another_way(scan: ptycho.RawData, place: Path):
+    scan.to_file("small.npz")
+    save_model(Path("model"))
+    loaded = ptycho.load("small.npz", saturation=1e9)
+    settings = {"crop": 16, "measurement_domain": "intensity", "saturation": 3.0}
+    for call in (
+        lambda: ptycho.train(loaded, **settings),
+        lambda: ptycho.reconstruct(loaded, **settings),
+        lambda: ptycho.reconstruct(loaded, "model", **settings),
+        lambda: ptycho.reconstruct(scan, "model", **settings),
+    ):
+        with pytest.raises(ptycho.ConfigError) as caught:
+            call()
+        assert [failure.name for failure in caught.value.failures] == [*settings]
+    with pytest.raises(ptycho.ConfigError, match="domain: given twice"):
+        ptycho.load("small.npz", "amplitude", measurement_domain="intensity")
+    same = {"crop": None, "measurement_domain": "amplitude", "saturation": 1e9}
+    result = ptycho.reconstruct(loaded, output_dir="run", n_iterations=1, accelerator="cpu", **same)
+    assert json.loads(Path("run/config.json").read_text())["configuration"]["data"]["saturation"] == 1e9
+    assert result.run_dir == Path("run")
 
 
 def test_a_setting_of_the_call_is_an_argument_above_the_data_and_an_old_word_still_works(place: Path):
