@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,8 @@ from ptycho_torch.cli.console import refusing, relative, tell_next
 from ptycho_torch.cli.flags import flags_of, spell
 from ptycho_torch.cli.options import CommandLine, add_config, add_json, add_quiet, in_the_way, output_of
 from ptycho_torch.cli.parser import FlagParser
+
+log = logging.getLogger(__name__)
 
 PICTURES: Final = "inspections"
 """Folder, below the working directory, of pictures that are given no name."""
@@ -51,12 +54,17 @@ def reading(line: CommandLine) -> tuple[Path, DataConfig, str]:
     Raises:
         ConfigError: no file is named, or a setting is wrong.
     """
-    request = line.request(SolverConfig, PyTorchExecutionConfig)
+    classes = (SolverConfig, PyTorchExecutionConfig)
+    others = {name for cls in classes for name in section_of(cls).fields} - {*SHARED, "data_file"}
+    unread = dict.fromkeys(others, "expected in a reconstruction; got it where a file is read")
+    request = line.request(*classes, unread=unread)
     path = request.path("data_file")
     if path is None:
         words = "expected a path; got none. Name it, or set data_file in [solver] of a file for --config."
         request.fail([Failure.of("FILE", words)])
     answer = request.answer()
+    for told in answer.unused:
+        log.info(told)
     return Path(str(path)), answer[DataConfig], answer[SolverConfig].measurement_domain
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ptycho.simulation import simulate_scan
 from ptycho_torch.config_factory import create_training_payload
 from tests.torch.factory_calls import save_model, save_scan
 
@@ -55,6 +56,19 @@ def test_what_a_run_does_not_use_of_a_file_is_named_once(words: list[str], unuse
     code, _, said = ptycho("config", "show", *words, "--config", "mine.toml")
     assert (code, said.count("does not use")) == (0, 1)
     assert f"mine.toml: this run does not use {unused}.\n" in said
+
+
+@pytest.mark.parametrize("words", [("inspect", "--json"), ("import", "--output", "copy.npz")])
+def test_what_is_not_needed_to_read_a_file_is_named(words: tuple[str, ...], ptycho: Run) -> None:
+    simulate_scan(N=32, n_positions=20).to_file("scan.npz", overwrite=True)
+    Path("reading.toml").write_text(
+        "[data]\nsaturation = 1e9\nholdout = 0.1\nmeasurement_domain = 'amplitude'\n"
+        "[solver]\ndata_file = 'scan.npz'\nloss = 'poisson'\n[training]\nnepochs = 3\n[execution]\nseed = 4\n"
+    )
+    code, _, said = ptycho(*words, "--config", "reading.toml")
+    unused = "[training] nepochs; [solver] loss; [data] holdout; [execution] seed"
+    assert (code, said.count("does not use")) == (0, 1)
+    assert f"reading.toml: this run does not use {unused}.\n" in said
 
 
 def test_a_file_that_is_given_twice_is_told_once(ptycho: Run) -> None:
