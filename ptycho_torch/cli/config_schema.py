@@ -2,14 +2,15 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 from ptycho.config.errors import VERSION_KEY
-from ptycho.config.fields import LARGEST, Exact
+from ptycho.config.fields import LARGEST, NONE_WORDS, Exact, Scalar
 from ptycho.config.files import ORIGINS_KEY, SCHEMA_KEY
 from ptycho.config.section import OF_READING, TABLES, recorded, section_of_table
 from ptycho_torch.cli.flags import Flag, flags_of
@@ -20,6 +21,10 @@ RULES: Final[Mapping[str, Mapping[str, Any]]] = {
     "positions_provided": {"const": True},
 }
 """Field -> its rule that is code in the class, as a schema says it."""
+
+
+_NUMERALS: Final = {int: r"[+-]?[0-9_]+", float: r"[+-]?[0-9_]*\.?[0-9_]*([eE][+-]?[0-9_]+)?"}
+"""Kind of number -> the pattern of its texts."""
 
 
 def add_arguments(parser: FlagParser) -> None:
@@ -35,8 +40,8 @@ def run(options: argparse.Namespace) -> int:
 def schema() -> dict[str, Any]:
     """Write the JSON Schema (draft 2020-12) of run files, and of flat files of knobs.
 
-    It describes every value as `ptycho config init` writes it. Other spellings that the reader takes, such as yes
-    for true or words in another case, are left out, so that files stay uniform.
+    Every file that is read keeps it: it has the spellings of values in text as well, such as yes for true, and words in
+    any case. Bounds hold for numbers that are written as such.
     """
     tables = {table: _table_schema(table) for table in TABLES}
     tables["data"]["properties"] |= {name: tables["solver"]["properties"][name] for name in OF_READING}
@@ -72,7 +77,8 @@ def _table_schema(table: str) -> dict[str, Any]:
     return {
         "title": table,
         "description": section.summary,
-        "type": ["object", "null"],
+        "type": ["object", "null", "string"],
+        "pattern": _pattern(map(_any_case, NONE_WORDS)),
         "properties": properties,
         "additionalProperties": False,
     }
@@ -89,9 +95,28 @@ def _setting_schema(flag: Flag, described: Mapping[str, Any], info: FieldInfo) -
     words = [word for marker in markers for word, _ in marker.synonyms]
     if type(None) in flag.accepts.kinds or None in flag.accepts.words.values():
         words = [*dict.fromkeys([*words, "none"])]
+    others = [{"enum": words}] if words else []
+    others += [{"type": "string", "pattern": pattern}] if (pattern := _text_of(flag.accepts)) else []
+    others += [{"enum": [0, 1]}] if flag.accepts.kinds & {bool, int, float} == {bool} else []
     rule = f"{flag.help()} Accepts {flag.accepts.rule}."
-    accepted = {"anyOf": [_bounded(own), {"enum": words}]} if words else _bounded(own)
+    accepted = {"anyOf": [_bounded(own), *others]} if others else _bounded(own)
     return {"description": rule, "default": recorded(flag.default), **accepted}
+
+
+def _text_of(accepts: Scalar) -> str:
+    """The pattern of the texts that spell a value; empty where any text is one."""
+    if accepts.kinds & {str, Path}:
+        return ""
+    numbers = [pattern for kind, pattern in _NUMERALS.items() if kind in accepts.kinds]
+    return _pattern([*map(_any_case, accepts.spelled), *numbers])
+
+
+def _pattern(texts: Iterable[str]) -> str:
+    return rf"^\s*({'|'.join(sorted(texts))})\s*$"
+
+
+def _any_case(word: str) -> str:
+    return "".join(f"[{sign.lower()}{sign.upper()}]" if sign.isalpha() else sign for sign in word)
 
 
 def _bounded(described: Any) -> Any:
