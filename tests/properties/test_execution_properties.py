@@ -18,6 +18,7 @@ import ptycho.params
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.errors import ConfigError
 from ptycho.config.origins import PRECEDENCE, Layer
+from ptycho.config.reconstructions import unread_by_reconstructions
 from ptycho.config.resolve import merge, ranked
 from ptycho_torch.cli.main import build_parser
 from ptycho_torch.cli.options import CommandLine
@@ -299,10 +300,16 @@ def test_a_factory_that_fills_the_legacy_dictionary_puts_no_knob_into_it(
 ):
     values |= {"middle_trim": values.get("middle_trim", 0) % 65, "scheduler": "Default"}
     config, knobs = (None, values) if as_overrides else (PyTorchExecutionConfig(**values), {})
-    for fill in (partial(create_training_payload, scan), partial(create_inference_payload, model, scan)):
+    idle = unread_by_reconstructions(with_model=True)
+    read = {name: value for name, value in knobs.items() if name not in idle}
+    training, inference = (
+        partial(create_training_payload, scan),
+        partial(create_inference_payload, model, scan),
+    )
+    for fill, named in ((training, knobs), (inference, read)):
         with legacy_dictionary_restored() as legacy:
             fill(folder, {"n_groups": 4})
             without = dict(legacy)
-            fill(folder, {"n_groups": 4, **knobs}, config)
+            fill(folder, {"n_groups": 4, **named}, config)
             assert legacy == without
             assert legacy.keys().isdisjoint(KNOBS)
