@@ -310,7 +310,7 @@ def _require_n_groups(request: Request, cls: type, levels: Levels) -> None:
     """Ask for n_groups, as ever, where there is neither the request of a command nor a choice of the recipe."""
     if levels.keys() & {"request", "recipe"}:
         return
-    if not request.speaks_of("n_groups") and not request.unread:
+    if not request.speaks_of("n_groups") and not request.unreadable:
         field = section_of(cls).labelled("n_groups")
         rule = "expected an integer >= 1, or none for one group at every scan position"
         words = f"n_groups is required: {rule}; got nothing. Set it as an override, as a flag or in a file."

@@ -3,15 +3,7 @@
 import re
 from typing import Final
 
-LENGTHS: Final = {
-    "m": 1.0,
-    "cm": 1e-2,
-    "mm": 1e-3,
-    "um": 1e-6,
-    "nm": 1e-9,
-    "A": 1e-10,
-    "pm": 1e-12,
-}
+LENGTHS: Final = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "A": 1e-10, "pm": 1e-12}
 """Unit of length -> metres."""
 ENERGIES: Final = {"eV": 1.602176634e-19, "keV": 1.602176634e-16, "J": 1.0}
 """Unit of energy -> joules."""

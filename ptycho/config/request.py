@@ -158,7 +158,7 @@ class Request:
         return [section_of(cls) for cls in self._layers]
 
     @property
-    def unread(self) -> list[Failure]:
+    def unreadable(self) -> list[Failure]:
         """What keeps files, and the recipe, from being read; they may hold what seems to be missing."""
         return [failure for file in self.files for failure in file.failures if not file.content]
 

@@ -18,7 +18,7 @@ from ptycho.config.errors import (
     warn_renamed,
     written_by,
 )
-from ptycho.config.origins import Layer, Origin, laid_over
+from ptycho.config.origins import Layer, Origin
 from ptycho.config.paths import VARIABLE, Files, written
 from ptycho.config.resolve import Origins, Resolution, fill, refused, resolve, with_ambient, worded
 from ptycho.config.section import Conflict, Section, is_mask, register, section_of
@@ -246,20 +246,9 @@ class ResolvedSettings(Views, BaseSettings, metaclass=_Class):
             raise ConfigError.of(cls.__name__, f"expected JSON; got: {error}.") from None
         return cls.model_validate(content, **options)
 
-    def with_overrides(self, overrides: Mapping[str, Any], *, flags: Mapping[str, Any] | None = None) -> Self:
-        """Return validated settings in which the overrides beat, and shadow, what was resolved.
-
-        Args:
-            overrides: Knob -> value.
-            flags: Command-line flags that were passed, by knob; below the overrides.
-
-        Raises:
-            ConfigError: Everything that is wrong with the result.
-        """
-        cls, section = type(self), section_of(type(self))
-        passed = as_flags(read_values("override", as_mapping(cls.__name__, flags or {}), section, TEXT))
-        given = read_arguments("override", as_mapping(cls.__name__, overrides), section)
-        return self._from_layers(laid_over(given, [passed, *self._spoken()]))
+    def with_overrides(self, overrides: Mapping[str, Any]) -> Self:
+        """Return validated settings in which a mapping of knobs to values beats what was resolved, as of `replace`."""
+        return self.replace(**as_mapping(type(self).__name__, overrides))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy; an update is validated, as by `replace`."""

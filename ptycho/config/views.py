@@ -47,7 +47,7 @@ class Views:
             sources |= {f"{held}.{name}": origin for name, origin in getattr(self, held).sources.items()}
         return sources
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, /, **changes: Any) -> Self:
         """Return a changed copy, validated; a section that is held is copied as well.
 
         Args:

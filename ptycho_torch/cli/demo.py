@@ -31,13 +31,7 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import Flag, flags_of
-from ptycho_torch.cli.options import (
-    CommandLine,
-    add_own_options,
-    in_the_way,
-    run_in_the_way,
-    shown_values,
-)
+from ptycho_torch.cli.options import CommandLine, add_own_options, in_the_way, run_in_the_way, shown_values
 from ptycho_torch.cli.parameters import call, parameter_flags, read_parameters
 from ptycho_torch.cli.parser import FlagParser
 

@@ -17,10 +17,9 @@ POSITIONALS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Command -> the old options that are positional arguments today, in order."""
 
-RENAMED: Final[Mapping[str, str]] = {
-    "--max-epochs": "--nepochs",
-    "--n-images": "--n-groups",
-} | {spell(old): spell(new) for old, new in PyTorchExecutionConfig.old_names.items()}
+RENAMED: Final[Mapping[str, str]] = {"--max-epochs": "--nepochs", "--n-images": "--n-groups"} | {
+    spell(old): spell(new) for old, new in PyTorchExecutionConfig.old_names.items()
+}
 """Old option -> the flag that replaces it."""
 
 _DEVICE, _ACCELERATOR = "--device", "--accelerator"

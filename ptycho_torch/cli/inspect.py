@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from ptycho.config.data import DataConfig
-from ptycho.config.errors import ConfigError, Failure, printable
+from ptycho.config.errors import ConfigError, printable
 from ptycho.config.execution import PyTorchExecutionConfig
 from ptycho.config.recipes import NONE
 from ptycho.config.section import section_of
@@ -15,7 +15,15 @@ from ptycho.config.solver import SolverConfig
 from ptycho.run_names import name_of_file
 from ptycho_torch.cli.console import refusing, relative, tell_next
 from ptycho_torch.cli.flags import flags_of, spell
-from ptycho_torch.cli.options import CommandLine, add_config, add_json, add_quiet, in_the_way, output_of
+from ptycho_torch.cli.options import (
+    CommandLine,
+    add_config,
+    add_json,
+    add_quiet,
+    in_the_way,
+    missing_places,
+    output_of,
+)
 from ptycho_torch.cli.parser import FlagParser
 
 log = logging.getLogger(__name__)
@@ -58,14 +66,11 @@ def reading(line: CommandLine) -> tuple[Path, DataConfig, str]:
     others = {name for cls in classes for name in section_of(cls).fields} - {*SHARED, "data_file"}
     unread = dict.fromkeys(others, "expected in a reconstruction; got it where a file is read")
     request = line.request(*classes, unread=unread)
-    path = request.path("data_file")
-    if path is None:
-        words = "expected a path; got none. Name it, or set data_file in [solver] of a file for --config."
-        request.fail([Failure.of("FILE", words)])
+    request.fail(missing_places(request, SolverConfig, {"data_file": "FILE"}))
     answer = request.answer()
     for told in answer.unused:
         log.info(told)
-    return Path(str(path)), answer[DataConfig], answer[SolverConfig].measurement_domain
+    return Path(str(request.path("data_file"))), answer[DataConfig], answer[SolverConfig].measurement_domain
 
 
 def run(options: argparse.Namespace) -> int:

@@ -93,8 +93,8 @@ class CommandLine(NamedTuple):
 
     places: dict[str, str]
     """Field -> path, of those given by their place."""
-    flags: dict[str, str]
-    """Field or knob -> text, of the flags that were passed."""
+    flags: dict[str, str | bool]
+    """Field or knob -> text, or of a switch its value, of the flags that were passed."""
     read: Callable[[], Sequence[ConfigFile]]
     """Reads the files of settings, and the recipe; once, when they are first asked for."""
     options: argparse.Namespace
@@ -208,7 +208,7 @@ class CommandLine(NamedTuple):
         Raises:
             ConfigError: there is anything.
         """
-        failures, place = [*_missing_places(request, cls, places), *wrong], request.path("output_dir")
+        failures, place = [*missing_places(request, cls, places), *wrong], request.path("output_dir")
         run_dir = Path(place or "")
         if place and not self.is_automatic:
             failures += run_in_the_way(run_dir, self.options, may_resume=may_resume)
@@ -251,12 +251,12 @@ class Resumed(NamedTuple):
     """What is changed of its settings, and where its scan is now: arguments of what goes on with it."""
 
 
-def passed_flags(options: argparse.Namespace) -> dict[str, str]:
-    """Field -> text, of the flags that were passed and set a field."""
+def passed_flags(options: argparse.Namespace) -> dict[str, str | bool]:
+    """Field -> text, or of a switch its value, of the flags that were passed and set a field."""
     return {name: text for name, text in vars(options).items() if name in options.fields}
 
 
-def _missing_places(request: Request, cls: type, places: Mapping[str, str]) -> list[Failure]:
+def missing_places(request: Request, cls: type, places: Mapping[str, str]) -> list[Failure]:
     """The places that no level names; none where a file that may name them is not read, which is a failure itself."""
     table = section_of(cls).table
     missing = [
@@ -266,7 +266,7 @@ def _missing_places(request: Request, cls: type, places: Mapping[str, str]) -> l
         for name, word in places.items()
         if request.path(name) is None
     ]
-    return request.unread or missing if missing else []
+    return request.unreadable or missing if missing else []
 
 
 def path_of_flag(flag: str, written: str) -> str:

@@ -23,11 +23,7 @@ from ptycho.run_names import reconstruction_folder
 from ptycho_torch.cli import solve
 from ptycho_torch.cli.console import refusing, tell_loading, watching_for_interrupt
 from ptycho_torch.cli.flags import flags_of
-from ptycho_torch.cli.options import (
-    CommandLine,
-    add_own_options,
-    shown_values,
-)
+from ptycho_torch.cli.options import CommandLine, add_own_options, shown_values
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.settled import Settled
 

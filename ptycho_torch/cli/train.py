@@ -26,12 +26,7 @@ from ptycho_torch.cli.console import (
     watching_for_interrupt,
 )
 from ptycho_torch.cli.flags import flags_of
-from ptycho_torch.cli.options import (
-    CommandLine,
-    Resumed,
-    add_own_options,
-    shown_values,
-)
+from ptycho_torch.cli.options import CommandLine, Resumed, add_own_options, shown_values
 from ptycho_torch.cli.parser import FlagParser
 from ptycho_torch.cli.settled import Settled
 

@@ -271,15 +271,6 @@ def test_what_is_trained_on_what_is_not_read_from_the_environment(variable: str,
     assert all(way in str(caught.value) for way in ways)
 
 
-def test_an_override_laid_over_settings_beats_a_flag_laid_over_them():
-    config = PyTorchExecutionConfig(seed=1).with_overrides(
-        {"seed": 2}, flags={"seed": "3", "num_workers": "4"}
-    )
-    told = [(origin.kind, origin.locator, origin.value) for origin in config.sources["seed"].shadowed]
-    assert (config.seed, config.num_workers) == (2, 4)
-    assert told == [("override", "--seed", 3), ("argument", "", 1)]
-
-
 @pytest.mark.parametrize("level", ["overrides", "flags", "arguments"])
 def test_names_are_text(level: str):
     with pytest.raises(ConfigError) as caught:

@@ -365,11 +365,8 @@ def test_a_record_of_a_newer_version_says_so(killed: Path, tmp_path: Path) -> No
 
 def test_the_execution_configuration_of_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PTYCHO_EXEC_SEED", "9")
-    config = PyTorchExecutionConfig.from_snapshot({}).with_overrides(
-        {"num_workers": 1}, flags={"accum_steps": "2"}
-    )
-    assert (config.seed, config.accum_steps, config.num_workers) == (42, 2, 1)
-    assert config.sources["accum_steps"].locator == "--accum-steps"
+    config = PyTorchExecutionConfig.from_snapshot({}).with_overrides({"num_workers": 1})
+    assert (config.seed, config.num_workers) == (42, 1)
 
 
 def test_a_recorded_value_comes_from_the_record(killed: Path) -> None:
