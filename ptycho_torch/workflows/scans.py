@@ -121,7 +121,7 @@ def _stated(folder: Path) -> dict[str, Any]:
 def _with_reading(
     scan: RawData | str | Path, settings: Mapping[str, Any], *, is_read: bool
 ) -> dict[str, Any]:
-    """Settings, below them those that the file of a scan was read with, so that the run can read it again.
+    """Settings, and those that the file of a scan was read with, above all of files: so the run can read it again.
 
     Args:
         scan: the scan.
@@ -145,8 +145,7 @@ def _with_reading(
     ]
     if wrong:
         raise ConfigError(wrong)
-    defaults = section_of(DataConfig).defaults
-    return {name: read[name] for name in defaults if read[name] != defaults[name]} | dict(settings)
+    return {name: read[name] for name in section_of(DataConfig).fields} | dict(settings)
 
 
 def _is_nameless(scan: RawData | str | Path) -> bool:

@@ -141,9 +141,12 @@ def test_a_scan_that_is_loaded_is_not_read_in_another_way(scan: ptycho.RawData, 
     with pytest.raises(ptycho.ConfigError, match="domain: given twice"):
         ptycho.load("small.npz", "amplitude", measurement_domain="intensity")
     same = {"crop": None, "measurement_domain": "amplitude", "saturation": 1e9}
-    result = ptycho.reconstruct(loaded, output_dir="run", n_iterations=1, accelerator="cpu", **same)
-    assert json.loads(Path("run/config.json").read_text())["configuration"]["data"]["saturation"] == 1e9
-    assert result.run_dir == Path("run")
+    Path("reading.toml").write_text("[data]\ncrop = 16\n")
+    few = {"n_iterations": 1, "accelerator": "cpu", "file": "reading.toml"}
+    for run, settings in (("run", {}), ("same", same)):
+        ptycho.reconstruct(loaded, output_dir=run, **few, **settings)
+        recorded = json.loads(Path(run, "config.json").read_text())["configuration"]["data"]
+        assert (recorded["saturation"], recorded["crop"]) == (1e9, None)
 
 
 def test_a_setting_of_the_call_is_an_argument_above_the_data_and_an_old_word_still_works(place: Path):
