@@ -51,7 +51,7 @@ class _Stated(NamedTuple):
 
 
 def with_sound_lengths(file: ScanFile, settings: DataConfig | None) -> ScanFile:
-    """A scan whose metadata state no wrong lengths, with verdicts on those that they stated.
+    """A scan whose metadata state no wrong lengths, nor any that settings replace, with verdicts on the wrong ones.
 
     Args:
         file: by keys of the data contract; metadata that cannot be read stay as they are.
@@ -62,30 +62,25 @@ def with_sound_lengths(file: ScanFile, settings: DataConfig | None) -> ScanFile:
         return file
     n_pixels = patterns.shape[-1] if patterns is not None and len(patterns.shape) == 3 else 0
     known = settings or DataConfig()
-    wrong = _wrong(metadata, known, is_file=settings is not None)
-    found = [verdict for _, verdict in wrong]
-    left_out = {key for keys, _ in wrong for key in keys}
+    stated = [*_stated(metadata)]
+    replaced = [one for one in stated if _is_replaced(one, known)]
+    wrong = _wrong([one for one in stated if one not in replaced], known, is_file=settings is not None)
+    left_out = {one.key for one in replaced} | {key for keys, _ in wrong for key in keys}
     rest = {key: value for key, value in metadata.items() if key not in left_out}
-    if known.object_pixel is None:
-        found += _of_pixel(rest, n_pixels)
-    else:
-        found = [*map(_as_warning, found)]
-    if not found:
+    found = [verdict if known.object_pixel is None else _as_warning(verdict) for _, verdict in wrong]
+    found += [] if known.object_pixel else _of_pixel(rest, n_pixels)
+    if not left_out and not found:
         return file
     arrays = {**file.arrays, "metadata": np.array(json.dumps(rest))}
     return file._replace(arrays=arrays, verdicts=(*file.verdicts, *found))
 
 
-def _wrong(
-    metadata: Mapping[str, Any], settings: DataConfig, *, is_file: bool
-) -> list[tuple[list[str], Verdict]]:
+def _wrong(stated: list[_Stated], settings: DataConfig, *, is_file: bool) -> list[tuple[list[str], Verdict]]:
     """Lengths that no experiment has, or that contradict each other: their keys, and a verdict."""
     particles = (settings.particle,) if settings.particle else PARTICLES
     of_light: list[_Stated] = []
     wrong: list[tuple[list[str], Verdict]] = []
-    for one in _stated(metadata):
-        if _is_replaced(one, settings):
-            continue
+    for one in stated:
         if not any(is_possible(one.kind, one.values, particle) for particle in particles):
             wrong.append(([one.key], _impossible(one, particles, is_file=is_file)))
         elif one.kind in (ENERGY, WAVELENGTH):

@@ -101,3 +101,18 @@ def test_an_object_pixel_of_metadata_that_the_other_lengths_contradict_is_said(t
     same = contract(tmp_path / "scan.npz", **lengths, object_pixel_size_m=[2.4e-8, 2.4e-8])
     for settings in ({}, {"crop": 18}, {"bin": 2}, {"pad": 32}):
         assert "object_pixel" not in names(read(same, **settings))
+
+
+def test_lengths_that_are_set_replace_those_of_metadata_for_good(tmp_path: Path) -> None:
+    path = contract(
+        tmp_path / "scan.npz", energy_eV=8.0, distance_m=1200.0, detector_pixel_size_m=0.25, note=1
+    )
+    lengths = {"energy": "8 keV", "distance": "1.2 m", "detector_pixel": "250 um"}
+    scan = read(path, **lengths)
+    assert (scan.metadata["note"], "energy_eV" in scan.metadata) == (1, False)
+    scan.to_file(tmp_path / "again.npz")
+    again = read(tmp_path / "again.npz")
+    assert names(again) == []
+    assert again.metadata["object_pixel_size_m"] == pytest.approx(
+        [1.5498e-10 * 1.2 / (20 * 250e-6)] * 2, rel=1e-4
+    )
