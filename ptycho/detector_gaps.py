@@ -1,7 +1,7 @@
-"""Values that no measurement has: numbers below 0, infinite ones, and NaN. Detectors mark pixels with them."""
+"""Values that detectors mark pixels with: numbers below 0, NaN, infinite ones, and the largest of an integer."""
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,10 @@ from ptycho.stored_array import Array
 
 FLAGS: Final = (-2.0, -1.0, math.nan)
 """What detectors write where they measure nothing; the last stands for all that is not finite."""
+
+LARGEST_INTEGERS: Final = (2**16 - 1, 2**31 - 1, 2**32 - 1)
+"""Largest integers of a kind, in whatever type they are stored now: detectors mark a pixel with one of them, and with
+one less."""
 
 FEWEST: Final = 3
 """With fewer images a pixel that has such a value in all of them is not told from one that has it by chance."""
@@ -41,6 +45,19 @@ def advice_on_not_finite(values: Array) -> str:
     if np.isneginf(values).any() and (name := logarithm_of(values)):
         return f"These are logarithms of counts ({name}), of which those of 0 are infinite. {undone(name)}."
     return "Mark such pixels as bad (mask_file), or leave the patterns out."
+
+
+def may_be_flags(dtype: np.dtype[Any]) -> dict[float, bool]:
+    """Large values that may be flags in this dtype, and whether an integer of some kind has no larger one."""
+    known: dict[float, bool] = {value - less: not less for less in (1, 0) for value in LARGEST_INTEGERS}
+    if dtype.kind == "f":
+        return {
+            float(dtype.type(value)): top
+            for value, top in known.items()
+            if value <= float(np.finfo(dtype).max)
+        }
+    most = int(np.iinfo(dtype).max)
+    return {value: top for value, top in known.items() if value <= most} | {most: True}
 
 
 def is_sound(block: Array) -> bool:

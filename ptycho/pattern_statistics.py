@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ptycho.detector_gaps import Gaps, is_sound
+from ptycho.detector_gaps import Gaps, is_sound, may_be_flags
 from ptycho.stored_array import Array, Stack, StoredArray, taken
 
 Mask = npt.NDArray[np.bool_]
@@ -28,10 +28,6 @@ RUNS: Final = 32
 N_CENTRAL: Final = 48
 """Patterns around the middle of a scan that are looked at together."""
 
-LARGEST_INTEGERS: Final = (2**16 - 1, 2**31 - 1, 2**32 - 1)
-"""Largest integers of a kind, in whatever type they are stored now: detectors mark a pixel with one of them, and with
-one less."""
-
 ISOLATED: Final = 0.5
 """Where nothing between this part of the largest value and that value occurs, it is a flag and no measurement."""
 
@@ -39,8 +35,8 @@ UNRELIABLE: Final = 0.5
 """Share of the patterns from which on a pixel that holds a flag in them is not relied on in the others."""
 
 FEW_STRAY: Final = 0.01
-"""Share of the pixels up to which those that ever hold a flag are given up in all patterns: masks of patterns take more
-memory than they are worth."""
+"""Share of the pixels, and of the light, up to which those that ever hold a flag are given up in all patterns: masks of
+patterns take more memory than they are worth."""
 
 FEWEST_IMAGES: Final = 5
 """With fewer images one of them is not told from the others."""
@@ -68,11 +64,13 @@ class Summary:
         hides: whether ignored pixels hold values below 0, or some that are not finite.
         frame_total, frame_square: of these values in each image, and of their squares, float64 (n,).
         top, top_row: the largest value of each pixel, float64 (N, N), and the first row that has it, int64.
+        light: of each pixel, the sum of these values, float64 (N, N).
         hits: of each value that may be a flag, in how many patterns each pixel has it, int64 (N, N).
         frame_hits: of each such value, how many pixels of each image have it, int64 (n,).
         flags: the values that are flags, ascending.
         flagged: bool (N, N), pixels that hold a flag instead of a measurement, in all patterns or so often that they
             are not relied on; None: none.
+        partly, partly_rows: those that do so in some patterns alone, bool (N, N) or None; these patterns, int64 (k,).
         stray, n_stray: the lowest flag that other pixels hold in some patterns, from which on nothing is a
             measurement, and how many values are such; None: there is none.
         saturated: the largest value of an integer, where it is a measurement as far as the values tell; else None.
@@ -96,10 +94,13 @@ class Summary:
     frame_square: Array = field(default_factory=lambda: np.zeros(0))
     top: Array = field(default_factory=lambda: np.zeros(0))
     top_row: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    light: Array = field(default_factory=lambda: np.zeros(0))
     hits: dict[float, Array] = field(default_factory=dict[float, Array])
     frame_hits: dict[float, Array] = field(default_factory=dict[float, Array])
     flags: tuple[float, ...] = ()
     flagged: Mask | None = None
+    partly: Mask | None = None
+    partly_rows: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     stray: float | None = None
     n_stray: int = 0
     saturated: float | None = None
@@ -193,6 +194,7 @@ def summarize(array: Stack, ignored: Mask | None = None, *, with_gaps: bool = Tr
         frame_total=totals,
         frame_square=squares,
         top_row=rows[others.top_row],
+        partly_rows=rows[others.partly_rows],
         unmeasured=lost,
         unmeasured_value=float(held[len(held) // 2]),
     )
@@ -226,6 +228,7 @@ def _read(array: Stack, ignored: Mask | None, *, with_gaps: bool = True) -> tupl
         frame_square=np.zeros(n),
         top=np.full(shape, -np.inf),
         top_row=np.zeros(shape, dtype=np.int64),
+        light=np.zeros(shape),
     )
     gaps = Gaps(shape, n)
     for start, block in blocks(array):
@@ -312,19 +315,6 @@ def _is_whole(block: Array) -> bool:
     return bool((first == np.rint(first)).all()) and bool((block == np.rint(block)).all())
 
 
-def may_be_flags(dtype: np.dtype[Any]) -> dict[float, bool]:
-    """Large values that may be flags in this dtype, and whether an integer of some kind has no larger one."""
-    known: dict[float, bool] = {value - less: not less for less in (1, 0) for value in LARGEST_INTEGERS}
-    if dtype.kind == "f":
-        return {
-            float(dtype.type(value)): top
-            for value, top in known.items()
-            if value <= float(np.finfo(dtype).max)
-        }
-    most = int(np.iinfo(dtype).max)
-    return {value: top for value, top in known.items() if value <= most} | {most: True}
-
-
 def _without_flags(summary: Summary, start: int, block: Array) -> Array:
     """A block with 0 in place of what may be flags, which are counted: the largest, or most of an image."""
     n, of_image = len(block), tuple(range(1, block.ndim))
@@ -353,6 +343,7 @@ def _add(summary: Summary, start: int, meant: Array) -> None:
     summary.frame_square[here] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64, casting="unsafe")
     summary.total += float(summary.frame_total[here].sum())
     summary.total_square += float(summary.frame_square[here].sum())
+    summary.light += meant.sum(axis=0, dtype=np.float64)
     largest = meant.max(axis=0)
     higher = largest > summary.top
     summary.top = np.where(higher, largest, summary.top)
@@ -370,15 +361,24 @@ def _judge_gaps(summary: Summary, gaps: Gaps, n: int) -> None:
         summary.minimum, summary.minimum_row, summary.negative = lowest, row, gaps.only(gap)
 
 
+def _are_few(pixels: Mask, light: Array) -> bool:
+    """Whether little is lost without these pixels, by the light of each."""
+    return float(max(pixels.mean(), light[pixels].sum() / max(light.sum(), 1))) <= FEW_STRAY
+
+
 def _judge_flags(summary: Summary, array: Stack) -> Summary:
     """Tell flags, which hold no measurement, from pixels that saturate now and then, and from counts by chance."""
     n, candidates = len(array), may_be_flags(array.dtype) if summary.hits else {}
     for flag, hits in sorted(summary.hits.items()):
         value = float(flag)  # squares of the largest integers are none of 64 bits
         isolated = n > 2 and summary.maximum < ISOLATED * value
-        flagged = (hits >= (UNRELIABLE * n if isolated else n)) & (n > 2)
-        if isolated and np.count_nonzero(hits) <= FEW_STRAY * hits.size:
+        flagged, everywhere = (hits >= (UNRELIABLE * n if isolated else n)) & (n > 2), hits == n
+        if isolated and _are_few(hits > 0, summary.light):
             flagged = hits > 0
+        if (partly := flagged & ~everywhere).any():
+            rows = np.flatnonzero(summary.frame_hits[flag] > np.count_nonzero(everywhere))
+            summary.partly = partly if summary.partly is None else summary.partly | partly
+            summary.partly_rows = np.union1d(summary.partly_rows, rows)
         n_others = int(hits[~flagged].sum())
         n_measured = 0 if isolated else n_others
         if flagged.any():

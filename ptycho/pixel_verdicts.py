@@ -236,17 +236,25 @@ def of_flags(summary: Summary, dtype: str, n_patterns: int | None = None) -> Ite
         dtype: the name of their dtype.
         n_patterns: how many patterns there are; None: as many as were looked at.
     """
+    n_seen = len(summary.frame_total)
+    some = f" of the {n_seen} patterns that were looked at" if n_seen < (n_patterns or 0) else ""
     if summary.flagged is not None:
         values = " or ".join(f"{value:.0f}" for value in summary.flags)
         n_flagged = int(np.count_nonzero(summary.flagged))
+        where, everywhere = "", ""
+        if summary.partly is not None:
+            n_partly = int(np.count_nonzero(summary.partly))
+            where = f" in {len(summary.partly_rows)}{some or f' of {n_seen} patterns'}"
+            where, everywhere = (
+                where if n_partly == n_flagged else f", {n_partly} of them{where} alone",
+                " in all",
+            )
         yield Verdict(
             "flagged_pixels", "warning", n_flagged, "pixels",
-            f"{counted(n_flagged, 'pixel')} {'holds' if n_flagged == 1 else 'hold'} {values}, which detectors write "
-            f"without a measurement: {'it is' if n_flagged == 1 else 'they are'} masked",
+            f"{counted(n_flagged, 'pixel')} {'holds' if n_flagged == 1 else 'hold'} {values}{where}, which detectors "
+            f"write without a measurement: {'it is' if n_flagged == 1 else 'they are'} masked{everywhere}",
             "Mark such pixels as bad (mask_file), or set dead_value, to silence this warning.",
         )  # fmt: skip
-    n_seen = len(summary.frame_total)
-    some = f" of the {n_seen} patterns that were looked at" if n_seen < (n_patterns or 0) else ""
     if summary.stray is not None:
         value, is_one = f"{summary.stray:.0f}", summary.n_stray == 1
         yield Verdict(

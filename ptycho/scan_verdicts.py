@@ -80,6 +80,16 @@ class Examined(NamedTuple):
         return bad if bad is None or bad.ndim == 2 else bad[self.rows]
 
 
+class _Frames(NamedTuple):
+    """Rows of patterns, int64 (k,): those that are used, and those that are left out for each reason."""
+
+    used: Array
+    empty: Array
+    far: Array
+    bright: Array
+    repeated: Array
+
+
 def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined:
     """All verdicts on a scan.
 
@@ -87,14 +97,11 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
         scan: as it was read.
         decide: tells from patterns, and some of them in memory, how the patterns are read.
     """
-    summary, n, size = scan.summary, len(scan.patterns), scan.patterns.shape[-1]
-    dark = frame_verdicts.empty_frames(summary)
-    empty = np.setdiff1d(dark, summary.unmeasured)
+    n, size = len(scan.patterns), scan.patterns.shape[-1]
     where = scan.positions if scan.positions is None or scan.rows is None else scan.positions[scan.rows]
-    far = np.empty(0, np.int64) if where is None else position_verdicts.far_off_positions(where, size)
-    rows = np.delete(np.arange(n), np.union1d(np.union1d(dark, summary.unmeasured), far))
-    bright, repeated = _wrong_frames(scan, where, rows)
-    rows = np.setdiff1d(rows, np.union1d(bright, repeated))
+    frames = _frames_of(scan, where)
+    rows, summary = frames.used, _of_used(scan.summary, frames.used)
+    scan = replace(scan, summary=summary)
     patterns, bad = _without_flags(scan)
     measured, are_all = taken(patterns, rows), len(rows) == n
     bad_of_rows = bad if bad is None or bad.ndim == 2 or are_all else bad[rows]
@@ -112,7 +119,7 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
     is_in_order, hot_counts = not of_order, 0.0
     found += [*of_order, *pixel_verdicts.of_flags(summary, str(patterns.dtype))]
     if n >= FEWEST_PATTERNS and is_in_order and not is_inverted:
-        tops = _of_others(summary, measured, bad_of_rows, rows) if len(bright) else summary
+        tops = _of_others(summary, measured, bad_of_rows, rows) if len(frames.bright) else summary
         used = replace(scan, patterns=patterns, bad=bad, summary=tops)
         of_pixels, bad, hot_counts = _of_pixels(used, rows, sample, power)
         found += of_pixels
@@ -123,12 +130,12 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
         *frame_verdicts.of_unmeasured(summary, patterns.dtype, scan.dtype),
         *frame_verdicts.of_photons(mean_counts, step),
     ]
-    found += frame_verdicts.of_bright_frames(_numbers(scan, bright), n)
-    found += frame_verdicts.of_repeated_frames(_numbers(scan, repeated), n)
+    found += frame_verdicts.of_bright_frames(_numbers(scan, frames.bright), n)
+    found += frame_verdicts.of_repeated_frames(_numbers(scan, frames.repeated), n)
     if not is_inverted:
-        found += frame_verdicts.of_empty_frames(_numbers(scan, empty), n)
+        found += frame_verdicts.of_empty_frames(_numbers(scan, frames.empty), n)
     if where is not None and scan.positions is not None:
-        found += position_verdicts.of_far_off(far, where)
+        found += position_verdicts.of_far_off(frames.far, where)
         if is_in_order:
             found += _of_positions(scan, scan.positions, where, rows, totals)
     found += position_verdicts.of_field(
@@ -137,10 +144,34 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
     return Examined(decision, found, patterns, bad, rows, mean_counts)
 
 
+def _of_used(summary: Summary, rows: Array) -> Summary:
+    """The same, without pixels that are flagged in patterns alone that are not among those used, int64 (m,)."""
+    if summary.flagged is None or summary.partly is None or len(np.intersect1d(summary.partly_rows, rows)):
+        return summary
+    flagged = summary.flagged & ~summary.partly
+    return replace(summary, flagged=flagged if flagged.any() else None, partly=None)
+
+
 def _of_others(summary: Summary, measured: Stack, bad: Mask | None, rows: Array) -> Summary:
     """The same, with the largest values of pixels in the patterns that are used: (m, N, N), of these rows."""
     rest = summarize(measured, bad)
     return replace(summary, top=rest.top, top_row=rows[rest.top_row])
+
+
+def _frames_of(scan: Seen, where: Array | None) -> _Frames:
+    """Which patterns are used, and which are left out.
+
+    Args:
+        scan: as it was read.
+        where: (n, 2), positions of its patterns; None: they are not known.
+    """
+    n, size, unmeasured = len(scan.patterns), scan.patterns.shape[-1], scan.summary.unmeasured
+    dark = frame_verdicts.empty_frames(scan.summary)
+    far = np.empty(0, np.int64) if where is None else position_verdicts.far_off_positions(where, size)
+    rows = np.delete(np.arange(n), np.union1d(np.union1d(dark, unmeasured), far))
+    bright, repeated = _wrong_frames(scan, where, rows)
+    used = np.setdiff1d(rows, np.union1d(bright, repeated))
+    return _Frames(used, np.setdiff1d(dark, unmeasured), far, bright, repeated)
 
 
 def _numbers(scan: Seen, rows: Array) -> Array:

@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ptycho.detector_gaps import FLAGS
-from ptycho.pattern_statistics import LARGEST_INTEGERS, Mask, Summary
+from ptycho.detector_gaps import FLAGS, LARGEST_INTEGERS
+from ptycho.pattern_statistics import Mask, Summary
 from ptycho.pixel_verdicts import of_flags
 from ptycho.stored_array import Array
 from ptycho.verdict import Verdict

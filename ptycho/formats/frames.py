@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.data_error import DataError, problem
+from ptycho.detector_gaps import may_be_flags
 from ptycho.formats.background import is_flag, without_background
 from ptycho.formats.trees import Stored, open_tree
 from ptycho.memory import available_bytes
-from ptycho.pattern_statistics import BLOCK_BYTES, UNRELIABLE, may_be_flags
+from ptycho.pattern_statistics import BLOCK_BYTES, UNRELIABLE
 from ptycho.stored_array import Array, Identity, Stack, StoredArray
 
 Mask = npt.NDArray[np.bool_]

@@ -317,7 +317,29 @@ def test_objects_of_other_exposures_are_kept() -> None:
 def test_flags_of_few_pixels_take_no_mask_of_each_pattern() -> None:
     counts = COUNTS.astype(np.uint16)
     counts[8, 40, 40] = 65535
-    assert np.argwhere(scan_of(counts).bad_pixels).tolist() == [[40, 40]]
+    scan = scan_of(counts)
+    assert np.argwhere(scan.bad_pixels).tolist() == [[40, 40]]
+    assert "1 pixel holds 65535 in 1 of 100 patterns, which detectors write" in scan.verdicts[0].sentence
+    assert "it is masked in all" in scan.verdicts[0].sentence
+
+
+def test_flags_where_the_light_is_are_masked_in_their_patterns_alone() -> None:
+    counts = COUNTS.astype(np.uint16)
+    brightest = np.unravel_index(np.argsort(COUNTS.mean(axis=0), axis=None)[-36:], (64, 64))
+    for row in (50, 70):
+        counts[row, *brightest] = 65535
+    scan = scan_of(counts)
+    (said,) = scan.verdicts
+    assert (said.name, said.statistic) == ("flagged_values", 72)
+    np.testing.assert_array_equal(scan.bad_pixels, counts == 65535)
+
+
+def test_flags_of_patterns_that_are_left_out_mask_nothing() -> None:
+    counts = COUNTS.astype(np.uint16)
+    counts[8], counts[8, 40, 40] = 0, 65535
+    scan = scan_of(counts)
+    assert names(scan) == ["empty_frames"]
+    assert scan.bad_pixels is None
 
 
 def test_minus_one_alone_is_no_background_that_was_taken_off(tmp_path: Path) -> None:
