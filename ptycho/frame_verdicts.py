@@ -20,10 +20,14 @@ EMPTY: Final = (0.75, 0.03)
 SPREAD: Final = 10
 """Pixels that share the light of a pattern, at least, before it counts as lit: a hit of a cosmic ray is no light."""
 
-BRIGHT: Final = (6.0, 8, 2)
-"""How many times the light of a pattern is that of the one with the last of these ranks among so many neighbours in
-space, from which on it was not measured as they were: a pinhole gives 5 where half of a beam overlaps. Light is the
-root of the sum of squares of what is stored."""
+BRIGHT: Final = (6.0, 8, (2, 4))
+"""How many times the light of a pattern is that of the one with such a rank among so many neighbours in space, from
+which on it was not measured as they were: a pinhole gives 5 where half of a beam overlaps, at the first rank; the last
+one is for what is left where there are such patterns. Light is the root of the sum of squares of what is stored."""
+
+NEAR: Final = (0.5, 3)
+"""Part of the probe's diameter within which a pattern must have so many others to be judged by them: farther ones need
+not see what it sees."""
 
 FEWEST_EQUAL: Final = (30.0, 0.1)
 """Counts from which on two patterns are not equal by chance, and pixels between them from which on they differ."""
@@ -110,20 +114,27 @@ def of_unmeasured(
         yield Verdict("unmeasured_frames", "warning", len(rows), "patterns", held, remedy)
 
 
-def bright_frames(summary: Summary, positions: Array, rows: Array) -> Array:
+def bright_frames(summary: Summary, positions: Array, rows: Array, diameter: float = np.inf) -> Array:
     """Rows of patterns that are far brighter than those around them, which overlap: int64 (k,).
+
+    Of several side by side, those at the border are found first; then what is left is looked at again.
 
     Args:
         summary: of the patterns.
         positions: float64 (n, 2), object pixels.
         rows: int64 (m,), patterns that are looked at.
+        diameter: of the probe, object pixels; infinite where it is not known.
     """
-    times, n_around, rank = BRIGHT
-    if len(rows) <= n_around:
-        return rows[:0]
-    light, near = np.sqrt(summary.frame_square[rows]), _neighbors(positions[rows], n_around)[1][:, 1:]
-    is_spread = summary.frame_total[rows] ** 2 > SPREAD * summary.frame_square[rows]
-    return rows[is_spread & (light >= times * np.sort(light[near], axis=1)[:, -rank])]
+    (times, n_around, (rank, next_rank)), (part, n_near) = BRIGHT, NEAR
+    is_spread = summary.frame_total**2 > SPREAD * summary.frame_square
+    left, found = rows, rows
+    while len(found) and len(left) > n_around:
+        light, (steps, near) = np.sqrt(summary.frame_square[left]), _neighbors(positions[left], n_around)
+        is_bright = light >= times * np.sort(light[near[:, 1:]], axis=1)[:, -rank]
+        overlaps = np.hypot(*steps[:, n_near].T) <= part * diameter
+        found = left[is_bright & overlaps & is_spread[left]]
+        left, rank = np.setdiff1d(left, found), next_rank
+    return np.setdiff1d(rows, left)
 
 
 def of_bright_frames(rows: Array, n: int) -> Iterator[Verdict]:

@@ -14,7 +14,7 @@ import numpy as np
 from ptycho import frame_verdicts, pixel_verdicts, position_verdicts, spot_verdicts
 from ptycho.geometry import Geometry
 from ptycho.pattern_statistics import Mask, Summary, sample_of, summarize
-from ptycho.probe import far_field_light
+from ptycho.probe import far_field_light, probe_diameter_px
 from ptycho.scan_checks import LARGEST_POSITION_PX
 from ptycho.scan_domain import SET, Decision, Sample
 from ptycho.scan_masks import joined
@@ -191,7 +191,8 @@ def _wrong_frames(scan: Seen, where: Array | None, rows: Array) -> tuple[Array, 
     if where is None or not is_known or len(where) < FEWEST_PATTERNS:
         return rows[:0], rows[:0]
     has_several = scan.objects is not None and 1 < len(np.unique(scan.objects)) < len(scan.objects)
-    bright = rows[:0] if has_several else frame_verdicts.bright_frames(scan.summary, where, rows)
+    diameter = np.inf if scan.probe is None else probe_diameter_px(scan.probe)
+    bright = rows[:0] if has_several else frame_verdicts.bright_frames(scan.summary, where, rows, diameter)
     return bright, frame_verdicts.repeated_frames(scan.patterns, scan.summary, where, rows)
 
 

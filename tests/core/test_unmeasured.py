@@ -10,6 +10,7 @@ from ptycho.config.data import DataConfig
 from ptycho.data_error import DataError
 from ptycho.formats.light import Light
 from ptycho.formats.windows import centre_of
+from ptycho.probe import probe_diameter_px
 from ptycho.raw_data import RawData
 from ptycho_torch.simulate import simulate_scan
 from tests.core.foreign_files import LENGTHS, NAMED, read, standard
@@ -204,6 +205,32 @@ def test_patterns_far_brighter_than_those_around_are_left_out(with_probe: bool, 
     assert names(scan) == ["bright_frames"]
     np.testing.assert_array_equal(scan.patterns, np.delete(COUNTS, [7, 40], axis=0))
     assert scan.bad_pixels is None
+
+
+@pytest.mark.parametrize("n_bright", [3, 4, 8])
+def test_bright_patterns_in_a_row_are_all_left_out(n_bright: int) -> None:
+    order = np.lexsort(CLEAN.positions_px.T[::-1].round(-1))  # row by row
+    counts = COUNTS.astype(np.uint64)
+    bright = order[40 : 40 + n_bright]
+    counts[bright] *= 20
+    scan = scan_of(counts)
+    assert names(scan) == ["bright_frames"]
+    np.testing.assert_array_equal(scan.patterns, np.delete(COUNTS, bright, axis=0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_small_hole_that_one_pattern_sees_alone_is_no_wrong_exposure(seed: int) -> None:
+    rng, probe = np.random.default_rng(seed), np.asarray(CLEAN.probe)
+    step = 0.75 * probe_diameter_px(probe)
+    places = np.stack(np.meshgrid(*[np.arange(8) * step] * 2, indexing="ij"), axis=-1).reshape(-1, 2) + 40
+    places = (places + rng.uniform(-0.2, 0.2, places.shape) * step).round()
+    dark = np.full((int(places.max()) + 80,) * 2, 0.02)
+    for hole in places[[18, 27, 45]]:
+        dark[np.hypot(*(np.indices(dark.shape) - hole[:, None, None])) < 2] = 1
+    fields = [probe[0] * dark[y - 32 : y + 32, x - 32 : x + 32] for y, x in places.astype(int)]
+    light = 10 * np.abs(np.fft.fftshift(np.fft.fft2(fields, norm="ortho"), axes=(1, 2))) ** 2
+    scan = RawData.from_arrays(rng.poisson(light), places, probe, domain="intensity")
+    assert "bright_frames" not in names(scan)
 
 
 def test_patterns_of_a_detector_that_sent_its_last_image_again_are_left_out() -> None:
