@@ -190,9 +190,15 @@ def _wrong_frames(scan: Seen, where: Array | None, rows: Array) -> tuple[Array, 
     is_known = where is not None and np.abs(where).max(initial=0) <= LARGEST_POSITION_PX  # others are refused
     if where is None or not is_known or len(where) < FEWEST_PATTERNS:
         return rows[:0], rows[:0]
-    has_several = scan.objects is not None and 1 < len(np.unique(scan.objects)) < len(scan.objects)
     diameter = np.inf if scan.probe is None else probe_diameter_px(scan.probe)
-    bright = rows[:0] if has_several else frame_verdicts.bright_frames(scan.summary, where, rows, diameter)
+    labels = np.zeros(len(rows)) if scan.objects is None else scan.objects[rows]
+    if len(np.unique(labels)) == len(labels):  # these are numbers of patterns
+        labels = np.zeros(len(rows))
+    of_each = [
+        frame_verdicts.bright_frames(scan.summary, where, rows[labels == label], diameter)
+        for label in np.unique(labels)
+    ]
+    bright = np.sort(np.concatenate([rows[:0], *of_each]))
     return bright, frame_verdicts.repeated_frames(scan.patterns, scan.summary, where, rows)
 
 

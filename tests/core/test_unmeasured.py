@@ -341,6 +341,14 @@ def test_objects_of_other_exposures_are_kept() -> None:
     assert "bright_frames" not in names(scan_of(counts, scan_index=labels))
 
 
+def test_a_bright_pattern_of_one_of_several_objects_is_left_out() -> None:
+    counts, labels = COUNTS.astype(np.uint64), np.arange(len(COUNTS)) % 2
+    counts[40] *= 1000
+    scan = scan_of(counts * np.where(labels, 20, 1).astype(np.uint64)[:, None, None], scan_index=labels)
+    assert [name for name in names(scan) if name != "drift"] == ["bright_frames"]
+    np.testing.assert_array_equal(scan.scan_index, np.delete(labels, 40))
+
+
 def test_flags_of_few_pixels_take_no_mask_of_each_pattern() -> None:
     counts = COUNTS.astype(np.uint16)
     counts[8, 40, 40] = 65535
