@@ -18,7 +18,8 @@ EMPTY: Final = (0.75, 0.03)
 """Quantile of the light of lit patterns, and the share of it below which a pattern is empty."""
 
 SPREAD: Final = 10
-"""Pixels that share the light of a pattern, at least, before it counts as lit: a hit of a cosmic ray is no light."""
+"""Pixels that share the light of a pattern, at least, before it counts as lit, where most of those with counts are
+so: a hit of a cosmic ray is no light."""
 
 BRIGHT: Final = (6.0, 8, (2, 4))
 """How many times the light of a pattern is that of the one with such a rank among so many neighbours in space, from
@@ -75,13 +76,19 @@ def empty_frames(summary: Summary) -> Array:
     if n < FEWEST:
         return np.zeros(0, dtype=np.int64)
     quantile, part = EMPTY
-    is_spread = summary.frame_total**2 > SPREAD * summary.frame_square
-    dark = np.ones(n, dtype=bool)
+    is_lit, dark = _may_be_lit(summary), np.ones(n, dtype=bool)
     for totals in (summary.frame_total, summary.frame_square):
-        spread = totals[is_spread] if is_spread.any() else totals
+        spread = totals[is_lit]
         least = part * np.sort(spread)[-FEWEST:][0]  # of the brightest, where most patterns are empty
         dark &= totals < part * np.quantile(spread[spread >= least], quantile)
     return np.flatnonzero(dark)
+
+
+def _may_be_lit(summary: Summary) -> Array:
+    """Patterns whose light is no hit of a cosmic ray; all of them where it is mostly as narrow: bool (n,)."""
+    is_spread = summary.frame_total**2 > SPREAD * summary.frame_square
+    is_usual = 2 * np.count_nonzero(is_spread) > np.count_nonzero(summary.frame_total)
+    return is_spread if is_usual else np.ones_like(is_spread)
 
 
 def of_empty_frames(rows: Array, n: int) -> Iterator[Verdict]:
@@ -126,13 +133,13 @@ def bright_frames(summary: Summary, positions: Array, rows: Array, diameter: flo
         diameter: of the probe, object pixels; infinite where it is not known.
     """
     (times, n_around, (rank, next_rank)), (part, n_near) = BRIGHT, NEAR
-    is_spread = summary.frame_total**2 > SPREAD * summary.frame_square
+    is_lit = _may_be_lit(summary)
     left, found = rows, rows
     while len(found) and len(left) > n_around:
         light, (steps, near) = np.sqrt(summary.frame_square[left]), _neighbors(positions[left], n_around)
         is_bright = light >= times * np.sort(light[near[:, 1:]], axis=1)[:, -rank]
         overlaps = np.hypot(*steps[:, n_near].T) <= part * diameter
-        found = left[is_bright & overlaps & is_spread[left]]
+        found = left[is_bright & overlaps & is_lit[left]]
         left, rank = np.setdiff1d(left, found), next_rank
     return np.setdiff1d(rows, left)
 
@@ -159,7 +166,7 @@ def repeated_frames(patterns: Stack, summary: Summary, positions: Array, rows: A
     least, moved = FEWEST_EQUAL
     totals, squares = summary.frame_total, summary.frame_square
     may_be = (np.diff(totals) == 0) & (np.diff(squares) == 0) & (totals[1:] >= least) & summary.whole
-    may_be &= (np.hypot(*np.diff(positions, axis=0).T) >= moved) & (totals**2 > SPREAD * squares)[1:]
+    may_be &= (np.hypot(*np.diff(positions, axis=0).T) >= moved) & _may_be_lit(summary)[1:]
     found = np.intersect1d(1 + np.flatnonzero(may_be), rows)
     nan = patterns.dtype.kind == "f"
     equal = [np.array_equal(patterns[int(row)], patterns[int(row) - 1], equal_nan=nan) for row in found]

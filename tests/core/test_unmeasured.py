@@ -384,3 +384,27 @@ def test_minus_one_alone_is_no_background_that_was_taken_off(tmp_path: Path) -> 
     path = standard(tmp_path / "scan.h5", patterns=counts, y=places[:, 0], x=places[:, 1])
     with pytest.raises(DataError, match="set dead_value to -1"):
         RawData.from_file(path, "intensity", reading=DataConfig(**NAMED, **LENGTHS))
+
+
+def narrow() -> np.ndarray:
+    """Counts of a beam of few pixels, all of which vary a little, int64 (100, 64, 64)."""
+    rows, columns = np.indices((64, 64)) - 32
+    light = 30000 * np.exp(-(rows**2 + columns**2) / 1.0)
+    return np.random.default_rng(0).poisson(np.tile(light, (100, 1, 1)))
+
+
+def test_wrong_patterns_of_a_narrow_beam_are_left_out() -> None:
+    counts = narrow()
+    assert "bright_frames" not in names(scan_of(counts))
+    counts[10] *= 50
+    counts[30:40] = counts[30]
+    counts[60] = 0
+    scan = scan_of(counts)
+    assert {"bright_frames", "repeated_frames", "empty_frames"} <= {*names(scan)}
+    assert len(scan) == 100 - 1 - 9 - 1
+
+
+def test_few_wide_patterns_do_not_make_those_of_a_narrow_beam_empty() -> None:
+    counts = narrow()
+    counts[[4, 7], 20:44, 20:44] += 20000
+    assert len(scan_of(counts)) >= 98
