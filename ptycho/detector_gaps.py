@@ -20,6 +20,12 @@ FEWEST: Final = 3
 """With fewer images a pixel that has such a value in all of them is not told from one that has it by chance."""
 
 
+SCATTERED: Final = (2, 0.05, 0.7)
+"""Number and share of the images in which a pixel is below 0, as half of those that ever are, from which on such values
+may be a background; and the share of them beside which the next pixel is below 0 as well, up to which they are: flags
+form blocks."""
+
+
 def advice_on(value: float | None) -> str:
     """What to do about values below 0 that are no gap of the detector.
 
@@ -80,6 +86,7 @@ class Gaps:
         self._shape = shape
         self.n_flags = np.zeros(n, dtype=np.int64)
         self._hits = np.zeros((len(FLAGS), 0), np.int32)  # in how many images each pixel has each flag
+        self._beside = np.zeros(0)  # of each pixel, in how many images it and the next one are below 0
         self._lowest = self._row = np.zeros(0)  # of each pixel, and the first image that has it
         self._highest = np.zeros(0)  # of each pixel, of its values below 0; -inf where it has none
         self._first = np.zeros(0)  # of each pixel, the first image in which it is not finite
@@ -90,6 +97,7 @@ class Gaps:
             return block
         if not self._hits.size:
             self._hits = np.zeros((len(FLAGS), *self._shape), np.int32)
+            self._beside = np.zeros(self._shape, np.int32)
             self._lowest, self._row = np.zeros(self._shape), np.zeros(self._shape, np.int64)
             self._highest = np.full(self._shape, -np.inf)
             self._first = np.full(self._shape, np.iinfo(np.int64).max)
@@ -101,6 +109,7 @@ class Gaps:
             self.n_flags[first_row : first_row + len(block)] += np.count_nonzero(
                 hit.reshape(len(block), -1), axis=1
             )
+        self._beside[..., :-1] += np.count_nonzero((low[..., :-1] < 0) & (low[..., 1:] < 0), axis=0)
         lower = low.min(axis=0) < self._lowest
         self._lowest = np.where(lower, low.min(axis=0), self._lowest)
         self._row = np.where(lower, first_row + low.argmin(axis=0), self._row)
@@ -127,7 +136,17 @@ class Gaps:
         return (0.0, -1) if at is None else (float(outside[at]), int(self._row[at]))
 
     def only(self, gap: npt.NDArray[np.bool_]) -> float | None:
-        """The value that all values below 0 outside of gaps have; None: there are none, or others."""
+        """The value that all values below 0 outside of gaps have; None: none, others, or it may be a background."""
         low = ~gap & (self._lowest < 0)
         lowest, highest = self._lowest[low].min(initial=0), self._highest[low].max(initial=-np.inf)
-        return float(lowest) if lowest == highest else None
+        if lowest != highest or self._is_scattered(low):
+            return None
+        return float(lowest)
+
+    def _is_scattered(self, low: npt.NDArray[np.bool_]) -> bool:
+        """Whether flags below 0 of these pixels come and go from image to image and from pixel to pixel."""
+        n_least, part, most = SCATTERED
+        hits = self._hits[:-1].sum(axis=0)[low]
+        if not hits.any() or np.median(hits) < max(n_least, part * len(self.n_flags)):
+            return False
+        return bool(self._beside[low].sum() <= most * hits.sum())

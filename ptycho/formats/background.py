@@ -21,6 +21,11 @@ MOST: Final = 0.9
 """Part of the images from which on a pixel holds a flag, and of the pixels from which on an image was not measured:
 noise around 0 is less often one of the flags."""
 
+SCATTERED: Final = (0.5, 0.05, 0.7)
+"""Part of the dark pixels that the values of a background are in, when they are those of flags; the share of the images
+in which it is below 0 in each, at least; and the share of such pixels beside which the next one is below 0 as well, at
+most: flags are in fixed pixels, or in blocks of few images."""
+
 LARGEST: Final = 0.5
 """Part of the largest count that no background exceeds, as integers that ran over and values that mark pixels do."""
 
@@ -63,7 +68,9 @@ def background_of(seen: Array, silent: Mask, *, are_counts: bool) -> Background 
         return None
     top = counts[~np.isin(counts, _TOPS)].max()
     bound, parts = -LARGEST * float(top), low[~_is_whole(low)]
-    if not len(parts) and (float(low.min()) < bound or low.min() == low.max() or is_flag(low).all()):
+    if not len(parts) and float(low.min()) < bound:
+        return None
+    if not len(parts) and (low.min() == low.max() or is_flag(low).all()) and not _is_scattered(seen, known):
         return None
     lowest = min(bound, MARGIN * float(parts.min(initial=0)))
     held = seen[:, flagged]
@@ -102,6 +109,18 @@ def _unmeasured(hit: Mask, known: Mask) -> Mask:
     """Which images hold flags in most of the pixels that are known, bool (k, 1, 1)."""
     n_hit, n_known = (np.count_nonzero(one, axis=(1, 2), keepdims=True) for one in (hit, known))
     return np.asarray(n_hit > MOST * n_known)
+
+
+def _is_scattered(seen: Array, known: Mask) -> bool:
+    """Whether values below 0 are in most dark pixels, in some images each, and next to others."""
+    part, least, most_beside = SCATTERED
+    low, n_known = known & (seen < 0), known.sum(axis=0)
+    dark = (known & (seen <= 0)).any(axis=0)
+    share = low.sum(axis=0) / np.maximum(1, n_known)
+    varies = (share >= least) & (share <= MOST)
+    n_pairs = np.count_nonzero(low[..., :-1] & known[..., 1:])
+    n_beside = np.count_nonzero(low[..., :-1] & low[..., 1:])
+    return bool(varies.sum() > part * dark.sum() and n_beside <= most_beside * n_pairs)
 
 
 def is_flag(values: Array) -> Mask:

@@ -90,6 +90,32 @@ def test_counts_that_are_set_are_read_from_the_data_contract_as_well(tmp_path: P
                 RawData.from_file(tmp_path / "scan.npz", domain=domain)
 
 
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_whole_number_that_was_taken_off_leaves_no_flags(tmp_path: Path, level: int) -> None:
+    counts = COUNTS.astype(np.int32) + np.random.default_rng(0).poisson(level, COUNTS.shape) - level
+    assert counts.min() == -level
+    in_hdf5 = read(standard(tmp_path / "scan.h5", patterns=counts), **NAMED, **LENGTHS)
+    for scan in (in_hdf5, RawData.from_arrays(counts, positions_px(), None, domain="intensity")):
+        assert "below_zero" in names(scan)
+        assert scan.bad_pixels is None
+        np.testing.assert_array_equal(scan.patterns, np.maximum(counts, 0))
+    with pytest.raises(
+        DataError, match="set measurement_domain to intensity, or these values to 0"
+    ) as caught:
+        RawData.from_arrays(counts, positions_px(), None)
+    assert "dead_value" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [-1, -2])
+@pytest.mark.parametrize("place", [(slice(5), slice(0, 10)), (slice(0, None, 3), slice(10, 13))])
+def test_a_flag_in_blocks_of_some_patterns_is_no_background(value: int, place: tuple[slice, slice]) -> None:
+    counts = COUNTS.astype(np.int32)
+    counts[place] = value
+    for domain in ("auto", "intensity"):
+        with pytest.raises(DataError, match=f"set dead_value to {value}, or name a mask"):
+            RawData.from_arrays(counts, positions_px(), None, domain=domain)
+
+
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("door", ["file", "export", "load", "arrays", "metadata", "columns", "masked"])
 def test_every_door_takes_0_for_counts_below_zero(tmp_path: Path, whole: bool, door: str) -> None:
