@@ -8,6 +8,7 @@ import numpy as np
 from scipy import spatial  # pyright: ignore[reportMissingTypeStubs]
 
 from ptycho.pattern_statistics import Summary
+from ptycho.pixel_verdicts import as_in_file
 from ptycho.stored_array import Array, Stack
 from ptycho.verdict import Verdict
 
@@ -100,19 +101,17 @@ def of_empty_frames(rows: Array, n: int) -> Iterator[Verdict]:
 
 
 def of_unmeasured(
-    summary: Summary, dtype: np.dtype[Any], in_file: np.dtype[Any] | None = None
+    summary: Summary, rows: Array, dtype: np.dtype[Any], in_file: np.dtype[Any] | None = None
 ) -> Iterator[Verdict]:
     """The verdict on patterns that were not measured.
 
     Args:
         summary: of the patterns.
+        rows: int64 (k,), numbers of those that were not measured.
         dtype: of the patterns.
         in_file: of those in their file, whose largest integer becomes that of this dtype, or NaN; None: the same.
     """
-    rows, held = summary.unmeasured, summary.unmeasured_value
-    largest = float(np.iinfo(dtype).max) if dtype.kind in "iu" else np.nan
-    if in_file not in (None, dtype) and in_file.kind in "iu" and (np.isnan(held) or held == largest):
-        held = float(np.iinfo(in_file).max)
+    held = as_in_file(summary.unmeasured_value, dtype, in_file)
     if len(rows):
         value = "no number" if np.isnan(held) else f"{held:.0f}"
         what = f"{value} in most pixels, which detectors write without a measurement"

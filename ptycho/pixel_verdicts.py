@@ -1,6 +1,6 @@
 """What the pixels of the patterns tell: order and centre, flags, saturation, the mask."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
@@ -228,18 +228,39 @@ def of_background(counts: Array, bad: Mask | None = None) -> Iterator[Verdict]:
         )  # fmt: skip
 
 
-def of_flags(summary: Summary, dtype: str, n_patterns: int | None = None) -> Iterator[Verdict]:
+def as_in_file(value: float, dtype: np.dtype[Any], in_file: np.dtype[Any] | None) -> float:
+    """The flag of patterns, which becomes the largest integer of their dtype, or NaN, as their file holds it.
+
+    Args:
+        value: of the patterns.
+        dtype: of the patterns.
+        in_file: of those in their file; None: the same.
+    """
+    largest = float(np.iinfo(dtype).max) if dtype.kind in "iu" else np.nan
+    if (
+        in_file in (None, dtype)
+        or in_file.kind not in "iu"
+        or not (np.isnan(value) or float(value) == largest)
+    ):
+        return value
+    return float(np.iinfo(in_file).max)
+
+
+def of_flags(
+    summary: Summary, dtype: str, n_patterns: int | None = None, named: Callable[[float], float] = float
+) -> Iterator[Verdict]:
     """Values that hold no measurement, and the largest value of an integer.
 
     Args:
         summary: of the patterns, or of some of them.
         dtype: the name of their dtype.
         n_patterns: how many patterns there are; None: as many as were looked at.
+        named: a flag -> what their file holds.
     """
     n_seen = len(summary.frame_total)
     some = f" of the {n_seen} patterns that were looked at" if n_seen < (n_patterns or 0) else ""
     if summary.flagged is not None:
-        values = " or ".join(f"{value:.0f}" for value in summary.flags)
+        values = " or ".join(f"{named(value):.0f}" for value in summary.flags)
         n_flagged = int(np.count_nonzero(summary.flagged))
         where, everywhere = "", ""
         if summary.partly is not None:
@@ -256,7 +277,7 @@ def of_flags(summary: Summary, dtype: str, n_patterns: int | None = None) -> Ite
             "Mark such pixels as bad (mask_file), or set dead_value, to silence this warning.",
         )  # fmt: skip
     if summary.stray is not None:
-        value, is_one = f"{summary.stray:.0f}", summary.n_stray == 1
+        value, is_one = f"{named(summary.stray):.0f}", summary.n_stray == 1
         yield Verdict(
             "flagged_values", "warning", summary.n_stray, "values",
             f"{counted(summary.n_stray, 'value')}{some} {'is' if is_one else 'are'} {value} or more, which detectors "

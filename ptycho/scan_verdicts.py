@@ -7,6 +7,7 @@ out. The statistics are in `ptycho.pixel_verdicts`, `spot_verdicts`, `frame_verd
 import logging
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -86,6 +87,7 @@ class _Frames(NamedTuple):
     used: Array
     empty: Array
     far: Array
+    """Numbers of all positions of the scan that are far off."""
     bright: Array
     repeated: Array
 
@@ -117,7 +119,8 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
     is_inverted = any(one.name == "mask" for one in found)
     of_order = [*pixel_verdicts.of_order(None if is_inverted else sample.mean(axis=0), scan.probe)]
     is_in_order, hot_counts = not of_order, 0.0
-    found += [*of_order, *pixel_verdicts.of_flags(summary, str(patterns.dtype))]
+    as_in_file = partial(pixel_verdicts.as_in_file, dtype=patterns.dtype, in_file=scan.dtype)
+    found += [*of_order, *pixel_verdicts.of_flags(summary, str(patterns.dtype), named=as_in_file)]
     if n >= FEWEST_PATTERNS and is_in_order and not is_inverted:
         tops = _of_others(summary, measured, bad_of_rows, rows) if len(frames.bright) else summary
         used = replace(scan, patterns=patterns, bad=bad, summary=tops)
@@ -127,15 +130,17 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
     mean_counts = max(float(totals.mean()), 0.0)
     step = None if decision.domain == "amplitude" else looked_at.step
     found += [
-        *frame_verdicts.of_unmeasured(summary, patterns.dtype, scan.dtype),
+        *frame_verdicts.of_unmeasured(
+            summary, _numbers(scan, summary.unmeasured), patterns.dtype, scan.dtype
+        ),
         *frame_verdicts.of_photons(mean_counts, step),
     ]
-    found += frame_verdicts.of_bright_frames(_numbers(scan, frames.bright), n)
     found += frame_verdicts.of_repeated_frames(_numbers(scan, frames.repeated), n)
     if not is_inverted:
+        found += frame_verdicts.of_bright_frames(_numbers(scan, frames.bright), n)
         found += frame_verdicts.of_empty_frames(_numbers(scan, frames.empty), n)
     if where is not None and scan.positions is not None:
-        found += position_verdicts.of_far_off(frames.far, where)
+        found += position_verdicts.of_far_off(frames.far, scan.positions)
         if is_in_order:
             found += _of_positions(scan, scan.positions, where, rows, totals)
     found += position_verdicts.of_field(
@@ -167,8 +172,11 @@ def _frames_of(scan: Seen, where: Array | None) -> _Frames:
     """
     n, size, unmeasured = len(scan.patterns), scan.patterns.shape[-1], scan.summary.unmeasured
     dark = frame_verdicts.empty_frames(scan.summary)
-    far = np.empty(0, np.int64) if where is None else position_verdicts.far_off_positions(where, size)
-    rows = np.delete(np.arange(n), np.union1d(np.union1d(dark, unmeasured), far))
+    far = np.empty(0, np.int64)
+    if scan.positions is not None:
+        far = position_verdicts.far_off_positions(scan.positions, size)
+    far_rows = far if scan.rows is None else np.flatnonzero(np.isin(scan.rows, far))
+    rows = np.delete(np.arange(n), np.union1d(np.union1d(dark, unmeasured), far_rows))
     bright, repeated = _wrong_frames(scan, where, rows)
     used = np.setdiff1d(rows, np.union1d(bright, repeated))
     return _Frames(used, np.setdiff1d(dark, unmeasured), far, bright, repeated)
@@ -284,7 +292,7 @@ def _of_pixels(
     if not may_be_light(spot_verdicts.PAIR):
         hits = spot_verdicts.cosmic_hits(scan.patterns, scan.summary, counts, light, bad, power)
         hits = hits[np.isin(hits[:, 0], rows)]
-        found += spot_verdicts.of_cosmic_hits(hits)
+        found += spot_verdicts.of_cosmic_hits(np.column_stack([_numbers(scan, hits[:, 0]), hits[:, 1:]]))
         bad = _with_hits(bad, hits, scan.patterns.shape)
     top = np.where(hot, 0, scan.summary.top)
     top[tuple(hits[:, 1:].T)] = 0

@@ -191,6 +191,8 @@ class Reading(NamedTuple):
     """Whether binning adds up squares."""
     bad: Mask | None = None
     """(H, W), pixels whose values mean nothing, before cropping."""
+    flags: tuple[float, ...] = ()
+    """Values that are no measurement: a sum of pixels, one of which holds one, becomes the largest flag."""
     lowest: float = 0.0
     """Values from this one up to 0 are counts of 0, see `ptycho.formats.background`."""
 
@@ -219,10 +221,15 @@ class Reading(NamedTuple):
         lost = unmeasured_in(block, self.bad, self.window.box) if self.window.bin > 1 else {}
         if self.marks_single_values and lost:
             marked[[*lost]] = False
-        if silent.any():
+        hit = np.isin(block, self.flags) & ~silent
+        hit[[*lost]] = False
+        if silent.any() or hit.any():
+            silent = silent | hit
             block = np.where(silent, np.zeros((), block.dtype), block)
         found = self.window.added_up(self.window.cut(block, 0), squares=self.squares)
         found = found.astype(self.dtype(block.dtype), copy=False)
+        if hit.any():
+            found[self.window.any_of(self.window.cut(hit, False))] = max(may_be_flags(found.dtype))
         for row, flag in lost.items():
             found[row] = flag if flag in may_be_flags(found.dtype) or not flag > 0 else _largest(found.dtype)
         return found, self.window.any_of(self.window.cut(marked, True)) if self.marks_single_values else None

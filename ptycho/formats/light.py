@@ -6,12 +6,13 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
+from ptycho.detector_gaps import may_be_flags
 from ptycho.formats.background import Background, background_of
 from ptycho.formats.detector_masks import bad_of
 from ptycho.formats.frames import Images, Window, blocks_of
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
-from ptycho.pattern_statistics import LOOKED_AT, SAMPLE, Mask, summarize
+from ptycho.pattern_statistics import ISOLATED, LOOKED_AT, SAMPLE, Mask, summarize
 from ptycho.pixel_verdicts import BRIGHT, of_flags, of_saturation, without_spots
 from ptycho.spot_verdicts import hot_pixels
 from ptycho.stored_array import Array
@@ -37,6 +38,8 @@ class Marks(NamedTuple):
     """(H, W), pixels that hold a flag of the detector; None: none."""
     saturation: float | None
     """Value at which the detector saturates; None: it does not."""
+    flags: tuple[float, ...]
+    """Values that are flags where images hold them that were not looked at: far above all that was measured."""
     verdicts: tuple[Verdict, ...]
 
 
@@ -146,7 +149,8 @@ def marks_in(
         if said := of_saturation(np.where(hot, 0, sample), level, power):
             verdicts.append(said)
             bound = level
-    return Marks(flagged, bound if stated is None else stated, tuple(verdicts))
+    flags = [value for value in may_be_flags(seen.dtype) if summary.maximum < ISOLATED * value]
+    return Marks(flagged, bound if stated is None else stated, tuple(flags), tuple(verdicts))
 
 
 def _looked_at(sources: Sources, tree: Tree, images: Images, most: int = SAMPLE) -> tuple[Array, Mask]:

@@ -85,17 +85,17 @@ def _with_pixels(plan: Plan, sources: Sources, domain: str) -> Plan:
     squares = sources.attempt(lambda: _adds_squares(sources, images, window, domain)) or False
     background = sources.attempt(lambda: background_in(sources, tree, images, domain))
     flagged = None if background is None else background.flagged
-    marks, saturation = None, sources.settings.saturation
+    marks, saturation, flags = None, sources.settings.saturation, ()
     if window.bin > 1:
         marks = sources.attempt(
             lambda: marks_in(sources, tree, images, window, squares=squares, flagged=flagged)
         )
     if marks is not None:
-        flagged, saturation, _ = marks
+        flagged, saturation, flags, _ = marks
     masked = sources.attempt(lambda: masks(sources, images, window, flagged))
     silent, bad = (None, None) if masked is None else masked
     lowest = 0.0 if background is None else background.lowest
-    reading = Reading(window, sources.settings.dead_value, saturation, squares, silent, lowest)
+    reading = Reading(window, sources.settings.dead_value, saturation, squares, silent, flags, lowest)
     return plan._replace(reading=reading, bad=bad, marks=marks, background=background)
 
 

@@ -1,5 +1,6 @@
 """Patterns that were not measured, spots of hot pixels, and where the beam is beside gaps and without a probe."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,29 @@ def test_a_pattern_that_was_not_measured_is_left_out_of_any_size_of_pixels(
     assert bin_ == 1 or wanted.max() > 65535
 
 
+@pytest.mark.parametrize(("dtype", "value"), [("uint16", 65535), ("uint32", 2**32 - 1), ("int32", 2**31 - 1)])
+@pytest.mark.parametrize("n_pixels", [4, 400])
+def test_flags_are_no_counts_where_pixels_are_binned(
+    tmp_path: Path, dtype: str, value: int, n_pixels: int
+) -> None:
+    counts, rows = (COUNTS / COUNTS.max() * 20000).round().astype(dtype), [5, 65]
+    assert not np.isin(rows, np.linspace(0, 99, 64).astype(int)).any()
+    hit = np.zeros(counts.shape, bool)
+    hit[rows, 40:50, 4 : 4 + n_pixels // 10] = True
+    hit[rows, 40, 10:14] = True
+    places = CLEAN.positions_px * 7.5e-9
+    found = []
+    for patterns in (np.where(hit, np.array(value, dtype), counts), counts):
+        path = standard(tmp_path / "scan.h5", patterns=patterns, y=places[:, 0], x=places[:, 1])
+        found.append(RawData.from_file(path, "intensity", reading=DataConfig(**NAMED, **LENGTHS, bin=2)))
+    scan, clean = found
+    assert names(scan)[-1] in ("flagged_pixels", "flagged_values")
+    assert str(value) in scan.verdicts[-1].sentence
+    bad = np.broadcast_to(np.asarray(scan.bad_pixels), clean.patterns.shape)
+    assert bad[hit.reshape(100, 32, 2, 32, 2).any((2, 4))].all()
+    np.testing.assert_array_equal(scan.patterns, np.where(bad, 0, clean.patterns))
+
+
 @pytest.mark.parametrize("with_probe", [True, False])
 @pytest.mark.parametrize("shape", [(2, 3), (3, 2), (3, 3)])
 @pytest.mark.parametrize("at", [(5, 5), (44, 20)])
@@ -408,3 +432,26 @@ def test_few_wide_patterns_do_not_make_those_of_a_narrow_beam_empty() -> None:
     counts = narrow()
     counts[[4, 7], 20:44, 20:44] += 20000
     assert len(scan_of(counts)) >= 98
+
+
+def test_patterns_are_numbered_as_in_the_scan_where_a_part_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = np.resize(np.arange(100), 400)
+    counts, places = COUNTS[order].astype(np.int32), CLEAN.positions_px[order] * 7.5e-9
+    places += np.repeat(np.arange(4), 100)[:, None] * 3e-9
+    monkeypatch.setattr("ptycho.pattern_statistics.LOOKED_AT", counts.nbytes // 4)
+    read_alone = partial(
+        RawData.from_file, domain="intensity", reading=DataConfig(**NAMED, **LENGTHS), some=True
+    )
+    path = standard(tmp_path / "scan.h5", patterns=counts, y=places[:, 0], x=places[:, 1])
+    rows = read_alone(path).rows
+    lost, hit = int(rows[-1]), int(rows[-2])
+    off = int(np.setdiff1d(np.arange(400), rows)[-1])
+    assert hit > len(rows)
+    counts[lost], counts[hit, 9, 9], places[off] = -1, 50000, 1.0
+    path = standard(tmp_path / "scan.h5", patterns=counts, y=places[:, 0], x=places[:, 1])
+    said = {verdict.name: verdict.sentence for verdict in read_alone(path).verdicts}
+    assert f"({lost}) holds -1" in said["unmeasured_frames"]
+    assert f"in pattern {hit}, row 9" in said["cosmic_hits"]
+    assert f"position {off} (" in said["far_off_position"]
