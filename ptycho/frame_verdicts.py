@@ -54,6 +54,8 @@ FLAT: Final = 1e-8
 
 EQUAL: Final = 5e-5
 """R factor of the mean pattern below which patterns are the same."""
+NEARLY_ALL: Final = 0.9
+"""Share of the patterns from which on those that repeat the one before are all kept, as patterns that are equal."""
 OF_EQUAL: Final = (
     "patterns: expected patterns that differ; got equal ones",
     "They show no object: look for the right array, or for a beam that missed the object.",
@@ -173,9 +175,19 @@ def repeated_frames(patterns: Stack, summary: Summary, positions: Array, rows: A
     return found if len(found) < len(rows) - 1 else found[:0]
 
 
-def of_repeated_frames(rows: Array, n: int) -> Iterator[Verdict]:
-    """The verdict on `repeated_frames` of a scan of `n` patterns."""
-    if len(rows):
+def are_equal(repeated: Array, n: int) -> bool:
+    """Whether so many of `n` patterns repeat the one before that the scan shows no object."""
+    return len(repeated) > NEARLY_ALL * n
+
+
+def of_repeated_frames(rows: Array, n: int, *, kept: bool) -> Iterator[Verdict]:
+    """The verdict on `repeated_frames` of a scan of `n` patterns, and whether they are kept as `are_equal`."""
+    if len(rows) and kept:
+        share = (
+            f"{len(rows)} of {n} patterns hold exactly the counts of the pattern before, at another position"
+        )
+        yield Verdict("equal_patterns", "warning", len(rows), "patterns", share, OF_EQUAL[1])
+    elif len(rows):
         held = _left_out(rows, n, "exactly the counts of the pattern before, at another position")
         remedy = "Look for a detector that sent its last image again."
         yield Verdict("repeated_frames", "warning", len(rows), "patterns", held, remedy)

@@ -107,7 +107,8 @@ def inspected(scan: ScanView, orientation: Compared, entries: tuple[str, ...] = 
         "counts": np.histogram(counts[counts > 0], bins=N_BINS)[0] if (counts > 0).any() else np.zeros(1),
         "largest": np.array(counts.max()),
     }
-    verdicts = (*scan.verdicts, *of_equal(counts), *([better] if better else []))
+    known = any(verdict.name == "equal_patterns" for verdict in scan.verdicts)
+    verdicts = (*scan.verdicts, *(() if known else of_equal(counts)), *([better] if better else []))
     return Inspection(facts, verdicts, entries, images)
 
 

@@ -135,7 +135,8 @@ def examine(scan: Seen, decide: Callable[[Stack, Sample], Decision]) -> Examined
         ),
         *frame_verdicts.of_photons(mean_counts, step),
     ]
-    found += frame_verdicts.of_repeated_frames(_numbers(scan, frames.repeated), n)
+    kept = bool(np.isin(frames.repeated, rows).any())
+    found += frame_verdicts.of_repeated_frames(_numbers(scan, frames.repeated), n, kept=kept)
     if not is_inverted:
         found += frame_verdicts.of_bright_frames(_numbers(scan, frames.bright), n)
         found += frame_verdicts.of_empty_frames(_numbers(scan, frames.empty), n)
@@ -178,7 +179,9 @@ def _frames_of(scan: Seen, where: Array | None) -> _Frames:
     far_rows = far if scan.rows is None else np.flatnonzero(np.isin(scan.rows, far))
     rows = np.delete(np.arange(n), np.union1d(np.union1d(dark, unmeasured), far_rows))
     bright, repeated = _wrong_frames(scan, where, rows)
-    used = np.setdiff1d(rows, np.union1d(bright, repeated))
+    used = np.setdiff1d(rows, bright)
+    if not frame_verdicts.are_equal(repeated, len(used)):
+        used = np.setdiff1d(used, repeated)
     return _Frames(used, np.setdiff1d(dark, unmeasured), far, bright, repeated)
 
 

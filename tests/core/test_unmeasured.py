@@ -242,6 +242,16 @@ def test_patterns_of_a_detector_that_sent_its_last_image_again_are_left_out() ->
     np.testing.assert_array_equal(scan.patterns, np.delete(COUNTS, slice(21, 80), axis=0))
 
 
+@pytest.mark.parametrize("other", [0, COUNTS[51]])
+def test_patterns_that_are_equal_but_for_one_are_said_to_be_equal(other: Any) -> None:
+    counts = np.tile(COUNTS[20], (100, 1, 1))
+    counts[50] = other
+    scan = scan_of(counts)
+    assert "equal_patterns" in names(scan)
+    assert "repeated_frames" not in names(scan)
+    assert len(scan) >= 99
+
+
 def test_a_pattern_taken_twice_at_one_position_is_kept() -> None:
     twice = np.repeat(np.arange(len(COUNTS)), 2)
     scan = RawData.from_arrays(COUNTS[twice], CLEAN.positions_px[twice], CLEAN.probe, domain="intensity")
