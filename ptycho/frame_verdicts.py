@@ -27,7 +27,7 @@ BRIGHT: Final = (6.0, 8, (2, 4))
 which on it was not measured as they were: a pinhole gives 5 where half of a beam overlaps, at the first rank; the last
 one is for what is left where there are such patterns. Light is the root of the sum of squares of what is stored."""
 
-NEAR: Final = (0.5, 3)
+NEAR: Final = (0.55, 3)
 """Part of the probe's diameter within which a pattern must have so many others to be judged by them: farther ones need
 not see what it sees."""
 

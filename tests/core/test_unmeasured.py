@@ -465,3 +465,14 @@ def test_patterns_are_numbered_as_in_the_scan_where_a_part_is_read(
     assert f"({lost}) holds -1" in said["unmeasured_frames"]
     assert f"in pattern {hit}, row 9" in said["cosmic_hits"]
     assert f"position {off} (" in said["far_off_position"]
+
+
+@pytest.mark.parametrize("part", [0.5, 0.52])
+def test_a_bright_pattern_is_left_out_where_steps_are_about_half_of_the_probe(part: float) -> None:
+    step = part * probe_diameter_px(np.asarray(CLEAN.probe))
+    places = np.stack(np.meshgrid(*[np.arange(10) * step] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
+    counts = np.random.default_rng(0).poisson(np.tile(COUNTS.mean(axis=0), (100, 1, 1)))
+    counts[44] *= 1000
+    scan = RawData.from_arrays(counts, places, CLEAN.probe, domain="intensity")
+    assert "bright_frames" in names(scan)
+    assert len(scan) == 99
