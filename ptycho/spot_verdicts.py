@@ -94,7 +94,7 @@ def hot_pixels(
         bad: bool, (N, N) or (n, N, N), pixels that were not measured.
         meant: (N, N), light of the probe's far field; where it outshines what is around, a pixel must do so the more.
     """
-    light = (counts.sum(axis=0) - counts.max(axis=0)) / max(1, len(counts) - 1)
+    light = (counts.sum(axis=0, dtype=np.float64) - counts.max(axis=0)) / max(1, len(counts) - 1)
     least = max(HOT_SHARE * light.sum(), FEWEST_COUNTS * photon_unit(counts, light) / len(counts))
     silent: Mask | None = bad if bad is None or bad.ndim == 2 else np.asarray(bad.any(axis=0))
     around = _around(light, rank, silent)

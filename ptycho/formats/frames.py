@@ -77,8 +77,11 @@ class Window(NamedTuple):
         if self.bin > 1:
             n = self.side // self.bin
             parts = square.reshape(*square.shape[:-2], n, self.bin, n, self.bin)
+            wide = np.result_type(parts.dtype, np.float32) if parts.dtype.kind == "f" else None
             square = (
-                np.sqrt((parts.astype(np.float32) ** 2).sum((-3, -1))) if squares else parts.sum((-3, -1))
+                np.sqrt((parts.astype(wide or np.float32) ** 2).sum((-3, -1)))
+                if squares
+                else parts.sum((-3, -1), dtype=wide)
             )
         return self._padded(square, 0)
 
@@ -203,9 +206,11 @@ class Reading(NamedTuple):
 
     def dtype(self, stored: np.dtype[Any]) -> np.dtype[Any]:
         """What patterns of such images are held in."""
-        if stored.kind in "iu" and self.window.bin > 1:
-            small = np.int32 if stored.kind == "i" else np.uint32
-            return np.dtype(np.float32 if self.squares else small if stored.itemsize <= 2 else np.int64)
+        if self.window.bin > 1 and stored.itemsize <= 2:  # a sum may be larger than what such a dtype holds
+            small = {"i": np.int32, "u": np.uint32}.get(stored.kind, np.float32)
+            return np.dtype(np.float32 if self.squares else small)
+        if self.window.bin > 1 and stored.kind in "iu":
+            return np.dtype(np.float32 if self.squares else np.int64)
         return stored.newbyteorder("=")
 
     def patterns(self, block: Array) -> tuple[Array, Mask | None]:
