@@ -342,8 +342,8 @@ def of_mask(light: Array, masked: Array, stated: Mask) -> Iterator[Verdict]:
     if share > 0.5:
         yield Verdict(
             "mask", "warning", share, "of the light",
-            f"the bad pixels leave out {share:.0%} of the light, and are {np.mean(stated):.0%} of the pixels: a "
-            "bad pixel is one that was NOT measured",
+            f"the bad pixels leave out {share:.0%} of the light, and are {np.mean(stated) * light.size:.0f} of the "
+            f"{light.size} pixels: a bad pixel is one that was NOT measured",
             "Invert the mask if it marks the good pixels, or set mask_marks to good.",
         )  # fmt: skip
 

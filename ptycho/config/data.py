@@ -183,10 +183,11 @@ class DataConfig(CheckedDataclass, table="data"):
     auto: where the format has one, or NeXus; none: no mask of the file is used."""
 
     mask_marks: Annotated[Literal["bad", "good"], Exact()] | None = None
-    """Pixels where the mask is not zero: bad or good ones; none: as in the format, else bad."""
+    """Pixels where a mask that is named (mask, mask_file) is not zero: bad or good ones; none: as in the format, else
+    bad."""
 
     mask_file: OptionalFile = path(None)
-    """A file with further bad pixels, which are not zero in it: .npy, or NPZ or HDF5 with one image in it."""
+    """A file with a mask of further bad pixels: .npy, or NPZ or HDF5 with one image in it."""
 
     dead_value: Annotated[float, Strict(), AllowInfNan(False), Exact()] | None = None
     """Value that the detector writes for pixels without a measurement; these are left out."""

@@ -95,8 +95,9 @@ def _stated(sources: Sources, images: Images) -> tuple[Mask | None, _Single | No
         DataError: as `masks`.
     """
     whole = _from_file(sources, images)
-    marks_good = (sources.settings.mask_marks or sources.layout.mask_marks) == "good"
-    marks = _Marks(marks_good, sources.layout.harmless_bits)
+    beside_own = sources.settings.mask_file is not None and not _named(sources)
+    written = None if beside_own else sources.settings.mask_marks  # then they are told of the file of its own
+    marks = _Marks((written or sources.layout.mask_marks) == "good", sources.layout.harmless_bits)
     tree, stored = _in_file(sources, images)[0] or (None, None)
     if tree is None or stored is None:
         return whole, None
@@ -105,11 +106,19 @@ def _stated(sources: Sources, images: Images) -> tuple[Mask | None, _Single | No
         return whole, _Single(tree.path, Images(stored, images.axes, images.rows), marks)
     with reading(name, tree.path):
         values = marks.bad(stored.read(slice(None)).reshape(images.shape))
-    if values.all():
-        way_out = "bad" if marks_good else "good"
-        expected, advice = "some measured pixels", f"Set --mask-marks {way_out}, or invert the mask."
-        sources.refuse(name, expected, "none", advice, tree.path)
+    _refuse_all_bad(sources, name, values, marks, tree.path)
     return values if whole is None else whole | values, None
+
+
+def _refuse_all_bad(sources: Sources, name: str, bad: Mask, marks: _Marks, path: Path) -> None:
+    """Refuse a mask of the whole detector that leaves no pixel.
+
+    Raises:
+        DataError: it does.
+    """
+    if bad.all():
+        advice = f"Set --mask-marks {'bad' if marks.good else 'good'}, or invert the mask."
+        sources.refuse(name, "some measured pixels", "none", advice, path)
 
 
 def _named(sources: Sources) -> str | None:
@@ -126,7 +135,8 @@ def _in_file(sources: Sources, images: Images) -> tuple[tuple[Tree, Stored] | No
     named, layout, others = _named(sources), sources.layout, list[str]()
     folder = images.stored.name.rpartition("/")[0]
     beside = (f"{folder}/{name}" for name in layout.mask_beside)
-    for place in (named,) if named else (*beside, *layout.mask):
+    likely = dict.fromkeys(place.lstrip("/") for place in (*beside, *layout.mask))
+    for place in (named,) if named else likely:
         try:
             found = sources.stored("mask", (place,), "biuf", "a mask, numbers or True and False")
         except DataError:
@@ -164,8 +174,7 @@ def of_masks(sources: Sources, images: Images) -> Iterator[Verdict]:
         yield Verdict("mask_found", "note", None, "", text, "Set mask to use another one, or to none.")
     elif others and sources.settings.mask_file is None:
         size = f"{images.shape[0]} x {images.shape[1]} pixels"
-        told = {other.lstrip("/"): other for other in others}.values()
-        text = f"{' and '.join(told)}, and the patterns have {size}: no mask of the file is used"
+        text = f"{' and '.join(others)}, and the patterns have {size}: no mask of the file is used"
         yield Verdict("mask_found", "warning", None, "", text, "Name one that fits (mask, mask_file).")
 
 
@@ -221,4 +230,7 @@ def _from_file(sources: Sources, images: Images) -> Mask | None:
         expected = f"a mask of {images.shape[0]} x {images.shape[1]} pixels, bool or numbers"
         got = f"dtype {values.dtype}, shape {values.shape}"
         sources.refuse("mask_file", expected, got, "Name another file.", path)
-    return values != 0
+    marks = _Marks(sources.settings.mask_marks == "good", harmless_bits=0)
+    bad = marks.bad(values)
+    _refuse_all_bad(sources, "mask_file", bad, marks, path)
+    return bad
