@@ -1,5 +1,7 @@
 """Scan positions in the object: where the arrays are, their unit and order, and rasters that have no list of them."""
 
+import contextlib
+import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -7,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.config.quantities import ANGLES, LENGTHS, quantities
+from ptycho.data_error import DataError
 from ptycho.formats.geometry import Pair, detector_axes, spacing, unknown_lengths
 from ptycho.formats.orientation import oriented
 from ptycho.formats.sources import Found, Sources
@@ -16,6 +19,9 @@ from ptycho.verdict import Verdict
 
 UNITS: Final = (*LENGTHS, "px")
 """Of positions."""
+
+ORDERS: Final = {3: ("nHW", "HWn"), 4: ("yxHW", "xyHW", "HWyx", "HWxy")}
+"""Number of axes of patterns -> the orders that programs write, the usual one first; see `DataConfig.axes`."""
 
 
 class Scale(NamedTuple):
@@ -49,10 +55,14 @@ def positions(
     if not found:
         return _raster(sources, scale, grid)
     found, unit = _in_one_unit(sources, found)
+    if len(grid) == 2 and (stored := _scan_shapes(found)[0]) == grid[::-1] != grid:
+        got, names = f"{stored[0]} x {stored[1]}", " and ".join(one.name for one in found)
+        advice = advice_on_axes(sources) or "Name another array."
+        sources.refuse(names, f"{grid[0]} x {grid[1]} scan rows and columns, as of patterns", got, advice)
     listed = _listed(sources, found, n, grid, counted)
     if not np.isfinite(listed).all():
         got = f"{np.count_nonzero(~np.isfinite(listed))} NaN or infinite values"
-        sources.refuse(_names(sources), "finite positions", got, "Correct them in the file.")
+        sources.refuse(found[0].name, "finite positions", got, "Correct them in the file.")
     return oriented(_in_pixels(sources, listed, unit, scale), sources.settings_orientation)
 
 
@@ -111,7 +121,8 @@ def _in_one_unit(sources: Sources, arrays: tuple[Found, ...]) -> tuple[tuple[Fou
     if written or len(units) < 2:
         return arrays, written or (units[0] if units else default)
     if "px" in units:
-        sources.refuse(_names(sources), "positions in one unit", " and ".join(units), "Set --positions-unit.")
+        names = " and ".join(found.name for found in arrays)
+        sources.refuse(names, "positions in one unit", " and ".join(units), "Set --positions-unit.")
     metres = [
         found._replace(values=found.values * LENGTHS[unit])
         for found, unit in zip(arrays, stated, strict=True)
@@ -128,7 +139,7 @@ def _unknown_units(sources: Sources) -> list[str]:
 def of_reading(sources: Sources) -> Iterator[Verdict]:
     """How positions are read, as far as no setting says it: their unit, and which of two columns is which."""
     settings, layout = sources.settings, sources.layout
-    found, names = _arrays(sources), _names(sources)
+    found = _arrays(sources)
     for unit in _unknown_units(sources):
         text = f"the unit of the positions, {unit!r}, is not known: {layout.positions_unit} is taken for it"
         yield Verdict("positions_unit", "warning", None, "", text, "Set positions_unit.")
@@ -137,7 +148,7 @@ def of_reading(sources: Sources) -> Iterator[Verdict]:
             text = f"positions are in {unit}, as the file states"
             yield Verdict("positions_unit", "note", None, "", text, "")
     if len(found) == 1 and not layout.positions and not layout.basis and settings.positions_axes is None:
-        text = f"the first coordinate in {names} is taken as y (rows), the second as x (columns)"
+        text = f"the first coordinate in {found[0].name} is taken as y (rows), the second as x (columns)"
         remedy = "Set positions_axes to xy if x comes first."
         yield Verdict("positions_axes", "note", None, "", text, remedy)
 
@@ -162,6 +173,45 @@ def missing_positions(sources: Sources, n: int) -> None:
     sources.missing("positions", expected, of_both, of_one)
 
 
+def advice_on_axes(sources: Sources) -> str | None:
+    """How to set the axes of the patterns, as a sentence; None: no other order fits the positions better."""
+    with contextlib.suppress(DataError):
+        stored = sources.stored("patterns", sources.layout.patterns, "iuf", "")
+        shape: tuple[int, ...] = () if stored is None else stored[1].shape
+        written = sources.settings.axes or sources.layout.axes
+        usual, arrays = ORDERS.get(len(shape), ()), _arrays(sources)
+        orders = [written, *usual] if len(written) == len(shape) else [*usual]
+        fits = [one for one in orders if arrays and _fits(dict(zip(one, shape, strict=True)), arrays)]
+        if fits and fits[0] != orders[0]:
+            return f"Set --axes {fits[0]}: there are then as many patterns as positions."
+    return None
+
+
+def _fits(lengths: dict[str, int], arrays: tuple[Found, ...]) -> bool:
+    """Whether patterns with axes of these lengths, by their letters, are as many as positions."""
+    scan = tuple(lengths[letter] for letter in ("n" if "n" in lengths else "yx"))
+    return any(
+        scan == shape if len(scan) == len(shape) else math.prod(scan) == math.prod(shape)
+        for shape in _scan_shapes(arrays)
+    )
+
+
+def _scan_shapes(arrays: tuple[Found, ...]) -> list[tuple[int, ...]]:
+    """What a scan may be by its positions: scan rows and columns, or the number of positions."""
+    shapes = [tuple(length for length in found.values.shape if length > 1) for found in arrays]
+    if len(arrays) == 1:
+        return [shapes[0][1:] if _lies(arrays[0].values) else shapes[0][:-1]]
+    if shapes[0] == shapes[1] and len(shapes[0]) != 1:
+        return shapes[:1]
+    sizes = (arrays[0].values.size, arrays[1].values.size)
+    return [sizes] if sizes[0] != sizes[1] else [sizes[:1], sizes]
+
+
+def _lies(array: Array) -> bool:
+    """Whether the coordinates of positions are along the first axis of their array, and not along the last."""
+    return array.ndim > 1 and array.shape[0] in (2, 3) and array.shape[-1] not in (2, 3)
+
+
 def _listed(
     sources: Sources, arrays: tuple[Found, ...], n: int, grid: tuple[int, ...], counted: str
 ) -> npt.NDArray[np.float64]:
@@ -171,17 +221,15 @@ def _listed(
         return _joined(sources, (arrays[0], arrays[1]), n, grid, counted)
     (found,) = arrays
     array = found.values.astype(np.float64)
-    if array.ndim > 2:
-        array = array.reshape(-1, array.shape[-1])
-    if array.ndim == 2 and array.shape[0] in (2, 3) and array.shape[1] not in (2, 3):
-        array = array.T
+    if array.ndim > 1:
+        array = array.reshape(len(array), -1).T if _lies(array) else array.reshape(-1, array.shape[-1])
     if array.ndim != 2 or array.shape[1] not in (2, 3) or (n and len(array) != n):
         expected = f"{n} positions, shape ({n}, 2)" if n else "positions, shape (n, 2)"
         sources.refuse(
             found.name,
             expected,
             f"shape {found.values.shape}",
-            "Name another array: --positions.",
+            advice_on_axes(sources) or "Name another array: --positions.",
             found.path,
         )
     if layout.basis and settings.positions_axes is None:
@@ -195,11 +243,11 @@ def _joined(
 ) -> npt.NDArray[np.float64]:
     """Both coordinates of every position, also from the coordinates of scan rows and columns."""
     y, x = (found.values.astype(np.float64).reshape(-1) for found in apart)
-    if len(grid) == 2 and (len(y), len(x)) == grid and len(y) != n:
+    if (len(grid) == 2 and (len(y), len(x)) == grid and len(y) != n) or (not n and len(y) != len(x)):
         y, x = (array.reshape(-1) for array in np.meshgrid(y, x, indexing="ij"))
     for found, array in zip(apart, (y, x), strict=True):
         if n and len(array) != n:
-            advice = "Name another array, or write the file again."
+            advice = advice_on_axes(sources) or "Name another array, or write the file again."
             expected = f"one for each of the {n} {counted}"
             sources.refuse(found.name, expected, str(len(array)), advice, found.path)
     return np.stack((y, x), axis=1)
@@ -246,9 +294,3 @@ def _raster(sources: Sources, scale: Scale, grid: tuple[int, ...]) -> Array | No
 
 def _is_list(entry: Entry) -> bool:
     return len(entry.shape) in (1, 2) and entry.dtype.kind == "f" and max(entry.shape) > 1
-
-
-def _names(sources: Sources) -> str:
-    settings, layout = sources.settings, sources.layout
-    named = settings.positions or settings.positions_x or next(iter(layout.positions), "")
-    return named or "positions"

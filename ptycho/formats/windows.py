@@ -8,6 +8,7 @@ from ptycho.config.quantities import pair_of_numbers
 from ptycho.formats.frames import Images, Window
 from ptycho.formats.geometry import Pair
 from ptycho.formats.light import light_of
+from ptycho.formats.positions import advice_on_axes
 from ptycho.formats.sources import Sources
 from ptycho.formats.trees import Tree
 from ptycho.memory import available_bytes, size_text, too_large
@@ -35,6 +36,7 @@ def window_of(sources: Sources, tree: Tree, images: Images) -> Window:
     if not side or side % 2:
         largest = min(shape) // 2 * 2
         advice = f"Set --crop, to {largest} or less, and --centre where the beam is not in the middle."
+        advice = advice_on_axes(sources) or advice
         sources.refuse(name, "square patterns with an even side", f"{shape[0]} x {shape[1]} pixels", advice)
     if side > max(shape):
         sources.refuse(

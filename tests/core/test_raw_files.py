@@ -1,13 +1,28 @@
 """Raw files whose dtype, masks, axes or positions are not what the settings expect at first."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ptycho.data_error import DataError
-from tests.core.foreign_files import ALL, counts, read, standard
-from tests.core.test_formats import cut
+from tests.core.foreign_files import (
+    ALL,
+    LENGTHS,
+    N_SCAN,
+    NAMED,
+    PIXEL_M,
+    SQUARE,
+    H,
+    N,
+    W,
+    counts,
+    positions_px,
+    read,
+    standard,
+)
+from tests.core.test_formats import cut, moved
 
 # Sums of pixels
 
@@ -52,3 +67,47 @@ def test_how_many_pixels_a_mask_leaves_is_told_to_the_pixel(tmp_path: Path) -> N
     path = standard(tmp_path / "scan.h5", mask=bad)
     (said,) = [one for one in read(path, **ALL, mask="/entry/mask").verdicts if one.name == "mask"]
     assert "and are 397 of the 400 pixels" in said.text
+
+
+# Axes
+
+
+WHERE = positions_px() * PIXEL_M
+
+
+@pytest.mark.parametrize("settings", [{}, {"crop": 20}])
+def test_patterns_along_the_last_axis_are_told_as_such(tmp_path: Path, settings: dict[str, Any]) -> None:
+    stack = np.repeat(counts(), 2, axis=0)[:31, :, 3:27].transpose(1, 2, 0)
+    y, x = np.repeat(WHERE, 2, axis=0)[:31].T
+    both = np.stack((y, x))
+    path = standard(tmp_path / "scan.h5", patterns=stack, y=y, x=x, both=both)
+    together = {"patterns": "/entry/patterns", "positions": "/entry/both"}
+    for named in (NAMED, together):
+        with pytest.raises(DataError, match=r"Set --axes HWn: there are then as many patterns as positions"):
+            read(path, **named, **LENGTHS, **settings)
+        assert len(read(path, **named, **LENGTHS, axes="HWn").patterns) == 31
+
+
+@pytest.mark.parametrize("given", ["every", "rows and columns", "one array"])
+@pytest.mark.parametrize("axes", ["xyHW", "HWyx"])
+def test_axes_of_a_raster_are_told_by_its_positions(tmp_path: Path, axes: str, given: str) -> None:
+    grid = counts().reshape(*N_SCAN, H, W)[..., 3:27]
+    y, x = (one.reshape(N_SCAN) for one in WHERE.T)
+    stored = grid.transpose(1, 0, 2, 3) if axes == "xyHW" else grid.transpose(2, 3, 0, 1)
+    named = {"patterns": "/entry/patterns", "positions": "/entry/both"} if given == "one array" else NAMED
+    where = {"y": y[:, 0], "x": x[0]} if given == "rows and columns" else {"y": y, "x": x}
+    both = np.stack((y, x), axis=-1)
+    path = standard(tmp_path / "scan.h5", patterns=stored, **where, both=both)
+    with pytest.raises(DataError, match=f"Set --axes {axes}: there are then as many patterns as positions"):
+        read(path, **named, **LENGTHS)
+    scan = read(path, **named, **LENGTHS, axes=axes)
+    np.testing.assert_array_equal(scan.patterns, counts()[..., 3:27])
+    np.testing.assert_allclose(moved(scan), positions_px(), atol=1e-9)
+
+
+def test_both_coordinates_of_a_raster_may_come_first(tmp_path: Path) -> None:
+    stack = counts().reshape(*N_SCAN, H, W)[..., 3:27]
+    where = WHERE.T.reshape(2, *N_SCAN)
+    path = standard(tmp_path / "scan.h5", patterns=stack, y=None, x=None, where=where)
+    scan = read(path, **LENGTHS, patterns="/entry/patterns", positions="/entry/where")
+    np.testing.assert_allclose(moved(scan), positions_px(), atol=1e-9)

@@ -138,7 +138,8 @@ def test_a_mask_that_is_the_other_way_round_is_said(tmp_path, caplog, domain, co
     RawData.from_file(write(tmp_path, scan, bad_pixels=given))
     (warning,) = said(caplog)
     assert re.search(
-        r"the bad pixels leave out \d+% of the light, and are \d+ of the \d+ pixels: .*Invert the mask", warning
+        r"the bad pixels leave out \d+% of the light, and are \d+ of the \d+ pixels: .*Invert the mask",
+        warning,
     )
 
 
