@@ -60,9 +60,11 @@ def positions(
         advice = advice_on_axes(sources) or "Name another array."
         sources.refuse(names, f"{grid[0]} x {grid[1]} scan rows and columns, as of patterns", got, advice)
     listed = _listed(sources, found, n, grid, counted)
-    if not np.isfinite(listed).all():
-        got = f"{np.count_nonzero(~np.isfinite(listed))} NaN or infinite values"
-        sources.refuse(found[0].name, "finite positions", got, "Correct them in the file.")
+    columns = listed.T if len(found) == 2 else [listed]
+    for one, values in zip(found, columns, strict=True):
+        if not np.isfinite(values).all():
+            got = f"{np.count_nonzero(~np.isfinite(one.values))} NaN or infinite values"
+            sources.refuse(one.name, "finite positions", got, "Correct them in the file.", one.path)
     return oriented(_in_pixels(sources, listed, unit, scale), sources.settings_orientation)
 
 

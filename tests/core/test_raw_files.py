@@ -111,3 +111,18 @@ def test_both_coordinates_of_a_raster_may_come_first(tmp_path: Path) -> None:
     path = standard(tmp_path / "scan.h5", patterns=stack, y=None, x=None, where=where)
     scan = read(path, **LENGTHS, patterns="/entry/patterns", positions="/entry/where")
     np.testing.assert_allclose(moved(scan), positions_px(), atol=1e-9)
+
+
+# Positions
+
+
+@pytest.mark.parametrize("axis", ["y", "x"])
+def test_positions_that_are_no_number_are_named_by_their_own_array(tmp_path: Path, axis: str) -> None:
+    where = dict(zip("yx", WHERE.T.copy(), strict=True))
+    where[axis][7] = np.nan
+    with pytest.raises(DataError, match=f"/entry/{axis}: expected finite positions; got 1 NaN"):
+        read(standard(tmp_path / "scan.h5", **where), **ALL)
+    both = np.stack((*where.values(), np.full(N, np.nan)), axis=1)  # the third is not used
+    path = standard(tmp_path / "scan.h5", both=both)
+    with pytest.raises(DataError, match=r"/entry/both: expected finite positions"):
+        read(path, **LENGTHS, **SQUARE, patterns="/entry/patterns", positions="/entry/both")
