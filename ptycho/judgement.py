@@ -55,6 +55,8 @@ FALL: Final = "deviance_fall"
 """Figure with the share by which the deviance fell in the last ten iterations."""
 NOTICED: Final = "noticed"
 """Figure with the warnings of the scan: name, sentence and remedy of each."""
+DOMAIN: Final = "measurement_domain"
+"""Name of the warning that the values speak against the way that patterns are read."""
 
 CAUSES: Final = "Likely causes, the likeliest first: "
 """Before the causes at the end of a problem."""
@@ -300,7 +302,8 @@ def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]
     if few and not is_unexplained(figures):
         return [*noticed, *few]
     is_set = figures.get("prior_weight_origin") == "set" and not few
-    domain = "patterns read in the wrong measurement_domain"
+    domain = "patterns read in the wrong measurement_domain" + (", or not in photons" if is_no_noise else "")
+    is_doubted = any(one.get("name") == DOMAIN for one in _warnings(figures))
     refined = figures.get("refined")
     is_fixed = isinstance(refined, list) and "probe" not in refined
     probe = "a probe that does not belong to the scan" + (
@@ -313,14 +316,15 @@ def likely_causes(figures: Mapping[str, Any], kind: Kind, noticed: Iterable[str]
         order = "positions of the wrong sign, order (x and y exchanged), unit or scale (distance, energy, pixel sizes)"
         others = [order, probe, *refinements]
     return [
+        *([domain] if is_doubted else []),
         *noticed,
         *few,
         *(["a prior_weight that is too large"] if is_set else []),
         *(["too few iterations"] if _has_not_ended(figures) else []),
-        *([f"{domain}, or not in photons"] if is_no_noise else []),
+        *([domain] if is_no_noise and not is_doubted else []),
         *(["a model that was trained for too few epochs, or on other data"] if with_model else []),
         *others,
-        *([] if is_no_noise else [domain]),
+        *([] if is_no_noise or is_doubted else [domain]),
     ]
 
 

@@ -11,6 +11,7 @@ from ptycho.config.errors import printable
 from ptycho.judgement import (
     AS_NOTICED,
     CAUSES,
+    DOMAIN,
     LEAST_TO_EXPLAIN,
     NOTICED,
     Kind,
@@ -36,6 +37,9 @@ TOLD: Final = (
     *("unexplained", "amplitude_psnr_db", "amplitude_ssim", "phase_psnr_db", "phase_ssim"),
 )
 """Figures that the log has; metrics.json has all."""
+
+NOT_AS_COUNTS: Final = "times as much as counts of that size would"
+"""In the reason for a measurement domain: that the noise of the values is not that of counts."""
 
 AT_ONCE: Final = 64
 """Patterns that are read at once."""
@@ -84,8 +88,18 @@ def judge(
 
 def noticed_in(scans: Iterable[RawData]) -> list[dict[str, str]]:
     """What was noticed when scans were read and may spoil a run: name, sentence and remedy of each warning."""
-    warnings = {one.text: one for scan in scans for one in scan.verdicts if one.severity == "warning"}
+    doubts = (verdict for scan in scans if (verdict := _doubt_of_domain(scan)) is not None)
+    told = (one for scan in scans for one in scan.verdicts if one.severity == "warning")
+    warnings = {one.text: one for one in (*doubts, *told)}
     return [{"name": one.name, "sentence": one.sentence, "remedy": one.remedy} for one in warnings.values()]
+
+
+def _doubt_of_domain(scan: RawData) -> Verdict | None:
+    """That values are read as counts and do not vary like them; None where nothing speaks against the domain."""
+    if scan.domain != "intensity" or NOT_AS_COUNTS not in scan.domain_reason:
+        return None
+    text = f"patterns are read as intensity ({scan.domain_reason})"
+    return Verdict(DOMAIN, "warning", None, "", text, "Set measurement_domain to amplitude if that is wrong.")
 
 
 def doubt(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:

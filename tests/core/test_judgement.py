@@ -129,6 +129,16 @@ def test_causes_follow_from_what_is_left_and_from_what_was_not_refined() -> None
     assert any("(refine_probe)" in cause for cause in judgement(GOOD | some | alone, "solver").causes)
 
 
+def test_a_domain_that_was_doubted_is_the_likeliest_cause() -> None:
+    for beyond_noise in (5.0, 1e4):
+        figures = GOOD | {"unexplained": 0.7, "poisson_deviance_per_pixel": beyond_noise}
+        plain = judgement(figures, "solver").causes
+        doubted = judgement(figures | {"noticed": [{"name": "measurement_domain"}]}, "solver").causes
+        assert doubted[0].startswith("patterns read in the wrong measurement_domain")
+        assert sum("wrong measurement_domain" in one for one in doubted) == 1
+        assert sum("wrong measurement_domain" in one for one in plain) == 1
+
+
 def test_a_picture_that_leaves_noise_alone_is_good_at_low_contrast() -> None:
     faint = {"poisson_deviance_per_pixel": 1.04, "mean_pattern_poisson_deviance_per_pixel": 1.25}
     found = judgement(GOOD | faint | {"unexplained": 0.16}, "solver")

@@ -146,3 +146,12 @@ def test_a_raster_and_a_strong_object_are_reconstructed(tmp_path, caplog, rad, n
     assert "does not explain" not in said(caplog)
     assert result.metrics["r_factor"] < 0.05
     assert result.metrics["phase_psnr_db"] > (30 if rad == 1 else 15)
+
+
+def test_counts_that_may_be_rounded_roots_are_told_first_where_no_picture_explains_them(tmp_path, caplog):
+    roots = np.rint(np.sqrt(np.asarray(SOUND.patterns, float))).astype(np.uint16)
+    result, scan = made(tmp_path, patterns=roots, domain="auto")
+    assert scan.domain == "intensity"
+    assert [one["name"] for one in result.metrics["noticed"]] == ["measurement_domain"]
+    assert result.problem is not None
+    assert "the likeliest first: patterns read in the wrong measurement_domain" in result.problem
