@@ -49,6 +49,8 @@ KNOWN_DB: Final = 20.0
 """Peak signal-to-noise ratio of amplitude and phase, below which both are not those of the known object."""
 LEARNED: Final = 0.75
 """The same of a training, up to which its model has learned something."""
+FEWEST: Final = 10
+"""Patterns of a scan of which some are set aside."""
 JUDGED: Final = ("r_factor", "poisson_deviance_per_pixel")
 """Figures that are measured of the mean pattern as well."""
 FALL: Final = "deviance_fall"
@@ -136,7 +138,9 @@ def _of_picture(figures: Mapping[str, Any], kind: Kind, told: str, share: float)
     if is_unexplained(figures):
         return Judgement("doubtful", "The picture does not explain the patterns", told + noise, causes)
     if figures.get("patterns") == "fitted" and kind == "solver":
-        reason = f"All patterns were fitted, which a wrong picture may explain as well. {told} Set holdout above 0."
+        n = number_of(figures, "n_patterns")
+        advice = f"{n:g} are too few to set some aside." if n < FEWEST else "Set holdout above 0."
+        reason = f"All patterns were fitted, which a wrong picture may explain as well. {told} {advice}"
         return Judgement("open", "The picture is not judged", reason)
     if (known := _far_from_known(figures)) is not None:
         return Judgement(

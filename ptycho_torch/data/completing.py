@@ -273,12 +273,13 @@ def _say_probe(scan: RawData, found: FoundProbe) -> None:
     logger.log(
         logging.INFO if found.is_clear else logging.WARNING,
         "%s: no probe in the file; estimated from the patterns: %swith a defocus of %.4g rad px^2%s (error %.3g of "
-        "patterns that were not fitted)%s.",
+        "%s)%s.",
         printable(str(scan.path or "scan")),
         hole,
         found.defocus,
         _in_metres(scan, found.defocus, pixel),
         found.error,
+        "patterns that were not fitted" if len(scan.patterns) > 1 else "the pattern that was fitted",
         doubt,
     )
 

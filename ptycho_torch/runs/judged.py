@@ -4,13 +4,12 @@ from typing import Final
 
 import numpy as np
 
+from ptycho.judgement import FEWEST
 from ptycho.probe import covered_shares
 from ptycho.raw_data import DataError, RawData
 from ptycho_torch.data.groups import Indices
 from ptycho_torch.data.module import usable_patterns
 
-FEWEST: Final = 10
-"""Patterns of a scan of which some are set aside."""
 COVERED: Final = 0.95
 """Share of what the probe lights in a pattern that others which are fitted light as well, from which on the pattern
 judges: nothing tells of the rest. Where patterns share less, those judge that share most."""

@@ -12,6 +12,7 @@ from ptycho.judgement import (
     AS_NOTICED,
     CAUSES,
     DOMAIN,
+    FEWEST,
     LEAST_TO_EXPLAIN,
     NOTICED,
     Kind,
@@ -121,7 +122,7 @@ def doubt(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:
             "positions or a wrong probe may go unnoticed.",
         )  # fmt: skip
     if not is_unexplained(figures):
-        return None
+        return _few(figures) if kind == "solver" else None
     share, causes = figures["unexplained"], likely_causes(figures, kind, noticed_in_words(figures))
     return Verdict(
         "unexplained", "warning", share, "of what the mean pattern leaves",
@@ -129,6 +130,18 @@ def doubt(figures: Mapping[str, Any], kind: Kind) -> Verdict | None:
         f"the mean pattern leaves, a prediction without any object (R {figures['r_factor']:.3f}, that of the mean "
         f"pattern {figures['mean_pattern_r_factor']:.3f})",
         f"{CAUSES}{'; '.join(causes)}.",
+    )  # fmt: skip
+
+
+def _few(figures: Mapping[str, Any]) -> Verdict | None:
+    """That a scan has so few patterns that all are fitted; None where others judge. A single one is an error."""
+    n = figures["n_patterns"]
+    if figures["patterns"] != "fitted" or not 1 < n < FEWEST:
+        return None
+    return Verdict(
+        "few_patterns", "warning", n, "patterns",
+        f"the picture cannot be judged: {n} patterns are too few to set some aside, and hardly determine an object",
+        "Measure more patterns that overlap.",
     )  # fmt: skip
 
 

@@ -234,7 +234,7 @@ def _lens(search: _Search, size: int, radius: float, centres: Sequence[float]) -
             break
     best = min(errors, key=lambda value: errors[value])
     found = search.finished(best, None, step, FINE / radius**2, statistics.median(errors.values()))
-    return found._replace(reach=reach), errors[best]
+    return found._replace(reach=max(reach, abs(found.defocus))), errors[best]
 
 
 def _hole(search: _Search, size: int, radius: float, near: float) -> FoundProbe:

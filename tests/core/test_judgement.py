@@ -47,6 +47,8 @@ def test_fitted_patterns_do_not_judge_a_picture() -> None:
     found = judgement(GOOD | {"patterns": "fitted"}, "solver")
     assert (found.level, found.causes) == ("open", ())
     assert "holdout" in found.reason
+    few = judgement(GOOD | {"patterns": "fitted", "n_patterns": 3}, "solver")
+    assert few.reason.endswith(" 3 are too few to set some aside.")
     assert judgement(GOOD | {"patterns": "set aside"}, "solver").level == "good"
     assert judgement(GOOD | {"patterns": "fitted", "unexplained": 0.6}, "solver").level == "doubtful"
 

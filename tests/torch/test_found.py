@@ -305,3 +305,18 @@ def found_m(text: str) -> float:
     """The distance that a search tells."""
     (told,) = re.findall(r"clearly better by a defocus of \S+ rad px\^2, (\S+) m ", text)
     return float(told)
+
+
+def test_a_search_among_one_or_two_patterns_tells_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
+    scan = simulate_scan(N=32, n_positions=20, nphotons=1e4, seed=1, domain="intensity")
+    for n, judged in ((1, "of the pattern that was fitted"), (2, "of patterns that were not fitted")):
+        caplog.clear()
+        few = RawData.from_arrays(scan.patterns[:n], scan.positions_px[:n], None, domain="intensity")
+        with caplog.at_level(logging.INFO):
+            find(few, np.arange(n))
+        (said,) = [one for one in caplog.messages if "no probe in the file" in one]
+        assert judged in said
+        found = re.search(r"a defocus of (\S+) rad", said)
+        reach = re.search(r"a defocus of \+-(\S+) rad", said)
+        assert found is not None
+        assert reach is None or abs(float(found[1])) <= float(reach[1])

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.cli.main import main
+from ptycho_torch.runs.judging import doubt
 from ptycho_torch.runs.outcome import problem_of, problem_of_picture, problem_of_prediction
 from tests.legacy_dictionary import legacy_dictionary_restored
 from tests.torch.runs import trained
@@ -244,3 +245,12 @@ def test_a_short_training_is_sound_and_its_agreement_is_in_the_log(
     assert line is not None
     found, mean = map(float, line.groups())
     assert 0 < found < 2 * mean
+
+
+def test_so_few_patterns_that_all_are_fitted_are_told_as_no_judgement() -> None:
+    fitted = figures_beside(0.03, 0.1, 0.3, 8.0) | {"unexplained": 0.0, "patterns": "fitted"}
+    found = doubt(fitted | {"n_patterns": 2}, "solver")
+    assert found is not None
+    assert found.text.startswith("the picture cannot be judged: 2 patterns are too few to set some aside")
+    for n, kind in ((1, "solver"), (10, "solver"), (2, "network")):
+        assert doubt(fitted | {"n_patterns": n}, kind) is None
