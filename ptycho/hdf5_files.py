@@ -92,13 +92,16 @@ class Hdf5File:
             found = self._file[self._resolved(place, place)]
             if not isinstance(found, _h5py.Dataset):
                 members = ", ".join([*found][:_LISTED]) or "nothing in it"
-                self._refuse(place, wanted, f"a group ({members})")
+                self._refuse(
+                    place, wanted, f"a group ({members})", "Name an array in it, or write one there."
+                )
             if found.shape is None:
                 self._refuse(place, wanted, "an empty dataset")
             if found.dtype.names and kinds != "V":
                 raise is_table(place, found.dtype.names, self.path)
             if found.dtype.kind not in kinds or len(found.shape) not in ndim:
-                self._refuse(place, wanted, f"dtype {_dtype_text(found.dtype)}, shape {found.shape}")
+                got = f"dtype {_dtype_text(found.dtype)}, shape {found.shape}"
+                self._refuse(place, wanted, got, "Name another array, or correct it in the file.")
             if found.external:
                 self._refuse(place, IN_FOLDER, "a dataset in files that are not HDF5", COPY)
             if found.is_virtual:

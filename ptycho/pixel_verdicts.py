@@ -260,7 +260,8 @@ def of_flags(
     n_seen = len(summary.frame_total)
     some = f" of the {n_seen} patterns that were looked at" if n_seen < (n_patterns or 0) else ""
     if summary.flagged is not None:
-        values = " or ".join(f"{named(value):.0f}" for value in summary.flags)
+        held = (f"{named(flag):.0f}" if np.isfinite(flag) else "no finite number" for flag in summary.flags)
+        values = " or ".join(held)
         n_flagged = int(np.count_nonzero(summary.flagged))
         where, everywhere = "", ""
         if summary.partly is not None:

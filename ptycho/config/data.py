@@ -55,14 +55,18 @@ Place = Annotated[
         "Set None itself: in files the word stands for it.",
     ),
 ]
-Energy = Annotated[TextLine, Rule("an energy > 0, as in '8 keV'", _above_zero(ENERGIES))]
-Length = Annotated[TextLine, Rule("a length > 0, as in '1.2 m'", _above_zero(LENGTHS))]
+_WRITTEN = "Write a number with a decimal point, and its unit: {}."
+_OF_LENGTH = _WRITTEN.format(", ".join(LENGTHS))
+_OF_ENERGY = _WRITTEN.format(", ".join(ENERGIES))
+Energy = Annotated[TextLine, Rule("an energy > 0, as in '8 keV'", _above_zero(ENERGIES), _OF_ENERGY)]
+Length = Annotated[TextLine, Rule("a length > 0, as in '1.2 m'", _above_zero(LENGTHS), _OF_LENGTH)]
 Angle = Annotated[TextLine, Rule("an angle above 0 and below 90 degrees, as in '21.4 mrad'", _is_semi_angle)]
 Pitch = Annotated[
     TextLine,
     Rule(
         "a length > 0, or one for rows and one for columns, as in '75 um' or '75 um, 50 um'",
         _above_zero(LENGTHS),
+        _OF_LENGTH,
     ),
 ]
 Step = Annotated[

@@ -256,8 +256,11 @@ class Sources:
         advice = f"Name it ({flag}), if it is in another file of the folder as in {flag} FILE:PATH."
         if likely is not None:
             advice = f"Name it, as in {flag} {_with_others(likely, entries)}."
-        if likely is None and of_one is not None and (pair := _x_and_y(filter(of_one, entries))):
+        lists = [] if likely is not None or of_one is None else [*filter(of_one, entries)]
+        if pair := _x_and_y(lists):
             advice = f"Name them, as in {flag}-x {pair[0]} {flag}-y {pair[1]}."
+        elif len(lists) == 2:
+            advice = f"Name them, as in {flag}-x {lists[0].name} {flag}-y {lists[1].name}, or exchanged."
         absent = [group[0] for group in self.layout.beside if self.path.name not in group]
         if absent and len(self._trees) == 1:
             advice += f" If it is in {' or '.join(absent)}, copy that into the folder of this file."

@@ -137,7 +137,8 @@ def open_tree(path: Path) -> Tree:
     if start.startswith((ZIP, BZIP2)):
         return NpzTree(path, packed=start.startswith(BZIP2))
     expected, advice = "an HDF5 or NPZ file", "Write the scan as HDF5 (h5py) or with numpy.savez."
-    raise DataError(problem("scan file", expected, f"one that begins with {repr(start)[1:]}", path, advice))
+    got = f"one that begins with {repr(start)[1:]}" if start else "an empty file"
+    raise DataError(problem("scan file", expected, got, path, advice))
 
 
 def split_index(name: str) -> tuple[str, tuple[int, ...]]:
@@ -147,13 +148,14 @@ def split_index(name: str) -> tuple[str, tuple[int, ...]]:
 
 
 def split_file(folder: Path, named: str) -> tuple[Path, str] | None:
-    """The other file of a folder and the name in it, of `stage.h5:/x`; None: there is no colon.
+    """The other file of a folder and the name in it, of `stage.h5:/x`; None: there is no colon but those of a slice.
 
     Of several colons the first one behind the name of a file that exists.
     """
     ends = [at for at, letter in enumerate(named) if letter == ":"]
-    at = next((at for at in ends if (folder / named[:at]).is_file()), ends[-1] if ends else 0)
-    return (folder / named[:at], named[at + 1 :]) if ends else None
+    plain = [at for at in ends if "[" not in named[:at]]
+    at = next((at for at in ends if (folder / named[:at]).is_file()), plain[-1] if plain else None)
+    return None if at is None else (folder / named[:at], named[at + 1 :])
 
 
 class Hdf5Tree(Hdf5File):

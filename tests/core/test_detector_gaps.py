@@ -30,8 +30,8 @@ def sound_with_zeros(folder, dtype):
         ("int32", -1, "-1"),
         ("int16", -2, "-2"),
         ("float32", -1, "-1"),
-        ("float32", np.nan, "nan"),
-        ("float64", np.inf, "nan"),
+        ("float32", np.nan, "no finite number"),
+        ("float64", np.inf, "no finite number"),
     ],
 )
 def test_what_detectors_write_in_gaps_of_all_patterns_is_masked_and_said(

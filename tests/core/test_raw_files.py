@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ptycho.config.data import DataConfig
+from ptycho.config.errors import ConfigError
+from ptycho.config.request import Request
 from ptycho.data_error import DataError
 from tests.core.foreign_files import (
     ALL,
@@ -126,3 +129,54 @@ def test_positions_that_are_no_number_are_named_by_their_own_array(tmp_path: Pat
     path = standard(tmp_path / "scan.h5", both=both)
     with pytest.raises(DataError, match=r"/entry/both: expected finite positions"):
         read(path, **LENGTHS, **SQUARE, patterns="/entry/patterns", positions="/entry/both")
+
+
+# Messages
+
+
+@pytest.mark.parametrize("written", ["8 kev", "8", "8 MeV", "8,0 keV"])
+def test_how_an_energy_is_written_is_told(written: str) -> None:
+    with pytest.raises(ConfigError, match=r"Write a number with a decimal point, and its unit: eV, keV, J\."):
+        Request([DataConfig], overrides={"energy": written}, environ={}).answer()
+
+
+def test_an_empty_file_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "scan.h5").touch()
+    with pytest.raises(DataError, match="expected an HDF5 or NPZ file; got an empty file from"):
+        read(tmp_path / "scan.h5", **ALL)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"patterns": "/entry"}, r"got a group \(.*Name an array in it, or write one there\."),
+        ({"patterns": "/entry/patterns[0:10]"}, r"patterns: expected the name of an array in the file; got '/entry"),
+        ({"positions_y": "/entry/text"}, r"/entry/text: .* Name another array, or correct it in the file\."),
+    ],
+)  # fmt: skip
+def test_what_is_named_and_is_no_array_of_numbers_is_told_as_what_it_is(
+    tmp_path: Path, settings: dict[str, str], message: str
+) -> None:
+    path = standard(tmp_path / "scan.h5", text=["1.0"] * N)
+    with pytest.raises(DataError, match=message):
+        read(path, **{**ALL, **settings})
+
+
+def test_two_lists_without_names_are_proposed_as_positions(tmp_path: Path) -> None:
+    np.savez(tmp_path / "scan.npz", counts()[..., 3:27], *WHERE.T)
+    with pytest.raises(
+        DataError, match=r"Name them, as in --positions-x arr_1 --positions-y arr_2, or exchanged"
+    ):
+        read(tmp_path / "scan.npz", patterns="arr_0", **LENGTHS)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_a_gap_that_holds_no_finite_number_is_told_as_such(tmp_path: Path, value: float) -> None:
+    stack = counts().astype(np.float32)
+    stack[:, 4:6] = value
+    (said,) = [
+        one
+        for one in read(standard(tmp_path / "scan.h5", patterns=stack), **ALL).verdicts
+        if one.name == "flagged_pixels"
+    ]
+    assert "40 pixels hold no finite number, which detectors write without a measurement" in said.text
