@@ -32,7 +32,13 @@ class Scaled(NamedTuple):
 
 
 def photon_scale(
-    probe: Array, objects: Mapping[str, Array | None], positions: Array, mean_counts: float, origin: str
+    probe: Array,
+    objects: Mapping[str, Array | None],
+    positions: Array,
+    mean_counts: float,
+    origin: str,
+    *,
+    is_of_file: bool = True,
 ) -> Scaled:
     """Scale a probe whose power is far from the counts, and the objects that go with it by the inverse.
 
@@ -45,6 +51,7 @@ def photon_scale(
         positions: float (n, 2), rows (y, x), object pixels.
         mean_counts: photons of a pattern.
         origin: where they come from, for messages.
+        is_of_file: whether the probe comes from there too, rather than from the patterns.
 
     Raises:
         DataError: there is no light.
@@ -57,8 +64,11 @@ def photon_scale(
     low, high = PROBE_SCALE_RANGE
     if low <= power / mean_counts <= high:
         return Scaled(probe, dict(objects))
-    reason = "The probe has %g photons, the patterns have %g on average: the probe is scaled to the patterns."
-    logger.info("%s: " + reason, origin, power, mean_counts)
+    if is_of_file:
+        reason = (
+            "The probe has %g photons, the patterns have %g on average: the probe is scaled to the patterns."
+        )
+        logger.info("%s: " + reason, origin, power, mean_counts)
     factor = np.sqrt(mean_counts / power)
     found = dict(objects)
     for name, known in objects.items():

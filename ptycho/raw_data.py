@@ -261,9 +261,11 @@ class RawData:
         def kept(array: Any) -> Any:
             return None if array is None else taken(array, found.rows)
 
+        is_of_file = probe is not None
         if probe is None:
             probe = focus_of(kept(found.patterns), found.bad_pixels_of_rows, found.decision.domain)
-        scaled = photon_scale(probe, objects, kept(positions), found.mean_counts, origin)
+        places, mean = kept(positions), found.mean_counts
+        scaled = photon_scale(probe, objects, places, mean, origin, is_of_file=is_of_file)
         return cls(
             patterns=kept(found.patterns),
             domain=found.decision.domain,

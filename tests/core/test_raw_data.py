@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ptycho.photon_scale import photon_scale
 from ptycho.raw_data import RawData
 from ptycho.stored_array import StoredArray
 from ptycho_torch.simulate import simulate_scan
@@ -215,6 +216,15 @@ def test_a_probe_in_another_scale_is_scaled_to_the_mean_counts_and_logged(scan_f
     np.testing.assert_allclose((np.abs(scan.probe) ** 2).sum(), mean_counts, rtol=1e-5)
     np.testing.assert_allclose(np.angle(scan.probe[0]), np.angle(probe), atol=1e-5)
     assert "the probe is scaled" in caplog.text
+
+
+@pytest.mark.parametrize("is_of_file", [True, False])
+def test_the_photons_of_a_probe_are_told_of_where_the_file_has_it(caplog, is_of_file):
+    caplog.set_level(logging.INFO, logger="ptycho.photon_scale")
+    probe = np.ones((1, 8, 8), np.complex64)
+    scaled = photon_scale(probe, {}, np.zeros((6, 2)), 6400.0, "scan", is_of_file=is_of_file)
+    np.testing.assert_allclose((np.abs(scaled.probe) ** 2).sum(), 6400, rtol=1e-5)
+    assert ("The probe has 64 photons" in caplog.text) is is_of_file
 
 
 @pytest.mark.parametrize("factor", [1e-3, 0.1, 10.0])
