@@ -264,8 +264,9 @@ class RawData:
         is_of_file = probe is not None
         if probe is None:
             probe = focus_of(kept(found.patterns), found.bad_pixels_of_rows, found.decision.domain)
-        places, mean = kept(positions), found.mean_counts
-        scaled = photon_scale(probe, objects, places, mean, origin, is_of_file=is_of_file)
+        scaled = photon_scale(
+            probe, objects, kept(positions), found.mean_counts, origin, is_of_file=is_of_file
+        )
         return cls(
             patterns=kept(found.patterns),
             domain=found.decision.domain,

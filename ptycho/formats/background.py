@@ -1,12 +1,12 @@
-"""Counts below 0, as they remain where a background was taken off, and what else detectors write below 0."""
+"""Counts below 0, as they remain where a background was taken off, and the flags that detectors write."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from ptycho.detector_gaps import FLAGS, LARGEST_INTEGERS
-from ptycho.pattern_statistics import Mask, Summary
+from ptycho.detector_gaps import FLAGS, LARGEST_INTEGERS, may_be_flags
+from ptycho.pattern_statistics import UNRELIABLE, Mask, Summary
 from ptycho.pixel_verdicts import of_flags
 from ptycho.stored_array import Array
 from ptycho.verdict import Verdict
@@ -130,3 +130,23 @@ def is_flag(values: Array) -> Mask:
 
 def _is_whole(values: Array) -> Mask:
     return values == np.rint(values)
+
+
+def unmeasured_in(block: Array, bad: Mask | None, box: tuple[slice, slice]) -> dict[int, float]:
+    """Which of images (k, h, w) hold a flag of the detector in most pixels, and that flag; NaN: no number.
+
+    Args:
+        block: real, as they are in the file.
+        bad: (H, W), pixels of the whole image that tell nothing; None: there are none.
+        box: where the images are in it.
+    """
+    large = [*may_be_flags(block.dtype)]
+    tops, lows = block.max(axis=(1, 2), initial=0), block.min(axis=(1, 2), initial=0)
+    found: dict[int, float] = {}
+    for row in np.flatnonzero(np.isin(tops, large) | ~(lows >= 0) | ~(tops < np.inf)):
+        values = block[row] if bad is None else block[row][~bad[box]]
+        hit = is_flag(values) | ~np.isfinite(values) | np.isin(values, large)
+        if np.count_nonzero(hit) > UNRELIABLE * values.size:
+            held = np.sort(values[hit])
+            found[int(row)] = float(held[len(held) // 2])
+    return found

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from ptycho.data_error import DataError, problem
 from ptycho.detector_gaps import may_be_flags
-from ptycho.formats.background import is_flag, without_background
+from ptycho.formats.background import unmeasured_in, without_background
 from ptycho.formats.trees import Stored, open_tree
 from ptycho.memory import available_bytes
-from ptycho.pattern_statistics import BLOCK_BYTES, UNRELIABLE
+from ptycho.pattern_statistics import BLOCK_BYTES
 from ptycho.stored_array import Array, Identity, Stack, StoredArray
 
 Mask = npt.NDArray[np.bool_]
@@ -238,26 +238,6 @@ class Reading(NamedTuple):
         for row, flag in lost.items():
             found[row] = flag if flag in may_be_flags(found.dtype) or not flag > 0 else _largest(found.dtype)
         return found, self.window.any_of(self.window.cut(marked, True)) if self.marks_single_values else None
-
-
-def unmeasured_in(block: Array, bad: Mask | None, box: tuple[slice, slice]) -> dict[int, float]:
-    """Which of images (k, h, w) hold a flag of the detector in most pixels, and that flag; NaN: no number.
-
-    Args:
-        block: real, as they are in the file.
-        bad: (H, W), pixels of the whole image that tell nothing; None: there are none.
-        box: where the images are in it.
-    """
-    large = [*may_be_flags(block.dtype)]
-    tops, lows = block.max(axis=(1, 2), initial=0), block.min(axis=(1, 2), initial=0)
-    found: dict[int, float] = {}
-    for row in np.flatnonzero(np.isin(tops, large) | ~(lows >= 0) | ~(tops < np.inf)):
-        values = block[row] if bad is None else block[row][~bad[box]]
-        hit = is_flag(values) | ~np.isfinite(values) | np.isin(values, large)
-        if np.count_nonzero(hit) > UNRELIABLE * values.size:
-            held = np.sort(values[hit])
-            found[int(row)] = float(held[len(held) // 2])
-    return found
 
 
 def _largest(dtype: np.dtype[Any]) -> float:
