@@ -93,8 +93,8 @@ class CommandLine(NamedTuple):
 
     places: dict[str, str]
     """Field -> path, of those given by their place."""
-    flags: dict[str, str | bool]
-    """Field or knob -> text, or of a switch its value, of the flags that were passed."""
+    flags: dict[str, str]
+    """Field or knob -> text, of the flags that were passed."""
     read: Callable[[], Sequence[ConfigFile]]
     """Reads the files of settings, and the recipe; once, when they are first asked for."""
     options: argparse.Namespace
@@ -251,8 +251,8 @@ class Resumed(NamedTuple):
     """What is changed of its settings, and where its scan is now: arguments of what goes on with it."""
 
 
-def passed_flags(options: argparse.Namespace) -> dict[str, str | bool]:
-    """Field -> text, or of a switch its value, of the flags that were passed and set a field."""
+def passed_flags(options: argparse.Namespace) -> dict[str, str]:
+    """Field -> text, of the flags that were passed and set a field."""
     return {name: text for name, text in vars(options).items() if name in options.fields}
 
 

@@ -31,8 +31,8 @@ def _argument_texts(docstring: str) -> dict[str, str]:
     return {name: " ".join(f"{words[:1].upper()}{words[1:]}".split()) for name, words in entries}
 
 
-def read_parameters(flags: Iterable[Flag], passed: Mapping[str, str | bool]) -> dict[str, Any]:
-    """Read what was passed for a function's parameters into their values, by name.
+def read_parameters(flags: Iterable[Flag], passed: Mapping[str, str]) -> dict[str, Any]:
+    """Read the text that was passed for a function's parameters into their values, by name.
 
     Raises:
         ConfigError: everything that does not read as its parameter.

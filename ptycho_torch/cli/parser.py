@@ -108,15 +108,16 @@ class FlagParser(argparse.ArgumentParser):
     def _add_group(self, group: str, flags: "Iterable[Flag]") -> argparse._ArgumentGroup:
         section = self.add_argument_group(group)
         for flag in flags:
-            form: dict[str, Any] = {"metavar": flag.metavar}
+            negative = spell(f"no_{flag.name}")
             if flag.is_switch:
-                form = {"action": argparse.BooleanOptionalAction}
-            added = section.add_argument(flag.spelling, dest=flag.name, **form)
+                added = section.add_argument(flag.spelling, negative, dest=flag.name, action=_Switch)
+            else:
+                added = section.add_argument(flag.spelling, dest=flag.name, metavar=flag.metavar)
             self._undescribed.append((added, flag))
             vars(added)["words"] = flag.words
             if not flag.is_switch and bool in flag.accepts.kinds:
                 section.add_argument(
-                    spell(f"no_{flag.name}"),
+                    negative,
                     dest=flag.name,
                     action="store_const",
                     const="false",
@@ -253,7 +254,7 @@ class FlagParser(argparse.ArgumentParser):
         action = self._option_string_actions.get(flag) if equals else None
         if action is None or action.nargs != 0:
             return word
-        if not isinstance(action, argparse.BooleanOptionalAction) or flag != action.option_strings[0]:
+        if not isinstance(action, _Switch) or flag != action.option_strings[0]:
             self.error(f"{flag}: expected no value; got {show(value)}. Leave it out.")
         from ptycho.config.fields import BOOL_WORDS
 
@@ -269,11 +270,7 @@ class FlagParser(argparse.ArgumentParser):
         for flag, value in itertools.pairwise(words):
             action = self._option_string_actions.get(flag)
             if action is not None and action.nargs == 0 and value.lower() in BOOL_WORDS:
-                way_out = (
-                    f"Write {flag}={value}."
-                    if isinstance(action, argparse.BooleanOptionalAction)
-                    else "Leave it out."
-                )
+                way_out = f"Write {flag}={value}." if isinstance(action, _Switch) else "Leave it out."
                 self.error(f"{flag}: expected no word after it; got {value}. {way_out}")
 
     def _get_values(self, action: argparse.Action, arg_strings: Any) -> Any:
@@ -348,6 +345,19 @@ class _HelpAll(argparse.Action):
         parser.show_all()
         parser.print_help()
         parser.exit()
+
+
+class _Switch(argparse.Action):
+    """`--pin-memory` says true and `--no-pin-memory` says false."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        positive = option_string == self.option_strings[0]
+        setattr(namespace, self.dest, "true" if positive else "false")
 
 
 def _hyphenated(word: str) -> str:

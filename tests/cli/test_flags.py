@@ -105,17 +105,17 @@ def test_underscores_are_hyphens_in_names_and_stay_in_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "value"),
+    ("word", "text"),
     [
-        ("--pin-memory", True),
-        ("--no-pin-memory", False),
-        ("--pin-memory=false", False),
-        ("--pin_memory=Yes", True),
+        ("--pin-memory", "true"),
+        ("--no-pin-memory", "false"),
+        ("--pin-memory=false", "false"),
+        ("--pin_memory=Yes", "true"),
         ("--pin-memory=maybe", "maybe"),
     ],
 )
-def test_a_switch_is_turned_on_and_off(word: str, value: object) -> None:
-    assert parsed("train", word) == {"pin_memory": value}
+def test_a_switch_is_turned_on_and_off(word: str, text: str) -> None:
+    assert parsed("train", word) == {"pin_memory": text}
 
 
 @pytest.mark.parametrize(
