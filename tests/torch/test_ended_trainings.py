@@ -31,6 +31,7 @@ class Ends(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         os.kill(os.getpid(), int(sys.argv[2]))
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has its background jobs ignore
 resume(sys.argv[1], {"nepochs": 4}, callbacks=[Ends()])
 """
 
