@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -259,6 +258,8 @@ def starting_processes(*, deaf: bool = False) -> Iterator[None]:
             after.callback(setattr, stop, "waits", stop.waits)
             stop.waits, stop.deadline = True, time.monotonic() + START_S
             if deaf and sys.platform != "win32":
+                from multiprocessing import resource_tracker  # not at the start of every command
+
                 # they inherit what this thread blocks; this process hears of signals in the thread that watches
                 resource_tracker.ensure_running()  # whose start lets these signals through again
                 before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_RANKS)

@@ -91,7 +91,7 @@ class Sources:
     def place(self, setting: str, places: Iterable[str]) -> tuple[Tree, str] | None:
         """The tree and the name of what a setting names, or else of the first of the places that is there.
 
-        None where there is none of them, and for a mask that is switched off.
+        None where none is there, and for a mask that is switched off.
 
         Raises:
             DataError: the setting names something that is not there, or something is in that place that is no array.
